@@ -1,0 +1,26 @@
+"""edgetl on the device: verify, run and bench a bundle with numpy, Pillow and one runtime.
+
+Not for: training, converting or quantizing models (that is ``edgetl``). Nothing here imports TensorFlow, Keras, typer,
+rich or ``edgetl``, and importing this package imports nothing else: names below load on first use.
+"""
+
+__version__ = "0.1.0"
+
+_EXPORTS = {
+    "Bundle": "bundle",
+    "Classifier": "classifier",
+    "EdgetlError": "errors",
+    "Prediction": "classifier",
+    "Preprocess": "preprocess",
+}
+__all__ = ["Bundle", "Classifier", "EdgetlError", "Prediction", "Preprocess", "__version__"]
+
+
+def __getattr__(name: str) -> object:
+    """Load ``Bundle``, ``Classifier`` and the rest when they are first asked for (PEP 562)."""
+    import importlib
+
+    if name not in _EXPORTS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_EXPORTS[name]}")
+    return getattr(module, name)

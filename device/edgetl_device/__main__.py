@@ -1,0 +1,124 @@
+"""``python -m edgetl_device {classify,bench,verify}``: JSON on stdout, errors on stderr, DESIGN's exit codes.
+
+Not for: people (that is ``edgetl``). It needs nothing but this package, so it is what runs on a board over SSH.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from . import __version__
+from .errors import EdgetlError, InputError, from_os_error
+
+_DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code."""
+    try:
+        options = _parser().parse_args(arguments)
+        options.run(options)
+        sys.stdout.flush()
+        return 0
+    except EdgetlError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output went away; say nothing more, not even when the interpreter flushes at shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        known = from_os_error(error)
+        sys.stderr.write(f"error: {known}\n")
+        return known.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return 130
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.write(_DEFECT)
+        return 1
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise InputError(message, hint=f"See: {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="python -m edgetl_device", description="Run, measure and check edgetl bundles; prints JSON.")
+    parser.add_argument("--version", action="version", version=f"edgetl-device {__version__}")
+    commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify}")
+
+    classify = _command(commands, "classify", _classify, "classify photos")
+    classify.add_argument("photos", nargs="+", metavar="PHOTO")
+    classify.add_argument("--variant", default="int8")
+    classify.add_argument("--threads", type=int, default=1)
+    classify.add_argument("--top", type=int, default=5)
+
+    bench = _command(commands, "bench", _bench, "measure latency, memory, accuracy and agreement")
+    bench.add_argument("--variants", default="all", help="all, or names with commas")
+    bench.add_argument("--threads", default="1", help="numbers with commas")
+    bench.add_argument("--duration", type=float, default=10.0, metavar="SECONDS")
+
+    _command(commands, "verify", _verify, "check hashes, golden pixels and the agreement with the reference")
+    return parser
+
+
+def _command(commands: Any, name: str, run: Any, help: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    parser.set_defaults(run=run)
+    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle folder or an .edgetl file")
+    parser.add_argument("--runtime", choices=("ai-edge-litert", "tflite-runtime"), help="for TFLite models")
+    return parser
+
+
+def _classify(options: argparse.Namespace) -> None:
+    from .classifier import Classifier, predictions
+
+    with Classifier(options.bundle, options.variant, options.threads, prefer=options.runtime) as classifier:
+        _print(predictions(classifier, options.photos, options.top))
+
+
+def _bench(options: argparse.Namespace) -> None:
+    from .bench import parse_threads, parse_variants, run_bench
+    from .bundle import Bundle
+
+    document = run_bench(
+        Bundle.open(options.bundle),
+        variants=parse_variants(options.variants),
+        threads=parse_threads(options.threads),
+        duration_s=options.duration,
+        prefer=options.runtime,
+        say=_say,
+    )
+    _print(document)
+
+
+def _verify(options: argparse.Namespace) -> None:
+    from .bundle import Bundle
+    from .verify import raise_failures, verify
+
+    report = verify(Bundle.open(options.bundle), prefer=options.runtime)
+    _print(report)
+    raise_failures(report)
+
+
+def _say(text: str) -> None:
+    sys.stderr.write(text + "\n")
+
+
+def _print(document: dict[str, Any]) -> None:
+    from .jsonfile import dumps
+
+    sys.stdout.write(dumps(document))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

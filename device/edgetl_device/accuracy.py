@@ -1,0 +1,166 @@
+"""How often a variant is right, and how it differs from the float reference, with the uncertainty of both.
+
+Not for: latency, and metrics that training reports (F1, confusion matrices).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.floating[Any]]
+Bools = npt.NDArray[np.bool_]
+
+# The 97.5% quantile of the standard normal distribution: two-sided intervals at 95%.
+_Z95 = 1.959963984540054
+
+
+@dataclass(frozen=True)
+class PairedDrop:
+    """How much accuracy a variant lost against the reference on the same photos.
+
+    Attributes:
+        drop_pp: Reference minus variant, in percentage points; negative when the variant is better.
+        ci95_pp: Its 95% interval (low, high) in percentage points.
+        lost: Photos that only the reference has right.
+        gained: Photos that only the variant has right.
+    """
+
+    drop_pp: float
+    ci95_pp: tuple[float, float]
+    lost: int
+    gained: int
+
+
+def wilson95(correct: int, n: int) -> tuple[float, float]:
+    """Return the 95% score interval (low, high) of a proportion, both within 0..1.
+
+    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", JASA 22 (1927).
+    """
+    if n < 1 or not 0 <= correct <= n:
+        raise ValueError(f"{correct} of {n} is not a proportion")
+    p, z2 = correct / n, _Z95**2
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    # At 0 of n and n of n the bound is exactly 0 or 1; rounding must not leave the proportion outside.
+    return (0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half)
+
+
+def paired_drop(reference_correct: Bools, correct: Bools) -> PairedDrop:
+    """Return the drop in accuracy from the reference to a variant on the same photos, with its 95% interval.
+
+    The interval is the adjusted Wald interval for matched pairs: half a photo is added to each of the four cells.
+    A. Agresti and Y. Min, "Simple improved confidence intervals for comparing matched proportions",
+    Statistics in Medicine 24 (2005).
+
+    Args:
+        reference_correct: bool [n], whether the reference has photo i right.
+        correct: bool [n], whether the variant has it right.
+    """
+    if len(reference_correct) != len(correct) or len(correct) == 0:
+        raise ValueError(f"{len(reference_correct)} and {len(correct)} photos are not pairs")
+    n = len(correct)
+    lost = int(np.count_nonzero(reference_correct & ~correct))
+    gained = int(np.count_nonzero(~reference_correct & correct))
+    n_adjusted, difference, discordant = n + 2, lost - gained, lost + gained + 1
+    centre = difference / n_adjusted
+    half = _Z95 * math.sqrt(discordant - difference**2 / n_adjusted) / n_adjusted
+    interval = (100 * max(-1.0, centre - half), 100 * min(1.0, centre + half))
+    return PairedDrop(100 * difference / n, interval, lost, gained)
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Return the two-sided p-value that ``b`` and ``c`` discordant pairs come from equal accuracies.
+
+    The exact binomial form of Q. McNemar, "Note on the sampling error of the difference between correlated proportions
+    or percentages", Psychometrika 12 (1947). 1.0 when there are no discordant pairs.
+    """
+    if b < 0 or c < 0:
+        raise ValueError(f"{b} and {c} are not counts")
+    tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
+    return min(1.0, 2 * tail / 2 ** (b + c))
+
+
+def score(
+    probabilities: Floats,
+    labels: npt.NDArray[np.integer[Any]],
+    reference_probabilities: Floats | None,
+    *,
+    names: Sequence[str] | None = None,
+) -> dict[str, Any]:
+    """Return accuracy, agreement with the reference and a per-class table as JSON values.
+
+    Of equal probabilities the class that comes first counts as the prediction, here and in the classifier.
+
+    Args:
+        probabilities: float [n, classes], row i = photo i.
+        labels: int [n], the true class of each photo.
+        reference_probabilities: float [n, classes] of the float model, or None where there are none.
+        names: The class names, to label the per-class rows with.
+
+    Returns:
+        ``accuracy`` (photos, correct, top1, ci95), ``agreement`` (photos, agree, top1, mae, max_abs, drop_pp,
+        drop_ci95_pp, lost, gained, mcnemar_p) or ``{"unknown": why}``, and ``per_class`` rows (index, label, photos,
+        predicted, correct, recall, precision). Proportions are 0..1; ``_pp`` are percentage points.
+    """
+    n, classes = probabilities.shape
+    if labels.shape != (n,) or n == 0:
+        raise ValueError(f"labels of shape {labels.shape} for {n} photos")
+    predicted = probabilities.argmax(axis=1)
+    right = predicted == labels
+    correct = int(right.sum())
+    return {
+        "accuracy": {"photos": n, "correct": correct, "top1": correct / n, "ci95": list(wilson95(correct, n))},
+        "agreement": _agreement(probabilities, labels, reference_probabilities),
+        "per_class": [_class_row(index, predicted, labels, names) for index in range(classes)],
+    }
+
+
+def _agreement(probabilities: Floats, labels: npt.NDArray[np.integer[Any]], reference: Floats | None) -> dict[str, Any]:
+    if reference is None:
+        return {"unknown": "there is no reference for these photos"}
+    if reference.shape != probabilities.shape:
+        raise ValueError(f"a reference of shape {reference.shape} for probabilities of {probabilities.shape}")
+    n = len(labels)
+    predicted, reference_predicted = probabilities.argmax(axis=1), reference.argmax(axis=1)
+    agree = int((predicted == reference_predicted).sum())
+    difference = np.abs(probabilities.astype(np.float64) - reference.astype(np.float64))
+    drop = paired_drop(reference_predicted == labels, predicted == labels)
+    return {
+        "photos": n,
+        "agree": agree,
+        "top1": agree / n,
+        "mae": float(difference.mean()),
+        "max_abs": float(difference.max()),
+        "drop_pp": drop.drop_pp,
+        "drop_ci95_pp": list(drop.ci95_pp),
+        "lost": drop.lost,
+        "gained": drop.gained,
+        "mcnemar_p": mcnemar_exact(drop.lost, drop.gained),
+    }
+
+
+def _class_row(
+    index: int,
+    predicted: npt.NDArray[np.integer[Any]],
+    labels: npt.NDArray[np.integer[Any]],
+    names: Sequence[str] | None,
+) -> dict[str, Any]:
+    photos = int((labels == index).sum())
+    said = int((predicted == index).sum())
+    correct = int(((labels == index) & (predicted == index)).sum())
+    row: dict[str, Any] = {"index": index}
+    if names is not None:
+        row["label"] = names[index]
+    return row | {
+        "photos": photos,
+        "predicted": said,
+        "correct": correct,
+        "recall": correct / photos if photos else {"unknown": "no photos of this class"},
+        "precision": correct / said if said else {"unknown": "this class was never predicted"},
+    }

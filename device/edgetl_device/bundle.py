@@ -1,0 +1,289 @@
+"""A bundle, opened: variants, labels, preprocessing, held-out photos and the float reference, each checked when read.
+
+A bundle is a folder, or the same files in one ``.edgetl`` zip; nothing is ever extracted or unpickled. Not for: writing
+bundles (``edgetl.bundling``) and running what is inside (``classifier``, ``verify``).
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import os
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import jsonfile, storage
+from .errors import InputError
+from .files import sha256_bytes
+from .preprocess import Preprocess
+from .runtime import FORMATS, TensorSpec
+from .storage import MAX_FILE_BYTES, Storage, damaged
+
+SCHEMA = "edgetl.bundle/1"
+MANIFEST = "bundle.json"
+LABELS = "labels.txt"
+REFERENCE = "reference.npz"
+EVALSET = "evalset/"
+INDEX = "evalset/index.csv"
+INDEX_COLUMNS = ("file", "label", "sha256")
+
+_MAX_MANIFEST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One model file of a bundle.
+
+    Attributes:
+        name: ``float32``, ``int8``, ``float16``, ``float32-onnx`` or ``int8-onnx``.
+        format: ``tflite``, ``onnx`` or ``null``.
+        precision: ``float32``, ``float16`` or ``int8``.
+        file: Its path in the bundle.
+        bytes: Its size.
+        input: Spec of the pixels.
+        output: Spec of the probabilities.
+        calibration: How the integer grid was chosen; None for float models.
+        accuracy: Accuracy on the held-out photos when the bundle was made, or None.
+        agreement: Agreement with the reference then, or None.
+    """
+
+    name: str
+    format: str
+    precision: str
+    file: str
+    bytes: int
+    input: TensorSpec
+    output: TensorSpec
+    calibration: dict[str, Any] | None
+    accuracy: dict[str, Any] | None
+    agreement: dict[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A held-out photo: its path in the bundle, its label, and the label's index."""
+
+    file: str
+    label: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the float model said about the held-out photos, row i = photo i.
+
+    Attributes:
+        probabilities: float32 [n, classes].
+        logits: float32 [n, classes].
+        golden_rows: int64 [k], the photos whose pixels are kept.
+        golden_pixels: uint8 [k, S, S, 3], those pixels after preprocessing, RGB 0..255.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+    golden_rows: npt.NDArray[np.int64]
+    golden_pixels: npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose ``bundle.json`` has been checked. Make one with :meth:`open`.
+
+    Attributes:
+        path: The folder or the ``.edgetl`` file.
+        labels: Class names, in the order of the model's output.
+        preprocess: How a photo becomes the model's input.
+        variants: The models, in the order of the file.
+        files: Size and SHA-256 of every file, by path in the bundle.
+        provenance: Where the model comes from.
+        digest: SHA-256 of the canonical ``bundle.json``: two bundles with the same one are the same.
+    """
+
+    path: Path
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    variants: tuple[Variant, ...]
+    files: Mapping[str, storage.Entry]
+    provenance: dict[str, Any]
+    digest: str
+    _storage: Storage
+
+    @classmethod
+    def open(cls, path: str | os.PathLike[str]) -> Bundle:
+        """Open a folder, a run folder with ``bundle`` in it, or an ``.edgetl`` file.
+
+        Raises:
+            InputError: It is absent, damaged, edited, or of a schema that this version does not read.
+        """
+        place = Path(path)
+        if (place / "bundle" / MANIFEST).is_file():
+            place = place / "bundle"
+        store = storage.open_storage(place, MANIFEST)
+        name = f"{place}: {MANIFEST}"
+        document = jsonfile.parse(store.read(MANIFEST, limit_bytes=_MAX_MANIFEST_BYTES), SCHEMA, name=name)
+        if document.get("digest") != jsonfile.digest(document):
+            raise damaged(name, "it does not match its own digest")
+        try:
+            return cls._of(document, place, store)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            # Well-formed JSON with a field that is absent or of another type.
+            raise damaged(name, f"a field is missing or wrong: {error!r}") from None
+
+    @classmethod
+    def _of(cls, document: dict[str, Any], place: Path, store: Storage) -> Bundle:
+        files = {
+            storage.checked_name(name): storage.Entry(int(entry["bytes"]), str(entry["sha256"]))
+            for name, entry in document["files"].items()
+        }
+        variants = tuple(_variant(fields, files) for fields in document["variants"])
+        names = [variant.name for variant in variants]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"variants {names}")
+        return cls(
+            path=place,
+            labels=_labels(document["labels"]),
+            preprocess=Preprocess.from_json(document["preprocess"]),
+            variants=variants,
+            files=files,
+            provenance=dict(document["provenance"]),
+            digest=document["digest"],
+            _storage=store,
+        )
+
+    def variant(self, name: str) -> Variant:
+        """Return the variant called ``name``.
+
+        Raises:
+            InputError: There is none; the message lists those there are.
+        """
+        by_name = {variant.name: variant for variant in self.variants}
+        if name in by_name:
+            return by_name[name]
+        close = difflib.get_close_matches(name, by_name, n=1)
+        raise InputError(
+            f"variant {name!r} is not in {self.path}",
+            why=f"it has {', '.join(by_name)}",
+            hint=f"Did you mean {close[0]}?" if close else "",
+        )
+
+    def read(self, file: str) -> bytes:
+        """Return the bytes of a file that ``bundle.json`` lists.
+
+        Raises:
+            InputError: It is not listed, or it is absent, or its size or SHA-256 is not the listed one.
+        """
+        entry = self.files.get(file)
+        if entry is None:
+            raise InputError(f"{self.path}: {file} is not listed in {MANIFEST}")
+        if not 0 <= entry.bytes <= MAX_FILE_BYTES or self._storage.size_bytes(file) != entry.bytes:
+            raise damaged(f"{self.path}: {file}", f"its size is not the {entry.bytes} bytes that {MANIFEST} lists")
+        data = self._storage.read(file, limit_bytes=entry.bytes)
+        if len(data) != entry.bytes or sha256_bytes(data) != entry.sha256:
+            raise damaged(f"{self.path}: {file}", f"its SHA-256 is not the one that {MANIFEST} lists")
+        return data
+
+    def photos(self) -> tuple[Photo, ...]:
+        """Return the held-out photos in the order of the reference's rows; ``read(photo.file)`` gives the bytes.
+
+        Raises:
+            InputError: The index does not fit the bundle.
+        """
+        name = f"{self.path}: {INDEX}"
+        try:
+            rows = csv.DictReader(io.StringIO(self.read(INDEX).decode("utf-8"), newline=""))
+            if tuple(rows.fieldnames or ()) != INDEX_COLUMNS:
+                raise damaged(name, f"its columns are not {', '.join(INDEX_COLUMNS)}")
+            return tuple(self._photo(row, name) for row in rows)
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise damaged(name, str(error)) from None
+
+    def reference(self) -> Reference:
+        """Return the float model's answers to :meth:`photos`.
+
+        Raises:
+            InputError: The arrays do not fit the bundle.
+        """
+        name = f"{self.path}: {REFERENCE}"
+        data = self.read(REFERENCE)
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
+                    raise damaged(name, "its arrays are larger than any reference")
+            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+                reference = Reference(
+                    **{field: arrays[field] for field in ("probabilities", "logits", "golden_rows", "golden_pixels")}
+                )
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError, MemoryError) as error:
+            raise damaged(name, str(error)) from None
+        n, size = len(self.photos()), self.preprocess.size
+        if n == 0:
+            raise damaged(f"{self.path}: {INDEX}", "it lists no photos")
+        golden = len(reference.golden_rows)
+        expected = {
+            "probabilities": ("float32", (n, len(self.labels))),
+            "logits": ("float32", (n, len(self.labels))),
+            "golden_rows": ("int64", (golden,)),
+            "golden_pixels": ("uint8", (golden, size, size, 3)),
+        }
+        for field, (dtype, shape) in expected.items():
+            array = getattr(reference, field)
+            if array.dtype != dtype or array.shape != shape:
+                raise damaged(name, f"{field} is {array.dtype} {array.shape}, expected {dtype} {shape}")
+        if golden and not (reference.golden_rows.min() >= 0 and reference.golden_rows.max() < n):
+            raise damaged(name, "golden_rows names a photo that is not there")
+        return reference
+
+    def _photo(self, row: dict[str, str], name: str) -> Photo:
+        file = EVALSET + str(row["file"])
+        entry = self.files.get(file)
+        if entry is None or entry.sha256 != row["sha256"]:
+            raise damaged(name, f"{file} is not listed in {MANIFEST} with this SHA-256")
+        if row["label"] not in self.labels:
+            raise damaged(name, f"{file} has the label {row['label']!r}, which is not one of the bundle's")
+        return Photo(file, row["label"], self.labels.index(row["label"]))
+
+
+def _labels(value: list[str]) -> tuple[str, ...]:
+    if (
+        not isinstance(value, list)
+        or len(value) < 2
+        or len(set(value)) != len(value)
+        or not all(isinstance(label, str) and label and "\n" not in label for label in value)
+    ):
+        raise ValueError(f"labels {value!r}")
+    return tuple(value)
+
+
+def _variant(fields: dict[str, Any], files: Mapping[str, storage.Entry]) -> Variant:
+    file = fields["file"]
+    entry = files[file]
+    if entry != storage.Entry(fields["bytes"], fields["sha256"]) or fields["format"] not in FORMATS:
+        raise ValueError(f"variant {fields['name']!r}")
+    return Variant(
+        name=str(fields["name"]),
+        format=fields["format"],
+        precision=str(fields["precision"]),
+        file=file,
+        bytes=entry.bytes,
+        input=_spec(fields["input"]),
+        output=_spec(fields["output"]),
+        calibration=fields["calibration"],
+        accuracy=fields["accuracy"],
+        agreement=fields["agreement"],
+    )
+
+
+def _spec(fields: dict[str, Any]) -> TensorSpec:
+    return TensorSpec(
+        str(fields["dtype"]),
+        tuple(int(side) for side in fields["shape"]),
+        fields.get("scale"),
+        fields.get("zero_point"),
+    )

@@ -1,0 +1,174 @@
+"""Photos in, labels out: one variant of a bundle, ready to run.
+
+Not for: measuring (``latency``), and deciding which variant is good enough (``edgetl bench``).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from .bundle import Bundle
+from .errors import EdgetlError, InputError
+from .preprocess import Pixels, Source, preprocess
+from .runtime import Probabilities, Runtime, check_threads, open_runtime
+from .storage import damaged
+
+PhotoLike = Source | npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A class and how likely it is: its name, a probability 0..1, and its place in the label order."""
+
+    label: str
+    probability: float
+    index: int
+
+
+class Classifier:
+    """A variant of a bundle, loaded. Close it, or use it in a ``with`` statement, to give its memory back.
+
+    Several threads may share one: photos are decoded at the same time, the model runs them one by one.
+
+    Args:
+        bundle: An open bundle, or the path of one.
+        variant: The name of the variant to run.
+        threads: CPU threads for the model, 1 to 256.
+        prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
+
+    Raises:
+        InputError: The bundle is damaged, or has no such variant.
+        Unavailable: The runtime of this variant is not installed.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | os.PathLike[str],
+        variant: str = "int8",
+        threads: int = 1,
+        *,
+        prefer: str | None = None,
+    ) -> None:
+        """Read, check and load the variant."""
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        self.variant = self.bundle.variant(variant)
+        check_threads(threads)
+        model = self.bundle.read(self.variant.file)
+        self.runtime: Runtime = _open(self.bundle, self.variant.file, model, self.variant.format, threads, prefer)
+        self._expect_declared()
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the model's output."""
+        return self.bundle.labels
+
+    def classify(self, photo: PhotoLike, top: int = 5) -> list[Prediction]:
+        """Return the ``top`` likeliest classes of a photo, likeliest first.
+
+        Args:
+            photo: A path, the bytes of an image file, a PIL image, or a uint8 RGB array [H, W, 3]. An array of exactly
+                the model's size is taken as already preprocessed and used as it is; any other goes through the
+                bundle's preprocessing like a decoded photo.
+            top: At least 1; more than there are classes gives all of them.
+
+        Raises:
+            PhotoError: The photo cannot be read.
+            InputError: ``top`` or the array is not as above.
+        """
+        return self.ranked(self.probabilities(photo), top)
+
+    def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[list[Prediction]]:
+        """Yield the answer of :meth:`classify` for each photo, in order, one at a time."""
+        for photo in photos:
+            yield self.classify(photo, top)
+
+    def probabilities(self, photo: PhotoLike) -> Probabilities:
+        """Return the probabilities of all classes for a photo, float32 [classes]; ``photo`` as in :meth:`classify`."""
+        return self.run(self.pixels(photo))
+
+    def pixels(self, photo: PhotoLike) -> Pixels:
+        """Return a photo as the model's input, uint8 [S, S, 3]; ``photo`` as in :meth:`classify`."""
+        if not isinstance(photo, np.ndarray):
+            return preprocess(photo, self.bundle.preprocess)
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
+            raise InputError(
+                f"an array of type {photo.dtype} and shape {list(photo.shape)}", why="expected uint8 RGB [H, W, 3]"
+            )
+        size = self.bundle.preprocess.size
+        if photo.shape == (size, size, 3):
+            return photo
+        return preprocess(Image.fromarray(photo), self.bundle.preprocess)
+
+    def run(self, pixels: Pixels) -> Probabilities:
+        """Return the probabilities, float32 [classes], for preprocessed pixels, uint8 [S, S, 3]."""
+        with self._lock:
+            if self._closed:
+                raise ValueError("this classifier is closed")
+            self.runtime.feed(pixels)
+            self.runtime.invoke()
+            return self.runtime.probabilities()
+
+    def ranked(self, probabilities: Probabilities, top: int = 5) -> list[Prediction]:
+        """Return the ``top`` likeliest classes, likeliest first; of equals the one that comes first in the labels."""
+        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+            raise InputError(f"top {top!r}", why="must be a whole number, 1 or more")
+        order = np.argsort(-probabilities, kind="stable")[:top]
+        return [Prediction(self.labels[i], float(probabilities[i]), int(i)) for i in order]
+
+    def close(self) -> None:
+        """Give the model's memory back. Calling it again does nothing."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                self.runtime.close()
+
+    def __enter__(self) -> Classifier:
+        """Return the classifier."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def _expect_declared(self) -> None:
+        size, classes = self.bundle.preprocess.size, len(self.labels)
+        if self.runtime.input.shape != (1, size, size, 3) or self.runtime.output.shape != (1, classes):
+            raise damaged(
+                f"{self.bundle.path}: {self.variant.file}",
+                f"the model maps {list(self.runtime.input.shape)} to {list(self.runtime.output.shape)}, "
+                f"the bundle says size {size} and {classes} labels",
+            )
+
+
+def _open(bundle: Bundle, file: str, model: bytes, format: str, threads: int, prefer: str | None) -> Runtime:
+    try:
+        return open_runtime(model, format, threads=threads, prefer=prefer)
+    except EdgetlError as error:
+        # The runtime sees bytes only; say which file of which bundle they are.
+        raise type(error)(f"{bundle.path}: {file}: {error.what}", why=error.why, hint=error.hint) from None
+
+
+def predictions(classifier: Classifier, photos: Iterable[str], top: int = 5) -> dict[str, Any]:
+    """Classify files and return the document that ``classify`` prints as JSON (``edgetl.predictions/1``)."""
+    rows = [
+        {"photo": photo, "predictions": [vars(prediction) for prediction in classifier.classify(photo, top)]}
+        for photo in photos
+    ]
+    return {
+        "schema": "edgetl.predictions/1",
+        "bundle": {"name": classifier.bundle.path.name, "digest": classifier.bundle.digest},
+        "variant": classifier.variant.name,
+        "runtime": {"name": classifier.runtime.name, "version": classifier.runtime.version},
+        "photos": rows,
+    }

@@ -1,0 +1,75 @@
+"""Files written whole or not at all, and their hashes. Not for: what is inside them."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def atomic_path(target: str | os.PathLike[str], *, directory: bool = False) -> Iterator[Path]:
+    """Yield a temporary sibling of ``target``; when the block ends well it takes ``target``'s place by renaming.
+
+    When the block raises, the temporary file or folder is removed and ``target`` stays as it was. An existing folder is
+    moved aside for the rename and put back if that fails. Parent folders are created.
+
+    Args:
+        target: The file or folder to appear.
+        directory: Yield a new empty folder instead of a path that does not exist yet.
+    """
+    target = Path(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+    temporary = holder / target.name
+    try:
+        if directory:
+            temporary.mkdir()
+        yield temporary
+        if directory:
+            _replace_directory(temporary, target, aside=holder / "old")
+        else:
+            temporary.replace(target)
+    finally:
+        shutil.rmtree(holder, ignore_errors=True)
+
+
+def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:
+    """Write ``data`` to ``target`` atomically."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data)
+
+
+def write_text(target: str | os.PathLike[str], text: str) -> None:
+    """Write ``text`` to ``target`` atomically, as UTF-8."""
+    write_bytes(target, text.encode())
+
+
+def sha256_bytes(data: bytes) -> str:
+    """Return the SHA-256 of ``data`` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | os.PathLike[str]) -> str:
+    """Return the SHA-256 of a file in hexadecimal, reading it in blocks."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _replace_directory(temporary: Path, target: Path, aside: Path) -> None:
+    had_one = target.exists()
+    if had_one:
+        target.rename(aside)
+    try:
+        temporary.rename(target)
+    except OSError:
+        if had_one:
+            aside.rename(target)
+        raise

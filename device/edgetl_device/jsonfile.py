@@ -1,0 +1,72 @@
+"""JSON documents with a schema name and version. Not for: the meaning of their fields."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from .errors import InputError
+from .files import write_text
+
+
+def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
+    """Write ``document`` atomically, in the order of its keys. NaN and infinities are refused: JSON has none."""
+    write_text(path, dumps(document))
+
+
+def dumps(document: Any) -> str:
+    """Return ``document`` as indented JSON with a final newline."""
+    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
+    """Read a document of ``schema`` (``name/version``) from ``path``.
+
+    Raises:
+        InputError: The file is absent, is not JSON, or is of another schema or a newer version.
+    """
+    path = Path(path)
+    try:
+        data = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file", hint=f"A document of {schema} was expected there.") from None
+    return parse(data, schema, name=str(path))
+
+
+def parse(data: bytes, schema: str, *, name: str) -> dict[str, Any]:
+    """Parse and check one JSON document; ``name`` is what error messages call it."""
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise InputError(
+            f"{name}: not valid JSON", why=str(error), hint="The file is truncated or edited; make or copy it again."
+        ) from None
+    if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
+        raise InputError(f"{name}: has no schema", why=f"expected {schema}")
+    check_schema(document["schema"], schema, name=name)
+    return document
+
+
+def check_schema(found: str, wanted: str, *, name: str) -> None:
+    """Accept the wanted schema in the wanted version only; a newer version names the remedy."""
+    if found == wanted:
+        return
+    kind, _, version = wanted.partition("/")
+    found_kind, _, found_version = found.partition("/")
+    if found_kind != kind or not found_version.isdigit():
+        raise InputError(f"{name}: its schema is {found!r}", why=f"expected {wanted!r}")
+    raise InputError(
+        f"{name}: schema {found}, which this edgetl cannot read",
+        why=f"this edgetl reads {kind}/{version}",
+        hint="Update edgetl." if int(found_version) > int(version) else "Make it again with this edgetl.",
+    )
+
+
+def digest(document: dict[str, Any], *, without: str = "digest") -> str:
+    """Return the SHA-256 of a document's canonical form (sorted keys, no spaces), leaving out the field ``without``."""
+    rest = {key: value for key, value in document.items() if key != without}
+    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()

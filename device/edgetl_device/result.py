@@ -1,0 +1,86 @@
+"""The document of one bench (``edgetl.result/1``): put together, and checked when it is read back.
+
+Not for: measuring (``bench``), and comparing results.
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from typing import Any
+
+from . import __version__, jsonfile
+from .bundle import Bundle
+from .errors import InputError
+from .latency import STAGES, Samples, summary_ms
+
+SCHEMA = "edgetl.result/1"
+STATUSES = ("valid", "degraded", "invalid")
+
+_RUN_FIELDS = {
+    "variant", "format", "precision", "threads", "runtime", "bytes", "load_ms", "first_inference_ms", "warmup",
+    "samples_ns", "latency_ms", "throughput_per_s", "peak_rss_bytes", "accuracy", "agreement", "per_class", "verdict",
+}  # fmt: skip
+
+
+def assemble(
+    bundle: Bundle,
+    *,
+    settings: dict[str, Any],
+    environment: dict[str, Any],
+    runs: list[dict[str, Any]],
+    skipped: list[dict[str, str]],
+) -> dict[str, Any]:
+    """Return the document of a bench.
+
+    Args:
+        settings: What was asked for: variants, threads, duration_s, min_inferences, rounds.
+        environment: :func:`environment.describe`, with ``before`` and ``after`` from :func:`environment.state`.
+        runs: One row for each variant and number of threads.
+        skipped: Variants that this machine cannot run: ``variant`` and ``why``.
+    """
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "producer": {"name": "edgetl-device", "version": __version__},
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "bundle": {"name": bundle.path.name, "digest": bundle.digest, "labels": list(bundle.labels)},
+        "settings": settings,
+        "environment": environment,
+        "runs": runs,
+        "skipped": skipped,
+    }
+    document["digest"] = jsonfile.digest(document)
+    return document
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Read a result and check that it is whole and that its percentiles are those of its samples.
+
+    Raises:
+        InputError: It is absent, damaged, edited, or of another schema.
+    """
+    document = jsonfile.read_json(path, SCHEMA)
+    try:
+        if document.get("digest") != jsonfile.digest(document):
+            raise ValueError("it does not match its own digest")
+        if not document["runs"]:
+            raise ValueError("it has no runs")
+        for run in document["runs"]:
+            _check_run(run)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise InputError(
+            f"{os.fspath(path)}: not a whole result", why=str(error), hint="It is damaged or edited; bench again."
+        ) from None
+    return document
+
+
+def _check_run(run: dict[str, Any]) -> None:
+    if missing := _RUN_FIELDS - set(run):
+        raise ValueError(f"a run lacks {', '.join(sorted(missing))}")
+    if run["verdict"]["status"] not in STATUSES:
+        raise ValueError(f"verdict {run['verdict']['status']!r}")
+    samples = run["samples_ns"]
+    if set(samples) != set(STAGES) or len({len(column) for column in samples.values()}) != 1:
+        raise ValueError("samples_ns must have every stage, all of the same length")
+    if summary_ms(Samples({stage: samples[stage] for stage in STAGES})) != run["latency_ms"]:
+        raise ValueError(f"the percentiles of {run['variant']} are not those of its samples")

@@ -1,0 +1,144 @@
+"""Where the files of a bundle are: a folder, or the members of one zip. Names stay inside it.
+
+Not for: what the files mean, and whether they are the right ones (``bundle`` checks size and SHA-256).
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import zipfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Protocol
+
+from .errors import InputError
+
+# No file of a bundle is larger: a TFLite flatbuffer ends at 2 GiB.
+MAX_FILE_BYTES = 2 << 30
+
+_AGAIN = "Copy it again, or make it again with edgetl."
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What ``bundle.json`` says about a file: its size and its SHA-256 in hexadecimal."""
+
+    bytes: int
+    sha256: str
+
+
+class Storage(Protocol):
+    """Read-only files by their name: a relative path with forward slashes."""
+
+    def size_bytes(self, name: str) -> int:
+        """Return the size that the file system or the zip's directory states."""
+
+    def read(self, name: str, *, limit_bytes: int) -> bytes:
+        """Return the content; a file of more than ``limit_bytes`` is refused before it is read."""
+
+
+def open_storage(path: Path, manifest: str) -> Storage:
+    """Open a folder or a zip that holds ``manifest``.
+
+    Raises:
+        InputError: There is nothing of the kind at ``path``.
+    """
+    if path.is_dir():
+        if not (path / manifest).exists():
+            raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give the bundle's own folder.")
+        return _Folder(path)
+    if not path.exists():
+        raise InputError(f"{path}: no such bundle", hint="Check the path.")
+    return _Zip(path, manifest)
+
+
+def checked_name(name: str) -> str:
+    """Return ``name`` when it is a plain relative path that stays inside the bundle.
+
+    Raises:
+        InputError: It is absolute, climbs out with ``..``, or is not in its simplest form.
+    """
+    path = PurePosixPath(name)
+    if not name or path.is_absolute() or ".." in path.parts or str(path) != name or any(c in name for c in "\\:\0"):
+        raise InputError(
+            f"the bundle names the file {name!r}",
+            why="paths must stay inside the bundle",
+            hint="Do not use this bundle.",
+        )
+    return name
+
+
+def damaged(what: str, why: str) -> InputError:
+    """Return the error for a bundle that is not what it was when it was written."""
+    return InputError(what, why=why, hint=f"The bundle is damaged or edited. {_AGAIN}")
+
+
+class _Folder:
+    def __init__(self, root: Path) -> None:
+        self._root, self._real = root, root.resolve()
+
+    def size_bytes(self, name: str) -> int:
+        return self._file(name).stat().st_size
+
+    def read(self, name: str, *, limit_bytes: int) -> bytes:
+        file = self._file(name)
+        if file.stat().st_size > limit_bytes:
+            raise damaged(f"{self._root}: {name}", f"it is larger than {limit_bytes} bytes")
+        with open(file, "rb") as stream:
+            return stream.read(limit_bytes + 1)
+
+    def _file(self, name: str) -> Path:
+        try:
+            file = (self._root / checked_name(name)).resolve(strict=True)
+        except FileNotFoundError:
+            raise damaged(f"{self._root}: {name} is missing", "bundle.json lists it") from None
+        except (RuntimeError, NotADirectoryError, OSError) as error:
+            if isinstance(error, PermissionError):
+                raise
+            raise damaged(f"{self._root}: {name} cannot be read", str(error)) from None
+        if not file.is_relative_to(self._real):
+            raise InputError(
+                f"{self._root}: {name} is a link to {os.fspath(file)}",
+                why="paths must stay inside the bundle",
+                hint="Copy the file into the bundle.",
+            )
+        if not stat.S_ISREG(file.stat().st_mode):
+            raise damaged(f"{self._root}: {name}", "it is not a regular file")
+        return file
+
+
+class _Zip:
+    def __init__(self, path: Path, manifest: str) -> None:
+        self._path = path
+        try:
+            with zipfile.ZipFile(path) as archive:
+                members = archive.infolist()
+        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
+            raise InputError(f"{path}: not a bundle", why=f"it cannot be read as a zip: {error}", hint=_AGAIN) from None
+        self._members = {member.filename: member for member in members}
+        if len(self._members) != len(members):
+            raise damaged(f"{path}", "it holds two files of the same name")
+        if manifest not in self._members:
+            raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give an .edgetl file.")
+
+    def size_bytes(self, name: str) -> int:
+        return self._member(name).file_size
+
+    def read(self, name: str, *, limit_bytes: int) -> bytes:
+        member = self._member(name)
+        if member.file_size > limit_bytes:
+            raise damaged(f"{self._path}: {name}", f"it is larger than {limit_bytes} bytes")
+        try:
+            with zipfile.ZipFile(self._path) as archive, archive.open(member) as stream:
+                return stream.read(limit_bytes + 1)
+        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
+            # RuntimeError: an encrypted member; NotImplementedError: a compression that zipfile does not know.
+            raise damaged(f"{self._path}: {name} cannot be read", str(error)) from None
+
+    def _member(self, name: str) -> zipfile.ZipInfo:
+        try:
+            return self._members[checked_name(name)]
+        except KeyError:
+            raise damaged(f"{self._path}: {name} is missing", "bundle.json lists it") from None

@@ -1,0 +1,170 @@
+"""Whether a bundle is whole, and whether this machine gets from it what the machine that made it got.
+
+Not for: accuracy (``edgetl bench``): a few photos show that nothing broke on the way, not how good the model is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from .bundle import LABELS, Bundle, Photo, Reference, Variant
+from .classifier import Classifier
+from .errors import InputError, Unavailable
+from .preprocess import preprocess
+
+# Golden pixels, per photo, in steps of 255. The same Pillow gives 0. A build with another JPEG decoder stays within a
+# mean of 0.25; another way to resize does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
+PIXEL_MEAN_TOLERANCE = 0.25
+PIXEL_MAX_TOLERANCE = 16
+
+# float32 kernels differ in the order of their sums; about 1e-5 in probability has been seen.
+FLOAT_TOLERANCE = 1e-3
+
+# A rounded variant may differ from the reference as much as bundle.json says it did, plus a dozen steps of 1/256:
+# kernels of other processors round otherwise here and there.
+ROUNDING_ALLOWANCE = 0.05
+
+_PHOTOS = 8
+
+
+def verify(bundle: Bundle, *, prefer: str | None = None) -> dict[str, Any]:
+    """Check every file, the labels, the golden pixels, and each variant that can run here on a few photos.
+
+    Returns:
+        ``ok``, and ``checks``: rows of name, status (``ok``, ``failed`` or ``skipped``) and detail. A damaged file is a
+        failed check, not an exception, so that one report names everything that is wrong.
+    """
+    checks = [_files(bundle), _check("labels", lambda: _labels(bundle))]
+    checks.append(_check("golden pixels", lambda: _golden(bundle)))
+    checks += [
+        _check(f"reference, {variant.name}", lambda variant=variant: _reference(bundle, variant, prefer))  # type: ignore[misc]
+        for variant in bundle.variants
+    ]
+    return {
+        "schema": "edgetl.verify/1",
+        "bundle": {"name": bundle.path.name, "digest": bundle.digest},
+        "ok": all(check["status"] != "failed" for check in checks),
+        "checks": checks,
+    }
+
+
+def raise_failures(report: dict[str, Any]) -> None:
+    """Raise the failed checks of a report as one error of at most three lines; return when there are none.
+
+    Raises:
+        InputError: A check failed.
+    """
+    failed = [check for check in report["checks"] if check["status"] == "failed"]
+    if failed:
+        raise InputError(
+            f"{report['bundle']['name']}: {len(failed)} of {len(report['checks'])} checks failed: "
+            + ", ".join(check["name"] for check in failed),
+            why=failed[0]["detail"],
+            hint="Copy the bundle again; if it stays, make it again or use the versions named in its provenance.",
+        )
+
+
+def _check(name: str, run: Callable[[], str]) -> dict[str, Any]:
+    try:
+        return {"name": name, "status": "ok", "detail": run()}
+    except _Skipped as why:
+        return {"name": name, "status": "skipped", "detail": str(why)}
+    except Unavailable as error:
+        return {"name": name, "status": "skipped", "detail": _one_line(error)}
+    except InputError as error:
+        return {"name": name, "status": "failed", "detail": _one_line(error)}
+
+
+class _Skipped(Exception):
+    pass
+
+
+def _files(bundle: Bundle) -> dict[str, Any]:
+    wrong = [why for file in bundle.files if (why := _wrong(bundle, file))]
+    if wrong:
+        detail = f"{len(wrong)} of {len(bundle.files)}: " + "; ".join(wrong)
+        return {"name": "files", "status": "failed", "detail": detail}
+    size_mb = sum(entry.bytes for entry in bundle.files.values()) / 1e6
+    return {"name": "files", "status": "ok", "detail": f"{len(bundle.files)} files, {size_mb:.1f} MB, as listed"}
+
+
+def _wrong(bundle: Bundle, file: str) -> str:
+    try:
+        bundle.read(file)
+    except InputError as error:
+        return f"{error.what}: {error.why}"
+    return ""
+
+
+def _labels(bundle: Bundle) -> str:
+    written = bundle.read(LABELS).decode("utf-8", errors="replace").splitlines()
+    if tuple(written) != bundle.labels:
+        raise InputError(f"{LABELS} has other labels than bundle.json, or another order")
+    return f"{len(written)} labels, the same in {LABELS} and bundle.json"
+
+
+def _golden(bundle: Bundle) -> str:
+    reference, photos = bundle.reference(), bundle.photos()
+    if len(reference.golden_rows) == 0:
+        raise _Skipped("the bundle has no golden pixels")
+    worst_mean = worst_max = 0.0
+    for row, golden in zip(reference.golden_rows, reference.golden_pixels, strict=True):
+        pixels = preprocess(bundle.read(photos[row].file), bundle.preprocess)
+        difference = np.abs(pixels.astype(np.int16) - golden)
+        worst_mean, worst_max = max(worst_mean, float(difference.mean())), max(worst_max, float(difference.max()))
+        if difference.mean() > PIXEL_MEAN_TOLERANCE or difference.max() > PIXEL_MAX_TOLERANCE:
+            raise InputError(
+                f"{photos[row].file}: pixels differ by {difference.mean():.2f} on average, {difference.max()} at most",
+                why=f"allowed are {PIXEL_MEAN_TOLERANCE} and {PIXEL_MAX_TOLERANCE} of 255",
+                hint="This machine decodes or resizes photos differently; install the Pillow named in the provenance.",
+            )
+    return f"{len(reference.golden_rows)} photos, mean difference {worst_mean:.3f} and largest {worst_max:.0f} of 255"
+
+
+def _reference(bundle: Bundle, variant: Variant, prefer: str | None) -> str:
+    reference, photos = bundle.reference(), bundle.photos()
+    limit_max, limit_mean = _limits(variant)
+    rows = np.unique(np.linspace(0, len(photos) - 1, min(_PHOTOS, len(photos))).round().astype(int))
+    with Classifier(bundle, variant.name, prefer=prefer) as classifier:
+        difference = _differences(classifier, photos, reference, rows.tolist())
+        runtime = f"{classifier.runtime.name} {classifier.runtime.version}"
+    found = f"probabilities differ by {difference.mean():.2g} on average and {difference.max():.2g} at most"
+    # Written so that NaN fails.
+    if not (difference.max() <= limit_max and difference.mean() <= limit_mean):
+        raise InputError(
+            f"{variant.file} on {runtime}: {found}",
+            why=f"allowed are {limit_mean:.2g} and {limit_max:.2g}",
+            hint="This runtime does not compute what the model was tested with; try another version of it.",
+        )
+    return f"{len(rows)} photos on {runtime}: {found}"
+
+
+def _limits(variant: Variant) -> tuple[float, float]:
+    if variant.precision == "float32":
+        return FLOAT_TOLERANCE, FLOAT_TOLERANCE
+    if not variant.agreement or "max_abs" not in variant.agreement:
+        raise _Skipped("bundle.json does not say how far this variant was from the reference")
+    largest, mean = float(variant.agreement["max_abs"]), float(variant.agreement["mae"])
+    # The few photos here may be harder than the average one: three times the recorded mean, and 2.5 steps of 1/256.
+    return largest + ROUNDING_ALLOWANCE, 3 * mean + 0.01
+
+
+def _differences(
+    classifier: Classifier, photos: Sequence[Photo], reference: Reference, rows: Sequence[int]
+) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return np.array(
+        [
+            np.abs(
+                classifier.probabilities(classifier.bundle.read(photos[row].file)).astype(np.float64)
+                - reference.probabilities[row]
+            )
+            for row in rows
+        ]
+    )
+
+
+def _one_line(error: Exception) -> str:
+    return "; ".join(str(error).splitlines())

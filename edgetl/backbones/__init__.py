@@ -1,0 +1,22 @@
+"""Pretrained bases: which ones there are, how each is built and cut into blocks, where its weights come from.
+
+Importing this package loads neither numpy nor Keras, so the command line can list names. Not for: heads, training, and
+which layers are trainable (``edgetl.train``).
+"""
+
+from __future__ import annotations
+
+from .graph import blocks, build_base
+from .registry import BACKBONES, Backbone, Block, backbone
+from .weights import ResolvedWeights, resolve_weights
+
+__all__ = [
+    "BACKBONES",
+    "Backbone",
+    "Block",
+    "ResolvedWeights",
+    "backbone",
+    "blocks",
+    "build_base",
+    "resolve_weights",
+]

@@ -1,0 +1,187 @@
+"""Decide where a backbone's weights come from, and record it; nothing here is chosen in silence.
+
+Not for: reading arrays out of the file (``arrays``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import queue
+import threading
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import edgetl
+from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.files import atomic_path, sha256_file
+from edgetl_device.jsonfile import read_json
+
+from .registry import BACKBONES, Backbone, KerasFile, backbone
+
+Source = Literal["embedded", "keras-cache", "keras-download", "file", "none"]
+
+CARD_SCHEMA = "edgetl.weights-card/1"
+FILE_FORMATS = (".h5", ".keras", ".npz")
+# How long a connection, and then each read, may stay without an answer.
+_TIMEOUT_S = 20.0
+_DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
+
+
+@dataclass(frozen=True)
+class ResolvedWeights:
+    """Which weights a base gets; written into every run.
+
+    Attributes:
+        source: ``embedded`` (in ``models/``), ``keras-cache``, ``keras-download``, ``file`` (the user's) or ``none``.
+        path: The file, or None for ``none``.
+        sha256: Of the file; loading refuses other content.
+        licence: Terms of the weights as far as they are known.
+    """
+
+    source: Source
+    path: Path | None
+    sha256: str | None
+    licence: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object; of the path only the file's name, which means the same elsewhere."""
+        name = self.path.name if self.path else None
+        return {"source": self.source, "file": name, "sha256": self.sha256, "licence": self.licence}
+
+
+def resolve_weights(name: str, *, width: float, request: str = "auto", size: int | None = None) -> ResolvedWeights:
+    """Find the weights that ``request`` asks for; a download ends in Keras' cache.
+
+    Args:
+        name: A name in :data:`~edgetl.backbones.BACKBONES`.
+        width: Width multiplier.
+        request: ``auto`` takes the embedded weights where they fit backbone and width, else Keras' cache, else Keras'
+            download. ``imagenet`` takes Keras' cache, else its download. ``none`` trains from scratch. Anything else is
+            the path of a .h5, .weights.h5, .keras or .npz file.
+        size: Input size in pixels (default: the backbone's). Keras has a file for each resolution it trained at.
+
+    Raises:
+        InputError: Unknown backbone or width, no such file, or an embedded or cached file that is damaged.
+        Unavailable: The weights would have to be downloaded and cannot be.
+    """
+    row = backbone(name)
+    row.check(width=width)
+    if request == "none":
+        return ResolvedWeights("none", None, None, "none")
+    if request not in ("auto", "imagenet"):
+        return _from_user(Path(request).expanduser())
+    if request == "auto" and (found := _embedded(row, width)):
+        return found
+    return _from_keras(row, row.keras_file(size or row.default_size, width))
+
+
+def models_dir() -> Path:
+    """Return the folder with the embedded weights: in the package when installed, else in the checkout."""
+    package = Path(edgetl.__file__).parent
+    shipped = package / "_models"
+    return shipped if shipped.is_dir() else package.parent / "models"
+
+
+def keras_cache_dir() -> Path:
+    """Return where Keras keeps downloaded weights: ``$KERAS_HOME/models``, else ``~/.keras/models``."""
+    if home := os.environ.get("KERAS_HOME"):
+        return Path(home).expanduser() / "models"
+    return Path.home() / ".keras" / "models"
+
+
+def download(url: str, target: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
+    """Download ``url`` to ``target``, whole or not at all.
+
+    Raises:
+        OSError: It cannot be reached, answers with an error, or stays silent for ``timeout_s``.
+    """
+    from edgetl.progress import track
+
+    response = _connect(url, timeout_s)
+    with response, atomic_path(target) as temporary, open(temporary, "wb") as out:
+        expected = int(response.headers.get("Content-Length") or 0)
+        with track(f"download {target.name}", expected // 1024, unit="KiB") as advance:
+            while block := response.read(1 << 16):
+                out.write(block)
+                advance(len(block) // 1024)
+        if expected and out.tell() != expected:
+            raise OSError(f"the connection ended after {out.tell()} of {expected} bytes")
+
+
+def _from_user(path: Path) -> ResolvedWeights:
+    if not path.is_file():
+        raise InputError(
+            f"--weights {path}: no such file", hint="Give auto, imagenet, none, or the path of a weights file."
+        )
+    if path.suffix not in FILE_FORMATS:
+        raise InputError(f"--weights {path}: unknown format", why=f"expected one of {', '.join(FILE_FORMATS)}")
+    return ResolvedWeights("file", path, sha256_file(path), "unknown (the user's file)")
+
+
+def _embedded(row: Backbone, width: float) -> ResolvedWeights | None:
+    if row.embedded is None:
+        return None
+    folder = models_dir() / row.embedded
+    card = read_json(folder / "card.json", CARD_SCHEMA)
+    if card["width"] != width:
+        return None
+    path = folder / card["file"]
+    if not path.is_file() or sha256_file(path) != card["sha256"]:
+        raise InputError(
+            f"{path}: the embedded weights are {'damaged' if path.is_file() else 'missing'}",
+            why="their SHA-256 is not the one in card.json" if path.is_file() else "",
+            hint="Install edgetl again, or check the file out again.",
+        )
+    return ResolvedWeights("embedded", path, card["sha256"], card["licence"])
+
+
+def _from_keras(row: Backbone, file: KerasFile) -> ResolvedWeights:
+    path = keras_cache_dir() / file.name
+    source: Source = "keras-cache"
+    if not path.is_file():
+        source = "keras-download"
+        try:
+            download(file.url, path)
+        except _DOWNLOAD_ERRORS as error:
+            raise _no_download(row, file, error) from None
+    if file.md5 and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != file.md5:
+        raise InputError(
+            f"{path}: damaged, or not the file Keras publishes", why="its MD5 differs", hint="Delete it and try again."
+        )
+    return ResolvedWeights(source, path, sha256_file(path), row.licence)
+
+
+def _no_download(row: Backbone, file: KerasFile, error: Exception) -> Unavailable:
+    reason = getattr(error, "reason", None) or str(error) or repr(error)
+    embedded = next(other for other in BACKBONES.values() if other.embedded)
+    return Unavailable(
+        f"ImageNet weights of {row.name} are not in {keras_cache_dir()} and cannot be downloaded",
+        why=f"{file.url}: {reason}",
+        hint="Use --weights PATH (a file), --weights none (from scratch), or the weights embedded in edgetl: "
+        f"--backbone {embedded.name} --width 1.0 --weights auto.",
+    )
+
+
+def _connect(url: str, timeout_s: float) -> Any:
+    # urlopen's timeout holds for one address; a host behind a silent firewall can have a dozen, tried one by one. The
+    # thread bounds them all together, name look-up included.
+    answers: queue.Queue[Any] = queue.Queue()
+
+    def connect() -> None:
+        try:
+            answers.put(urllib.request.urlopen(url, timeout=timeout_s))
+        except _DOWNLOAD_ERRORS as error:
+            answers.put(error)
+
+    threading.Thread(target=connect, daemon=True).start()
+    try:
+        answer = answers.get(timeout=timeout_s)
+    except queue.Empty:
+        raise OSError(f"no answer in {timeout_s:g} s") from None
+    if isinstance(answer, Exception):
+        raise answer
+    return answer

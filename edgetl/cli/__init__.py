@@ -1,0 +1,82 @@
+"""The ``edgetl`` command: one thin module a command, and the one place where errors become text and exit codes."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import typer
+
+from edgetl import __version__
+
+app = typer.Typer(
+    name="edgetl",
+    help="From a folder of photos to an int8 image classifier on a small Linux board, with proof.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# In the order of the work. Each module has a function ``register(app)``.
+_COMMANDS = (
+    "data",
+    "train",
+    "evaluate",
+    "quantize",
+    "export",
+    "bench",
+    "classify",
+    "verify",
+    "inspect",
+    "demo",
+)
+
+for _name in _COMMANDS:
+    importlib.import_module(f"edgetl.cli.{_name}").register(app)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"edgetl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None: ...
+
+
+def main() -> None:
+    """Run the command line and exit with the code that DESIGN's table gives for what happened."""
+    from edgetl_device.errors import EdgetlError, from_os_error
+
+    try:
+        app()
+    except EdgetlError as error:
+        _fail(error)
+    except BrokenPipeError:
+        # The reader of our output went away (``edgetl ... | head``); say nothing more, not even at shutdown.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except OSError as error:
+        _fail(from_os_error(error))
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; what was finished is kept\n")
+        sys.exit(130)
+    except Exception:
+        import traceback
+
+        traceback.print_exc()
+        sys.stderr.write("This is a defect in edgetl. Please report it with the lines above and the command.\n")
+        sys.exit(1)
+
+
+def _fail(error: Exception) -> None:
+    from edgetl_device.errors import EdgetlError
+
+    assert isinstance(error, EdgetlError)
+    sys.stderr.write(f"error: {error}\n")
+    sys.exit(error.exit_code)

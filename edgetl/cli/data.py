@@ -1,0 +1,141 @@
+"""``edgetl data``: look at a folder of photos before training on it. Not for: the audit itself (``edgetl.dataset``)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgetl.cli.output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from edgetl.dataset import Dataset, Finding
+
+_FILES_SHOWN = 5
+
+
+class OnConflict(str, Enum):
+    """What happens to a photo under two labels."""
+
+    error = "error"
+    drop = "drop"
+
+
+# readable=False: typer would check the permission itself and answer with its usage text instead of our error.
+_Data = typer.Argument(
+    ...,
+    metavar="DATA",
+    help="FOLDER/<class>/photos or FOLDER/{train,val,test}/<class>/photos.",
+    readable=False,
+    show_default=False,
+)
+_Size = typer.Option(160, "--size", help="Size in pixels to decode for; `train` finds the result in the cache.")
+_Seed = typer.Option(0, "--seed", help="Seed of the split.")
+_Val = typer.Option(0.15, "--val", help="Fraction for validation, where it has no folder.")
+_Test = typer.Option(0.15, "--test", help="Fraction for testing, where there are no split folders or train only.")
+_OnConflict = typer.Option(OnConflict.error, "--on-conflict", help="A photo under two labels: error, or drop it.")
+_Out = typer.Argument(..., metavar="OUT", help="Folder to make; must not exist.", show_default=False)
+_Link = typer.Option(False, "--link/--copy", help="Hard links: no extra space, but an edit in place changes both.")
+_Json = typer.Option(False, "--json", help="Print one JSON document with all files.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command group to the command line."""
+    group = typer.Typer(help="Check and split folders of photos.", no_args_is_help=True, rich_markup_mode=None)
+    group.command("check")(check)
+    group.command("split")(split)
+    app.add_typer(group, name="data")
+
+
+def check(
+    data: Path = _Data,
+    size: int = _Size,
+    seed: int = _Seed,
+    val: float = _Val,
+    test: float = _Test,
+    on_conflict: OnConflict = _OnConflict,
+    json: bool = _Json,
+) -> None:
+    """List classes, splits and what is wrong with a folder of photos. It is the audit that `train` does.
+
+    Exit code 0: it can be used; 2: something must be decided first.
+
+    Example: edgetl data check photos/
+    """
+    from edgetl.dataset import check_dataset
+    from edgetl_device.errors import InputError
+    from edgetl_device.preprocess import Preprocess
+
+    dataset = check_dataset(data, Preprocess(size=size), seed=seed, val=val, test=test, on_conflict=on_conflict.value)
+    if json:
+        print_json(dataset.describe())
+    else:
+        _print_counts(dataset)
+        for finding in dataset.findings:
+            _print_finding(finding)
+    errors = [finding for finding in dataset.findings if finding.severity == "error"]
+    if errors:
+        conflict = any(finding.kind == "conflict" for finding in errors)
+        raise InputError(
+            f"{data}: cannot be used yet",
+            why="; ".join(finding.message for finding in errors),
+            hint="Remove the wrong copies, or pass --on-conflict drop." if conflict else "Add another class.",
+        )
+
+
+def split(
+    data: Path = _Data,
+    out: Path = _Out,
+    seed: int = _Seed,
+    val: float = _Val,
+    test: float = _Test,
+    link: bool = _Link,
+    on_conflict: OnConflict = _OnConflict,
+    json: bool = _Json,
+) -> None:
+    """Write the split that `train` would use as OUT/{train,val,test}/<class>/; the originals stay as they are.
+
+    Files are copied unless --link is given. What the audit leaves out is not written.
+
+    Example: edgetl data split photos/ photos-split/ --seed 1
+    """
+    from edgetl.dataset import load_dataset
+    from edgetl.dataset.folders import refuse_target, write_folders
+    from edgetl_device.preprocess import Preprocess
+
+    refuse_target(data, out)
+    dataset = load_dataset(data, Preprocess(), seed=seed, val=val, test=test, on_conflict=on_conflict.value)
+    renamed = write_folders(dataset, out, link=link)
+    if json:
+        print_json({**dataset.describe(), "out": str(out), "linked": link, "renamed": renamed})
+        return
+    _print_counts(dataset)
+    for finding in dataset.findings:
+        _print_finding(finding)
+    if renamed:
+        note(f"{len(renamed)} files got another name, as theirs was taken.")
+    print(f"{len(dataset.samples)} photos {'linked' if link else 'copied'} to {out}")
+
+
+def _print_counts(dataset: Dataset) -> None:
+    from edgetl.dataset import SPLITS
+
+    shown = [split for split in SPLITS if dataset.of(split)]
+    counts = dataset.counts()
+    rows = [
+        [label, *(str(counts[label][split]) for split in shown), str(sum(counts[label].values()))]
+        for label in dataset.labels
+    ]
+    rows.append(["all", *(str(len(dataset.of(split))) for split in shown), str(len(dataset.samples))])
+    print_table(["class", *shown, "all"], rows)
+
+
+def _print_finding(finding: Finding) -> None:
+    entries = [" = ".join(group) for group in finding.groups] or list(finding.files)
+    print(f"{finding.severity:<8} {finding.kind}: {finding.message}")
+    for entry in entries[:_FILES_SHOWN]:
+        print(f"           {entry}")
+    if len(entries) > _FILES_SHOWN:
+        print(f"           ... and {len(entries) - _FILES_SHOWN} more (--json lists all)")

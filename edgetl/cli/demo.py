@@ -1,0 +1,60 @@
+"""``edgetl demo``: the whole way on drawn photos, from nothing to a measured int8 model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from .output import note
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("demo")(demo)
+
+
+def demo(
+    out: Path = typer.Option(Path("demo"), help="Folder for the photos, the run and the result."),
+    per_class: int = typer.Option(60, help="Photos drawn of each class."),
+    duration: float = typer.Option(4.0, help="Seconds of measuring for each variant."),
+) -> None:
+    """Draw synthetic photos of machine parts, train, quantize to int8, bench float against int8, classify.
+
+    Example: edgetl demo
+    """
+    from edgetl import synthetic
+    from edgetl.bundling import pack
+    from edgetl.cli.bench import print_result
+    from edgetl.progress import track
+    from edgetl.quantize.pipeline import QuantizeConfig, quantize
+    from edgetl.train import TrainConfig, train
+    from edgetl_device.bench import run_bench
+    from edgetl_device.bundle import Bundle
+    from edgetl_device.classifier import Classifier
+    from edgetl_device.jsonfile import write_json
+
+    photos, run_folder = out / f"photos-{per_class}", out / "run"
+    note(f"edgetl demo: synthetic photos of machine parts, drawn here ({', '.join(synthetic.CLASSES)})")
+    if not photos.is_dir():
+        with track("Drawing photos", per_class * len(synthetic.CLASSES)) as advance:
+            synthetic.draw_dataset(photos, per_class=per_class, progress=advance)
+    run = train(photos, run_folder, TrainConfig(), overwrite=True)
+    quantize(run, QuantizeConfig())
+    bundle = Bundle.open(run_folder / "bundle")
+    packed = pack(bundle.path, out / "parts.edgetl")
+    result = run_bench(bundle, variants=["float32", "int8"], threads=[1], duration_s=duration, say=note)
+    write_json(out / "result.json", result)
+
+    print_result(result)
+    test = run.of("test")
+    with Classifier(bundle, "int8") as classifier:
+        for sample in [next(one for one in test if one.label == label) for label in run.labels[:3]]:
+            best = classifier.classify(photos / sample.path)[0]
+            print(f"{photos / sample.path}: {best.label} {best.probability:.2f} (it is a {sample.label})")
+    print("\nThe photos are synthetic: the accuracy says that the pipeline works, not how well it does on yours.")
+    print(f"photos  {photos}")
+    print(f"run     {run_folder}  (model.keras, plots/, run.json, quantize.json)")
+    print(f"bundle  {run_folder / 'bundle'}, as one file: {packed} ({packed.stat().st_size / 1e6:.1f} MB)")
+    print(f"result  {out / 'result.json'}")
+    print("next    edgetl train your_photos/")

@@ -1,0 +1,54 @@
+"""``edgetl evaluate``: accuracy of a run or a bundle's variant on a labelled folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from .output import note, print_json, print_table
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("evaluate")(evaluate)
+
+
+def evaluate(
+    model: Path = typer.Argument(..., help="A run directory, a bundle folder or an .edgetl file.", show_default=False),
+    data: Path = typer.Argument(..., help="Folder of labelled photos.", show_default=False),
+    variant: str = typer.Option("int8", help="Which variant of a bundle."),
+    split: str | None = typer.Option(
+        None, help="train, val, test or all.  [default: test, else val, else all]", show_default=False
+    ),
+    json: bool = typer.Option(False, "--json", help="Print the result on stdout."),
+) -> None:
+    """Score a model on a folder of labelled photos: accuracy with its 95% interval, precision, recall and F1.
+
+    Example: edgetl evaluate runs/photos/bundle new_photos/ --variant int8
+    """
+    from edgetl.evaluate import evaluate as run_evaluation
+
+    result = run_evaluation(model, data, variant=variant, split=split)
+    if result["trained_on"]:
+        note(f"warning: the model was trained on {result['trained_on']} of these photos; this flatters it")
+    if json:
+        print_json(result)
+    else:
+        print_classes(f"{data} ({result['split']})", result["metrics"])
+
+
+def print_classes(name: str, metrics: dict[str, Any]) -> None:
+    """Print accuracy with its interval, and a row a class."""
+    accuracy = metrics["accuracy"]
+    low, high = accuracy["ci95"]
+    title = (
+        f"{name}: {accuracy['correct']} of {accuracy['photos']} photos right, top-1 {accuracy['top1']:.3f} "
+        f"(95% CI {low:.3f} .. {high:.3f}), macro F1 {metrics['macro_f1']:.3f}"
+    )
+    rows = [
+        (row["label"], str(row["photos"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}")
+        for row in metrics["per_class"]
+    ]
+    print_table(("class", "photos", "precision", "recall", "F1"), rows, title=title)

@@ -1,0 +1,81 @@
+"""``edgetl inspect``: what is inside a model file or a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_Path = typer.Argument(..., help="A .tflite or .onnx file, a bundle folder, or an .edgetl file.", show_default=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("inspect")(inspect)
+
+
+def inspect(
+    path: Path = _Path,
+    json: bool = typer.Option(False, "--json", help="Print JSON."),
+    tensors: bool = typer.Option(False, "--tensors", help="List every tensor: type, shape, scale, zero point, bytes."),
+) -> None:
+    """Show operators, tensors, sizes and types of a model, and labels and variants of a bundle.
+
+    Example: edgetl inspect runs/parts/bundle
+    """
+    from edgetl.inspection import inspect_path
+
+    document = inspect_path(path, tensors=tensors)
+    if json:
+        from edgetl.cli.output import print_json
+
+        print_json(document)
+    elif document["kind"] == "bundle":
+        _print_bundle(document)
+    else:
+        typer.echo(f"{document['path']}: {document['kind']}")
+        _print_model(document)
+
+
+def _print_bundle(document: dict[str, Any]) -> None:
+    labels, preprocess = document["labels"], document["preprocess"]
+    typer.echo(f"{document['path']}: bundle {document['digest'][:12]}")
+    typer.echo(f"{len(labels)} labels: {', '.join(labels)}")
+    typer.echo("preprocess: " + ", ".join(f"{key} {value}" for key, value in preprocess.items()))
+    for variant in document["variants"]:
+        typer.echo(f"\n{variant['name']} ({variant['format']})")
+        _print_model(variant)
+        accuracy, agreement = variant["accuracy"], variant["agreement"]
+        if accuracy:
+            typer.echo(f"  accuracy    top-1 {accuracy['top1']:.3f} on {accuracy['photos']} held-out photos")
+        if agreement:
+            same, mae = agreement["top1"], agreement["mae"]
+            typer.echo(f"  agreement   {same:.1%} top-1 with the float reference, mean probability error {mae:.4f}")
+
+
+def _print_model(model: dict[str, Any]) -> None:
+    typer.echo(f"  size        {model['bytes']:,} bytes, of which {model['parameter_bytes']:,} parameters")
+    for side in ("inputs", "outputs"):
+        for tensor in model[side]:
+            typer.echo(f"  {side[:-1]:<11} {_spec(tensor)}")
+    typer.echo("  operators   " + _counts(model["operators"]))
+    typer.echo("  tensors     " + _counts(model["tensor_types"]))
+    if "tensors" in model:
+        rows = [[tensor["name"], _spec(tensor, named=False), f"{tensor['bytes']:,}"] for tensor in model["tensors"]]
+        from edgetl.cli.output import print_table
+
+        print_table(("tensor", "type", "bytes"), rows)
+
+
+def _counts(counted: dict[str, int]) -> str:
+    return ", ".join(f"{count} {name}" for name, count in counted.items())
+
+
+def _spec(tensor: dict[str, Any], *, named: bool = True) -> str:
+    text = f"{tensor['dtype']} {tensor['shape']}"
+    if "scale" in tensor:
+        text += f" scale {tensor['scale']:g} zero point {tensor['zero_point']}"
+    elif "scales" in tensor:
+        text += f" {tensor['scales']} scales along axis {tensor['axis']}"
+    return f"{tensor['name']} {text}" if named else text

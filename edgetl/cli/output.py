@@ -1,0 +1,33 @@
+"""What commands print: results on stdout as a table or JSON, notes on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    from edgetl_device.jsonfile import dumps
+
+    sys.stdout.write(dumps(document))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print a table on stdout; the first column is aligned left, the others right."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title or None, box=SIMPLE, title_justify="left", pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console(highlight=False, soft_wrap=False).print(table)
+
+
+def note(text: str) -> None:
+    """Print a line for the user on stderr."""
+    sys.stderr.write(text + "\n")

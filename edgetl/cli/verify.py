@@ -1,0 +1,45 @@
+"""``edgetl verify``: whether a bundle is whole and runs here as it did where it was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_Bundle = typer.Argument(..., help="A bundle folder, a run folder, or an .edgetl file.", show_default=False)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("verify")(verify)
+
+
+def verify(
+    bundle: Path = _Bundle,
+    json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
+) -> None:
+    """Check a bundle: hashes, labels, golden pixels, and each variant against the float reference on a few photos.
+
+    Exits with 2 when a check fails.
+
+    Example: edgetl verify runs/parts/bundle
+    """
+    from edgetl_device.bundle import Bundle
+    from edgetl_device.verify import raise_failures
+    from edgetl_device.verify import verify as run
+
+    report = run(Bundle.open(bundle))
+    if json:
+        from edgetl.cli.output import print_json
+
+        print_json(report)
+    else:
+        _print(report)
+    raise_failures(report)
+
+
+def _print(report: dict[str, Any]) -> None:
+    width = max(len(check["name"]) for check in report["checks"])
+    for check in report["checks"]:
+        typer.echo(f"{check['status']:<8} {check['name']:<{width}}  {check['detail']}")

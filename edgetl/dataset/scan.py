@@ -1,0 +1,146 @@
+"""Which files are there, under which class and split folder. Not for: what is inside the files."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetl_device.errors import InputError
+
+from .types import Split
+
+_SPLIT_OF_NAME: dict[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+# What file managers, NAS boxes and archivers leave behind; names that begin with a dot are skipped too.
+_JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
+
+_LAYOUTS = "Expected FOLDER/<class>/photos, or FOLDER/{train,val,test}/<class>/photos."
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A regular file inside a class folder; ``path`` is relative to the data set's folder, with ``/``."""
+
+    path: str
+    label: str
+    folder: Split | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The files of a data set.
+
+    Attributes:
+        files: All files inside class folders, sorted by path.
+        classes: The class folders there are, by split folder (None in the flat layout), empty ones included.
+        strays: Files outside any class folder.
+        odd: Files with names that are not UTF-8, and what is neither file nor folder (as printable text).
+    """
+
+    files: tuple[FoundFile, ...]
+    classes: dict[Split | None, tuple[str, ...]]
+    strays: tuple[str, ...]
+    odd: tuple[str, ...]
+
+
+def scan(root: Path) -> Scan:
+    """List a data set's files without opening them.
+
+    Raises:
+        InputError: ``root`` is missing, not a folder, of no known layout, or has no files in its class folders.
+        PermissionError: A folder may not be listed.
+    """
+    if not root.exists():
+        raise InputError(f"{root}: no such folder", hint=_LAYOUTS)
+    if not root.is_dir():
+        raise InputError(f"{root}: is a file, not a folder of photos", hint=_LAYOUTS)
+    folders, strays = _children(root)
+    if not folders:
+        raise InputError(f"{root}: has no class folders", why="it is empty" if not strays else "", hint=_LAYOUTS)
+
+    files: list[FoundFile] = []
+    odd: list[str] = []
+    classes: dict[Split | None, tuple[str, ...]] = {}
+    for split, base in _split_folders(root, folders).items():
+        names, loose = (folders, []) if base == root else _children(base)
+        strays += [f"{base.name}/{name}" for name in loose]
+        classes[split] = tuple(names)
+        for label in names:
+            for path in _walk(base / label):
+                relative = path.relative_to(root).as_posix()
+                if _is_utf8(relative) and path.is_file():
+                    files.append(FoundFile(relative, label, split))
+                else:
+                    odd.append(_printable(relative))
+    if not files:
+        raise InputError(f"{root}: has no photos in its class folders", hint=_LAYOUTS)
+    return Scan(tuple(sorted(files, key=lambda file: file.path)), classes, tuple(map(_printable, strays)), tuple(odd))
+
+
+def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
+    named = [name for name in folders if name.lower() in _SPLIT_OF_NAME]
+    # A folder called "train" that holds photos itself is a class (of trains).
+    named = [name for name in named if not _children(root / name)[1] or len(named) == len(folders)]
+    if not named:
+        return {None: root}
+    if len(named) < len(folders):
+        other = next(name for name in folders if name not in named)
+        raise InputError(
+            f"{root}: mixes split folders ({named[0]}) and others ({other})",
+            why="whether these are classes cannot be told",
+            hint=_LAYOUTS,
+        )
+    splits: dict[Split | None, Path] = {}
+    for name in named:
+        split = _SPLIT_OF_NAME[name.lower()]
+        if split in splits:
+            raise InputError(
+                f"{root}: has two {split} folders, {splits[split].name} and {name}", hint="Merge them, or remove one."
+            )
+        splits[split] = root / name
+    return splits
+
+
+def _children(folder: Path) -> tuple[list[str], list[str]]:
+    """Return the names of subfolders and of files, each sorted, without hidden ones and junk."""
+    with os.scandir(folder) as entries:
+        kept = [entry for entry in entries if not _is_junk(entry.name)]
+        folders = sorted(entry.name for entry in kept if entry.is_dir())
+        files = sorted(entry.name for entry in kept if not entry.is_dir())
+    for name in folders:
+        if not _is_utf8(name):
+            raise InputError(f"{folder / _printable(name)}: its name is not UTF-8", hint="Rename the folder.")
+    return folders, files
+
+
+def _walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
+    """Yield the files below a class folder; links are followed, but not into a folder they lie in."""
+    status = folder.stat()
+    here = (status.st_dev, status.st_ino)
+    if here in above:
+        return
+    folders, files = _children(folder)
+    for name in files:
+        yield folder / name
+    for name in folders:
+        yield from _walk(folder / name, (*above, here))
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def _is_utf8(text: str) -> bool:
+    return _printable(text) == text
+
+
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

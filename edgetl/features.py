@@ -1,0 +1,205 @@
+"""What a frozen base makes of photos, computed once by LiteRT and kept on disk.
+
+The frozen layers are converted to a float TFLite model and run by LiteRT's XNNPACK kernels, one interpreter a core:
+several times the speed of ``keras.Model.predict`` (``benchmarks/frozen_base.py``). Not for: layers that are trained.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import chain
+from pathlib import Path
+from queue import SimpleQueue
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.arrayfile import ArrayFile
+from edgetl.augment import PRESETS, augmenter
+from edgetl.cache import entry, key_of
+from edgetl.cores import available_cores
+from edgetl.export import float32_tflite
+from edgetl.extras import keras, require
+from edgetl.pixels import PixelCache
+from edgetl.progress import step, track
+
+Pixels = npt.NDArray[np.uint8]
+
+# Raise it when the content of cached activations changes for the same key.
+_FORMAT = 1
+# Photos handed to the augmentation layers at once. Part of what the views depend on.
+_VIEW_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """The frozen part of a network as a TFLite model.
+
+    Attributes:
+        model: The file's bytes; input float32 [1, S, S, 3] of raw RGB 0..255.
+        key: Changes with the layers, their weights and where the part ends.
+    """
+
+    model: bytes
+    key: str
+
+
+@dataclass(frozen=True)
+class Activations:
+    """Outputs of the frozen part, memory-mapped, one row a photo.
+
+    Attributes:
+        pooled: float32 [n, channels], the last feature map averaged over its pixels.
+        cut: float16 [n, h, w, c], what enters the first trainable layer; None when only the head is trained.
+    """
+
+    pooled: npt.NDArray[np.float32]
+    cut: npt.NDArray[np.float16] | None
+
+
+def freeze(base: Any, cut_layer: str | None) -> Frozen:
+    """Convert a base for LiteRT, with its pooled features and, for ``cut_layer``, that layer's output.
+
+    The result is cached under the weights' own hash.
+    """
+    pooled = keras().layers.GlobalAveragePooling2D(name="pool")(base.output)
+    outputs = [pooled] if cut_layer is None else [pooled, base.get_layer(cut_layer).output]
+    digest = hashlib.sha256(base.to_json().encode())
+    for array in base.get_weights():
+        digest.update(np.ascontiguousarray(array))
+    versions = [version(package) for package in ("ai-edge-litert", "tensorflow")]
+    key = key_of(base=digest.hexdigest(), cut=cut_layer, versions=versions, format=_FORMAT)
+
+    def make(folder: Path) -> None:
+        with step("Preparing the frozen base"):
+            (folder / "base.tflite").write_bytes(float32_tflite(keras().Model(base.input, outputs)))
+
+    return Frozen((entry("bases", key, make) / "base.tflite").read_bytes(), key)
+
+
+def photo_activations(frozen: Frozen, pixels: PixelCache) -> Activations:
+    """Return the activations of every decoded photo; row i belongs to ``pixels.array[i]``."""
+    key = key_of(frozen=frozen.key, pixels=pixels.key)
+    total = len(pixels.array)
+    return _cached("photos", key, frozen, lambda: _slices(pixels.array, np.arange(total)), total)
+
+
+def view_activations(
+    frozen: Frozen, pixels: PixelCache, rows: npt.NDArray[np.int64], *, preset: str, seed: int, count: int
+) -> list[Activations]:
+    """Return the activations of ``count`` augmented views of each photo in ``rows``, one item a view.
+
+    Row i of every view belongs to ``rows[i]``.
+    """
+    if not count:
+        return []
+    key = key_of(frozen=frozen.key, pixels=pixels.key, **_views_key(rows, preset, seed, count))
+    name = f"{count} augmented views"
+    all_views = _cached(name, key, frozen, lambda: _draw(pixels, rows, preset, seed, count), count * len(rows))
+    parts = [slice(view * len(rows), (view + 1) * len(rows)) for view in range(count)]
+    return [
+        Activations(all_views.pooled[part], None if all_views.cut is None else all_views.cut[part]) for part in parts
+    ]
+
+
+def view_pixels(pixels: PixelCache, rows: npt.NDArray[np.int64], *, preset: str, seed: int, count: int) -> list[Pixels]:
+    """Return ``count`` augmented views of each photo in ``rows``, uint8 [rows, S, S, 3]: for training every layer."""
+    if not count:
+        return []
+    key = key_of(views_of=pixels.key, **_views_key(rows, preset, seed, count))
+    total = count * len(rows)
+
+    def make(folder: Path) -> None:
+        shape = (total, *pixels.array.shape[1:])
+        with ArrayFile(folder / "pixels.npy", shape, np.uint8) as file, track("Augmented views", total) as advance:
+            for place, picture in enumerate(chain.from_iterable(_draw(pixels, rows, preset, seed, count))):
+                file.write(place, picture)
+                advance(1)
+
+    drawn = np.load(entry("views", key, make) / "pixels.npy", mmap_mode="r")
+    return [drawn[view * len(rows) : (view + 1) * len(rows)] for view in range(count)]
+
+
+def _cached(name: str, key: str, frozen: Frozen, batches: Callable[[], Iterator[Pixels]], total: int) -> Activations:
+    folder = entry("activations", key, lambda folder: _run(folder, frozen, batches(), total, f"Frozen base, {name}"))
+    cut = folder / "cut.npy"
+    return Activations(
+        pooled=np.load(folder / "pooled.npy", mmap_mode="r"),
+        cut=np.load(cut, mmap_mode="r") if cut.exists() else None,
+    )
+
+
+def _slices(array: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[Pixels]:
+    for start in range(0, len(rows), _VIEW_BATCH):
+        yield array[rows[start : start + _VIEW_BATCH]]
+
+
+def _draw(pixels: PixelCache, rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) -> Iterator[Pixels]:
+    draw = augmenter(preset, size=pixels.array.shape[1], seed=seed)
+    return (draw(batch) for _ in range(count) for batch in _slices(pixels.array, rows))
+
+
+def _views_key(rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) -> dict[str, Any]:
+    return {
+        "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+        "layers": PRESETS[preset],
+        "seed": seed,
+        "count": count,
+        "batch": _VIEW_BATCH,
+        "keras": version("keras"),
+    }
+
+
+def _run(folder: Path, frozen: Frozen, batches: Iterator[Pixels], total: int, label: str) -> None:
+    """Write ``pooled.npy`` and, where the base has it, ``cut.npy``: one row a photo, in the order of the batches."""
+    workers = available_cores()
+    interpreters = [_interpreter(frozen.model) for _ in range(workers)]
+    idle: SimpleQueue[Any] = SimpleQueue()
+    for interpreter in interpreters:
+        idle.put(interpreter)
+    outputs = sorted(interpreters[0].get_output_details(), key=lambda detail: len(detail["shape"]))
+
+    with ExitStack() as stack:
+        names = (("pooled.npy", np.float32), ("cut.npy", np.float16))
+        files = [
+            stack.enter_context(ArrayFile(folder / name, (total, *detail["shape"][1:]), dtype))
+            for detail, (name, dtype) in zip(outputs, names, strict=False)
+        ]
+
+        def work(start: int, batch: Pixels) -> int:
+            interpreter = idle.get()
+            try:
+                for offset, photo in enumerate(batch):
+                    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], photo[None].astype(np.float32))
+                    interpreter.invoke()
+                    for detail, file in zip(outputs, files, strict=True):
+                        file.write(start + offset, interpreter.get_tensor(detail["index"])[0])
+            finally:
+                idle.put(interpreter)
+            return len(batch)
+
+        advance = stack.enter_context(track(label, total))
+        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        pending: deque[Future[int]] = deque()
+        start = 0
+        for batch in batches:
+            pending.append(pool.submit(work, start, batch))
+            start += len(batch)
+            # A short queue keeps the workers busy while the next views are drawn, and memory constant.
+            if len(pending) > 2 * workers:
+                advance(pending.popleft().result())
+        for future in pending:
+            advance(future.result())
+
+
+def _interpreter(model: bytes) -> Any:
+    interpreter = require("ai_edge_litert.interpreter").Interpreter(model_content=model, num_threads=1)
+    interpreter.allocate_tensors()
+    return interpreter

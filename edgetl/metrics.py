@@ -1,0 +1,56 @@
+"""Accuracy, precision, recall, F1 and confusion of predictions on labelled photos. Not for: making predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.extras import require
+from edgetl_device.accuracy import wilson95
+
+
+def classification_report(
+    probabilities: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], labels: Sequence[str]
+) -> dict[str, Any]:
+    """Return how well predictions match the labels, as a JSON object.
+
+    Args:
+        probabilities: float32 [n, classes].
+        targets: int64 [n].
+        labels: Class names, [classes].
+
+    Returns:
+        ``accuracy`` (photos, correct, top1, ci95 by Wilson), ``macro_f1`` over the classes that occur, ``per_class``
+        (label, photos, precision, recall, f1; 0 where nothing was predicted) and ``confusion`` [classes][classes]
+        counts, rows being the true class.
+    """
+    sk = require("sklearn.metrics")
+    predicted = probabilities.argmax(axis=1)
+    indices = np.arange(len(labels))
+    correct = int((predicted == targets).sum())
+    precision, recall, f1, support = sk.precision_recall_fscore_support(
+        targets, predicted, labels=indices, zero_division=0.0
+    )
+    return {
+        "accuracy": {
+            "photos": len(targets),
+            "correct": correct,
+            "top1": correct / len(targets),
+            "ci95": list(wilson95(correct, len(targets))),
+        },
+        "macro_f1": float(f1[support > 0].mean()),
+        "per_class": [
+            {
+                "label": label,
+                "photos": int(support[index]),
+                "precision": float(precision[index]),
+                "recall": float(recall[index]),
+                "f1": float(f1[index]),
+            }
+            for index, label in enumerate(labels)
+        ],
+        "confusion": sk.confusion_matrix(targets, predicted, labels=indices).tolist(),
+    }

@@ -1,0 +1,14 @@
+"""From a float Keras model to int8 files that keep its answers: fold, correct, calibrate, convert, check.
+
+===============  ======================================================================================
+``calibration``  which training photos set the activation ranges
+``fold``         BatchNorm into the convolution before it, so that no scale is left between the two
+``correct``      biases shifted by what rounding the weights did to each channel's mean
+``tflite``       int8 TFLite by TensorFlow's converter; the written file is opened and checked
+``onnx``         int8 ONNX by ONNX Runtime's static quantization; the written graph is checked
+``graph``        the walk over a flat Keras graph that ``fold`` and ``correct`` share
+===============  ======================================================================================
+
+Every stage is a pure function, model in and model or bytes out. Not for: accuracy, which is measured on the written
+files by whoever bundles them, and writing files.
+"""

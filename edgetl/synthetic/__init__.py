@@ -1,0 +1,94 @@
+"""A small synthetic data set of machine parts, drawn with numpy and Pillow, for the demo, tests and speed measurements.
+
+Not for: judging how well edgetl does on real photos. Every file says in its JPEG comment that it was drawn.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path
+
+from ..progress import Advance
+from .parts import PARTS
+
+CLASSES: tuple[str, ...] = tuple(PARTS)
+COMMENT = "synthetic, drawn by edgetl"
+
+_SMALLEST_PX, _LARGEST_PX = 64, 1024
+
+
+def draw_dataset(
+    folder: str | os.PathLike[str],
+    *,
+    per_class: int,
+    classes: Sequence[str] = CLASSES,
+    size: int = 240,
+    seed: int = 0,
+    progress: Advance | None = None,
+) -> Path:
+    """Draw ``per_class`` photos of each class as ``folder/<class>/<number>.jpg`` and return ``folder``.
+
+    A photo shows one part of its class: random shape, pose (rotation, scale, place, tilt), metal, rust, light, shadow,
+    background, clutter that may cover a piece of it, blur, sensor noise and JPEG quality. Photo i of a class depends on
+    ``seed``, the class, i and ``size`` alone, so a larger ``per_class`` adds photos and changes none; the same versions
+    of numpy and Pillow give the same bytes. The folder appears only when all photos are written.
+
+    Args:
+        folder: Where to; must not exist yet, or be empty.
+        classes: A selection of ``CLASSES``.
+        size: The square root of a photo's area in pixels, 64 to 1,024; photos are 4:3, 1:1 or 3:4.
+        progress: Called with the number of photos written since the last call.
+
+    Raises:
+        InputError: ``folder`` holds something already, or an argument is out of range.
+    """
+    target = Path(folder)
+    _check(target, per_class=per_class, classes=classes, size=size, seed=seed)
+    with atomic_path(target, directory=True) as temporary:
+        jobs = []
+        for name in classes:
+            (temporary / name).mkdir()
+            jobs += [(name, index, temporary / name / f"{index:03d}.jpg") for index in range(per_class)]
+
+        def draw(job: tuple[str, int, Path]) -> None:
+            name, index, path = job
+            path.write_bytes(draw_photo(name, index, size=size, seed=seed))
+
+        # Threads, not processes: numpy and Pillow let go of the interpreter lock for most of a photo, and a process
+        # forked beside TensorFlow's threads may hang.
+        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        try:
+            for _ in pool.map(draw, jobs):
+                if progress is not None:
+                    progress(1)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return target
+
+
+def draw_photo(name: str, index: int, *, size: int = 240, seed: int = 0) -> bytes:
+    """Return photo ``index`` of class ``name`` as the bytes of a JPEG file."""
+    from .scene import photo_jpeg
+
+    return photo_jpeg(name, index, size=size, seed=seed, comment=COMMENT)
+
+
+def _check(target: Path, *, per_class: int, classes: Sequence[str], size: int, seed: int) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise InputError(f"{target}: is there already", hint="Name a new or empty folder, or remove it first.")
+    if per_class < 1:
+        raise InputError(f"{per_class} photos a class", why="must be at least 1")
+    if not _SMALLEST_PX <= size <= _LARGEST_PX:
+        raise InputError(f"photo size {size}", why=f"must be from {_SMALLEST_PX} to {_LARGEST_PX} pixels")
+    if seed < 0:
+        raise InputError(f"seed {seed}", why="must not be negative")
+    unknown = sorted(set(classes) - set(CLASSES))
+    if unknown or not classes or len(set(classes)) != len(classes):
+        raise InputError(
+            f"classes {', '.join(classes) or '(none)'}", why=f"must be different names out of {', '.join(CLASSES)}"
+        )

@@ -1,0 +1,56 @@
+"""The network that is trained: a base with its head, and the cut between what is frozen and what is trained.
+
+Not for: running or fitting it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgetl.backbones import blocks
+from edgetl.extras import keras
+from edgetl_device.errors import InputError
+
+
+def cut_layer(backbone: str, base: Any, trainable_blocks: int) -> str | None:
+    """Return the layer that the last ``trainable_blocks`` blocks start after; None when all are trained.
+
+    Raises:
+        InputError: The backbone has fewer blocks.
+    """
+    all_blocks = blocks(backbone, base)
+    if trainable_blocks > len(all_blocks):
+        raise InputError(f"--trainable-blocks {trainable_blocks}", why=f"{backbone} has {len(all_blocks)} blocks")
+    if trainable_blocks == len(all_blocks):
+        return None
+    return all_blocks[-trainable_blocks - 1].last_layer
+
+
+def build_network(base: Any, *, classes: int, dropout: float) -> Any:
+    """Put a head on a base: average pooling, dropout, a dense layer ``logits`` and a softmax ``probabilities``."""
+    layers = keras().layers
+    features = layers.GlobalAveragePooling2D(name="pool")(base.output)
+    features = layers.Dropout(dropout, name="dropout")(features)
+    logits = layers.Dense(classes, name="logits")(features)
+    return keras().Model(base.input, layers.Softmax(name="probabilities")(logits), name=base.name)
+
+
+def tail(network: Any, cut: str | None) -> Any:
+    """Return the trainable part as a keras.Model, sharing layers and weights with ``network``.
+
+    Its input is the output of the layer ``cut``, or raw pixels where ``cut`` is None; its output the logits.
+    """
+    start = network.input if cut is None else network.get_layer(cut).output
+    return keras().Model(start, network.get_layer("logits").output)
+
+
+def unfreeze(network: Any, cut: str | None, *, train_batch_norm: bool) -> None:
+    """Make the layers after ``cut`` trainable (all of them where it is None) and the others not.
+
+    BatchNorm keeps its moving statistics and its scale (inference mode) unless ``train_batch_norm``: with few photos,
+    batch statistics are worse than the ones the weights came with.
+    """
+    trained = {layer.name for layer in tail(network, cut).layers}
+    for layer in network.layers:
+        is_norm = isinstance(layer, keras().layers.BatchNormalization)
+        layer.trainable = layer.name in trained and (train_batch_norm or not is_norm)

@@ -1,0 +1,57 @@
+"""Fixtures for all tests. Imports nothing that a board would not have: tests/device runs with this file too."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+REPO = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real photos: ``$EDGETL_SHARED_DATA``, else the folder beside the checkout."""
+    folder = Path(os.environ.get("EDGETL_SHARED_DATA") or REPO.parent / "shared" / "data")
+    if not (folder / "flowers").is_dir():
+        pytest.skip("the shared photos are not here")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the user's cache out of the tests, and the tests out of the user's cache."""
+    before = os.environ.get("EDGETL_CACHE")
+    os.environ["EDGETL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    yield
+    if before is None:
+        del os.environ["EDGETL_CACHE"]
+    else:
+        os.environ["EDGETL_CACHE"] = before
+
+
+def draw_photo(seed: int, width: int = 64, height: int = 48) -> Image.Image:
+    """Return a picture that no other seed gives: coarse coloured noise."""
+    cells = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes so many distinct PNGs to each folder, such as ``{"train/cat": 5}``."""
+
+    def make(counts: dict[str, int], name: str = "photos", first_seed: int = 0) -> Path:
+        root = tmp_path / name
+        seed = first_seed
+        for folder, count in counts.items():
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            for index in range(count):
+                draw_photo(seed).save(root / folder / f"{index:03}.png")
+                seed += 1
+        return root
+
+    return make

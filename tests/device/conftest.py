@@ -1,0 +1,93 @@
+"""The tiny bundle of ``tests/golden``, whole and taken apart. Nothing here needs more than the device package."""
+
+from __future__ import annotations
+
+import importlib.util
+import itertools
+import json
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgetl_device import jsonfile
+from edgetl_device.bundle import Bundle
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+DEVICE_PACKAGE = Path(__file__).parent.parent.parent / "device"
+
+
+@pytest.fixture(scope="session")
+def tiny_file() -> Path:
+    """The tiny bundle as one file: do not write to it."""
+    return GOLDEN / "tiny.edgetl"
+
+
+@pytest.fixture(scope="session")
+def tiny(tiny_file: Path) -> Bundle:
+    return Bundle.open(tiny_file)
+
+
+@pytest.fixture(scope="session")
+def photo_file() -> Path:
+    return GOLDEN / "photos" / "circle0.jpg"
+
+
+@pytest.fixture
+def folder(tiny_file: Path, tmp_path: Path) -> Path:
+    """The tiny bundle as a folder that a test may damage."""
+    with zipfile.ZipFile(tiny_file) as archive:
+        archive.extractall(tmp_path / "tiny")
+    return tmp_path / "tiny"
+
+
+@pytest.fixture
+def reseal(folder: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path]:
+    """Edit bundle.json and give it a matching digest, as an attacker would."""
+
+    def run(edit: Callable[[dict[str, Any]], None]) -> Path:
+        document = json.loads((folder / "bundle.json").read_text())
+        edit(document)
+        document["digest"] = jsonfile.digest(document)
+        (folder / "bundle.json").write_text(json.dumps(document))
+        return folder
+
+    return run
+
+
+@pytest.fixture(params=["float32", "int8", "float32-onnx", "int8-onnx"])
+def variant(request: pytest.FixtureRequest) -> str:
+    if request.param.endswith("-onnx") and importlib.util.find_spec("onnxruntime") is None:
+        pytest.skip("onnxruntime is not installed here")
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def device() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run ``python -m edgetl_device`` with arguments."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "edgetl_device", *map(str, arguments)]
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def refuses() -> Callable[..., None]:
+    """Check that a process ended with an exit code and an error of at most three lines that says what it must."""
+
+    def check(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
+        assert done.returncode == code, done.stderr
+        # Progress, and the greeting of LiteRT's native code, may come before the error; nothing comes after it.
+        lines = list(itertools.dropwhile(lambda line: not line.startswith("error: "), done.stderr.splitlines()))
+        assert 1 <= len(lines) <= 3, done.stderr
+        assert "Traceback" not in done.stderr
+        for part in said:
+            assert part in done.stderr
+
+    return check

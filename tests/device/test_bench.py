@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgetl_device import environment, jsonfile, latency, memory, result
+from edgetl_device.bench import parse_threads, parse_variants, run_bench
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import InputError
+from edgetl_device.latency import STAGES, Samples
+
+HAS_ONNX = importlib.util.find_spec("onnxruntime") is not None
+
+
+@pytest.fixture(scope="module")
+def document(tiny: Bundle) -> dict[str, Any]:
+    return run_bench(tiny, threads=(1, 2), duration_s=0.05)
+
+
+def test_all_variants_are_measured_or_named(document: dict[str, Any], tiny: Bundle) -> None:
+    wanted = [v.name for v in tiny.variants if HAS_ONNX or v.format != "onnx"]
+    assert [(run["variant"], run["threads"]) for run in document["runs"]] == [(n, t) for n in wanted for t in (1, 2)]
+    assert [row["variant"] for row in document["skipped"]] == [v.name for v in tiny.variants if v.name not in wanted]
+    assert all("not installed" in row["why"] for row in document["skipped"])
+
+
+def test_samples_and_what_is_made_of_them(document: dict[str, Any], tiny: Bundle) -> None:
+    for run in document["runs"]:
+        assert set(run["samples_ns"]) == set(STAGES)
+        assert {len(column) >= latency.MIN_INFERENCES for column in run["samples_ns"].values()} == {True}
+        assert all(isinstance(value, int) and value >= 0 for value in run["samples_ns"]["invoke"])
+        assert run["latency_ms"] == latency.summary_ms(Samples(run["samples_ns"]))
+        assert run["bytes"] == tiny.variant(run["variant"]).bytes
+        assert run["load_ms"] > 0
+        assert run["first_inference_ms"] > 0
+        assert run["verdict"]["status"] in result.STATUSES
+
+
+def test_accuracy_is_that_of_the_bundle(document: dict[str, Any], tiny: Bundle) -> None:
+    for run in document["runs"]:
+        recorded = tiny.variant(run["variant"])
+        assert run["accuracy"] == recorded.accuracy
+        assert run["agreement"]["agree"] == recorded.agreement["agree"]
+        assert run["agreement"]["max_abs"] == pytest.approx(recorded.agreement["max_abs"], abs=0.02)
+        assert [row["label"] for row in run["per_class"]] == list(tiny.labels)
+
+
+def test_peak_memory_is_that_of_a_process_with_one_variant(document: dict[str, Any]) -> None:
+    for run in document["runs"]:
+        assert 20e6 < run["peak_rss_bytes"] < 150e6
+
+
+def test_nothing_is_null_or_made_up(document: dict[str, Any]) -> None:
+    def walk(value: Any) -> None:
+        assert value is not None
+        if isinstance(value, dict):
+            assert "unknown" not in value or (set(value) == {"unknown"} and value["unknown"])
+            for part in value.values():
+                walk(part)
+        elif isinstance(value, list):
+            for part in value:
+                walk(part)
+
+    walk(document)
+    assert document["environment"]["cores"] >= 1
+    assert {"temperature_c", "throttled", "load_average_1m"} <= set(document["environment"]["after"])
+
+
+def test_a_result_reads_back(document: dict[str, Any], tmp_path: Path) -> None:
+    jsonfile.write_json(tmp_path / "result.json", document)
+    assert result.read(tmp_path / "result.json") == document
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d["runs"][0]["latency_ms"]["invoke"].update(p95=0.001),
+        lambda d: d["runs"][0]["samples_ns"]["invoke"].pop(),
+        lambda d: d["runs"][0]["verdict"].update(status="perfect"),
+        lambda d: d["runs"][0].pop("agreement"),
+        lambda d: d.update(runs=[]),
+    ],
+)
+def test_an_edited_result_is_refused(
+    document: dict[str, Any], tmp_path: Path, edit: Callable[[dict[str, Any]], None]
+) -> None:
+    edited = json.loads(json.dumps(document))
+    edit(edited)
+    jsonfile.write_json(tmp_path / "result.json", edited)
+    with pytest.raises(InputError, match="digest"):
+        result.read(tmp_path / "result.json")
+    edited["digest"] = jsonfile.digest(edited)
+    jsonfile.write_json(tmp_path / "result.json", edited)
+    with pytest.raises(InputError, match="not a whole result"):
+        result.read(tmp_path / "result.json")
+
+
+def test_wrong_requests(tiny: Bundle) -> None:
+    for wrong in (
+        {"duration_s": 0},
+        {"duration_s": float("nan")},
+        {"duration_s": 1e9},
+        {"threads": ()},
+        {"threads": (0,)},
+        {"variants": ["int9"]},
+        {"variants": []},
+    ):
+        with pytest.raises(InputError):
+            run_bench(tiny, **wrong)
+    assert parse_variants("all") is None
+    assert parse_variants("int8, float32") == ["int8", "float32"]
+    assert parse_threads("1,2") == [1, 2]
+    with pytest.raises(InputError, match="whole numbers"):
+        parse_threads("1,two")
+
+
+def test_memory_that_cannot_be_measured_says_why(tiny_file: Path) -> None:
+    found = memory.peak_rss_bytes(tiny_file, "int9", 1)
+    assert isinstance(found, dict)
+    assert "int9" in found["unknown"] or "code 1" in found["unknown"]
+
+
+def test_throttle_flags_are_read_from_vcgencmd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = tmp_path / "vcgencmd"
+    fake.write_text("#!/bin/sh\necho throttled=0x50005\n")
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
+    assert environment.state()["throttled"] == ["under-voltage", "throttling"]
+    fake.write_text("#!/bin/sh\necho throttled=0x50000\n")
+    assert environment.state()["throttled"] == []
+    fake.write_text("#!/bin/sh\nexit 1\n")
+    assert "unknown" in environment.state()["throttled"]
+
+
+def test_ctrl_c_ends_a_bench_with_130(tiny_file: Path) -> None:
+    import signal
+    import sys
+
+    command = [sys.executable, "-m", "edgetl_device", "bench", str(tiny_file), "--duration", "60"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "measuring" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err

@@ -1,0 +1,237 @@
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import InputError
+from edgetl_device.files import sha256_bytes
+
+Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]
+
+
+def put(folder: Path, reseal: Reseal, name: str, data: bytes) -> None:
+    """Replace a file and what bundle.json says about it."""
+    (folder / name).write_bytes(data)
+    entry = {"sha256": sha256_bytes(data), "bytes": len(data)}
+
+    def edit(document: dict[str, Any]) -> None:
+        document["files"][name] = entry
+        for row in document["variants"]:
+            if row["file"] == name:
+                row |= entry
+
+    reseal(edit)
+
+
+def test_folder_run_folder_and_file_are_the_same_bundle(tiny: Bundle, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    shutil.copytree(folder, tmp_path / "run" / "bundle")
+    for path in (folder, tmp_path / "run"):
+        other = Bundle.open(path)
+        assert (other.digest, other.labels, other.variants) == (tiny.digest, tiny.labels, tiny.variants)
+        assert all(other.read(name) == tiny.read(name) for name in tiny.files)
+
+
+def test_what_a_bundle_says(tiny: Bundle) -> None:
+    assert tiny.labels == ("circle", "square", "triangle")
+    assert tiny.preprocess.size == 32
+    assert [variant.name for variant in tiny.variants] == ["float32", "int8", "float32-onnx", "int8-onnx"]
+    photos, reference = tiny.photos(), tiny.reference()
+    assert len(photos) == len(reference.probabilities) == 12
+    assert all(tiny.labels[photo.index] == photo.label for photo in photos)
+    np.testing.assert_allclose(reference.probabilities.sum(axis=1), 1, atol=1e-5)
+    assert reference.golden_pixels.shape == (len(reference.golden_rows), 32, 32, 3)
+
+
+def test_a_wrong_variant_lists_those_there_are(tiny: Bundle) -> None:
+    with pytest.raises(InputError, match=r"(?s)'int88' is not in .*float32, int8, .*Did you mean int8"):
+        tiny.variant("int88")
+
+
+def test_truncated_zip(tiny_file: Path, tmp_path: Path) -> None:
+    data = tiny_file.read_bytes()
+    for length in (0, 100, len(data) // 2, len(data) - 10):
+        (tmp_path / "cut.edgetl").write_bytes(data[:length])
+        with pytest.raises(InputError, match="not a bundle"):
+            Bundle.open(tmp_path / "cut.edgetl")
+
+
+def test_a_flipped_byte_anywhere_in_a_zip_is_found(tiny_file: Path, tmp_path: Path) -> None:
+    data = tiny_file.read_bytes()
+    rng = np.random.default_rng(3)
+    for position in rng.integers(0, len(data), 60):
+        damaged = bytearray(data)
+        damaged[position] ^= 0x40
+        (tmp_path / "bad.edgetl").write_bytes(damaged)
+        try:
+            bundle = Bundle.open(tmp_path / "bad.edgetl")
+            read = {name: bundle.read(name) for name in bundle.files}
+        except InputError:
+            continue
+        # A byte that no reader looks at (a date, an attribute) may change; content may not.
+        whole = Bundle.open(tiny_file)
+        assert bundle.digest == whole.digest
+        assert read == {name: whole.read(name) for name in whole.files}
+
+
+def test_edited_manifest(folder: Path) -> None:
+    text = (folder / "bundle.json").read_text()
+    (folder / "bundle.json").write_text(text.replace('"circle"', '"square!"', 1))
+    with pytest.raises(InputError, match="digest"):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize(
+    ("schema", "said"), [("edgetl.bundle/2", "Update edgetl"), ("edgetl.run/1", "expected"), ("other", "expected")]
+)
+def test_other_schemas(reseal: Reseal, schema: str, said: str) -> None:
+    folder = reseal(lambda document: document.update(schema=schema))
+    with pytest.raises(InputError, match=said):
+        Bundle.open(folder)
+
+
+@pytest.mark.parametrize("name", ["models/int8.tflite", "evalset/index.csv", "reference.npz"])
+def test_edited_or_missing_files(folder: Path, name: str) -> None:
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(InputError, match=f"(?s){name}.*SHA-256"):
+        Bundle.open(folder).read(name)
+    (folder / name).write_bytes(data + b"x")
+    with pytest.raises(InputError, match=f"(?s){name}.*size"):
+        Bundle.open(folder).read(name)
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"{name} is missing"):
+        Bundle.open(folder).read(name)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "a/../../b", "a//b", "./a", "a\\b", "C:/a", ""])
+def test_paths_stay_inside(reseal: Reseal, name: str) -> None:
+    folder = reseal(lambda document: document["files"].update({name: {"sha256": "0" * 64, "bytes": 3}}))
+    with pytest.raises(InputError, match="stay inside"):
+        Bundle.open(folder)
+
+
+def test_a_link_out_of_the_folder_is_refused_even_to_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.tflite"
+    (folder / "models" / "int8.tflite").rename(outside)
+    (folder / "models" / "int8.tflite").symlink_to(outside)
+    with pytest.raises(InputError, match="stay inside"):
+        Bundle.open(folder).read("models/int8.tflite")
+
+
+def test_a_linked_folder_is_refused(folder: Path, tmp_path: Path) -> None:
+    (folder / "models").rename(tmp_path / "elsewhere")
+    (folder / "models").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="stay inside"):
+        Bundle.open(folder).read("models/int8.tflite")
+
+
+def test_a_pipe_is_not_waited_for(folder: Path) -> None:
+    (folder / "reference.npz").unlink()
+    os.mkfifo(folder / "reference.npz")
+    with pytest.raises(InputError, match="regular file"):
+        Bundle.open(folder).read("reference.npz")
+
+
+def test_two_members_of_one_name(tiny_file: Path, tmp_path: Path) -> None:
+    twice = tmp_path / "twice.edgetl"
+    shutil.copy(tiny_file, twice)
+    with zipfile.ZipFile(twice, "a") as archive, pytest.warns(UserWarning, match="Duplicate"):
+        archive.writestr("models/int8.tflite", b"another")
+    with pytest.raises(InputError, match="same name"):
+        Bundle.open(twice)
+
+
+def test_a_member_that_inflates_is_refused_before_it_is_read(tiny_file: Path, tmp_path: Path) -> None:
+    bomb = tmp_path / "bomb.edgetl"
+    with zipfile.ZipFile(tiny_file) as whole, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name in whole.namelist():
+            archive.writestr(name, b"\0" * 200_000_000 if name == "reference.npz" else whole.read(name))
+    with pytest.raises(InputError, match="size"):
+        Bundle.open(bomb).reference()
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda d: d.pop("labels"),
+        lambda d: d.update(labels=["a"]),
+        lambda d: d.update(labels=["a", "a", "b"]),
+        lambda d: d.update(labels="abc"),
+        lambda d: d.update(variants=[]),
+        lambda d: d.update(variants=d["variants"] + d["variants"][:1]),
+        lambda d: d["variants"][0].update(format="pickle"),
+        lambda d: d["variants"][0].update(file="models/none.tflite"),
+        lambda d: d["variants"][0].update(bytes=1),
+        lambda d: d["variants"][0].update(input=[]),
+        lambda d: d["preprocess"].update(fit="guess"),
+        lambda d: d["preprocess"].pop("fit"),
+        lambda d: d.update(files=[]),
+    ],
+)
+def test_wrong_fields(reseal: Reseal, edit: Callable[[dict[str, Any]], None]) -> None:
+    folder = reseal(edit)
+    with pytest.raises(InputError):
+        Bundle.open(folder)
+
+
+def test_nothing_is_unpickled(folder: Path, reseal: Reseal) -> None:
+    arrays = dict(np.load(folder / "reference.npz"))
+    stream = io.BytesIO()
+    np.savez(stream, **(arrays | {"logits": np.array([print], object)}))
+    put(folder, reseal, "reference.npz", stream.getvalue())
+    with pytest.raises(InputError, match=r"reference\.npz"):
+        Bundle.open(folder).reference()
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("probabilities", np.zeros((11, 3), np.float32)),
+        ("logits", np.zeros((12, 3), np.float64)),
+        ("golden_rows", np.array([0, 1, 12])),
+        ("golden_pixels", np.zeros((3, 16, 16, 3), np.uint8)),
+    ],
+)
+def test_a_reference_that_does_not_fit(folder: Path, reseal: Reseal, field: str, value: Any) -> None:
+    stream = io.BytesIO()
+    np.savez(stream, **(dict(np.load(folder / "reference.npz")) | {field: value}))
+    put(folder, reseal, "reference.npz", stream.getvalue())
+    with pytest.raises(InputError, match=field):
+        Bundle.open(folder).reference()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("circle\n", "other\n"), (",", ";"), ("00_circle.jpg", "01_square.jpg"), ("00_", "../00_")]
+)
+def test_an_index_that_does_not_fit(folder: Path, reseal: Reseal, old: str, new: str) -> None:
+    text = (folder / "evalset" / "index.csv").read_text()
+    changed = text.replace(",circle,", f",{new.strip()},", 1) if old == "circle\n" else text.replace(old, new, 1)
+    assert changed != text
+    put(folder, reseal, "evalset/index.csv", changed.encode())
+    with pytest.raises(InputError, match=r"index\.csv"):
+        Bundle.open(folder).photos()
+
+
+def test_what_is_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "note.edgetl").write_text("hello")
+    (tmp_path / "empty").mkdir()
+    with zipfile.ZipFile(tmp_path / "other.zip", "w") as archive:
+        archive.writestr("a.txt", "a")
+    (tmp_path / "list").mkdir()
+    (tmp_path / "list" / "bundle.json").write_text(json.dumps([1]))
+    for name in ("note.edgetl", "empty", "other.zip", "list", "absent"):
+        with pytest.raises(InputError) as caught:
+            Bundle.open(tmp_path / name)
+        assert len(str(caught.value).splitlines()) <= 3

@@ -1,0 +1,149 @@
+"""The command line of the device package, as processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgetl_device.files import sha256_bytes
+
+Device = Callable[..., subprocess.CompletedProcess[str]]
+Refuses = Callable[..., None]
+Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]
+
+HEAVY = ("tensorflow", "keras", "typer", "rich", "edgetl", "sklearn", "onnx", "matplotlib", "scipy", "pandas")
+
+
+def test_classify_prints_json(device: Device, tiny_file: Path, photo_file: Path) -> None:
+    done = device("classify", tiny_file, photo_file, photo_file, "--top", "2", "--variant", "float32")
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert document["variant"] == "float32"
+    assert [row["photo"] for row in document["photos"]] == [str(photo_file)] * 2
+    assert [len(row["predictions"]) for row in document["photos"]] == [2, 2]
+    assert document["photos"][0]["predictions"][0]["label"] == "circle"
+
+
+def test_verify_prints_json(device: Device, tiny_file: Path) -> None:
+    done = device("verify", tiny_file)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["ok"] is True
+
+
+def test_bench_prints_json(device: Device, folder: Path) -> None:
+    done = device("bench", folder, "--variants", "int8,float32", "--duration", "0.05")
+    assert done.returncode == 0, done.stderr
+    assert [run["variant"] for run in json.loads(done.stdout)["runs"]] == ["int8", "float32"]
+
+
+def test_verify_of_a_damaged_bundle_reports_and_exits_2(device: Device, refuses: Refuses, folder: Path) -> None:
+    (folder / "evalset" / "03_circle.png").unlink()
+    done = device("verify", folder)
+    refuses(done, 2, "03_circle.png")
+    assert json.loads(done.stdout)["ok"] is False
+    refuses(device("bench", folder, "--duration", "0.05"), 2, "03_circle.png")
+
+
+def test_truncated_zip(device: Device, refuses: Refuses, tiny_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.edgetl").write_bytes(tiny_file.read_bytes()[:50_000])
+    refuses(device("verify", tmp_path / "cut.edgetl"), 2, "cut.edgetl", "Copy it again")
+
+
+def test_edited_manifest_and_model(device: Device, refuses: Refuses, folder: Path, photo_file: Path) -> None:
+    model = bytearray((folder / "models" / "int8.tflite").read_bytes())
+    model[5000] ^= 1
+    (folder / "models" / "int8.tflite").write_bytes(model)
+    refuses(device("classify", folder, photo_file), 2, "models/int8.tflite", "SHA-256")
+    text = (folder / "bundle.json").read_text()
+    (folder / "bundle.json").write_text(text.replace('"circle"', '"wheel"', 1))
+    refuses(device("classify", folder, photo_file), 2, "bundle.json", "digest")
+
+
+def test_newer_schema(device: Device, refuses: Refuses, reseal: Reseal, photo_file: Path) -> None:
+    folder = reseal(lambda document: document.update(schema="edgetl.bundle/7"))
+    refuses(device("classify", folder, photo_file), 2, "edgetl.bundle/7", "Update edgetl")
+
+
+def test_path_escape_and_link(device: Device, refuses: Refuses, reseal: Reseal, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.tflite").write_bytes((folder / "models" / "int8.tflite").read_bytes())
+    (folder / "models" / "int8.tflite").unlink()
+    (folder / "models" / "int8.tflite").symlink_to(tmp_path / "model.tflite")
+    refuses(device("classify", folder, __file__), 2, "stay inside")
+
+    def escape(document: dict[str, Any]) -> None:
+        row = document["variants"][1]
+        row["file"] = "../model.tflite"
+        document["files"]["../model.tflite"] = {"sha256": row["sha256"], "bytes": row["bytes"]}
+
+    refuses(device("classify", reseal(escape), __file__), 2, "../model.tflite", "stay inside")
+
+
+def test_text_files_as_model_and_as_photo(
+    device: Device, refuses: Refuses, reseal: Reseal, folder: Path, photo_file: Path
+) -> None:
+    refuses(device("classify", folder, __file__), 2, "test_main.py", "not an image")
+    text = b"This is a text file.\n" * 10
+    (folder / "models" / "int8.tflite").write_bytes(text)
+    entry = {"sha256": sha256_bytes(text), "bytes": len(text)}
+
+    def edit(document: dict[str, Any]) -> None:
+        document["files"]["models/int8.tflite"] = entry
+        document["variants"][1] |= entry
+
+    refuses(device("classify", reseal(edit), photo_file), 2, "int8.tflite", "not a model")
+
+
+def test_wrong_requests(device: Device, refuses: Refuses, tiny_file: Path, photo_file: Path, tmp_path: Path) -> None:
+    refuses(device("classify", tiny_file, photo_file, "--variant", "int4"), 2, "int4", "float32, int8")
+    refuses(device("classify", tiny_file, photo_file, "--threads", "0"), 2, "threads")
+    refuses(device("classify", tiny_file, tmp_path / "none.jpg"), 2, "none.jpg")
+    refuses(device("classify", tmp_path / "none.edgetl", photo_file), 2, "none.edgetl")
+    refuses(device("bench", tiny_file, "--threads", "1,x"), 2, "1,x")
+    refuses(device("bench", tiny_file, "--duration", "ten"), 2, "ten")
+    refuses(device("fly"), 2, "fly")
+    refuses(device(), 2)
+
+
+def test_no_heavy_package_is_ever_imported(tiny_file: Path, photo_file: Path) -> None:
+    script = f"""
+import sys
+import edgetl_device
+assert "numpy" not in sys.modules, "importing edgetl_device must import nothing else"
+from edgetl_device.__main__ import main
+import io, contextlib
+with contextlib.redirect_stdout(io.StringIO()):
+    assert main(["classify", {str(tiny_file)!r}, {str(photo_file)!r}]) == 0
+    assert main(["verify", {str(tiny_file)!r}]) == 0
+    assert main(["bench", {str(tiny_file)!r}, "--duration", "0.05"]) == 0
+heavy = [name for name in {HEAVY!r} if name in sys.modules]
+sys.exit(f"imported: {{heavy}}" if heavy else 0)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_closed_pipe_is_quiet(tiny_file: Path) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-m", "edgetl_device", "verify", str(tiny_file)]
+    done = subprocess.run(command, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    os.close(write_end)
+    assert done.returncode == 141
+    assert "Traceback" not in done.stderr
+    assert "BrokenPipe" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
+def test_one_photo_stays_under_120_mb(tiny: Any) -> None:
+    from edgetl_device import memory
+
+    found = memory.peak_rss_bytes(tiny.path, "int8", 1)
+    assert isinstance(found, int)
+    assert found < 120e6

@@ -1,0 +1,113 @@
+"""Small untrained models whose answers depend on the photo, so that a broken conversion cannot hide. For tests."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from conftest import draw_photo
+
+from edgetl import extras
+from edgetl.quantize.graph import walk
+
+SIZE = 96
+CLASSES = 5
+BACKBONES = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "mobilenet_v3_small": 0.75, "mobilenet_v3_large": 0.75}
+
+
+def photos(count: int, *, first_seed: int = 0) -> npt.NDArray[np.uint8]:
+    """Return uint8 [count, 96, 96, 3], each of another colour, brightness and texture."""
+    found = []
+    for seed in range(first_seed, first_seed + count):
+        random = np.random.default_rng(seed)
+        tint, texture = random.uniform(0, 255, 3), np.asarray(draw_photo(seed, SIZE, SIZE), np.float64)
+        share = random.uniform(0.2, 0.8)
+        found.append((tint * (1 - share) + texture * share).astype(np.uint8))
+    return np.stack(found)
+
+
+@cache
+def build(name: str) -> Any:
+    """Return a flat model as ``edgetl train`` makes them, at 96 px.
+
+    Random weights with random BatchNorm statistics would give the same answer to every photo. Here the statistics are
+    those of real activations times a random factor, as after training, and the last layer spreads the answers. It is
+    built once a process: do not change it.
+    """
+    keras = extras.keras()
+    keras.utils.set_random_seed(1)
+    random = np.random.default_rng(1)
+    layers, width = keras.layers, BACKBONES[name]
+    pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
+    scaled = layers.Rescaling(1 / 127.5, -1.0, name="scale")(pixels)
+    options = {"input_tensor": scaled, "alpha": width, "include_top": False, "weights": None}
+    if name == "mobilenet_v1":
+        base = keras.applications.MobileNet(**options)
+    elif name == "mobilenet_v2":
+        base = keras.applications.MobileNetV2(**options)
+    else:
+        kind = "MobileNetV3Small" if name.endswith("small") else "MobileNetV3Large"
+        base = getattr(keras.applications, kind)(include_preprocessing=False, **options)
+    pooled = layers.GlobalAveragePooling2D(name="pool")(base.output)
+    logits = layers.Dense(CLASSES, name="logits")(layers.Dropout(0.2, name="dropout")(pooled))
+    model = keras.Model(pixels, layers.Softmax(name="probabilities")(logits))
+
+    def settle(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if isinstance(operation, layers.BatchNormalization):
+            values = np.asarray(args[0])
+            mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2)) + 1e-3
+            count = len(mean)
+            gamma, beta = random.uniform(0.6, 1.6, count), random.normal(0.5, 0.3, count)
+            operation.set_weights([gamma, beta, mean, variance * random.uniform(0.7, 1.4, count)])
+        elif isinstance(operation, layers.DepthwiseConv2D):
+            # Smooth filters, as most trained ones: random ones are high-pass and turn rounding noise into the answer.
+            operation.set_weights([np.abs(array) for array in operation.get_weights()])
+        elif operation.name == "logits":
+            features = np.asarray(args[0])
+            centred = features - features.mean(0)
+            kernel = random.normal(size=(features.shape[1], CLASSES))
+            kernel *= 2 / (centred @ kernel).std()
+            operation.set_weights([kernel, -features.mean(0) @ kernel])
+        return operation(*args, **kwargs)
+
+    walk(model, photos(16, first_seed=900).astype(np.float32), settle)
+    return model
+
+
+@cache
+def pretrained() -> Any:
+    """Return MobileNetV2 at 96 px with the embedded weights and a random head that spreads the answers."""
+    from edgetl.backbones import build_base, resolve_weights
+
+    layers = extras.keras().layers
+    weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
+    base = build_base("mobilenet_v2", size=SIZE, width=1.0, weights=weights)
+    features = extras.keras().Model(base.input, layers.GlobalAveragePooling2D(name="pool")(base.output))
+    found = answers(features, photos(32, first_seed=900))
+    kernel = np.random.default_rng(1).normal(size=(found.shape[1], CLASSES))
+    kernel *= 2 / ((found - found.mean(0)) @ kernel).std()
+    logits = layers.Dense(CLASSES, name="logits")
+    model = extras.keras().Model(base.input, layers.Softmax(name="probabilities")(logits(features.output)))
+    logits.set_weights([kernel, -found.mean(0) @ kernel])
+    return model
+
+
+def answers(model: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return the Keras model's probabilities, float32 [n, classes]."""
+    return np.asarray(model(pixels.astype(np.float32), training=False))
+
+
+def run(data: bytes, format: str, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    """Return an exported model's probabilities, float32 [n, classes], from the device package's own runtime."""
+    from edgetl_device.runtime import open_runtime
+
+    runtime = open_runtime(data, format)
+    found = []
+    for photo in pixels:
+        runtime.feed(photo)
+        runtime.invoke()
+        found.append(runtime.probabilities())
+    runtime.close()
+    return np.stack(found)

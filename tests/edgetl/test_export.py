@@ -1,0 +1,91 @@
+"""Float exports: the same answers as Keras, quiet, and no operation that a device would not have."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+import lively
+import numpy as np
+import onnx
+import pytest
+
+from edgetl import export, extras
+from edgetl.tflite_file import describe
+from edgetl_device.errors import InputError
+
+
+@pytest.mark.parametrize("name", lively.BACKBONES)
+def test_float32_variants_answer_as_keras_does(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    model = lively.build(name)
+    photos = lively.photos(6)
+    expected = lively.answers(model, photos)
+    capfd.readouterr()
+    files = {"tflite": export.float32_tflite(model), "onnx": export.float32_onnx(model)}
+    assert capfd.readouterr() == ("", ""), "a converter wrote to the terminal"
+    for format, data in files.items():
+        np.testing.assert_allclose(lively.run(data, format, photos), expected, atol=1e-4)
+
+
+def test_float16_is_half_the_size_and_nearly_the_same() -> None:
+    model = lively.pretrained()
+    photos = lively.photos(6)
+    half, full = export.float16_tflite(model), export.float32_tflite(model)
+    assert len(half) < 0.52 * len(full)
+    found = describe(half)
+    weights = [tensor for tensor in found.tensors if tensor.bytes > 1000]
+    assert {tensor.dtype for tensor in weights} == {"float16"}
+    assert [found.tensors[index].dtype for index in found.inputs + found.outputs] == ["float32", "float32"]
+    difference = np.abs(lively.run(half, "tflite", photos) - lively.answers(model, photos))
+    assert 0 < difference.max() < 0.02
+
+
+def test_names_shapes_and_opset() -> None:
+    model = lively.build("mobilenet_v2")
+    graph = onnx.load_from_string(export.float32_onnx(model))
+    assert [
+        (value.name, [side.dim_value for side in value.type.tensor_type.shape.dim]) for value in graph.graph.input
+    ] == [("pixels", [1, 96, 96, 3])]
+    assert [value.name for value in graph.graph.output] == ["probabilities"]
+    assert {entry.domain: entry.version for entry in graph.opset_import}[""] == 17
+    found = describe(export.float32_tflite(model))
+    assert [(found.tensors[index].name, found.tensors[index].shape) for index in found.inputs] == [
+        ("pixels", (1, 96, 96, 3))
+    ]
+
+
+def test_the_same_model_gives_the_same_bytes() -> None:
+    model = lively.build("mobilenet_v1")
+    assert export.float32_onnx(model) == export.float32_onnx(model)
+    assert export.float32_tflite(model) == export.float32_tflite(model)
+
+
+@pytest.mark.parametrize("convert", [export.float32_tflite, export.float16_tflite, export.float32_onnx])
+def test_an_operation_without_counterpart_is_named(convert: Any, capfd: pytest.CaptureFixture[str]) -> None:
+    tf, keras = extras.tensorflow(), extras.keras()
+
+    class LogGamma(keras.layers.Layer):  # type: ignore[misc, name-defined]
+        def call(self, inputs: Any) -> Any:
+            return tf.math.lgamma(inputs + 1.0)
+
+    pixels = keras.Input((8, 8, 3), name="pixels")
+    model = keras.Model(pixels, keras.layers.Flatten()(LogGamma()(pixels)))
+    capfd.readouterr()
+    with pytest.raises(InputError, match="Lgamma") as error:
+        convert(model)
+    assert len(str(error.value).splitlines()) <= 3
+    assert capfd.readouterr() == ("", "")
+
+
+def test_what_a_defect_printed_is_shown(capfd: pytest.CaptureFixture[str]) -> None:
+    before = sys.stderr
+    with pytest.raises(ZeroDivisionError), export.quietly():
+        os.write(2, b"the native library says why\n")
+        raise ZeroDivisionError
+    assert "the native library says why" in capfd.readouterr().err
+    assert sys.stderr is before
+    with export.quietly():
+        os.write(2, b"chatter\n")
+    os.write(2, b"afterwards\n")
+    assert capfd.readouterr().err == "afterwards\n"
