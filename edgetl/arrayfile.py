@@ -33,7 +33,7 @@ class ArrayFile:
         """Write one row; ``values`` has the shape of a row and is converted to the file's dtype."""
         if values.shape != self._shape[1:]:
             raise ValueError(f"a row of shape {values.shape} for {self._shape}")
-        rest = memoryview(np.ascontiguousarray(values, self._dtype)).cast("B")
+        rest = np.ascontiguousarray(values, self._dtype).data.cast("B")
         offset = self._start + row * self._row_bytes
         while rest:
             written = os.pwrite(self._stream.fileno(), rest, offset)

@@ -6,17 +6,12 @@ execution providers of phones and NPUs take static shapes only. Not for: int8 (`
 
 from __future__ import annotations
 
-import logging
-import os
 import re
-import sys
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 from edgetl import extras
+from edgetl.quiet import quietly
 from edgetl_device.errors import InputError
 
 Keras = Any
@@ -66,7 +61,7 @@ def float32_onnx(model: Keras) -> bytes:
     unknown = {node.op_type for node in proto.graph.node if node.domain or not onnx.defs.has(node.op_type)}
     if unknown:
         raise _unmapped("ONNX", unknown)
-    # tf2onnx puts a counter of this process here; the same model shall be the same bytes.
+    # tf2onnx puts the name of a Python function and a counter here.
     proto.graph.name, proto.graph.doc_string = model.name, ""
     onnx.checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
@@ -99,42 +94,6 @@ def converted(model: Keras, configure: Callable[[Any], None] | None = None) -> b
                 raise _unmapped("TFLite", names) from None
             raise InputError("TensorFlow's converter refuses the model", why=str(error)[:300]) from None
     return data
-
-
-@contextmanager
-def quietly() -> Iterator[None]:
-    """Keep what the converters print off the terminal while the block runs; show it when the block has a defect.
-
-    They write from C++ to file descriptor 2, to Python's logging and as warnings. Progress bars go on: while the
-    descriptor is away, ``sys.stderr`` writes to where it led before.
-    """
-    sys.stderr.flush()
-    disabled = logging.root.manager.disable
-    terminal = os.dup(2)
-    own = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
-    python_stderr = sys.stderr
-    with tempfile.TemporaryFile() as chatter, warnings.catch_warnings(), own:
-        warnings.simplefilter("ignore")
-        logging.disable(logging.WARNING)
-        if python_stderr is sys.__stderr__:
-            sys.stderr = own
-        os.dup2(chatter.fileno(), 2)
-        failed = False
-        try:
-            yield
-        except InputError:
-            raise
-        except Exception:
-            failed = True
-            raise
-        finally:
-            os.dup2(terminal, 2)
-            os.close(terminal)
-            sys.stderr = python_stderr
-            logging.disable(disabled)
-            if failed:
-                chatter.seek(0)
-                sys.stderr.write(chatter.read().decode(errors="replace"))
 
 
 def _function(model: Keras) -> tuple[Any, Any]:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import sys
 from types import ModuleType
 
+from edgetl.quiet import quietly
 from edgetl_device.errors import Unavailable
 
 
@@ -28,10 +30,12 @@ def require(module: str, *, extra: str = "train") -> ModuleType:
 
 def tensorflow() -> ModuleType:
     """Import TensorFlow without its banners."""
-    _quieten()
-    module = require("tensorflow")
-    module.get_logger().setLevel("ERROR")
-    return module
+    if "tensorflow" not in sys.modules:
+        # Read by its native library as it loads: fatal errors only. Python errors still come as exceptions.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with quietly():
+            require("tensorflow").get_logger().setLevel("ERROR")
+    return require("tensorflow")
 
 
 def keras() -> ModuleType:
@@ -40,8 +44,8 @@ def keras() -> ModuleType:
     Raises:
         Unavailable: Keras is absent, or was loaded with another backend, which has no TFLite converter.
     """
-    tensorflow()
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+    tensorflow()
     module = require("keras")
     if module.backend.backend() != "tensorflow":
         raise Unavailable(
@@ -50,9 +54,3 @@ def keras() -> ModuleType:
             hint="Unset KERAS_BACKEND, or set it to tensorflow.",
         )
     return module
-
-
-def _quieten() -> None:
-    # Read by TensorFlow's native library when it loads: errors only, and no line about which CPU instructions it uses.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")

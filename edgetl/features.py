@@ -29,6 +29,7 @@ from edgetl.export import float32_tflite
 from edgetl.extras import keras, require
 from edgetl.pixels import PixelCache
 from edgetl.progress import step, track
+from edgetl.quiet import quietly
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -73,7 +74,7 @@ def freeze(base: Any, cut_layer: str | None) -> Frozen:
     outputs = [pooled] if cut_layer is None else [pooled, base.get_layer(cut_layer).output]
     digest = hashlib.sha256(base.to_json().encode())
     for array in base.get_weights():
-        digest.update(np.ascontiguousarray(array))
+        digest.update(np.ascontiguousarray(array).data)
     versions = [version(package) for package in ("ai-edge-litert", "tensorflow")]
     key = key_of(base=digest.hexdigest(), cut=cut_layer, versions=versions, format=_FORMAT)
 
@@ -200,6 +201,7 @@ def _run(folder: Path, frozen: Frozen, batches: Iterator[Pixels], total: int, la
 
 
 def _interpreter(model: bytes) -> Any:
-    interpreter = require("ai_edge_litert.interpreter").Interpreter(model_content=model, num_threads=1)
-    interpreter.allocate_tensors()
+    with quietly():
+        interpreter = require("ai_edge_litert.interpreter").Interpreter(model_content=model, num_threads=1)
+        interpreter.allocate_tensors()
     return interpreter

@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import subprocess
+import time
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
@@ -48,15 +49,29 @@ def describe() -> dict[str, Value]:
 def state() -> dict[str, Value]:
     """Return what may change during a bench: read it before and after.
 
-    ``throttled`` is the list of what the board is doing about power or heat now; an empty list is good.
+    ``throttled`` is the list of what the board is doing about power or heat now; an empty list is good. ``clock_s``,
+    ``busy_cpu_s`` (all programs on all cores, since the start of the system) and ``own_cpu_s`` (this process) mean
+    something as differences only.
     """
     return {
-        "cores": os.cpu_count() or {"unknown": "the system does not say"},
+        "clock_s": time.monotonic(),
+        "busy_cpu_s": _known(_busy_cpu_s),
+        "own_cpu_s": time.process_time(),
         "load_average_1m": _known(lambda: os.getloadavg()[0]),
         "temperature_c": _known(lambda: int(_read(_THERMAL)) / 1000),
         "frequency_mhz": _known(lambda: int(_read(_CPUFREQ / "scaling_cur_freq")) / 1000),
         "throttled": _known(_throttled),
     }
+
+
+def others_cpu(before: dict[str, Value], after: dict[str, Value]) -> float | None:
+    """Return how many cores other programs kept busy between two states, on average; None where that is unknown."""
+    if isinstance(before["busy_cpu_s"], dict) or isinstance(after["busy_cpu_s"], dict):
+        return None
+    elapsed_s = after["clock_s"] - before["clock_s"]
+    busy_s = after["busy_cpu_s"] - before["busy_cpu_s"] - (after["own_cpu_s"] - before["own_cpu_s"])
+    # The kernel counts in ticks of 10 ms, so a quiet machine may come out a little below nothing.
+    return float(max(0.0, busy_s / elapsed_s)) if elapsed_s > 0 else None
 
 
 def _known(read: Callable[[], Value]) -> Value:
@@ -111,6 +126,12 @@ def _emulated(cpuinfo: str) -> bool:
 
 def _os() -> str:
     return platform.freedesktop_os_release()["PRETTY_NAME"]
+
+
+def _busy_cpu_s() -> float:
+    # proc(5): user, nice, system, idle, iowait, irq, softirq, steal, then guest times that user already holds.
+    ticks = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _throttled() -> list[str]:

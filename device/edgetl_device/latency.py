@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from .classifier import Classifier
+from .environment import others_cpu
 from .preprocess import decode, fit
 
 STAGES = ("decode", "fit", "invoke", "postprocess")
@@ -30,6 +31,10 @@ _WARMUP_LIMIT_S = 10.0
 # Bounds of the verdict, as ratios of invoke times. p95 over p50 is 1.02 to 1.2 on an idle board.
 _NOISY = 1.5
 _DRIFT = 1.1
+
+# Cores that other programs may keep busy, on average, before a measurement counts as disturbed. Measured, not taken
+# from the load average: that one still shows the work of the minute before.
+_OTHERS_CORES = 0.25
 
 _NS_PER_S = 1_000_000_000
 
@@ -173,9 +178,9 @@ def verdict(
         drift = statistics.median(invoke[-third:]) / statistics.median(invoke[:third])
         if not 1 / _DRIFT <= drift <= _DRIFT:
             degraded.append(f"drifted: the last third took {drift:.2f} times as long as the first")
-    load, cores = before.get("load_average_1m"), before.get("cores")
-    if isinstance(load, float) and isinstance(cores, int) and load > 0.5 * cores:
-        degraded.append(f"other programs were running: load average {load:.2f} on {cores} cores at the start")
+    others = others_cpu(before, after)
+    if others is not None and others > _OTHERS_CORES:
+        degraded.append(f"other programs kept {others:.1f} cores busy meanwhile")
     hot = after.get("temperature_c")
     if isinstance(hot, float) and hot >= 80:
         degraded.append(f"hot: {hot:.0f} C at the end; boards slow down from about 80 C")

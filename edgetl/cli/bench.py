@@ -32,8 +32,12 @@ def bench(
     from edgetl_device.bundle import Bundle
     from edgetl_device.jsonfile import write_json
 
+    opened = Bundle.open(bundle)
+    if json not in ("", "-"):
+        # Whatever forbids writing there is better known now than after the bench.
+        Path(json).parent.mkdir(parents=True, exist_ok=True)
     document = run_bench(
-        Bundle.open(bundle),
+        opened,
         variants=parse_variants(variants),
         threads=parse_threads(threads),
         duration_s=duration,
@@ -57,10 +61,8 @@ def print_result(document: dict[str, Any]) -> None:
         runs = [run for run in document["runs"] if run["threads"] == threads]
         title = f"{document['bundle']['name']}, {_threads(threads)}"
         print_table(["", *(run["variant"] for run in runs)], table_rows(runs), title=title)
-    typer.echo(
-        "model: pixels in, probabilities ready; photo: from a file's bytes to its label; percentiles: nearest rank"
-    )
-    typer.echo("drop and agreement: against the float model the bundle was made from")
+    typer.echo("model: pixels in, probabilities out; photo: from a file's bytes to a label; percentiles: nearest rank")
+    typer.echo("drop and agreement: against the float model that the bundle was made from")
     for line in [*verdict_lines(document), *environment_lines(document)]:
         typer.echo(line)
 

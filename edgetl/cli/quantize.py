@@ -55,7 +55,7 @@ def print_report(report: dict[str, Any]) -> None:
         f"{held_out['photos']} held-out photos ({held_out['split']}); "
         f"float model: top-1 {float_model['top1']:.3f}, {float_model['correct']} right"
     )
-    columns = ("variant", "MB", "top-1", "95% CI", "drop, pp", "95% CI", "agreement", "MAE")
+    columns = ("variant", "MB", "top-1", "95% CI", "drop pp", "95% CI", "agree", "MAE")
     print_table(columns, [_row(variant) for variant in report["variants"]], title=title)
 
 
@@ -67,9 +67,9 @@ def _row(variant: dict[str, Any]) -> tuple[str, ...]:
         variant["name"],
         f"{variant['bytes'] / 1e6:.2f}",
         f"{accuracy['top1']:.3f}",
-        f"{low:.3f} .. {high:.3f}",
+        f"{low:.2f}..{high:.2f}",
         f"{agreement['drop_pp']:+.2f}",
-        f"{drop_low:+.2f} .. {drop_high:+.2f}",
+        f"{drop_low:+.1f}..{drop_high:+.1f}",
         f"{agreement['top1']:.1%}",
         f"{agreement['mae']:.4f}",
     )

@@ -15,10 +15,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import extras
-from edgetl.export import INPUT_NAME, float32_onnx, quietly
+from edgetl.export import INPUT_NAME, float32_onnx
 from edgetl.quantize.correct import check_pixels
 from edgetl.quantize.graph import Keras
 from edgetl.quantize.tflite import calibration_inputs
+from edgetl.quiet import quietly
 from edgetl_device.errors import InputError
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")

@@ -18,6 +18,7 @@ from edgetl import __version__, export, reference
 from edgetl.bundling import EvalPhoto, ReferenceArrays, VariantFile, write_bundle
 from edgetl.heldout import Photos, find_photos, held_out
 from edgetl.progress import step, track
+from edgetl.quiet import quietly
 from edgetl.run import Run
 from edgetl_device.accuracy import score
 from edgetl_device.errors import GateFailed, InputError
@@ -158,7 +159,8 @@ def _measured(
     variant: VariantFile, photos: Photos, expected: npt.NDArray[np.float32], labels: tuple[str, ...]
 ) -> VariantFile:
     """Run a variant on the held-out photos and attach its accuracy and its agreement with the float model."""
-    runtime = open_runtime(variant.data, variant.format)
+    with quietly():
+        runtime = open_runtime(variant.data, variant.format)
     answers = np.empty_like(expected)
     with track(f"Measuring {variant.name}", len(answers)) as advance:
         for row, pixels in enumerate(photos.pixels):

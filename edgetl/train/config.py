@@ -49,7 +49,7 @@ class TrainConfig:
     label_smoothing: float = 0.1
     dropout: float = 0.2
     class_weights: bool = False
-    patience: int = 5
+    patience: int = 8
     val: float = 0.15
     test: float = 0.15
     on_conflict: str = "error"

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ from .head import cross_entropy
 
 _WARM_UP = 0.1  # of all steps: the learning rate rises from its final to its peak value
 _FINAL_LR = 0.05  # of the peak
+_AVERAGED_EPOCHS = 1  # the horizon of the moving average of the weights
 _EVAL_BATCH = 128
 
 
@@ -64,16 +66,19 @@ class TailResult:
 def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: str) -> TailResult:
     """Train a tail in place and leave the weights with the lowest validation loss in it, epoch 0 included.
 
-    AdamW without decay, cosine schedule with warm-up (Loshchilov & Hutter 2017, arXiv:1608.03983), label smoothing.
+    AdamW without decay, cosine schedule with warm-up (Loshchilov & Hutter 2017, arXiv:1608.03983), label smoothing, and
+    an exponential moving average of the weights: what is validated and kept is the average. With few validation photos
+    the loss of single epochs is so noisy that choosing the lowest of them would mostly choose a lucky one.
+
     Every epoch sees each photo once: as itself or as one of its views, with equal chances. Without validation photos
     the last epoch's weights stay. Ctrl-C ends training early and keeps the best weights so far.
     """
     batch_size = min(config.batch_size, len(data.train))
     steps = math.ceil(len(data.train) / batch_size)
-    _compile(tail, config, total_steps=steps * config.epochs)
+    _compile(tail, config, epoch_steps=steps)
     weights = _class_weights(data.targets) if config.class_weights else None
     random = np.random.default_rng(config.seed)
-    rows: list[dict[str, Any]] = [{"stage": "blocks", "epoch": 0} | _validate(tail, data)]
+    rows: list[dict[str, Any]] = [{"stage": "blocks", "epoch": 0} | _validate(tail, data, config)]
     best_epoch, best_weights = 0, tail.get_weights()
     interrupted = False
     with track(description, config.epochs * len(data.train)) as advance:
@@ -83,24 +88,21 @@ def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: s
                 tail.reset_metrics()
                 # A last batch of another size would cost a second trace of the graph, so the order wraps around.
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
-                for batch in order.reshape(steps, batch_size):
+                for index, batch in enumerate(order.reshape(steps, batch_size)):
                     logs = tail.train_on_batch(
                         _pick(data, batch, random), data.targets[batch], class_weight=weights, return_dict=True
                     )
-                    advance(batch_size)
-                rows.append(
-                    {
-                        "stage": "blocks",
-                        "epoch": epoch,
-                        "loss": float(logs["loss"]),
-                        "accuracy": float(logs["accuracy"]),
-                    }
-                    | _validate(tail, data)
-                    | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
-                )
-                if not len(data.val) or rows[-1]["val_loss"] < rows[best_epoch]["val_loss"]:
-                    best_epoch, best_weights = epoch, tail.get_weights()
-                elif epoch - best_epoch >= config.patience:
+                    advance(min(batch_size, len(data.train) - index * batch_size))
+                with _averaged(tail):
+                    rows.append(
+                        {"stage": "blocks", "epoch": epoch}
+                        | {"loss": float(logs["loss"]), "accuracy": float(logs["accuracy"])}
+                        | _validate(tail, data, config)
+                        | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
+                    )
+                    if not len(data.val) or rows[-1]["val_loss"] < rows[best_epoch]["val_loss"]:
+                        best_epoch, best_weights = epoch, tail.get_weights()
+                if epoch - best_epoch >= config.patience:
                     break
         except KeyboardInterrupt:
             interrupted = True
@@ -108,9 +110,20 @@ def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: s
     return TailResult(tuple(rows), best_epoch, interrupted)
 
 
-def _compile(tail: Any, config: TrainConfig, *, total_steps: int) -> None:
+@contextmanager
+def _averaged(tail: Any) -> Iterator[None]:
+    """Put the moving average of the weights in place of the weights while the block runs."""
+    current = [variable.numpy() for variable in tail.trainable_variables]
+    tail.optimizer.finalize_variable_values(tail.trainable_variables)
+    yield
+    for variable, value in zip(tail.trainable_variables, current, strict=True):
+        variable.assign(value)
+
+
+def _compile(tail: Any, config: TrainConfig, *, epoch_steps: int) -> None:
     library = keras()
     classes = tail.output.shape[-1]
+    total_steps = epoch_steps * config.epochs
     warm_up = int(_WARM_UP * total_steps)
     schedule = library.optimizers.schedules.CosineDecay(
         config.peak_lr * _FINAL_LR,
@@ -127,7 +140,9 @@ def _compile(tail: Any, config: TrainConfig, *, total_steps: int) -> None:
         )
 
     tail.compile(
-        optimizer=library.optimizers.AdamW(schedule, weight_decay=0.0),
+        optimizer=library.optimizers.AdamW(
+            schedule, weight_decay=0.0, use_ema=True, ema_momentum=1 - 1 / (_AVERAGED_EPOCHS * epoch_steps + 1)
+        ),
         loss=smoothed_cross_entropy,
         metrics=[library.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
@@ -142,10 +157,12 @@ def _pick(data: TailData, batch: npt.NDArray[np.int64], random: np.random.Genera
     return picked
 
 
-def _validate(tail: Any, data: TailData) -> dict[str, float]:
+def _validate(tail: Any, data: TailData, config: TrainConfig) -> dict[str, float]:
+    """Return the validation loss, smoothed like the training loss, and the accuracy."""
     if not len(data.val):
         return {}
-    loss, accuracy = cross_entropy(tail_logits(tail, data.photos, data.val), data.val_targets)
+    logits = tail_logits(tail, data.photos, data.val)
+    loss, accuracy = cross_entropy(logits, data.val_targets, label_smoothing=config.label_smoothing)
     return {"val_loss": loss, "val_accuracy": accuracy}
 
 

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,9 +141,6 @@ def test_throttle_flags_are_read_from_vcgencmd(tmp_path: Path, monkeypatch: pyte
 
 
 def test_ctrl_c_ends_a_bench_with_130(tiny_file: Path) -> None:
-    import signal
-    import sys
-
     command = [sys.executable, "-m", "edgetl_device", "bench", str(tiny_file), "--duration", "60"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
@@ -153,3 +152,14 @@ def test_ctrl_c_ends_a_bench_with_130(tiny_file: Path) -> None:
     assert process.returncode == 130
     assert out == ""
     assert "Traceback" not in err
+
+
+def test_the_cpu_time_of_other_programs_is_seen() -> None:
+    before = environment.state()
+    # Python's own work is not another program's; a busy loop in a process of its own is.
+    spin = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
+    with subprocess.Popen([sys.executable, "-c", spin]):
+        pass
+    others = environment.others_cpu(before, environment.state())
+    assert others is not None
+    assert others > 0.3

@@ -186,13 +186,23 @@ def test_wrong_fields(reseal: Reseal, edit: Callable[[dict[str, Any]], None]) ->
         Bundle.open(folder)
 
 
-def test_nothing_is_unpickled(folder: Path, reseal: Reseal) -> None:
-    arrays = dict(np.load(folder / "reference.npz"))
+class Trap:
+    """Unpickling one makes a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.folder),)
+
+
+def test_nothing_is_unpickled(folder: Path, reseal: Reseal, tmp_path: Path) -> None:
     stream = io.BytesIO()
-    np.savez(stream, **(arrays | {"logits": np.array([print], object)}))
+    np.savez(stream, **(dict(np.load(folder / "reference.npz")) | {"logits": np.array([Trap(tmp_path / "sprung")])}))
     put(folder, reseal, "reference.npz", stream.getvalue())
     with pytest.raises(InputError, match=r"reference\.npz"):
         Bundle.open(folder).reference()
+    assert not (tmp_path / "sprung").exists()
 
 
 @pytest.mark.parametrize(

@@ -40,10 +40,10 @@ def _batch_norms(model: Any) -> int:
 @pytest.mark.parametrize("name", lively.BACKBONES)
 def test_backbones_fold_to_the_same_answers(name: str) -> None:
     model = lively.build(name)
-    photos = lively.photos(8)
+    photos = lively.photos(16)
     before = [array.copy() for array in model.get_weights()]
     expected = lively.answers(model, photos)
-    assert expected.std(axis=0).min() > 0.02, "the model answers the same to every photo; this test could not fail"
+    assert expected.std(axis=0).max() > 0.1, "the model answers the same to every photo; this test could not fail"
 
     folded = fold_batch_norm(model)
 
@@ -117,5 +117,5 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
     kernel, bias = model.get_layer("conv").get_weights()
     kernel[0, 0, 0, 0] = value
     model.get_layer("conv").set_weights([kernel, bias])
-    with pytest.raises(InputError, match="'conv'.*NaN or infinite"):
+    with pytest.raises(InputError, match=r"'conv'.*NaN or infinite"):
         fold_batch_norm(model)

