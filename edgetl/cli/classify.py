@@ -6,7 +6,9 @@ from pathlib import Path
 
 import typer
 
-_Bundle = typer.Argument(..., help="A bundle folder, a run folder, or an .edgetl file.", show_default=False)
+_Bundle = typer.Argument(
+    ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
+)
 _Photos = typer.Argument(..., help="Photos: JPEG, PNG, WebP, BMP, TIFF or GIF.", show_default=False)
 
 

@@ -16,8 +16,10 @@ def register(app: typer.Typer) -> None:
 
 
 def evaluate(
-    model: Path = typer.Argument(..., help="A run directory, a bundle folder or an .edgetl file.", show_default=False),
-    data: Path = typer.Argument(..., help="Folder of labelled photos.", show_default=False),
+    model: Path = typer.Argument(
+        ..., help="A run directory, a bundle folder or an .edgetl file.", readable=False, show_default=False
+    ),
+    data: Path = typer.Argument(..., help="Folder of labelled photos.", readable=False, show_default=False),
     variant: str = typer.Option("int8", help="Which variant of a bundle."),
     split: str | None = typer.Option(
         None, help="train, val, test or all.  [default: test, else val, else all]", show_default=False

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", show_default=False),
+    run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
     variant: str = typer.Option("float32", help="float32, float16, int8 (TFLite), float32-onnx or int8-onnx."),
     out: Path | None = typer.Option(None, "--out", "-o", help="File to write.  [default: RUN/<variant>.<format>]"),
     data: Path | None = typer.Option(None, help="Folder of the photos, if they have moved.", show_default=False),

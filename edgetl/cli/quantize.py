@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def quantize(
-    run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", show_default=False),
+    run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
     int8: bool = typer.Option(False, "--int8", help="Write int8 TFLite and ONNX beside float32."),
     float16: bool = typer.Option(False, "--float16", help="Write TFLite with float16 weights too."),
     repair: bool = typer.Option(True, "--repair/--no-repair", help="Fold BatchNorm and correct biases before int8."),

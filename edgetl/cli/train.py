@@ -20,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def train(
-    data: Path = typer.Argument(..., help="Folder of photos: DATA/<class>/* or DATA/{train,val,test}/<class>/*."),
+    data: Path = typer.Argument(
+        ..., help="FOLDER/<class>/photos or FOLDER/{train,val,test}/<class>/photos.", readable=False
+    ),
     out: Path | None = typer.Option(None, help="Run directory to write.  [default: runs/<name of DATA>]"),
     backbone: str = typer.Option("mobilenet_v2", help="mobilenet_v1, _v2, _v3_small or _v3_large."),
     width: float = typer.Option(1.0, help="Width multiplier of the backbone."),

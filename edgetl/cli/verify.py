@@ -7,7 +7,9 @@ from typing import Any
 
 import typer
 
-_Bundle = typer.Argument(..., help="A bundle folder, a run folder, or an .edgetl file.", show_default=False)
+_Bundle = typer.Argument(
+    ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
+)
 
 
 def register(app: typer.Typer) -> None:

@@ -7,8 +7,9 @@
 ``tflite``       int8 TFLite by TensorFlow's converter; the written file is opened and checked
 ``onnx``         int8 ONNX by ONNX Runtime's static quantization; the written graph is checked
 ``graph``        the walk over a flat Keras graph that ``fold`` and ``correct`` share
+``pipeline``     all of these for one run, measured on held-out photos, into a bundle
 ===============  ======================================================================================
 
-Every stage is a pure function, model in and model or bytes out. Not for: accuracy, which is measured on the written
-files by whoever bundles them, and writing files.
+Every stage but the last is a pure function, model in and model or bytes out; accuracy and files are the pipeline's
+concern. Not for: float exports (``edgetl.export``).
 """

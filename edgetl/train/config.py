@@ -26,6 +26,7 @@ class TrainConfig:
         batch_size: Photos a step.
         lr: Peak learning rate of the second stage; None takes 3e-4, or 1e-3 from scratch.
         label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567.
+        mixup: Strength of mixup, the alpha of its beta distribution; 0 is none.
         dropout: Of the pooled features, 0..1.
         class_weights: Weigh each photo by the inverse frequency of its class.
         patience: Stop after so many epochs without a lower validation loss.
@@ -47,6 +48,7 @@ class TrainConfig:
     batch_size: int = 32
     lr: float | None = None
     label_smoothing: float = 0.1
+    mixup: float = 0.0
     dropout: float = 0.2
     class_weights: bool = False
     patience: int = 8
@@ -62,6 +64,7 @@ class TrainConfig:
             "views": (0, 1000),
             "batch_size": (1, 65_536),
             "label_smoothing": (0, 0.9),
+            "mixup": (0, 10),
             "dropout": (0, 0.95),
             "patience": (1, 100_000),
             "val": (0, 0.9),

@@ -76,7 +76,8 @@ def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: s
     batch_size = min(config.batch_size, len(data.train))
     steps = math.ceil(len(data.train) / batch_size)
     _compile(tail, config, epoch_steps=steps)
-    weights = _class_weights(data.targets) if config.class_weights else None
+    one_hot = np.eye(tail.output.shape[-1], dtype=np.float32)[data.targets]
+    weights = _photo_weights(data.targets) if config.class_weights else np.ones(len(data.targets), np.float32)
     random = np.random.default_rng(config.seed)
     rows: list[dict[str, Any]] = [{"stage": "blocks", "epoch": 0} | _validate(tail, data, config)]
     best_epoch, best_weights = 0, tail.get_weights()
@@ -85,18 +86,17 @@ def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: s
         try:
             for epoch in range(1, config.epochs + 1):
                 started = time.perf_counter()
-                tail.reset_metrics()
+                logs = []
                 # A last batch of another size would cost a second trace of the graph, so the order wraps around.
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
                 for index, batch in enumerate(order.reshape(steps, batch_size)):
-                    logs = tail.train_on_batch(
-                        _pick(data, batch, random), data.targets[batch], class_weight=weights, return_dict=True
-                    )
+                    inputs, wanted = _mixed(_pick(data, batch, random), one_hot[batch], config.mixup, random)
+                    logs.append(tail.train_on_batch(inputs, wanted, sample_weight=weights[batch], return_dict=True))
                     advance(min(batch_size, len(data.train) - index * batch_size))
                 with _averaged(tail):
                     rows.append(
                         {"stage": "blocks", "epoch": epoch}
-                        | {"loss": float(logs["loss"]), "accuracy": float(logs["accuracy"])}
+                        | {name: float(np.mean([log[name] for log in logs])) for name in ("loss", "accuracy")}
                         | _validate(tail, data, config)
                         | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
                     )
@@ -122,7 +122,6 @@ def _averaged(tail: Any) -> Iterator[None]:
 
 def _compile(tail: Any, config: TrainConfig, *, epoch_steps: int) -> None:
     library = keras()
-    classes = tail.output.shape[-1]
     total_steps = epoch_steps * config.epochs
     warm_up = int(_WARM_UP * total_steps)
     schedule = library.optimizers.schedules.CosineDecay(
@@ -133,18 +132,12 @@ def _compile(tail: Any, config: TrainConfig, *, epoch_steps: int) -> None:
         warmup_steps=warm_up,
     )
 
-    def smoothed_cross_entropy(targets: Any, logits: Any) -> Any:
-        one_hot = library.ops.one_hot(library.ops.cast(library.ops.squeeze(targets), "int32"), classes)
-        return library.losses.categorical_crossentropy(
-            one_hot, logits, from_logits=True, label_smoothing=config.label_smoothing
-        )
-
     tail.compile(
         optimizer=library.optimizers.AdamW(
             schedule, weight_decay=0.0, use_ema=True, ema_momentum=1 - 1 / (_AVERAGED_EPOCHS * epoch_steps + 1)
         ),
-        loss=smoothed_cross_entropy,
-        metrics=[library.metrics.SparseCategoricalAccuracy(name="accuracy")],
+        loss=library.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
+        metrics=[library.metrics.CategoricalAccuracy(name="accuracy")],
     )
 
 
@@ -155,6 +148,21 @@ def _pick(data: TailData, batch: npt.NDArray[np.int64], random: np.random.Genera
     for place, (index, which) in enumerate(zip(batch, view, strict=True)):
         picked[place] = data.views[which - 1][index] if which else data.photos[data.train[index]]
     return picked
+
+
+def _mixed(
+    inputs: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], alpha: float, random: np.random.Generator
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Blend each item of a batch with another one: mixup (Zhang et al. 2018, arXiv:1710.09412).
+
+    At a cut it blends activations, which is manifold mixup (Verma et al. 2019, arXiv:1806.05236).
+    """
+    if alpha == 0:
+        return inputs, wanted
+    share = random.beta(alpha, alpha, len(inputs)).astype(np.float32)
+    other = random.permutation(len(inputs))
+    wide = share.reshape(-1, *(1,) * (inputs.ndim - 1))
+    return wide * inputs + (1 - wide) * inputs[other], share[:, None] * wanted + (1 - share[:, None]) * wanted[other]
 
 
 def _validate(tail: Any, data: TailData, config: TrainConfig) -> dict[str, float]:
@@ -177,6 +185,7 @@ def tail_logits(tail: Any, inputs: npt.NDArray[Any], rows: npt.NDArray[np.int64]
     return np.concatenate(parts)
 
 
-def _class_weights(targets: npt.NDArray[np.int64]) -> dict[int, float]:
+def _photo_weights(targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return the inverse frequency of each photo's class, float32 [n], 1 on average over the classes."""
     counts = np.bincount(targets)
-    return {index: len(targets) / (len(counts) * int(count)) for index, count in enumerate(counts)}
+    return (len(targets) / (len(counts) * counts[targets])).astype(np.float32)
