@@ -1,4 +1,4 @@
-"""Pictures of a training run as PNG files: learning curves and the confusion matrix. Not for: numbers."""
+"""Pictures as PNG files: learning curves, confusion matrix, variants side by side. Not for: numbers."""
 
 from __future__ import annotations
 
@@ -51,6 +51,55 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
             for x, count in enumerate(row):
                 axes.text(x, y, str(count), ha="center", va="center", color="white" if shares[y][x] > 0.5 else "black")
     figure.savefig(target, dpi=130)
+
+
+def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]], *, title: str, target: Path) -> None:
+    """Draw a bench result as one picture: classified photos above, what each variant costs and how right it is below.
+
+    Args:
+        result: An ``edgetl.result/1`` document; the first number of threads is drawn.
+        photos: Pixels (uint8 [S, S, 3]), the true label and the predicted one with its probability, at least one.
+        title: Above everything.
+        target: The PNG to write.
+    """
+    figure = require("matplotlib.figure").Figure(figsize=(9.6, 4.9), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.35))
+    for axes, (pixels, label, answer) in zip(above.subplots(1, len(photos), squeeze=False)[0], photos, strict=True):
+        axes.imshow(pixels)
+        axes.set_title(answer, fontsize=8, color="black" if answer.startswith(label) else "firebrick")
+        axes.set_axis_off()
+    threads = result["runs"][0]["threads"]
+    runs = [run for run in result["runs"] if run["threads"] == threads]
+    panels = (
+        (
+            f"model, ms a photo, {threads} thread: p50, whisker p95",
+            [run["latency_ms"]["invoke"]["p50"] for run in runs],
+        ),
+        ("size, MB", [run["bytes"] / 1e6 for run in runs]),
+        ("top-1, %, with its 95% interval", [100 * run["accuracy"]["top1"] for run in runs]),
+    )
+    whiskers = (
+        [(0.0, run["latency_ms"]["invoke"]["p95"] - run["latency_ms"]["invoke"]["p50"]) for run in runs],
+        None,
+        [_around(run["accuracy"]["top1"], run["accuracy"]["ci95"]) for run in runs],
+    )
+    for axes, (name, values), errors in zip(below.subplots(1, 3), panels, whiskers, strict=True):
+        colours = ["#9aa5b1" if run["precision"] == "float32" else "#1f77b4" for run in runs]
+        bars = axes.bar([run["variant"] for run in runs], values, color=colours, width=0.6)
+        if errors:
+            axes.errorbar(
+                range(len(runs)), values, yerr=list(zip(*errors, strict=True)), fmt="none", ecolor="black", capsize=4
+            )
+        axes.bar_label(bars, fmt="%.2f" if max(values) < 20 else "%.1f", label_type="center", fontsize=9)
+        axes.set_title(name, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, dpi=130)
+
+
+def _around(share: float, interval: Sequence[float]) -> tuple[float, float]:
+    low, high = interval
+    return 100 * (share - low), 100 * (high - share)
 
 
 def _figure(width_in: float, height_in: float, *, columns: int = 1) -> tuple[Any, Any]:

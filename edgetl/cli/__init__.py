@@ -26,6 +26,7 @@ _COMMANDS = (
     "evaluate",
     "quantize",
     "export",
+    "pack",
     "bench",
     "classify",
     "verify",

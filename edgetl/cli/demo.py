@@ -23,7 +23,7 @@ def demo(
 
     Example: edgetl demo
     """
-    from edgetl import synthetic
+    from edgetl import plots, synthetic
     from edgetl.bundling import pack
     from edgetl.cli.bench import print_result
     from edgetl.progress import track
@@ -34,7 +34,7 @@ def demo(
     from edgetl_device.classifier import Classifier
     from edgetl_device.jsonfile import write_json
 
-    photos, run_folder = out / f"photos-{per_class}", out / "run"
+    photos, run_folder, picture = out / f"photos-{per_class}", out / "run", out / "result.png"
     note(f"edgetl demo: synthetic photos of machine parts, drawn here ({', '.join(synthetic.CLASSES)})")
     if not photos.is_dir():
         with track("Drawing photos", per_class * len(synthetic.CLASSES)) as advance:
@@ -47,14 +47,21 @@ def demo(
     write_json(out / "result.json", result)
 
     print_result(result)
+    shown = []
     test = run.of("test")
     with Classifier(bundle, "int8") as classifier:
-        for sample in [next(one for one in test if one.label == label) for label in run.labels[:3]]:
-            best = classifier.classify(photos / sample.path)[0]
-            print(f"{photos / sample.path}: {best.label} {best.probability:.2f} (it is a {sample.label})")
+        for sample in [next(one for one in test if one.label == label) for label in run.labels]:
+            photo = photos / sample.path
+            pixels = classifier.pixels(photo)
+            best = classifier.classify(pixels)[0]
+            shown.append((pixels, sample.label, f"{best.label} {best.probability:.2f}"))
+            print(f"{photo}: {best.label} {best.probability:.2f} (it is a {sample.label})")
+    plots.side_by_side(
+        result, shown, title="edgetl demo: synthetic machine parts, float32 and int8 on this machine", target=picture
+    )
     print("\nThe photos are synthetic: the accuracy says that the pipeline works, not how well it does on yours.")
     print(f"photos  {photos}")
     print(f"run     {run_folder}  (model.keras, plots/, run.json, quantize.json)")
     print(f"bundle  {run_folder / 'bundle'}, as one file: {packed} ({packed.stat().st_size / 1e6:.1f} MB)")
-    print(f"result  {out / 'result.json'}")
+    print(f"result  {out / 'result.json'}, as a picture: {picture}")
     print("next    edgetl train your_photos/")
