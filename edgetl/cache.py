@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,8 @@ from edgetl_device.files import atomic_path
 
 _DEFAULT_LIMIT_GB = 20.0
 _ABANDONED_S = 24 * 3600
+# Beside the files of an entry: what they were when it was finished.
+_SEAL = "entry.json"
 
 
 def cache_dir() -> Path:
@@ -38,16 +41,34 @@ def key_of(**parts: Any) -> str:
 def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """Return the folder of a cache entry, made by ``make(folder)`` when it is not there yet.
 
-    The folder appears only when ``make`` has ended; two processes may make the same entry, and one of them wins.
+    The folder appears only when ``make`` has ended; two processes may make the same entry, and one of them wins. An entry
+    whose files are not as ``make`` left them (another size or time of writing) is made again, and a line says so.
     Entries unused for longest are removed when the cache is over its limit (``$EDGETL_CACHE_GB``, 20 by default).
     """
     folder = cache_dir() / kind / key
+    if folder.is_dir() and not _is_whole(folder):
+        sys.stderr.write(f"damaged cache entry, made again: {folder}\n")
+        shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         with atomic_path(folder, directory=True) as temporary:
             make(temporary)
+            (temporary / _SEAL).write_text(json.dumps(_files(temporary)), encoding="utf-8")
         _prune(keep=folder)
     os.utime(folder)
     return folder
+
+
+def _files(folder: Path) -> dict[str, list[int]]:
+    """Return the size in bytes and the time of writing in ns of every file; renaming the folder changes neither."""
+    status = {path.name: path.stat() for path in folder.iterdir() if path.name != _SEAL}
+    return {name: [one.st_size, one.st_mtime_ns] for name, one in sorted(status.items())}
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        return bool(json.loads((folder / _SEAL).read_bytes()) == _files(folder))
+    except (OSError, ValueError):
+        return False
 
 
 def _prune(keep: Path) -> None:

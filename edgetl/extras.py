@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import sys
 from types import ModuleType
@@ -22,10 +23,20 @@ def require(module: str, *, extra: str = "train") -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
-        raise Unavailable(
-            f"this command needs {module.split('.')[0]}, which is not installed here",
-            hint=f"In edgetl's checkout: pip install ./device '.[{extra}]'",
-        ) from None
+        raise _absent(module, extra) from None
+
+
+def check_installed(module: str, *, extra: str = "train") -> None:
+    """Raise Unavailable when a top-level module is not installed, without importing it: before hours of other work."""
+    if importlib.util.find_spec(module) is None:
+        raise _absent(module, extra)
+
+
+def _absent(module: str, extra: str) -> Unavailable:
+    return Unavailable(
+        f"this command needs {module.split('.')[0]}, which is not installed here",
+        hint=f"In edgetl's checkout: pip install ./device '.[{extra}]'",
+    )
 
 
 def tensorflow() -> ModuleType:

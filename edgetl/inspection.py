@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgetl import extras, tflite_file
+from edgetl import extras, tflite_file, tflite_metadata
 from edgetl_device.errors import InputError
 
 
@@ -24,7 +25,9 @@ def inspect_path(path: Path, *, tensors: bool = False) -> dict[str, Any]:
     Returns:
         ``kind`` is ``tflite``, ``onnx`` or ``bundle``. Models have ``bytes``, ``parameter_bytes`` (stored weights,
         biases and constants), ``operators`` (count by type), ``tensor_types`` (count by dtype), ``inputs`` and
-        ``outputs``; bundles have ``labels``, ``preprocess`` and ``variants``, each with a model's fields.
+        ``outputs``; TFLite models also ``metadata`` (the names of its entries) and ``about`` (``name``, ``description``,
+        ``min_parser_version`` and ``labels`` of the standard metadata, or None); bundles have ``labels``, ``preprocess``
+        and ``variants``, each with a model's fields.
 
     Raises:
         InputError: It is absent, damaged, or none of these.
@@ -75,6 +78,7 @@ def _bundle(path: Path, tensors: bool) -> dict[str, Any]:
 
 def _tflite(data: bytes, tensors: bool) -> dict[str, Any]:
     model = tflite_file.describe(data)
+    about = tflite_metadata.read_metadata(data)
     used = {index for operator in model.operators for index in operator.inputs + operator.outputs}
     document: dict[str, Any] = {
         "bytes": model.bytes,
@@ -84,6 +88,7 @@ def _tflite(data: bytes, tensors: bool) -> dict[str, Any]:
         "inputs": [_tflite_tensor(model.tensors[index]) for index in model.inputs],
         "outputs": [_tflite_tensor(model.tensors[index]) for index in model.outputs],
         "metadata": list(model.metadata),
+        "about": None if about is None else asdict(about),
     }
     if tensors:
         document["tensors"] = [_tflite_tensor(tensor) | {"bytes": tensor.bytes} for tensor in model.tensors]

@@ -6,9 +6,8 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
-from PIL import Image
+from drawing import draw_photo
 
 REPO = Path(__file__).resolve().parent.parent
 
@@ -32,12 +31,6 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["EDGETL_CACHE"]
     else:
         os.environ["EDGETL_CACHE"] = before
-
-
-def draw_photo(seed: int, width: int = 64, height: int = 48) -> Image.Image:
-    """Return a picture that no other seed gives: coarse coloured noise."""
-    cells = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
-    return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)
 
 
 @pytest.fixture

@@ -34,6 +34,11 @@ def atomic_path(target: str | os.PathLike[str], *, directory: bool = False) -> I
             _replace_directory(temporary, target, aside=holder / "old")
         else:
             temporary.replace(target)
+    except OSError as error:
+        if error.filename is None:
+            # Of an open file that could not be written, the system does not say the name.
+            error.filename = str(target)
+        raise
     finally:
         shutil.rmtree(holder, ignore_errors=True)
 

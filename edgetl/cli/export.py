@@ -32,7 +32,7 @@ def export(
     if variant.startswith("int8"):
         (made,) = int8_variants(model, opened, QuantizeConfig(), (variant,), data=data)
     else:
-        made = float_variant(model, variant)
+        made = float_variant(model, variant, opened)
     target = out or run / f"{variant.split('-')[0]}.{made.format}"
     write_bytes(target, made.data)
     print(f"{target}  {len(made.data) / 1e6:.2f} MB")

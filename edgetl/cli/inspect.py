@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+# Some published models have a thousand.
+_LABELS_SHOWN = 8
 _Path = typer.Argument(..., help="A .tflite or .onnx file, a bundle folder, or an .edgetl file.", show_default=False)
 
 
@@ -61,11 +63,21 @@ def _print_model(model: dict[str, Any]) -> None:
             typer.echo(f"  {side[:-1]:<11} {_spec(tensor)}")
     typer.echo("  operators   " + _counts(model["operators"]))
     typer.echo("  tensors     " + _counts(model["tensor_types"]))
+    if "about" in model:
+        typer.echo("  metadata    " + _about(model["about"]))
     if "tensors" in model:
         rows = [[tensor["name"], _spec(tensor, named=False), f"{tensor['bytes']:,}"] for tensor in model["tensors"]]
         from edgetl.cli.output import print_table
 
         print_table(("tensor", "type", "bytes"), rows)
+
+
+def _about(about: dict[str, Any] | None) -> str:
+    if about is None:
+        return "none, so other tools do not know its labels"
+    labels = about["labels"]
+    shown = ", ".join(labels[:_LABELS_SHOWN]) + (", ..." if len(labels) > _LABELS_SHOWN else "")
+    return f"{about['name'] or 'no name'}, {len(labels)} labels" + (f": {shown}" if labels else "")
 
 
 def _counts(counted: dict[str, int]) -> str:

@@ -19,7 +19,7 @@ def quantize(
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
     int8: bool = typer.Option(False, "--int8", help="Write int8 TFLite and ONNX beside float32."),
     float16: bool = typer.Option(False, "--float16", help="Write TFLite with float16 weights too."),
-    repair: bool = typer.Option(True, "--repair/--no-repair", help="Fold BatchNorm and correct biases before int8."),
+    repair: bool = typer.Option(True, "--repair/--no-repair", help="Correct biases for rounded weights before int8."),
     calibration: int = typer.Option(100, help="Training photos that set the activation ranges."),
     max_drop: float | None = typer.Option(
         None, help="Refuse int8 that loses more percentage points (exit code 3).", show_default=False

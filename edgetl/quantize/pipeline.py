@@ -20,6 +20,7 @@ from edgetl.heldout import Photos, find_photos, held_out
 from edgetl.progress import step, track
 from edgetl.quiet import quietly
 from edgetl.run import Run
+from edgetl.tflite_metadata import with_metadata
 from edgetl_device.accuracy import score
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.jsonfile import write_json
@@ -44,7 +45,7 @@ class QuantizeConfig:
     Attributes:
         int8: Write int8 variants.
         float16: Write TFLite with float16 weights.
-        repair: Fold BatchNorm and correct biases before int8; False shows the plain result.
+        repair: Correct biases before int8; False shows the plain result.
         calibration: How many training photos set the activation ranges.
         max_drop_pp: Refuse int8 files that lose more accuracy than this, in percentage points.
         seed: Of the choice of calibration photos.
@@ -108,8 +109,8 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
     return report
 
 
-def float_variant(model: Any, name: str) -> VariantFile:
-    """Export one float variant: ``float32``, ``float16`` or ``float32-onnx``."""
+def float_variant(model: Any, name: str, run: Run) -> VariantFile:
+    """Export one float variant of a run's model: ``float32``, ``float16`` or ``float32-onnx``."""
     make: dict[str, tuple[str, Callable[[Any], bytes]]] = {
         "float32": ("tflite", export.float32_tflite),
         "float16": ("tflite", export.float16_tflite),
@@ -117,7 +118,7 @@ def float_variant(model: Any, name: str) -> VariantFile:
     }
     format, function = make[name]
     with _exporting(name):
-        return VariantFile(name, format, name.split("-")[0], function(model))
+        return VariantFile(name, format, name.split("-")[0], _labelled(function(model), format, run))
 
 
 def int8_variants(
@@ -129,12 +130,14 @@ def int8_variants(
     calibration = {
         "split": "train",
         "photos": len(chosen),
-        "repair": "batch-norm folding, bias correction" if config.repair else "none",
+        "repair": "bias correction" if config.repair else "none",
         "files": [{"path": sample.path, "sha256": sample.sha256} for sample in chosen],
     }
-    if config.repair:
-        with step("Repairing for int8"):
-            model = correct_biases(fold_batch_norm(model), photos.pixels)
+    with step("Repairing for int8" if config.repair else "Folding BatchNorm"):
+        # Folded in any case: TensorFlow's converter would do it anyway, and ONNX Runtime's quantizer needs it done.
+        model = fold_batch_norm(model)
+        if config.repair:
+            model = correct_biases(model, photos.pixels)
     make: dict[str, tuple[str, Callable[[Any, npt.NDArray[np.uint8]], bytes]]] = {
         "int8": ("tflite", int8_tflite),
         "int8-onnx": ("onnx", int8_onnx),
@@ -143,13 +146,27 @@ def int8_variants(
     for name in names:
         format, function = make[name]
         with _exporting(name):
-            variants.append(VariantFile(name, format, "int8", function(model, photos.pixels), calibration))
+            exported = _labelled(function(model, photos.pixels), format, run)
+            variants.append(VariantFile(name, format, "int8", exported, calibration))
     return variants
+
+
+def _labelled(exported: bytes, format: str, run: Run) -> bytes:
+    """Put the standard metadata with the labels into a TFLite file; ONNX has none."""
+    if format != "tflite":
+        return exported
+    size, fit = run.preprocess.size, run.preprocess.fit
+    return with_metadata(
+        exported,
+        name=run.document["config"]["backbone"],
+        labels=run.labels,
+        description=f"Image classifier by edgetl {__version__}, for photos brought to {size} x {size} pixels by {fit}.",
+    )
 
 
 def _exports(model: Any, run: Run, config: QuantizeConfig, data: Path | None) -> list[VariantFile]:
     names = ["float32", "float32-onnx", *(["float16"] if config.float16 else [])]
-    variants = [float_variant(model, name) for name in names]
+    variants = [float_variant(model, name, run) for name in names]
     if config.int8:
         variants += int8_variants(model, run, config, ("int8", "int8-onnx"), data=data)
     return variants

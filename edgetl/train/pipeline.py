@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -19,7 +20,7 @@ from edgetl import __version__, features, plots, reference
 from edgetl.augment import check_preset
 from edgetl.backbones import backbone, build_base, resolve_weights
 from edgetl.dataset import Dataset, Sample, load_dataset, require_training, write_split
-from edgetl.extras import keras, require, tensorflow
+from edgetl.extras import check_installed, keras, require, tensorflow
 from edgetl.metrics import classification_report
 from edgetl.progress import step
 from edgetl.run import SCHEMA, Run, write_history
@@ -69,6 +70,7 @@ def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False
     """
     started = time.perf_counter()
     _check_target(out, overwrite=overwrite)
+    check_installed("tensorflow")
     check_preset(config.augment)
     backbone(config.backbone).check(width=config.width, size=config.size)
     spec = Preprocess(size=config.size, fit=config.fit)  # type: ignore[arg-type]  # checked by the class
@@ -84,6 +86,7 @@ def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False
             on_conflict=config.on_conflict,  # type: ignore[arg-type]  # checked by the function
         )
         require_training(dataset)
+    config = config.for_photos(len(dataset.of("train")))
     with clock.stage("network"):
         keras().utils.set_random_seed(config.seed)
         tensorflow().config.experimental.enable_op_determinism()
@@ -164,7 +167,7 @@ def _fine_tune(
         )
         network.get_layer("logits").set_weights([head.kernel, head.bias])
         history.extend(head.history)
-    if head_only or config.epochs == 0:
+    if head_only or config.resolved_epochs == 0:
         unfreeze(network, cut, train_batch_norm=False)
         return TailResult((), 0, False)
     if photos.cut is None:
@@ -250,6 +253,10 @@ def _describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def _check_target(out: Path, *, overwrite: bool) -> None:
+    # What forbids writing there is better known now than after training.
+    parent = next(folder for folder in out.resolve().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written in {parent}", hint="Choose another place with --out.")
     if not out.exists():
         return
     if not (out / "run.json").is_file():
@@ -261,7 +268,13 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
 @contextmanager
 def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
     """Run the block while a thread imports TensorFlow, which takes seconds that decoding can use."""
-    thread = threading.Thread(target=load, daemon=True)
+
+    def quiet_load() -> None:
+        # What fails here fails again below, where somebody catches it.
+        with suppress(Exception):
+            load()
+
+    thread = threading.Thread(target=quiet_load, daemon=True)
     thread.start()
     try:
         yield

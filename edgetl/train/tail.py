@@ -82,16 +82,18 @@ def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: s
     rows: list[dict[str, Any]] = [{"stage": "blocks", "epoch": 0} | _validate(tail, data, config)]
     best_epoch, best_weights = 0, tail.get_weights()
     interrupted = False
-    with track(description, config.epochs * len(data.train)) as advance:
+    with track(description, config.resolved_epochs * len(data.train)) as advance:
         try:
-            for epoch in range(1, config.epochs + 1):
+            for epoch in range(1, config.resolved_epochs + 1):
                 started = time.perf_counter()
                 logs = []
                 # A last batch of another size would cost a second trace of the graph, so the order wraps around.
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
                 for index, batch in enumerate(order.reshape(steps, batch_size)):
-                    inputs, wanted = _mixed(_pick(data, batch, random), one_hot[batch], config.mixup, random)
-                    logs.append(tail.train_on_batch(inputs, wanted, sample_weight=weights[batch], return_dict=True))
+                    inputs = _pick(data, batch, random)
+                    logs.append(
+                        tail.train_on_batch(inputs, one_hot[batch], sample_weight=weights[batch], return_dict=True)
+                    )
                     advance(min(batch_size, len(data.train) - index * batch_size))
                 with _averaged(tail):
                     rows.append(
@@ -122,7 +124,7 @@ def _averaged(tail: Any) -> Iterator[None]:
 
 def _compile(tail: Any, config: TrainConfig, *, epoch_steps: int) -> None:
     library = keras()
-    total_steps = epoch_steps * config.epochs
+    total_steps = epoch_steps * config.resolved_epochs
     warm_up = int(_WARM_UP * total_steps)
     schedule = library.optimizers.schedules.CosineDecay(
         config.peak_lr * _FINAL_LR,
@@ -148,21 +150,6 @@ def _pick(data: TailData, batch: npt.NDArray[np.int64], random: np.random.Genera
     for place, (index, which) in enumerate(zip(batch, view, strict=True)):
         picked[place] = data.views[which - 1][index] if which else data.photos[data.train[index]]
     return picked
-
-
-def _mixed(
-    inputs: npt.NDArray[np.float32], wanted: npt.NDArray[np.float32], alpha: float, random: np.random.Generator
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Blend each item of a batch with another one: mixup (Zhang et al. 2018, arXiv:1710.09412).
-
-    At a cut it blends activations, which is manifold mixup (Verma et al. 2019, arXiv:1806.05236).
-    """
-    if alpha == 0:
-        return inputs, wanted
-    share = random.beta(alpha, alpha, len(inputs)).astype(np.float32)
-    other = random.permutation(len(inputs))
-    wide = share.reshape(-1, *(1,) * (inputs.ndim - 1))
-    return wide * inputs + (1 - wide) * inputs[other], share[:, None] * wanted + (1 - share[:, None]) * wanted[other]
 
 
 def _validate(tail: Any, data: TailData, config: TrainConfig) -> dict[str, float]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from conftest import draw_photo
+from drawing import draw_photo
 
 from edgetl import extras
 from edgetl.quantize.graph import walk

@@ -10,7 +10,7 @@ from pathlib import Path
 import lively
 import numpy as np
 import pytest
-from conftest import draw_photo
+from drawing import draw_photo
 from typer.testing import CliRunner
 
 from edgetl import export

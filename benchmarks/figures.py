@@ -1,0 +1,144 @@
+"""Measure every figure that edgetl is held to, and write ``results/<date>-<machine>.json`` and ``results/FIGURES.md``.
+
+A row that fails is recorded with its reason, and the others go on. METHOD.md says what each row does and why.
+Not for: tests; a slow machine fails none of those.
+
+Example: python benchmarks/figures.py --only flowers int8
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import inference
+import training
+from harness import REPO, Outcome, RowFailed, Workspace, others_watched, say
+from results import Results, table
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure.
+
+    Attributes:
+        name: For ``--only`` and the JSON.
+        what: What is measured.
+        reach: What it should be, on 2 x86 cores without a GPU.
+        measure: Measures it.
+    """
+
+    name: str
+    what: str
+    reach: str
+    measure: Callable[[Workspace], Outcome]
+
+
+ROWS = (
+    Row(
+        "flowers", "`edgetl train` on the shared flowers, defaults", "top-1 at least 0.88, under 90 s", training.flowers
+    ),
+    Row("int8", "int8 against float there", "drop at most 0.5 pp, agreement at least 98%", inference.int8),
+    Row("food3", "`edgetl train` on food3, defaults", "at least 14 of 15", training.food3),
+    Row(
+        "frozen-base",
+        "frozen base, images/s against `keras.Model.predict`",
+        "at least 4 times",
+        inference.frozen_base,
+    ),
+    Row(
+        "keras-flowers",
+        "start to `model.keras` against the usual Keras script, shared flowers",
+        "at least 2.5 times faster, same or better top-1",
+        training.flowers_against_keras,
+    ),
+    Row(
+        "keras-synthetic",
+        "the same on 3,000 synthetic photos",
+        "at least 4 times faster, same or better top-1",
+        training.synthetic_against_keras,
+    ),
+    Row(
+        "latency",
+        "int8 against float TFLite, one thread",
+        "at least 1.7 times faster, file at most 0.32 of the size",
+        inference.int8_latency,
+    ),
+    Row(
+        "bench-cost",
+        "`edgetl bench` against a bare LiteRT loop, median of the model",
+        "within 3%",
+        inference.bench_cost,
+    ),
+    Row("help", "`edgetl --help`", "under 0.25 s", inference.help_seconds),
+    Row(
+        "device",
+        "device: start Python, load the int8 bundle, classify one JPEG",
+        "under 0.6 s, under 120 MB",
+        inference.device,
+    ),
+)
+
+
+def main() -> None:
+    arguments = _parse()
+    with tempfile.TemporaryDirectory(prefix="edgetl-figures-", dir=arguments.work) as scratch:
+        work = Workspace(
+            folder=Path(scratch),
+            data=arguments.data.resolve(),
+            rounds=arguments.rounds,
+            short_rounds=1 if arguments.quick else max(5, arguments.rounds),
+            processes=3 if arguments.quick else 10,
+            seeds=1 if arguments.quick else 5,
+            photos=arguments.photos,
+        )
+        results = Results.start(arguments.results, quick=arguments.quick, rounds=work.rounds, photos=work.photos)
+        for row in ROWS:
+            if arguments.only is None or row.name in arguments.only:
+                say(f"{row.name}: {row.what}")
+                results.add(measured(row, work))
+    print(table(results.document))
+    say(f"written: {results.file.name}")
+
+
+def measured(row: Row, work: Workspace) -> dict[str, Any]:
+    """Measure a row and return its record; one that fails says why."""
+    record: dict[str, Any] = {"name": row.name, "what": row.what, "reach": row.reach}
+    with others_watched(record):
+        try:
+            outcome = row.measure(work)
+        except Exception as error:
+            # Whatever it is, the other rows are worth having; the record says what happened.
+            reason = str(error) if isinstance(error, RowFailed) else f"{type(error).__name__}: {error}"
+            record["failed"] = work.scrub(reason)
+            say(f"{row.name}: failed: {reason}")
+        else:
+            record |= {"measured": outcome.measured, "met": outcome.met, "values": outcome.values}
+            say(f"{row.name}: {outcome.measured}: {'met' if outcome.met else 'not met'}")
+    return record
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    names = [row.name for row in ROWS]
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
+    parser.add_argument("--rounds", type=int, help="of what takes minutes (default 3; 1 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="one round of everything, one seed; not for publishing")
+    parser.add_argument("--photos", type=int, default=3000, help="synthetic training photos; 3000 for the figure")
+    parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data", help="with flowers and food3")
+    parser.add_argument("--results", type=Path, default=REPO / "benchmarks" / "results", help="folder to write to")
+    parser.add_argument("--work", type=Path, help="folder for scratch files, some gigabytes (default: the system's)")
+    arguments = parser.parse_args()
+    if arguments.rounds is None:
+        arguments.rounds = 1 if arguments.quick else 3
+    if arguments.rounds < 1 or arguments.photos < 60:
+        parser.error("--rounds must be at least 1, --photos at least 60")
+    return arguments
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Images a second through the frozen base: edgetl (LiteRT) against ``keras.Model.predict``, in one process, by turns.
+
+Both take decoded photos to the pooled features of the whole base. Prints one JSON object.
+Not for: training time, which has other parts too.
+
+Example: python benchmarks/frozen_base.py --photos ../shared/data/flowers
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from harness import spread, take_turns
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+_BATCH = 32
+_SIZE = 160
+# Both compute the same float32 sums in another order.
+_TOLERANCE = 1e-2
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos in any layout that edgetl takes")
+    parser.add_argument("--rounds", type=int, default=5)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        print(json.dumps(measure(arguments.photos, arguments.rounds, Path(scratch))))
+
+
+def measure(photos: Path, rounds: int, scratch: Path) -> dict[str, Any]:
+    from edgetl.backbones import build_base, resolve_weights
+    from edgetl.dataset import load_dataset
+    from edgetl.extras import keras
+    from edgetl.features import freeze, photo_activations
+    from edgetl_device.preprocess import Preprocess
+
+    _use_cache(scratch / "all")
+    pixels = load_dataset(photos, Preprocess(size=_SIZE)).pixels
+    weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
+    base = build_base("mobilenet_v2", size=_SIZE, width=1.0, weights=weights)
+    model = keras().Model(base.input, keras().layers.GlobalAveragePooling2D()(base.output))
+    frozen = freeze(base, None)
+    # In memory and float32 already, in Keras' favour: edgetl reads uint8 from its cache and writes what it computes.
+    batch = np.asarray(pixels.array, np.float32)
+
+    def edgetl(index: int) -> tuple[float, npt.NDArray[np.float32]]:
+        # What edgetl keeps between runs would make every round but the first one take no time.
+        _use_cache(scratch / f"round-{index}")
+        started = time.perf_counter()
+        pooled = photo_activations(frozen, pixels).pooled
+        return len(batch) / (time.perf_counter() - started), pooled
+
+    def predict(index: int) -> tuple[float, npt.NDArray[np.float32]]:
+        del index
+        started = time.perf_counter()
+        pooled = model.predict(batch, batch_size=_BATCH, verbose=0)
+        return len(batch) / (time.perf_counter() - started), pooled
+
+    # One of each before the first round: Keras traces its graph, the system caches the files.
+    edgetl(-1)
+    predict(-1)
+    results = take_turns(rounds, edgetl, predict)
+    difference = max(float(np.abs(ours[1] - theirs[1]).max()) for ours, theirs in results)
+    if difference > _TOLERANCE:
+        raise SystemExit(f"the features differ by {difference:.1e}: it is not the same base")
+    return {
+        "photos": len(batch),
+        "size": _SIZE,
+        "batch": _BATCH,
+        "features_differ_by": difference,
+        "edgetl_per_s": spread([ours[0] for ours, _ in results]),
+        "keras_per_s": spread([theirs[0] for _, theirs in results]),
+        "ratio": spread([ours[0] / theirs[0] for ours, theirs in results]),
+    }
+
+
+def _use_cache(folder: Path) -> None:
+    os.environ["EDGETL_CACHE"] = str(folder)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,263 @@
+"""What the rows of ``figures.py`` share: child processes with honest clocks, rounds by turns, medians with spread.
+
+Not for: what is measured, and what edgetl itself measures on a device (``edgetl_device.latency``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgetl_device import environment
+from edgetl_device.jsonfile import read_json
+
+REPO = Path(__file__).resolve().parent.parent
+SCRIPTS = REPO / "benchmarks"
+
+# Between the fastest and the slowest round of one thing. More means that something else was running (METHOD.md, 3).
+DISTURBED_RATIO = 1.3
+# Cores that other programs may keep busy while a row is measured (METHOD.md, 4).
+DISTURBED_CORES = 0.25
+
+_TIMEOUT_S = 7200
+_ERROR_LINES = 3
+
+_A = TypeVar("_A")
+_B = TypeVar("_B")
+
+
+class RowFailed(Exception):
+    """A row cannot be measured here; the text says why."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a row measured.
+
+    Attributes:
+        measured: One line for people.
+        met: Whether it is what the row should reach.
+        values: Every round's values, with medians and ratios, for the JSON.
+    """
+
+    measured: str
+    met: bool
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A child process that ended well.
+
+    Attributes:
+        spawned: ``time.time()`` right before it was started.
+        wall_s: From there to its end.
+        stdout: What it printed.
+        stderr: The same for the other stream.
+    """
+
+    spawned: float
+    wall_s: float
+    stdout: str
+    stderr: str
+
+    def seconds_to(self, file: Path) -> float:
+        """Return the seconds from the start of the process to the last write to ``file``.
+
+        Renaming the file, or the folder it is in, does not change the time of its last write.
+        """
+        return file.stat().st_mtime - self.spawned
+
+    def last_json(self) -> dict[str, Any]:
+        """Return the JSON object in the last line of stdout."""
+        document: dict[str, Any] = json.loads(self.stdout.strip().splitlines()[-1])
+        return document
+
+
+@dataclass
+class Workspace:
+    """Where a run of ``figures.py`` works, with the models that several rows need, made once.
+
+    Attributes:
+        folder: Scratch space on the disk.
+        data: Folder with ``flowers`` and ``food3``.
+        rounds: Of what takes minutes.
+        short_rounds: Of what takes seconds.
+        processes: Starts of what takes less than a second.
+        seeds: How many seeds the accuracy is measured with; the first is 0, the default.
+        photos: Training photos of the synthetic data set.
+    """
+
+    folder: Path
+    data: Path
+    rounds: int
+    short_rounds: int
+    processes: int
+    seeds: int
+    photos: int
+    _runs: dict[tuple[str, int], tuple[Path, Finished]] = field(default_factory=dict)
+    _bundles: dict[int, Path] = field(default_factory=dict)
+    _warm: bool = False
+
+    def photos_of(self, name: str) -> Path:
+        """Return the folder of a shared data set."""
+        folder = self.data / name
+        if not folder.is_dir():
+            raise RowFailed(f"there is no {name} in the folder of shared data; say where it is with --data")
+        return folder
+
+    def new_folder(self, name: str) -> Path:
+        """Return the path of a folder that does not exist yet, in one that does."""
+        return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder)) / name
+
+    def train(self, data: Path, *, seed: int) -> tuple[Path, Finished]:
+        """Run ``edgetl train`` with defaults on an empty cache and return the run directory and the process."""
+        out = self.new_folder("run")
+        return out, run([*EDGETL, "train", data, "--out", out, "--seed", seed], cache=out.parent / "cache")
+
+    def warm_up(self) -> None:
+        """Train once and throw it away, so that every program and photo is in the system's file cache."""
+        if not self._warm:
+            say("one training run to throw away")
+            self.train(self.photos_of("flowers"), seed=0)
+            self._warm = True
+
+    def flowers_run(self, seed: int = 0, take: int = 0) -> tuple[Path, Finished]:
+        """Return a run on the shared flowers and the process that made it; ``take`` counts runs with the same seed."""
+        key = (f"take {take}", seed)
+        if key not in self._runs:
+            self._runs[key] = self.train(self.photos_of("flowers"), seed=seed)
+        return self._runs[key]
+
+    def flowers_bundle(self, seed: int = 0) -> Path:
+        """Return the bundle of ``edgetl quantize --int8`` on the run with this seed; ``quantize.json`` is beside it."""
+        if seed not in self._bundles:
+            folder, _ = self.flowers_run(seed)
+            say(f"quantize the run with seed {seed}")
+            run([*EDGETL, "quantize", folder, "--int8"], cache=folder.parent / "cache")
+            self._bundles[seed] = folder / "bundle"
+        return self._bundles[seed]
+
+    def a_photo(self) -> Path:
+        """Return the test photo whose file is of median size."""
+        photos = sorted(self.photos_of("flowers").glob("test/*/*.jpg"), key=lambda file: (file.stat().st_size, file))
+        return photos[len(photos) // 2]
+
+    def scrub(self, text: str) -> str:
+        """Replace the folders of this machine in ``text``: results are published."""
+        places = {self.folder: "WORK", self.data: "DATA", REPO: "REPO", Path(sys.prefix): "PYTHON", Path.home(): "~"}
+        for place, name in places.items():
+            text = text.replace(str(place), name)
+        return text
+
+
+EDGETL = (sys.executable, "-m", "edgetl")
+
+
+def run(command: Sequence[Any], *, cache: Path | None = None) -> Finished:
+    """Run a child process to its end.
+
+    Args:
+        command: Program and arguments; each is turned into text.
+        cache: ``EDGETL_CACHE`` of the process.
+
+    Raises:
+        RowFailed: It ended with another code than 0, or not within two hours.
+    """
+    words = [str(word) for word in command]
+    variables = dict(os.environ) | ({"EDGETL_CACHE": str(cache)} if cache else {})
+    spawned, started = time.time(), time.perf_counter()
+    try:
+        done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise RowFailed(f"{_name(words)} did not end within {_TIMEOUT_S} s") from None
+    wall_s = time.perf_counter() - started
+    if done.returncode != 0:
+        last = [line.strip() for line in done.stderr.strip().splitlines()[-_ERROR_LINES:]]
+        raise RowFailed(f"{_name(words)} ended with code {done.returncode}: {' | '.join(last) or 'no message'}")
+    return Finished(spawned, wall_s, done.stdout, done.stderr)
+
+
+def _name(words: Sequence[str]) -> str:
+    return " ".join(Path(word).name for word in words[:4])
+
+
+def take_turns(rounds: int, first: Callable[[int], _A], second: Callable[[int], _B]) -> list[tuple[_A, _B]]:
+    """Call both sides in each round, A B, B A, A B, so that a slow minute hits both and neither is always first."""
+    results = []
+    for index in range(rounds):
+        if index % 2:
+            b = second(index)
+            a = first(index)
+        else:
+            a = first(index)
+            b = second(index)
+        results.append((a, b))
+    return results
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return the median of ``values``, the smallest, the largest, and all of them in order."""
+    return {
+        "median": round(statistics.median(values), 4),
+        "low": round(min(values), 4),
+        "high": round(max(values), 4),
+        "all": [round(value, 4) for value in values],
+    }
+
+
+def in_words(values: dict[str, Any], form: str = ".2f", unit: str = "") -> str:
+    """Return a :func:`spread` as ``median unit (low to high)``; a single value has no range."""
+    median, low, high = (format(values[name], form) for name in ("median", "low", "high"))
+    return f"{median}{unit}" + (f" ({low} to {high})" if len(values["all"]) > 1 else "")
+
+
+def is_scattered(values: dict[str, Any]) -> bool:
+    """Tell whether the rounds of a :func:`spread` lie further apart than those of a quiet machine."""
+    return bool(values["high"] > DISTURBED_RATIO * values["low"])
+
+
+@contextmanager
+def others_watched(record: dict[str, Any]) -> Iterator[None]:
+    """Put into ``record`` the load before the block and the cores that other programs kept busy during it.
+
+    Unlike :func:`edgetl_device.environment.others_cpu` it leaves out the children of this process, too.
+    """
+    before, own = environment.state(), _own_cpu_s()
+    try:
+        yield
+    finally:
+        after = environment.state()
+        record["seconds"] = round(after["clock_s"] - before["clock_s"], 1)
+        record["load_average_before"] = before["load_average_1m"]
+        busy = [state["busy_cpu_s"] for state in (before, after)]
+        if any(isinstance(value, dict) for value in busy):
+            record["others_cores"] = {"unknown": "the system does not say how busy it was"}
+        else:
+            others_s = busy[1] - busy[0] - (_own_cpu_s() - own)
+            record["others_cores"] = round(max(0.0, others_s / (after["clock_s"] - before["clock_s"])), 3)
+
+
+def _own_cpu_s() -> float:
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Return ``run.json`` of a run directory."""
+    return read_json(folder / "run.json", "edgetl.run/1")
+
+
+def say(text: str) -> None:
+    """Print a line of progress."""
+    print(f"{time.strftime('%H:%M:%S')}  {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,148 @@
+"""Rows about training: accuracy and time on the shared photos, and the time of the usual Keras script beside it.
+
+Not for: the Keras script itself (``keras_baseline.py``). METHOD.md says why each row is measured as it is.
+"""
+
+from __future__ import annotations
+
+import shutil
+import statistics
+import sys
+from pathlib import Path
+from typing import Any
+
+from harness import SCRIPTS, Finished, Outcome, Workspace, in_words, read_run, run, say, spread, take_turns
+
+_FLOWERS_TOP1, _FLOWERS_WALL_S = 0.88, 90.0
+_FOOD3_CORRECT, _FOOD3_PHOTOS = 14, 15
+_CLASSES = 6  # of edgetl.synthetic
+_TEST_SHARE = 5  # one test photo for so many training photos
+
+
+def flowers(work: Workspace) -> Outcome:
+    """Train on the shared flowers with defaults: top-1 with seed 0, wall time of the whole command."""
+    work.warm_up()
+    rows = []
+    for seed, take in [(0, take) for take in range(work.rounds)] + [(seed, 0) for seed in range(1, work.seeds)]:
+        folder, process = work.flowers_run(seed, take)
+        rows.append(_edgetl_row(folder, process) | {"seed": seed})
+        say(f"flowers, seed {seed}: {rows[-1]['top1']:.3f}, {rows[-1]['wall_s']:.1f} s")
+    wall = spread([row["wall_s"] for row in rows])
+    top1 = spread([row["top1"] for row in rows if row["seed"] == 0])
+    others = [row["top1"] for row in rows if row["seed"]]
+    beside = f"; seeds 1 to {len(others)}: {', '.join(f'{value:.3f}' for value in others)}" if others else ""
+    return Outcome(
+        measured=f"top-1 {in_words(top1, '.3f') if top1['low'] < top1['high'] else format(top1['median'], '.3f')}"
+        f"{beside}; {in_words(wall, '.0f', ' s')}",
+        met=top1["low"] >= _FLOWERS_TOP1 and wall["median"] < _FLOWERS_WALL_S,
+        values={"rounds": rows, "wall_s": wall, "top1": top1, "top1_other_seeds": others},
+    )
+
+
+def food3(work: Workspace) -> Outcome:
+    """Train on 45 photos: right of the 15 validation photos, as the tutorial counts, and with those kept unseen."""
+    shared = work.photos_of("food3")
+    # The same photos with the 15 as a test split: then nothing, not even the epoch, is chosen with them.
+    unseen = work.new_folder("food3-unseen")
+    shutil.copytree(shared / "train", unseen / "train")
+    shutil.copytree(shared / "validation", unseen / "test")
+    rows = []
+    for seed in range(min(work.seeds, 3)):
+        row: dict[str, Any] = {"seed": seed}
+        for name, data, split in (("validation", shared, "val"), ("unseen", unseen, "test")):
+            folder, _ = work.train(data, seed=seed)
+            row[name] = read_run(folder)["metrics"][split]["accuracy"]
+        rows.append(row)
+        say(f"food3, seed {seed}: {row['validation']['correct']}, kept unseen {row['unseen']['correct']}")
+    correct, photos = rows[0]["validation"]["correct"], rows[0]["validation"]["photos"]
+    beside = ", ".join(str(row["validation"]["correct"]) for row in rows[1:])
+    return Outcome(
+        measured=f"{correct} of {photos}"
+        + (f"; other seeds: {beside}" if beside else "")
+        + f"; where the 15 choose nothing: {', '.join(str(row['unseen']['correct']) for row in rows)}",
+        met=photos == _FOOD3_PHOTOS and correct >= _FOOD3_CORRECT,
+        values={"rounds": rows},
+    )
+
+
+def flowers_against_keras(work: Workspace) -> Outcome:
+    """Time both on the shared flowers."""
+    work.warm_up()
+    return _against_keras(work, work.photos_of("flowers"), reach=2.5)
+
+
+def synthetic_against_keras(work: Workspace) -> Outcome:
+    """Time both on synthetic photos, 3,000 unless told otherwise."""
+    data = work.new_folder("parts")
+    train, test = work.photos // _CLASSES, max(1, work.photos // _CLASSES // _TEST_SHARE)
+    say(f"draw {_CLASSES * (train + test)} synthetic photos")
+    run([sys.executable, SCRIPTS / "make_photos.py", data, "--train-per-class", train, "--test-per-class", test])
+    outcome = _against_keras(work, data, reach=4.0)
+    return Outcome(
+        outcome.measured if work.photos == 3000 else f"{work.photos} photos only: {outcome.measured}",
+        outcome.met and work.photos == 3000,
+        outcome.values | {"photos": {"train": _CLASSES * train, "test": _CLASSES * test}},
+    )
+
+
+def _against_keras(work: Workspace, data: Path, *, reach: float) -> Outcome:
+    def edgetl(index: int) -> dict[str, Any]:
+        folder, process = work.train(data, seed=index)
+        row = _edgetl_row(folder, process)
+        # Activations of thousands of photos: some gigabytes a round.
+        shutil.rmtree(folder.parent)
+        say(f"edgetl, round {index + 1}: {row['to_model_s']:.1f} s, {row['top1']:.3f}")
+        return row
+
+    def keras(index: int) -> dict[str, Any]:
+        row = _keras_row(work, data, seed=index)
+        say(f"Keras, round {index + 1}: {row['to_model_s']:.1f} s, {row['top1']:.3f}")
+        return row
+
+    rounds = take_turns(work.rounds, edgetl, keras)
+    ours, theirs = [a for a, _ in rounds], [b for _, b in rounds]
+    ratio = spread([b["to_model_s"] / a["to_model_s"] for a, b in rounds])
+    seconds = {name: spread([row["to_model_s"] for row in rows]) for name, rows in (("e", ours), ("k", theirs))}
+    top1 = {name: statistics.median(row["top1"] for row in rows) for name, rows in (("e", ours), ("k", theirs))}
+    return Outcome(
+        measured=f"{in_words(ratio, '.2f', ' times')}: {seconds['e']['median']:.0f} s against "
+        f"{seconds['k']['median']:.0f} s; top-1 {top1['e']:.3f} against {top1['k']:.3f}",
+        met=ratio["median"] >= reach and top1["e"] >= top1["k"],
+        values={
+            "rounds": [{"seed": index, "edgetl": a, "keras": b} for index, (a, b) in enumerate(rounds)],
+            "ratio": ratio,
+            "to_model_s": {"edgetl": seconds["e"], "keras": seconds["k"]},
+            "top1": {"edgetl": top1["e"], "keras": top1["k"]},
+        },
+    )
+
+
+def _edgetl_row(folder: Path, process: Finished) -> dict[str, Any]:
+    document = read_run(folder)
+    accuracy = document["metrics"]["test"]["accuracy"]
+    return {
+        "to_model_s": round(process.seconds_to(folder / "model.keras"), 2),
+        "wall_s": round(process.wall_s, 2),
+        "top1": accuracy["top1"],
+        "correct": accuracy["correct"],
+        "photos": accuracy["photos"],
+        "photos_of": {name: document["dataset"]["photos"][name] for name in ("train", "val", "test")},
+        "best_epoch": document["model"]["best_epoch"],
+        "stages": document["stages"],
+    }
+
+
+def _keras_row(work: Workspace, data: Path, *, seed: int) -> dict[str, Any]:
+    out = work.new_folder("keras")
+    folders = ["--train", data / "train", "--val", data / "test", "--out", out]
+    process = run([sys.executable, SCRIPTS / "keras_baseline.py", *folders, "--seed", seed])
+    said = process.last_json()
+    settings = {name: value for name, value in said.pop("settings").items() if name not in ("train", "val", "out")}
+    return {
+        "to_model_s": round(process.seconds_to(out / "model.keras"), 2),
+        "wall_s_of_process": round(process.wall_s, 2),
+        # The better of its two stages: a user would keep that model.
+        "top1": max(said["test_top1"], said["test_top1_after_head"]),
+        **said,
+        "settings": settings,
+    }

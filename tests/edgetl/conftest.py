@@ -1,0 +1,47 @@
+"""A small run and its bundle, made once a process and shared by all tests here: TensorFlow is imported once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import small
+
+from edgetl.run import Run
+
+
+@pytest.fixture(scope="session")
+def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three classes of drawn photos, flat layout: do not write to it."""
+    from edgetl.synthetic import draw_dataset
+
+    folder = tmp_path_factory.mktemp("tiny") / "photos"
+    return draw_dataset(folder, per_class=small.PER_CLASS, classes=small.LABELS, size=96)
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tiny_photos: Path) -> Run:
+    """A finished run on ``tiny_photos`` from the embedded weights: do not write to it."""
+    from edgetl.train import train
+
+    return train(tiny_photos, tiny_photos.parent / "run", small.config())
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The bundle of a copy of ``tiny_run``; ``quantize.json`` lies beside it. Do not write to it."""
+    from edgetl.quantize.pipeline import QuantizeConfig, quantize
+
+    folder = tmp_path_factory.mktemp("quantized") / "run"
+    shutil.copytree(tiny_run.folder, folder)
+    quantize(Run.open(folder), QuantizeConfig(calibration=12))
+    return folder / "bundle"
+
+
+@pytest.fixture
+def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty cache for one test."""
+    folder = tmp_path / "fresh-cache"
+    monkeypatch.setenv("EDGETL_CACHE", str(folder))
+    return folder

@@ -1,0 +1,56 @@
+"""What the tests of training and quantizing share: a run of seconds, and the command line as a process."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+LABELS = ("bolt", "gear", "washer")
+PER_CLASS = 14
+SIZE = 96
+FLAGS = ("--size", SIZE, "--views", 1, "--epochs", 2, "--batch-size", 8)
+
+
+def config(**changes: Any) -> Any:
+    """Return a TrainConfig that takes seconds, with changes."""
+    from edgetl.train import TrainConfig
+
+    return TrainConfig(**({"size": SIZE, "views": 1, "epochs": 2, "batch_size": 8} | changes))
+
+
+def edgetl(
+    *arguments: object, env: dict[str, str] | None = None, before: Callable[[], None] | None = None, cwd: Any = None
+) -> subprocess.CompletedProcess[str]:
+    """Run ``edgetl`` with arguments; ``before`` is called in the child before it starts."""
+    command = [sys.executable, "-m", "edgetl", *map(str, arguments)]
+    environment = os.environ | (env or {})
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=180, env=environment, preexec_fn=before, cwd=cwd
+    )
+
+
+def python(script: str, *, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a Python script in a process of its own."""
+    command = [sys.executable, "-c", script]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, timeout=180, env=os.environ | (env or {})
+    )
+
+
+def refused(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
+    """Return the error of a process that must fail as DESIGN says: its exit code, three lines, no traceback."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    _, found, text = done.stderr.rpartition("error: ")
+    assert found, done.stderr
+    assert len(text.splitlines()) <= 3, text
+    return text
+
+
+def left_over(folder: Path) -> list[str]:
+    """Return the names of unfinished files and folders in ``folder``."""
+    return [path.name for path in folder.iterdir() if path.name.endswith(".tmp")]
