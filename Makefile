@@ -1,6 +1,8 @@
 # make demo: photos to a measured int8 model. make test: everything the project promises. Both set themselves up.
 PYTHON ?= python3
 VENV := .venv
+DEVICE := .venv-device
+TFLITE := .venv-tflite
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
@@ -9,8 +11,22 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(BIN)/edgetl demo
 
-test: lint types
-	$(BIN)/python -m pytest
+# The main suite comes last, so that its summary is the last thing to be seen.
+test: lint types test-device test-tflite
+	$(BIN)/python -m pytest --durations=15
+
+# The device package's own tests where there is no TensorFlow, as on a board. pytest itself and not python -m pytest:
+# the latter would put edgetl on the path too.
+test-device: $(DEVICE)/.installed
+	$(DEVICE)/bin/pytest tests/device
+
+# And with LiteRT's predecessor, which boards with 32-bit Arm run. Its last wheels are for Python 3.11 on Linux.
+test-tflite:
+	@if $(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info[:2] > (3, 11))'; then \
+	  $(MAKE) --no-print-directory $(TFLITE)/.installed && $(TFLITE)/bin/pytest tests/device; \
+	else \
+	  echo "not run: tests/device with tflite-runtime 2.14, which has no wheel for $$($(PYTHON) --version) here"; \
+	fi
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
@@ -24,5 +40,17 @@ $(STAMP): pyproject.toml device/pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ./device -e '.[dev]'
 	touch $@
 
+# Installed in place: the tests see the code as it is now.
+$(DEVICE)/.installed: device/pyproject.toml
+	$(PYTHON) -m venv $(DEVICE)
+	$(DEVICE)/bin/pip install --quiet --disable-pip-version-check -e ./device 'pytest>=8'
+	touch $@
+
+$(TFLITE)/.installed: device/pyproject.toml
+	$(PYTHON) -m venv $(TFLITE)
+	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check tflite-runtime==2.14.0 'numpy<2' pillow 'pytest>=8'
+	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps -e ./device
+	touch $@
+
 clean:
-	rm -rf $(VENV) .venv-device .venv-tflite build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist .pytest_cache .mypy_cache .ruff_cache

@@ -96,7 +96,12 @@ def main() -> None:
             seeds=1 if arguments.quick else 5,
             photos=arguments.photos,
         )
-        results = Results.start(arguments.results, quick=arguments.quick, rounds=work.rounds, photos=work.photos)
+        results = Results.start(
+            arguments.results,
+            tuple(row.name for row in ROWS),
+            settings={"rounds": work.rounds, "seeds": work.seeds, "synthetic_photos": work.photos},
+            trial=arguments.quick or work.photos != training.SYNTHETIC_PHOTOS,
+        )
         for row in ROWS:
             if arguments.only is None or row.name in arguments.only:
                 say(f"{row.name}: {row.what}")
@@ -128,7 +133,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
     parser.add_argument("--rounds", type=int, help="of what takes minutes (default 3; 1 with --quick)")
     parser.add_argument("--quick", action="store_true", help="one round of everything, one seed; not for publishing")
-    parser.add_argument("--photos", type=int, default=3000, help="synthetic training photos; 3000 for the figure")
+    parser.add_argument("--photos", type=int, default=training.SYNTHETIC_PHOTOS, help="synthetic, to train on")
     parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data", help="with flowers and food3")
     parser.add_argument("--results", type=Path, default=REPO / "benchmarks" / "results", help="folder to write to")
     parser.add_argument("--work", type=Path, help="folder for scratch files, some gigabytes (default: the system's)")

@@ -37,6 +37,8 @@ _BENCH_COST = 0.03
 _HELP_S = 0.25
 _DEVICE_S, _DEVICE_BYTES = 0.6, 120e6
 _BENCH_S = 3.0
+# Of a bench's runs; its raw samples would make the results a hundred times larger.
+_KEPT = ("bytes", "latency_ms", "throughput_per_s", "peak_rss_bytes", "verdict", "runtime", "threads")
 
 # ``python -m edgetl_device`` with one line more: its own peak of memory, on stderr, when everything is done.
 _DEVICE_PROGRAM = """\
@@ -171,9 +173,6 @@ def device(work: Workspace) -> Outcome:
             "packages": {package["name"]: package["version"] for package in packages},
         },
     )
-
-
-_KEPT = ("bytes", "latency_ms", "throughput_per_s", "peak_rss_bytes", "verdict", "runtime", "threads")
 
 
 def _bench(work: Workspace, bundle: Path, variants: str, *, duration_s: float = _BENCH_S) -> dict[str, dict[str, Any]]:

@@ -30,8 +30,8 @@ _PACKAGES = (
 _ABOUT = """\
 # Figures
 
-Written by `python benchmarks/figures.py`: the newest complete value of each row, with the file in this folder that has
-every round of it. Medians, with the smallest and the largest round in brackets. [METHOD.md](../METHOD.md) says how each
+Written by `python benchmarks/figures.py`: the newest value of each row, with the file in this folder that has every
+round of it. Medians, with the smallest and the largest round in brackets. [METHOD.md](../METHOD.md) says how each
 row is measured and what it does not show.
 """
 
@@ -43,34 +43,37 @@ class Results:
     Attributes:
         file: The JSON.
         document: What is in it.
+        names: Every row's name, in the order of the table.
     """
 
     file: Path
     document: dict[str, Any]
+    names: tuple[str, ...]
 
     @classmethod
-    def start(cls, folder: Path, *, quick: bool, rounds: int, photos: int) -> Results:
-        """Describe this machine and choose a file name that no other run has."""
+    def start(cls, folder: Path, names: tuple[str, ...], *, settings: dict[str, Any], trial: bool) -> Results:
+        """Describe this machine and choose a file name that no other run has; a trial stays out of the table."""
         described = environment.describe()
         now = datetime.now(timezone.utc)
         document = {
             "schema": SCHEMA,
             "created": now.isoformat(timespec="seconds"),
             "commit": _commit(),
-            "settings": {"quick": quick, "rounds": rounds, "synthetic_photos": photos},
+            "trial": trial,
+            "settings": settings,
             "environment": described | {"before": environment.state()},
             "versions": {package: _version(package) for package in _PACKAGES},
             "rows": [],
         }
-        quick_mark = "-quick" if quick else ""
-        return cls(folder / f"{now:%Y-%m-%d-%H%M%S}-{_machine(described)}{quick_mark}.json", document)
+        mark = "-trial" if trial else ""
+        return cls(folder / f"{now:%Y-%m-%d-%H%M%S}-{_machine(described)}{mark}.json", document, names)
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a row, and write the JSON and the table."""
         record["disturbed"] = _disturbed(record)
         self.document["rows"].append(record)
         write_json(self.file, self.document)
-        newest = _newest(self.file.parent)
+        newest = sorted(_newest(self.file.parent), key=lambda found: self.names.index(found[0]["name"]))
         if newest:
             text = f"{_ABOUT}\n{_markdown(newest)}\n{_machines(self.file.parent, newest)}"
             write_text(self.file.parent / TABLE, text)
@@ -82,14 +85,14 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _newest(folder: Path) -> list[tuple[dict[str, Any], str]]:
-    """Return the newest record of each row with its file, in the order of the first file's rows; no quick runs."""
+    """Return the newest record of each row with the name of its file; trials are left out."""
     found: dict[str, tuple[dict[str, Any], str]] = {}
     for file in sorted(folder.glob("*.json")):
         try:
             document = read_json(file, SCHEMA)
         except InputError:
             continue  # another script's result
-        if not document["settings"]["quick"]:
+        if not document["trial"]:
             found |= {record["name"]: (record, file.name) for record in document["rows"]}
     return list(found.values())
 
@@ -123,6 +126,8 @@ def _machines(folder: Path, records: list[tuple[dict[str, Any], str]]) -> str:
 
 def _disturbed(record: dict[str, Any]) -> list[str]:
     """Say why a record may be off: other programs ran, or the rounds of a ratio or a time lie far apart."""
+    if "failed" in record:
+        return []
     reasons = []
     others = record["others_cores"]
     if isinstance(others, float) and others > DISTURBED_CORES:
@@ -151,10 +156,12 @@ def _gigabytes(value: Any) -> str:
 
 
 def _commit() -> str:
-    """Return the commit, and whether files differ from it."""
+    """Return the commit, and whether files differ from it; results do not count."""
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
-        return commit + (" and uncommitted changes" if _git("status", "--porcelain") else "")
+        return commit + (
+            " and uncommitted changes" if _git("status", "--porcelain", "--", ".", ":!benchmarks/results") else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 

@@ -15,6 +15,7 @@ from harness import SCRIPTS, Finished, Outcome, Workspace, in_words, read_run, r
 
 _FLOWERS_TOP1, _FLOWERS_WALL_S = 0.88, 90.0
 _FOOD3_CORRECT, _FOOD3_PHOTOS = 14, 15
+SYNTHETIC_PHOTOS = 3000
 _CLASSES = 6  # of edgetl.synthetic
 _TEST_SHARE = 5  # one test photo for so many training photos
 
@@ -79,8 +80,8 @@ def synthetic_against_keras(work: Workspace) -> Outcome:
     run([sys.executable, SCRIPTS / "make_photos.py", data, "--train-per-class", train, "--test-per-class", test])
     outcome = _against_keras(work, data, reach=4.0)
     return Outcome(
-        outcome.measured if work.photos == 3000 else f"{work.photos} photos only: {outcome.measured}",
-        outcome.met and work.photos == 3000,
+        outcome.measured if work.photos == SYNTHETIC_PHOTOS else f"{work.photos} photos only: {outcome.measured}",
+        outcome.met and work.photos == SYNTHETIC_PHOTOS,
         outcome.values | {"photos": {"train": _CLASSES * train, "test": _CLASSES * test}},
     )
 

@@ -41,8 +41,8 @@ def key_of(**parts: Any) -> str:
 def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """Return the folder of a cache entry, made by ``make(folder)`` when it is not there yet.
 
-    The folder appears only when ``make`` has ended; two processes may make the same entry, and one of them wins. An entry
-    whose files are not as ``make`` left them (another size or time of writing) is made again, and a line says so.
+    The folder appears only when ``make`` has ended; two processes may make the same entry, and one of them wins.
+    An entry whose files are not as ``make`` left them (another size or time of writing) is made again, and said.
     Entries unused for longest are removed when the cache is over its limit (``$EDGETL_CACHE_GB``, 20 by default).
     """
     folder = cache_dir() / kind / key

@@ -25,9 +25,9 @@ def inspect_path(path: Path, *, tensors: bool = False) -> dict[str, Any]:
     Returns:
         ``kind`` is ``tflite``, ``onnx`` or ``bundle``. Models have ``bytes``, ``parameter_bytes`` (stored weights,
         biases and constants), ``operators`` (count by type), ``tensor_types`` (count by dtype), ``inputs`` and
-        ``outputs``; TFLite models also ``metadata`` (the names of its entries) and ``about`` (``name``, ``description``,
-        ``min_parser_version`` and ``labels`` of the standard metadata, or None); bundles have ``labels``, ``preprocess``
-        and ``variants``, each with a model's fields.
+        ``outputs``; TFLite models also ``metadata`` (the names of its entries) and ``about`` (``name``,
+        ``description``, ``min_parser_version`` and ``labels`` of the standard metadata, or None); bundles have
+        ``labels``, ``preprocess`` and ``variants``, each with a model's fields.
 
     Raises:
         InputError: It is absent, damaged, or none of these.

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -119,15 +118,11 @@ def decode_files(files: Mapping[str, Path], spec: Preprocess) -> PixelCache:
         pillow=PIL.__version__,
         format=_FORMAT,
     )
-    for label in ("Decoding photos", "Decoding (damaged cache)"):
-        folder = entry("pixels", key, partial(_make, files=files, hashes=hashes, spec=spec, label=label))
-        facts = _read_facts(folder, hashes)
-        array = _open_array(folder, (len(hashes), spec.size, spec.size, 3))
-        if facts is not None and array is not None:
-            row = {sha256: index for index, sha256 in enumerate(hashes) if isinstance(facts[sha256], PhotoFacts)}
-            return PixelCache(key=key, array=array, row=row, facts=facts)
-        shutil.rmtree(folder, ignore_errors=True)
-    raise InputError(f"{folder}: is damaged again right after it was made", hint="Set EDGETL_CACHE to another disk.")
+    folder = entry("pixels", key, partial(_make, files=files, hashes=hashes, spec=spec))
+    facts = _read_facts(folder)
+    row = {sha256: index for index, sha256 in enumerate(hashes) if isinstance(facts[sha256], PhotoFacts)}
+    array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    return PixelCache(key=key, array=array, row=row, facts=facts)
 
 
 def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
@@ -177,7 +172,7 @@ def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advanc
             stop.set()
 
 
-def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess, label: str) -> None:
+def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:
     # preprocess has its own bound on pixels; Pillow's warning about half of it would only break the progress bar.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     facts: dict[str, PhotoFacts | Unreadable] = {}
@@ -192,7 +187,7 @@ def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Prep
             else:
                 file.write(index, pixels)
 
-        with track(label, len(hashes)) as advance:
+        with track("Decoding photos", len(hashes)) as advance:
             in_threads(decode_one, range(len(hashes)), advance)
     _write_facts(folder, facts)
 
@@ -228,30 +223,11 @@ def _write_facts(folder: Path, facts: Mapping[str, PhotoFacts | Unreadable]) -> 
         sha256: [fact.width, fact.height, fact.digest] if isinstance(fact, PhotoFacts) else [fact.kind, fact.why]
         for sha256, fact in facts.items()
     }
-    status = (folder / "pixels.npy").stat()
-    document = {"bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "photos": photos}
-    (folder / "facts.json").write_text(json.dumps(document), encoding="utf-8")
+    (folder / "facts.json").write_text(json.dumps(photos), encoding="utf-8")
 
 
-def _read_facts(folder: Path, hashes: list[str]) -> dict[str, PhotoFacts | Unreadable] | None:
-    """Return the facts of an entry, or None when it is damaged or its pixels were touched since they were written."""
-    try:
-        document = json.loads((folder / "facts.json").read_bytes())
-        status = (folder / "pixels.npy").stat()
-        if (document["bytes"], document["mtime_ns"]) != (status.st_size, status.st_mtime_ns):
-            return None
-        facts: dict[str, PhotoFacts | Unreadable] = {
-            sha256: PhotoFacts(*fields) if len(fields) == 3 else Unreadable(*fields)
-            for sha256, fields in document["photos"].items()
-        }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
-        return None
-    return facts if sorted(facts) == hashes else None
-
-
-def _open_array(folder: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]] | None:
-    try:
-        array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    return array if array.shape == shape and array.dtype == np.uint8 else None
+def _read_facts(folder: Path) -> dict[str, PhotoFacts | Unreadable]:
+    photos = json.loads((folder / "facts.json").read_bytes())
+    return {
+        sha256: PhotoFacts(*fields) if len(fields) == 3 else Unreadable(*fields) for sha256, fields in photos.items()
+    }

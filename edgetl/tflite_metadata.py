@@ -1,4 +1,4 @@
-"""The standard metadata of a TFLite file: what its input and output mean, and its labels, so that other tools can use it.
+"""The standard metadata of a TFLite file: its labels and what its input and output mean, for tools that are not edgetl.
 
 Not for: how edgetl itself finds labels and preprocessing, which is the bundle's manifest. The format is the public
 ``metadata_schema.fbs`` of tflite-support: a flatbuffer in the model's buffer ``TFLITE_METADATA``, and the files that it
@@ -124,13 +124,15 @@ def read_metadata(model: bytes) -> Metadata | None:
         Unavailable: ``ai-edge-litert``, which carries the schema of models, is not installed.
     """
     schema = extras.require("ai_edge_litert.schema_py_generated")
-    if ENTRY not in describe(model).metadata:
-        return None
+    if model[4:8] != _MODEL_MAGIC:
+        raise InputError("not a TFLite file", why=f"bytes 4 to 8 are {model[4:8]!r}, not {_MODEL_MAGIC!r}")
     try:
         root = schema.Model.GetRootAs(model, 0)
         entries = (root.Metadata(index) for index in range(root.MetadataLength()))
-        number = next(entry.Buffer() for entry in entries if entry.Name() == ENTRY.encode())
-        data = bytes(root.Buffers(number).DataAsNumpy())
+        entry = next((entry for entry in entries if entry.Name() == ENTRY.encode()), None)
+        if entry is None:
+            return None
+        data = bytes(root.Buffers(entry.Buffer()).DataAsNumpy())
         if data[4:8] != _METADATA_MAGIC:
             raise _damaged(f"bytes 4 to 8 of its metadata are {data[4:8]!r}, not {_METADATA_MAGIC!r}")
         top = _Table.root(data)

@@ -118,6 +118,10 @@ def _children(folder: Path) -> tuple[list[str], list[str]]:
     for name in folders:
         if not _is_utf8(name):
             raise InputError(f"{folder / _printable(name)}: its name is not UTF-8", hint="Rename the folder.")
+        if len(name.splitlines()) != 1:
+            raise InputError(
+                f"{str(folder / name)!r}: a line break in its name", why="labels are lines", hint="Rename it."
+            )
     return folders, files
 
 

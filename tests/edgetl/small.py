@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -49,6 +50,15 @@ def refused(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
     assert found, done.stderr
     assert len(text.splitlines()) <= 3, text
     return text
+
+
+def split_in_folders(run: Any, target: Path) -> Path:
+    """Copy a run's photos to ``target/{train,val,test}/<class>/`` and return ``target``."""
+    for sample in run.samples:
+        place = target / sample.split / sample.path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(run.data_root / sample.path, place)
+    return target
 
 
 def left_over(folder: Path) -> list[str]:

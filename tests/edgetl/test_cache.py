@@ -89,9 +89,7 @@ def test_two_at_once_both_get_a_whole_entry(fresh_cache: Path) -> None:
     ],
     ids=["cut", "lost", "emptied"],
 )
-def test_a_damaged_entry_is_made_again_and_said(
-    fresh_cache: Path, damage, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_entry_is_made_again_and_said(fresh_cache: Path, damage, capsys: pytest.CaptureFixture[str]) -> None:
     damage(cache.entry("kind", "key", write("the whole content")))
     assert (cache.entry("kind", "key", write("the whole content")) / "content").read_text() == "the whole content"
     assert "damaged" in capsys.readouterr().err

@@ -376,3 +376,9 @@ def test_the_shared_flowers_are_clean(shared_data: Path) -> None:
     assert len(dataset.of("test")) == 200
     assert len(dataset.of("train")) + len(dataset.of("val")) == 400
     assert not dataset.findings
+
+
+def test_a_class_with_a_line_break_in_its_name_is_refused(photo_folder: Callable[..., Path]) -> None:
+    root = photo_folder({"cat": 5, "dog\nhouse": 5})
+    with pytest.raises(InputError, match="line break"):
+        load_dataset(root, Preprocess(size=32))

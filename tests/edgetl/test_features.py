@@ -1,4 +1,4 @@
-"""The frozen base run by LiteRT: Keras' numbers, each photo in its row, computed once, and again when anything changes."""
+"""The frozen base run by LiteRT: Keras' numbers, each photo in its row, computed once and after any change."""
 
 from __future__ import annotations
 

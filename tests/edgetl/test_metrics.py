@@ -1,4 +1,4 @@
-"""Accuracy, precision, recall, F1 and confusion against numbers worked out by hand; plots are pictures of a sane size."""
+"""Accuracy, precision, recall, F1 and confusion worked out by hand; plots are pictures of a sane size."""
 
 from __future__ import annotations
 
