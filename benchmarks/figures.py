@@ -136,7 +136,7 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--photos", type=int, default=training.SYNTHETIC_PHOTOS, help="synthetic, to train on")
     parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data", help="with flowers and food3")
     parser.add_argument("--results", type=Path, default=REPO / "benchmarks" / "results", help="folder to write to")
-    parser.add_argument("--work", type=Path, help="folder for scratch files, some gigabytes (default: the system's)")
+    parser.add_argument("--work", type=Path, help="folder for scratch files, 3 GB (default: the system's)")
     arguments = parser.parse_args()
     if arguments.rounds is None:
         arguments.rounds = 1 if arguments.quick else 3

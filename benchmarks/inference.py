@@ -119,7 +119,7 @@ def bench_cost(work: Workspace) -> Outcome:
     values: dict[str, Any] = {}
     for variant in ("int8", "float32"):
         rounds = take_turns(
-            work.short_rounds,
+            2 * work.short_rounds - 1,  # a few percent are looked for: as much as one process differs from the next
             lambda _, variant=variant: _p50_ms(_bench(work, bundle, variant)[variant]),  # type: ignore[misc]
             lambda _, variant=variant: _bare_p50_ms(bundle, variant),  # type: ignore[misc]
         )

@@ -90,7 +90,7 @@ def _against_keras(work: Workspace, data: Path, *, reach: float) -> Outcome:
     def edgetl(index: int) -> dict[str, Any]:
         folder, process = work.train(data, seed=index)
         row = _edgetl_row(folder, process)
-        # Activations of thousands of photos: some gigabytes a round.
+        # Pixels and activations of thousands of photos: a gigabyte a round.
         shutil.rmtree(folder.parent)
         say(f"edgetl, round {index + 1}: {row['to_model_s']:.1f} s, {row['top1']:.3f}")
         return row

@@ -91,8 +91,14 @@ def test_ctrl_c_while_blocks_are_trained_keeps_the_best_weights(tiny_photos: Pat
 
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
 def test_ended_before_there_is_a_model_it_leaves_no_run(
-    tiny_photos: Path, tmp_path: Path, kill: signal.Signals
+    tiny_photos: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+    kill: signal.Signals,
 ) -> None:
+    # Nothing is cached, so that the frozen base has to run and says so.
+    monkeypatch.setenv("EDGETL_CACHE", str(tmp_path_factory.mktemp("cold")))
     with open(tmp_path / "said", "wb") as said:
         process = start("train", tiny_photos, "--out", tmp_path / "run", *small.FLAGS, "--views", 900, stderr=said)
         deadline = time.monotonic() + 120
