@@ -4,6 +4,8 @@ Not for: training, converting or quantizing models (that is ``edgetl``). Nothing
 rich or ``edgetl``, and importing this package imports nothing else: names below load on first use.
 """
 
+from typing import Any
+
 __version__ = "0.1.0"
 
 _EXPORTS = {
@@ -16,7 +18,7 @@ _EXPORTS = {
 __all__ = ["Bundle", "Classifier", "EdgetlError", "Prediction", "Preprocess", "__version__"]
 
 
-def __getattr__(name: str) -> object:
+def __getattr__(name: str) -> Any:
     """Load ``Bundle``, ``Classifier`` and the rest when they are first asked for (PEP 562)."""
     import importlib
 

@@ -64,9 +64,11 @@ def main() -> None:
         sys.exit(141)
     except OSError as error:
         _fail(from_os_error(error))
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; what was finished is kept\n")
-        sys.exit(130)
+    except SystemExit as stop:
+        # Ctrl-C: Typer turns it into this code, and so do commands that kept something.
+        if stop.code == 130:
+            sys.stderr.write("interrupted; what was finished is kept\n")
+        raise
     except Exception:
         import traceback
 

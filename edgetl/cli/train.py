@@ -84,7 +84,6 @@ def train(
     else:
         _summary(run)
     if run.document["interrupted"]:
-        note("interrupted; the best weights so far are in the run")
         raise typer.Exit(130)
 
 

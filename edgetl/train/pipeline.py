@@ -20,6 +20,7 @@ from edgetl import __version__, features, plots, reference
 from edgetl.augment import check_preset
 from edgetl.backbones import backbone, build_base, resolve_weights
 from edgetl.dataset import Dataset, Sample, load_dataset, require_training, write_split
+from edgetl.dataset.scan import scan
 from edgetl.extras import check_installed, keras, require, tensorflow
 from edgetl.metrics import classification_report
 from edgetl.progress import step
@@ -75,6 +76,7 @@ def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False
     backbone(config.backbone).check(width=config.width, size=config.size)
     spec = Preprocess(size=config.size, fit=config.fit)  # type: ignore[arg-type]  # checked by the class
     weights = resolve_weights(config.backbone, width=config.width, request=config.weights, size=config.size)
+    scan(root)  # a folder that cannot be one is refused before seconds are spent on importing
     clock = _Clock()
     with clock.stage("data"), _while_importing(keras):
         dataset = load_dataset(

@@ -79,11 +79,12 @@ def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: s
     one_hot = np.eye(tail.output.shape[-1], dtype=np.float32)[data.targets]
     weights = _photo_weights(data.targets) if config.class_weights else np.ones(len(data.targets), np.float32)
     random = np.random.default_rng(config.seed)
-    rows: list[dict[str, Any]] = [{"stage": "blocks", "epoch": 0} | _validate(tail, data, config)]
+    rows: list[dict[str, Any]] = []
     best_epoch, best_weights = 0, tail.get_weights()
     interrupted = False
     with track(description, config.resolved_epochs * len(data.train)) as advance:
         try:
+            rows.append({"stage": "blocks", "epoch": 0} | _validate(tail, data, config))
             for epoch in range(1, config.resolved_epochs + 1):
                 started = time.perf_counter()
                 logs = []
