@@ -35,7 +35,7 @@ def atomic_path(target: str | os.PathLike[str], *, directory: bool = False) -> I
         else:
             temporary.replace(target)
     except OSError as error:
-        if error.filename is None:
+        if error.filename is None and error.errno is not None:
             # Of an open file that could not be written, the system does not say the name.
             error.filename = str(target)
         raise
