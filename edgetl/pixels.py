@@ -31,7 +31,7 @@ from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit
 
 # Raise it when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
-_FORMAT = 1
+_FORMAT = 2
 
 # The digest of a photo must not depend on the size a model is trained at, or another --size would be another split.
 _DIGEST_SPEC = Preprocess(size=160)
