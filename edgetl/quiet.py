@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from edgetl_device.errors import InputError
+from edgetl_device.errors import EdgetlError
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def quietly() -> Iterator[None]:
         failed = False
         try:
             yield
-        except InputError:
+        except EdgetlError:
             raise
         except Exception:
             failed = True
