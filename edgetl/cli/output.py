@@ -20,12 +20,15 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title or None, box=SIMPLE, title_justify="left", pad_edge=False)
+    console = Console(highlight=False)
+    if title:
+        console.print(title, soft_wrap=True)
+    table = Table(box=SIMPLE, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console(highlight=False, soft_wrap=False).print(table)
+    console.print(table)
 
 
 def note(text: str) -> None:
