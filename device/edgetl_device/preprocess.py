@@ -156,7 +156,11 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
     elif spec.fit == "crop":
         fitted = ImageOps.fit(image, size, resample)
     else:
-        fitted = ImageOps.pad(image, size, resample, color=(0, 0, 0))
+        # As ImageOps.pad, which fails in older versions of Pillow where the shorter side would round to nothing.
+        inner = [max(1, round(side * spec.size / max(image.size))) for side in image.size]
+        fitted = Image.new("RGB", size)
+        corner = [round((spec.size - side) / 2) for side in inner]
+        fitted.paste(image.resize((inner[0], inner[1]), resample), (corner[0], corner[1]))
     return np.asarray(fitted, dtype=np.uint8)
 
 

@@ -106,3 +106,15 @@ def test_a_result_that_cannot_be_written_is_found_out_before_the_bench(tmp_path:
     assert done.returncode == 2
     assert "measuring" not in done.stderr
     assert "file" in error(done)
+
+
+def test_pack_gives_one_file_with_the_same_bytes_each_time(folder: Path, tmp_path: Path) -> None:
+    packed = [tmp_path / "a.edgetl", tmp_path / "b.edgetl"]
+    for file in packed:
+        done = edgetl("pack", folder.parent, "--out", file)
+        assert done.returncode == 0, done.stderr
+    assert packed[0].read_bytes() == packed[1].read_bytes()
+    assert edgetl("verify", packed[0]).returncode == 0
+    done = edgetl("pack", tmp_path / "nothing")
+    assert done.returncode == 2
+    assert "nothing" in error(done)
