@@ -1,8 +1,8 @@
 """What a frozen base makes of photos, computed once by LiteRT and kept on disk.
 
 The frozen layers are converted to a float TFLite model and run by LiteRT's XNNPACK kernels, one interpreter a core:
-about three times the speed of ``keras.Model.predict`` on two cores (``benchmarks/frozen_base.py``). Not for: layers that
-are trained.
+about three times the speed of ``keras.Model.predict`` on two cores (``benchmarks/frozen_base.py``). Not for: trained
+layers.
 """
 
 from __future__ import annotations
