@@ -29,9 +29,9 @@ def train(
     size: int = typer.Option(160, help="Input height and width in pixels."),
     fit: str = typer.Option("stretch", help="How photos are fitted to the input: stretch, crop or pad."),
     weights: str = typer.Option("auto", help="auto, imagenet, none (train from scratch) or a weights file."),
-    trainable_blocks: int = typer.Option(4, help="Train the last N blocks; 0: the head alone."),
+    trainable_blocks: int = typer.Option(6, help="Train the last N blocks; 0: the head alone."),
     epochs: int | None = typer.Option(
-        None, help="Epochs of the second stage.  [default: 24, fewer from 500 photos on]", show_default=False
+        None, help="Epochs of the second stage.  [default: 16, fewer from 500 photos on]", show_default=False
     ),
     augment: str = typer.Option("standard", help="none, light, standard or strong."),
     views: int = typer.Option(4, help="Augmented views drawn of each training photo."),

@@ -41,7 +41,7 @@ class TrainConfig:
     size: int = 160
     fit: str = "stretch"
     weights: str = "auto"
-    trainable_blocks: int = 4
+    trainable_blocks: int = 6
     epochs: int | None = None
     augment: str = "standard"
     views: int = 4
@@ -106,8 +106,8 @@ class TrainConfig:
 
 
 def default_epochs(photos: int, *, from_scratch: bool) -> int:
-    """Return how many epochs the second stage takes at most: 24 up to 500 training photos, 8 from 1,500 on.
+    """Return how many epochs the second stage takes at most: 16 up to 500 training photos, 8 from 1,000 on.
 
     With more photos an epoch has more steps, and fewer of them are needed. From random weights: 60, always.
     """
-    return 60 if from_scratch else min(24, max(8, 12_000 // max(1, photos)))
+    return 60 if from_scratch else min(16, max(8, 8_000 // max(1, photos)))
