@@ -1,4 +1,4 @@
-"""``python -m edgetl_device {classify,bench,verify}``: JSON on stdout, errors on stderr, DESIGN's exit codes.
+"""``python -m edgetl_device {classify,bench,verify,doctor}``: JSON on stdout, errors on stderr, DESIGN's exit codes.
 
 Not for: people (that is ``edgetl``). It needs nothing but this package, so it is what runs on a board over SSH.
 """
@@ -54,20 +54,25 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m edgetl_device", description="Run, measure and check edgetl bundles; prints JSON.")
     parser.add_argument("--version", action="version", version=f"edgetl-device {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify}")
+    commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor}")
 
     classify = _command(commands, "classify", _classify, "classify photos")
     classify.add_argument("photos", nargs="+", metavar="PHOTO")
     classify.add_argument("--variant", default="int8")
     classify.add_argument("--threads", type=int, default=1)
     classify.add_argument("--top", type=int, default=5)
+    _delegate_option(classify)
 
     bench = _command(commands, "bench", _bench, "measure latency, memory, accuracy and agreement")
     bench.add_argument("--variants", default="all", help="all, or names with commas")
     bench.add_argument("--threads", default="1", help="numbers with commas")
     bench.add_argument("--duration", type=float, default=10.0, metavar="SECONDS")
+    _delegate_option(bench)
 
     _command(commands, "verify", _verify, "check hashes, golden pixels and the agreement with the reference")
+
+    help = "check what this machine has for edgetl, and what it lacks"
+    commands.add_parser("doctor", help=help, description=help).set_defaults(run=_doctor)
     return parser
 
 
@@ -79,10 +84,33 @@ def _command(commands: Any, name: str, run: Any, help: str) -> argparse.Argument
     return parser
 
 
-def _classify(options: argparse.Namespace) -> None:
-    from .classifier import Classifier, predictions
+def _delegate_option(parser: argparse.ArgumentParser) -> None:
+    help = "edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
+    parser.add_argument("--delegate", default="", metavar="DELEGATE", help=help)
 
-    with Classifier(options.bundle, options.variant, options.threads, prefer=options.runtime) as classifier:
+
+def _delegate(options: argparse.Namespace) -> Any:
+    from .delegate import parse_delegate
+
+    return parse_delegate(options.delegate) if options.delegate else None
+
+
+def _doctor(options: argparse.Namespace) -> None:
+    from .doctor import examine, raise_problems
+
+    del options
+    report = examine()
+    _print(report)
+    raise_problems(report)
+
+
+def _classify(options: argparse.Namespace) -> None:
+    from .classifier import open_classifier, predictions
+
+    delegate = _delegate(options)
+    with open_classifier(
+        options.bundle, options.variant, options.threads, prefer=options.runtime, delegate=delegate
+    ) as classifier:
         _print(predictions(classifier, options.photos, options.top))
 
 
@@ -96,6 +124,7 @@ def _bench(options: argparse.Namespace) -> None:
         threads=parse_threads(options.threads),
         duration_s=options.duration,
         prefer=options.runtime,
+        delegate=_delegate(options),
         say=_say,
     )
     _print(document)

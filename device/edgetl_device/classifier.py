@@ -17,8 +17,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from .bundle import Bundle
+from .delegate import Delegate
 from .errors import EdgetlError, InputError
 from .preprocess import Pixels, Source, preprocess
+from .rehearsal import rehearse
 from .runtime import Probabilities, Runtime, check_threads, open_runtime
 from .storage import damaged
 
@@ -44,10 +46,12 @@ class Classifier:
         variant: The name of the variant to run.
         threads: CPU threads for the model, 1 to 256.
         prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
+        delegate: For TFLite variants, an external delegate. A library of the wrong version may end the process:
+            :func:`open_classifier` finds that out first.
 
     Raises:
-        InputError: The bundle is damaged, or has no such variant.
-        Unavailable: The runtime of this variant is not installed.
+        InputError: The bundle is damaged, has no such variant, or the variant is not made for the delegate.
+        Unavailable: The runtime or the delegate of this variant is not installed, or cannot run it.
     """
 
     def __init__(
@@ -57,13 +61,16 @@ class Classifier:
         threads: int = 1,
         *,
         prefer: str | None = None,
+        delegate: Delegate | None = None,
     ) -> None:
         """Read, check and load the variant."""
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.variant = self.bundle.variant(variant)
         check_threads(threads)
         model = self.bundle.read(self.variant.file)
-        self.runtime: Runtime = _open(self.bundle, self.variant.file, model, self.variant.format, threads, prefer)
+        self.runtime: Runtime = _open(
+            self.bundle, self.variant.file, model, self.variant.format, threads, prefer, delegate
+        )
         self._expect_declared()
         self._lock = threading.Lock()
         self._closed = False
@@ -151,9 +158,38 @@ class Classifier:
             )
 
 
-def _open(bundle: Bundle, file: str, model: bytes, format: str, threads: int, prefer: str | None) -> Runtime:
+def open_classifier(
+    bundle: Bundle | str | os.PathLike[str],
+    variant: str = "int8",
+    threads: int = 1,
+    *,
+    prefer: str | None = None,
+    delegate: Delegate | None = None,
+) -> Classifier:
+    """Return a :class:`Classifier`; with a delegate, after a trial run that may crash without harm.
+
+    Raises:
+        InputError: As for :class:`Classifier`.
+        Unavailable: As for :class:`Classifier`, or the delegate crashed.
+    """
+    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+    chosen = opened.variant(variant)
+    if delegate is not None and chosen.format == "tflite":
+        rehearse(opened.read(chosen.file), delegate, prefer=prefer)
+    return Classifier(opened, variant, threads, prefer=prefer, delegate=delegate)
+
+
+def _open(
+    bundle: Bundle,
+    file: str,
+    model: bytes,
+    format: str,
+    threads: int,
+    prefer: str | None,
+    delegate: Delegate | None,
+) -> Runtime:
     try:
-        return open_runtime(model, format, threads=threads, prefer=prefer)
+        return open_runtime(model, format, threads=threads, prefer=prefer, delegate=delegate)
     except EdgetlError as error:
         # The runtime sees bytes only; say which file of which bundle they are.
         raise type(error)(f"{bundle.path}: {file}: {error.what}", why=error.why, hint=error.hint) from None
@@ -170,5 +206,6 @@ def predictions(classifier: Classifier, photos: Iterable[str], top: int = 5) -> 
         "bundle": {"name": classifier.bundle.path.name, "digest": classifier.bundle.digest},
         "variant": classifier.variant.name,
         "runtime": {"name": classifier.runtime.name, "version": classifier.runtime.version},
+        "delegate": classifier.runtime.delegate or "none",
         "photos": rows,
     }

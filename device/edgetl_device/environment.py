@@ -74,6 +74,21 @@ def others_cpu(before: dict[str, Value], after: dict[str, Value]) -> float | Non
     return float(max(0.0, busy_s / elapsed_s)) if elapsed_s > 0 else None
 
 
+def memory_available_bytes() -> Value:
+    """Return how much memory programs may still take without swapping (``MemAvailable``), or ``{"unknown": why}``."""
+    return _known(_memory_available)
+
+
+def throttled_since_boot() -> Value:
+    """Return what the board did about power or heat since it started, in the words of ``throttled`` (:func:`state`)."""
+    return _known(lambda: _throttled(since_boot=True))
+
+
+def package_version(name: str) -> Value:
+    """Return the version of an installed package, or ``{"unknown": why}``."""
+    return _known(lambda: metadata.version(name))
+
+
 def _known(read: Callable[[], Value]) -> Value:
     try:
         return read()
@@ -134,10 +149,18 @@ def _busy_cpu_s() -> float:
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def _throttled() -> list[str]:
+def _memory_available() -> int:
+    found = re.search(r"^MemAvailable:\s*(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+    if found is None:
+        raise LookupError("/proc/meminfo has no MemAvailable")
+    return int(found[1]) * 1024
+
+
+def _throttled(*, since_boot: bool = False) -> list[str]:
     try:
         done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True)
     except FileNotFoundError:
         raise LookupError("vcgencmd is not here; only Raspberry Pi OS has it") from None
     flags = int(done.stdout.strip().partition("=")[2], 16)
-    return [name for bit, name in enumerate(_THROTTLE_BITS) if flags >> bit & 1]
+    first = 16 if since_boot else 0
+    return [name for bit, name in enumerate(_THROTTLE_BITS, start=first) if flags >> bit & 1]

@@ -1,7 +1,7 @@
 """Peak memory of one variant, measured in a process of its own. Not for: the memory of the process that asks.
 
-Run as ``python -m edgetl_device.memory BUNDLE VARIANT THREADS`` it loads the variant, classifies a few photos of the
-bundle, and prints its peak in bytes.
+Run as ``python -m edgetl_device.memory BUNDLE VARIANT THREADS RUNTIME DELEGATE`` (the last two may be empty) it loads
+the variant, classifies a few photos of the bundle, and prints its peak in bytes.
 """
 
 from __future__ import annotations
@@ -12,23 +12,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from . import child
+from .delegate import Delegate, parse_delegate
+
 _PHOTOS = 5
 _TIMEOUT_S = 300
 
 
-def peak_rss_bytes(bundle: Path, variant: str, threads: int, *, prefer: str | None = None) -> int | dict[str, Any]:
+def peak_rss_bytes(
+    bundle: Path, variant: str, threads: int, *, prefer: str | None = None, delegate: Delegate | None = None
+) -> int | dict[str, Any]:
     """Return the peak resident memory of Python, the runtime and the variant, or ``{"unknown": why}``."""
-    command = [sys.executable, "-m", "edgetl_device.memory", os.fspath(bundle), variant, str(threads), prefer or ""]
-    # The child must find the same package, wherever this one was imported from.
-    root = os.fspath(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}
+    arguments = [os.fspath(bundle), variant, str(threads), prefer or "", str(delegate or "")]
     try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = child.run_module("memory", *arguments, timeout_s=_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
         return {"unknown": f"the measuring process did not run: {error}"}
     if done.returncode != 0 or not done.stdout.strip().isdigit():
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
         return {"unknown": f"the measuring process failed with code {done.returncode}: {last}"}
     return int(done.stdout)
 
@@ -44,12 +45,13 @@ def own_peak_bytes() -> int:
     raise OSError("/proc/self/status has no VmHWM")
 
 
-def _main(bundle: str, variant: str, threads: str, prefer: str) -> None:
+def _main(bundle: str, variant: str, threads: str, prefer: str, delegate: str) -> None:
     from .bundle import Bundle
     from .classifier import Classifier
 
     opened = Bundle.open(bundle)
-    with Classifier(opened, variant, int(threads), prefer=prefer or None) as classifier:
+    chosen = parse_delegate(delegate) if delegate else None
+    with Classifier(opened, variant, int(threads), prefer=prefer or None, delegate=chosen) as classifier:
         for photo in opened.photos()[:_PHOTOS]:
             classifier.classify(opened.read(photo.file))
         print(own_peak_bytes())

@@ -18,7 +18,9 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from . import delegate as delegates
 from . import quant
+from .delegate import Delegate
 from .errors import EdgetlError, InputError, Unavailable
 
 Pixels = npt.NDArray[np.uint8]
@@ -62,6 +64,7 @@ class Runtime(Protocol):
         threads: The number of CPU threads it may use.
         input: Spec of the pixels.
         output: Spec of the probabilities.
+        delegate: What :func:`edgetl_device.delegate.describe` says of the delegate that was asked for, or None.
     """
 
     name: str
@@ -69,6 +72,7 @@ class Runtime(Protocol):
     threads: int
     input: TensorSpec
     output: TensorSpec
+    delegate: dict[str, Any] | None
 
     def feed(self, pixels: Pixels) -> None:
         """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to the input; float models get the same values as float32."""
@@ -83,7 +87,9 @@ class Runtime(Protocol):
         """Give the model's memory back. The runtime cannot be used afterwards."""
 
 
-def open_runtime(model: bytes, format: str, *, threads: int = 1, prefer: str | None = None) -> Runtime:
+def open_runtime(
+    model: bytes, format: str, *, threads: int = 1, prefer: str | None = None, delegate: Delegate | None = None
+) -> Runtime:
     """Load a model and return it ready to run.
 
     Args:
@@ -92,16 +98,18 @@ def open_runtime(model: bytes, format: str, *, threads: int = 1, prefer: str | N
         threads: CPU threads, 1 to 256.
         prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is
             installed.
+        delegate: For ``tflite``, an external delegate that must take at least a part of the model.
 
     tflite-runtime does not check a model before it reads it: give it only bytes of a known SHA-256, as a bundle does.
 
     Raises:
-        InputError: The bytes are not a model of this format, or not an image classifier.
-        Unavailable: The runtime is not installed, cannot be loaded, or is too old for the model.
+        InputError: The bytes are not a model of this format, not an image classifier, or not made for the delegate.
+        Unavailable: The runtime or the delegate is not installed, cannot be loaded, or cannot run the model.
     """
     check_threads(threads)
+    check_delegate(model, format, delegate)
     if format == "tflite":
-        return _TFLiteRuntime(model, threads, prefer)
+        return _TFLiteRuntime(model, threads, prefer, delegate)
     if format == "onnx":
         return _OnnxRuntime(model, threads)
     if format == "null":
@@ -121,6 +129,29 @@ def load_library(format: str, *, prefer: str | None = None) -> None:
         _onnx_module()
 
 
+def tflite_runtime(prefer: str | None = None) -> str:
+    """Return name and version of the TFLite runtime that models get here, as in ``ai-edge-litert 2.3.0``.
+
+    Raises:
+        Unavailable: There is none, or it cannot be loaded.
+    """
+    name, _ = _tflite_module(prefer)
+    return f"{name} {_version(name)}"
+
+
+def check_delegate(model: bytes, format: str, delegate: Delegate | None) -> None:
+    """Refuse a model that cannot use the delegate, or cannot run without one.
+
+    Raises:
+        InputError: The model is not made for the delegate.
+        Unavailable: It is made for a delegate, and there is none.
+    """
+    if format == "tflite":
+        delegates.check_model(delegate, model)
+    elif delegate is not None:
+        raise InputError(f"a delegate for a model in the {format} format", why="delegates are for TFLite models")
+
+
 def check_threads(threads: int) -> None:
     """Refuse a number of threads that is not a whole number from 1 to 256."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
@@ -128,16 +159,22 @@ def check_threads(threads: int) -> None:
 
 
 class _TFLiteRuntime:
-    def __init__(self, model: bytes, threads: int, prefer: str | None) -> None:
+    def __init__(self, model: bytes, threads: int, prefer: str | None, delegate: Delegate | None) -> None:
         self.name, module = _tflite_module(prefer)
         self.version = _version(self.name)
         self.threads = threads
         if model[4:8] != b"TFL3":
             raise _not_a_model("TFLite", "the identifier TFL3 is missing")
+        handles = [delegates.open_delegate(delegate, module, f"{self.name} {self.version}")] if delegate else None
         try:
-            self._interpreter = module.Interpreter(model_content=model, num_threads=threads)
+            self._interpreter = module.Interpreter(
+                model_content=model, num_threads=threads, experimental_delegates=handles
+            )
+            self.delegate = delegates.describe(delegate, self._interpreter) if delegate else None
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
+            if delegate:
+                raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
             raise self._refused(str(error)) from None
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of_tflite(_only(inputs, "input"))
@@ -174,6 +211,7 @@ class _OnnxRuntime:
     def __init__(self, model: bytes, threads: int) -> None:
         module = _onnx_module()
         self.name, self.version, self.threads = ONNXRUNTIME, module.__version__, threads
+        self.delegate: dict[str, Any] | None = None
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -210,6 +248,7 @@ class _NullRuntime:
 
     def __init__(self, model: bytes, threads: int) -> None:
         self.name, self.version, self.threads = "null", "1", threads
+        self.delegate: dict[str, Any] | None = None
         try:
             fields = json.loads(model)
             size, classes = int(fields["size"]), int(fields["classes"])

@@ -1,0 +1,108 @@
+"""``edgetl compile``: a bundle's int8 model made ready for an accelerator."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import typer
+
+_Bundle = typer.Argument(
+    ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("compile")(compile_)
+
+
+def compile_(
+    bundle: Path = _Bundle,
+    edgetpu: bool = typer.Option(False, "--edgetpu", help="For Coral's Edge TPU, with edgetpu_compiler."),
+    variant: str = typer.Option("int8", help="Which variant to compile."),
+    min_mapped: float | None = typer.Option(
+        None, metavar="PERCENT", help="Refuse a smaller share of operators on the Edge TPU (exit code 3)."
+    ),
+    min_runtime_version: int | None = typer.Option(
+        None, metavar="N", help="For a device whose libedgetpu is older than the compiler."
+    ),
+    prepare: Path | None = typer.Option(
+        None, metavar="OUT", help="Only write the file that the compiler takes, to compile it elsewhere."
+    ),
+    compiled: Path | None = typer.Option(
+        None, metavar="FILE", help="Take a file compiled elsewhere, with its .log beside it."
+    ),
+    json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
+) -> None:
+    """Compile a bundle's int8 model for the Edge TPU and add it to the bundle as int8-edgetpu.
+
+    Example: edgetl compile runs/parts/bundle --edgetpu --min-mapped 95
+    """
+    from edgetl.cli.output import note, print_json
+    from edgetl.cli.prediction import print_prediction
+    from edgetl.edgetpu.compile import compile_bundle, report_path
+    from edgetl.edgetpu.compile import prepare as prepare_model
+    from edgetl.edgetpu.compiler import HOW_TO_GET, find_compiler
+    from edgetl_device.bundle import Bundle
+    from edgetl_device.errors import InputError, Unavailable
+    from edgetl_device.files import write_bytes
+
+    if not edgetpu:
+        raise InputError("nothing to compile for", hint="Add --edgetpu.")
+    opened = Bundle.open(bundle)
+    if prepare is not None:
+        model, prediction = prepare_model(opened, variant)
+        write_bytes(prepare, model)
+        note(f"{prepare}: predicted {prediction.mapped} of {len(prediction.operators)} operators on the Edge TPU")
+        return
+    if compiled is None:
+        try:
+            find_compiler()
+        except Unavailable:
+            _, prediction = prepare_model(opened, variant)
+            if json:
+                print_json(prediction.to_json())
+            else:
+                print_prediction(f"{opened.path}: {variant}", prediction, every=False)
+            note(HOW_TO_GET)
+            raise
+    report = compile_bundle(
+        opened,
+        variant=variant,
+        min_mapped_percent=min_mapped,
+        compiled=compiled,
+        min_runtime_version=min_runtime_version,
+    )
+    if json:
+        print_json(report)
+        return
+    _print_report(report)
+    typer.echo(f"report    {report_path(opened)}")
+    typer.echo(f"next      edgetl bench {opened.path} --variants {report['variant']} --delegate edgetpu, on the device")
+
+
+def _print_report(report: dict[str, Any]) -> None:
+    from edgetl.cli.output import print_table
+
+    rows = [[row["name"], str(row["count"]), row["status"]] for row in report["operators"]]
+    if rows:
+        print_table(("operator", "count", "status"), rows)
+    typer.echo(f"compiler  {_said(report['compiler'])}")
+    share = report["mapped_percent"]
+    percent = f", {share:.1f}%" if not isinstance(share, dict) else ""
+    typer.echo(f"mapped    {_said(report['mapped'])} of {_said(report['total'])} operators{percent}")
+    predicted = report["prediction"]
+    typer.echo(f"predicted {predicted['mapped']} of {predicted['total']}")
+    typer.echo(
+        f"memory    {_size(report['on_chip_bytes'])} on the chip, {_size(report['off_chip_bytes'])} sent each time"
+    )
+    typer.echo(f"variant   {report['variant']}, {report['compiled']['bytes']:,} bytes; not measured yet")
+
+
+def _said(value: Any) -> str:
+    return "unknown" if isinstance(value, dict) else str(value)
+
+
+def _size(value: Any) -> str:
+    return "unknown" if isinstance(value, dict) else f"{value / (1 << 20):.2f} MiB"

@@ -1,0 +1,224 @@
+"""``edgetpu_compiler`` run on a file, and its log read.
+
+Not for: what goes into a bundle (``compile``). The compiler is Google's, closed, and exists for x86-64 Linux only.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import subprocess
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetl_device.errors import InputError, Unavailable
+
+PROGRAM = "edgetpu_compiler"
+
+# coral.ai/docs/edgetpu/compiler, with the key as a file: apt-key is gone from Debian 13.
+HOW_TO_GET = """\
+How to get edgetpu_compiler, which exists for x86-64 Linux only. On Debian or Ubuntu:
+  curl -fsSL https://packages.cloud.google.com/apt/doc/apt-key.gpg | sudo gpg --dearmor -o /etc/apt/keyrings/coral.gpg
+  echo "deb [signed-by=/etc/apt/keyrings/coral.gpg] https://packages.cloud.google.com/apt coral-edgetpu-stable main" \\
+    | sudo tee /etc/apt/sources.list.d/coral-edgetpu.list
+  sudo apt update && sudo apt install edgetpu-compiler
+Elsewhere: edgetl compile BUNDLE --edgetpu --prepare model.tflite, then compile that file
+  in Docker: docker run --rm -it --platform linux/amd64 -v "$PWD:/work" -w /work debian:bookworm, and there as above
+  or in Colab: https://colab.research.google.com/github/google-coral/tutorials/blob/master/compile_for_edgetpu.ipynb
+and bring it back with: edgetl compile BUNDLE --edgetpu --compiled model_edgetpu.tflite
+"""
+
+_MAPPED = "Mapped to Edge TPU"
+_UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
+_TIMEOUT_S = 900.0
+
+# What it says when it gives up; several of these come together, and each tells something.
+_FAILURES = (
+    r"ERROR: (?!Registration failed)(.+)",
+    r"Compilation failed: (.+)",
+    r"Invalid model: .+\n(.+)",
+    r"(Internal compiler error)",
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the log's table: so many operators of one type with one status."""
+
+    name: str
+    count: int
+    status: str
+
+    @property
+    def mapped(self) -> bool:
+        """Whether the Edge TPU runs them."""
+        return self.status == _MAPPED
+
+
+@dataclass(frozen=True)
+class Log:
+    """What the compiler says about one model; sizes as it rounds them, None where it says nothing.
+
+    Attributes:
+        version: Of the compiler.
+        rows: The table of operators; empty without ``--show_operations``.
+        total: Operators of the model.
+        mapped: Operators that the Edge TPU runs.
+        subgraphs: Partitions on the Edge TPU.
+        on_chip_bytes: Parameters kept in the Edge TPU's memory.
+        on_chip_remaining_bytes: What is left of that memory.
+        off_chip_bytes: Parameters sent anew for every photo.
+        failure: Why it gave up, or "".
+    """
+
+    version: str
+    rows: tuple[Row, ...]
+    total: int | None
+    mapped: int | None
+    subgraphs: int | None
+    on_chip_bytes: int | None
+    on_chip_remaining_bytes: int | None
+    off_chip_bytes: int | None
+    failure: str
+
+    @property
+    def mapped_percent(self) -> float | None:
+        """Share of the operators that the Edge TPU runs, 0 to 100; None where the log does not say."""
+        return None if self.mapped is None or not self.total else 100 * self.mapped / self.total
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the log as JSON values."""
+        rows = [asdict(row) | {"mapped": row.mapped} for row in self.rows]
+        return asdict(self) | {"rows": rows, "mapped_percent": self.mapped_percent}
+
+
+def parse_log(text: str) -> Log:
+    """Read what ``edgetpu_compiler`` printed, its ``.log`` file, or both in one text.
+
+    Where it tried several times (``--search_delegate``), the last attempt counts.
+
+    Raises:
+        InputError: It is not such a text.
+    """
+    version = _last(r"Edge TPU Compiler version (\S+)", text)
+    if version is None:
+        raise InputError("not a log of edgetpu_compiler", why="it does not name the compiler's version")
+    rows = _rows(text)
+    total, on_tpu = _number("Total number of operations", text), _number(r"Number of operations .* on Edge TPU", text)
+    failures = [why.strip() for pattern in _FAILURES for why in re.findall(pattern, text)]
+    output = re.search(r"^Output(?: model)?: ", text, re.MULTILINE)
+    if rows:
+        total, on_tpu = sum(row.count for row in rows), sum(row.count for row in rows if row.mapped)
+    elif on_tpu is None and output:
+        on_tpu = total  # it mentions a division only where there is one
+    return Log(
+        version=version,
+        rows=rows,
+        total=total,
+        mapped=on_tpu,
+        subgraphs=_number("Number of Edge TPU subgraphs", text),
+        on_chip_bytes=_size("On-chip memory used for caching model parameters", text),
+        on_chip_remaining_bytes=_size("On-chip memory remaining for caching model parameters", text),
+        off_chip_bytes=_size("Off-chip memory used for streaming uncached model parameters", text),
+        failure="" if output else "; ".join(dict.fromkeys(failures)) or "it gives no reason",
+    )
+
+
+def compile_model(model: bytes, *, min_runtime_version: int | None = None) -> tuple[bytes, Log]:
+    """Compile a TFLite file and return the result with the log.
+
+    Args:
+        model: An int8 TFLite file.
+        min_runtime_version: For a device whose libedgetpu is older than the compiler, such as 13.
+
+    Raises:
+        InputError: The compiler refuses the file.
+        Unavailable: The compiler is not installed, cannot run here, or hangs.
+    """
+    program = find_compiler()
+    with tempfile.TemporaryDirectory(prefix="edgetl-edgetpu-") as name:
+        folder = Path(name)
+        (folder / "model.tflite").write_bytes(model)
+        command = [program, "--show_operations", "--out_dir", name]
+        command += [] if min_runtime_version is None else ["--min_runtime_version", str(min_runtime_version)]
+        try:
+            done = subprocess.run(
+                [*command, str(folder / "model.tflite")],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                timeout=_TIMEOUT_S,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise Unavailable(f"{PROGRAM} took over {_TIMEOUT_S:.0f} s", hint="Try a smaller model.") from None
+        except OSError as error:
+            raise Unavailable(f"{program} cannot be started", why=str(error), hint="It is for x86-64 Linux.") from None
+        printed = done.stdout.decode(errors="replace")
+        compiled = folder / "model_edgetpu.tflite"
+        log = _log_of(printed)
+        if done.returncode != 0 or not compiled.is_file():
+            raise InputError(
+                f"{PROGRAM} refuses the model (exit code {done.returncode})",
+                why=log.failure,
+                hint="See what it should map: edgetl inspect --edgetpu MODEL",
+            )
+        return compiled.read_bytes(), log
+
+
+def find_compiler() -> str:
+    """Return the path of ``edgetpu_compiler``.
+
+    Raises:
+        Unavailable: It is not on ``PATH``; :data:`HOW_TO_GET` says more than the message can.
+    """
+    program = shutil.which(PROGRAM)
+    if program is None:
+        machine = platform.machine()
+        raise Unavailable(
+            f"{PROGRAM} is not installed here",
+            why=f"it exists for x86-64 Linux only, and this is {machine}" if machine != "x86_64" else "not on PATH",
+            hint="sudo apt install edgetpu-compiler from Coral's source, or Docker, or Colab: see docs/coral.md.",
+        )
+    return program
+
+
+def _log_of(printed: str) -> Log:
+    try:
+        return parse_log(printed)
+    except InputError:
+        return Log("unknown", (), None, None, None, None, None, None, " ".join(printed.split()[-30:]) or "it is silent")
+
+
+def _rows(text: str) -> tuple[Row, ...]:
+    # The table is printed, and in the .log file again; whatever text holds both has it twice.
+    table = re.split(r"^Operator\s+Count\s+Status\s*$", text, flags=re.MULTILINE)
+    if len(table) == 1:
+        return ()
+    rows = []
+    for line in table[-1].splitlines():
+        if match := re.fullmatch(r"(\S+)\s+(\d+)\s{2,}(\S.*)", line.strip()):
+            rows.append(Row(match[1], int(match[2]), match[3].strip()))
+        elif rows and line.strip():
+            break
+    return tuple(rows)
+
+
+def _last(pattern: str, text: str) -> str | None:
+    found = re.findall(pattern, text)
+    return found[-1] if found else None
+
+
+def _number(label: str, text: str) -> int | None:
+    found = _last(rf"{label}: (\d+)", text)
+    return None if found is None else int(found)
+
+
+def _size(label: str, text: str) -> int | None:
+    found = _last(rf"{label}: ([\d.]+[KMG]?i?B)", text)
+    if found is None:
+        return None
+    match = re.fullmatch(r"([\d.]+)(B|KiB|MiB|GiB)", found)
+    return None if match is None else round(float(match[1]) * _UNITS[match[2]])
