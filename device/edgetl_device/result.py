@@ -5,11 +5,13 @@ Not for: measuring (``bench``), and comparing results.
 
 from __future__ import annotations
 
+import json
 import os
 from datetime import datetime, timezone
+from importlib.resources import files
 from typing import Any
 
-from . import __version__, jsonfile
+from . import __version__, answers, jsonfile
 from .bundle import Bundle
 from .errors import InputError
 from .latency import STAGES, Samples, summary_ms
@@ -18,8 +20,9 @@ SCHEMA = "edgetl.result/1"
 STATUSES = ("valid", "degraded", "invalid")
 
 _RUN_FIELDS = {
-    "variant", "format", "precision", "threads", "runtime", "bytes", "load_ms", "first_inference_ms", "warmup",
-    "samples_ns", "latency_ms", "throughput_per_s", "peak_rss_bytes", "accuracy", "agreement", "per_class", "verdict",
+    "variant", "format", "precision", "threads", "runtime", "delegate", "bytes", "load_ms", "first_inference_ms",
+    "warmup", "samples_ns", "latency_ms", "throughput_per_s", "peak_rss_bytes", "accuracy", "agreement", "per_class",
+    "answers", "verdict",
 }  # fmt: skip
 
 
@@ -35,7 +38,8 @@ def assemble(
 
     Args:
         settings: What was asked for: variants, threads, duration_s, min_inferences, rounds.
-        environment: :func:`environment.describe`, with ``before`` and ``after`` from :func:`environment.state`.
+        environment: :func:`environment.describe`, with :func:`environment.state` of three times: ``before``,
+            ``during`` (a list, after each round but the last) and ``after``.
         runs: One row for each variant and number of threads.
         skipped: Variants that this machine cannot run: ``variant`` and ``why``.
     """
@@ -43,7 +47,13 @@ def assemble(
         "schema": SCHEMA,
         "producer": {"name": "edgetl-device", "version": __version__},
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "bundle": {"name": bundle.path.name, "digest": bundle.digest, "labels": list(bundle.labels)},
+        "bundle": {
+            "name": bundle.path.name,
+            "digest": bundle.digest,
+            "labels": list(bundle.labels),
+            "preprocess": bundle.preprocess.to_json(),
+        },
+        "evalset": answers.evalset(bundle),
         "settings": settings,
         "environment": environment,
         "runs": runs,
@@ -67,11 +77,18 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise ValueError("it has no runs")
         for run in document["runs"]:
             _check_run(run)
+        answers.check(document)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise InputError(
             f"{os.fspath(path)}: not a whole result", why=str(error), hint="It is damaged or edited; bench again."
         ) from None
     return document
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of a result, for tools that read it without this package."""
+    schema: dict[str, Any] = json.loads(files(__package__).joinpath("schemas", "result-1.schema.json").read_text())
+    return schema
 
 
 def _check_run(run: dict[str, Any]) -> None:

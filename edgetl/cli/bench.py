@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+from .formats import Format, Table, print_csv, print_report, require_one_output
+
+if TYPE_CHECKING:
+    from edgetl.gates import Subject
 
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
@@ -23,50 +28,107 @@ def bench(
     variants: str = typer.Option("all", help="all, or names with commas: int8,float32."),
     threads: str = typer.Option("1", help="Numbers of CPU threads with commas: 1,2."),
     duration: float = typer.Option(10.0, help="Seconds of sampling for each variant and number of threads."),
+    delegate: str = typer.Option("", help="edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...].", show_default=False),
+    fail_if: list[str] = typer.Option(
+        [], metavar="EXPR", help='Exit with 3 if true: "int8.p95_ms>40". May be repeated.', show_default=False
+    ),
+    form: Format = typer.Option(Format.table, "--format", help="How to print the result."),
     json: str = typer.Option("", "--json", metavar="OUT", help="Write the result with its raw samples; - prints it."),
 ) -> None:
     """Measure a bundle on this machine: float and int8 side by side, with a verdict on the measurement.
 
+    --fail-if also takes accuracy_drop_pp, size_mb, photo_p95_ms, ...; the result is written before it fails.
+
     Example: edgetl bench runs/parts/bundle --threads 1,2 --json result.json
     """
+    from edgetl import gates
     from edgetl.cli.output import note, print_json
     from edgetl_device.bench import parse_threads, parse_variants, run_bench
     from edgetl_device.bundle import Bundle
+    from edgetl_device.delegate import parse_delegate
     from edgetl_device.jsonfile import write_json
 
-    opened = Bundle.open(bundle)
+    require_one_output(form, json=json == "-")
+    opened, chosen = Bundle.open(bundle), parse_variants(variants)
+    # Whatever is wrong with a bound or forbids writing there is better known now than after the bench.
+    wanted = gates.parse_gates(fail_if, gates.RUN_METRICS)
+    gates.check_variants(wanted, chosen or [variant.name for variant in opened.variants])
     if json not in ("", "-"):
-        # Whatever forbids writing there is better known now than after the bench.
         Path(json).parent.mkdir(parents=True, exist_ok=True)
     document = run_bench(
         opened,
-        variants=parse_variants(variants),
+        variants=chosen,
         threads=parse_threads(threads),
         duration_s=duration,
+        delegate=parse_delegate(delegate) if delegate else None,
         say=note,
     )
-    if json == "-":
-        print_json(document)
-        return
-    if json:
+    if json not in ("", "-"):
         write_json(json, document)
-    print_result(document)
-    if json:
+    outcomes = gates.judge(wanted, gate_subjects(document))
+    gate_lines = gates.outcome_lines(outcomes)
+    if json == "-" or form is Format.csv:
+        if json == "-":
+            print_json(document)
+        else:
+            print_csv(records(document))
+        for line in gate_lines:
+            note(line)
+    else:
+        print_result(document, form, gate_lines)
+    if json not in ("", "-"):
         note(f"written: {json}")
+    gates.raise_failed(outcomes)
 
 
-def print_result(document: dict[str, Any]) -> None:
-    """Print an ``edgetl.result/1`` document: one table for each number of threads, then verdicts and environment."""
-    from edgetl.cli.output import print_table
-
+def print_result(document: dict[str, Any], form: Format = Format.table, more: Sequence[str] = ()) -> None:
+    """Print an ``edgetl.result/1``: one table for each number of threads, verdicts, environment, then more lines."""
+    tables = []
     for threads in document["settings"]["threads"]:
         runs = [run for run in document["runs"] if run["threads"] == threads]
         title = f"{document['bundle']['name']}, {_threads(threads)}"
-        print_table(["", *(run["variant"] for run in runs)], table_rows(runs), title=title)
-    typer.echo("model: pixels in, probabilities out; photo: from a file's bytes to a label; percentiles: nearest rank")
-    typer.echo("drop and agreement: against the float model that the bundle was made from")
-    for line in [*verdict_lines(document), *environment_lines(document)]:
-        typer.echo(line)
+        tables.append(Table(title, ["", *(run["variant"] for run in runs)], table_rows(runs)))
+    about = [
+        "model: pixels in, probabilities out; photo: from a file's bytes to a label; percentiles: nearest rank",
+        "drop and agreement: against the float model that the bundle was made from",
+    ]
+    print_report(form, tables, [*about, *verdict_lines(document), *environment_lines(document), *more])
+
+
+def records(document: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return a flat record for each run, for CSV."""
+    from edgetl.gates import RUN_METRICS, values
+
+    environment = document["environment"]
+    return [
+        {
+            "created": document["created"],
+            "bundle": document["bundle"]["name"],
+            **{key: environment[key] for key in ("board", "cpu", "governor")},
+            "runtime": f"{run['runtime']['name']} {run['runtime']['version']}",
+            "variant": run["variant"],
+            "threads": run["threads"],
+            "samples": len(run["samples_ns"]["invoke"]),
+            "verdict": run["verdict"]["status"],
+            **values(RUN_METRICS, run),
+        }
+        for run in document["runs"]
+    ]
+
+
+def gate_subjects(document: dict[str, Any]) -> list[Subject]:
+    """Return what gates look at; a variant that could not run here has no numbers, so its gates fail."""
+    from edgetl.gates import RUN_METRICS, Subject, values
+
+    found = []
+    for run in document["runs"]:
+        invalid = "; ".join(run["verdict"]["reasons"]) if run["verdict"]["status"] == "invalid" else ""
+        name = f"{run['variant']}, {_threads(run['threads'])}"
+        found.append(Subject(name, run["variant"], values(RUN_METRICS, run), invalid))
+    for row in document["skipped"]:
+        unknown = {metric.name: {"unknown": row["why"]} for metric in RUN_METRICS}
+        found.append(Subject(row["variant"], row["variant"], unknown))
+    return found
 
 
 def table_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
@@ -125,7 +187,19 @@ def environment_lines(document: dict[str, Any]) -> list[str]:
     ]
     system = [environment["os"], f"Linux {environment['kernel']}", f"Python {environment['python']}", *runtimes]
     lines = [", ".join(str(part) for part in line if part and _known(part)) for line in (where, state, system)]
+    lines += [delegate_line(document)]
     return [*filter(None, lines), f"accuracy on {photos} held-out photos"]
+
+
+def delegate_line(document: dict[str, Any]) -> str:
+    """Return which delegate ran how much of each variant, or "" where none was asked for."""
+    used = document["environment"].get("delegate", "none")
+    if used == "none":
+        return ""
+    took = {run["variant"]: run["delegated"] for run in document["runs"]}
+    shares = ", ".join(f"{share['operators']} of {share['of']} operators of {name}" for name, share in took.items())
+    version = used["version"] if _known(used["version"]) else "version unknown"
+    return f"delegate {used['name']} ({version}): {shares}"
 
 
 def _speed_up(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:

@@ -23,6 +23,7 @@ from edgetl.dataset import Dataset, Sample, load_dataset, require_training, writ
 from edgetl.dataset.scan import scan
 from edgetl.extras import check_installed, keras, require, tensorflow
 from edgetl.metrics import classification_report
+from edgetl.predictions import FILE, Prediction, predictions_of, write_predictions
 from edgetl.progress import step
 from edgetl.run import SCHEMA, Run, write_history
 from edgetl_device.errors import InputError
@@ -235,11 +236,15 @@ def targets_of(samples: tuple[Sample, ...], labels: tuple[str, ...]) -> npt.NDAr
 def _report(network: Any, dataset: Dataset, history: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
     folder.mkdir()
     metrics: dict[str, Any] = {}
+    predictions: list[Prediction] = []
     for split in ("val", "test"):
         rows, targets = _rows(dataset, split)
         if len(rows):
             scores = reference.logits(network, dataset.pixels.array, rows, description=f"Evaluating on {split}")
-            metrics[split] = classification_report(reference.softmax(scores), targets, dataset.labels)
+            probabilities = reference.softmax(scores)
+            metrics[split] = classification_report(probabilities, targets, dataset.labels)
+            predictions += predictions_of(dataset.of(split), dataset.labels, probabilities)  # type: ignore[arg-type]
+    write_predictions(folder.parent / FILE, predictions)
     with step("Drawing plots"):
         plots.learning_curves(history, folder / "curves.png")
         for split, report in metrics.items():

@@ -1,0 +1,64 @@
+"""``edgetl compare``: bench results, or training runs, against the first of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from .formats import Format
+
+_Paths = typer.Argument(
+    ..., help="Results of edgetl bench --json, or run folders of edgetl train.", readable=False, show_default=False
+)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("compare")(compare)
+
+
+def compare(
+    paths: list[Path] = _Paths,
+    baseline: str | None = typer.Option(
+        None, help="Compare everything with this variant of the first result.", show_default=False
+    ),
+    fail_if: list[str] = typer.Option(
+        [], metavar="EXPR", help='Exit with 3 if true: "p50_ratio_low>1.05". May be repeated.', show_default=False
+    ),
+    form: Format = typer.Option(Format.table, "--format", help="How to print the report."),
+    json: bool = typer.Option(False, "--json", help="Print the comparison as JSON."),
+) -> None:
+    """Compare bench results, or training runs, with the first: latency, size, and accuracy photo by photo.
+
+    Unlike measurements are refused. --fail-if also takes p95_ms, accuracy_drop_pp, size_mb, ... and int8.p95_ms.
+
+    Example: edgetl compare before.json after.json --fail-if "accuracy_drop_pp>0.5"
+    """
+    from edgetl import gates
+    from edgetl.cli.formats import Table, print_csv, print_report, require_one_output
+    from edgetl.cli.output import note, print_json
+    from edgetl.compare import compare as run
+    from edgetl.compare import text
+
+    require_one_output(form, json=json)
+    metrics = gates.TRAINED_METRICS if any(path.is_dir() for path in paths) else gates.COMPARISON_METRICS
+    wanted = gates.parse_gates(fail_if, metrics)
+    document = run(paths, baseline=baseline)
+    outcomes = gates.judge(wanted, text.subjects(document))
+    document["gates"] = [outcome.to_json() for outcome in outcomes]
+    gate_lines = gates.outcome_lines(outcomes)
+    if json or form is Format.csv:
+        if json:
+            print_json(document)
+        else:
+            print_csv(text.records(document))
+        for line in [*text.warning_lines(document), *gate_lines]:
+            note(line)
+    else:
+        tables = [
+            Table(title, ["", *text.column_names(members)], text.table_rows(members))
+            for title, members in text.groups(document)
+        ]
+        print_report(form, tables, [*text.conclusion_lines(document), *text.source_lines(document), *gate_lines])
+    gates.raise_failed(outcomes)

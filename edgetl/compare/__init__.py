@@ -1,0 +1,40 @@
+"""Measurements against each other: bench results or training runs. Not for: taking measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgetl_device.errors import InputError
+
+from .results import SCHEMA, compare_results, run_name
+from .runs import compare_runs
+
+__all__ = ["SCHEMA", "compare", "compare_results", "compare_runs", "run_name"]
+
+
+def compare(paths: Sequence[Path], *, baseline: str | None = None) -> dict[str, Any]:
+    """Compare bench results, or training runs, with the first of them: ``edgetl.comparison/1``.
+
+    Args:
+        paths: Files that ``edgetl bench --json`` wrote, or folders that ``edgetl train`` wrote.
+        baseline: For results: compare every run with this variant of the first result.
+
+    Raises:
+        InputError: They cannot be compared; the message says which, why, and what to do.
+    """
+    folders = [path for path in paths if path.is_dir()]
+    if not folders:
+        return compare_results(paths, baseline=baseline)
+    if len(folders) < len(paths):
+        file = next(path for path in paths if path not in folders)
+        raise InputError(
+            f"{file} is a result and {folders[0]} is a folder",
+            why="results are compared with results, and training runs with training runs",
+        )
+    if baseline is not None:
+        raise InputError("--baseline is for results", why=f"{folders[0]} is a folder; the first run is the baseline")
+    if len(paths) < 2:
+        raise InputError(f"{paths[0]}: a run needs another one to be compared with", hint="Give two run directories.")
+    return compare_runs(paths)

@@ -1,0 +1,178 @@
+"""Positions of what the report draws, in percent of a chart's width and height. Not for: colours and text (templates).
+
+Charts are boxes that grow with the page: shapes are stretched SVG paths, and text is HTML placed beside them, so that
+it is as readable on a phone as on paper.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[np.float64]
+
+# From this ratio between the ends on, a linear axis would squeeze the fast ones into a corner.
+_LOG_FROM = 12.0
+_BINS = 200
+_TIME_BINS = 80
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark on an axis: where, and what is written there."""
+
+    percent: float
+    text: str
+
+
+@dataclass(frozen=True)
+class Scale:
+    """An axis from ``low`` to ``high``, linear or logarithmic."""
+
+    low: float
+    high: float
+    log: bool = False
+
+    @classmethod
+    def around(cls, values: Sequence[float], *, margin: float = 0.06, log: bool | None = None) -> Scale:
+        """Return an axis that holds all values with some space at both ends.
+
+        Args:
+            values: At least one.
+            margin: Space at each end, as a share of the axis.
+            log: Whether it is logarithmic; None decides by how far the values are apart.
+        """
+        low, high = min(values), max(values)
+        if log is None:
+            log = low > 0 and high / low > _LOG_FROM
+        if log:
+            space = (high / low) ** margin
+            return cls(low / space, high * space, True)
+        space = (high - low) * margin or abs(high) * margin or 1.0
+        return cls(low - space, high + space)
+
+    def at(self, value: float) -> float:
+        """Return where a value is, in percent of the axis, 0..100."""
+        low, high, value = (math.log(one) if self.log else one for one in (self.low, self.high, value))
+        return min(100.0, max(0.0, 100 * (value - low) / (high - low)))
+
+    def ticks(self, *, about: int = 7) -> list[Tick]:
+        """Return round numbers on the axis, around ``about`` of them; none at the very ends, where text has no room."""
+        values = self._log_ticks() if self.log else []
+        if len(values) < 3:
+            values = self._linear_ticks(about)
+        values = [value for value in values if 1 <= self.at(value) <= 99]
+        digits = max(0, *(_decimals(value) for value in values)) if values else 0
+        return [Tick(self.at(value), f"{value:.{_decimals(value) if self.log else digits}f}") for value in values]
+
+    def _linear_ticks(self, about: int) -> list[float]:
+        rough = (self.high - self.low) / about
+        power = 10.0 ** math.floor(math.log10(rough))
+        step = next(power * nice for nice in (1, 2, 5, 10) if power * nice >= 0.8 * rough)
+        first, last = math.ceil(self.low / step - 1e-9), math.floor(self.high / step + 1e-9)
+        return [round(index * step, 12) for index in range(first, last + 1)]
+
+    def _log_ticks(self) -> list[float]:
+        first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
+        values = [nice * 10.0**power for power in range(first, last + 1) for nice in (1, 2, 5)]
+        return [value for value in values if self.low <= value <= self.high]
+
+
+def density_path(samples: Values, scale: Scale) -> str:
+    """Return the outline of the samples' distribution as an SVG path in a box of 100 x 100, its peak at the top.
+
+    A histogram of 200 bins on the axis, smoothed with a narrow Gaussian; samples beyond the ends are left out.
+    """
+    positions = np.array([scale.at(value) for value in samples if scale.low <= value <= scale.high])
+    counts, _ = np.histogram(positions, bins=_BINS, range=(0, 100))
+    kernel = np.exp(-0.5 * (np.arange(-6, 7) / 2.0) ** 2)
+    heights = np.convolve(counts, kernel, mode="same")
+    heights = heights / (heights.max() or 1.0)
+    middles = (np.arange(_BINS) + 0.5) * 100 / _BINS
+    points = " ".join(f"L{x:g},{100 - 96 * y:.1f}" for x, y in zip(middles, heights, strict=True))
+    return f"M0,100 {points} L100,100 Z"
+
+
+@dataclass(frozen=True)
+class Course:
+    """Samples in the order they were taken, as SVG paths in a box of 100 x 100.
+
+    Attributes:
+        band: From the 10th to the 90th percentile of each stretch.
+        line: Through the medians.
+    """
+
+    band: str
+    line: str
+
+
+def course(samples: Values, scale: Scale) -> Course:
+    """Return how samples went on, in at most 80 stretches."""
+    parts = np.array_split(samples, min(_TIME_BINS, len(samples)))
+    xs = [100 * index / max(1, len(parts) - 1) for index in range(len(parts))]
+    low, middle, high = (
+        [f"{x:.2f},{100 - scale.at(float(np.percentile(part, rank))):.2f}" for x, part in zip(xs, parts, strict=True)]
+        for rank in (10, 50, 90)
+    )
+    return Course(f"M{' L'.join([*high, *reversed(low)])} Z", f"M{' L'.join(middle)}")
+
+
+def line_path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
+    """Return a line through points as an SVG path in a box of 100 x 100."""
+    return "M" + " L".join(f"{x.at(one):.2f},{100 - y.at(other):.2f}" for one, other in points)
+
+
+def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
+    """Return which points (cost, gain) no other point beats in both, by rising cost."""
+    best, found = -math.inf, []
+    for index in sorted(range(len(points)), key=lambda one: (points[one][0], -points[one][1])):
+        if points[index][1] > best:
+            best = points[index][1]
+            found.append(index)
+    return found
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a label is written: left or right of its point, so many rows below it (negative: above)."""
+
+    left: bool
+    row: int
+
+
+def place_labels(points: Sequence[tuple[float, float]], *, width: float, height: float) -> list[Place]:
+    """Return places where labels meet neither each other nor other points, as far as there are such places.
+
+    Args:
+        points: Percent from the left and from the top.
+        width: Of a label, in percent.
+        height: Of a label, in percent.
+    """
+    taken: list[tuple[float, float, float]] = []
+    places = []
+    for index, (x, y) in enumerate(points):
+        dots = [(left - 2, left + 2, top) for other, (left, top) in enumerate(points) if other != index]
+        candidates = [Place(left, row) for row in (0, 1, -1, 2, -2, 3, -3) for left in (x > 60, x <= 60)]
+
+        def crowded(place: Place, x: float = x, y: float = y, dots: list[tuple[float, float, float]] = dots) -> float:
+            start, end = (x - width, x) if place.left else (x, x + width)
+            middle = y + place.row * height
+            met = sum(
+                start < right and left < end and abs(middle - other) < height for left, right, other in [*taken, *dots]
+            )
+            return met + 10 * (start < -4 or end > 104 or not 2 < middle < 98)
+
+        best = min(candidates, key=crowded)
+        taken.append((x - width, x, y + best.row * height) if best.left else (x, x + width, y + best.row * height))
+        places.append(best)
+    return places
+
+
+def _decimals(value: float) -> int:
+    """Return how many decimals a tick needs: 2 for 0.25."""
+    text = f"{value:.6f}".rstrip("0")
+    return len(text) - text.index(".") - 1

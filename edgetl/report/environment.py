@@ -1,0 +1,90 @@
+"""Where and how a result was measured, for the page. Not for: the numbers themselves (``page``)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from .charts import Scale, Tick, line_path
+
+Document = dict[str, Any]
+Pairs = tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One value of the board over the time of a bench."""
+
+    name: str
+    unit: str
+    path: str
+    ticks: list[Tick]
+    seconds: float
+    least: float
+    most: float
+
+
+def gauges(environment: Document) -> tuple[Gauge, ...]:
+    """Return what is known of the board at two times or more: temperature and clock."""
+    states = [environment["before"], *environment["during"], environment["after"]]
+    found = []
+    for key, name, unit in (("temperature_c", "Temperature", "°C"), ("frequency_mhz", "CPU clock", "MHz")):
+        points = [(state["clock_s"], state[key]) for state in states if not isinstance(state[key], dict)]
+        if len(points) < 2:
+            continue
+        start, values = points[0][0], [value for _, value in points]
+        seconds = points[-1][0] - start
+        y = Scale.around([*values, max(values) + 1], margin=0.1, log=False)
+        path = line_path([(clock - start, value) for clock, value in points], Scale(0, seconds or 1.0), y)
+        found.append(Gauge(name, unit, path, y.ticks(about=3), seconds, min(values), max(values)))
+    return tuple(found)
+
+
+def facts(document: Document) -> tuple[Pairs, Pairs]:
+    """Return what is known about a bench, and what is not and why."""
+    environment, settings, bundle = document["environment"], document["settings"], document["bundle"]
+    after, spec = environment["after"], bundle["preprocess"]
+    runtimes = sorted({f"{run['runtime']['name']} {run['runtime']['version']}" for run in document["runs"]})
+    everything: list[tuple[str, Any]] = [
+        ("Measured", document["created"].replace("T", " ").replace("+00:00", " UTC")),
+        ("Board", environment["board"]),
+        ("CPU", environment["cpu"]),
+        ("Cores", environment["cores"]),
+        ("Processor type", environment["machine"]),
+        ("Governor", environment["governor"]),
+        ("Highest clock, MHz", environment["frequency_max_mhz"]),
+        ("Memory, GB", _scaled(environment["memory_bytes"], 1e9)),
+        ("Temperature at the end, °C", after["temperature_c"]),
+        (
+            "Throttling",
+            after["throttled"] if isinstance(after["throttled"], dict) else ", ".join(after["throttled"]) or "none",
+        ),
+        ("Load average before", environment["before"]["load_average_1m"]),
+        ("System", environment["os"]),
+        ("Kernel", environment["kernel"]),
+        ("Python", environment["python"]),
+        ("Runtime", ", ".join(runtimes)),
+        ("Delegate", _delegate(environment["delegate"])),
+        ("Threads", ", ".join(str(count) for count in settings["threads"])),
+        *((name, version) for name, version in environment["packages"].items()),
+        ("edgetl-device", document["producer"]["version"]),
+        ("Bundle", f"{bundle['name']}, {bundle['digest'][:12]}"),
+        ("Input", f"{spec['size']} px, {spec['fit']}, {spec['resample']}"),
+        ("Held-out photos", len(document["evalset"]["photos"])),
+        ("Sampling", f"{settings['duration_s']:g} s a run in {settings['rounds']} rounds, runs taking turns"),
+    ]
+    known = tuple((name, _text(value)) for name, value in everything if not isinstance(value, dict))
+    unknown = tuple((name, value["unknown"]) for name, value in everything if isinstance(value, dict))
+    return known, unknown + tuple((f"Variant {row['variant']}", row["why"]) for row in document["skipped"])
+
+
+def _scaled(value: Any, per: float) -> Any:
+    return value if isinstance(value, dict) else value / per
+
+
+def _delegate(used: Any) -> str:
+    return f"{used['name']} ({used['library']})" if isinstance(used, dict) else str(used)
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
