@@ -7,7 +7,8 @@ which layers are trainable (``edgetl.train``).
 from __future__ import annotations
 
 from .graph import blocks, build_base
-from .registry import BACKBONES, Backbone, Block, backbone
+from .registry import BACKBONES, backbone
+from .spec import Backbone, Block
 from .weights import ResolvedWeights, resolve_weights
 
 __all__ = [

@@ -1,12 +1,13 @@
-"""Read a backbone's arrays from a weights file and put them into its layers, every one accounted for.
+"""Put the arrays of a weights file into a backbone's layers, every one accounted for.
 
-Not for: choosing the file (``weights``). No pickle is ever read.
+Not for: choosing the file (``weights``) and reading it (``formats``).
 """
 
 from __future__ import annotations
 
-import io
-import zipfile
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,163 +15,207 @@ import numpy as np
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 
-from .registry import Backbone, backbone
+from .formats import Arrays, canonical, read_arrays
+from .graph import blocks
+from .registry import backbone
+from .spec import NUMBERED, SCALE_LAYER
 from .weights import ResolvedWeights
 
-Arrays = dict[str, dict[str, np.ndarray]]
-"""Layer -> variable -> array, in the order of the file. Files of Keras 3 number a layer's variables "0", "1", ..."""
+Shapes = dict[str, tuple[int, ...]]
 
 _SHOWN = 4
+_OTHER_WEIGHTS = "Give weights of the same backbone and width, or --weights none."
 
 
-def load_into(base: Any, weights: ResolvedWeights) -> None:
-    """Set every variable of ``base`` from the file.
+@dataclass(frozen=True)
+class LayerMatch:
+    """What a file has for one layer of a backbone.
 
-    Arrays are found by layer name. Keras' own files (``keras-cache``, ``keras-download``) whose layers have other
-    names, as old ones do, are taken in the order of their layers instead, which is how Keras reads them. Layers of the
-    file that belong to no block of this family are its top, or whatever stood around the backbone, and stay unused.
+    Attributes:
+        layer: Its name.
+        wanted: Shapes of its variables.
+        found: Shapes of the file's arrays for it; None where the file has none.
+    """
+
+    layer: str
+    wanted: Shapes
+    found: Shapes | None
+
+    @property
+    def status(self) -> str:
+        """``set``, ``missing`` or ``other shape``."""
+        if self.found is None:
+            return "missing"
+        return "set" if self.found == self.wanted else "other shape"
+
+
+@dataclass(frozen=True)
+class Matching:
+    """A weights file against a backbone, layer by layer.
+
+    Attributes:
+        layers: Every layer of the backbone that has variables, in graph order.
+        unused: Layers of the file that go nowhere: its top, or what stood around the backbone.
+        strangers: Those of ``unused`` that belong to blocks of this family, which this backbone does not have.
+    """
+
+    layers: tuple[LayerMatch, ...]
+    unused: tuple[str, ...]
+    strangers: tuple[str, ...]
+
+    def of(self, status: str) -> tuple[LayerMatch, ...]:
+        """Return the layers that have this status."""
+        return tuple(layer for layer in self.layers if layer.status == status)
+
+
+def load_into(base: Any, weights: ResolvedWeights) -> Matching:
+    """Set the variables of ``base`` from the file, and return what was set and what was not.
+
+    Arrays are found by layer name. Keras' own files (``keras-cache``, ``keras-download``) are taken in the order of
+    their layers, which is how Keras reads them: the names in old ones are other ones. Layers of the file that belong to
+    no block of this family are its top, or whatever stood around the backbone, and stay unused.
+
+    A file of the user may end early: where all layers up to some point are there, the first block at least, and none
+    after it, the rest keeps its random weights, and a line on stderr says so.
 
     Raises:
-        InputError: The file changed since it was resolved, cannot be read, misses layers, has arrays of other shapes,
-            or has more blocks than the base. Nothing is set then.
+        InputError: The file changed since it was resolved, cannot be read, has arrays of other shapes, misses layers in
+            between, or has blocks that the base does not. Nothing is set then.
     """
+    matching, values = _match(base, weights)
+    _check(matching, base, weights)
+    for layer in base.layers:
+        if layer.name in values:
+            layer.set_weights(values[layer.name])
+    if missing := matching.of("missing"):
+        _report_partial(matching, missing, str(weights.path))
+    return matching
+
+
+def match(base: Any, weights: ResolvedWeights) -> Matching:
+    """Return what the file has for each layer of ``base``, which stays as it is.
+
+    Raises:
+        InputError: The file changed since it was resolved, or cannot be read.
+    """
+    return _match(base, weights)[0]
+
+
+def _match(base: Any, weights: ResolvedWeights) -> tuple[Matching, dict[str, list[np.ndarray]]]:
     assert weights.path is not None
     name = str(weights.path)
     data = weights.path.read_bytes()
     if sha256_bytes(data) != weights.sha256:
         raise InputError(f"{name}: changed since its hash was taken", hint="Run the command again.")
     arrays = read_arrays(data, name)
-    wanted = {_canonical(layer.name): layer for layer in base.layers if layer.weights}
-    if weights.source.startswith("keras-") and wanted.keys() - arrays.keys() and len(wanted) == len(arrays):
+    # The scaling is what the registry says, whatever a file has.
+    wanted = {canonical(layer.name): layer for layer in base.layers if layer.weights and layer.name != SCALE_LAYER}
+    arrays.pop(SCALE_LAYER, None)
+    if weights.source.startswith("keras-") and len(wanted) == len(arrays):
         arrays = dict(zip(wanted, arrays.values(), strict=True))
-    _check_layers(wanted, arrays, name, backbone(base.name))
-    values = {key: _in_order(layer, arrays[key], name) for key, layer in wanted.items()}
+    else:
+        arrays = _number_from_one(arrays, wanted)
+    layers = []
+    values: dict[str, list[np.ndarray]] = {}
     for key, layer in wanted.items():
-        layer.set_weights(values[key])
+        shapes = {variable.name: tuple(variable.shape) for variable in layer.weights}
+        if key not in arrays:
+            layers.append(LayerMatch(layer.name, shapes, None))
+            continue
+        found = dict(_in_order(layer, arrays[key]))
+        values[layer.name] = list(found.values())
+        layers.append(LayerMatch(layer.name, shapes, {variable: value.shape for variable, value in found.items()}))
+    unused = tuple(key for key in arrays if key not in wanted)
+    pattern = backbone(base.name).block_pattern
+    return Matching(tuple(layers), unused, tuple(key for key in unused if pattern.match(key))), values
 
 
-def read_arrays(data: bytes, name: str) -> Arrays:
-    """Read all arrays of a .npz, .h5, .weights.h5 or .keras file, told apart by their content.
+def _number_from_one(arrays: Arrays, wanted: dict[str, Any]) -> Arrays:
+    """Count the file's layers without a name of their own from 1, where the backbone has such layers (Inception).
 
-    Layer names come in a canonical form (lower case, ``/`` as ``_``, ``batchnorm`` as ``bn``), in which the names in
-    Keras 2 and Keras 3 agree. Arrays come as float32.
-
-    Raises:
-        InputError: Not such a file, or damaged.
+    Whoever wrote the file may have made others before: its conv2d_94 to conv2d_187 are conv2d_1 to conv2d_94.
     """
-    import h5py
-
-    try:
-        if data[:2] == b"PK":
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                if "model.weights.h5" not in archive.namelist():
-                    return _read_npz(data)
-                data = archive.read("model.weights.h5")
-        with h5py.File(io.BytesIO(data), "r") as file:
-            group = file.get("model_weights", file)
-            arrays = _read_legacy_h5(group) if "layer_names" in _attributes(group) else _read_h5(file)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
-        raise InputError(
-            f"{name}: not a readable weights file", why=str(error), hint="Give a .h5, .weights.h5, .keras or .npz file."
-        ) from None
-    if not arrays:
-        raise InputError(f"{name}: has no arrays with layer names", hint="Save the model again with Keras 3.")
-    return arrays
+    kinds = {found[1] for key in wanted if (found := NUMBERED.fullmatch(key))}
+    numbers = {key: found for key in arrays if (found := NUMBERED.fullmatch(key)) and found[1] in kinds}
+    order = sorted(numbers, key=lambda key: int(numbers[key][2] or 0))
+    renamed: dict[str, str] = {}
+    for kind in kinds:
+        for place, key in enumerate((key for key in order if numbers[key][1] == kind), 1):
+            renamed[key] = f"{kind}_{place}"
+    return {renamed.get(key, key): found for key, found in arrays.items()}
 
 
-def _read_npz(data: bytes) -> Arrays:
-    arrays: Arrays = {}
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
-        for key in file.files:
-            layer, _, variable = key.rpartition("/")
-            _put(arrays, layer, variable, file[key])
-    return arrays
-
-
-def _read_h5(file: Any) -> Arrays:
-    """Read what Keras 3's ``save_weights`` and ``save`` write: groups ``vars`` with a layer's name, arrays 0, 1 ..."""
-    arrays: Arrays = {}
-
-    def visit(path: str, node: Any) -> None:
-        if path.rpartition("/")[2] == "vars" and len(node) and not path.startswith("optimizer"):
-            for variable in node:
-                _put(arrays, str(node.attrs["name"]), variable, node[variable])
-
-    file.visititems(visit)
-    return arrays
-
-
-def _read_legacy_h5(group: Any) -> Arrays:
-    """Read Keras 2's layout, which Keras 3 still writes to ``.h5``: layer groups that list the names of their arrays.
-
-    A nested model is one group whose list names the inner layers.
-    """
-    arrays: Arrays = {}
-    for layer_name in _attributes(group)["layer_names"]:
-        for path in _attributes(group[layer_name])["weight_names"]:
-            layer, _, variable = path.rpartition("/")
-            # Keras 2 called the kernel of a DepthwiseConv2D depthwise_kernel and ended names with the tensor's number.
-            variable = variable.removesuffix(":0").removeprefix("depthwise_")
-            _put(arrays, layer, variable, group[layer_name][path])
-    return arrays
-
-
-def _put(arrays: Arrays, layer: str, variable: str, array: Any) -> None:
-    key = _canonical(layer)
-    # A second layer of the same name (two copies of a backbone in one file) is kept apart: it will not fit any layer.
-    while variable in arrays.get(key, {}):
-        key += "#"
-    arrays.setdefault(key, {})[variable] = np.asarray(array, np.float32)
-
-
-def _attributes(group: Any) -> dict[str, list[str]]:
-    """Read lists of names; long ones are split over attributes name0, name1, ..., as HDF5 limits their size."""
-    found: dict[str, list[str]] = {}
-    for name in ("layer_names", "weight_names"):
-        parts = [name] if name in group.attrs else []
-        while f"{name}{len(parts)}" in group.attrs:
-            parts.append(f"{name}{len(parts)}")
-        if parts:
-            values = [value for part in parts for value in group.attrs[part]]
-            found[name] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-    return found
-
-
-def _canonical(layer: str) -> str:
-    return layer.lower().replace("/", "_").replace("batchnorm", "bn")
-
-
-def _check_layers(wanted: dict[str, Any], arrays: Arrays, name: str, row: Backbone) -> None:
-    missing = [layer.name for key, layer in wanted.items() if key not in arrays]
-    if missing:
-        raise InputError(
-            f"{name}: does not fit this backbone",
-            why=f"it has no arrays for {len(missing)} of {len(wanted)} layers: {_some(missing)}",
-            hint="Give weights of the same backbone and width, or --weights none.",
-        )
-    strangers = [key for key in arrays if key not in wanted and row.block_pattern.match(key)]
-    if strangers:
-        raise InputError(
-            f"{name}: does not fit this backbone",
-            why=f"it has {len(strangers)} layers of blocks that {row.name} does not have: {_some(strangers)}",
-            hint="Give weights of the same backbone and width, or --weights none.",
-        )
-
-
-def _in_order(layer: Any, found: dict[str, np.ndarray], name: str) -> list[np.ndarray]:
-    values = []
+def _in_order(layer: Any, found: dict[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the file's arrays for a layer: those of its variables in their order, then any others."""
+    left = dict(found)
     for index, variable in enumerate(layer.weights):
-        value = found.get(variable.name, found.get(str(index)))
-        shape = None if value is None else value.shape
-        if value is None or shape != tuple(variable.shape) or len(found) != len(layer.weights):
-            raise InputError(
-                f"{name}: does not fit this backbone",
-                why=f"layer {layer.name}: {variable.name} has shape {shape}, expected {tuple(variable.shape)}",
-                hint="Give weights of the same backbone and width, or --weights none.",
-            )
-        values.append(value)
-    return values
+        for name in (variable.name, variable.name.removeprefix("depthwise_"), str(index)):
+            if name in left:
+                yield variable.name, left.pop(name)
+                break
+    yield from left.items()
+
+
+def _check(matching: Matching, base: Any, weights: ResolvedWeights) -> None:
+    misfit = f"{weights.path}: does not fit this backbone"
+    missing = [layer.layer for layer in matching.of("missing")]
+    if missing and not (weights.source == "file" and _ends_early(matching, base)):
+        raise InputError(
+            misfit,
+            why=f"it has no arrays for {len(missing)} of {len(matching.layers)} layers: {_some(missing)}",
+            hint=_OTHER_WEIGHTS,
+        )
+    if matching.strangers:
+        count = len(matching.strangers)
+        raise InputError(
+            misfit,
+            why=f"it has {count} layers of blocks that {base.name} does not have: {_some(list(matching.strangers))}",
+            hint=_OTHER_WEIGHTS,
+        )
+    if wrong := matching.of("other shape"):
+        first = wrong[0]
+        assert first.found is not None
+        more = f" (and {len(wrong) - 1} more layers)" if len(wrong) > 1 else ""
+        raise InputError(
+            misfit, why=f"layer {first.layer}: {_difference(first.wanted, first.found)}{more}", hint=_OTHER_WEIGHTS
+        )
+
+
+def _ends_early(matching: Matching, base: Any) -> bool:
+    """Whether all layers up to some point are there, the first block at least, and none after it."""
+    first = next(place for place, layer in enumerate(matching.layers) if layer.found is None)
+    if any(layer.found is not None for layer in matching.layers[first:]):
+        return False
+    order = [operation.name for operation in base.operations]
+    return order.index(matching.layers[first].layer) > order.index(blocks(base.name, base)[0].last_layer)
+
+
+def _difference(wanted: Shapes, found: Shapes) -> str:
+    for variable in [*wanted, *found]:
+        if wanted.get(variable) != found.get(variable):
+            return f"{variable} has shape {found.get(variable)}, expected {wanted.get(variable)}"
+    raise AssertionError("the shapes agree")
+
+
+def _report_partial(matching: Matching, missing: tuple[LayerMatch, ...], path: str) -> None:
+    count = len(matching.of("set"))
+    sys.stderr.write(
+        f"{path}: sets {count} of {len(matching.layers)} layers; from {missing[0].layer} on weights are random\n"
+    )
 
 
 def _some(names: list[str]) -> str:
     return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
+
+
+def status_lines(matching: Matching) -> Iterator[tuple[str, str, str, str]]:
+    """Yield layer, status, shapes wanted and shapes found of every layer; those that go nowhere come last."""
+    for layer in matching.layers:
+        found = "" if layer.found is None else _shapes(layer.found)
+        yield layer.layer, layer.status, _shapes(layer.wanted), found
+    for name in matching.unused:
+        yield name, "unused", "", ""
+
+
+def _shapes(shapes: Shapes) -> str:
+    return ", ".join("x".join(map(str, shape)) for shape in shapes.values())

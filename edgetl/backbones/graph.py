@@ -5,25 +5,24 @@ Not for: heads and training.
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
-from .registry import Block, backbone
+from edgetl.extras import keras
+
+from .registry import backbone
+from .spec import NUMBERED, SCALE_LAYER, Block, Scaling
 from .weights import ResolvedWeights
 
 INPUT_LAYER = "pixels"
-SCALE_LAYER = "scale"
-
-# Keras numbers these by how many it has made in this process: re_lu_7, activation_3, add_12, multiply_4.
-_NUMBERED = re.compile(r"(?:re_lu|activation|add|multiply)(?:_\d+)?")
 
 
 def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) -> Any:
     """Build a backbone without top.
 
     The result is a flat functional ``keras.Model``: input ``pixels`` (float32 [None, size, size, 3], raw RGB 0..255),
-    one Rescaling layer ``scale``, then the backbone's layers. Its output is the last feature map, float32
-    [None, h, w, c]. Layer names depend on the backbone alone, not on what was built before in the same process.
+    one layer ``scale``, then the backbone's layers. Its output is the last feature map, float32 [None, h, w, c]. Layer
+    names depend on the backbone alone, not on what was built before in the same process. ``scale`` is a Rescaling where
+    one factor and offset serve all channels, else a 1x1 Conv2D that is not trainable.
 
     Args:
         name: A name in :data:`~edgetl.backbones.BACKBONES`.
@@ -34,16 +33,11 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
     Raises:
         InputError: Unknown backbone, width or size, or a weights file that does not fit it.
     """
-    from edgetl.extras import keras
-
     row = backbone(name)
     row.check(width=width, size=size)
-    layers = keras().layers
-    pixels = layers.Input((size, size, 3), name=INPUT_LAYER)
-    factor, offset = row.scale
-    scaled = layers.Rescaling(factor, offset, name=SCALE_LAYER)(pixels)
-    built = row.build(scaled, size, width)
-    _name_by_place(built)
+    pixels = keras().layers.Input((size, size, 3), name=INPUT_LAYER)
+    built = row.build(_scaled(pixels, row.scale), size, width)
+    _number_from_one(built)
     base = keras().Model(pixels, built.output, name=name)
     if weights.source != "none":
         from .arrays import load_into
@@ -61,17 +55,38 @@ def blocks(name: str, base: Any) -> tuple[Block, ...]:
     trained together with the head as soon as any block is.
     """
     pattern = backbone(name).block_pattern
-    last: dict[int, str] = {}
+    last: dict[str, str] = {}
     for operation in base.operations:
         if match := pattern.match(operation.name):
-            last[int(match[1] or 0)] = operation.name
-    return tuple(Block(f"block_{number}", layer) for number, layer in sorted(last.items()))
+            last[match[1] or "0"] = operation.name
+    place = {operation.name: index for index, operation in enumerate(base.operations)}
+    ends = sorted(last.items(), key=lambda item: place[item[1]])
+    return tuple(Block(f"block_{key}" if key.isdecimal() else key, layer) for key, layer in ends)
 
 
-def _name_by_place(model: Any) -> None:
-    """Name automatically numbered layers after the layer that feeds them (MobileNetV3 has some)."""
+def _scaled(pixels: Any, scale: Scaling) -> Any:
+    import numpy as np
+
+    layers = keras().layers
+    if len(scale.factor) == 1 and scale.channels == "RGB":
+        return layers.Rescaling(scale.factor[0], scale.offset[0], name=SCALE_LAYER)(pixels)
+    # One convolution is one operation on any device, per-channel scales included; reversing channels is not. Its int8
+    # weights are exact: each output channel has a scale of its own and one weight that is not zero.
+    layer = layers.Conv2D(3, 1, trainable=False, name=SCALE_LAYER)
+    scaled = layer(pixels)
+    kernel = np.zeros((1, 1, 3, 3), np.float32)
+    for place, channel in enumerate(scale.channels):
+        kernel[0, 0, "RGB".index(channel), place] = scale.factor[place]
+    layer.set_weights([kernel, np.array(scale.offset, np.float32)])
+    return scaled
+
+
+def _number_from_one(model: Any) -> None:
+    """Count layers without a name of their own within the model and from 1: conv2d_1 is its first Conv2D."""
+    made: dict[str, list[tuple[int, Any]]] = {}
     for operation in model.operations:
-        if _NUMBERED.fullmatch(operation.name):
-            kind = re.sub(r"_\d+$", "", operation.name)
-            feeding = operation.input[0] if isinstance(operation.input, list) else operation.input
-            operation.name = f"{feeding._keras_history.operation.name}_{kind}"
+        if match := NUMBERED.fullmatch(operation.name):
+            made.setdefault(match[1], []).append((int(match[2] or 0), operation))
+    for kind, found in made.items():
+        for place, (_, operation) in enumerate(sorted(found, key=lambda item: item[0]), 1):
+            operation.name = f"{kind}_{place}"

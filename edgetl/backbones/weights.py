@@ -20,7 +20,8 @@ from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.jsonfile import read_json
 
-from .registry import BACKBONES, Backbone, KerasFile, backbone
+from .registry import BACKBONES, backbone
+from .spec import Backbone, KerasFile
 
 Source = Literal["embedded", "keras-cache", "keras-download", "file", "none"]
 
@@ -76,6 +77,13 @@ def resolve_weights(name: str, *, width: float, request: str = "auto", size: int
         return _from_user(Path(request).expanduser())
     if request == "auto" and (found := _embedded(row, width)):
         return found
+    if row.keras_file is None:
+        raise InputError(
+            f"{name} has no {'published' if request == 'auto' else 'Keras'} weights",
+            hint="Use --weights none (from scratch)"
+            + (", --weights auto (embedded in edgetl)" if row.embedded else "")
+            + " or --weights PATH (a file).",
+        )
     return _from_keras(row, row.keras_file(size or row.default_size, width))
 
 

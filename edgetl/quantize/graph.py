@@ -80,6 +80,7 @@ def rebuild(
     *,
     drop: Collection[str] = (),
     config: Mapping[str, dict[str, Any]] | None = None,
+    replace: Mapping[str, Sequence[Keras]] | None = None,
 ) -> Keras:
     """Return a copy of ``model``: same layer names, own weights, without the layers in ``drop``.
 
@@ -88,11 +89,13 @@ def rebuild(
         weights: New weights per layer name. A linear layer that is given two arrays gets a bias if it had none.
         drop: Names of one-input layers whose input takes the place of their output.
         config: Changed settings per layer name.
+        replace: Per layer name, new layers that take its place, one after the other; their weights are in ``weights``.
     """
     keras = extras.keras()
+    replaced = replace or {}
 
     def clone(operation: Keras) -> Keras:
-        if operation.name in drop:
+        if operation.name in drop or operation.name in replaced:
             return operation
         settings = operation.get_config() | (config or {}).get(operation.name, {})
         if is_linear(operation) and len(weights.get(operation.name, ())) == 2:
@@ -100,6 +103,11 @@ def rebuild(
         return type(operation).from_config(settings)
 
     def call(operation: Keras, *args: Any, **kwargs: Any) -> Any:
+        if operation.name in replaced:
+            output = args[0]
+            for layer in replaced[operation.name]:
+                output = layer(output)
+            return output
         return args[0] if operation.name in drop else operation(*args, **kwargs)
 
     copy = keras.models.clone_model(model, clone_function=clone, call_function=call)

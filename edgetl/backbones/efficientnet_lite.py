@@ -1,0 +1,62 @@
+"""EfficientNet-Lite0, which ``keras.applications`` does not have, under the layer names of Keras' EfficientNet.
+
+After Tan & Le 2019, EfficientNet (arXiv:1905.11946), as changed in TensorFlow's TPU models (``efficientnet/lite``)
+for 8-bit devices: no squeeze-and-excite, ReLU6 for swish. Not for: Lite1 to Lite4, which edgetl has no weights for.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+# Of efficientnet_lite_builder.py: blocks, kernel size, stride of the first, expansion, filters.
+_STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
+           (1, 3, 1, 6, 320))  # fmt: skip
+_STEM_FILTERS, _TOP_FILTERS = 32, 1280
+# Of efficientnet_lite_builder.py.
+_BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.99}
+# Of efficientnet_model.py, conv_kernel_initializer: for training from scratch.
+_INITIALIZER = {"class_name": "VarianceScaling", "config": {"scale": 2.0, "mode": "fan_out"}}
+
+
+def build_lite0(scaled: Any, _size: int, _width: float) -> Any:
+    """Build the model without top from a scaled input tensor [None, size, size, 3], with random weights.
+
+    Padding is TensorFlow's SAME, so strided layers pad by what the size needs. Width 1.0 is the only one.
+    """
+    from edgetl.extras import keras
+
+    layers = keras().layers
+
+    def convolution(x: Any, name: str, filters: int, kernel: int = 1, stride: int = 1) -> Any:
+        return layers.Conv2D(
+            filters, kernel, stride, "same", use_bias=False, kernel_initializer=_INITIALIZER, name=name
+        )(x)
+
+    def norm(x: Any, name: str) -> Any:
+        return layers.BatchNormalization(**_BATCH_NORM, name=name)(x)
+
+    def relu6(x: Any, name: str) -> Any:
+        return layers.ReLU(6.0, name=name)(x)
+
+    def block(x: Any, name: str, kernel: int, stride: int, expansion: int, filters: int) -> Any:
+        came_in = x
+        if expansion != 1:
+            x = convolution(x, f"{name}_expand_conv", came_in.shape[-1] * expansion)
+            x = relu6(norm(x, f"{name}_expand_bn"), f"{name}_expand_activation")
+        x = layers.DepthwiseConv2D(
+            kernel, stride, "same", use_bias=False, depthwise_initializer=_INITIALIZER, name=f"{name}_dwconv"
+        )(x)
+        x = relu6(norm(x, f"{name}_bn"), f"{name}_activation")
+        x = norm(convolution(x, f"{name}_project_conv", filters), f"{name}_project_bn")
+        if stride == 1 and filters == came_in.shape[-1]:
+            x = layers.Add(name=f"{name}_add")([x, came_in])
+        return x
+
+    x = convolution(scaled, "stem_conv", _STEM_FILTERS, 3, 2)
+    x = relu6(norm(x, "stem_bn"), "stem_activation")
+    for number, (count, kernel, stride, expansion, filters) in enumerate(_STAGES, 1):
+        for index in range(count):
+            name = f"block{number}{'abcd'[index]}"
+            x = block(x, name, kernel, stride if index == 0 else 1, expansion, filters)
+    x = relu6(norm(convolution(x, "top_conv", _TOP_FILTERS), "top_bn"), "top_activation")
+    return keras().Model(keras().utils.get_source_inputs(scaled), x)

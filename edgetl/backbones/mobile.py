@@ -1,0 +1,123 @@
+"""Rows of the backbones that were made for phones and boards. Not for: the larger classics (``classic``)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from .efficientnet_lite import build_lite0
+from .spec import KERAS_WEIGHTS, Backbone, KerasFile, Scaling, scalable
+
+_TENSORFLOW_MODELS_LICENCE = "Apache-2.0 (Keras applications, from TensorFlow models)"
+_V3_PAPER = "Howard et al. 2019, Searching for MobileNetV3, arXiv:1905.02244"
+# expanded_conv_depthwise (block 0), expanded_conv_1_expand ...
+_V3_BLOCK = re.compile(r"expanded_conv_(?:(\d+)_)?")
+
+
+def _trained_size(size: int, sizes: tuple[int, ...]) -> int:
+    # Keras has one file per training resolution and takes the 224 px one for every other size.
+    return size if size in sizes else 224
+
+
+def _v1_file(size: int, width: float) -> KerasFile:
+    rows = _trained_size(size, (128, 160, 192, 224))
+    alpha = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[width]
+    name = f"mobilenet_{alpha}_{rows}_tf_no_top.h5"
+    return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet/{name}")
+
+
+def _v2_file(size: int, width: float) -> KerasFile:
+    rows = _trained_size(size, (96, 128, 160, 192, 224))
+    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{rows}_no_top.h5"
+    return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v2/{name}")
+
+
+def _v3_file(model: str, md5: dict[float, str]) -> Callable[[int, float], KerasFile]:
+    # keras.src.applications.mobilenet_v3.WEIGHTS_HASHES, second of each pair
+    def keras_file(_size: int, width: float) -> KerasFile:
+        name = f"weights_mobilenet_v3_{model}_224_{float(width)}_float_no_top_v2.h5"
+        return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v3/{name}", md5[width])
+
+    return keras_file
+
+
+ROWS = (
+    Backbone(
+        name="mobilenet_v1",
+        paper="Howard et al. 2017, MobileNets, arXiv:1704.04861",
+        licence=_TENSORFLOW_MODELS_LICENCE,
+        widths=(0.25, 0.5, 0.75, 1.0),
+        block_count=13,
+        # conv_pad_2, conv_dw_2, conv_dw_2_bn, conv_dw_2_relu, conv_pw_2, conv_pw_2_bn, conv_pw_2_relu
+        block_pattern=re.compile(r"conv_(?:pad|dw|pw)_(\d+)"),
+        build=scalable("MobileNet", name="mobilenet_v1"),
+        keras_file=_v1_file,
+    ),
+    Backbone(
+        name="mobilenet_v2",
+        paper="Sandler et al. 2018, MobileNetV2, arXiv:1801.04381",
+        licence=_TENSORFLOW_MODELS_LICENCE,
+        widths=(0.35, 0.5, 0.75, 1.0, 1.3, 1.4),
+        block_count=17,
+        # expanded_conv_depthwise (block 0), block_1_expand ... block_16_project_BN
+        block_pattern=re.compile(r"(?:expanded_conv|block_(\d+))_"),
+        build=scalable("MobileNetV2", name="mobilenet_v2"),
+        keras_file=_v2_file,
+        embedded="mobilenet_v2",
+    ),
+    Backbone(
+        name="mobilenet_v3_small",
+        paper=_V3_PAPER,
+        licence=_TENSORFLOW_MODELS_LICENCE,
+        widths=(0.75, 1.0),
+        block_count=11,
+        block_pattern=_V3_BLOCK,
+        build=scalable("MobileNetV3Small", include_preprocessing=False, name="mobilenet_v3_small"),
+        keras_file=_v3_file(
+            "small", {0.75: "ebdb5cc8e0b497cd13a7c275d475c819", 1.0: "d3e8ec802a04aa4fc771ee12a9a9b836"}
+        ),
+    ),
+    Backbone(
+        name="mobilenet_v3_large",
+        paper=_V3_PAPER,
+        licence=_TENSORFLOW_MODELS_LICENCE,
+        widths=(0.75, 1.0),
+        block_count=15,
+        block_pattern=_V3_BLOCK,
+        build=scalable("MobileNetV3Large", include_preprocessing=False, name="mobilenet_v3_large"),
+        keras_file=_v3_file(
+            "large", {0.75: "40af19a13ebea4e2ee0c676887f69a2e", 1.0: "07fb09a5933dd0c8eaafa16978110389"}
+        ),
+    ),
+    # Minimalistic: the same shapes without squeeze-and-excite, hard-swish and 5x5 kernels.
+    Backbone(
+        name="mobilenet_v3_small_minimalistic",
+        paper=_V3_PAPER,
+        licence=_TENSORFLOW_MODELS_LICENCE,
+        block_count=11,
+        block_pattern=_V3_BLOCK,
+        build=scalable("MobileNetV3Small", minimalistic=True, include_preprocessing=False),
+        keras_file=_v3_file("small_minimalistic", {1.0: "cde8136e733e811080d9fcd8a252f7e4"}),
+    ),
+    Backbone(
+        name="mobilenet_v3_large_minimalistic",
+        paper=_V3_PAPER,
+        licence=_TENSORFLOW_MODELS_LICENCE,
+        block_count=15,
+        block_pattern=_V3_BLOCK,
+        build=scalable("MobileNetV3Large", minimalistic=True, include_preprocessing=False),
+        keras_file=_v3_file("large_minimalistic", {1.0: "ec5221f64a2f6d1ef965a614bdae7973"}),
+    ),
+    Backbone(
+        name="efficientnet_lite0",
+        paper="Tan & Le 2019, EfficientNet, arXiv:1905.11946; Lite: TensorFlow TPU models, efficientnet/lite",
+        licence="Apache-2.0 (TensorFlow TPU models; EfficientNet-Lite-PyTorch)",
+        block_count=16,
+        # block1a_dwconv, block1a_bn ... block7a_project_bn
+        block_pattern=re.compile(r"(block\d[a-z])_"),
+        build=build_lite0,
+        keras_file=None,
+        scale=Scaling((1 / 128,), (-127 / 128,)),
+        embedded="efficientnet_lite0",
+    ),
+)

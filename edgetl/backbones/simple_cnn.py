@@ -1,0 +1,24 @@
+"""The small CNN that tutorials train from scratch: what a pretrained backbone has to beat.
+
+Not for: fine-tuning; there are no weights for it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+_FILTERS = (8, 16, 32, 32)
+
+
+def build_simple_cnn(scaled: Any, _size: int, _width: float) -> Any:
+    """Build four blocks of 3x3 convolution, BatchNorm, ReLU and 2x2 maximum pooling, with random weights."""
+    from edgetl.extras import keras
+
+    layers = keras().layers
+    x = scaled
+    for number, filters in enumerate(_FILTERS, 1):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"block_{number}_conv")(x)
+        x = layers.BatchNormalization(name=f"block_{number}_bn")(x)
+        x = layers.ReLU(name=f"block_{number}_relu")(x)
+        x = layers.MaxPooling2D(name=f"block_{number}_pool")(x)
+    return keras().Model(keras().utils.get_source_inputs(scaled), x)
