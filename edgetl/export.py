@@ -1,20 +1,22 @@
 """A Keras model as float TFLite or ONNX bytes, by TensorFlow's converter and tf2onnx.
 
-Every result has one input ``pixels``, NHWC with batch 1: a device classifies one photo at a time, and delegates and
-execution providers of phones and NPUs take static shapes only. Not for: int8 (``edgetl.quantize``) and writing files.
+Every result has one input ``pixels``, NHWC (ONNX on request NCHW) with batch 1: a device classifies one photo at a
+time, and delegates and execution providers of phones and NPUs take static shapes only. Not for: int8
+(``edgetl.quantize``) and writing files.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from edgetl import extras
 from edgetl.quiet import quietly
 from edgetl_device.errors import InputError
 
 Keras = Any
+Layout = Literal["nhwc", "nchw"]
 
 # The newest that ONNX Runtime 1.18, the oldest one the device package takes, supports with all its CPU kernels.
 ONNX_OPSET = 17
@@ -46,8 +48,25 @@ def float16_tflite(model: Keras) -> bytes:
     return converted(model, halve)
 
 
-def float32_onnx(model: Keras) -> bytes:
+def dynamic_tflite(model: Keras) -> bytes:
+    """Return ``model`` as TFLite with int8 weights and float activations, input and output float32 as in float32.
+
+    Raises:
+        InputError: As :func:`float32_tflite`.
+    """
+
+    def narrow(converter: Any) -> None:
+        converter.optimizations = [extras.tensorflow().lite.Optimize.DEFAULT]
+
+    return converted(model, narrow)
+
+
+def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
     """Return ``model`` as ONNX, opset 17: ``pixels`` float32 [1, S, S, 3] in 0..255 to ``probabilities`` [1, classes].
+
+    Args:
+        model: A Keras model.
+        layout: ``nchw`` makes the input [1, 3, S, S], for runtimes and NPU compilers that take images so.
 
     Raises:
         InputError: The model has an operation that standard ONNX does not have; it is named.
@@ -56,7 +75,8 @@ def float32_onnx(model: Keras) -> bytes:
     tf2onnx_convert = extras.require("tf2onnx.convert")
     function, spec = _function(model)
     with quietly():
-        proto, _ = tf2onnx_convert.from_function(function, (spec,), opset=ONNX_OPSET)
+        channels_first = [INPUT_NAME] if layout == "nchw" else None
+        proto, _ = tf2onnx_convert.from_function(function, (spec,), opset=ONNX_OPSET, inputs_as_nchw=channels_first)
     # tf2onnx leaves an operation it does not know in the graph, under its TensorFlow name.
     unknown = {node.op_type for node in proto.graph.node if node.domain or not onnx.defs.has(node.op_type)}
     if unknown:

@@ -26,11 +26,15 @@ _COMMANDS = (
     "evaluate",
     "quantize",
     "export",
+    "compile",
     "pack",
     "bench",
+    "compare",
+    "report",
     "classify",
     "verify",
     "inspect",
+    "doctor",
     "demo",
 )
 

@@ -27,7 +27,8 @@ def demo(
     from edgetl.bundling import pack
     from edgetl.cli.bench import print_result
     from edgetl.progress import track
-    from edgetl.quantize.pipeline import QuantizeConfig, quantize
+    from edgetl.quantize.config import QuantizeConfig
+    from edgetl.quantize.pipeline import quantize
     from edgetl.train import TrainConfig, train
     from edgetl_device.bench import run_bench
     from edgetl_device.bundle import Bundle

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from edgetl.export import Layout
 
 
 def register(app: typer.Typer) -> None:
@@ -14,25 +18,81 @@ def register(app: typer.Typer) -> None:
 
 def export(
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
-    variant: str = typer.Option("float32", help="float32, float16, int8 (TFLite), float32-onnx or int8-onnx."),
+    variant: str = typer.Option("float32", help="float32, float16, dynamic, int8 (TFLite), float32-onnx or int8-onnx."),
     out: Path | None = typer.Option(None, "--out", "-o", help="File to write.  [default: RUN/<variant>.<format>]"),
+    layout: str = typer.Option("nhwc", help="ONNX only: nchw takes the photo as [1, 3, S, S]."),
+    c_array: bool = typer.Option(
+        False, "--c-array", help="TFLite only: C source and header for microcontrollers.  [default: RUN/<run>.c]"
+    ),
     data: Path | None = typer.Option(None, help="Folder of the photos, if they have moved.", show_default=False),
 ) -> None:
     """Write a single model file. For files with proof, measured on held-out photos, use `edgetl quantize`.
 
-    Example: edgetl export runs/photos --variant float16 -o photos.tflite
+    Example: edgetl export runs/photos --variant int8 --c-array -o firmware/photos.c
     """
-    from edgetl.quantize.pipeline import QuantizeConfig, check_names, float_variant, int8_variants
+    from edgetl.quantize.config import QuantizeConfig
+    from edgetl.quantize.targets import TARGETS
+    from edgetl.quantize.variants import calibration_of, check_name, float_variant, int8_variants, repaired
     from edgetl.run import Run
     from edgetl_device.files import write_bytes
 
-    check_names((variant,))
+    check_name(variant)
+    chosen = _layout(layout, variant)
+    target = out or run / (f"{run.resolve().name}.c" if c_array else _file_name(variant, chosen))
+    if c_array:
+        _check_c_array(variant, target)
     opened = Run.open(run)
     model = opened.load_model()
     if variant.startswith("int8"):
-        (made,) = int8_variants(model, opened, QuantizeConfig(), (variant,), data=data)
+        calibration = calibration_of(opened, QuantizeConfig(), data)
+        recipe = repaired(model, calibration, TARGETS["generic"])
+        (made,) = int8_variants(recipe, opened, calibration, (variant,), layout=chosen)
     else:
-        made = float_variant(model, variant, opened)
-    target = out or run / f"{variant.split('-')[0]}.{made.format}"
+        made = float_variant(model, variant, opened, layout=chosen)
+    if c_array:
+        _write_c_array(made.data, target, opened.labels)
+        return
     write_bytes(target, made.data)
     print(f"{target}  {len(made.data) / 1e6:.2f} MB")
+
+
+def _layout(layout: str, variant: str) -> Layout:
+    from edgetl_device.errors import InputError
+
+    if layout == "nhwc":
+        return "nhwc"
+    if layout != "nchw":
+        raise InputError(f"--layout {layout!r}", why="must be nhwc or nchw")
+    if not variant.endswith("-onnx"):
+        raise InputError(
+            f"--layout nchw for {variant}", why="TFLite models take NHWC only", hint="Use an ONNX variant."
+        )
+    return "nchw"
+
+
+def _file_name(variant: str, layout: Layout) -> str:
+    name, _, format = variant.partition("-")
+    return f"{name}{'-nchw' if layout == 'nchw' else ''}.{format or 'tflite'}"
+
+
+def _check_c_array(variant: str, target: Path) -> None:
+    """Refuse what cannot become a C array before minutes of other work."""
+    from edgetl.c_array import check_target
+    from edgetl_device.errors import InputError
+
+    if variant.endswith("-onnx"):
+        raise InputError(f"--c-array for {variant}", why="microcontrollers run TFLite", hint="Use --variant int8.")
+    check_target(target)
+
+
+def _write_c_array(model: bytes, target: Path, labels: tuple[str, ...]) -> None:
+    from edgetl.c_array import c_array, write_c_array
+    from edgetl.progress import step
+    from edgetl.tflite_micro import measure_arena
+
+    with step("Measuring the arena"):
+        arena = measure_arena(model)
+    array = c_array(model, name=target.stem, labels=labels, arena=arena)
+    header = write_c_array(array, target)
+    print(f"{target}  {array.name}_model, {len(model):,} bytes in flash")
+    print(f"{header}  " + (f"not measured: {arena.why}" if arena.bytes is None else f"arena {arena.bytes:,} bytes"))

@@ -19,13 +19,25 @@ def register(app: typer.Typer) -> None:
 
 def inspect(
     path: Path = _Path,
+    other: Path | None = typer.Argument(None, help="A second .tflite file to compare with.", show_default=False),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
     tensors: bool = typer.Option(False, "--tensors", help="List every tensor: type, shape, scale, zero point, bytes."),
+    edgetpu: bool = typer.Option(False, "--edgetpu", help="Predict which operators an Edge TPU will run, and why."),
 ) -> None:
     """Show operators, tensors, sizes and types of a model, and labels and variants of a bundle.
 
+    With two .tflite files: what differs between them, tensor by tensor.
+
     Example: edgetl inspect runs/parts/bundle
     """
+    if other is not None:
+        _compare(path, other, json=json, tensors=tensors, edgetpu=edgetpu)
+        return
+    if edgetpu:
+        from edgetl.cli.prediction import show
+
+        show(path, json=json)
+        return
     from edgetl.inspection import inspect_path
 
     document = inspect_path(path, tensors=tensors)
@@ -38,6 +50,22 @@ def inspect(
     else:
         typer.echo(f"{document['path']}: {document['kind']}")
         _print_model(document)
+
+
+def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: bool) -> None:
+    from edgetl.cli.output import print_json
+    from edgetl.inspection_compare import compare_files
+    from edgetl_device.errors import InputError
+
+    if edgetpu:
+        raise InputError("--edgetpu with two files", why="it predicts for one file at a time")
+    document = compare_files(first, second)
+    if json:
+        print_json(document)
+        return
+    from edgetl.cli.inspect_compare import print_comparison
+
+    print_comparison(document, everything=tensors)
 
 
 def _print_bundle(document: dict[str, Any]) -> None:

@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+_PIPE_COLUMNS = 200
+
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
@@ -20,7 +22,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     from rich.console import Console
     from rich.table import Table
 
-    console = Console(highlight=False)
+    # Into a file or a pipe nothing needs to be folded.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     if title:
         console.print(title, soft_wrap=True)
     table = Table(box=SIMPLE, pad_edge=False)

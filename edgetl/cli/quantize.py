@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from .output import print_json, print_table
+from .output import note, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -19,37 +19,71 @@ def quantize(
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
     int8: bool = typer.Option(False, "--int8", help="Write int8 TFLite and ONNX beside float32."),
     float16: bool = typer.Option(False, "--float16", help="Write TFLite with float16 weights too."),
-    repair: bool = typer.Option(True, "--repair/--no-repair", help="Correct biases for rounded weights before int8."),
-    calibration: int = typer.Option(100, help="Training photos that set the activation ranges."),
-    max_drop: float | None = typer.Option(
-        None, help="Refuse int8 that loses more percentage points (exit code 3).", show_default=False
+    dynamic: bool = typer.Option(False, "--dynamic", help="Write TFLite with int8 weights, float activations too."),
+    repair: bool = typer.Option(True, "--repair/--no-repair", help="Equalize, round and correct before int8."),
+    calibration: int = typer.Option(100, help="How many photos set the activation ranges, at most."),
+    calibration_photos: Path | None = typer.Option(
+        None, metavar="DIR", help="Your own photos for that, in place of training photos.", show_default=False
     ),
+    max_drop: float | None = typer.Option(
+        None, help="Percentage points int8 may lose, else the next means is tried; exit 3.", show_default=False
+    ),
+    min_agreement: float | None = typer.Option(
+        None, help="Share of the float model's answers that int8 must give, 0..1.", show_default=False
+    ),
+    target: str = typer.Option("generic", help="What will run it: generic, coral, mcu or mediapipe."),
     data: Path | None = typer.Option(None, help="Folder of the photos, if they have moved.", show_default=False),
     seed: int = typer.Option(0, help="Of the choice of calibration photos."),
+    explain: bool = typer.Option(
+        False, "--explain", help="Measure what each layer costs: RUN/explain.json and pictures in RUN/explain."
+    ),
     json: bool = typer.Option(False, "--json", help="Print the report on stdout."),
 ) -> None:
     """Write RUN/bundle: float32 and int8 files, each measured against the float model on held-out photos.
 
     Example: edgetl quantize runs/photos --int8 --max-drop 0.5
     """
-    from edgetl.quantize.pipeline import QuantizeConfig
+    from edgetl.quantize.config import QuantizeConfig
     from edgetl.quantize.pipeline import quantize as run_quantize
     from edgetl.run import Run
 
     config = QuantizeConfig(
-        int8=int8, float16=float16, repair=repair, calibration=calibration, max_drop_pp=max_drop, seed=seed
+        int8=int8,
+        float16=float16,
+        dynamic=dynamic,
+        repair=repair,
+        calibration=calibration,
+        calibration_photos=None if calibration_photos is None else str(calibration_photos),
+        max_drop_pp=max_drop,
+        min_agreement=min_agreement,
+        target=target,
+        seed=seed,
+        explain=explain,
     )
     report = run_quantize(Run.open(run), config, data=data)
+    print_calibration_notes(report["calibration"])
     if json:
         print_json(report)
         return
     print_report(report)
+    if explain:
+        from .explain import print_explanation
+
+        print_explanation(run)
     print(f"bundle    {run / 'bundle'}")
     print(f"next      edgetl bench {run / 'bundle'}")
 
 
+def print_calibration_notes(calibration: dict[str, Any] | None) -> None:
+    """Print on stderr what the audit of the calibration photos found."""
+    for finding in calibration["audit"]["findings"] if calibration else ():
+        note(f"{finding['severity']}: {finding['message']}")
+
+
 def print_report(report: dict[str, Any]) -> None:
-    """Print one row a variant: size, accuracy and what it lost against the float model."""
+    """Print the ladder, where one was climbed, and one row a variant: size, accuracy, what it lost against float."""
+    if report["ladder"]:
+        _print_ladder(report["ladder"])
     held_out, float_model = report["held_out"], report["reference"]
     title = (
         f"{held_out['photos']} held-out photos ({held_out['split']}); "
@@ -57,6 +91,31 @@ def print_report(report: dict[str, Any]) -> None:
     )
     columns = ("variant", "MB", "top-1", "95% CI", "drop pp", "95% CI", "agree", "MAE")
     print_table(columns, [_row(variant) for variant in report["variants"]], title=title)
+
+
+def _print_ladder(ladder: dict[str, Any]) -> None:
+    columns = ("rung", "variant", "MB", "ms here", "top-1", "drop pp", "agree", "MAE", "seconds", "passed")
+    rows = [
+        (
+            rung["name"],
+            variant["name"],
+            f"{variant['bytes'] / 1e6:.2f}",
+            f"{variant['latency_ms']:.2f}",
+            f"{variant['accuracy']['top1']:.3f}",
+            f"{variant['agreement']['drop_pp']:+.2f}",
+            f"{variant['agreement']['top1']:.1%}",
+            f"{variant['agreement']['mae']:.4f}",
+            f"{rung['seconds']:.0f}",
+            "yes" if rung["passed"] else "no",
+        )
+        for rung in ladder["rungs"]
+        for variant in rung["variants"]
+    ]
+    photos = ladder["rungs"][0]["variants"][0]["accuracy"]["photos"]
+    print_table(columns, rows, title=f"the ladder, judged on {photos} validation photos")
+    for rung in ladder["rungs"]:
+        if rung["float_layers"]:
+            print(f"kept in float by {rung['name']!r}: {', '.join(rung['float_layers'])}")
 
 
 def _row(variant: dict[str, Any]) -> tuple[str, ...]:

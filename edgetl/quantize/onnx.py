@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import extras
-from edgetl.export import INPUT_NAME, float32_onnx
+from edgetl.export import INPUT_NAME, Layout, float32_onnx
 from edgetl.quantize.correct import check_pixels
 from edgetl.quantize.graph import Keras
 from edgetl.quantize.tflite import calibration_inputs
@@ -25,7 +25,7 @@ from edgetl_device.errors import InputError
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
 
 
-def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8]) -> bytes:
+def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8], *, layout: Layout = "nhwc") -> bytes:
     """Return ``model`` as int8 ONNX, opset 17, opened and checked by :func:`check_quantized`.
 
     The input ``pixels`` is uint8 [1, S, S, 3]: its quantization would have scale 1 and zero point 0, so the operator
@@ -34,6 +34,7 @@ def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8]) -> bytes:
     Args:
         model: A flat functional model that takes raw RGB 0..255.
         pixels: Calibration photos, uint8 [n, S, S, 3]. They set the range of each activation by minimum and maximum.
+        layout: ``nchw`` makes the input [1, 3, S, S].
 
     Raises:
         InputError: The photos do not fit the model, or some part of it has no integer form.
@@ -41,13 +42,15 @@ def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8]) -> bytes:
     check_pixels(model, pixels)
     onnx = extras.require("onnx")
     quantization = extras.require("onnxruntime.quantization")
-    proto = onnx.load_from_string(float32_onnx(model))
+    proto = onnx.load_from_string(float32_onnx(model, layout=layout))
     photos = calibration_inputs(pixels)
 
     class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
         def get_next(self) -> dict[str, Any] | None:
             batch = next(photos, None)
-            return None if batch is None else {INPUT_NAME: batch}
+            if batch is None:
+                return None
+            return {INPUT_NAME: batch if layout == "nhwc" else batch.transpose(0, 3, 1, 2)}
 
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder, quietly():
         path = Path(folder) / "int8.onnx"
@@ -94,10 +97,15 @@ def check_quantized(proto: Any) -> None:
 
 
 def _take_raw_pixels(proto: Any) -> None:
-    """Make the graph's input uint8 by taking out the QuantizeLinear that reads it."""
+    """Make the graph's input uint8 by taking out the QuantizeLinear that reads it, also behind a change of layout."""
     onnx = extras.require("onnx")
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
-    readers = [node for node in proto.graph.node if INPUT_NAME in node.input]
+    pixels = INPUT_NAME
+    readers = [node for node in proto.graph.node if pixels in node.input]
+    if [node.op_type for node in readers] == ["Transpose"]:
+        # Where the first layer is a convolution; moving bytes is the same for uint8.
+        pixels = readers[0].output[0]
+        readers = [node for node in proto.graph.node if pixels in node.input]
     if len(readers) != 1 or readers[0].op_type != "QuantizeLinear":
         raise _refusal(f"its input goes to {', '.join(node.op_type for node in readers)}")
     quantize = readers[0]
@@ -107,7 +115,7 @@ def _take_raw_pixels(proto: Any) -> None:
     for node in proto.graph.node:
         for index, name in enumerate(node.input):
             if name == quantize.output[0]:
-                node.input[index] = INPUT_NAME
+                node.input[index] = pixels
     proto.graph.node.remove(quantize)
     proto.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     del proto.graph.value_info[:]

@@ -5,32 +5,27 @@ Not for: how models are folded, corrected and converted.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgetl import __version__, export, reference
+from edgetl import __version__
 from edgetl.bundling import EvalPhoto, ReferenceArrays, VariantFile, write_bundle
-from edgetl.heldout import Photos, find_photos, held_out
-from edgetl.progress import step, track
-from edgetl.quiet import quietly
+from edgetl.heldout import find_photos, held_out
+from edgetl.progress import step
 from edgetl.run import Run
-from edgetl.tflite_metadata import with_metadata
-from edgetl_device.accuracy import score
-from edgetl_device.errors import GateFailed, InputError
+from edgetl_device.errors import GateFailed
 from edgetl_device.jsonfile import write_json
-from edgetl_device.runtime import open_runtime
 
-from .calibration import choose_calibration
-from .correct import correct_biases
+from .calibration import Calibration
+from .config import QuantizeConfig
+from .equalize import equalize_streams
+from .explain import Plain, explain_export
 from .fold import fold_batch_norm
-from .onnx import int8_onnx
-from .tflite import int8_tflite
+from .ladder import Climb, climb, int8_names
+from .measure import Expected, expected, measured
+from .targets import TARGETS
+from .variants import calibration_of, float_variant, int8_variants, plain, repaired
 
 SCHEMA = "edgetl.quantize/1"
 # A float export computes the same numbers in another order. More than this is another model.
@@ -38,32 +33,12 @@ FLOAT_TOLERANCE = 1e-4
 _EVALSET_MAX = 1000
 
 
-@dataclass(frozen=True)
-class QuantizeConfig:
-    """What to write.
-
-    Attributes:
-        int8: Write int8 variants.
-        float16: Write TFLite with float16 weights.
-        repair: Correct biases before int8; False shows the plain result.
-        calibration: How many training photos set the activation ranges.
-        max_drop_pp: Refuse int8 files that lose more accuracy than this, in percentage points.
-        seed: Of the choice of calibration photos.
-    """
-
-    int8: bool = True
-    float16: bool = False
-    repair: bool = True
-    calibration: int = 100
-    max_drop_pp: float | None = None
-    seed: int = 0
-
-
 def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> dict[str, Any]:
     """Export a run, measure every file on the held-out photos and write ``RUN/bundle``.
 
-    ``RUN/quantize.json`` is written first and says what was measured, also when a gate then refuses the bundle; an
-    earlier bundle stays as it was.
+    With a bound on what int8 may lose, a ladder of means is climbed on the validation photos until one keeps it
+    (:mod:`edgetl.quantize.ladder`). ``RUN/quantize.json`` is written first and says what was measured, also when a gate
+    then refuses the bundle; an earlier bundle stays as it was.
 
     Args:
         run: A finished run.
@@ -74,25 +49,28 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
         The report (``edgetl.quantize/1``).
 
     Raises:
-        InputError: The run, its model or its photos are not as they were after training.
-        GateFailed: A float export differs from the model, or int8 loses more than ``max_drop_pp``.
+        InputError: The run, its model or its photos are not as they were after training, or the calibration photos
+            cannot be used.
+        GateFailed: A float export differs from the model, int8 loses more than the bounds on every rung, or the target
+            cannot run it.
     """
+    # First, as it may refuse the user's photos.
+    calibration = calibration_of(run, config, data) if config.int8 else None
     model = run.load_model()
-    photos = find_photos(run, held_out(run, most=_EVALSET_MAX), data=data)
-    scores = reference.logits(model, photos.pixels, np.arange(len(photos.targets)), description="Float reference")
-    expected = reference.softmax(scores)
-    exports = _exports(model, run, config, data)
-    variants = [_measured(variant, photos, expected, run.labels) for variant in exports]
-    report = {
-        "schema": SCHEMA,
-        "producer": f"edgetl {__version__}",
-        "config": asdict(config),
-        "held_out": {"split": run.held_out, "photos": len(photos.targets)},
-        "reference": score(expected, photos.targets, None)["accuracy"],
-        "variants": [_row(variant) for variant in variants],
-    }
+    against = expected(
+        model, find_photos(run, held_out(run, most=_EVALSET_MAX), data=data), description="Float reference"
+    )
+    variants = [_measured(float_variant(model, name, run), against, run) for name in _float_names(config)]
+    ladder = None
+    if calibration is not None:
+        ladder = _int8(model, run, calibration, config, data)
+        if ladder.taken is not None:
+            variants += [_measured(variant, against, run) for variant in ladder.variants]
+    report = _report(run, config, against, variants, ladder, calibration)
     write_json(run.folder / "quantize.json", report)
-    _gate(variants, config, run)
+    if config.explain and ladder is not None and calibration is not None:
+        _explain(model, run, config, ladder, against, calibration)
+    _gate(variants, ladder, config, run)
     with step("Writing the bundle"):
         write_bundle(
             run.folder / "bundle",
@@ -101,128 +79,104 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
             variants=variants,
             evalset=[
                 EvalPhoto(path, sample.label, sample.sha256)
-                for path, sample in zip(photos.paths, photos.samples, strict=True)
+                for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
             ],
-            reference=ReferenceArrays(probabilities=expected, logits=scores),
+            reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
             provenance=_provenance(run, config),
         )
     return report
 
 
-def float_variant(model: Any, name: str, run: Run) -> VariantFile:
-    """Export one float variant of a run's model: ``float32``, ``float16`` or ``float32-onnx``."""
-    make: dict[str, tuple[str, Callable[[Any], bytes]]] = {
-        "float32": ("tflite", export.float32_tflite),
-        "float16": ("tflite", export.float16_tflite),
-        "float32-onnx": ("onnx", export.float32_onnx),
-    }
-    format, function = make[name]
-    with _exporting(name):
-        return VariantFile(name, format, name.split("-")[0], _labelled(function(model), format, run))
+def _float_names(config: QuantizeConfig) -> list[str]:
+    return [
+        "float32",
+        "float32-onnx",
+        *(["float16"] if config.float16 else []),
+        *(["dynamic"] if config.dynamic else []),
+    ]
 
 
-def int8_variants(
-    model: Any, run: Run, config: QuantizeConfig, names: tuple[str, ...], *, data: Path | None = None
-) -> list[VariantFile]:
-    """Calibrate on training photos, repair the model unless told not to, and export int8 variants of it."""
-    chosen = choose_calibration(run.samples, count=config.calibration, seed=config.seed)
-    photos = find_photos(run, chosen, data=data)
-    calibration = {
-        "split": "train",
-        "photos": len(chosen),
-        "repair": "bias correction" if config.repair else "none",
-        "files": [{"path": sample.path, "sha256": sample.sha256} for sample in chosen],
-    }
-    with step("Repairing for int8" if config.repair else "Folding BatchNorm"):
-        # Folded in any case: TensorFlow's converter would do it anyway, and ONNX Runtime's quantizer needs it done.
-        model = fold_batch_norm(model)
-        if config.repair:
-            model = correct_biases(model, photos.pixels)
-    make: dict[str, tuple[str, Callable[[Any, npt.NDArray[np.uint8]], bytes]]] = {
-        "int8": ("tflite", int8_tflite),
-        "int8-onnx": ("onnx", int8_onnx),
-    }
-    variants = []
-    for name in names:
-        format, function = make[name]
-        with _exporting(name):
-            exported = _labelled(function(model, photos.pixels), format, run)
-            variants.append(VariantFile(name, format, "int8", exported, calibration))
-    return variants
+def _int8(model: Any, run: Run, calibration: Calibration, config: QuantizeConfig, data: Path | None) -> Climb:
+    """Return the int8 variants: of the first rung that keeps the bounds, or of the usual one where there are none."""
+    if config.gated:
+        return climb(model, run, calibration, config, data=data)
+    target = TARGETS[config.target]
+    recipe = repaired(model, calibration, target) if config.repair else plain(model)
+    variants = int8_variants(recipe, run, calibration, int8_names(target), target=target)
+    return Climb(variants, [], "repair" if config.repair else "plain")
 
 
-def _labelled(exported: bytes, format: str, run: Run) -> bytes:
-    """Put the standard metadata with the labels into a TFLite file; ONNX has none."""
-    if format != "tflite":
-        return exported
-    size, fit = run.preprocess.size, run.preprocess.fit
-    return with_metadata(
-        exported,
-        name=run.document["config"]["backbone"],
-        labels=run.labels,
-        description=f"Image classifier by edgetl {__version__}, for photos brought to {size} x {size} pixels by {fit}.",
-    )
+def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
+    scored, _ = measured(variant, against, run.labels)
+    return scored
 
 
-def _exports(model: Any, run: Run, config: QuantizeConfig, data: Path | None) -> list[VariantFile]:
-    names = ["float32", "float32-onnx", *(["float16"] if config.float16 else [])]
-    variants = [float_variant(model, name, run) for name in names]
-    if config.int8:
-        variants += int8_variants(model, run, config, ("int8", "int8-onnx"), data=data)
-    return variants
+def _explain(
+    model: Any, run: Run, config: QuantizeConfig, ladder: Climb, against: Expected, calibration: Calibration
+) -> None:
+    (int8,) = (variant.data for variant in ladder.variants if variant.name == "int8")
+    folded = fold_batch_norm(model)
+    # The reference of a layer is the float model with its channels scaled as they are in the file.
+    is_repaired = config.repair and ladder.taken != "plain"
+    floats = equalize_streams(folded, calibration.pixels) if is_repaired else folded
+    before = Plain(folded, calibration.pixels) if is_repaired else None
+    explain_export(run, floats, int8, against.photos, against.probabilities, plain=before)
 
 
-def _measured(
-    variant: VariantFile, photos: Photos, expected: npt.NDArray[np.float32], labels: tuple[str, ...]
-) -> VariantFile:
-    """Run a variant on the held-out photos and attach its accuracy and its agreement with the float model."""
-    with quietly():
-        runtime = open_runtime(variant.data, variant.format)
-    answers = np.empty_like(expected)
-    with track(f"Measuring {variant.name}", len(answers)) as advance:
-        for row, pixels in enumerate(photos.pixels):
-            runtime.feed(pixels)
-            runtime.invoke()
-            answers[row] = runtime.probabilities()
-            advance(1)
-    runtime.close()
-    result = score(answers, photos.targets, expected, names=labels)
-    return VariantFile(
-        variant.name,
-        variant.format,
-        variant.precision,
-        variant.data,
-        variant.calibration,
-        accuracy=result["accuracy"],
-        agreement=result["agreement"],
-    )
-
-
-def _gate(variants: list[VariantFile], config: QuantizeConfig, run: Run) -> None:
+def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeConfig, run: Run) -> None:
     report = f"The report is in {run.folder / 'quantize.json'}; no bundle was written."
     for variant in variants:
-        agreement = variant.agreement or {}
-        if variant.precision == "float32" and agreement["max_abs"] > FLOAT_TOLERANCE:
+        difference = (variant.agreement or {})["max_abs"]
+        if variant.precision == "float32" and difference > FLOAT_TOLERANCE:
             raise GateFailed(
-                f"{variant.name} differs from model.keras by {agreement['max_abs']:.1e} in probability",
+                f"{variant.name} differs from model.keras by {difference:.1e} in probability",
                 why=f"a float export must agree within {FLOAT_TOLERANCE:g}",
                 hint=report,
             )
-        if variant.precision == "int8" and config.max_drop_pp is not None and agreement["drop_pp"] > config.max_drop_pp:
-            raise GateFailed(
-                f"{variant.name} loses {agreement['drop_pp']:.2f} pp against the float model",
-                why=f"--max-drop allows {config.max_drop_pp:g} pp",
-                hint=report,
-            )
+    if ladder is not None and ladder.taken is None:
+        last = ladder.rungs[-1]
+        worst = min(last["variants"], key=lambda row: row["agreement"]["top1"])
+        bounds = [
+            *([f"--max-drop {config.max_drop_pp:g}"] if config.max_drop_pp is not None else []),
+            *([f"--min-agreement {config.min_agreement:g}"] if config.min_agreement is not None else []),
+        ]
+        raise GateFailed(
+            f"int8 stays outside {' and '.join(bounds)} after {len(ladder.rungs)} rung"
+            f"{'s' * (len(ladder.rungs) != 1)}: {', '.join(rung['name'] for rung in ladder.rungs)}",
+            why=f"in the end {worst['name']} loses {worst['agreement']['drop_pp']:.2f} pp on the validation photos, "
+            f"with {worst['agreement']['top1']:.1%} agreement",
+            hint=report,
+        )
 
 
-def _row(variant: VariantFile) -> dict[str, Any]:
+def _report(
+    run: Run,
+    config: QuantizeConfig,
+    against: Expected,
+    variants: list[VariantFile],
+    ladder: Climb | None,
+    calibration: Calibration | None,
+) -> dict[str, Any]:
+    audit = calibration and {key: value for key, value in calibration.to_json().items() if key != "files"}
+    rungs = ladder.rungs if ladder is not None else []
     return {
-        "name": variant.name,
-        "format": variant.format,
-        "bytes": len(variant.data),
-        "accuracy": variant.accuracy,
-        "agreement": variant.agreement,
+        "schema": SCHEMA,
+        "producer": f"edgetl {__version__}",
+        "config": asdict(config),
+        "held_out": {"split": run.held_out, "photos": len(against.photos.targets)},
+        "reference": against.accuracy,
+        "variants": [
+            {
+                "name": variant.name,
+                "format": variant.format,
+                "bytes": len(variant.data),
+                "accuracy": variant.accuracy,
+                "agreement": variant.agreement,
+            }
+            for variant in variants
+        ],
+        "calibration": audit,
+        "ladder": {"judged_on": "val", "taken": ladder.taken if ladder else None, "rungs": rungs} if rungs else None,
     }
 
 
@@ -237,17 +191,3 @@ def _provenance(run: Run, config: QuantizeConfig) -> dict[str, Any]:
         "quantize": asdict(config),
         "versions": document["versions"],
     }
-
-
-@contextmanager
-def _exporting(name: str) -> Iterator[None]:
-    with step(f"Exporting {name}"):
-        yield
-
-
-def check_names(names: tuple[str, ...]) -> None:
-    """Raise InputError for a variant that edgetl does not export."""
-    known = ("float32", "float16", "int8", "float32-onnx", "int8-onnx")
-    for name in names:
-        if name not in known:
-            raise InputError(f"unknown variant {name!r}", why=f"edgetl exports {', '.join(known)}")

@@ -1,12 +1,13 @@
 """int8 TFLite by TensorFlow's converter: raw uint8 pixels in, uint8 probabilities out, integer operations only.
 
-Not for: repairing accuracy; give it a folded and corrected model.
+On request some layers stay float. Not for: repairing accuracy; give it a folded and corrected model.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+import re
+from collections.abc import Collection, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,7 @@ from edgetl import extras
 from edgetl.export import converted
 from edgetl.quantize.correct import check_pixels
 from edgetl.quantize.graph import Keras
+from edgetl.quiet import quietly
 from edgetl.tflite_file import Tensor, TFLiteModel, describe
 from edgetl_device.errors import InputError
 
@@ -22,7 +24,14 @@ from edgetl_device.errors import InputError
 _CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3}
 
 
-def int8_tflite(model: Keras, pixels: npt.NDArray[np.uint8]) -> bytes:
+def int8_tflite(
+    model: Keras,
+    pixels: npt.NDArray[np.uint8],
+    *,
+    dtype: Literal["uint8", "int8"] = "uint8",
+    per_tensor_dense: bool = False,
+    keep_float: Collection[str] = (),
+) -> bytes:
     """Return ``model`` as int8 TFLite, opened and checked by :func:`check_integer_only`.
 
     The input is uint8 [1, S, S, 3] with scale 1 and zero point 0, so that the pixels of a photo are the tensor; the
@@ -31,6 +40,9 @@ def int8_tflite(model: Keras, pixels: npt.NDArray[np.uint8]) -> bytes:
     Args:
         model: A flat functional model that takes raw RGB 0..255.
         pixels: Calibration photos, uint8 [n, S, S, 3]. They set the range of each activation by minimum and maximum.
+        dtype: Of input and output. ``int8`` has the same scales and zero point -128: microcontroller kernels.
+        per_tensor_dense: One scale for all weights of a Dense layer, for hardware without per-channel Dense.
+        keep_float: Names of layers that stay float32, between DEQUANTIZE and QUANTIZE.
 
     Raises:
         InputError: The photos do not fit the model, or some part of it has no integer form.
@@ -42,10 +54,44 @@ def int8_tflite(model: Keras, pixels: npt.NDArray[np.uint8]) -> bytes:
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([photo] for photo in calibration_inputs(pixels))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = tf.uint8
+        converter.inference_input_type = converter.inference_output_type = getattr(tf, dtype)
+        converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
+        # Calibrated only: what follows leaves named layers as they are, which the converter has no setting for.
+        converter._experimental_calibrate_only = bool(keep_float)
 
     data = converted(model, configure)
-    check_integer_only(describe(data))
+    if keep_float:
+        data = _quantize_but(data, keep_float, dtype)
+    check_integer_only(describe(data), dtype=dtype, keep_float=keep_float)
+    return data
+
+
+def of_layer(name: str, layers: Collection[str]) -> bool:
+    """Whether the converters' name of a tensor or node says that one of these Keras layers computes it.
+
+    Names are paths such as ``mobilenet_v2_1/block_1_expand_1/BiasAdd``, several joined by semicolons after fusion;
+    the numbers are counters.
+    """
+    parts = {re.sub(r"_\d+$", "", part) for part in re.split("[/;]", name)} | set(re.split("[/;]", name))
+    return not parts.isdisjoint(layers)
+
+
+def _quantize_but(calibrated: bytes, keep_float: Collection[str], dtype: str) -> bytes:
+    """Quantize a calibrated model but for some layers, as TensorFlow's QuantizationDebugger does it."""
+    convert, tf = extras.require("tensorflow.lite.python.convert"), extras.tensorflow()
+    operators = describe(calibrated)
+    outputs = {operators.tensors[operator.outputs[0]].name for operator in operators.operators}
+    kept = sorted(name for name in outputs if of_layer(name, keep_float))
+    missing = [layer for layer in keep_float if not any(of_layer(name, (layer,)) for name in kept)]
+    if missing:
+        raise InputError(f"layer {missing[0]!r}: cannot be kept in float", why="the converted model does not have it")
+    with quietly():
+        data: bytes = convert.mlir_quantize(
+            calibrated,
+            input_data_type=getattr(tf, dtype),
+            output_data_type=getattr(tf, dtype),
+            denylisted_nodes=kept,
+        )
     return data
 
 
@@ -60,16 +106,20 @@ def calibration_inputs(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np
         yield batch
 
 
-def check_integer_only(model: TFLiteModel) -> None:
+def check_integer_only(model: TFLiteModel, *, dtype: str = "uint8", keep_float: Collection[str] = ()) -> None:
     """Check that a TFLite file is what :func:`int8_tflite` promises.
 
     Raises:
-        InputError: An activation is not int8 or uint8, a constant is not int8 or int32, a convolution has one scale
-            for all channels, or the input is not uint8 with scale 1 and zero point 0. The tensor is named.
+        InputError: An activation is not int8 or uint8 and no layer of ``keep_float`` reads or writes it, a constant is
+            not int8 or int32, a convolution has one scale for all channels, or the input does not have ``dtype``, scale
+            1 and the lowest value as zero point. The tensor is named.
     """
     for operator in model.operators:
         if operator.custom:
             raise _refusal(f"has the custom operator {operator.name}")
+        floats = operator.name == "DEQUANTIZE" or of_layer(model.tensors[operator.outputs[0]].name, keep_float)
+        if keep_float and (floats or operator.name == "QUANTIZE"):
+            continue
         for index in (*operator.inputs, *operator.outputs):
             if index < 0:
                 continue
@@ -79,12 +129,13 @@ def check_integer_only(model: TFLiteModel) -> None:
                 raise _refusal(f"{operator.name} touches {tensor.name!r}, which is {tensor.dtype}")
         if operator.name in _CHANNEL_AXIS:
             _check_per_channel(model.tensors[operator.inputs[1]], _CHANNEL_AXIS[operator.name])
+    zero_point = np.iinfo(dtype).min
     inputs, outputs = ([model.tensors[index] for index in side] for side in (model.inputs, model.outputs))
-    if [(tensor.dtype, tensor.scales, tensor.zero_points) for tensor in inputs] != [("uint8", (1.0,), (0,))]:
+    if [(tensor.dtype, tensor.scales, tensor.zero_points) for tensor in inputs] != [(dtype, (1.0,), (zero_point,))]:
         found = ", ".join(f"{tensor.dtype} scale {tensor.scales} zero point {tensor.zero_points}" for tensor in inputs)
-        raise _refusal(f"its input is {found}, not uint8 with scale 1 and zero point 0")
-    if [tensor.dtype for tensor in outputs] != ["uint8"]:
-        raise _refusal(f"its output is {', '.join(tensor.dtype for tensor in outputs)}, not uint8")
+        raise _refusal(f"its input is {found}, not {dtype} with scale 1 and zero point {zero_point}")
+    if [tensor.dtype for tensor in outputs] != [dtype]:
+        raise _refusal(f"its output is {', '.join(tensor.dtype for tensor in outputs)}, not {dtype}")
 
 
 def _check_per_channel(weights: Tensor, axis: int) -> None:

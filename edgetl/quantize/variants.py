@@ -1,0 +1,141 @@
+"""A run's model as the files of a bundle: which converter makes which variant, with labels and what calibrated it.
+
+Not for: whether they are any good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from edgetl import __version__, export
+from edgetl.bundling import VariantFile
+from edgetl.progress import step
+from edgetl.run import Run
+from edgetl.tflite_metadata import with_metadata
+from edgetl_device.errors import InputError
+
+from .calibration import Calibration, calibration_photos
+from .config import QuantizeConfig
+from .correct import correct_weights
+from .equalize import equalize_streams
+from .fold import fold_batch_norm
+from .onnx import int8_onnx
+from .targets import TARGETS, Target
+from .tflite import int8_tflite
+
+FLOAT_NAMES = ("float32", "float16", "dynamic", "float32-onnx")
+INT8_NAMES = ("int8", "int8-onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A model as it goes to the int8 converters.
+
+    Attributes:
+        model: Folded, and repaired where it is.
+        repair: What was done to it, in words.
+        keep_float: Names of layers that stay float in TFLite. ONNX Runtime's quantizer cannot leave a layer out: it
+            then gives the outputs around it the range that they have before their activation.
+    """
+
+    model: Any
+    repair: str
+    keep_float: tuple[str, ...] = ()
+
+
+def plain(model: Any) -> Recipe:
+    """Return the model with BatchNorm folded and nothing else done to it.
+
+    TensorFlow's converter would fold anyway, and ONNX Runtime's quantizer needs it done.
+    """
+    with step("Folding BatchNorm"):
+        return Recipe(fold_batch_norm(model), "none")
+
+
+def repaired(model: Any, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()) -> Recipe:
+    """Return the model with its streams equalized, its weights rounded together and its biases corrected."""
+    with step("Repairing for int8"):
+        equalized = equalize_streams(fold_batch_norm(model), calibration.pixels)
+        corrected = correct_weights(
+            equalized, calibration.pixels, per_tensor_dense=target.per_tensor_dense, keep_float=keep_float
+        )
+    return Recipe(corrected, "equalized streams, rounded weights, corrected biases", keep_float)
+
+
+def calibration_of(run: Run, config: QuantizeConfig, data: Path | None = None) -> Calibration:
+    """Return the photos that calibrate, as the settings say."""
+    folder = None if config.calibration_photos is None else Path(config.calibration_photos)
+    return calibration_photos(run, count=config.calibration, seed=config.seed, folder=folder, data=data)
+
+
+def float_variant(model: Any, name: str, run: Run, *, layout: export.Layout = "nhwc") -> VariantFile:
+    """Export one variant that needs no calibration: a name in :data:`FLOAT_NAMES`. ``layout`` is that of ONNX."""
+    make: dict[str, tuple[str, Callable[[Any], bytes]]] = {
+        "float32": ("tflite", export.float32_tflite),
+        "float16": ("tflite", export.float16_tflite),
+        "dynamic": ("tflite", export.dynamic_tflite),
+        "float32-onnx": ("onnx", partial(export.float32_onnx, layout=layout)),
+    }
+    format, function = make[name]
+    with step(f"Exporting {name}"):
+        return VariantFile(name, format, name.split("-")[0], _labelled(function(model), format, run))
+
+
+def int8_variants(
+    recipe: Recipe,
+    run: Run,
+    calibration: Calibration,
+    names: tuple[str, ...] = INT8_NAMES,
+    *,
+    target: Target = TARGETS["generic"],
+    layout: export.Layout = "nhwc",
+) -> list[VariantFile]:
+    """Export int8 variants, names in :data:`INT8_NAMES`, and check that the target can run them.
+
+    Raises:
+        GateFailed: It cannot.
+    """
+    about = calibration.to_json() | {"repair": recipe.repair}
+    variants = []
+    for name in names:
+        with step(f"Exporting {name}"):
+            if name == "int8":
+                exported = int8_tflite(
+                    recipe.model,
+                    calibration.pixels,
+                    dtype=target.dtype,
+                    per_tensor_dense=target.per_tensor_dense,
+                    keep_float=recipe.keep_float,
+                )
+                exported = _labelled(exported, "tflite", run)
+                target.check(exported, name)
+                kept = {"float_layers": list(recipe.keep_float)}
+                variants.append(VariantFile(name, "tflite", "int8", exported, about | kept))
+            else:
+                exported = int8_onnx(recipe.model, calibration.pixels, layout=layout)
+                variants.append(VariantFile(name, "onnx", "int8", exported, about))
+    return variants
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for a variant that edgetl does not export."""
+    known = (*FLOAT_NAMES, *INT8_NAMES)
+    if name not in known:
+        raise InputError(f"unknown variant {name!r}", why=f"edgetl exports {', '.join(known)}")
+
+
+def _labelled(exported: bytes, format: str, run: Run) -> bytes:
+    """Put the standard metadata with the labels into a TFLite file; ONNX has none."""
+    if format != "tflite":
+        return exported
+    size, fit = run.preprocess.size, run.preprocess.fit
+    return with_metadata(
+        exported,
+        name=run.document["config"]["backbone"],
+        labels=run.labels,
+        description=f"Image classifier by edgetl {__version__}, for photos brought to {size} x {size} pixels by {fit}.",
+    )
