@@ -6,7 +6,7 @@ TFLITE := .venv-tflite
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types test-device test-tflite clean
+.PHONY: demo test test-slow lint types test-device test-tflite clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -14,6 +14,10 @@ demo: $(STAMP)
 # The main suite comes last, so that its summary is the last thing to be seen.
 test: lint types test-device test-tflite
 	$(BIN)/python -m pytest --durations=15
+
+# What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted.
+test-slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow --durations=15
 
 # The device package's own tests where there is no TensorFlow, as on a board. pytest itself and not python -m pytest:
 # the latter would put edgetl on the path too.

@@ -17,6 +17,7 @@ from typing import Any
 
 from edgetl import extras
 from edgetl.tflite_file import Tensor, TFLiteModel, describe
+from edgetl.tflite_tree import DAMAGE, Buffer, damaged, pack_tree, read_tree
 from edgetl_device.errors import InputError
 
 ENTRY = "TFLITE_METADATA"
@@ -52,12 +53,9 @@ _NORMALIZATION_OPTIONS = 1
 _COLOR_SPACE_RGB = 1
 _TENSOR_AXIS_LABELS = 2
 
-_LARGEST_BUFFER_ALIGNMENT = 16
 # The earliest time that a zip can hold: without a date, equal models are equal files.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LABELS_MAX_BYTES = 4 << 20
-# What flatbuffers raises when an offset leads out of the file.
-_DAMAGE = (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError, MemoryError)
 
 
 @dataclass(frozen=True)
@@ -89,29 +87,22 @@ def with_metadata(model: bytes, *, name: str, labels: Sequence[str], description
             is empty or has a line break.
         Unavailable: ``ai-edge-litert``, which carries the schema of models, is not installed.
     """
-    schema = extras.require("ai_edge_litert.schema_py_generated")
     found = describe(model)
     _check_classifier(found, classes=len(labels))
     listing = _listing(labels)
     metadata = _metadata(
         found.tensors[found.inputs[0]], found.tensors[found.outputs[0]], name=name, description=description
     )
-    try:
-        tree = schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except _DAMAGE as error:
-        raise _damaged(str(error) or repr(error)) from None
+    tree = read_tree(model)
     _check_self_contained(tree)
-    buffers = [_Buffer(None if buffer.data is None else bytes(buffer.data)) for buffer in tree.buffers]
     entries = [entry for entry in tree.metadata or () if entry.name == ENTRY.encode()]
     if entries:
-        buffers[entries[0].buffer] = _Buffer(metadata)
+        tree.buffers[entries[0].buffer] = Buffer(metadata)
     else:
-        tree.metadata = [*(tree.metadata or ()), schema.MetadataT(name=ENTRY, buffer=len(buffers))]
-        buffers.append(_Buffer(metadata))
-    tree.buffers = buffers
-    builder = extras.require("flatbuffers").Builder(len(model) + len(metadata))
-    builder.Finish(tree.Pack(builder), _MODEL_MAGIC)
-    return _with_file(bytes(builder.Output()), LABELS_FILE, listing)
+        schema = extras.require("ai_edge_litert.schema_py_generated")
+        tree.metadata = [*(tree.metadata or ()), schema.MetadataT(name=ENTRY, buffer=len(tree.buffers))]
+        tree.buffers.append(Buffer(metadata))
+    return _with_file(pack_tree(tree), LABELS_FILE, listing)
 
 
 def read_metadata(model: bytes) -> Metadata | None:
@@ -134,7 +125,7 @@ def read_metadata(model: bytes) -> Metadata | None:
             return None
         data = bytes(root.Buffers(entry.Buffer()).DataAsNumpy())
         if data[4:8] != _METADATA_MAGIC:
-            raise _damaged(f"bytes 4 to 8 of its metadata are {data[4:8]!r}, not {_METADATA_MAGIC!r}")
+            raise damaged(f"bytes 4 to 8 of its metadata are {data[4:8]!r}, not {_METADATA_MAGIC!r}")
         top = _Table.root(data)
         graphs = top.tables("subgraph_metadata", "SubGraphMetadata")
         outputs = graphs[0].tables("output_tensor_metadata", "TensorMetadata") if graphs else []
@@ -149,29 +140,8 @@ def read_metadata(model: bytes) -> Metadata | None:
         )
     except InputError:
         raise
-    except _DAMAGE as error:
-        raise _damaged(str(error) or repr(error)) from None
-
-
-class _Buffer:
-    """Packs as ``BufferT`` of the generated schema does, and aligns the values, which its Python code does not."""
-
-    def __init__(self, data: bytes | None) -> None:
-        self.data = data
-
-    def Pack(self, builder: Any) -> int:
-        schema = extras.require("ai_edge_litert.schema_py_generated")
-        values = None
-        if self.data is not None:
-            builder.StartVector(1, len(self.data), _LARGEST_BUFFER_ALIGNMENT)
-            builder.head -= len(self.data)
-            builder.Bytes[builder.head : builder.head + len(self.data)] = self.data
-            values = builder.EndVector()
-        schema.BufferStart(builder)
-        if values is not None:
-            schema.BufferAddData(builder, values)
-        packed: int = schema.BufferEnd(builder)
-        return packed
+    except DAMAGE as error:
+        raise damaged(str(error) or repr(error)) from None
 
 
 @dataclass(frozen=True)
@@ -206,7 +176,7 @@ class _Table:
             return []
         count, start = self.table.VectorLen(offset), self.table.Vector(offset)
         if count > len(self.table.Bytes):
-            raise _damaged(f"a list of {count} entries in metadata of {len(self.table.Bytes)} bytes")
+            raise damaged(f"a list of {count} entries in metadata of {len(self.table.Bytes)} bytes")
         kinds = type(self.table)
         places = (self.table.Indirect(start + 4 * index) for index in range(count))
         return [_Table(kinds(self.table.Bytes, place), kind) for place in places]
@@ -325,12 +295,8 @@ def _file_lines(model: bytes, name: str) -> tuple[str, ...]:
         with zipfile.ZipFile(io.BytesIO(model)) as archive:
             size = archive.getinfo(name).file_size
             if size > _LABELS_MAX_BYTES:
-                raise _damaged(f"{name} in it claims {size} bytes")
+                raise damaged(f"{name} in it claims {size} bytes")
             lines = archive.read(name).decode().removesuffix("\n").split("\n")
     except (zipfile.BadZipFile, zlib.error, KeyError, EOFError, RuntimeError, NotImplementedError) as error:
-        raise _damaged(f"its metadata names {name}, which cannot be read: {error}") from None
+        raise damaged(f"its metadata names {name}, which cannot be read: {error}") from None
     return tuple(line.removesuffix("\r") for line in lines)
-
-
-def _damaged(why: str) -> InputError:
-    return InputError("a damaged TFLite file", why=why, hint="It is truncated or edited; make or copy it again.")

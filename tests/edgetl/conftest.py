@@ -31,7 +31,8 @@ def tiny_run(tiny_photos: Path) -> Run:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a copy of ``tiny_run``; ``quantize.json`` lies beside it. Do not write to it."""
-    from edgetl.quantize.pipeline import QuantizeConfig, quantize
+    from edgetl.quantize.config import QuantizeConfig
+    from edgetl.quantize.pipeline import quantize
 
     folder = tmp_path_factory.mktemp("quantized") / "run"
     shutil.copytree(tiny_run.folder, folder)

@@ -13,6 +13,7 @@ from edgetl import extras
 from edgetl.quantize.graph import walk
 
 SIZE = 96
+SMALL = 64  # px, of the backbones that work at it
 CLASSES = 5
 BACKBONES = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "mobilenet_v3_small": 0.75, "mobilenet_v3_large": 0.75}
 
@@ -30,15 +31,9 @@ def photos(count: int, *, first_seed: int = 0) -> npt.NDArray[np.uint8]:
 
 @cache
 def build(name: str) -> Any:
-    """Return a flat model as ``edgetl train`` makes them, at 96 px.
-
-    Random weights with random BatchNorm statistics would give the same answer to every photo. Here the statistics are
-    those of real activations times a random factor, as after training, and the last layer spreads the answers. It is
-    built once a process: do not change it.
-    """
+    """Return a flat model as ``edgetl train`` makes them, at 96 px. It is built once a process: do not change it."""
     keras = extras.keras()
     keras.utils.set_random_seed(1)
-    random = np.random.default_rng(1)
     layers, width = keras.layers, BACKBONES[name]
     pixels = keras.Input((SIZE, SIZE, 3), name="pixels")
     scaled = layers.Rescaling(1 / 127.5, -1.0, name="scale")(pixels)
@@ -50,30 +45,70 @@ def build(name: str) -> Any:
     else:
         kind = "MobileNetV3Small" if name.endswith("small") else "MobileNetV3Large"
         base = getattr(keras.applications, kind)(include_preprocessing=False, **options)
-    pooled = layers.GlobalAveragePooling2D(name="pool")(base.output)
-    logits = layers.Dense(CLASSES, name="logits")(layers.Dropout(0.2, name="dropout")(pooled))
-    model = keras.Model(pixels, layers.Softmax(name="probabilities")(logits))
+    model = _with_head(pixels, base.output)
+    settle(model, photos(16, first_seed=900))
+    return model
 
-    def settle(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-        if isinstance(operation, layers.BatchNormalization):
-            values = np.asarray(args[0])
-            mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2)) + 1e-3
-            count = len(mean)
-            gamma, beta = random.uniform(0.6, 1.6, count), random.normal(0.5, 0.3, count)
-            operation.set_weights([gamma, beta, mean, variance * random.uniform(0.7, 1.4, count)])
-        elif isinstance(operation, layers.DepthwiseConv2D):
-            # Smooth filters, as most trained ones: random ones are high-pass and turn rounding noise into the answer.
-            operation.set_weights([np.abs(array) for array in operation.get_weights()])
-        elif operation.name == "logits":
+
+@cache
+def small(name: str) -> Any:
+    """Return the same of any backbone of the registry, as narrow as it is, at 64 px or its smallest size above.
+
+    Embedded weights are used where they fit. It is built once a process: do not change it.
+    """
+    from edgetl.backbones import BACKBONES as registry
+    from edgetl.backbones import build_base, resolve_weights
+
+    row = registry[name]
+    extras.keras().utils.set_random_seed(1)
+    size = max(SMALL, row.min_size)
+    trained = row.widths == (1.0,) and row.embedded is not None
+    weights = resolve_weights(name, width=row.widths[0], request="auto" if trained else "none")
+    base = build_base(name, size=size, width=row.widths[0], weights=weights)
+    model = _with_head(base.input, base.output)
+    # With most ReLUs open, a deep network of random weights does not turn every rounding into another answer.
+    settle(model, photos(8, first_seed=900)[:, :size, :size], shift=1.5, head_only=trained)
+    return model
+
+
+def _with_head(pixels: Any, features: Any) -> Any:
+    layers = extras.keras().layers
+    pooled = layers.GlobalAveragePooling2D(name="pool")(features)
+    logits = layers.Dense(CLASSES, name="logits")(layers.Dropout(0.2, name="dropout")(pooled))
+    return extras.keras().Model(pixels, layers.Softmax(name="probabilities")(logits))
+
+
+def settle(model: Any, pixels: npt.NDArray[np.uint8], *, shift: float = 0.5, head_only: bool = False) -> None:
+    """Make the answers of an untrained model depend on the photo.
+
+    Random weights with random BatchNorm statistics would give the same answer to every photo. Here the statistics are
+    those of real activations times a random factor, as after training, and the last layer spreads the answers.
+    """
+    random = np.random.default_rng(1)
+    layers = extras.keras().layers
+
+    def compute(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        if operation.name == "logits":
             features = np.asarray(args[0])
             centred = features - features.mean(0)
             kernel = random.normal(size=(features.shape[1], CLASSES))
             kernel *= 2 / (centred @ kernel).std()
             operation.set_weights([kernel, -features.mean(0) @ kernel])
+        elif head_only:
+            pass
+        elif isinstance(operation, layers.BatchNormalization):
+            values = np.asarray(args[0])
+            mean, variance = values.mean((0, 1, 2)), values.var((0, 1, 2)) + 1e-3
+            count = len(mean)
+            gamma, beta = random.uniform(0.6, 1.6, count), random.normal(shift, 0.3, count)
+            scale = [gamma] if operation.scale else []
+            operation.set_weights([*scale, beta, mean, variance * random.uniform(0.7, 1.4, count)])
+        elif isinstance(operation, layers.DepthwiseConv2D):
+            # Smooth filters, as most trained ones: random ones are high-pass and turn rounding noise into the answer.
+            operation.set_weights([np.abs(array) for array in operation.get_weights()])
         return operation(*args, **kwargs)
 
-    walk(model, photos(16, first_seed=900).astype(np.float32), settle)
-    return model
+    walk(model, pixels.astype(np.float32), compute)
 
 
 @cache

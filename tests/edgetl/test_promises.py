@@ -13,7 +13,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import benched
 import numpy as np
 import pytest
 import small
@@ -193,6 +195,28 @@ def test_errors_are_never_swallowed_whole() -> None:
                 assert not (broad and silent), f"{path}:{node.lineno}"
 
 
+# 8. A measurement has a verdict, and unlike ones refuse to be compared
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda document: document["evalset"]["photos"][0].update(sha256="0" * 64), "different held-out photos"),
+        (lambda document: document["bundle"]["preprocess"].update(size=64), "different preprocessing"),
+        (lambda document: document["bundle"].update(labels=["disc", "square", "triangle"]), "different labels"),
+        (
+            lambda document: document["runs"][1]["verdict"].update(status="invalid", reasons=["throttling"]),
+            "throttling",
+        ),
+    ],
+)
+def test_unlike_measurements_refuse_to_be_compared(tmp_path: Path, change: Any, said: str) -> None:
+    files = [benched.save(tmp_path / "before.json"), benched.save(tmp_path / "after.json", change)]
+    done = small.edgetl("compare", *files, "--format", "csv")
+    assert said in small.refused(done)
+    assert done.stdout == ""
+
+
 # Commands
 
 
@@ -225,7 +249,7 @@ sys.exit(f"loaded: {{heavy}}" if heavy else code)
     if command:
         assert f"Example: edgetl {' '.join(command)}" in done.stdout
     else:
-        for name in ("data", "train", "evaluate", "quantize", "export", "bench", "classify", "verify", "inspect"):
+        for name in ("data", "train", "evaluate", "quantize", "export", "bench", "compare", "classify", "verify"):
             assert re.search(rf"^\W*{name}\b", done.stdout, re.MULTILINE), name
 
 

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import small
 
-from edgetl.quantize.pipeline import FLOAT_TOLERANCE, QuantizeConfig, quantize
+from edgetl.quantize.config import QuantizeConfig
+from edgetl.quantize.pipeline import FLOAT_TOLERANCE, quantize
 from edgetl.run import Run
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import GateFailed, InputError
