@@ -120,10 +120,10 @@ class Workspace:
         """Return the path of a folder that does not exist yet, in one that does."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder)) / name
 
-    def train(self, data: Path, *, seed: int) -> tuple[Path, Finished]:
-        """Run ``edgetl train`` with defaults on an empty cache and return the run directory and the process."""
+    def train(self, data: Path, *options: str, seed: int) -> tuple[Path, Finished]:
+        """Run ``edgetl train`` on an empty cache, with defaults but for ``options``; return the run and the process."""
         out = self.new_folder("run")
-        return out, run([*EDGETL, "train", data, "--out", out, "--seed", seed], cache=out.parent / "cache")
+        return out, run([*EDGETL, "train", data, "--out", out, "--seed", seed, *options], cache=out.parent / "cache")
 
     def warm_up(self) -> None:
         """Train once and throw it away, so that every program and photo is in the system's file cache."""

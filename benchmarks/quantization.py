@@ -1,0 +1,79 @@
+"""Rows about int8: what it loses for each backbone with embedded weights, and how long it takes.
+
+Not for: latency on a device (``inference.py``). METHOD.md says why each row is measured as it is.
+"""
+
+from __future__ import annotations
+
+import statistics
+from typing import Any
+
+from harness import EDGETL, Outcome, Workspace, in_words, run, say, spread
+
+from edgetl.backbones import BACKBONES
+from edgetl_device.jsonfile import read_json
+
+_SEEDS = 3
+_MEAN_DROP_PP, _SEED_DROP_PP = 0.2, 0.5
+# Of MobileNetV2; the other backbones are reported.
+_MIN_AGREEMENT, _MAX_MAE = 0.99, 0.004
+_SIZE = 0.31
+_SECONDS = 60.0
+
+
+def backbones(work: Workspace) -> Outcome:
+    """Train every backbone with embedded weights on the shared flowers, and quantize it, with three seeds."""
+    rows = []
+    for backbone in (name for name, row in BACKBONES.items() if row.embedded):
+        for seed in range(min(work.seeds, _SEEDS)):
+            folder, _ = work.train(work.photos_of("flowers"), "--backbone", backbone, seed=seed)
+            run([*EDGETL, "quantize", folder, "--int8"], cache=folder.parent / "cache")
+            report = read_json(folder / "quantize.json", "edgetl.quantize/1")
+            bytes_of = {variant["name"]: variant["bytes"] for variant in report["variants"]}
+            for variant in report["variants"]:
+                if variant["name"].startswith("int8"):
+                    row = {"backbone": backbone, "seed": seed, "variant": variant["name"]}
+                    row |= {"float": report["reference"], "accuracy": variant["accuracy"]}
+                    row |= {"agreement": variant["agreement"], "size": variant["bytes"] / bytes_of["float32"]}
+                    rows.append(row)
+                    say(f"{backbone}, seed {seed}: {_in_words([row])}")
+    parts, met = [], True
+    for backbone in dict.fromkeys(row["backbone"] for row in rows):
+        for variant in ("int8", "int8-onnx"):
+            mine = [row for row in rows if (row["backbone"], row["variant"]) == (backbone, variant)]
+            parts.append(f"{backbone} {'TFLite' if variant == 'int8' else 'ONNX'}: {_in_words(mine)}")
+            met = met and _met(mine, strict=backbone == "mobilenet_v2")
+    return Outcome("; ".join(parts), met, {"rounds": rows})
+
+
+def seconds(work: Workspace) -> Outcome:
+    """Time ``edgetl quantize --int8`` on a run on the shared flowers, both formats, measured on the test photos."""
+    folder, _ = work.flowers_run()
+    taken = []
+    for _ in range(work.rounds):
+        process = run([*EDGETL, "quantize", folder, "--int8"], cache=folder.parent / "cache")
+        taken.append(process.wall_s)
+        say(f"quantize: {taken[-1]:.1f} s")
+    wall = spread(taken)
+    return Outcome(in_words(wall, ".0f", " s"), wall["median"] < _SECONDS, {"wall_s": wall})
+
+
+def _mean(rows: list[dict[str, Any]], name: str) -> float:
+    return statistics.mean(row["agreement"][name] for row in rows)
+
+
+def _in_words(rows: list[dict[str, Any]]) -> str:
+    return (
+        f"drop {_mean(rows, 'drop_pp'):+.2f} pp (worst {max(row['agreement']['drop_pp'] for row in rows):+.1f}), "
+        f"agreement {_mean(rows, 'top1'):.1%}, MAE {_mean(rows, 'mae'):.4f}, size {rows[0]['size']:.3f}"
+    )
+
+
+def _met(rows: list[dict[str, Any]], *, strict: bool) -> bool:
+    close = _mean(rows, "top1") >= _MIN_AGREEMENT and _mean(rows, "mae") <= _MAX_MAE
+    return (
+        _mean(rows, "drop_pp") < _MEAN_DROP_PP
+        and max(row["agreement"]["drop_pp"] for row in rows) <= _SEED_DROP_PP
+        and max(row["size"] for row in rows) <= _SIZE
+        and (close or not strict)
+    )
