@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import classify
 import inference
 import quantization
 import training
@@ -94,6 +95,25 @@ ROWS = (
         "under 0.6 s, under 120 MB",
         inference.device,
     ),
+    Row(
+        "mediapipe",
+        "JPEG to label, int8, one thread: edgetl against MediaPipe Tasks",
+        "faster",
+        classify.against_mediapipe,
+    ),
+    Row(
+        "keras-predict",
+        "the same against `load_img` and `predict` of Keras",
+        "at least 20 times faster",
+        classify.against_keras,
+    ),
+    Row(
+        "large-jpegs",
+        "the same from 12-megapixel JPEGs, against decoding at full size",
+        "at least 2 times faster",
+        classify.large_jpegs,
+    ),
+    Row("array", "uint8 array to label against `set_tensor`, `invoke`, `get_tensor`", "within 5%", classify.array),
 )
 
 

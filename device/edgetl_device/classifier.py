@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
@@ -46,7 +46,7 @@ class Classifier:
         variant: The name of the variant to run.
         threads: CPU threads for the model, 1 to 256.
         prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
-        delegate: For TFLite variants, an external delegate. A library of the wrong version may end the process:
+        delegate: For TFLite variants, a delegate. A library of the wrong version may end the process:
             :func:`open_classifier` finds that out first.
 
     Raises:
@@ -127,11 +127,8 @@ class Classifier:
             return self.runtime.probabilities()
 
     def ranked(self, probabilities: Probabilities, top: int = 5) -> list[Prediction]:
-        """Return the ``top`` likeliest classes, likeliest first; of equals the one that comes first in the labels."""
-        if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-            raise InputError(f"top {top!r}", why="must be a whole number, 1 or more")
-        order = np.argsort(-probabilities, kind="stable")[:top]
-        return [Prediction(self.labels[i], float(probabilities[i]), int(i)) for i in order]
+        """Return the ``top`` likeliest classes as :func:`ranked` does."""
+        return ranked(probabilities, self.labels, top)
 
     def close(self) -> None:
         """Give the model's memory back. Calling it again does nothing."""
@@ -174,9 +171,17 @@ def open_classifier(
     """
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     chosen = opened.variant(variant)
-    if delegate is not None and chosen.format == "tflite":
+    if delegate is not None and delegate.external and chosen.format == "tflite":
         rehearse(opened.read(chosen.file), delegate, prefer=prefer)
     return Classifier(opened, variant, threads, prefer=prefer, delegate=delegate)
+
+
+def ranked(probabilities: Probabilities, labels: Sequence[str], top: int = 5) -> list[Prediction]:
+    """Return the ``top`` likeliest classes, likeliest first; of equals the one that comes first in the labels."""
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise InputError(f"top {top!r}", why="must be a whole number, 1 or more")
+    order = np.argsort(-probabilities, kind="stable")[:top]
+    return [Prediction(labels[i], float(probabilities[i]), int(i)) for i in order]
 
 
 def _open(

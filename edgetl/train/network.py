@@ -11,6 +11,10 @@ from edgetl.backbones import blocks
 from edgetl.extras import keras
 from edgetl_device.errors import InputError
 
+# Keras' MobileNets come with 0.999, for ImageNet's many thousand steps: after a thousand, as with some hundred photos,
+# a third of the moving statistics would still be what they began with.
+_BATCH_NORM_MOMENTUM = 0.9
+
 
 def cut_layer(backbone: str, base: Any, trainable_blocks: int) -> str | None:
     """Return the layer that the last ``trainable_blocks`` blocks start after; None when all are trained.
@@ -54,3 +58,5 @@ def unfreeze(network: Any, cut: str | None, *, train_batch_norm: bool) -> None:
     for layer in network.layers:
         is_norm = isinstance(layer, keras().layers.BatchNormalization)
         layer.trainable = layer.name in trained and (train_batch_norm or not is_norm)
+        if is_norm and layer.trainable:
+            layer.momentum = min(layer.momentum, _BATCH_NORM_MOMENTUM)
