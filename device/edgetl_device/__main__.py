@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 from . import __version__
 from .errors import EdgetlError, InputError, from_os_error
 
+_DELEGATES = "none, xnnpack, edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
 _DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
 
 
@@ -66,8 +67,12 @@ def _parser() -> argparse.ArgumentParser:
     bench = _command(commands, "bench", _bench, "measure latency, memory, accuracy and agreement")
     bench.add_argument("--variants", default="all", help="all, or names with commas")
     bench.add_argument("--threads", default="1", help="numbers with commas")
-    bench.add_argument("--duration", type=float, default=10.0, metavar="SECONDS")
-    _delegate_option(bench)
+    bench.add_argument("--duration", type=float, default=None, metavar="SECONDS", help="default 10, with --quick 1")
+    bench.add_argument("--quick", action="store_true", help="be content with fewer inferences; the verdict says so")
+    bench.add_argument("--sustained", type=float, metavar="MINUTES", help="one run, with its times second by second")
+    bench.add_argument("--energy", action="store_true", help="joules per inference, where the board has a sensor")
+    help = f"{_DELEGATES}; several with commas, or by repeating it, are measured side by side"
+    bench.add_argument("--delegates", "--delegate", action="append", default=[], metavar="DELEGATES", help=help)
 
     _command(commands, "verify", _verify, "check hashes, golden pixels and the agreement with the reference")
 
@@ -85,8 +90,7 @@ def _command(commands: Any, name: str, run: Any, help: str) -> argparse.Argument
 
 
 def _delegate_option(parser: argparse.ArgumentParser) -> None:
-    help = "edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
-    parser.add_argument("--delegate", default="", metavar="DELEGATE", help=help)
+    parser.add_argument("--delegate", default="", metavar="DELEGATE", help=_DELEGATES)
 
 
 def _delegate(options: argparse.Namespace) -> Any:
@@ -117,14 +121,18 @@ def _classify(options: argparse.Namespace) -> None:
 def _bench(options: argparse.Namespace) -> None:
     from .bench import parse_threads, parse_variants, run_bench
     from .bundle import Bundle
+    from .delegate import parse_delegates
 
     document = run_bench(
         Bundle.open(options.bundle),
         variants=parse_variants(options.variants),
         threads=parse_threads(options.threads),
+        delegates=parse_delegates(options.delegates),
         duration_s=options.duration,
+        quick=options.quick,
+        sustained_min=options.sustained,
+        with_energy=options.energy,
         prefer=options.runtime,
-        delegate=_delegate(options),
         say=_say,
     )
     _print(document)

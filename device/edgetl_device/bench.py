@@ -7,39 +7,72 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from . import accuracy, answers, environment, latency, memory, result
-from .bundle import Bundle, Photo, Variant
+from . import accuracy, answers, energy, environment, harness, latency, memory, percentiles, result, sweep, verdict
+from .bundle import Bundle, Photo
 from .classifier import Classifier
 from .delegate import Delegate
-from .errors import EdgetlError, InputError, Unavailable
+from .errors import InputError, Unavailable
 from .latency import MIN_INFERENCES, Stopwatch
 from .rehearsal import rehearse
-from .runtime import check_delegate, check_threads, load_library
+from .sweep import Setup
 
-# The duration of each variant is cut into so many pieces, and the variants take turns: a clock or a temperature that
+# The duration of each setup is cut into so many pieces, and the setups take turns: a clock or a temperature that
 # changes on the way then changes all of them.
 ROUNDS = 5
+DURATION_S, QUICK_DURATION_S = 10.0, 1.0
 MAX_DURATION_S = 3600.0
+# A quick run has a p95, not a p99.
+QUICK_INFERENCES = percentiles.least_samples(95)
 
-# Of a run without --delegate: on CPUs LiteRT takes XNNPACK when it can.
-_UNASKED = {"unknown": "the runtime's Python interface does not say which one it chose"}
+# A sustained run is cut into windows of a second, or longer ones where there would be more of them than this.
+_WINDOWS = 300
+
+# Of ONNX variants.
+_NO_DELEGATES = {"unknown": "delegates are TFLite's; ONNX Runtime ran it with its CPU provider"}
 
 Say = Callable[[str], None]
 
 
 @dataclass
 class _Lane:
-    """One variant with one number of threads, loaded."""
+    """One setup, loaded, and what was measured of it so far."""
 
-    variant: Variant
+    setup: Setup
     classifier: Classifier
     load_ns: int
     stopwatch: Stopwatch
+    windows: list[dict[str, Any]] = field(default_factory=list)
+    usage: energy.Usage = field(default_factory=energy.Usage)
+
+    def sample(self, duration_s: float, min_inferences: int, meter: energy.Meter | None) -> None:
+        """Measure for a while; what it took is one more window."""
+
+        def measure() -> int:
+            first, started_s = len(invoke), time.monotonic()
+            self.stopwatch.measure(duration_s, min_inferences=min_inferences)
+            taken = invoke[first:]
+            self.windows.append(
+                {
+                    "clock_s": started_s,
+                    "duration_s": time.monotonic() - started_s,
+                    "inferences": len(taken),
+                    "p50_ms": percentiles.percentile(taken, 50) / 1e6,
+                    "max_ms": max(taken) / 1e6,
+                }
+            )
+            return len(taken)
+
+        invoke = self.stopwatch.samples.stages_ns["invoke"]
+        if meter is None:
+            measure()
+        else:
+            meter.during(self.usage, measure)
 
 
 def run_bench(
@@ -47,87 +80,116 @@ def run_bench(
     *,
     variants: Sequence[str] | None = None,
     threads: Sequence[int] = (1,),
-    duration_s: float = 10.0,
+    delegates: Sequence[Delegate | None] = (None,),
+    duration_s: float | None = None,
+    quick: bool = False,
+    sustained_min: float | None = None,
+    with_energy: bool = False,
     prefer: str | None = None,
-    delegate: Delegate | None = None,
+    root: Path = Path("/"),
     say: Say | None = None,
 ) -> dict[str, Any]:
     """Measure variants of a bundle on this machine and return an ``edgetl.result/1`` document.
 
     Args:
         bundle: With held-out photos and a reference in it.
-        variants: Names, or None for every variant that this machine's runtimes and the delegate can run; those left out
-            are listed in the result.
+        variants: Names, or None for every variant that this machine's runtimes and the delegates can run; those left
+            out are listed in the result.
         threads: Numbers of CPU threads; each variant is measured with each.
-        duration_s: Sampling time of each variant and number of threads, above 0 and at most an hour. Sampling goes on
-            until there are also 100 inferences.
+        delegates: Each variant is measured with each that can take it; None is what the runtime does by itself.
+        duration_s: Sampling time of each setup, above 0 and at most an hour; by default 10 s, in a quick bench 1 s.
+            Sampling goes on until there are also 1,024 inferences.
+        quick: Be content with 130 inferences; the verdict says so.
+        sustained_min: Measure one setup for so many minutes, at most 60, and keep its times second by second.
+        with_energy: Measure joules per inference too, where the board has a sensor.
         prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
-        delegate: An external delegate for all variants measured; each must give it at least one operator.
+        root: Where ``sys`` and ``proc`` are looked for.
         say: Called with one line about each step; None is silent.
 
     Raises:
         InputError: A variant, a number or the bundle is wrong.
-        Unavailable: A variant that was named, or every one, or the delegate, cannot run here.
+        Unavailable: A variant that was named, or every one, or a delegate, cannot run here.
     """
-    if not 0 < duration_s <= MAX_DURATION_S:
-        raise InputError(f"duration {duration_s!r} s", why=f"must be above 0 and at most {MAX_DURATION_S:.0f}")
-    if not threads:
-        raise InputError("no number of threads given")
-    for count in threads:
-        check_threads(count)
-    chosen, skipped = _runnable(bundle, variants, prefer, delegate)
     say = say or _silent
-    for row in skipped:
-        say(f"left out {row['variant']}: {row['why']}")
-    if delegate is not None:
-        for variant in chosen:
-            say(f"trial run of {variant.name} on {delegate.name}")
-            rehearse(bundle.read(variant.file), delegate, prefer=prefer)
+    duration_s, rounds = _pieces(duration_s, quick, sustained_min)
+    least = QUICK_INFERENCES if quick else MIN_INFERENCES
+    plan = sweep.plan(bundle, variants=variants, threads=threads, delegates=delegates, prefer=prefer)
+    if sustained_min is not None and len(plan.setups) > 1:
+        raise InputError(
+            f"--sustained with {len(plan.setups)} runs",
+            why=f"one at a time heats the board as it will be used: {'; '.join(map(str, plan.setups))}",
+            hint="Name one: --variants int8 --threads 4",
+        )
+    for row in plan.skipped:
+        say(f"left out {row['variant']}{' on ' + row['delegate'] if 'delegate' in row else ''}: {row['why']}")
+    for name, delegate in dict.fromkeys((one.variant.name, one.delegate) for one in plan.setups):
+        if delegate is not None and delegate.external:
+            say(f"trial run of {name} on {delegate.name}")
+            rehearse(bundle.read(bundle.variant(name).file), delegate, prefer=prefer)
     photos = bundle.photos()
     reference = bundle.reference()
     files = [bundle.read(photo.file) for photo in photos]
 
-    states = [environment.state()]
+    described = environment.describe(root)
+    cost = harness.cost(bundle, files)
+    meter, why_no_meter = _meter(root, say) if with_energy else (None, "")
     lanes: list[_Lane] = []
     try:
-        for variant in chosen:
-            lanes += [_load(bundle, variant, count, files, prefer, delegate) for count in dict.fromkeys(threads)]
+        states = [environment.state(root)]
+        for setup in plan.setups:
+            # One by one, so that those already loaded are closed when one fails.
+            lanes.append(_load(bundle, setup, files, prefer))  # noqa: PERF401
         for lane in lanes:
-            say(f"warming up {_name(lane)}")
+            say(f"warming up {lane.setup}")
             lane.stopwatch.warm_up()
-        for piece in range(ROUNDS):
-            say(f"measuring, round {piece + 1} of {ROUNDS}")
-            for lane in lanes:
-                lane.stopwatch.measure(duration_s / ROUNDS, min_inferences=-(-MIN_INFERENCES // ROUNDS))
-            states.append(environment.state())
-        before, *during, after = states
-        described = environment.describe()
-        emulated = described["emulated"]
+        for number in range(rounds):
+            if rounds == ROUNDS or number % 10 == 0:
+                say(f"measuring, round {number + 1} of {rounds}")
+            for lane in sweep.shuffled(lanes, number):
+                lane.sample(duration_s / rounds, -(-least // rounds), meter)
+            states.append(environment.state(root))
         runs = []
         for lane in lanes:
-            say(f"accuracy and memory of {_name(lane)}")
-            scores = _score(lane.classifier, files, photos, reference.probabilities)
-            peak = memory.peak_rss_bytes(
-                bundle.path, lane.variant.name, lane.classifier.runtime.threads, prefer=prefer, delegate=delegate
+            say(f"accuracy and memory of {lane.setup}")
+            run = _row(lane) | _score(lane.classifier, files, photos, reference.probabilities)
+            run["peak_rss_bytes"] = memory.peak_rss_bytes(
+                bundle.path, lane.setup.variant.name, lane.setup.threads, prefer=prefer, delegate=lane.setup.delegate
             )
-            verdict = latency.verdict(lane.stopwatch.samples, before, after, emulated=emulated)
-            runs.append(_row(lane) | scores | {"peak_rss_bytes": peak, "verdict": verdict})
+            if with_energy:
+                run["energy"] = meter.summary(lane.usage) if meter else {"unknown": why_no_meter}
+            run["verdict"] = verdict.judge(
+                lane.stopwatch.samples,
+                states,
+                emulated=described["emulated"],
+                governor=described["governor"],
+                quick=quick,
+                harness_ns=cost["latency_ms"]["invoke"]["p50"] * 1e6,
+            )
+            runs.append(run)
     finally:
         for lane in lanes:
             lane.classifier.close()
+        if meter:
+            meter.close()
+    before, *during, after = states
     return result.assemble(
         bundle,
         settings={
-            "variants": [variant.name for variant in chosen],
+            "variants": list(dict.fromkeys(setup.variant.name for setup in plan.setups)),
             "threads": list(threads),
+            "delegates": [delegate.name if delegate else "default" for delegate in delegates],
             "duration_s": duration_s,
-            "min_inferences": MIN_INFERENCES,
-            "rounds": ROUNDS,
+            "min_inferences": least,
+            "quick": quick,
+            "sustained": sustained_min is not None,
+            "rounds": rounds,
+            "order": f"shuffled in each round, seed {sweep.SEED}",
             "percentiles": "nearest rank",
         },
         environment=described | {"delegate": _delegate(lanes), "before": before, "during": during, "after": after},
+        harness=cost,
         runs=runs,
-        skipped=skipped,
+        skipped=list(plan.skipped),
     )
 
 
@@ -144,51 +206,44 @@ def parse_threads(text: str) -> list[int]:
         raise InputError(f"threads {text!r}", why="must be whole numbers with commas, such as 1,2") from None
 
 
-def _runnable(
-    bundle: Bundle, names: Sequence[str] | None, prefer: str | None, delegate: Delegate | None
-) -> tuple[list[Variant], list[dict[str, str]]]:
-    wanted = bundle.variants if names is None else [bundle.variant(name) for name in dict.fromkeys(names)]
-    if not wanted:
-        raise InputError("no variant given", why=f"{bundle.path} has {', '.join(v.name for v in bundle.variants)}")
-    lacks = {variant.name: _lacks(bundle, variant, prefer, delegate) for variant in wanted}
-    errors = [error for error in lacks.values() if error]
-    if errors and names is not None:
-        raise errors[0]
-    chosen = [variant for variant in wanted if lacks[variant.name] is None]
-    if not chosen:
-        first = errors[0]
-        raise type(first)("no variant of this bundle can run here", why=first.what, hint=first.hint)
-    return chosen, [{"variant": name, "why": error.what} for name, error in lacks.items() if error]
+def _pieces(duration_s: float | None, quick: bool, sustained_min: float | None) -> tuple[float, int]:
+    """Return the sampling time of each setup and into how many pieces it is cut."""
+    if sustained_min is None:
+        chosen_s = duration_s if duration_s is not None else QUICK_DURATION_S if quick else DURATION_S
+        what, rounds = f"duration {chosen_s!r} s", ROUNDS
+    elif duration_s is not None or quick:
+        raise InputError("--sustained with --duration or --quick", why="it says how long to measure", hint="Leave one.")
+    else:
+        chosen_s, what = 60 * sustained_min, f"sustained {sustained_min!r} minutes"
+        rounds = max(ROUNDS, min(_WINDOWS, int(chosen_s))) if chosen_s == chosen_s else ROUNDS
+    if not 0 < chosen_s <= MAX_DURATION_S:
+        raise InputError(what, why=f"must be above 0 and at most {MAX_DURATION_S:.0f} s")
+    return chosen_s, rounds
 
 
-def _lacks(bundle: Bundle, variant: Variant, prefer: str | None, delegate: Delegate | None) -> EdgetlError | None:
-    """Return why a variant cannot run here, or None. A damaged file is an error at once."""
-    model = bundle.read(variant.file)
+def _meter(root: Path, say: Say) -> tuple[energy.Meter | None, str]:
+    """Return a meter that knows the idle power, or why there is none."""
     try:
-        check_delegate(model, variant.format, delegate)
-        load_library(variant.format, prefer=prefer)
-    except (InputError, Unavailable) as error:
-        return error
-    return None
+        sensor = energy.find_sensor(root)
+        say(f"idle for {energy.IDLE_S:.0f} s: measuring what the board uses without a model")
+        return energy.Meter(sensor), ""
+    except Unavailable as error:
+        say(f"no energy: {error}")
+        return None, f"{error.what}: {error.why}"
 
 
-def _load(
-    bundle: Bundle,
-    variant: Variant,
-    threads: int,
-    files: Sequence[bytes],
-    prefer: str | None,
-    delegate: Delegate | None,
-) -> _Lane:
+def _load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | None) -> _Lane:
     started = time.perf_counter_ns()
-    classifier = Classifier(bundle, variant.name, threads, prefer=prefer, delegate=delegate)
-    return _Lane(variant, classifier, time.perf_counter_ns() - started, Stopwatch(classifier, files))
+    classifier = Classifier(bundle, setup.variant.name, setup.threads, prefer=prefer, delegate=setup.delegate)
+    return _Lane(setup, classifier, time.perf_counter_ns() - started, Stopwatch(classifier, files))
 
 
 def _delegate(lanes: Sequence[_Lane]) -> dict[str, Any] | str:
-    """Return which delegate a bench used, for its environment; how much of each model it took is in the runs."""
-    used = lanes[0].classifier.runtime.delegate
-    return {key: used[key] for key in ("name", "library", "options", "version")} if used else "none"
+    """Return which external delegate a bench used, for its environment; how much it took is in the runs."""
+    for lane in lanes:
+        if used := lane.classifier.runtime.delegate:
+            return {key: used[key] for key in ("name", "library", "options", "version")}
+    return "none"
 
 
 def _score(
@@ -201,30 +256,27 @@ def _score(
 
 
 def _row(lane: _Lane) -> dict[str, Any]:
-    samples, runtime = lane.stopwatch.samples, lane.classifier.runtime
-    used = runtime.delegate
+    variant, samples, runtime = lane.setup.variant, lane.stopwatch.samples, lane.classifier.runtime
+    share = runtime.share
     return {
-        "variant": lane.variant.name,
-        "format": lane.variant.format,
-        "precision": lane.variant.precision,
+        "variant": variant.name,
+        "format": variant.format,
+        "precision": variant.precision,
         "threads": runtime.threads,
         "runtime": {"name": runtime.name, "version": runtime.version},
-        "delegate": used["name"] if used else _UNASKED,
-        **({"delegated": {key: used[key] for key in ("operators", "of", "partitions")}} if used else {}),
-        "bytes": lane.variant.bytes,
+        "delegate": share["name"] if share else _NO_DELEGATES,
+        **({"delegated": {key: share[key] for key in ("operators", "of", "partitions")}} if share else {}),
+        "bytes": variant.bytes,
         "load_ms": lane.load_ns / 1e6,
         "first_inference_ms": samples.first_inference_ns / 1e6,
         "warmup": {"inferences": samples.warmup_inferences, "steady": samples.steady},
         "samples_ns": samples.stages_ns,
+        "windows": lane.windows,
         "latency_ms": latency.summary_ms(samples),
+        "latency_ci95_ms": latency.intervals_ms(samples),
         "throughput_per_s": latency.throughput_per_s(samples),
     }
 
 
 def _silent(text: str) -> None:
     del text
-
-
-def _name(lane: _Lane) -> str:
-    count = lane.classifier.runtime.threads
-    return f"{lane.variant.name}, {count} thread{'s' if count > 1 else ''}"

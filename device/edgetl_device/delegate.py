@@ -1,9 +1,10 @@
-"""External TFLite delegates, such as the Edge TPU's: named on the command line, loaded, and held to what they take.
+"""TFLite delegates, such as the Edge TPU's: named on the command line, loaded, and held to what they take.
 
-Not for: XNNPACK, which LiteRT applies to models on the CPU by itself, and compiling models (``edgetl compile``).
+External ones come in a library. ``xnnpack`` is the one that LiteRT itself applies to models on the CPU, and ``none`` is
+LiteRT without it. Not for: compiling models (``edgetl compile``).
 
-The interface is TFLite's ``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no versions: a
-library is built for the structures of one TFLite, and crashes or misreads memory with another.
+The interface of libraries is TFLite's ``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no
+versions: a library is built for the structures of one TFLite, and crashes or misreads memory with another.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from typing import Any
 from . import child
 from .errors import EdgetlError, InputError, Unavailable
 
+NONE, XNNPACK = "none", "xnnpack"
 EDGETPU = "edgetpu"
 EDGETPU_LIBRARY = "libedgetpu.so.1"
 
@@ -41,8 +43,8 @@ class Delegate:
     """A delegate to load.
 
     Attributes:
-        name: ``edgetpu``, or the file name of the library.
-        library: What the system's loader gets: a path, or a name that it searches for.
+        name: ``none``, ``xnnpack``, ``edgetpu``, or the file name of the library.
+        library: What the system's loader gets: a path, or a name that it searches for. Empty for what needs no library.
         options: Keys and values that the library gets, in order.
     """
 
@@ -50,14 +52,21 @@ class Delegate:
     library: str
     options: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def external(self) -> bool:
+        """Whether it comes in a library of its own."""
+        return bool(self.library)
+
     def __str__(self) -> str:
         """Return the text that :func:`parse_delegate` reads as this delegate."""
+        if not self.external:
+            return self.name
         options = ",".join(f"{key}={value}" for key, value in self.options)
         return f"{self.library}:{options}" if options else self.library
 
 
 def parse_delegate(text: str) -> Delegate:
-    """Read ``edgetpu[:usb|:pci|:N]`` or ``PATH.so[:key=value,...]``.
+    """Read ``none``, ``xnnpack``, ``edgetpu[:usb|:pci|:N]`` or ``PATH.so[:key=value,...]``.
 
     ``edgetpu`` takes any Edge TPU, ``edgetpu:usb`` or ``edgetpu:pci`` any of that kind, ``edgetpu:0`` the first of any
     kind and ``edgetpu:usb:1`` the second on USB, in the order in which libedgetpu finds them.
@@ -65,6 +74,8 @@ def parse_delegate(text: str) -> Delegate:
     Raises:
         InputError: It is neither.
     """
+    if text in (NONE, XNNPACK):
+        return Delegate(text, "")
     if text == EDGETPU:
         return Delegate(EDGETPU, EDGETPU_LIBRARY)
     if match := re.fullmatch(rf"{EDGETPU}:((?:usb|pci)(?::\d+)?|\d+)", text):
@@ -75,13 +86,33 @@ def parse_delegate(text: str) -> Delegate:
     if match is None or not all(re.fullmatch(r"[^=]+=.*", pair) for pair in pairs):
         raise InputError(
             f"delegate {text!r}",
-            why="must be edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N, or PATH.so:key=value,...",
+            why="must be none, xnnpack, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N, or PATH.so:key=value,...",
             hint="Example: --delegate edgetpu:usb",
         )
     file = Path(match["library"]).name
     name = EDGETPU if file.startswith("libedgetpu") else file
     options = tuple((key, value) for key, _, value in (pair.partition("=") for pair in pairs))
     return Delegate(name, match["library"], options)
+
+
+def parse_delegates(texts: Sequence[str]) -> list[Delegate | None]:
+    """Read delegates to measure one against another; no text is ``[None]``, what the runtime does by itself.
+
+    Args:
+        texts: Each one delegate with a library and its options, or names with commas: ``none,xnnpack,edgetpu``.
+
+    Raises:
+        InputError: One is not as :func:`parse_delegate` says, or two have libraries: those share one process.
+    """
+    names = [name for text in texts for name in ([text] if ".so" in text else text.split(","))]
+    found = list(dict.fromkeys(parse_delegate(name.strip()) for name in names if name.strip()))
+    if len(libraries := [str(one) for one in found if one.external]) > 1:
+        raise InputError(
+            f"delegates {' and '.join(libraries)} in one bench",
+            why="a bench loads at most one library, beside none and xnnpack",
+            hint="Bench each, and compare the results: edgetl compare ONE TWO",
+        )
+    return [*found] or [None]
 
 
 def needs_edgetpu(model: bytes) -> bool:
@@ -97,7 +128,7 @@ def check_model(delegate: Delegate | None, model: bytes) -> None:
             on the CPU.
         Unavailable: The model was compiled for the Edge TPU and there is no delegate.
     """
-    if delegate is None and needs_edgetpu(model):
+    if (delegate is None or not delegate.external) and needs_edgetpu(model):
         raise Unavailable(
             "this model is compiled for the Edge TPU",
             why="the CPU cannot run it",
@@ -168,64 +199,12 @@ def version_of(library: Path) -> str | dict[str, str]:
     return answer
 
 
-def describe(delegate: Delegate, interpreter: Any) -> dict[str, Any]:
-    """Return which delegate runs how much of a model, as JSON values.
-
-    Args:
-        delegate: The one that ``interpreter`` was made with.
-        interpreter: Before ``allocate_tensors``: afterwards XNNPACK's partitions look the same.
-
-    Returns:
-        ``name``, ``library``, ``options``, ``version``, and of the model's operators how many it took (``operators``)
-        ``of`` how many, in how many ``partitions``. A compiled Edge TPU model counts as it is written: one operator for
-        all that the compiler mapped.
-
-    Raises:
-        Unavailable: It took none: the model would run on the CPU.
-    """
-    nodes = interpreter._get_ops_details()
-    partitions = [node for node in nodes if node["op_name"] == "DELEGATE"]
-    operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
-    if not partitions:
-        raise Unavailable(
-            f"{delegate.name} took none of the {len(operators)} operators of this model",
-            why="it would run on the CPU",
-            hint="Use a variant that the delegate is made for, or leave --delegate out.",
-        )
-    return {
-        "name": delegate.name,
-        "library": delegate.library,
-        "options": dict(delegate.options),
-        "version": version(delegate),
-        "operators": len(_taken(partitions, operators)),
-        "of": len(operators),
-        "partitions": len(partitions),
-    }
-
-
 def failed(delegate: Delegate, why: str, runtime: str) -> EdgetlError:
     """Return the error for a model that the runtime cannot prepare or run with the delegate."""
     hint = TRAP.format(runtime=runtime)
     if re.search(r"requires runtime version \(\d+\), which is newer", why):
         hint = "Update libedgetpu, or compile for its version: edgetl compile BUNDLE --edgetpu --min-runtime-version N"
     return Unavailable(f"{delegate.name} cannot run this model", why=why, hint=hint)
-
-
-def _taken(partitions: Sequence[dict[str, Any]], operators: Sequence[dict[str, Any]]) -> set[int]:
-    """Return the operators that partitions replaced: those between a partition's outputs and its inputs."""
-    maker = {int(tensor): node for node in operators for tensor in node["outputs"]}
-    taken: set[int] = set()
-    for partition in partitions:
-        fed = {int(tensor) for tensor in partition["inputs"]}
-        waiting = [int(tensor) for tensor in partition["outputs"]]
-        while waiting:
-            tensor = waiting.pop()
-            node = maker.get(tensor)
-            if node is None or tensor in fed or node["index"] in taken:
-                continue
-            taken.add(node["index"])
-            waiting += [int(other) for other in node["inputs"]]
-    return taken
 
 
 def _place(library: str) -> str:

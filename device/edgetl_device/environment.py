@@ -10,57 +10,67 @@ import platform
 import re
 import subprocess
 import time
-from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
-Value = Any
+from . import cores
+from .reading import Value, known, number_or_none, text_of, text_or_none
 
-_CPUFREQ = Path("/sys/devices/system/cpu/cpu0/cpufreq")
-_DEVICE_TREE = Path("/proc/device-tree/model")
-_DMI = Path("/sys/class/dmi/id/product_name")
-_THERMAL = Path("/sys/class/thermal/thermal_zone0/temp")
+_ROOT = Path("/")
+_CPUFREQ = cores.CPUS / "cpu0/cpufreq"
+_DEVICE_TREE = Path("proc/device-tree/model")
+_DMI = Path("sys/class/dmi/id/product_name")
+_THERMAL = Path("sys/class/thermal")
+
+# What drivers call the sensor of the CPU: Raspberry Pi, Rockchip, Jetson, i.MX, Intel.
+_CPU_ZONE = re.compile(r"cpu|soc|bigcore|littlecore|x86_pkg|package", re.IGNORECASE)
+# Kernel drivers that slow the CPU down for heat.
+_CPU_COOLER = re.compile(r"cpufreq|processor", re.IGNORECASE)
 
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled: bits 0 to 3 are now, 16 to 19 since boot.
 _THROTTLE_BITS = ("under-voltage", "capped frequency", "throttling", "a soft temperature limit")
 
 
-def describe() -> dict[str, Value]:
-    """Return what does not change during a bench."""
-    cpuinfo = _text("/proc/cpuinfo")
+def describe(root: Path = _ROOT) -> dict[str, Value]:
+    """Return what does not change during a bench; ``root`` is where ``sys`` and ``proc`` are looked for."""
     return {
-        "board": _known(_board),
-        "cpu": _known(lambda: _cpu(cpuinfo)),
+        "board": known(lambda: _board(root)),
+        "soc": known(lambda: cores.soc(root)),
+        "cpu": known(lambda: cores.cpu_name(root)),
         "machine": platform.machine(),
-        "emulated": _known(lambda: _emulated(cpuinfo)),
+        "emulated": known(lambda: _emulated(text_or_none(root / "proc/cpuinfo") or "")),
         "cores": os.cpu_count() or {"unknown": "the system does not say"},
-        "governor": _known(lambda: _read(_CPUFREQ / "scaling_governor")),
-        "frequency_min_mhz": _known(lambda: int(_read(_CPUFREQ / "cpuinfo_min_freq")) / 1000),
-        "frequency_max_mhz": _known(lambda: int(_read(_CPUFREQ / "cpuinfo_max_freq")) / 1000),
-        "memory_bytes": _known(lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
-        "os": _known(_os),
+        "clusters": known(lambda: cores.clusters(root)),
+        "governor": known(lambda: text_of(root / _CPUFREQ / "scaling_governor")),
+        "frequency_min_mhz": known(lambda: int(text_of(root / _CPUFREQ / "cpuinfo_min_freq")) / 1000),
+        "frequency_max_mhz": known(lambda: int(text_of(root / _CPUFREQ / "cpuinfo_max_freq")) / 1000),
+        "memory_bytes": known(lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
+        "os": known(_os),
         "kernel": platform.release(),
         "python": platform.python_version(),
-        "packages": {name: _known(lambda name=name: metadata.version(name)) for name in ("numpy", "pillow")},  # type: ignore[misc]
+        "packages": {name: package_version(name) for name in ("numpy", "pillow")},
     }
 
 
-def state() -> dict[str, Value]:
-    """Return what may change during a bench: read it before and after.
+def state(root: Path = _ROOT) -> dict[str, Value]:
+    """Return what may change during a bench: read it before and after; ``root`` as for :func:`describe`.
 
-    ``throttled`` is the list of what the board is doing about power or heat now; an empty list is good. ``clock_s``,
-    ``busy_cpu_s`` (all programs on all cores, since the start of the system) and ``own_cpu_s`` (this process) mean
-    something as differences only.
+    ``temperature_c`` is the hottest sensor of the CPU. ``frequency_mhz`` is the highest clock that a core has now.
+    ``throttled`` is the list of what the board is doing about power or heat now, and ``throttled_since_boot`` of what
+    it did; empty lists are good. ``clock_s``, ``busy_cpu_s`` (all programs on all cores, since the start of the system)
+    and ``own_cpu_s`` (this process) mean something as differences only.
     """
+    flags = known(_throttle_flags)
     return {
         "clock_s": time.monotonic(),
-        "busy_cpu_s": _known(_busy_cpu_s),
+        "busy_cpu_s": known(lambda: _busy_cpu_s(root)),
         "own_cpu_s": time.process_time(),
-        "load_average_1m": _known(lambda: os.getloadavg()[0]),
-        "temperature_c": _known(lambda: int(_read(_THERMAL)) / 1000),
-        "frequency_mhz": _known(lambda: int(_read(_CPUFREQ / "scaling_cur_freq")) / 1000),
-        "throttled": _known(_throttled),
+        "load_average_1m": known(lambda: os.getloadavg()[0]),
+        "memory_available_bytes": memory_available_bytes(root),
+        "temperature_c": known(lambda: _temperature_c(root)),
+        "frequency_mhz": known(lambda: _frequency_mhz(root)),
+        "throttled": _decoded(flags) if isinstance(flags, int) else known(lambda: _cooled(root, flags["unknown"])),
+        "throttled_since_boot": _decoded(flags, since_boot=True) if isinstance(flags, int) else flags,
     }
 
 
@@ -74,58 +84,26 @@ def others_cpu(before: dict[str, Value], after: dict[str, Value]) -> float | Non
     return float(max(0.0, busy_s / elapsed_s)) if elapsed_s > 0 else None
 
 
-def memory_available_bytes() -> Value:
+def memory_available_bytes(root: Path = _ROOT) -> Value:
     """Return how much memory programs may still take without swapping (``MemAvailable``), or ``{"unknown": why}``."""
-    return _known(_memory_available)
+    return known(lambda: _memory_available(root))
 
 
 def throttled_since_boot() -> Value:
     """Return what the board did about power or heat since it started, in the words of ``throttled`` (:func:`state`)."""
-    return _known(lambda: _throttled(since_boot=True))
+    return known(lambda: _decoded(_throttle_flags(), since_boot=True))
 
 
 def package_version(name: str) -> Value:
     """Return the version of an installed package, or ``{"unknown": why}``."""
-    return _known(lambda: metadata.version(name))
+    return known(lambda: metadata.version(name))
 
 
-def _known(read: Callable[[], Value]) -> Value:
-    try:
-        return read()
-    except OSError as error:
-        return {"unknown": f"{error.filename}: {error.strerror}" if error.filename else str(error)}
-    except (ValueError, LookupError, subprocess.SubprocessError, metadata.PackageNotFoundError) as error:
-        return {"unknown": str(error) or type(error).__name__}
-
-
-def _text(path: str | Path) -> str:
-    try:
-        return Path(path).read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _read(path: Path) -> str:
-    return path.read_text(errors="replace").strip().rstrip("\0")
-
-
-def _board() -> str:
-    if _DEVICE_TREE.exists():
-        return _read(_DEVICE_TREE)
-    if _DMI.exists():
-        return _read(_DMI)
+def _board(root: Path) -> str:
+    for place in (_DEVICE_TREE, _DMI):
+        if (root / place).exists():
+            return text_of(root / place)
     raise LookupError("neither a device tree nor DMI names the board")
-
-
-def _cpu(cpuinfo: str) -> str:
-    # x86 has "model name"; Arm often has only the numbers of implementer and part.
-    if match := re.search(r"^(?:model name|Hardware|Model)\s*:\s*(.+)$", cpuinfo, re.MULTILINE):
-        return match[1].strip()
-    implementer = re.search(r"^CPU implementer\s*:\s*(\S+)$", cpuinfo, re.MULTILINE)
-    part = re.search(r"^CPU part\s*:\s*(\S+)$", cpuinfo, re.MULTILINE)
-    if implementer and part:
-        return f"implementer {implementer[1]}, part {part[1]}"
-    raise LookupError("/proc/cpuinfo does not name the CPU")
 
 
 def _emulated(cpuinfo: str) -> bool:
@@ -136,31 +114,68 @@ def _emulated(cpuinfo: str) -> bool:
     if machine.startswith(("aarch64", "arm")) and re.search(r"GenuineIntel|AuthenticAMD", cpuinfo):
         return True
     name = "arm" if machine.startswith("armv") else machine
-    return "enabled" in _text(f"/proc/sys/fs/binfmt_misc/qemu-{name}").split()
+    return "enabled" in (text_or_none(Path(f"/proc/sys/fs/binfmt_misc/qemu-{name}")) or "").split()
 
 
 def _os() -> str:
     return platform.freedesktop_os_release()["PRETTY_NAME"]
 
 
-def _busy_cpu_s() -> float:
+def _busy_cpu_s(root: Path) -> float:
     # proc(5): user, nice, system, idle, iowait, irq, softirq, steal, then guest times that user already holds.
-    ticks = [int(field) for field in Path("/proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    ticks = [int(field) for field in (root / "proc/stat").read_text().partition("\n")[0].split()[1:9]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
-def _memory_available() -> int:
-    found = re.search(r"^MemAvailable:\s*(\d+) kB$", Path("/proc/meminfo").read_text(), re.MULTILINE)
+def _memory_available(root: Path) -> int:
+    found = re.search(r"^MemAvailable:\s*(\d+) kB$", (root / "proc/meminfo").read_text(), re.MULTILINE)
     if found is None:
         raise LookupError("/proc/meminfo has no MemAvailable")
     return int(found[1]) * 1024
 
 
-def _throttled(*, since_boot: bool = False) -> list[str]:
+def _temperature_c(root: Path) -> float:
+    """Return the hottest sensor that is named after the CPU; where none is, the first one."""
+    numbered = (root / _THERMAL).glob("thermal_zone*")
+    zones = sorted(numbered, key=lambda path: int(path.name.removeprefix("thermal_zone")))
+    if not zones:
+        raise FileNotFoundError(2, "No such file or directory", str(root / _THERMAL / "thermal_zone0"))
+    named = [zone for zone in zones if _CPU_ZONE.search(text_or_none(zone / "type") or "")] or zones[:1]
+    # The kernel answers with an error where a sensor is switched off.
+    temperatures = [found for zone in named if (found := number_or_none(zone / "temp")) is not None]
+    if not temperatures:
+        raise LookupError(f"{named[0] / 'temp'} has no number")
+    return max(temperatures) / 1000
+
+
+def _frequency_mhz(root: Path) -> float:
+    clocks = [number_or_none(path) for path in (root / cores.CPUS).glob("cpu[0-9]*/cpufreq/scaling_cur_freq")]
+    found = [clock for clock in clocks if clock is not None]
+    if not found:
+        raise FileNotFoundError(2, "No such file or directory", str(root / _CPUFREQ / "scaling_cur_freq"))
+    return max(found) / 1000
+
+
+def _throttle_flags() -> int:
     try:
         done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True)
     except FileNotFoundError:
         raise LookupError("vcgencmd is not here; only Raspberry Pi OS has it") from None
-    flags = int(done.stdout.strip().partition("=")[2], 16)
+    return int(done.stdout.strip().partition("=")[2], 16)
+
+
+def _decoded(flags: int, *, since_boot: bool = False) -> list[str]:
     first = 16 if since_boot else 0
     return [name for bit, name in enumerate(_THROTTLE_BITS, start=first) if flags >> bit & 1]
+
+
+def _cooled(root: Path, why: str) -> list[str]:
+    """Return what Linux's own thermal management does to the CPU, on boards without ``vcgencmd``."""
+    coolers = [
+        path
+        for path in sorted((root / _THERMAL).glob("cooling_device*"))
+        if _CPU_COOLER.search(text_or_none(path / "type") or "")
+    ]
+    if not coolers:
+        raise LookupError(f"{why}, and no cooling device of the kernel slows the CPU")
+    return ["throttling"] if any((number_or_none(path / "cur_state") or 0) > 0 for path in coolers) else []

@@ -1,9 +1,9 @@
-"""How long one photo takes, stage by stage, as raw nanoseconds; and whether the numbers can be believed.
+"""How long one photo takes, stage by stage, as raw nanoseconds.
 
 One photo at a time, the next one when the last is done (MLPerf's SingleStream). Each sample runs all stages on a photo
 of the bundle, so the model finds the caches as an application leaves them: decode (bytes in memory to an upright RGB
 image), fit (to the model's size), invoke (copy the pixels in, run the model), postprocess (probabilities, top 5).
-Not for: accuracy, and throughput with several photos at once.
+Not for: whether the times can be believed (``verdict``), accuracy, and throughput with several photos at once.
 """
 
 from __future__ import annotations
@@ -13,32 +13,41 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
-from .classifier import Classifier
-from .environment import others_cpu
+from . import percentiles
+from .bundle import Bundle
+from .classifier import Prediction
 from .preprocess import decode, fit
+from .runtime import Probabilities, Runtime
 
 STAGES = ("decode", "fit", "invoke", "postprocess")
-PERCENTILES = (50, 90, 95, 99)
-MIN_INFERENCES = 100
+# So many queries MLPerf Inference asked of SingleStream, whose metric is p90, before it had early stopping.
+MIN_INFERENCES = 1024
 
 # Warm-up: blocks of this many inferences, until the medians of two in a row are this close; at most so long.
 _BLOCK = 10
 _STEADY = 0.03
 _WARMUP_LIMIT_S = 10.0
 
-# Bounds of the verdict, as ratios of invoke times. p95 over p50 is 1.02 to 1.2 on an idle board.
-_NOISY = 1.5
-_DRIFT = 1.1
-
-# Cores that other programs may keep busy, on average, before a measurement counts as disturbed. Measured, not taken
-# from the load average: that one still shows the work of the minute before.
-_OTHERS_CORES = 0.25
-
 _NS_PER_S = 1_000_000_000
 
 Clock = Callable[[], int]
+
+
+class Timed(Protocol):
+    """What a stopwatch runs: a classifier, or what stands in its place (``harness``)."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle whose preprocessing is used."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The model."""
+
+    def ranked(self, probabilities: Probabilities) -> list[Prediction]:
+        """Return the likeliest classes."""
 
 
 @dataclass
@@ -71,7 +80,7 @@ class Stopwatch:
         clock: Nanoseconds from any origin, never going back.
     """
 
-    def __init__(self, classifier: Classifier, photos: Sequence[bytes], *, clock: Clock = time.perf_counter_ns) -> None:
+    def __init__(self, classifier: Timed, photos: Sequence[bytes], *, clock: Clock = time.perf_counter_ns) -> None:
         """Take the first photo first."""
         if not photos:
             raise ValueError("no photos to measure with")
@@ -120,69 +129,37 @@ class Stopwatch:
         return decoded - start, fitted - decoded, invoked - fitted, clock() - invoked
 
 
-def percentile(samples: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile: the smallest sample that at least ``percent`` of them do not exceed.
+def summary_ms(samples: Samples) -> dict[str, dict[str, Any]]:
+    """Return p50, p90, p95 and p99 (nearest rank) in milliseconds, by stage and for ``total``.
 
-    Always one of the samples, never between two.
+    A percentile that these samples are too few for is ``{"unknown": why}``.
     """
-    if not samples or not 0 < percent <= 100:
-        raise ValueError(f"percentile {percent} of {len(samples)} samples")
-    return sorted(samples)[math.ceil(percent / 100 * len(samples)) - 1]
-
-
-def summary_ms(samples: Samples) -> dict[str, dict[str, float]]:
-    """Return p50, p90, p95 and p99 (nearest rank) in milliseconds, by stage and for ``total``."""
-    columns = {**samples.stages_ns, "total": samples.total_ns()}
     return {
-        stage: {f"p{percent}": percentile(column, percent) / 1e6 for percent in PERCENTILES}
-        for stage, column in columns.items()
+        stage: {name: _ms(value) for name, value in percentiles.summary(column).items()}
+        for stage, column in _columns(samples).items()
+    }
+
+
+def intervals_ms(samples: Samples) -> dict[str, dict[str, Any]]:
+    """Return the 95% intervals (low, high) of p50 and p90 in milliseconds, of ``invoke`` and ``total``."""
+    columns = _columns(samples)
+    return {
+        stage: {name: _ms(value) for name, value in percentiles.intervals(columns[stage]).items()}
+        for stage in ("invoke", "total")
     }
 
 
 def throughput_per_s(samples: Samples) -> float:
-    """Return photos a second, one after another, from the bytes of a file to its label."""
+    """Return photos a second, one after another, over all samples."""
     total = samples.total_ns()
     return len(total) / (sum(total) / _NS_PER_S)
 
 
-def verdict(
-    samples: Samples, before: dict[str, Any], after: dict[str, Any], *, emulated: Any = False
-) -> dict[str, Any]:
-    """Say whether the times can be believed: ``valid``, ``degraded`` (use with care) or ``invalid`` (measure again).
+def _columns(samples: Samples) -> dict[str, list[int]]:
+    return {**samples.stages_ns, "total": samples.total_ns()}
 
-    Args:
-        samples: At least one inference.
-        before: :func:`environment.state` before the bench.
-        after: The same after it.
-        emulated: True, or why, when the CPU is an emulated one.
 
-    Returns:
-        ``status`` and ``reasons``, each reason a sentence; no reasons when valid.
-    """
-    invalid, degraded = [], []
-    invoke = samples.stages_ns["invoke"]
-    if len(invoke) < MIN_INFERENCES:
-        invalid.append(f"{len(invoke)} inferences; at least {MIN_INFERENCES} are needed")
-    if emulated is True:
-        invalid.append("the CPU is emulated: its times say nothing about a real one")
-    throttled = after.get("throttled")
-    if isinstance(throttled, list) and throttled:
-        invalid.append(f"the board reports {', '.join(throttled)}")
-    if not samples.steady:
-        degraded.append(f"the median was not steady after {samples.warmup_inferences} warm-up inferences")
-    spread = percentile(invoke, 95) / percentile(invoke, 50)
-    if spread > _NOISY:
-        degraded.append(f"noisy: p95 of invoke is {spread:.1f} times p50")
-    third = len(invoke) // 3
-    if third >= _BLOCK:
-        drift = statistics.median(invoke[-third:]) / statistics.median(invoke[:third])
-        if not 1 / _DRIFT <= drift <= _DRIFT:
-            degraded.append(f"drifted: the last third took {drift:.2f} times as long as the first")
-    others = others_cpu(before, after)
-    if others is not None and others > _OTHERS_CORES:
-        degraded.append(f"other programs kept {others:.1f} cores busy meanwhile")
-    hot = after.get("temperature_c")
-    if isinstance(hot, float) and hot >= 80:
-        degraded.append(f"hot: {hot:.0f} C at the end; boards slow down from about 80 C")
-    status = "invalid" if invalid else "degraded" if degraded else "valid"
-    return {"status": status, "reasons": invalid + degraded}
+def _ms(value: Any) -> Any:
+    if isinstance(value, list):
+        return [bound / 1e6 for bound in value]
+    return value if isinstance(value, dict) else value / 1e6

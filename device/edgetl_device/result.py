@@ -14,7 +14,8 @@ from typing import Any
 from . import __version__, answers, jsonfile
 from .bundle import Bundle
 from .errors import InputError
-from .latency import STAGES, Samples, summary_ms
+from .latency import STAGES, Samples
+from .percentiles import PERCENTILES, percentile, too_few
 
 SCHEMA = "edgetl.result/1"
 STATUSES = ("valid", "degraded", "invalid")
@@ -31,16 +32,18 @@ def assemble(
     *,
     settings: dict[str, Any],
     environment: dict[str, Any],
+    harness: dict[str, Any],
     runs: list[dict[str, Any]],
     skipped: list[dict[str, str]],
 ) -> dict[str, Any]:
     """Return the document of a bench.
 
     Args:
-        settings: What was asked for: variants, threads, duration_s, min_inferences, rounds.
+        settings: What was asked for: variants, threads, delegates, duration_s, min_inferences, rounds, ...
         environment: :func:`environment.describe`, with :func:`environment.state` of three times: ``before``,
             ``during`` (a list, after each round but the last) and ``after``.
-        runs: One row for each variant and number of threads.
+        harness: What the bench itself costs (:func:`harness.cost`).
+        runs: One row for each variant, delegate and number of threads.
         skipped: Variants that this machine cannot run: ``variant`` and ``why``.
     """
     document: dict[str, Any] = {
@@ -56,6 +59,7 @@ def assemble(
         "evalset": answers.evalset(bundle),
         "settings": settings,
         "environment": environment,
+        "harness": harness,
         "runs": runs,
         "skipped": skipped,
     }
@@ -99,5 +103,19 @@ def _check_run(run: dict[str, Any]) -> None:
     samples = run["samples_ns"]
     if set(samples) != set(STAGES) or len({len(column) for column in samples.values()}) != 1:
         raise ValueError("samples_ns must have every stage, all of the same length")
-    if summary_ms(Samples({stage: samples[stage] for stage in STAGES})) != run["latency_ms"]:
-        raise ValueError(f"the percentiles of {run['variant']} are not those of its samples")
+    columns = {stage: samples[stage] for stage in STAGES}
+    columns["total"] = Samples(columns).total_ns()
+    if set(columns) != set(run["latency_ms"]):
+        raise ValueError("latency_ms must have every stage, and their total")
+    for stage, column in columns.items():
+        if {f"p{percent}" for percent in PERCENTILES} - set(run["latency_ms"][stage]):
+            raise ValueError(f"latency_ms of {stage} lacks a percentile")
+        if not all(_is_of(column, int(name[1:]), value) for name, value in run["latency_ms"][stage].items()):
+            raise ValueError(f"the percentiles of {run['variant']} are not those of its samples")
+
+
+def _is_of(column: list[int], percent: int, value: Any) -> bool:
+    """Tell whether this is what the samples give; earlier versions gave percentiles of fewer samples, too."""
+    if isinstance(value, dict):
+        return too_few(len(column), percent) is not None
+    return bool(value == percentile(column, percent) / 1e6)

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import delegate as delegates
-from . import quant
+from . import delegated, quant
 from .delegate import Delegate
 from .errors import EdgetlError, InputError, Unavailable
 
@@ -64,7 +64,9 @@ class Runtime(Protocol):
         threads: The number of CPU threads it may use.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        delegate: What :func:`edgetl_device.delegate.describe` says of the delegate that was asked for, or None.
+        delegate: What :func:`edgetl_device.delegated.describe` says of the external delegate, where one was asked for.
+        share: Which delegate runs how many of the model's operators, also one that nobody asked for: ``name``,
+            ``operators``, ``of``, ``partitions``. None where the runtime knows no delegates.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Runtime(Protocol):
     input: TensorSpec
     output: TensorSpec
     delegate: dict[str, Any] | None
+    share: dict[str, Any] | None
 
     def feed(self, pixels: Pixels) -> None:
         """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to the input; float models get the same values as float32."""
@@ -98,7 +101,7 @@ def open_runtime(
         threads: CPU threads, 1 to 256.
         prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is
             installed.
-        delegate: For ``tflite``, an external delegate that must take at least a part of the model.
+        delegate: For ``tflite``, a delegate that must take at least a part of the model, or ``none`` to do without.
 
     tflite-runtime does not check a model before it reads it: give it only bytes of a known SHA-256, as a bundle does.
 
@@ -165,22 +168,29 @@ class _TFLiteRuntime:
         self.threads = threads
         if model[4:8] != b"TFL3":
             raise _not_a_model("TFLite", "the identifier TFL3 is missing")
-        handles = [delegates.open_delegate(delegate, module, f"{self.name} {self.version}")] if delegate else None
+        external = delegate if delegate is not None and delegate.external else None
+        handles = [delegates.open_delegate(external, module, f"{self.name} {self.version}")] if external else None
+        resolvers, bare = module.OpResolverType, delegate is not None and delegate.name == delegates.NONE
         try:
             self._interpreter = module.Interpreter(
-                model_content=model, num_threads=threads, experimental_delegates=handles
+                model_content=model,
+                num_threads=threads,
+                experimental_delegates=handles,
+                experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if bare else resolvers.AUTO,
             )
-            self.delegate = delegates.describe(delegate, self._interpreter) if delegate else None
+            self.delegate = delegated.describe(external, self._interpreter) if external else None
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            if delegate:
+            if external and delegate:
                 raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
             raise self._refused(str(error)) from None
+        # An external delegate was counted before XNNPACK could take a part of the rest.
+        self.share = self.delegate or delegated.share(delegate, self._interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of_tflite(_only(inputs, "input"))
         self.output = _spec_of_tflite(_only(outputs, "output"))
         _check_classifier(self.input, self.output)
-        self._output_index = outputs[0]["index"]
+        self._output_index, self._grid = outputs[0]["index"], _grid(self.output)
         # A function that returns a view of the input tensor. The view itself is never kept: while one is alive, the
         # interpreter refuses to run, because running may move the memory.
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
@@ -193,7 +203,7 @@ class _TFLiteRuntime:
         self._interpreter.invoke()
 
     def probabilities(self) -> Probabilities:
-        return _real(self._interpreter.get_tensor(self._output_index)[0], self.output)
+        return _real(self._interpreter.get_tensor(self._output_index)[0], self._grid)
 
     def close(self) -> None:
         self._interpreter = self._input_view = None
@@ -212,6 +222,7 @@ class _OnnxRuntime:
         module = _onnx_module()
         self.name, self.version, self.threads = ONNXRUNTIME, module.__version__, threads
         self.delegate: dict[str, Any] | None = None
+        self.share: dict[str, Any] | None = None
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -224,6 +235,7 @@ class _OnnxRuntime:
         self.input = _spec_of_onnx(_only(self._session.get_inputs(), "input"))
         self.output = _spec_of_onnx(_only(self._session.get_outputs(), "output"))
         _check_classifier(self.input, self.output)
+        self._grid = _grid(self.output)
         self._output_names = [self._session.get_outputs()[0].name]
         self._batch = np.zeros(self.input.shape, self.input.dtype)
         self._feeds = {self._session.get_inputs()[0].name: self._batch}
@@ -237,7 +249,7 @@ class _OnnxRuntime:
         (self._result,) = self._session.run(self._output_names, self._feeds)
 
     def probabilities(self) -> Probabilities:
-        return _real(self._result[0], self.output)
+        return _real(self._result[0], self._grid)
 
     def close(self) -> None:
         self._session = None
@@ -249,6 +261,7 @@ class _NullRuntime:
     def __init__(self, model: bytes, threads: int) -> None:
         self.name, self.version, self.threads = "null", "1", threads
         self.delegate: dict[str, Any] | None = None
+        self.share: dict[str, Any] | None = None
         try:
             fields = json.loads(model)
             size, classes = int(fields["size"]), int(fields["classes"])
@@ -376,10 +389,19 @@ def _shifted(pixels: Pixels, spec: TensorSpec) -> npt.NDArray[Any]:
     return quant.pixels_to_grid(pixels, spec.dtype, spec.scale, spec.zero_point)
 
 
-def _real(values: npt.NDArray[Any], spec: TensorSpec) -> Probabilities:
+def _grid(spec: TensorSpec) -> Probabilities | None:
+    """Return the value of each of the 256 integers of an output, in the order of their bytes; None for floats.
+
+    Looking an answer up takes one call of NumPy where computing it takes four, each of which the model has pushed out
+    of the caches.
+    """
     if spec.scale is None or spec.zero_point is None:
-        return np.array(values, np.float32)
-    return quant.to_real(values, spec.scale, spec.zero_point)
+        return None
+    return quant.to_real(np.arange(256, dtype=np.uint8).view(spec.dtype), spec.scale, spec.zero_point)
+
+
+def _real(values: npt.NDArray[Any], grid: Probabilities | None) -> Probabilities:
+    return np.array(values, np.float32) if grid is None else grid[values.view(np.uint8)]
 
 
 def _not_a_model(format: str, why: str) -> InputError:

@@ -94,6 +94,11 @@ def models_dir() -> Path:
     return shipped if shipped.is_dir() else package.parent / "models"
 
 
+def read_card(folder: Path) -> dict[str, Any]:
+    """Return the card of a folder with embedded weights: backbone, width, file, sha256, licence, source."""
+    return read_json(folder / "card.json", CARD_SCHEMA)
+
+
 def keras_cache_dir() -> Path:
     """Return where Keras keeps downloaded weights: ``$KERAS_HOME/models``, else ``~/.keras/models``."""
     if home := os.environ.get("KERAS_HOME"):
@@ -134,7 +139,7 @@ def _embedded(row: Backbone, width: float) -> ResolvedWeights | None:
     if row.embedded is None:
         return None
     folder = models_dir() / row.embedded
-    card = read_json(folder / "card.json", CARD_SCHEMA)
+    card = read_card(folder)
     if card["width"] != width:
         return None
     path = folder / card["file"]

@@ -1,10 +1,15 @@
-"""``edgetl doctor``: what this machine has for edgetl, what it lacks, and how to get it."""
+"""``edgetl doctor``: what a machine has for edgetl, what it lacks, and how to get it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from edgetl.remote.fleet import Board
 
 
 def register(app: typer.Typer) -> None:
@@ -12,24 +17,73 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
 
 
-def doctor(json: bool = typer.Option(False, "--json", help="Print JSON.")) -> None:
-    """Check this machine: packages, runtimes, delegates, Edge TPUs and who may use them, clocks, heat, space.
+def doctor(
+    json: bool = typer.Option(False, "--json", help="Print JSON."),
+    on: list[str] = typer.Option(
+        [], metavar="HOST", help="Check a board, through SSH: pi@host. May be repeated.", show_default=False
+    ),
+    fleet: str = typer.Option("", metavar="FILE", help="Check all boards of a fleet.toml.", show_default=False),
+    offline: bool = typer.Option(False, "--offline", help="With boards: bring every wheel from here, over SSH."),
+) -> None:
+    """Check this machine or boards: packages, runtimes, delegates, Edge TPUs and who may use them, clocks, heat, space.
 
     Exit code 4 when something is missing that edgetl cannot work without; warnings leave it 0.
 
     Example: edgetl doctor
     """
+    from edgetl.cli.bench_remote import chosen_boards
     from edgetl.cli.output import print_json
     from edgetl.workstation import examine
     from edgetl_device.doctor import raise_problems
 
+    if boards := chosen_boards(on, fleet):
+        _doctor_boards(boards, json=json, offline=offline)
+        return
     document = examine(place=Path())
     if json:
         print_json(document)
     else:
-        width = max(len(check["name"]) for check in document["checks"])
-        for check in document["checks"]:
-            typer.echo(f"{check['status']:<8} {check['name']:<{width}}  {check['found']}")
-            if check["fix"] and check["status"] != "ok":
-                typer.echo(f"{'':<8} {'':<{width}}  -> {check['fix']}")
+        _print_checks(document)
     raise_problems(document)
+
+
+def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> None:
+    from edgetl.cli.bench_remote import raise_failures
+    from edgetl.cli.boards import BoardView
+    from edgetl.cli.output import print_json
+    from edgetl.remote.board import examine_board
+    from edgetl.remote.connection import ssh_command
+    from edgetl.remote.parallel import on_boards
+    from edgetl_device.doctor import raise_problems
+    from edgetl_device.errors import InputError, Unavailable
+
+    if json and len(boards) > 1:
+        raise InputError(f"--json takes one board, there are {len(boards)}", hint="Ask them one by one.")
+    ssh_command()  # raises when there is none
+    with BoardView(boards) as view:
+        outcomes = on_boards(
+            boards,
+            lambda board, children, say: examine_board(board, offline=offline, children=children, say=say),
+            say=view.say,
+            finished=view.finished,
+        )
+    examined = {outcome.board.name: outcome.document for outcome in outcomes if outcome.document is not None}
+    for name, document in examined.items():
+        if json:
+            print_json(document)
+        else:
+            typer.echo(f"{name}:")
+            _print_checks(document)
+    raise_failures(outcomes)
+    if len(boards) == 1:
+        raise_problems(examined[boards[0].name])
+    elif lacking := [name for name, document in examined.items() if not document["ok"]]:
+        raise Unavailable(f"edgetl lacks things on {', '.join(lacking)}", hint="See the lines marked problem.")
+
+
+def _print_checks(document: dict[str, Any]) -> None:
+    width = max(len(check["name"]) for check in document["checks"])
+    for check in document["checks"]:
+        typer.echo(f"{check['status']:<8} {check['name']:<{width}}  {check['found']}")
+        if check["fix"] and check["status"] != "ok":
+            typer.echo(f"{'':<8} {'':<{width}}  -> {check['fix']}")

@@ -55,8 +55,12 @@ class _Measured:
 
 
 def run_name(run: dict[str, Any]) -> str:
-    """Return what people call a run: ``int8, 2 threads``."""
-    return f"{run['variant']}, {thread_count(run['threads'])}"
+    """Return what people call a run: ``int8, 2 threads``, and its delegate where it is not the usual XNNPACK."""
+    name, delegate = f"{run['variant']}, {thread_count(run['threads'])}", run["delegate"]
+    # What the runtimes for ONNX, and older results, do not say is unknown.
+    if isinstance(delegate, dict) or delegate == "xnnpack":
+        return name
+    return f"{name}, {'no delegate' if delegate == 'none' else delegate}"
 
 
 def thread_count(threads: int) -> str:
@@ -142,9 +146,10 @@ def _paired(sources: Sequence[Source], baseline: str | None) -> tuple[list[tuple
 
 def _counterpart(first: Source, variant: str, source: Source, run: dict[str, Any]) -> _Measured | None:
     candidates = [one for one in first.runs if one["variant"] == variant]
-    for one in candidates:
-        if one["threads"] == run["threads"]:
-            return _Measured(first, one)
+    same_threads = [one for one in candidates if one["threads"] == run["threads"]]
+    # Several with the same threads differ in their delegates.
+    for one in [one for one in same_threads if one["delegate"] == run["delegate"]] or same_threads[:1]:
+        return _Measured(first, one)
     rivals = [one for one in source.runs if one["variant"] == run["variant"]]
     return _Measured(first, candidates[0]) if len(candidates) == len(rivals) == 1 else None
 

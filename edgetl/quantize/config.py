@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from edgetl_device.errors import InputError
@@ -42,6 +43,10 @@ class QuantizeConfig:
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
             raise InputError(f"--target {self.target!r}", why=f"the targets are {', '.join(TARGETS)}")
+        if self.target != "generic" and not self.int8:
+            raise InputError(f"--target {self.target} without int8", hint="Add --int8.")
+        if self.max_drop_pp is not None and not math.isfinite(self.max_drop_pp):
+            raise InputError(f"--max-drop {self.max_drop_pp}", why="must be a number of percentage points")
         if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
             raise InputError(f"--min-agreement {self.min_agreement}", why="must be 0 to 1")
         if self.explain and not self.int8:

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import extras
+from edgetl.backbones.spec import SCALE_LAYER
 from edgetl.progress import track
 from edgetl_device.errors import InputError
 
@@ -25,8 +26,6 @@ _BATCH = 32
 _CALIBRATION_PHOTOS = 64
 # Layers that hand on the values they read: their output has the grid of their input.
 _NO_GRID_OF_THEIR_OWN = ("ZeroPadding2D", "Dropout", "Reshape", "Flatten", "MaxPooling2D", "Softmax")
-# What converters fuse into the convolution before it.
-_FUSED = ("ReLU",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +50,8 @@ def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, round
 
     Args:
         folded: A flat functional model without BatchNormalization.
-        trained: Names of its linear layers that may change; nothing before the first of them does.
+        trained: Names of layers that were trained. All linear layers from the first of these on may change,
+            but not the scaling of the pixels.
         teaching: Photos and answers.
         rounded: Round weights and activations as int8 does. False is the control: the same training without it.
         seed: Of the order of photos.
@@ -70,7 +70,7 @@ def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, round
     variables = {
         node.operation.name: [tf.Variable(array) for array in _kernel_and_bias(node.operation)]
         for node in steps(tail)
-        if is_linear(node.operation)
+        if is_linear(node.operation) and node.operation.name != SCALE_LAYER
     }
     flat = [variable for pair in variables.values() for variable in pair]
     batch = min(_BATCH, len(inputs))
@@ -99,7 +99,7 @@ def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, round
         for _ in range(_EPOCHS):
             order = random.permutation(len(inputs))[: len(inputs) // batch * batch]
             for rows in order.reshape(-1, batch):
-                learn(tf.constant(inputs[rows]), tf.constant(teaching.probabilities[rows]))
+                learn(tf.constant(inputs[rows], tf.float32), tf.constant(teaching.probabilities[rows]))
                 advance(1)
     return rebuild(folded, {name: [variable.numpy() for variable in pair] for name, pair in variables.items()})
 
@@ -112,15 +112,15 @@ def _kernel_and_bias(operation: Keras) -> tuple[npt.NDArray[np.float32], npt.NDA
 def _ranges(folded: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
     """Return lowest and highest value, 0 included, of each operation's output that has an int8 grid of its own."""
     order = steps(folded)
-    readers: dict[int, list[str]] = {}
+    readers: dict[int, list[Keras]] = {}
     for node in order:
         for tensor in node.input_tensors:
-            readers.setdefault(id(tensor), []).append(kind(node.operation))
+            readers.setdefault(id(tensor), []).append(node.operation)
     own = {
         node.operation.name
         for node in order
         if kind(node.operation) not in _NO_GRID_OF_THEIR_OWN
-        and not (is_linear(node.operation) and set(readers.get(id(node.outputs[0]), ())) & set(_FUSED))
+        and not (is_linear(node.operation) and any(map(_is_fused, readers.get(id(node.outputs[0]), ()))))
     }
     found: dict[str, tuple[float, float]] = {}
 
@@ -138,12 +138,19 @@ def _ranges(folded: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, tuple[flo
     return found
 
 
+def _is_fused(operation: Keras) -> bool:
+    """Whether converters fuse an operation into the convolution before it: ReLU and ReLU6, as either layer."""
+    activations = extras.keras().activations
+    by_name = kind(operation) == "Activation" and operation.activation in (activations.relu, activations.relu6)
+    return by_name or kind(operation) == "ReLU"
+
+
 def _before(
     folded: Keras, cut: Keras, pixels: npt.NDArray[np.uint8], ranges: dict[str, tuple[float, float]]
-) -> npt.NDArray[np.float32]:
-    """Return what reaches the first trained layer, rounded on the way as int8 would."""
+) -> npt.NDArray[np.float32] | npt.NDArray[np.uint8]:
+    """Return what reaches the first trained layer, rounded on the way as int8 would; uint8 where that is the photo."""
     if cut is folded.inputs[0]:
-        return pixels.astype(np.float32)
+        return pixels
     prefix = extras.keras().Model(folded.input, cut)
 
     def compute(operation: Keras, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

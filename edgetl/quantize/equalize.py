@@ -58,8 +58,9 @@ def equalize_streams(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
 
     for stream in streams:
         widest = np.max([ranges[name] for name in stream.names], axis=0)
-        # A channel that is always 0 has no range to bring to anything.
-        ratio = widest.max() / np.where(widest > 0, widest, widest.max() or 1.0)
+        # A channel that is always 0 has no range to bring to anything; nor has a stream of such channels.
+        largest = widest.max() or 1.0
+        ratio = largest / np.where(widest > 0, widest, largest)
         factor = np.minimum(ratio**_POWER, _MAX_FACTOR).astype(np.float32)
         for layer in stream.writers:
             for array in of(layer):
@@ -85,9 +86,7 @@ def _streams(model: Keras) -> Iterator[_Stream]:
                 stream_of[tensor_id] = mine
     for stream in {id(group): group for group in stream_of.values()}.values():
         writing = [writer.get(tensor_id) for tensor_id in stream]
-        reading = [
-            node for tensor_id in stream for node in readers.get(tensor_id, []) if id(node.outputs[0]) not in stream
-        ]
+        reading = [node for tensor_id in stream for node in readers.get(tensor_id, []) if kind(node.operation) != "Add"]
         sources = [node for node in writing if node is not None and kind(node.operation) != "Add"]
         ends_here = any(tensor_id == id(output) for tensor_id in stream for output in model.outputs)
         if None in writing or ends_here or not reading:

@@ -6,6 +6,7 @@ the test photos see only what was taken. Not for: how a rung makes its files.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -24,7 +25,7 @@ from edgetl.train.network import tail
 from edgetl_device.accuracy import score
 from edgetl_device.errors import InputError
 
-from .calibration import Calibration
+from .calibration import Calibration, take_turns
 from .config import QuantizeConfig
 from .correct import correct_weights
 from .distill import Teaching, distill
@@ -42,6 +43,7 @@ _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 # Photos that distillation learns from, and augmented views of each; more take longer and change little.
 _TEACHING_PHOTOS = 1000
 _TEACHING_VIEWS = 2
+_VIEW_BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,11 +161,12 @@ def _distilled(
     cut = run.document["model"]["cut_layer"]
     names = {layer.name for layer in tail(model, cut).layers}
     trained = frozenset(names | {f"{name}_depthwise" for name in names})
-    photos = find_photos(run, run.of("train")[:_TEACHING_PHOTOS], data=data)
+    photos = find_photos(run, take_turns(run.of("train"), count=_TEACHING_PHOTOS, seed=config.seed), data=data)
     preset, size = run.document["config"]["augment"], run.preprocess.size
     draw = augmenter(preset, size=size, seed=config.seed)
-    views = [draw(photos.pixels) for _ in range(_TEACHING_VIEWS if preset != "none" else 0)]
-    pixels = np.concatenate([photos.pixels, *views])
+    views = _TEACHING_VIEWS if preset != "none" else 0
+    batches = np.array_split(photos.pixels, math.ceil(len(photos.pixels) / _VIEW_BATCH))
+    pixels = np.concatenate([photos.pixels, *(draw(batch) for _ in range(views) for batch in batches)])
     rows = np.arange(len(pixels))
     answers = reference.softmax(reference.logits(model, pixels, rows, description="Float answers to learn"))
     teaching = Teaching(pixels, answers, calibration.pixels)
@@ -179,6 +182,6 @@ def _distilled(
         # The same training without rounding: what of the result is more training and not better quantization.
         "float_control": {"accuracy": scores["accuracy"], "agreement": scores["agreement"]},
         "photos": len(photos.targets),
-        "views": len(views),
+        "views": views,
     }
     return Recipe(corrected, "distilled through rounding, rounded weights, corrected biases"), about

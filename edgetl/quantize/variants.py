@@ -111,7 +111,9 @@ def int8_variants(
                     per_tensor_dense=target.per_tensor_dense,
                     keep_float=recipe.keep_float,
                 )
-                exported = _labelled(exported, "tflite", run)
+                # The standard metadata describes uint8 and float pixels, and would lie in a microcontroller's flash.
+                if target.dtype == "uint8":
+                    exported = _labelled(exported, "tflite", run)
                 target.check(exported, name)
                 kept = {"float_layers": list(recipe.keep_float)}
                 variants.append(VariantFile(name, "tflite", "int8", exported, about | kept))

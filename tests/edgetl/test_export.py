@@ -16,6 +16,8 @@ from edgetl.quiet import quietly
 from edgetl.tflite_file import describe
 from edgetl_device.errors import InputError
 
+_PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
+
 
 @pytest.mark.parametrize("name", lively.BACKBONES)
 def test_float32_variants_answer_as_keras_does(name: str, capfd: pytest.CaptureFixture[str]) -> None:
@@ -42,6 +44,19 @@ def test_float16_is_half_the_size_and_nearly_the_same() -> None:
     assert 0 < difference.mean() < 0.005
 
 
+def test_dynamic_has_int8_weights_and_float_activations() -> None:
+    model = lively.build("mobilenet_v1")
+    photos = lively.photos(6)
+    found = describe(export.dynamic_tflite(model))
+    weights = [found.tensors[operator.inputs[1]] for operator in found.operators if operator.name in _PRODUCTS]
+    # The converter leaves kernels of fewer than 1024 weights in float.
+    assert {tensor.dtype for tensor in weights if tensor.bytes > 4096} == {"int8"}
+    assert [found.tensors[index].dtype for index in found.inputs + found.outputs] == ["float32", "float32"]
+    assert {found.tensors[operator.outputs[0]].dtype for operator in found.operators} == {"float32"}
+    difference = np.abs(lively.run(export.dynamic_tflite(model), "tflite", photos) - lively.answers(model, photos))
+    assert 0 < difference.mean() < 0.1
+
+
 def test_names_shapes_and_opset() -> None:
     model = lively.build("mobilenet_v2")
     graph = onnx.load_from_string(export.float32_onnx(model))
@@ -61,7 +76,9 @@ def test_the_same_model_gives_the_same_bytes() -> None:
     assert export.float32_tflite(model) == export.float32_tflite(model)
 
 
-@pytest.mark.parametrize("convert", [export.float32_tflite, export.float16_tflite, export.float32_onnx])
+@pytest.mark.parametrize(
+    "convert", [export.float32_tflite, export.float16_tflite, export.dynamic_tflite, export.float32_onnx]
+)
 def test_an_operation_without_counterpart_is_named(convert: Any, capfd: pytest.CaptureFixture[str]) -> None:
     tf, keras = extras.tensorflow(), extras.keras()
 

@@ -33,20 +33,27 @@ def _int8() -> bytes:
     return int8_tflite(fold_batch_norm(lively.build("mobilenet_v1")), lively.photos(2))
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Path:
-    (tmp_path / "float.tflite").write_bytes(_float())
-    (tmp_path / "unfolded.tflite").write_bytes(export.float32_tflite(lively.build("mobilenet_v1")))
-    (tmp_path / "int8.tflite").write_bytes(_int8())
-    tree = read_tree(_int8())
-    (edited,) = (tensor for tensor in tree.subgraphs[0].tensors if b"logits" in tensor.name and len(tensor.shape) == 2 and tensor.buffer and tree.buffers[tensor.buffer].data is not None)  # fmt: skip
-    values = np.frombuffer(bytes(tree.buffers[edited.buffer].data), np.int8).copy()
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "float.tflite").write_bytes(_float())
+    (folder / "unfolded.tflite").write_bytes(export.float32_tflite(lively.build("mobilenet_v1")))
+    (folder / "int8.tflite").write_bytes(_int8())
+    (folder / "edited.tflite").write_bytes(_with_one_other_weight(_int8()))
+    (folder / "cut.tflite").write_bytes(_int8()[:4000])
+    (folder / "text.onnx").write_text("not a TFLite file")
+    return folder
+
+
+def _with_one_other_weight(data: bytes) -> bytes:
+    """Return the file with weight 7 of the dense layer three steps away."""
+    dense = next(operator for operator in describe(data).operators if operator.name == "FULLY_CONNECTED")
+    tree = read_tree(data)
+    buffer = tree.buffers[tree.subgraphs[0].tensors[dense.inputs[1]].buffer]
+    values = np.frombuffer(bytes(buffer.data), np.int8).copy()
     values[7] += 3 if values[7] < 100 else -3
-    tree.buffers[edited.buffer].data = values.tobytes()
-    (tmp_path / "edited.tflite").write_bytes(pack_tree(tree))
-    (tmp_path / "cut.tflite").write_bytes(_int8()[:4000])
-    (tmp_path / "text.onnx").write_text("not a TFLite file")
-    return tmp_path
+    buffer.data = values.tobytes()
+    return pack_tree(tree)
 
 
 def test_a_file_equals_itself(files: Path) -> None:

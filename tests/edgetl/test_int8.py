@@ -16,7 +16,7 @@ import pytest
 
 from edgetl import export
 from edgetl.quantize.calibration import choose_calibration
-from edgetl.quantize.correct import correct_biases
+from edgetl.quantize.correct import correct_weights
 from edgetl.quantize.fold import fold_batch_norm
 from edgetl.quantize.onnx import check_quantized, int8_onnx
 from edgetl.quantize.tflite import check_integer_only, int8_tflite
@@ -29,7 +29,7 @@ _CALIBRATION = {"count": 12, "first_seed": 500}
 
 @cache
 def _corrected(name: str) -> Any:
-    return correct_biases(fold_batch_norm(lively.build(name)), lively.photos(**_CALIBRATION))
+    return correct_weights(fold_batch_norm(lively.build(name)), lively.photos(**_CALIBRATION))
 
 
 @cache
@@ -99,7 +99,7 @@ def test_repair_lowers_the_error_on_real_weights(format: str) -> None:
     folded = fold_batch_norm(model)
     plain, repaired = (
         np.abs(lively.run(convert(candidate, calibration), format, photos) - expected).mean()
-        for candidate in (folded, correct_biases(folded, calibration))
+        for candidate in (folded, correct_weights(folded, calibration))
     )
     assert repaired < 0.75 * plain
 

@@ -51,6 +51,7 @@ def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bun
     train = {(sample.path, sample.sha256) for sample in tiny_run.of("train")}
     for name in ("int8", "int8-onnx"):
         calibration = bundle.variant(name).calibration
+        assert calibration["repair"] == "equalized streams, rounded weights, corrected biases"
         files = {(row["path"], row["sha256"]) for row in calibration["files"]}
         assert len(files) == calibration["photos"] == 12
         assert files <= train
@@ -75,6 +76,7 @@ def test_the_report_is_what_the_bundle_says(report: dict[str, Any], tiny_bundle:
     bundle = Bundle.open(tiny_bundle)
     assert report["schema"] == "edgetl.quantize/1"
     assert report["held_out"] == {"split": "test", "photos": len(tiny_run.of("test"))}
+    assert report["ladder"] is None, "there was no bound to climb for"
     assert report["reference"]["correct"] == tiny_run.document["metrics"]["test"]["accuracy"]["correct"]
     assert len(report["variants"]) == len(bundle.variants)
     for row in report["variants"]:
@@ -103,15 +105,34 @@ def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> No
     before = Bundle.open(copy.folder / "bundle").digest
     (copy.folder / "quantize.json").unlink()
     # No model can be 101 points better than another one: the one bound that every model misses.
-    done = small.edgetl("quantize", copy.folder, "--int8", "--calibration", 3, "--max-drop", -101)
+    done = small.edgetl("quantize", copy.folder, "--int8", "--no-repair", "--calibration", 3, "--max-drop", -101)
     text = small.refused(done, 3)
-    assert "--max-drop allows -101 pp" in text
+    assert "int8 stays outside --max-drop -101 after 1 rung: plain" in text
     assert "quantize.json" in text
     written = json.loads((copy.folder / "quantize.json").read_text())
-    assert [row["name"] for row in written["variants"]] == ["float32", "float32-onnx", "int8", "int8-onnx"]
+    assert [row["name"] for row in written["variants"]] == ["float32", "float32-onnx"]
+    (rung,) = written["ladder"]["rungs"]
+    assert [row["name"] for row in rung["variants"]] == ["int8", "int8-onnx"]
     assert written["config"]["max_drop_pp"] == -101
     assert Bundle.open(copy.folder / "bundle").digest == before
     assert small.left_over(copy.folder) == []
+
+
+def test_float16_and_dynamic_come_on_request_and_are_measured_too(copy: Run) -> None:
+    report = quantize(copy, QuantizeConfig(int8=False, float16=True, dynamic=True))
+    assert report["ladder"] is None
+    assert report["calibration"] is None
+    rows = {row["name"]: row for row in report["variants"]}
+    assert list(rows) == ["float32", "float32-onnx", "float16", "dynamic"]
+    size = {name: row["bytes"] / rows["float32"]["bytes"] for name, row in rows.items()}
+    assert size["float16"] < 0.55
+    assert size["dynamic"] < 0.35
+    for name in ("float16", "dynamic"):
+        assert 0 < rows[name]["agreement"]["mae"] < 0.1
+    bundle = Bundle.open(copy.folder / "bundle")
+    assert {variant.name: variant.precision for variant in bundle.variants}["dynamic"] == "dynamic"
+    checks = verify(bundle)
+    assert checks["ok"], checks
 
 
 def test_a_float_export_that_differs_is_refused(copy: Run) -> None:

@@ -18,6 +18,7 @@ from .result import Explanation, Layer
 
 _FILE, _ALONE, _BEFORE = "#1f77b4", "#2ca02c", "#9aa5b1"
 _MAX_NAMED_LAYERS = 90
+_TOP_DB = 60.0
 _FLIPS_A_ROW, _MAX_FLIPS = 4, 12
 
 
@@ -50,8 +51,11 @@ def error_by_layer(explanation: Explanation, target: Path) -> None:
         places, [_finite(layer.answer_error) for layer in layers], color=_ALONE, width=width, label="the file's layer"
     )
     above.set_ylabel("SQNR of the activation, dB")
+    # A scaling that is exact on its grid would flatten all others.
+    above.set_ylim(top=min(above.get_ylim()[1], _TOP_DB))
     above.set_title(
-        f"Signal to quantization noise, {explanation.photos} photos (6 dB less is twice the noise)", fontsize=10
+        f"Signal to quantization noise, {explanation.photos} photos (6 dB less: twice the noise; over 60 dB not drawn)",
+        fontsize=10,
     )
     below.set_ylabel("mean change of a probability")
     below.set_title("What one layer in int8 does to the answers, all others in float", fontsize=10)

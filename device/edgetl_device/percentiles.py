@@ -1,0 +1,114 @@
+"""Percentiles of times, given only where there are samples enough, and their 95% intervals. Not for: taking samples.
+
+How many are enough is the early stopping rule of MLPerf Inference's LoadGen (``loadgen/early_stopping.cc`` and
+``mlperf_inference_rules``): of n samples, at most one may be slower than a bound for which "p percent are at most this"
+then holds at 99% confidence.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+PERCENTILES = (50, 90, 95, 99)
+CONFIDENCE = 0.99
+
+# Percentiles that get an interval.
+INTERVALS = (50, 90)
+RESAMPLES = 2000
+BLOCKS = 10
+SEED = 20
+# Of longer runs every k-th sample is resampled. Neighbours say nearly the same, so the interval hardly widens.
+_MOST = 20_000
+
+
+@functools.cache
+def least_samples(percent: int, confidence: float = CONFIDENCE) -> int:
+    """Return how many samples a percentile needs: 11 for p50, 64 for p90, 130 for p95, 662 for p99.
+
+    The least n with P(X <= 1) <= 1 - confidence for X of the binomial distribution of n and 1 - percent / 100.
+    """
+    if not 0 < percent < 100 or not 0 < confidence < 1:
+        raise ValueError(f"percentile {percent} at confidence {confidence}")
+    within = percent / 100
+    n = 2
+    while within**n + n * (1 - within) * within ** (n - 1) > 1 - confidence:
+        n += 1
+    return n
+
+
+def percentile(samples: Sequence[float], percent: float) -> float:
+    """Return the nearest-rank percentile: the smallest sample that at least ``percent`` of them do not exceed.
+
+    Always one of the samples, never between two.
+    """
+    if not samples or not 0 < percent <= 100:
+        raise ValueError(f"percentile {percent} of {len(samples)} samples")
+    return sorted(samples)[_rank(len(samples), percent)]
+
+
+def summary(samples: Sequence[int]) -> dict[str, Any]:
+    """Return p50, p90, p95 and p99 in the unit of the samples, or ``{"unknown": why}`` for those too few allow."""
+    if not samples:
+        raise ValueError("no samples")
+    ordered = sorted(samples)
+    return {
+        f"p{percent}": too_few(len(samples), percent) or ordered[_rank(len(samples), percent)]
+        for percent in PERCENTILES
+    }
+
+
+def too_few(count: int, percent: int) -> dict[str, str] | None:
+    """Return why ``count`` samples say nothing about a percentile, as an unknown value, or None."""
+    needed = least_samples(percent)
+    return {"unknown": f"not enough samples: {count} of {needed}"} if count < needed else None
+
+
+def intervals(samples: Sequence[int]) -> dict[str, Any]:
+    """Return the 95% intervals (low, high) of p50 and p90 in the unit of the samples, or ``{"unknown": why}``.
+
+    By percentiles of :func:`resampled`; the same samples give the same interval.
+    """
+    drawn = resampled(np.asarray(samples, np.int64), INTERVALS, np.random.default_rng(SEED))
+    bounds = np.percentile(drawn, (2.5, 97.5), axis=0)
+    return {
+        f"p{percent}": too_few(len(samples), percent) or [float(bound) for bound in bounds[:, column]]
+        for column, percent in enumerate(INTERVALS)
+    }
+
+
+def resampled(
+    samples: npt.NDArray[np.int64], percents: Sequence[int], rng: np.random.Generator
+) -> npt.NDArray[np.int64]:
+    """Return percentiles of resamples, int64 [RESAMPLES, len(percents)].
+
+    Samples of one run follow each other: a clock or another program slows many in a row. Drawing them one by one would
+    take them for independent and give an interval that is far too narrow, so whole stretches are drawn: the circular
+    block bootstrap of D. N. Politis and J. P. Romano, "A circular block-resampling procedure for stationary data", in
+    Exploring the Limits of Bootstrap (1992). A stretch is a tenth of the run, half of one of the bench's five rounds.
+
+    Args:
+        samples: In the order they were taken, at least one.
+        percents: Each above 0 and at most 100.
+        rng: Draws where stretches begin.
+    """
+    samples = samples[:: math.ceil(len(samples) / _MOST)]
+    n = len(samples)
+    length = math.ceil(n / BLOCKS)
+    # The end is followed by the beginning, so that every sample is in equally many stretches.
+    circle = np.concatenate([samples, samples[:length]])
+    within = np.arange(length)
+    ranks = [_rank(n, percent) for percent in percents]
+    found = np.empty((RESAMPLES, len(ranks)), np.int64)
+    for index, starts in enumerate(rng.integers(0, n, (RESAMPLES, math.ceil(n / length), 1))):
+        found[index] = np.partition(circle[starts + within].ravel()[:n], ranks)[ranks]
+    return found
+
+
+def _rank(count: int, percent: float) -> int:
+    return math.ceil(percent / 100 * count) - 1

@@ -1,0 +1,40 @@
+"""Values read from the system, or ``{"unknown": why}``; never 0 or null. Not for: what the values mean."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+Value = Any
+
+
+def known(read: Callable[[], Value]) -> Value:
+    """Return what ``read`` returns, or ``{"unknown": why}`` when the system does not say."""
+    try:
+        return read()
+    except OSError as error:
+        return {"unknown": f"{error.filename}: {error.strerror}" if error.filename else str(error)}
+    except (ValueError, LookupError, subprocess.SubprocessError, metadata.PackageNotFoundError) as error:
+        return {"unknown": str(error) or type(error).__name__}
+
+
+def text_of(path: Path) -> str:
+    """Return a file of sysfs or the device tree without the newline or zero at its end; OSError where it is absent."""
+    return path.read_text(errors="replace").strip().rstrip("\0")
+
+
+def text_or_none(path: Path) -> str | None:
+    """Return the same, or None where it cannot be read."""
+    try:
+        return text_of(path)
+    except OSError:
+        return None
+
+
+def number_or_none(path: Path) -> int | None:
+    """Return the whole number in a file, or None where there is none."""
+    text = text_or_none(path)
+    return int(text) if text is not None and text.lstrip("-").isdigit() else None

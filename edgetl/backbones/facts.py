@@ -1,0 +1,152 @@
+"""What each backbone costs on a device, and where its weights would come from here; read from a table, in no time.
+
+The table is made by ``models/backbone_facts.py``. Not for: speed on a device (``edgetl bench``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from edgetl_device.jsonfile import read_json
+
+from .registry import BACKBONES
+from .weights import keras_cache_dir, models_dir, read_card
+
+SCHEMA = "edgetl.backbone-facts/1"
+FACTS_FILE = Path(__file__).with_name("facts.json")
+
+# "Roughly 8 MB of SRAM" (coral.ai/docs/edgetpu/compiler); compiler logs of tiny models say 7.98 MiB.
+EDGETPU_BYTES = 8 << 20
+# With what others are compared: the default backbone.
+_REFERENCE = ("mobilenet_v2", 1.0)
+_MANY_TIMES = 3.0
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One row: a backbone at a width and its default size, without top unless said otherwise.
+
+    Attributes:
+        name: The backbone.
+        width: Its width multiplier.
+        size: Input height and width in pixels, for the numbers that depend on it.
+        parameters: Values in its weights, the statistics of BatchNorm included.
+        multiply_adds: Products of a weight and an activation for one photo.
+        blocks: How many can be trained or frozen on their own.
+        features: Channels of its output.
+        int8_bytes: Size of an int8 TFLite file with a head of 5 classes, weights at random: an estimate for others.
+        edgetpu_operators: Operators of that file.
+        edgetpu_mapped: How many of them an Edge TPU is predicted to run.
+        edgetpu_bytes: Stored values that those read.
+        edgetpu_refused: Why the Edge TPU's compiler cannot read the file at all, or "".
+        edgetpu_causes: Operators that stay on the CPU for their own sake: TFLite's name -> how many.
+    """
+
+    name: str
+    width: float
+    size: int
+    parameters: int
+    multiply_adds: int
+    blocks: int
+    features: int
+    int8_bytes: int
+    edgetpu_operators: int
+    edgetpu_mapped: int
+    edgetpu_bytes: int
+    edgetpu_refused: str
+    edgetpu_causes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class WeightsHere:
+    """Where ``--weights auto`` would get weights from on this machine, now.
+
+    Attributes:
+        source: ``embedded``, ``keras-cache``, ``keras-download`` or ``none``: nobody publishes any.
+        file: Its name; None for ``none``.
+    """
+
+    source: str
+    file: str | None
+
+
+@cache
+def all_facts() -> tuple[Facts, ...]:
+    """Return all rows, in the order of the registry."""
+    document = read_json(FACTS_FILE, SCHEMA)
+    return tuple(_facts(row) for row in document["rows"])
+
+
+def facts_of(name: str, width: float = 1.0) -> Facts:
+    """Return the row of a backbone at a width.
+
+    Raises:
+        InputError: There is no such backbone, or it has no such width.
+    """
+    from .registry import backbone
+
+    backbone(name).check(width=width)
+    return next(facts for facts in all_facts() if (facts.name, facts.width) == (name, width))
+
+
+def weights_here(name: str, width: float) -> WeightsHere:
+    """Look where the weights of a backbone would come from, at its default size; nothing is downloaded."""
+    row = BACKBONES[name]
+    if row.embedded and (card := read_card(models_dir() / row.embedded))["width"] == width:
+        return WeightsHere("embedded", card["file"])
+    if row.keras_file is None:
+        return WeightsHere("none", None)
+    file = row.keras_file(row.default_size, width)
+    cached = (keras_cache_dir() / file.name).is_file()
+    return WeightsHere("keras-cache" if cached else "keras-download", file.name)
+
+
+def concerns(facts: Facts) -> Iterator[str]:
+    """Yield, in words and with numbers, what speaks against a backbone on a small device."""
+    reference = facts_of(*_REFERENCE)
+    if (times := facts.multiply_adds / reference.multiply_adds) >= _MANY_TIMES:
+        yield (
+            f"{times:.0f} times the multiply-adds of {reference.name} "
+            f"({facts.multiply_adds / 1e6:,.0f} M, not {reference.multiply_adds / 1e6:,.0f} M)"
+        )
+    if (times := facts.int8_bytes / reference.int8_bytes) >= _MANY_TIMES:
+        yield f"{times:.0f} times the file ({_mb(facts.int8_bytes)}, not {_mb(reference.int8_bytes)})"
+    if facts.edgetpu_refused:
+        yield f"the Edge TPU's compiler refuses it: {facts.edgetpu_refused}"
+    elif facts.edgetpu_mapped < facts.edgetpu_operators:
+        causes = ", ".join(f"{count} {name}" for name, count in facts.edgetpu_causes.items())
+        yield (
+            f"an Edge TPU runs {facts.edgetpu_mapped} of its {facts.edgetpu_operators} operators, "
+            f"the CPU the rest, from the first of these on: {causes}"
+        )
+    if facts.edgetpu_bytes > EDGETPU_BYTES:
+        yield (
+            f"{_mb(facts.edgetpu_bytes - EDGETPU_BYTES)} of weights do not fit an Edge TPU's 8 MiB and are sent "
+            "again for every photo"
+        )
+    if facts.blocks == 1:
+        yield "no boundary that one tensor crosses: fine-tuning trains the head, or everything"
+    row = BACKBONES[facts.name]
+    if row.keras_file is None and not row.embedded:
+        yield "no pretrained weights: from scratch only, which takes far more photos"
+
+
+def _facts(row: dict[str, Any]) -> Facts:
+    edgetpu = row["edgetpu"]
+    own = {key: row[key] for key in Facts.__dataclass_fields__ if key in row}
+    return Facts(
+        **own,
+        edgetpu_operators=edgetpu["operators"],
+        edgetpu_mapped=edgetpu["mapped"],
+        edgetpu_bytes=edgetpu["parameter_bytes"],
+        edgetpu_refused=edgetpu["refused"],
+        edgetpu_causes=edgetpu["causes"],
+    )
+
+
+def _mb(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"

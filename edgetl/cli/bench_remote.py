@@ -1,0 +1,197 @@
+"""``edgetl bench --on HOST``: the bench on boards reached through SSH, and one table of all of them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from edgetl_device.errors import InputError, Unavailable
+
+from .boards import BoardView, reason
+from .formats import Format, Table, print_csv, print_report
+from .output import note, print_json
+
+if TYPE_CHECKING:
+    from edgetl.gates import Gate
+    from edgetl.remote.fleet import Board, Settings
+    from edgetl.remote.parallel import Outcome
+    from edgetl_device.bundle import Bundle
+
+
+@dataclass(frozen=True)
+class Printing:
+    """What becomes of the results: how they are printed, and where they are written (empty: nowhere; -: stdout)."""
+
+    form: Format
+    json: str
+    out: str
+
+
+def chosen_boards(on: Sequence[str], fleet: str) -> tuple[Board, ...]:
+    """Return the boards of ``--on`` or ``--fleet``; none when neither is given.
+
+    Raises:
+        InputError: Both are, or they are wrong.
+    """
+    from edgetl.remote.fleet import from_hosts, read_fleet
+
+    if on and fleet:
+        raise InputError("--on and --fleet both name boards", hint="Put the hosts into the fleet file.")
+    return read_fleet(fleet) if fleet else from_hosts(on)
+
+
+def bench_boards(
+    bundle: Bundle, boards: Sequence[Board], settings: Settings, gates: Sequence[Gate], printing: Printing
+) -> None:
+    """Bench on all boards, keep each result as it comes, print them, and hold gates against them.
+
+    Raises:
+        InputError: The request is wrong, whatever the boards are.
+        Unavailable: A board gave no result; those of the others have been written and printed.
+        GateFailed: All did, and a bound was missed.
+    """
+    from edgetl.gates import judge, outcome_lines, raise_failed
+    from edgetl.remote.board import Parcel, bench_board
+    from edgetl.remote.connection import ssh_command
+    from edgetl.remote.parallel import on_boards
+
+    from .bench import gate_subjects, print_result, records
+
+    if printing.json and len(boards) > 1:
+        raise InputError(f"--json takes one result, there are {len(boards)} boards", hint="Use --out DIR.")
+    ssh_command()  # raises when there is none
+    for board in boards:
+        _check(bundle, board, settings)
+    if printing.out:
+        Path(printing.out).mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch, BoardView(boards) as view:
+        parcel = Parcel(bundle, Path(scratch))
+
+        def finished(outcome: Outcome) -> None:
+            if outcome.document is not None:
+                _write(outcome.document, outcome.board, printing)
+            view.finished(outcome)
+
+        outcomes = on_boards(
+            boards,
+            lambda board, children, say: bench_board(board, parcel, settings, children=children, say=say),
+            say=view.say,
+            finished=finished,
+        )
+    results = {outcome.board.name: outcome.document for outcome in outcomes if outcome.document is not None}
+    subjects = [
+        replace(subject, name=f"{name}: {subject.name}")
+        for name, document in results.items()
+        for subject in gate_subjects(document)
+    ]
+    judged = judge(gates, subjects) if results else ()
+    lines = outcome_lines(judged)
+    if len(boards) > 1 and printing.form is not Format.csv:
+        print_report(printing.form, [_summary(parcel.name, outcomes)], [*_about(outcomes), *lines])
+    elif printing.json != "-" and printing.form is not Format.csv:
+        for document in results.values():
+            print_result(document, printing.form, lines)
+    elif results:
+        if printing.json == "-":
+            print_json(results[boards[0].name])
+        else:
+            print_csv([{"on": name} | row for name, document in results.items() for row in records(document)])
+        for line in lines:
+            note(line)
+    raise_failures(outcomes)
+    raise_failed(judged)
+
+
+def _check(bundle: Bundle, board: Board, settings: Settings) -> None:
+    """Refuse here what every board would refuse."""
+    from edgetl_device.bench import parse_threads, parse_variants
+    from edgetl_device.delegate import parse_delegate
+    from edgetl_device.runtime import check_threads
+
+    for count in parse_threads(board.threads or settings.threads):
+        check_threads(count)
+    for name in parse_variants(board.variants or settings.variants) or []:
+        bundle.variant(name)
+    if delegate := board.delegate or settings.delegate:
+        parse_delegate(delegate)
+
+
+def raise_failures(outcomes: Sequence[Outcome]) -> None:
+    """Return when every board gave a result.
+
+    Raises:
+        Unavailable: One did not. The error of a single board is raised as it is.
+    """
+    failed = [outcome for outcome in outcomes if outcome.error is not None]
+    if not failed:
+        return
+    first = failed[0].error
+    assert first is not None
+    if len(outcomes) == 1:
+        raise Unavailable(f"{failed[0].board.name}: {first.what}", why=first.why, hint=first.hint)
+    raise Unavailable(
+        f"{len(failed)} of {len(outcomes)} boards gave no result: {', '.join(one.board.name for one in failed)}",
+        why=f"{failed[0].board.name}: {reason(failed[0])}",
+    )
+
+
+def _write(document: dict[str, Any], board: Board, printing: Printing) -> None:
+    from edgetl_device.jsonfile import write_json
+
+    if printing.json not in ("", "-"):
+        write_json(printing.json, document)
+        note(f"written: {printing.json}")
+    if printing.out:
+        path = Path(printing.out) / f"{board.name}.json"
+        write_json(path, document)
+        note(f"written: {path}")
+
+
+def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
+    columns = ["board", "variant", "threads", "model p50", "model p95", "photo p95", "top-1", "drop, pp", "memory"]
+    rows = []
+    for outcome in outcomes:
+        if outcome.document is None:
+            rows.append([outcome.board.name, "no result", *[""] * (len(columns) - 1)])
+            continue
+        for run in outcome.document["runs"]:
+            model, photo, peak = run["latency_ms"]["invoke"], run["latency_ms"]["total"], run["peak_rss_bytes"]
+            rows.append(
+                [
+                    outcome.board.name,
+                    run["variant"],
+                    str(run["threads"]),
+                    f"{model['p50']:.2f} ms",
+                    f"{model['p95']:.2f} ms",
+                    f"{photo['p95']:.2f} ms",
+                    f"{run['accuracy']['top1']:.1%}",
+                    f"{run['agreement']['drop_pp']:.2f}",
+                    "unknown" if isinstance(peak, dict) else f"{peak / 1e6:.0f} MB",
+                    run["verdict"]["status"],
+                ]
+            )
+    return Table(f"{bundle} on {len(outcomes)} boards", [*columns, "measurement"], rows)
+
+
+def _about(outcomes: Sequence[Outcome]) -> list[str]:
+    """Return, for each board, what it is or why it gave no result, and why its measurements are not valid."""
+    lines = []
+    for outcome in outcomes:
+        name = outcome.board.name
+        if outcome.document is None:
+            lines.append(f"{name}: no result: {reason(outcome)}")
+            continue
+        environment = outcome.document["environment"]
+        where = [value for key in ("board", "cpu") if not isinstance(value := environment[key], dict)]
+        lines.append(f"{name}: {', '.join([*where, environment['machine']])}")
+        why = {
+            f"{name}: {run['verdict']['status']}: {text}"
+            for run in outcome.document["runs"]
+            for text in run["verdict"]["reasons"]
+        }
+        lines += sorted(why)
+        lines += [f"{name}: left out: {row['variant']}: {row['why']}" for row in outcome.document["skipped"]]
+    return lines

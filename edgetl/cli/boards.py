@@ -1,0 +1,88 @@
+"""What is going on on several boards, on stderr: one live table on a terminal, else a line for each change.
+
+Not for: results; those go to stdout.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from .output import note
+
+if TYPE_CHECKING:
+    from edgetl.remote.fleet import Board
+    from edgetl.remote.parallel import Outcome
+
+# What native code prints as it loads a model; it says nothing about how far the bench is.
+_NOISE = ("INFO:", "WARNING:", "W0000", "I0000")
+
+
+class BoardView:
+    """A context manager; call :meth:`say` and :meth:`finished` from any thread."""
+
+    def __init__(self, boards: Sequence[Board]) -> None:
+        self._lock = threading.Lock()
+        self._states = {board.name: ("", "waiting") for board in boards}
+        self._started_s = time.monotonic()
+        self._took_s: dict[str, float] = {}
+        self._live: Any = None
+
+    def __enter__(self) -> BoardView:
+        if sys.stderr.isatty():
+            from rich.console import Console
+            from rich.live import Live
+
+            self._live = Live(get_renderable=self._table, console=Console(stderr=True), refresh_per_second=4)
+            self._live.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.__exit__(kind, error, trace)
+
+    def say(self, board: Board, text: str) -> None:
+        """Show what a board is doing."""
+        if not text.startswith(_NOISE):
+            self._show(board.name, "", text)
+
+    def finished(self, outcome: Outcome) -> None:
+        """Show how a board ended."""
+        self._took_s[outcome.board.name] = outcome.elapsed_s
+        if outcome.error is None:
+            self._show(outcome.board.name, "green", f"done in {outcome.elapsed_s:.1f} s")
+        else:
+            self._show(outcome.board.name, "red", f"failed: {reason(outcome)}")
+
+    def _show(self, name: str, style: str, text: str) -> None:
+        with self._lock:
+            self._states[name] = (style, text)
+            if self._live is None:
+                note(f"{name}: {text}")
+
+    def _table(self) -> Any:
+        from rich.box import SIMPLE
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(box=SIMPLE, pad_edge=False)
+        for column in ("board", "seconds", "state"):
+            table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
+        with self._lock:
+            for name, (style, text) in self._states.items():
+                took_s = self._took_s.get(name, time.monotonic() - self._started_s)
+                # Text and not a string: what a board prints is not markup.
+                table.add_row(Text(name), f"{took_s:.0f}", Text(text, style=style))
+        return table
+
+
+def reason(outcome: Outcome) -> str:
+    """Return why a board gave no result, in one line."""
+    assert outcome.error is not None
+    return "; ".join(part for part in str(outcome.error).splitlines() if part)

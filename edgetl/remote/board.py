@@ -1,0 +1,202 @@
+"""What is done on one board: a virtual environment made when it is not there, a bundle brought, a command run.
+
+Everything stays in ``edgetl/remote`` of the cache folder there. Not for: several boards (``parallel``).
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgetl.bundling import pack
+from edgetl.cache import key_of
+from edgetl.remote.connection import Children, Connection, Say, in_memory
+from edgetl.remote.fleet import Board, Settings
+from edgetl.remote.offline import Target, fetch_wheels
+from edgetl.remote.wheel import device_wheel
+from edgetl_device import __version__, jsonfile
+from edgetl_device.bundle import Bundle
+from edgetl_device.doctor import SCHEMA as DOCTOR
+from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.result import SCHEMA as RESULT
+
+# So many stay on a board: those used last.
+_VENVS, _BUNDLES = 2, 4
+# What the wheels are for: edgetl-device's requirements have wheels for these.
+_MACHINES = ("x86_64", "aarch64", "armv7l")
+
+
+class Parcel:
+    """A bundle as one file, packed when a board turns out to lack it, and once for all of them."""
+
+    def __init__(self, bundle: Bundle, folder: Path) -> None:
+        self.bundle = bundle
+        # Results name the bundle as results from here do.
+        self.name = bundle.path.resolve().name
+        self._target = folder / "packed.edgetl"
+        self._lock = threading.Lock()
+
+    def file(self) -> Path:
+        """Return the ``.edgetl`` file."""
+        if self.bundle.path.is_file():
+            return self.bundle.path
+        with self._lock:
+            return self._target if self._target.exists() else pack(self.bundle.path, self._target)
+
+
+def bench_board(board: Board, parcel: Parcel, settings: Settings, *, children: Children, say: Say) -> dict[str, Any]:
+    """Bench a bundle on a board and return the ``edgetl.result/1``.
+
+    Raises:
+        Unavailable: The board cannot be reached, or lacks something; ``what`` is the reason in a line.
+        InputError: The board's command refuses the request.
+    """
+    variants = board.variants or settings.variants
+    options = ["--variants", variants, "--threads", board.threads or settings.threads]
+    options += ["--duration", str(settings.duration_s)]
+    if delegate := board.delegate or settings.delegate:
+        options += ["--delegate", delegate]
+    # Only who asks for an ONNX variant needs that runtime; with "all" it is left out, and the result says so.
+    named = [variant for variant in parcel.bundle.variants if variant.name in variants.split(",")]
+    extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()
+    say("connecting")
+    with Connection(board.host, board.python or "python3", children=children, say=say) as link:
+        link.ask("lock")
+        python = _ready_python(link, board, extras, settings.offline, children=children, say=say)
+        bundle = f"bundles/{parcel.bundle.digest}/{parcel.name}"
+        if not link.ask("has", path=bundle):
+            say("copying the bundle")
+            with parcel.file().open("rb") as stream:
+                link.ask("put", stream, path=bundle)
+            link.ask("keep", path="bundles", count=_BUNDLES)
+        say("starting")
+        found = _run_device(link, python, ["bench", bundle, *options], RESULT)
+    if found.get("digest") != jsonfile.digest(found) or found["bundle"]["digest"] != parcel.bundle.digest:
+        raise Unavailable("the result was damaged on the way")
+    return found
+
+
+def examine_board(board: Board, *, offline: bool, children: Children, say: Say) -> dict[str, Any]:
+    """Return the ``edgetl.doctor/1`` of a board.
+
+    Raises:
+        Unavailable: The board cannot be reached, or edgetl-device cannot be installed there.
+    """
+    say("connecting")
+    with Connection(board.host, board.python or "python3", children=children, say=say) as link:
+        link.ask("lock")
+        python = _ready_python(link, board, (), offline, children=children, say=say)
+        say("examining")
+        return _run_device(link, python, ["doctor"], DOCTOR)
+
+
+def _run_device(link: Connection, python: str, arguments: Sequence[str], schema: str) -> dict[str, Any]:
+    """Run ``python -m edgetl_device`` and return the document that it prints; it may print one and fail, as doctor."""
+    ended = link.ask("run", command=[python, "-m", "edgetl_device", *arguments], tell=True)
+    if ended["stdout"].strip():
+        return jsonfile.parse(ended["stdout"].encode(), schema, name="what the board printed")
+    _, found, error = ended["stderr"].rpartition("error: ")
+    if ended["exit"] in (InputError.exit_code, Unavailable.exit_code) and found:
+        what, _, rest = error.strip().partition("\n")
+        raise (InputError if ended["exit"] == InputError.exit_code else Unavailable)(what, why=rest)
+    # A crash: of a traceback, the line that names the exception.
+    raised = [line for line in ended["stderr"].splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    raise Unavailable(
+        f"{arguments[0]} ended with {ended['exit']} there", why=(raised or [_last_line(ended["stderr"])])[-1]
+    )
+
+
+def _ready_python(
+    link: Connection, board: Board, extras: Sequence[str], offline: bool, *, children: Children, say: Say
+) -> str:
+    """Return the path of a Python on the board that has edgetl-device; make a virtual environment if needed."""
+    if board.python:
+        _check_own(link)
+        return str(link.about["executable"])
+    about = link.about
+    version, machine, bits = about["python"], about["machine"], about["bits"]
+    wheel = device_wheel()
+    key = key_of(wheel=wheel.digest, extras=list(extras), python=version[:2], machine=machine, bits=bits)[:16]
+    folder = f"venvs/{key}"
+    python = f"{about['root']}/{folder}/venv/bin/python"
+    # Written last, so that a half-made environment is made again.
+    if link.ask("has", path=f"{folder}/ready"):
+        return python
+    _check_installable(about)
+    say("making a virtual environment")
+    link.ask("remove", path=folder)
+    try:
+        asked = ("[" + ",".join(extras) + "]") if extras else ""
+        wheels = [(wheel.name, in_memory(wheel.data))]
+        _succeed(link, [about["executable"], "-m", "venv", f"{folder}/venv"])
+        source: list[str] = []
+        if offline:
+            say("fetching wheels here")
+            target = Target(machine, (version[0], version[1]), about["libc"][1])
+            fetched = fetch_wheels(target, wheel, extras, children=children)
+            wheels += [(path.name, in_memory(path.read_bytes())) for path in fetched]
+            source = ["--no-index", "--find-links", f"{folder}/wheels"]
+        for number, (name, data) in enumerate(wheels, start=1):
+            say(f"copying wheels, {number} of {len(wheels)}")
+            link.ask("put", data, path=f"{folder}/wheels/{name}")
+        say("installing")
+        pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off"]
+        _succeed(link, [*pip, "--quiet", *source, f"{folder}/wheels/{wheel.name}{asked}"])
+        link.ask("remove", path=f"{folder}/wheels")
+        link.ask("put", in_memory(b""), path=f"{folder}/ready")
+        link.ask("keep", path="venvs", count=_VENVS)
+    except Unavailable:
+        link.ask("remove", path=folder)
+        raise
+    return python
+
+
+def _check_own(link: Connection) -> None:
+    """The Python that the user named must have this version of the device package: results are compared."""
+    executable = link.about["executable"]
+    ended = link.ask("run", command=[executable, "-c", "import edgetl_device as e; print(e.__version__)"], tell=False)
+    if ended["exit"]:
+        raise Unavailable(
+            f"{executable} has no edgetl-device",
+            why=_last_line(ended["stderr"]),
+            hint="Install it there, or leave python out of the fleet file.",
+        )
+    if ended["stdout"].strip() != __version__:
+        raise Unavailable(
+            f"{executable} has edgetl-device {ended['stdout'].strip()}, here it is {__version__}",
+            hint="Install the same one there, or leave python out of the fleet file.",
+        )
+
+
+def _check_installable(about: dict[str, Any]) -> None:
+    machine, libc = about["machine"], about["libc"][0]
+    own = "Give a Python that has a runtime: python = ... in the fleet file."
+    if machine not in _MACHINES:
+        raise Unavailable(f"no TFLite runtime has wheels for {machine}", hint=own)
+    if about["bits"] == 32 and machine != "armv7l":
+        raise Unavailable(f"a 32-bit Python on {machine}: pip there would look for 64-bit wheels", hint=own)
+    if libc != "glibc":
+        raise Unavailable(f"no TFLite runtime has wheels for this C library ({libc or 'not glibc'})", hint=own)
+    if not about["venv"]:
+        version = ".".join(map(str, about["python"][:2]))
+        raise Unavailable(
+            "Python there has no venv",
+            hint=f"On Debian: sudo apt install python3-venv (or python{version}-venv).",
+        )
+
+
+def _succeed(link: Connection, command: Sequence[str]) -> None:
+    ended = link.ask("run", command=list(command), tell=False)
+    if ended["exit"]:
+        text = ended["stderr"] + "\n" + ended["stdout"]
+        errors = [line for line in text.splitlines() if line.startswith("ERROR:")]
+        reason = errors[-1].removeprefix("ERROR:").strip() if errors else _last_line(text)
+        raise Unavailable(reason or f"{command[2]} ended with {ended['exit']}")
+
+
+def _last_line(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else ""

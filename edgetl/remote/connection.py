@@ -1,0 +1,260 @@
+"""One board's SSH connection: the user's ``ssh`` as a process, with ``far_end`` at its other end.
+
+Everything goes through one connection, so a key that needs a touch is touched once. Not for: what is done on the board
+(``board``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from importlib.resources import files
+from types import TracebackType
+from typing import Any, BinaryIO
+
+from edgetl.remote.far_end import HELLO
+from edgetl_device.errors import InputError, Unavailable
+
+Say = Callable[[str], None]
+
+# BatchMode: an error instead of a question that nobody sees. ControlMaster: a master that is there is used, but none is
+# left behind. Forwardings of the user's configuration would collide between boards. Options in $EDGETL_SSH come first,
+# and to ssh the first one counts.
+_OPTIONS = (
+    "BatchMode=yes",
+    "ConnectTimeout=10",
+    "ServerAliveInterval=5",
+    "ServerAliveCountMax=3",
+    "ControlMaster=no",
+    "ClearAllForwardings=yes",
+    "RemoteCommand=none",
+)
+# The only thing that a command line carries; the far end itself comes through stdin, as so many bytes.
+_BOOT = (
+    "import sys; v = sys.version_info[:2]; "
+    'v < (3, 10) and sys.exit("edgetl needs Python 3.10 or newer, this is %d.%d" % v); '
+    "exec(sys.stdin.buffer.read({count}))"
+)
+_BEAT_S = 5.0
+# Of a board that let us in: a slow one takes a few seconds to start Python.
+_HELLO_S = 60.0
+_SSH_FAILED = 255
+
+
+class Children:
+    """Programs started here for boards, so that all of them can be ended at once, from another thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self.stopped = False
+
+    def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
+        """Start a program in a group of its own: Ctrl-C reaches this process only, which then ends the others.
+
+        Raises:
+            KeyboardInterrupt: All have been ended; no new ones are started.
+        """
+        with self._lock:
+            if self.stopped:
+                raise KeyboardInterrupt
+            child = subprocess.Popen(command, start_new_session=True, **options)
+            self._running.add(child)
+        return child
+
+    def done(self, child: subprocess.Popen[bytes]) -> None:
+        """Forget a program that has ended."""
+        with self._lock:
+            self._running.discard(child)
+
+    def stop(self) -> None:
+        """End all programs and start no more."""
+        with self._lock:
+            self.stopped = True
+            for child in self._running:
+                child.terminate()
+
+
+class Connection:
+    """A context manager; :meth:`ask` the far end, one request at a time.
+
+    Args:
+        host: As :class:`edgetl.remote.fleet.Board` has it.
+        python: The Python to run there.
+        children: Where the ``ssh`` process is kept.
+        say: Called with each line about what is going on there.
+
+    Attributes:
+        about: What the far end says about its board.
+
+    Raises:
+        Unavailable: The board cannot be reached, refuses, or lacks a new enough Python.
+    """
+
+    def __init__(self, host: str, python: str, *, children: Children, say: Say) -> None:
+        self._host, self._python, self._children, self._say = host, python, children, say
+        self._sending = threading.Lock()
+        self._over = threading.Event()
+        self.about: dict[str, Any] = {}
+
+    def __enter__(self) -> Connection:
+        script = files(__package__).joinpath("far_end.py").read_bytes()
+        remote = f"exec {shlex.quote(self._python)} -c {shlex.quote(_BOOT.format(count=len(script)))}"
+        # A file, since nobody reads a pipe while an answer is awaited.
+        self._errors = tempfile.TemporaryFile()
+        self._process = self._children.start(
+            [*ssh_command(), "-T", *(f"-o{option}" for option in _OPTIONS), "--", self._host, remote],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
+        late = threading.Timer(_HELLO_S, self._process.terminate)
+        late.start()
+        try:
+            self._write(script)
+            self._skip_to_hello()
+            self.about = self._answer()
+        except BaseException:
+            self._close()
+            raise
+        finally:
+            late.cancel()
+        threading.Thread(target=self._beat, daemon=True).start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._close()
+
+    def ask(self, do: str, payload: BinaryIO | None = None, **fields: Any) -> Any:
+        """Return the far end's answer to a request; ``payload`` is a seekable file whose content goes along.
+
+        Raises:
+            Unavailable: The far end could not do it, or the connection ended.
+        """
+        if payload is None:
+            self._write(_line(do=do, **fields))
+        else:
+            digest = hashlib.sha256()
+            while block := payload.read(1 << 20):
+                digest.update(block)
+            size = payload.tell()
+            payload.seek(0)
+            self._write(_line(do=do, bytes=size, sha256=digest.hexdigest(), **fields), payload)
+        return self._answer()
+
+    def _write(self, data: bytes, more: BinaryIO | None = None) -> None:
+        """Write to ssh; when it has ended, reading the answer tells why."""
+        stdin = self._process.stdin
+        assert stdin is not None
+        with self._sending, contextlib.suppress(BrokenPipeError):
+            stdin.write(data)
+            if more is not None:
+                shutil.copyfileobj(more, stdin, 1 << 16)
+            stdin.flush()
+
+    def _beat(self) -> None:
+        while not self._over.wait(_BEAT_S):
+            with contextlib.suppress(ValueError):  # closed meanwhile
+                self._write(_line(do="beat"))
+
+    def _skip_to_hello(self) -> None:
+        stdout = self._process.stdout
+        assert stdout is not None
+        seen, wanted = b"", HELLO.encode()
+        while not seen.endswith(wanted):
+            byte = stdout.read(1)
+            if not byte:
+                raise self._ended()
+            seen = (seen + byte)[-len(wanted) :]
+
+    def _answer(self) -> Any:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            try:
+                answer = json.loads(line)
+            except ValueError:
+                break  # cut off in the middle
+            if "say" in answer:
+                self._say(answer["say"])
+            elif "error" in answer:
+                raise Unavailable(answer["error"])
+            else:
+                return answer["done"]
+        raise self._ended()
+
+    def _ended(self) -> BaseException:
+        """Say why ssh ended."""
+        if self._children.stopped:
+            return KeyboardInterrupt()
+        code = self._process.wait()
+        self._errors.seek(0)
+        lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
+        last = lines[-1] if lines else ""
+        if code < 0 and not self.about:
+            return Unavailable(f"no answer in {_HELLO_S:.0f} s after connecting")
+        if self.about:
+            return Unavailable("the connection ended half-way", why=last)
+        if code == _SSH_FAILED:
+            return Unavailable(last.removeprefix("ssh: ") or "ssh failed", hint=self._hint(last))
+        if code in (126, 127):
+            return Unavailable(f"no {self._python} there", why=last, hint="Install Python 3.10 or newer on the board.")
+        return Unavailable(last or f"{self._python} ended with {code}")
+
+    def _hint(self, message: str) -> str:
+        if "Host key verification failed" in message:
+            return f"If this is the first time: ssh {self._host}, and compare the fingerprint with the board's."
+        if "Permission denied" in message:
+            return f"ssh {self._host} must work without a password: see ssh-copy-id."
+        return ""
+
+    def _close(self) -> None:
+        """Close stdin, at which the far end ends whatever runs there, and wait for ssh."""
+        self._over.set()
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        with self._sending, contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process.stdout.close()
+        self._errors.close()
+        self._children.done(self._process)
+
+
+def ssh_command() -> list[str]:
+    """Return ``$EDGETL_SSH`` (such as ``ssh -F lab.conf``) or ``ssh``, in words.
+
+    Raises:
+        InputError: It is not a command line.
+        Unavailable: There is no such program.
+    """
+    try:
+        words = shlex.split(os.environ.get("EDGETL_SSH", "")) or ["ssh"]
+    except ValueError as error:
+        raise InputError("EDGETL_SSH is not a command line", why=str(error)) from None
+    if shutil.which(words[0]) is None:
+        raise Unavailable(f"there is no {words[0]} here", hint="Install OpenSSH's client.")
+    return words
+
+
+def in_memory(data: bytes) -> BinaryIO:
+    """Return bytes as a payload."""
+    return io.BytesIO(data)
+
+
+def _line(**request: Any) -> bytes:
+    return (json.dumps(request) + "\n").encode()

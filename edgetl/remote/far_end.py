@@ -1,0 +1,269 @@
+"""What runs on a board for ``edgetl bench --on``: it stores files, runs programs, and ends with the connection.
+
+The text of this file is sent through SSH to the board's Python, so it imports the standard library only. It reads one
+JSON request a line on stdin (some with bytes after it) and writes one JSON answer a line on stdout. When stdin ends, or
+stays silent for a minute, the connection is dead: whatever was started is killed, unfinished files are removed, and it
+ends. Not for: anything about bundles or benches; what to do is decided at the near end (``board``).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import platform
+import selectors
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+# A login shell may print before this; what follows it on its line is the first answer.
+HELLO = "edgetl-far-end/1 "
+# The near end says something every few seconds, so a silent one is asleep or cut off.
+SILENCE_S = 60.0
+# A program that is told to end gets so long before it is killed.
+GRACE_S = 3.0
+
+
+class Gone(Exception):
+    """The near end is not there any more."""
+
+
+class Link:
+    """The two ends of the SSH connection, as the board sees them."""
+
+    def __init__(self, source: int, target: int) -> None:
+        self.source, self._target = source, target
+        self._held = bytearray()
+        self._heard_s = time.monotonic()
+
+    def fill(self, timeout_s: float) -> None:
+        """Take in what has come, waiting at most ``timeout_s``; raise Gone when nothing will come any more."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.source, selectors.EVENT_READ)
+            ready = selector.select(timeout_s)
+        if ready:
+            data = os.read(self.source, 1 << 16)
+            if not data:
+                raise Gone
+            self._held += data
+            self._heard_s = time.monotonic()
+        elif time.monotonic() - self._heard_s > SILENCE_S:
+            raise Gone
+
+    def request(self) -> dict[str, Any]:
+        """Return the next request; beats, which only show that the near end lives, are left out."""
+        while True:
+            line, found, rest = self._held.partition(b"\n")
+            if not found:
+                self.fill(SILENCE_S / 4)
+                continue
+            self._held = rest
+            request: dict[str, Any] = json.loads(line)
+            if request["do"] != "beat":
+                return request
+
+    def take(self, count: int) -> Iterator[bytes]:
+        """Yield the ``count`` bytes that follow a request, in pieces."""
+        while count:
+            if not self._held:
+                self.fill(SILENCE_S / 4)
+                continue
+            piece = bytes(self._held[:count])
+            del self._held[:count]
+            count -= len(piece)
+            yield piece
+
+    def send(self, **answer: Any) -> None:
+        """Write an answer, or ``say=`` with a line about what is going on."""
+        data = (json.dumps(answer) + "\n").encode()
+        while data:
+            data = data[os.write(self._target, data) :]
+
+
+def main() -> None:
+    """Serve requests until the near end leaves."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _leave)
+    os.write(1, HELLO.encode())
+    link = Link(0, 1)
+    try:
+        root = _root()
+        link.send(done=_describe(root))
+        with open(root / "lock", "w") as lock:
+            while True:
+                request = link.request()
+                try:
+                    link.send(done=_OPERATIONS[request["do"]](link, root, request, lock))
+                except BrokenPipeError:
+                    raise
+                except OSError as error:
+                    link.send(error=str(error))
+    except (Gone, BrokenPipeError):
+        pass
+    except OSError as error:
+        link.send(error=str(error))
+
+
+def _leave(number: int, frame: Any) -> None:
+    del number, frame
+    raise Gone
+
+
+def _root() -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "edgetl" / "remote"
+    root.mkdir(parents=True, exist_ok=True)
+    return root
+
+
+def _describe(root: Path) -> dict[str, Any]:
+    return {
+        "root": str(root),
+        "executable": sys.executable,
+        "python": list(sys.version_info[:3]),
+        "machine": platform.machine(),
+        # A 64-bit kernel may run a 32-bit system.
+        "bits": 8 * struct.calcsize("P"),
+        "libc": list(platform.libc_ver()),
+        "free_bytes": shutil.disk_usage(root).free,
+        # Debian packs these apart from Python.
+        "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+    }
+
+
+def _lock(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
+    """Wait until no other run uses this board: they would spoil each other's times."""
+    del root, request
+    told = False
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if not told:
+                link.send(say="waiting: another edgetl uses this board")
+            told = True
+        link.fill(0.5)
+
+
+def _has(link: Link, root: Path, request: dict[str, Any], lock: Any) -> bool:
+    del link, lock
+    path = root / request["path"]
+    if not path.exists():
+        return False
+    # What was used last is kept longest.
+    os.utime(path.parent)
+    return True
+
+
+def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
+    """Store the bytes that follow; the file appears when its SHA-256 is right."""
+    del lock
+    target = root / request["path"]
+    part = target.with_name(target.name + ".part")
+    digest, failed = hashlib.sha256(), None
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(part, "wb") as stream:
+            for piece in link.take(request["bytes"]):
+                digest.update(piece)
+                # After a failure the rest must still be read, or the next request would not be found.
+                if failed is None:
+                    try:
+                        stream.write(piece)
+                        stream.flush()
+                    except OSError as error:
+                        failed = error
+        if failed is not None:
+            raise failed
+        if digest.hexdigest() != request["sha256"]:
+            raise OSError(f"{target.name} was damaged on the way")
+        part.replace(target)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            part.unlink()
+
+
+def _remove(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
+    del link, lock
+    shutil.rmtree(root / request["path"], ignore_errors=True)
+
+
+def _keep(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
+    """Remove all but the folders used last."""
+    del link, lock
+    folders = sorted((root / request["path"]).iterdir(), key=lambda folder: folder.stat().st_mtime)
+    for folder in folders[: -request["count"]]:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _run(link: Link, root: Path, request: dict[str, Any], lock: Any) -> dict[str, Any]:
+    """Run a program and return its exit code and what it printed; with ``tell``, pass its stderr on as it comes."""
+    del lock
+    child = subprocess.Popen(
+        request["command"],
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        printed, said = _follow(link, child, tell=request["tell"])
+    except BaseException:
+        _end(child)
+        raise
+    return {
+        "exit": child.wait(),
+        "stdout": printed.decode(errors="replace"),
+        "stderr": said[-8000:].decode("utf-8", "replace"),
+    }
+
+
+def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[bytes, bytes]:
+    """Read both streams of a program to their ends, while watching whether the near end is still there."""
+    assert child.stdout is not None
+    assert child.stderr is not None
+    streams = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
+    printed, said = streams.values()
+    told = 0
+    with selectors.DefaultSelector() as selector:
+        for number in (link.source, *streams):
+            selector.register(number, selectors.EVENT_READ)
+        while len(selector.get_map()) > 1:
+            ready = {key.fd for key, _ in selector.select(SILENCE_S / 4)}
+            for number in ready & set(streams):
+                data = os.read(number, 1 << 16)
+                streams[number] += data
+                if not data:
+                    selector.unregister(number)
+            # Also when nothing is ready: that is how silence is noticed.
+            link.fill(0)
+            if tell and (end := said.rfind(b"\n") + 1) > told:
+                link.send(say=said[told:end].decode(errors="replace").splitlines()[-1])
+                told = end
+    return bytes(printed), bytes(said)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """End a program and all that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            child.wait(GRACE_S)
+
+
+_OPERATIONS = {"lock": _lock, "has": _has, "put": _put, "remove": _remove, "keep": _keep, "run": _run}
+
+if __name__ == "__main__":
+    main()

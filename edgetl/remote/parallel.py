@@ -1,0 +1,70 @@
+"""The same work on several boards at once, each with a reason when it fails. Not for: what the work is (``board``)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from edgetl.remote.connection import Children, Say
+from edgetl.remote.fleet import Board
+from edgetl_device.errors import EdgetlError, from_os_error
+
+Work = Callable[[Board, Children, Say], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came of one board: a document, or the error that says why there is none."""
+
+    board: Board
+    document: dict[str, Any] | None
+    error: EdgetlError | None
+    elapsed_s: float
+
+
+def on_boards(
+    boards: Sequence[Board],
+    work: Work,
+    *,
+    say: Callable[[Board, str], None],
+    finished: Callable[[Outcome], None],
+) -> list[Outcome]:
+    """Do ``work`` on all boards at once and return their outcomes in the order of ``boards``.
+
+    Args:
+        boards: One thread each.
+        work: Raises an EdgetlError for a board that fails; the others go on.
+        say: Called, from several threads, with a board and what is going on there.
+        finished: Called from this thread with each outcome when it is known, so that it can be kept.
+
+    Raises:
+        KeyboardInterrupt: Everything started for the boards, here and there, has been ended.
+    """
+    children = Children()
+
+    def one(board: Board) -> Outcome:
+        started = time.monotonic()
+        document, failed = None, None
+        try:
+            document = work(board, children, lambda text: say(board, text))
+        except EdgetlError as error:
+            failed = error
+        except OSError as error:
+            failed = from_os_error(error)
+        return Outcome(board, document, failed, time.monotonic() - started)
+
+    with ThreadPoolExecutor(max_workers=len(boards)) as pool:
+        futures: list[Future[Outcome]] = [pool.submit(one, board) for board in boards]
+        try:
+            left = set(futures)
+            while left:
+                done, left = wait(left, return_when=FIRST_COMPLETED)
+                for future in done:
+                    finished(future.result())
+        except BaseException:
+            children.stop()
+            raise
+    return [future.result() for future in futures]

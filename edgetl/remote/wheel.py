@@ -1,0 +1,88 @@
+"""The device package as a wheel, made from what is installed here: boards run the code that this machine would run.
+
+A wheel is a zip with a few text files in it (https://packaging.python.org/specifications/binary-distribution-format/),
+so neither a build tool nor a source tree is needed. Not for: releases; those are built by hatchling.
+"""
+
+from __future__ import annotations
+
+import base64
+import csv
+import hashlib
+import io
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+
+import edgetl_device
+from edgetl_device.errors import Unavailable
+
+_WHEEL = "Wheel-Version: 1.0\nGenerator: edgetl\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+# The earliest time that a zip can hold, so that equal packages are equal files.
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Wheel:
+    """A wheel.
+
+    Attributes:
+        name: Of its file.
+        data: Its bytes.
+        requires: The lines of ``Requires-Dist``.
+        digest: SHA-256 of the list of its files and their hashes, in hexadecimal. That of ``data`` would depend on the
+            zlib that packed it.
+    """
+
+    name: str
+    data: bytes
+    requires: tuple[str, ...]
+    digest: str
+
+
+@cache
+def device_wheel() -> Wheel:
+    """Return edgetl-device as it is installed here, in place or not, as a wheel.
+
+    Raises:
+        Unavailable: It is importable but not installed, so nothing says what it requires.
+    """
+    try:
+        about = metadata.distribution("edgetl-device")
+    except metadata.PackageNotFoundError:
+        raise Unavailable(
+            "edgetl-device is importable but not installed here, so boards cannot be given it",
+            hint="In edgetl's checkout: pip install ./device",
+        ) from None
+    stem = f"edgetl_device-{about.version}"
+    package = Path(edgetl_device.__file__).resolve().parent
+    contents = {
+        f"{package.name}/{path.relative_to(package).as_posix()}": path.read_bytes()
+        for path in sorted(package.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    contents[f"{stem}.dist-info/METADATA"] = (about.read_text("METADATA") or "").encode()
+    contents[f"{stem}.dist-info/WHEEL"] = _WHEEL.encode()
+    record = f"{stem}.dist-info/RECORD"
+    contents[record] = _record(contents, record)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in contents.items():
+            member = zipfile.ZipInfo(name, _ZIP_EPOCH)
+            member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, whatever system packs it
+            archive.writestr(member, data, zipfile.ZIP_DEFLATED)
+    digest = hashlib.sha256(contents[record]).hexdigest()
+    return Wheel(f"{stem}-py3-none-any.whl", packed.getvalue(), tuple(about.requires or ()), digest)
+
+
+def _record(contents: dict[str, bytes], own_name: str) -> bytes:
+    """Return RECORD: name, SHA-256 in unpadded URL-safe base64, size; of RECORD itself the name only."""
+    text = io.StringIO(newline="")
+    rows = csv.writer(text, lineterminator="\n")
+    for name, data in contents.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        rows.writerow([name, f"sha256={digest}", len(data)])
+    rows.writerow([own_name, "", ""])
+    return text.getvalue().encode()

@@ -1,0 +1,95 @@
+"""Measure what each backbone costs, for the table that ``edgetl models`` shows without loading TensorFlow.
+
+``python models/backbone_facts.py`` builds every backbone at every width, converts it to int8 and writes
+``edgetl/backbones/facts.json``; it takes some minutes. Not for: speed, which is a matter of the device
+(``edgetl bench``), and accuracy, which is one of the photos.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from importlib.metadata import version
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from edgetl.backbones import BACKBONES, blocks, build_base, resolve_weights
+from edgetl.backbones.facts import FACTS_FILE, SCHEMA
+from edgetl.edgetpu.dense import per_tensor_dense
+from edgetl.edgetpu.predict import predict
+from edgetl.extras import keras
+from edgetl.quantize.fold import fold_batch_norm
+from edgetl.quantize.tflite import int8_tflite
+from edgetl_device.jsonfile import write_json
+
+CLASSES = 5
+
+
+def multiply_adds(base: Any) -> int:
+    """Return how many products of a weight and an activation one photo takes; BatchNorm, being folded, is free."""
+    total = 0
+    for layer in base.layers:
+        places = prod(layer.output.shape[1:3]) if hasattr(layer, "kernel_size") else 1
+        for weight in layer.weights:
+            if weight.name.endswith("kernel"):
+                total += places * prod(weight.shape)
+    return total
+
+
+def facts_of(name: str, width: float, *, size: int | None = None) -> dict[str, Any]:
+    """Return one row of the table, at the backbone's default size unless told otherwise."""
+    size = size or BACKBONES[name].default_size
+    keras().utils.set_random_seed(0)
+    weights = resolve_weights(name, width=width, request="none")
+    base = build_base(name, size=size, width=width, weights=weights)
+    layers = keras().layers
+    features = layers.GlobalAveragePooling2D(name="pool")(base.output)
+    probabilities = layers.Softmax(name="probabilities")(layers.Dense(CLASSES, name="logits")(features))
+    model = keras().Model(base.input, probabilities)
+    pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
+    int8 = int8_tflite(fold_batch_norm(model), pixels)
+    prediction = predict(per_tensor_dense(int8))
+    left = Counter(operator.name for operator in prediction.operators if operator.on == "cpu")
+    # What stays on the CPU for its own sake, not because of what comes before it.
+    causes = Counter(
+        operator.name
+        for operator in prediction.operators
+        if operator.on == "cpu" and operator.constraint not in ("partition", "")
+    )
+    return {
+        "name": name,
+        "width": width,
+        "size": size,
+        "parameters": int(base.count_params()),
+        "multiply_adds": multiply_adds(base),
+        "blocks": len(blocks(name, base)),
+        "features": int(base.output.shape[-1]),
+        "int8_bytes": len(int8),
+        "edgetpu": {
+            "operators": len(prediction.operators),
+            "mapped": prediction.mapped,
+            "parameter_bytes": prediction.parameter_bytes,
+            "refused": prediction.refused,
+            "causes": dict(sorted(causes.items())),
+            "on_cpu": dict(sorted(left.items())),
+        },
+    }
+
+
+def main() -> None:
+    """Write the table."""
+    argparse.ArgumentParser(description=__doc__.splitlines()[0]).parse_args()
+    rows = []
+    for name, backbone in BACKBONES.items():
+        for width in backbone.widths:
+            rows.append(facts_of(name, width))
+            print(rows[-1], flush=True)
+            keras().backend.clear_session()
+    made_with = {package: version(package) for package in ("tensorflow", "keras")}
+    write_json(FACTS_FILE, {"schema": SCHEMA, "classes": CLASSES, "made_with": made_with, "rows": rows})
+
+
+if __name__ == "__main__":
+    main()
