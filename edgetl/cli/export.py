@@ -20,6 +20,7 @@ def export(
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
     variant: str = typer.Option("float32", help="float32, float16, dynamic, int8 (TFLite), float32-onnx or int8-onnx."),
     out: Path | None = typer.Option(None, "--out", "-o", help="File to write.  [default: RUN/<variant>.<format>]"),
+    target: str = typer.Option("generic", help="What will run int8: generic, coral, mcu or mediapipe."),
     layout: str = typer.Option("nhwc", help="ONNX only: nchw takes the photo as [1, 3, S, S]."),
     c_array: bool = typer.Option(
         False, "--c-array", help="TFLite only: C source and header for microcontrollers.  [default: RUN/<run>.c]"
@@ -28,7 +29,7 @@ def export(
 ) -> None:
     """Write a single model file. For files with proof, measured on held-out photos, use `edgetl quantize`.
 
-    Example: edgetl export runs/photos --variant int8 --c-array -o firmware/photos.c
+    Example: edgetl export runs/photos --variant int8 --target mcu --c-array -o firmware/photos.c
     """
     from edgetl.quantize.config import QuantizeConfig
     from edgetl.quantize.targets import TARGETS
@@ -37,23 +38,24 @@ def export(
     from edgetl_device.files import write_bytes
 
     check_name(variant)
+    config = QuantizeConfig(target=target)
     chosen = _layout(layout, variant)
-    target = out or run / (f"{run.resolve().name}.c" if c_array else _file_name(variant, chosen))
+    file = out or run / (f"{run.resolve().name}.c" if c_array else _file_name(variant, chosen))
     if c_array:
-        _check_c_array(variant, target)
+        _check_c_array(variant, file)
     opened = Run.open(run)
     model = opened.load_model()
     if variant.startswith("int8"):
-        calibration = calibration_of(opened, QuantizeConfig(), data)
-        recipe = repaired(model, calibration, TARGETS["generic"])
-        (made,) = int8_variants(recipe, opened, calibration, (variant,), layout=chosen)
+        calibration = calibration_of(opened, config, data)
+        recipe = repaired(model, calibration, TARGETS[target])
+        (made,) = int8_variants(recipe, opened, calibration, (variant,), target=TARGETS[target], layout=chosen)
     else:
         made = float_variant(model, variant, opened, layout=chosen)
     if c_array:
-        _write_c_array(made.data, target, opened.labels)
+        _write_c_array(made.data, file, opened.labels)
         return
-    write_bytes(target, made.data)
-    print(f"{target}  {len(made.data) / 1e6:.2f} MB")
+    write_bytes(file, made.data)
+    print(f"{file}  {len(made.data) / 1e6:.2f} MB")
 
 
 def _layout(layout: str, variant: str) -> Layout:
