@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +80,7 @@ def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]],
         ("top-1, %, with its 95% interval", [100 * run["accuracy"]["top1"] for run in runs]),
     )
     whiskers = (
-        [(0.0, run["latency_ms"]["invoke"]["p95"] - run["latency_ms"]["invoke"]["p50"]) for run in runs],
+        [(0.0, _above_median(run["latency_ms"]["invoke"])) for run in runs],
         None,
         [_around(run["accuracy"]["top1"], run["accuracy"]["ci95"]) for run in runs],
     )
@@ -95,6 +95,11 @@ def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]],
         axes.set_title(name, fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=130)
+
+
+def _above_median(ranks: Mapping[str, Any]) -> float:
+    # Too few samples give no p95, and then there is no whisker.
+    return 0.0 if isinstance(ranks["p95"], dict) else float(ranks["p95"] - ranks["p50"])
 
 
 def _around(share: float, interval: Sequence[float]) -> tuple[float, float]:

@@ -51,7 +51,6 @@ def facts_of(name: str, width: float, *, size: int | None = None) -> dict[str, A
     pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
     int8 = int8_tflite(fold_batch_norm(model), pixels)
     prediction = predict(per_tensor_dense(int8))
-    left = Counter(operator.name for operator in prediction.operators if operator.on == "cpu")
     # What stays on the CPU for its own sake, not because of what comes before it.
     causes = Counter(
         operator.name
@@ -73,7 +72,6 @@ def facts_of(name: str, width: float, *, size: int | None = None) -> dict[str, A
             "parameter_bytes": prediction.parameter_bytes,
             "refused": prediction.refused,
             "causes": dict(sorted(causes.items())),
-            "on_cpu": dict(sorted(left.items())),
         },
     }
 

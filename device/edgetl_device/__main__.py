@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
@@ -71,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--quick", action="store_true", help="be content with fewer inferences; the verdict says so")
     bench.add_argument("--sustained", type=float, metavar="MINUTES", help="one run, with its times second by second")
     bench.add_argument("--energy", action="store_true", help="joules per inference, where the board has a sensor")
+    bench.add_argument("--profile", action="store_true", help="the time of each operator, where the runtime can tell")
+    bench.add_argument("--scenario", metavar="NAME", help="MLPerf's LoadGen too: single-stream or offline")
+    bench.add_argument("--log", type=Path, default=Path("loadgen"), metavar="DIR", help="for LoadGen's logs")
     help = f"{_DELEGATES}; several with commas, or by repeating it, are measured side by side"
     bench.add_argument("--delegates", "--delegate", action="append", default=[], metavar="DELEGATES", help=help)
 
@@ -132,6 +136,9 @@ def _bench(options: argparse.Namespace) -> None:
         quick=options.quick,
         sustained_min=options.sustained,
         with_energy=options.energy,
+        with_profile=options.profile,
+        scenario=options.scenario,
+        log=options.log,
         prefer=options.runtime,
         say=_say,
     )

@@ -5,22 +5,17 @@ Not for: judging the numbers against a budget, and comparing two benches.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from . import accuracy, answers, energy, environment, harness, latency, memory, percentiles, result, sweep, verdict
-from .bundle import Bundle, Photo
-from .classifier import Classifier
+from . import energy, environment, harness, loadgen, memory, percentiles, result, sweep, verdict
+from .bundle import Bundle
 from .delegate import Delegate
 from .errors import InputError, Unavailable
-from .latency import MIN_INFERENCES, Stopwatch
+from .lane import Lane, load, row, score
+from .latency import MIN_INFERENCES
 from .rehearsal import rehearse
-from .sweep import Setup
 
 # The duration of each setup is cut into so many pieces, and the setups take turns: a clock or a temperature that
 # changes on the way then changes all of them.
@@ -33,46 +28,11 @@ QUICK_INFERENCES = percentiles.least_samples(95)
 # A sustained run is cut into windows of a second, or longer ones where there would be more of them than this.
 _WINDOWS = 300
 
-# Of ONNX variants.
-_NO_DELEGATES = {"unknown": "delegates are TFLite's; ONNX Runtime ran it with its CPU provider"}
+# Looked for in ai-edge-litert 2.3.0: Interpreter has a switch for profiling delegated nodes and nothing that reads a
+# profile; libLiteRt.so has a profiler, for its compiled models, which no Python module reaches.
+NO_PROFILER = "the Python interfaces of LiteRT 2.3 and tflite-runtime 2.14 have no profiler that can be read"
 
 Say = Callable[[str], None]
-
-
-@dataclass
-class _Lane:
-    """One setup, loaded, and what was measured of it so far."""
-
-    setup: Setup
-    classifier: Classifier
-    load_ns: int
-    stopwatch: Stopwatch
-    windows: list[dict[str, Any]] = field(default_factory=list)
-    usage: energy.Usage = field(default_factory=energy.Usage)
-
-    def sample(self, duration_s: float, min_inferences: int, meter: energy.Meter | None) -> None:
-        """Measure for a while; what it took is one more window."""
-
-        def measure() -> int:
-            first, started_s = len(invoke), time.monotonic()
-            self.stopwatch.measure(duration_s, min_inferences=min_inferences)
-            taken = invoke[first:]
-            self.windows.append(
-                {
-                    "clock_s": started_s,
-                    "duration_s": time.monotonic() - started_s,
-                    "inferences": len(taken),
-                    "p50_ms": percentiles.percentile(taken, 50) / 1e6,
-                    "max_ms": max(taken) / 1e6,
-                }
-            )
-            return len(taken)
-
-        invoke = self.stopwatch.samples.stages_ns["invoke"]
-        if meter is None:
-            measure()
-        else:
-            meter.during(self.usage, measure)
 
 
 def run_bench(
@@ -85,6 +45,9 @@ def run_bench(
     quick: bool = False,
     sustained_min: float | None = None,
     with_energy: bool = False,
+    with_profile: bool = False,
+    scenario: str | None = None,
+    log: Path | None = None,
     prefer: str | None = None,
     root: Path = Path("/"),
     say: Say | None = None,
@@ -102,13 +65,16 @@ def run_bench(
         quick: Be content with 130 inferences; the verdict says so.
         sustained_min: Measure one setup for so many minutes, at most 60, and keep its times second by second.
         with_energy: Measure joules per inference too, where the board has a sensor.
+        with_profile: Ask for the time of each operator too. No Python runtime here can tell: the result says why.
+        scenario: Let MLPerf's LoadGen run each setup too: ``single-stream`` or ``offline``.
+        log: With a scenario, the folder for LoadGen's logs, one folder in it for each setup.
         prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
         root: Where ``sys`` and ``proc`` are looked for.
         say: Called with one line about each step; None is silent.
 
     Raises:
         InputError: A variant, a number or the bundle is wrong.
-        Unavailable: A variant that was named, or every one, or a delegate, cannot run here.
+        Unavailable: A variant that was named, or every one, or a delegate, cannot run here; or there is no LoadGen.
     """
     say = say or _silent
     duration_s, rounds = _pieces(duration_s, quick, sustained_min)
@@ -120,8 +86,14 @@ def run_bench(
             why=f"one at a time heats the board as it will be used: {'; '.join(map(str, plan.setups))}",
             hint="Name one: --variants int8 --threads 4",
         )
-    for row in plan.skipped:
-        say(f"left out {row['variant']}{' on ' + row['delegate'] if 'delegate' in row else ''}: {row['why']}")
+    if scenario is not None:
+        loadgen.require(scenario)
+        if log is None:
+            raise InputError("a scenario without a folder for its log")
+        # Better known now than after the measuring: LoadGen ends the process when it cannot write.
+        log.mkdir(parents=True, exist_ok=True)
+    for left in plan.skipped:
+        say(f"left out {left['variant']}{' on ' + left['delegate'] if 'delegate' in left else ''}: {left['why']}")
     for name, delegate in dict.fromkeys((one.variant.name, one.delegate) for one in plan.setups):
         if delegate is not None and delegate.external:
             say(f"trial run of {name} on {delegate.name}")
@@ -133,12 +105,12 @@ def run_bench(
     described = environment.describe(root)
     cost = harness.cost(bundle, files)
     meter, why_no_meter = _meter(root, say) if with_energy else (None, "")
-    lanes: list[_Lane] = []
+    lanes: list[Lane] = []
     try:
         states = [environment.state(root)]
         for setup in plan.setups:
             # One by one, so that those already loaded are closed when one fails.
-            lanes.append(_load(bundle, setup, files, prefer))  # noqa: PERF401
+            lanes.append(load(bundle, setup, files, prefer))  # noqa: PERF401
         for lane in lanes:
             say(f"warming up {lane.setup}")
             lane.stopwatch.warm_up()
@@ -151,12 +123,25 @@ def run_bench(
         runs = []
         for lane in lanes:
             say(f"accuracy and memory of {lane.setup}")
-            run = _row(lane) | _score(lane.classifier, files, photos, reference.probabilities)
+            run = row(lane) | score(lane.classifier, files, photos, reference.probabilities)
             run["peak_rss_bytes"] = memory.peak_rss_bytes(
                 bundle.path, lane.setup.variant.name, lane.setup.threads, prefer=prefer, delegate=lane.setup.delegate
             )
             if with_energy:
                 run["energy"] = meter.summary(lane.usage) if meter else {"unknown": why_no_meter}
+            if with_profile:
+                run["operators"] = {"unknown": NO_PROFILER}
+            if scenario is not None and log is not None:
+                say(f"LoadGen, {scenario}: {lane.setup}")
+                run["loadgen"] = loadgen.drive(
+                    lane.classifier,
+                    files,
+                    scenario=scenario,
+                    duration_s=duration_s,
+                    min_inferences=least,
+                    expected_ms=run["latency_ms"]["invoke"]["p50"],
+                    folder=log / str(lane.setup).replace(", ", "-").replace(" ", "-"),
+                )
             run["verdict"] = verdict.judge(
                 lane.stopwatch.samples,
                 states,
@@ -215,10 +200,10 @@ def _pieces(duration_s: float | None, quick: bool, sustained_min: float | None) 
         raise InputError("--sustained with --duration or --quick", why="it says how long to measure", hint="Leave one.")
     else:
         chosen_s, what = 60 * sustained_min, f"sustained {sustained_min!r} minutes"
-        rounds = max(ROUNDS, min(_WINDOWS, int(chosen_s))) if chosen_s == chosen_s else ROUNDS
+        rounds = _WINDOWS
     if not 0 < chosen_s <= MAX_DURATION_S:
         raise InputError(what, why=f"must be above 0 and at most {MAX_DURATION_S:.0f} s")
-    return chosen_s, rounds
+    return chosen_s, max(ROUNDS, min(rounds, int(chosen_s))) if sustained_min is not None else rounds
 
 
 def _meter(root: Path, say: Say) -> tuple[energy.Meter | None, str]:
@@ -226,56 +211,18 @@ def _meter(root: Path, say: Say) -> tuple[energy.Meter | None, str]:
     try:
         sensor = energy.find_sensor(root)
         say(f"idle for {energy.IDLE_S:.0f} s: measuring what the board uses without a model")
-        return energy.Meter(sensor), ""
+        return energy.Meter(sensor, energy.IDLE_S), ""
     except Unavailable as error:
         say(f"no energy: {error}")
         return None, f"{error.what}: {error.why}"
 
 
-def _load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | None) -> _Lane:
-    started = time.perf_counter_ns()
-    classifier = Classifier(bundle, setup.variant.name, setup.threads, prefer=prefer, delegate=setup.delegate)
-    return _Lane(setup, classifier, time.perf_counter_ns() - started, Stopwatch(classifier, files))
-
-
-def _delegate(lanes: Sequence[_Lane]) -> dict[str, Any] | str:
+def _delegate(lanes: Sequence[Lane]) -> dict[str, Any] | str:
     """Return which external delegate a bench used, for its environment; how much it took is in the runs."""
     for lane in lanes:
         if used := lane.classifier.runtime.delegate:
             return {key: used[key] for key in ("name", "library", "options", "version")}
     return "none"
-
-
-def _score(
-    classifier: Classifier, files: Sequence[bytes], photos: Sequence[Photo], reference: np.ndarray[Any, Any]
-) -> dict[str, Any]:
-    probabilities = np.stack([classifier.probabilities(file) for file in files])
-    labels = np.array([photo.index for photo in photos], np.int64)
-    scores = accuracy.score(probabilities, labels, reference, names=classifier.labels)
-    return scores | {"answers": answers.answers(probabilities)}
-
-
-def _row(lane: _Lane) -> dict[str, Any]:
-    variant, samples, runtime = lane.setup.variant, lane.stopwatch.samples, lane.classifier.runtime
-    share = runtime.share
-    return {
-        "variant": variant.name,
-        "format": variant.format,
-        "precision": variant.precision,
-        "threads": runtime.threads,
-        "runtime": {"name": runtime.name, "version": runtime.version},
-        "delegate": share["name"] if share else _NO_DELEGATES,
-        **({"delegated": {key: share[key] for key in ("operators", "of", "partitions")}} if share else {}),
-        "bytes": variant.bytes,
-        "load_ms": lane.load_ns / 1e6,
-        "first_inference_ms": samples.first_inference_ns / 1e6,
-        "warmup": {"inferences": samples.warmup_inferences, "steady": samples.steady},
-        "samples_ns": samples.stages_ns,
-        "windows": lane.windows,
-        "latency_ms": latency.summary_ms(samples),
-        "latency_ci95_ms": latency.intervals_ms(samples),
-        "throughput_per_s": latency.throughput_per_s(samples),
-    }
 
 
 def _silent(text: str) -> None:

@@ -85,11 +85,11 @@ class Meter:
         idle_s: How long to be idle; the caller does nothing meanwhile.
     """
 
-    def __init__(self, sensor: Sensor, idle_s: float = IDLE_S) -> None:
+    def __init__(self, sensor: Sensor, idle_s: float) -> None:
         """Measure the idle power."""
         self._sensor = sensor
         idle = Usage()
-        self.during(idle, lambda: time.sleep(idle_s) or 0)
+        self.during(idle, lambda: _rest(idle_s))
         self.idle_w = idle.joules / idle.seconds
 
     def during(self, usage: Usage, act: Callable[[], int]) -> None:
@@ -220,6 +220,11 @@ def _rapl(root: Path, unreadable: list[str]) -> Sensor | None:
         unreadable += map(str, missing)
         return None
     return _Counters("RAPL", "the CPU's package, without the rest of the board", packages)
+
+
+def _rest(seconds: float) -> int:
+    time.sleep(seconds)
+    return 0
 
 
 def _number(path: Path) -> int:

@@ -185,7 +185,7 @@ class _TFLiteRuntime:
                 raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
             raise self._refused(str(error)) from None
         # An external delegate was counted before XNNPACK could take a part of the rest.
-        self.share = self.delegate or delegated.share(delegate, self._interpreter)
+        self.share: dict[str, Any] | None = self.delegate or delegated.share(delegate, self._interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of_tflite(_only(inputs, "input"))
         self.output = _spec_of_tflite(_only(outputs, "output"))

@@ -111,7 +111,7 @@ def _count(found: _Findings, count: int, quick: bool) -> None:
     if count < least:
         found.invalid(f"{count} inferences; a p90 needs {least}", "Measure longer: --duration SECONDS")
     elif quick:
-        found.degraded(f"a quick run of {count} inferences: not for publishing", "Measure without --quick.")
+        found.degraded("a quick run: not for publishing", "Measure without --quick.")
     elif count < MIN_INFERENCES:
         found.degraded(f"{count} inferences; a p90 to publish needs {MIN_INFERENCES:,}", "Measure longer.")
 

@@ -24,6 +24,7 @@ EDGETPU_BYTES = 8 << 20
 # With what others are compared: the default backbone.
 _REFERENCE = ("mobilenet_v2", 1.0)
 _MANY_TIMES = 3.0
+_MANY_OPERATORS = 5.0
 
 
 @dataclass(frozen=True)
@@ -115,6 +116,12 @@ def concerns(facts: Facts) -> Iterator[str]:
         )
     if (times := facts.int8_bytes / reference.int8_bytes) >= _MANY_TIMES:
         yield f"{times:.0f} times the file ({_mb(facts.int8_bytes)}, not {_mb(reference.int8_bytes)})"
+    if facts.edgetpu_operators >= _MANY_OPERATORS * reference.edgetpu_operators:
+        yield (
+            f"{facts.edgetpu_operators} operators for {facts.multiply_adds / 1e6:,.0f} M multiply-adds "
+            f"({reference.name}: {reference.edgetpu_operators} for {reference.multiply_adds / 1e6:,.0f} M): "
+            "small ones, and each has its overhead"
+        )
     if facts.edgetpu_refused:
         yield f"the Edge TPU's compiler refuses it: {facts.edgetpu_refused}"
     elif facts.edgetpu_mapped < facts.edgetpu_operators:

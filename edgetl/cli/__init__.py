@@ -22,6 +22,7 @@ app = typer.Typer(
 # In the order of the work. Each module has a function ``register(app)``.
 _COMMANDS = (
     "data",
+    "models",
     "train",
     "evaluate",
     "quantize",

@@ -42,6 +42,10 @@ def bench(
     sustained: float = typer.Option(
         None, metavar="MINUTES", help="One run for so long, with times and heat by the second.", show_default=False
     ),
+    profile: bool = typer.Option(False, "--profile", help="The time of each operator, where the runtime can tell."),
+    scenario: str = typer.Option(
+        None, metavar="NAME", help="MLPerf's LoadGen too: single-stream or offline.", show_default=False
+    ),
     energy: bool = typer.Option(False, "--energy", help="Joules for each photo, where the board has a sensor."),
     fail_if: list[str] = typer.Option(
         [], metavar="EXPR", help='Exit with 3 if true: "int8.p95_ms>40". May be repeated.', show_default=False
@@ -69,7 +73,7 @@ def bench(
     from edgetl.cli import bench_remote
     from edgetl.cli.output import note, print_json
     from edgetl.remote.fleet import Settings
-    from edgetl_device.bench import DURATION_S, parse_threads, parse_variants, run_bench
+    from edgetl_device.bench import DURATION_S, QUICK_DURATION_S, parse_threads, parse_variants, run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.delegate import parse_delegates
     from edgetl_device.errors import InputError
@@ -83,12 +87,13 @@ def bench(
     if json not in ("", "-"):
         Path(json).parent.mkdir(parents=True, exist_ok=True)
     if boards := bench_remote.chosen_boards(on, fleet):
-        if quick or sustained or energy:
-            raise InputError(
-                "--quick, --sustained and --energy are for this machine", hint="Leave out --on and --fleet."
-            )
-        length = DURATION_S if duration is None else duration
-        settings = Settings(variants, threads, length, ",".join(delegates), offline)
+        if sustained or scenario:
+            raise InputError("--sustained and --scenario are for this machine", hint="Leave them out with boards.")
+        length = QUICK_DURATION_S if quick else DURATION_S
+        asked = {"--quick": quick, "--energy": energy, "--profile": profile}
+        more = tuple(option for option, wanted_there in asked.items() if wanted_there)
+        seconds = length if duration is None else duration
+        settings = Settings(variants, threads, seconds, ",".join(delegates), offline, more)
         bench_remote.bench_boards(opened, boards, settings, wanted, bench_remote.Printing(form, json, out))
         return
     if out:
@@ -102,6 +107,10 @@ def bench(
         quick=quick,
         sustained_min=sustained,
         with_energy=energy,
+        with_profile=profile,
+        scenario=scenario,
+        # LoadGen's log lies beside the result that tells of it.
+        log=Path(json).with_suffix(".loadgen") if json not in ("", "-") else Path("loadgen"),
         say=note,
     )
     if json not in ("", "-"):

@@ -151,11 +151,22 @@ def _write(document: dict[str, Any], board: Board, printing: Printing) -> None:
 
 
 def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
-    columns = ["board", "variant", "threads", "model p50", "model p95", "photo p95", "top-1", "drop, pp", "memory"]
+    columns = [
+        "board",
+        "variant",
+        "threads",
+        "model p50",
+        "model p95",
+        "photo p95",
+        "top-1",
+        "drop, pp",
+        "memory",
+        "verdict",
+    ]
     rows = []
     for outcome in outcomes:
         if outcome.document is None:
-            rows.append([outcome.board.name, "no result", *[""] * (len(columns) - 1)])
+            rows.append([outcome.board.name, *["-"] * (len(columns) - 2), "no result"])
             continue
         for run in outcome.document["runs"]:
             model, photo, peak = run["latency_ms"]["invoke"], run["latency_ms"]["total"], run["peak_rss_bytes"]
@@ -173,7 +184,7 @@ def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
                     run["verdict"]["status"],
                 ]
             )
-    return Table(f"{bundle} on {len(outcomes)} boards", [*columns, "measurement"], rows)
+    return Table(f"{bundle} on {len(outcomes)} boards", columns, rows)
 
 
 def _about(outcomes: Sequence[Outcome]) -> list[str]:

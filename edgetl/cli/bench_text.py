@@ -50,6 +50,11 @@ def verdict_lines(document: dict[str, Any]) -> list[str]:
     ]
     advice = dict.fromkeys(text for run in document["runs"] for text in run["verdict"].get("advice", ()))
     lines += [f"advice: {text}" for text in advice]
+    lines += [_loadgen_line(run_name(run), run["loadgen"]) for run in document["runs"] if "loadgen" in run]
+    unknown = {run["operators"]["unknown"] for run in document["runs"] if "operators" in run}
+    lines += [f"time of each operator: unknown: {why}" for why in unknown]
+    unmeasured = [run.get("energy", {}).get("unknown", "") for run in document["runs"]]
+    lines += [f"energy: unknown: {why}" for why in dict.fromkeys(filter(None, unmeasured))]
     return lines + [f"left out: {_left_out(row)}: {row['why']}" for row in document["skipped"]]
 
 
@@ -131,6 +136,13 @@ def group_name(run: dict[str, Any], settings: dict[str, Any]) -> str:
         return f"{_threads(run['threads'])}, no delegate"
     usual = not _known(delegate) or delegate == "xnnpack"
     return _threads(run["threads"]) + ("" if usual and len(settings.get("delegates", ())) < 2 else f", {_or(delegate)}")
+
+
+def _loadgen_line(name: str, found: dict[str, Any]) -> str:
+    value = found["value"]
+    number = "no estimate" if not _known(value) else f"{value:.2f} ms at p90" if found["metric"] == "p90_ms" else ""
+    number = number or f"{value:.0f} samples a second"
+    return f"LoadGen, {found['scenario']}: {found['verdict']}, {number} ({name}); log: {found['log']}"
 
 
 def _or(delegate: Any) -> str:

@@ -85,4 +85,4 @@ class BoardView:
 def reason(outcome: Outcome) -> str:
     """Return why a board gave no result, in one line."""
     assert outcome.error is not None
-    return "; ".join(part for part in str(outcome.error).splitlines() if part)
+    return ". ".join(part.rstrip(".") for part in str(outcome.error).splitlines())

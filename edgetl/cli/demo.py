@@ -44,7 +44,7 @@ def demo(
     quantize(run, QuantizeConfig())
     bundle = Bundle.open(run_folder / "bundle")
     packed = pack(bundle.path, out / "parts.edgetl")
-    result = run_bench(bundle, variants=["float32", "int8"], threads=[1], duration_s=duration, say=note)
+    result = run_bench(bundle, variants=["float32", "int8"], duration_s=duration, quick=True, say=note)
     write_json(out / "result.json", result)
 
     print_result(result)

@@ -177,8 +177,8 @@ def _compare(old: _Measured, new: _Measured, *, several: bool) -> dict[str, Any]
     warnings += run_circumstances(old.run, old_name, run, new_name)
     agreement = compare_answers(_answers(old), _answers(new))
     comparison: dict[str, Any] = {
-        "baseline": {"source": old.source.name, "variant": old.run["variant"], "threads": old.run["threads"]},
-        "other": {"source": new.source.name, "variant": run["variant"], "threads": run["threads"]},
+        "baseline": _side(old),
+        "other": _side(new),
         "ratios": {
             "model": _ratio(old.run["samples_ns"]["invoke"], run["samples_ns"]["invoke"]),
             "photo": _ratio(list(_totals(old.run)), list(_totals(run))),
@@ -190,6 +190,10 @@ def _compare(old: _Measured, new: _Measured, *, several: bool) -> dict[str, Any]
     comparison["baseline_metrics"] = values(BASELINE_METRICS, old.run)
     comparison["metrics"] = values(COMPARISON_METRICS, run | comparison)
     return comparison
+
+
+def _side(measured: _Measured) -> dict[str, Any]:
+    return {"source": measured.source.name} | {key: measured.run[key] for key in ("variant", "threads", "delegate")}
 
 
 def _answers(measured: _Measured) -> list[Answer]:

@@ -59,6 +59,7 @@ def bench_board(board: Board, parcel: Parcel, settings: Settings, *, children: C
     options += ["--duration", str(settings.duration_s)]
     if delegate := board.delegate or settings.delegate:
         options += ["--delegate", delegate]
+    options += settings.options
     # Only who asks for an ONNX variant needs that runtime; with "all" it is left out, and the result says so.
     named = [variant for variant in parcel.bundle.variants if variant.name in variants.split(",")]
     extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()

@@ -49,6 +49,7 @@ class Settings:
         duration_s: Seconds of sampling for each variant and number of threads.
         delegate: As ``--delegate``, or empty.
         offline: Bring all wheels from here; the board's pip reaches no index.
+        options: More options of the device's ``bench``, such as ``--quick``.
     """
 
     variants: str = "all"
@@ -56,6 +57,7 @@ class Settings:
     duration_s: float = 10.0
     delegate: str = ""
     offline: bool = False
+    options: tuple[str, ...] = ()
 
 
 def from_hosts(hosts: Sequence[str]) -> tuple[Board, ...]:

@@ -10,6 +10,8 @@ from .charts import Scale, Tick, line_path
 Document = dict[str, Any]
 Pairs = tuple[tuple[str, str], ...]
 
+_OLD = {"unknown": "an earlier edgetl measured this, and did not look"}
+
 
 @dataclass(frozen=True)
 class Gauge:
@@ -49,16 +51,16 @@ def facts(document: Document) -> tuple[Pairs, Pairs]:
         ("Measured", document["created"].replace("T", " ").replace("+00:00", " UTC")),
         ("Board", environment["board"]),
         ("CPU", environment["cpu"]),
+        ("Chip", environment.get("soc", _OLD)),
         ("Cores", environment["cores"]),
+        *_clusters(environment.get("clusters", _OLD)),
         ("Processor type", environment["machine"]),
         ("Governor", environment["governor"]),
         ("Highest clock, MHz", environment["frequency_max_mhz"]),
         ("Memory, GB", _scaled(environment["memory_bytes"], 1e9)),
         ("Temperature at the end, °C", after["temperature_c"]),
-        (
-            "Throttling",
-            after["throttled"] if isinstance(after["throttled"], dict) else ", ".join(after["throttled"]) or "none",
-        ),
+        ("Throttling", _flags(after["throttled"])),
+        ("Throttling since its start", _flags(after.get("throttled_since_boot", _OLD))),
         ("Load average before", environment["before"]["load_average_1m"]),
         ("System", environment["os"]),
         ("Kernel", environment["kernel"]),
@@ -71,11 +73,43 @@ def facts(document: Document) -> tuple[Pairs, Pairs]:
         ("Bundle", f"{bundle['name']}, {bundle['digest'][:12]}"),
         ("Input", f"{spec['size']} px, {spec['fit']}, {spec['resample']}"),
         ("Held-out photos", len(document["evalset"]["photos"])),
-        ("Sampling", f"{settings['duration_s']:g} s a run in {settings['rounds']} rounds, runs taking turns"),
+        ("Sampling", _sampling(settings)),
+        ("The bench's own cost, us a photo", _own_cost(document)),
     ]
     known = tuple((name, _text(value)) for name, value in everything if not isinstance(value, dict))
     unknown = tuple((name, value["unknown"]) for name, value in everything if isinstance(value, dict))
     return known, unknown + tuple((f"Variant {row['variant']}", row["why"]) for row in document["skipped"])
+
+
+def _flags(flags: Any) -> Any:
+    return flags if isinstance(flags, dict) else ", ".join(flags) or "none"
+
+
+def _clusters(clusters: Any) -> list[tuple[str, Any]]:
+    """Return one row for each kind of core, where there are several."""
+    if isinstance(clusters, dict) or len(clusters) < 2:
+        return []
+    return [
+        (f"Cores {', '.join(map(str, one['cpus']))}", _cluster(one["core"], one["frequency_max_mhz"]))
+        for one in clusters
+    ]
+
+
+def _cluster(core: Any, clock_mhz: Any) -> Any:
+    return core if isinstance(core, dict) or isinstance(clock_mhz, dict) else f"{core}, up to {clock_mhz:g} MHz"
+
+
+def _sampling(settings: Document) -> str:
+    if settings.get("sustained"):
+        return f"one run for {settings['duration_s'] / 60:g} minutes, in {settings['rounds']} windows"
+    kind = " (quick)" if settings.get("quick") else ""
+    return f"{settings['duration_s']:g} s a run{kind} in {settings['rounds']} rounds, runs taking turns"
+
+
+def _own_cost(document: Document) -> Any:
+    if "harness" not in document:
+        return _OLD
+    return 1000 * document["harness"]["latency_ms"]["invoke"]["p50"]
 
 
 def _scaled(value: Any, per: float) -> Any:

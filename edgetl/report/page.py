@@ -50,7 +50,7 @@ class Distribution:
     row: Row
     path: str
     p50: float
-    p95: float
+    p95: float | None
     course: Course
 
 
@@ -147,8 +147,9 @@ def headline(rows: Sequence[Row]) -> str:
     row = min(believed, key=lambda one: one.run["latency_ms"]["invoke"]["p50"])
     run, environment = row.run, row.document["environment"]
     board = next((environment[key] for key in ("board", "cpu") if isinstance(environment[key], str)), "this machine")
+    rank = next(rank for rank in ("p95", "p90", "p50") if not isinstance(run["latency_ms"]["invoke"][rank], dict))
     text = (
-        f"{row.name}: {run['bytes'] / 1e6:.2f} MB, {run['latency_ms']['invoke']['p95']:.2f} ms at p95 on {board}, "
+        f"{row.name}: {run['bytes'] / 1e6:.2f} MB, {run['latency_ms']['invoke'][rank]:.2f} ms at {rank} on {board}, "
         f"top-1 {run['accuracy']['top1']:.1%}"
     )
     agreement = run["agreement"]
@@ -176,7 +177,9 @@ def latency(rows: Sequence[Row]) -> Latency:
     scale = Scale.around(ends, margin=0.03)
     found = []
     for row, one in zip(rows, samples, strict=True):
-        p50, p95 = (scale.at(row.run["latency_ms"]["invoke"][rank]) for rank in ("p50", "p95"))
+        ranks = row.run["latency_ms"]["invoke"]
+        # Too few samples give no p95.
+        p50, p95 = scale.at(ranks["p50"]), None if isinstance(ranks["p95"], dict) else scale.at(ranks["p95"])
         own = Scale.around([float(np.percentile(one, 1)), float(np.percentile(one, _END))], log=False)
         found.append(Distribution(row, density_path(one, scale), p50, p95, course(one, own)))
     return Latency(scale.ticks(), scale.log, tuple(found))

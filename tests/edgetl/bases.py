@@ -1,16 +1,22 @@
-"""Bases of every row of the registry, small and without pretrained weights. For tests."""
+"""Bases of every row of the registry, small; and scripts outside the package, imported. For tests."""
 
 from __future__ import annotations
 
 import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import h5py
 import lively
 import numpy as np
 import numpy.typing as npt
 
 from edgetl.backbones import BACKBONES, ResolvedWeights, build_base
 from edgetl.extras import keras
+from edgetl_device.files import sha256_file
 
 NONE = ResolvedWeights("none", None, None, "none")
 SIZE = lively.SMALL
@@ -34,3 +40,49 @@ def untouched(name: str) -> Any:
 def photo(size: int = SIZE) -> npt.NDArray[np.float32]:
     """Return random pixels, float32 [1, size, size, 3]."""
     return np.random.default_rng(0).integers(0, 256, (1, size, size, 3)).astype(np.float32)
+
+
+def load_script(path: Path) -> Any:
+    """Import a script by its path."""
+    # Dataclasses look their module up by name.
+    name = f"{path.parent.name}_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def from_file(path: Path) -> ResolvedWeights:
+    """Resolve a file of the user's, whatever its name."""
+    return ResolvedWeights("file", path, sha256_file(path), "")
+
+
+def randomize(base: Any, seed: int = 1) -> None:
+    """Set every variable but the scaling to something of its own."""
+    random = np.random.default_rng(seed)
+    for layer in base.layers:
+        if layer.weights and layer.name != "scale":
+            layer.set_weights([random.uniform(0.1, 1, value.shape).astype(np.float32) for value in layer.get_weights()])
+
+
+def assert_same(ours: Any, theirs: Any) -> None:
+    """Check that two bases have the same weights."""
+    for one, other in zip(ours.weights, theirs.weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def write_keras_2_file(path: Path, base: Any, rename: Callable[[str], str]) -> None:
+    """Write ``base`` in the layout of Keras 2, under other layer names and without our scaling."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        layers = [(rename(layer.name), layer) for layer in base.layers if layer.name != "scale"]
+        file.attrs["layer_names"] = [name.encode() for name, _ in layers]
+        for name, layer in layers:
+            group = file.create_group(name)
+            depthwise = type(layer).__name__ == "DepthwiseConv2D"
+            names = [f"{name}/{'depthwise_' if depthwise else ''}{variable.name}:0" for variable in layer.weights]
+            group.attrs["weight_names"] = [one.encode() for one in names]
+            for one, value in zip(names, layer.get_weights(), strict=True):
+                group[one] = value

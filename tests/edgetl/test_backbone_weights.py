@@ -1,56 +1,20 @@
-"""Where a backbone's weights come from, and what happens to files that fit, fit in part, or do not."""
+"""A user's weights files: those that fit a backbone, fit it in part, or do not."""
 
 from __future__ import annotations
 
-import http.server
 import re
-import threading
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
-import h5py
 import keras_models
 import numpy as np
 import pytest
-from bases import LARGE, MOBILE, SIZE, narrow, photo, untouched
+from bases import SIZE, assert_same, from_file, narrow, photo, randomize, untouched, write_keras_2_file
 
-from edgetl.backbones import BACKBONES, ResolvedWeights, build_base, resolve_weights
+from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones.arrays import load_into, match
-from edgetl.backbones.weights import download
 from edgetl.extras import keras
-from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
-
-
-@pytest.fixture
-def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """An empty Keras cache, and a proxy that refuses every connection."""
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
-    for variable in ("https_proxy", "HTTPS_PROXY"):
-        monkeypatch.setenv(variable, "http://127.0.0.1:9")
-    monkeypatch.delenv("no_proxy", raising=False)
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    return tmp_path / "keras" / "models"
-
-
-def from_file(path: Path) -> ResolvedWeights:
-    return ResolvedWeights("file", path, sha256_file(path), "")
-
-
-def randomize(base, seed: int = 1) -> None:
-    random = np.random.default_rng(seed)
-    for layer in base.layers:
-        if layer.weights and layer.name != "scale":
-            layer.set_weights([random.uniform(0.1, 1, value.shape).astype(np.float32) for value in layer.get_weights()])
-
-
-def assert_same(ours, theirs) -> None:
-    for one, other in zip(ours.weights, theirs.weights, strict=True):
-        np.testing.assert_array_equal(one, other)
-
-
-# Weights from a file
 
 
 @pytest.fixture(scope="module")
@@ -226,24 +190,6 @@ def test_the_scaling_stays_the_registrys_whatever_a_file_has(tmp_path: Path) -> 
     assert not np.any(base.get_layer("block1_conv1").kernel)
 
 
-# Weights from Keras
-
-
-def write_keras_2_file(path: Path, base, rename) -> None:
-    """Write ``base`` in the layout of Keras 2, under other layer names and without our scaling."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with h5py.File(path, "w") as file:
-        layers = [(rename(layer.name), layer) for layer in base.layers if layer.name != "scale"]
-        file.attrs["layer_names"] = [name.encode() for name, _ in layers]
-        for name, layer in layers:
-            group = file.create_group(name)
-            depthwise = type(layer).__name__ == "DepthwiseConv2D"
-            names = [f"{name}/{'depthwise_' if depthwise else ''}{variable.name}:0" for variable in layer.weights]
-            group.attrs["weight_names"] = [one.encode() for one in names]
-            for one, value in zip(names, layer.get_weights(), strict=True):
-                group[one] = value
-
-
 def test_slashed_names_of_keras_2_are_found(tmp_path: Path) -> None:
     # expanded_conv_1_depthwise_bn was expanded_conv_1/depthwise/BatchNorm, conv_1 was Conv_1.
     def rename(name: str) -> str:
@@ -255,137 +201,3 @@ def test_slashed_names_of_keras_2_are_found(tmp_path: Path) -> None:
     write_keras_2_file(tmp_path / "v3.h5", source, rename)
     weights = resolve_weights("mobilenet_v3_small", width=0.75, request=str(tmp_path / "v3.h5"))
     assert_same(narrow("mobilenet_v3_small", 32, weights), source)
-
-
-def test_the_exact_file_in_keras_cache_is_used_in_the_order_of_its_layers(offline: Path) -> None:
-    source = narrow("mobilenet_v2")
-    randomize(source)
-    path = offline / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
-    write_keras_2_file(path, source, lambda name: f"mobl_{name}")
-    weights = resolve_weights("mobilenet_v2", width=0.35, size=96)
-    assert (weights.source, weights.path, weights.sha256) == ("keras-cache", path, sha256_file(path))
-    assert_same(narrow("mobilenet_v2", 32, weights), source)
-    # The file of another resolution is another file; it is not taken for this one.
-    with pytest.raises(Unavailable):
-        resolve_weights("mobilenet_v2", width=0.35, size=128)
-
-
-@pytest.mark.filterwarnings("ignore:.input_shape. is undefined")  # for sizes that take the file of 224 px
-@pytest.mark.parametrize("name", [name for name in MOBILE if name in keras_models.FUNCTIONS])
-def test_file_names_are_the_ones_keras_asks_for(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[tuple] = []
-
-    def get_file(fname: str, origin: str, file_hash: str | None = None, **_) -> str:
-        asked.append((fname, origin, file_hash))
-        raise FileNotFoundError
-
-    monkeypatch.setattr(keras_models.module(name).file_utils, "get_file", get_file)
-    widths = BACKBONES[name].widths
-    for size, width in [*((160, width) for width in widths), (96, widths[0]), (200, widths[0])]:
-        with pytest.raises(FileNotFoundError):
-            keras_models.build(name, size=size, width=width, weights="imagenet")
-        ours = BACKBONES[name].keras_file(size, width)
-        assert (ours.name, ours.url, ours.md5) == asked[-1]
-
-
-@pytest.mark.parametrize("name", LARGE)
-def test_keras_itself_reads_the_same_file_in_the_same_order(
-    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Keras asks for the file of the registry; is given one that we wrote; and answers as we do."""
-    ours = untouched(name)
-    values = ours.get_weights()
-    path = tmp_path / "weights.h5"
-    write_keras_2_file(path, ours, lambda layer: f"old_{layer}")
-    asked: list[tuple] = []
-
-    def get_file(fname: str, origin: str, file_hash: str | None = None, **_) -> str:
-        asked.append((fname, origin, file_hash))
-        return str(path)
-
-    monkeypatch.setattr(keras_models.module(name).file_utils, "get_file", get_file)
-    size = ours.input.shape[1]
-    theirs = keras_models.build(name, size=size, weights="imagenet")
-    file = BACKBONES[name].keras_file(160, 1.0)
-    assert asked == [(file.name, file.url, file.md5)]
-    expected = np.asarray(theirs(keras_models.scaled(name, photo(size))))
-    np.testing.assert_allclose(ours(photo(size)), expected, rtol=1e-3, atol=1e-4 * expected.max())
-
-    randomize(ours)
-    load_into(ours, ResolvedWeights("keras-cache", path, sha256_file(path), ""))
-    for one, old in zip(ours.get_weights(), values, strict=True):
-        np.testing.assert_array_equal(one, old)
-
-
-def test_a_damaged_cached_file_is_refused(offline: Path) -> None:
-    offline.mkdir(parents=True)
-    (offline / BACKBONES["mobilenet_v3_small"].keras_file(160, 1.0).name).write_bytes(b"half")
-    with pytest.raises(InputError, match="MD5 differs"):
-        resolve_weights("mobilenet_v3_small", width=1.0)
-
-
-@pytest.mark.parametrize(
-    ("name", "width", "request_"),
-    [
-        ("mobilenet_v1", 1.0, "auto"),
-        ("mobilenet_v2", 0.5, "auto"),
-        ("mobilenet_v2", 1.0, "imagenet"),
-        ("resnet50", 1.0, "auto"),
-    ],
-)
-def test_without_network_the_error_names_the_options(offline: Path, name: str, width: float, request_: str) -> None:
-    with pytest.raises(Unavailable) as caught:
-        resolve_weights(name, width=width, request=request_)
-    text = str(caught.value)
-    assert caught.value.exit_code == 4
-    assert len(text.splitlines()) <= 3
-    assert all(option in text for option in ("--weights PATH", "--weights none", "--backbone mobilenet_v2"))
-    assert str(offline) in text
-    assert not list(offline.glob("*"))
-
-
-@pytest.mark.parametrize(
-    ("name", "request_", "hint"),
-    [("simple_cnn", "auto", "--weights none"), ("efficientnet_lite0", "imagenet", "--weights auto")],
-)
-def test_weights_that_nobody_publishes_are_refused(name: str, request_: str, hint: str) -> None:
-    with pytest.raises(InputError, match=f"{name} has no") as caught:
-        resolve_weights(name, width=1.0, request=request_)
-    assert hint in str(caught.value)
-    assert resolve_weights(name, width=1.0, request="none").source == "none"
-
-
-@pytest.fixture
-def server() -> Iterator[str]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if self.path == "/silent":
-                time.sleep(2)
-            elif self.path == "/absent":
-                self.send_error(404)
-            else:
-                self.send_response(200)
-                self.send_header("Content-Length", "8")
-                self.end_headers()
-                self.wfile.write(b"weights!" if self.path == "/whole" else b"weig")
-
-        def log_message(self, *_) -> None: ...
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
-        threading.Thread(target=running.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{running.server_port}"
-        running.shutdown()
-
-
-def test_a_download_is_whole_or_not_there(server: str, tmp_path: Path) -> None:
-    download(f"{server}/whole", tmp_path / "w.h5")
-    assert (tmp_path / "w.h5").read_bytes() == b"weights!"
-    for path in ("half", "absent"):
-        with pytest.raises(OSError, match=r"after 4 of 8 bytes|404"):
-            download(f"{server}/{path}", tmp_path / "other.h5")
-    assert [path.name for path in tmp_path.iterdir()] == ["w.h5"]
-
-
-def test_a_silent_host_does_not_hang(server: str, tmp_path: Path) -> None:
-    with pytest.raises(OSError, match=r"no answer|timed out"):
-        download(f"{server}/silent", tmp_path / "w.h5", timeout_s=0.2)

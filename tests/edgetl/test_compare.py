@@ -204,7 +204,7 @@ def test_an_invalid_run_that_is_not_compared_is_in_nobodys_way(tmp_path: Path) -
         (environment(packages={"numpy": "1.0", "pillow": "1.0"}), "different versions of pillow"),
         (lambda d: d["producer"].update(version="9"), "different versions of edgetl-device"),
         (first_run(runtime={"name": "ai-edge-litert", "version": "0.1"}), "different runtimes: ai-edge-litert"),
-        (first_run(delegate="edgetpu"), "different delegates: unknown / edgetpu"),
+        (first_run(delegate="edgetpu"), "different delegates: xnnpack / edgetpu"),
         (first_run(threads=2), "different numbers of threads: 1 / 2"),
         (first_run(verdict={"status": "degraded", "reasons": ["noisy", "hot"]}), "degraded: noisy (after: float32, 1"),
     ],

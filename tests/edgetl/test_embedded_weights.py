@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import io
 import pickle
 import shutil
-import sys
 import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
+from bases import load_script
 
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones import weights as weights_module
@@ -36,17 +35,6 @@ def folder(name: str) -> Path:
 
 def card(name: str):
     return read_json(folder(name) / "card.json", "edgetl.weights-card/1")
-
-
-def load_script(path: Path):
-    # Dataclasses look their module up by name.
-    name = f"{path.parent.name}_{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @EVERY

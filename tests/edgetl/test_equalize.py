@@ -135,7 +135,7 @@ def test_a_convolution_that_reads_and_writes_the_same_stream() -> None:
         lambda x, layers: layers.Dense(3, name="read")(layers.GlobalAveragePooling2D()(_write(layers)(x))),
         lambda x, layers: _read(layers)(layers.Concatenate()([_write(layers)(x), x])),
         lambda x, layers: _read(layers)(layers.Add()([_write(layers)(x), layers.Conv2D(6, 1, activation="relu")(x)])),
-        lambda x, layers: _write(layers)(x),
+        lambda x, layers: layers.Add()([w := _write(layers)(x), _write(layers, "write_2")(_read(layers)(w))]),
         lambda x, layers: _read(layers)(layers.MaxPooling2D()(_write(layers)(x))),
     ],
     ids=[

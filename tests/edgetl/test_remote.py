@@ -225,14 +225,19 @@ def test_the_far_end_ends_when_the_near_end_falls_silent(tmp_path: Path) -> None
     impatient = script.replace("SILENCE_S = 60.0", "SILENCE_S = 0.5")
     assert impatient != script
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    with subprocess.Popen(
+    far = subprocess.Popen(
         [sys.executable, "-c", impatient], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
-    ) as far:
-        assert far.stdin is not None
-        far.stdin.write(b'{"do": "run", "command": ["sleep", "97531"], "tell": false}\n')
+    )
+    assert far.stdin is not None
+    try:
+        far.stdin.write(b'{"do": "run", "command": ["sleep", "31.4159"], "tell": false}\n')
         far.stdin.flush()
         assert far.wait(10) == 0
-    assert "97531" not in subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        programs = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        assert "sleep 31.4159" not in programs
+    finally:
+        far.kill()
+        far.communicate()
 
 
 @pytest.mark.slow
