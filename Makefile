@@ -6,7 +6,7 @@ TFLITE := .venv-tflite
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow lint types test-device test-tflite clean
+.PHONY: demo test test-slow test-arm64 lint types test-device test-tflite clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -31,6 +31,10 @@ test-tflite:
 	else \
 	  echo "not run: tests/device with tflite-runtime 2.14, which has no wheel for $$($(PYTHON) --version) here"; \
 	fi
+
+# On 64-bit Arm, emulated: as root, with debootstrap and qemu-user-static. Minutes, the first time more.
+test-arm64: $(STAMP)
+	PYTHON=$(CURDIR)/$(BIN)/python tests/arm64/run.sh
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

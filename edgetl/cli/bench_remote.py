@@ -108,7 +108,7 @@ def bench_boards(
 def _check(bundle: Bundle, board: Board, settings: Settings) -> None:
     """Refuse here what every board would refuse."""
     from edgetl_device.bench import parse_threads, parse_variants
-    from edgetl_device.delegate import parse_delegate
+    from edgetl_device.delegate import parse_delegates
     from edgetl_device.runtime import check_threads
 
     for count in parse_threads(board.threads or settings.threads):
@@ -116,7 +116,7 @@ def _check(bundle: Bundle, board: Board, settings: Settings) -> None:
     for name in parse_variants(board.variants or settings.variants) or []:
         bundle.variant(name)
     if delegate := board.delegate or settings.delegate:
-        parse_delegate(delegate)
+        parse_delegates([delegate])
 
 
 def raise_failures(outcomes: Sequence[Outcome]) -> None:
@@ -151,18 +151,8 @@ def _write(document: dict[str, Any], board: Board, printing: Printing) -> None:
 
 
 def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
-    columns = [
-        "board",
-        "variant",
-        "threads",
-        "model p50",
-        "model p95",
-        "photo p95",
-        "top-1",
-        "drop, pp",
-        "memory",
-        "verdict",
-    ]
+    numbers = ["model p50", "model p95", "photo p95", "top-1", "drop, pp", "memory"]
+    columns = ["board", "variant", "threads", *numbers, "verdict"]
     rows = []
     for outcome in outcomes:
         if outcome.document is None:

@@ -94,14 +94,11 @@ def cores_line(environment: dict[str, Any]) -> str:
     clusters = environment.get("clusters", {})
     if isinstance(clusters, dict) or len(clusters) < 2:
         return ""
-    parts = [
-        " ".join(
-            str(part)
-            for part in (len(one["cpus"]), "x", one["core"], "up to", _unit(one["frequency_max_mhz"], "MHz"))
-            if _known(part)
-        )
-        for one in clusters
-    ]
+    parts = []
+    for one in clusters:
+        core = one["core"] if _known(one["core"]) else "unknown core"
+        clock = one["frequency_max_mhz"]
+        parts.append(f"{len(one['cpus'])} x {core}" + (f" up to {clock:g} MHz" if _known(clock) else ""))
     return f"cores: {', '.join(parts)}"
 
 

@@ -122,7 +122,9 @@ def _check_weights(operation: Keras, weights: dict[str, Arrays]) -> None:
 def _check(norm: Keras, before: Keras | None, only_reader: bool) -> None:
     axis = norm.axis if isinstance(norm.axis, int) else norm.axis[0]
     rank = len(norm.input.shape)
-    if before is None or not (is_linear(before) or _is_separable(before)):
+    if before is not None and kind(before) in _ALONE_AFTER:
+        why = "only the channels-last layout can be folded"
+    elif before is None or not (is_linear(before) or _is_separable(before)):
         found = "the model's input" if before is None else f"{kind(before)} {before.name!r}"
         why = f"it follows {found}; folding knows {', '.join((*LINEAR, 'SeparableConv2D', *_ALONE_AFTER))}"
     elif not only_reader:

@@ -37,8 +37,8 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
     """Export a run, measure every file on the held-out photos and write ``RUN/bundle``.
 
     With a bound on what int8 may lose, a ladder of means is climbed on the validation photos until one keeps it
-    (:mod:`edgetl.quantize.ladder`). ``RUN/quantize.json`` is written first and says what was measured, also when a gate
-    then refuses the bundle; an earlier bundle stays as it was.
+    (:mod:`edgetl.quantize.ladder`). ``RUN/quantize.json`` is written before the bundle and says what was measured, also
+    when no rung keeps the bounds; whatever is refused, an earlier bundle stays as it was.
 
     Args:
         run: A finished run.

@@ -104,11 +104,14 @@ class Connection:
         self._host, self._python, self._children, self._say = host, python, children, say
         self._sending = threading.Lock()
         self._over = threading.Event()
+        self._late = False
         self.about: dict[str, Any] = {}
 
     def __enter__(self) -> Connection:
         script = files(__package__).joinpath("far_end.py").read_bytes()
-        remote = f"exec {shlex.quote(self._python)} -c {shlex.quote(_BOOT.format(count=len(script)))}"
+        # Only outside quotes does the shell there take ~ for the home folder.
+        home, python = ("~/", self._python[2:]) if self._python.startswith("~/") else ("", self._python)
+        remote = f"exec {home}{shlex.quote(python)} -c {shlex.quote(_BOOT.format(count=len(script)))}"
         # A file, since nobody reads a pipe while an answer is awaited.
         self._errors = tempfile.TemporaryFile()
         self._process = self._children.start(
@@ -117,7 +120,7 @@ class Connection:
             stdout=subprocess.PIPE,
             stderr=self._errors,
         )
-        late = threading.Timer(_HELLO_S, self._process.terminate)
+        late = threading.Timer(_HELLO_S, self._give_up)
         late.start()
         try:
             self._write(script)
@@ -163,6 +166,10 @@ class Connection:
                 shutil.copyfileobj(more, stdin, 1 << 16)
             stdin.flush()
 
+    def _give_up(self) -> None:
+        self._late = True
+        self._process.terminate()
+
     def _beat(self) -> None:
         while not self._over.wait(_BEAT_S):
             with contextlib.suppress(ValueError):  # closed meanwhile
@@ -201,7 +208,7 @@ class Connection:
         self._errors.seek(0)
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
         last = lines[-1] if lines else ""
-        if code < 0 and not self.about:
+        if self._late:
             return Unavailable(f"no answer in {_HELLO_S:.0f} s after connecting")
         if self.about:
             return Unavailable("the connection ended half-way", why=last)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgetl.backbones import blocks
+from edgetl.backbones.spec import SCALE_LAYER
 from edgetl.extras import keras
 from edgetl_device.errors import InputError
 
@@ -51,12 +52,14 @@ def tail(network: Any, cut: str | None) -> Any:
 def unfreeze(network: Any, cut: str | None, *, train_batch_norm: bool) -> None:
     """Make the layers after ``cut`` trainable (all of them where it is None) and the others not.
 
-    BatchNorm keeps its moving statistics and its scale (inference mode) unless ``train_batch_norm``: with few photos,
-    batch statistics are worse than the ones the weights came with.
+    What scales the pixels stays as it is, also where that is a convolution. BatchNorm keeps its moving statistics and
+    its scale (inference mode) unless ``train_batch_norm``: with few photos, batch statistics are worse than the ones
+    the weights came with.
     """
     trained = {layer.name for layer in tail(network, cut).layers}
     for layer in network.layers:
         is_norm = isinstance(layer, keras().layers.BatchNormalization)
-        layer.trainable = layer.name in trained and (train_batch_norm or not is_norm)
+        fixed = layer.name == SCALE_LAYER or (is_norm and not train_batch_norm)
+        layer.trainable = layer.name in trained and not fixed
         if is_norm and layer.trainable:
             layer.momentum = min(layer.momentum, _BATCH_NORM_MOMENTUM)

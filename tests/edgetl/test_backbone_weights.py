@@ -184,7 +184,7 @@ def test_the_scaling_stays_the_registrys_whatever_a_file_has(tmp_path: Path) -> 
     arrays = {variable.path: np.zeros(variable.shape, np.float32) for variable in base.weights}
     assert "scale/kernel" in arrays
     np.savez(tmp_path / "zeros.npz", **arrays)
-    load_into(base, from_file(tmp_path / "zeros.npz"))
+    assert load_into(base, from_file(tmp_path / "zeros.npz")).unused == ()
     for one, old in zip(base.get_layer("scale").get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, old)
     assert not np.any(base.get_layer("block1_conv1").kernel)

@@ -74,6 +74,50 @@ def test_each_kind_of_layer_folds(tail: Any) -> None:
     np.testing.assert_allclose(lively.answers(folded, photos), lively.answers(model, photos), rtol=1e-4, atol=1e-3)
 
 
+def _dense_block(x: Any, layers: Any) -> Any:
+    x = layers.MaxPooling2D(2, name="pool")(layers.Conv2D(4, 3, name="stem")(x))
+    grown = layers.Conv2D(2, 3, padding="same", name="conv")(layers.ReLU(name="relu")(_norm(layers, "first")(x)))
+    return layers.Conv2D(3, 1, name="last")(_norm(layers, "second")(layers.Concatenate(name="concat")([x, grown])))
+
+
+def test_a_norm_of_what_others_read_too_becomes_a_layer_of_its_own() -> None:
+    model = _model(_dense_block)
+    photos = lively.photos(4)[:, :8, :8]
+    folded = fold_batch_norm(model)
+    assert {layer.name: type(layer).__name__ for layer in folded.layers if layer.weights} == {
+        "stem": "Conv2D", "first": "DepthwiseConv2D", "conv": "Conv2D", "second": "DepthwiseConv2D", "last": "Conv2D",
+    }  # fmt: skip
+    assert folded.get_layer("second").kernel_size == (1, 1)
+    np.testing.assert_allclose(lively.answers(folded, photos), lively.answers(model, photos), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"use_bias": False},
+        {"bias_initializer": "random_normal", "depth_multiplier": 2},
+        {"strides": 2, "padding": "same"},
+        {"dilation_rate": 2},
+    ],
+    ids=["no bias", "bias, multiplier", "strides", "dilation"],
+)
+@pytest.mark.parametrize("normed", [True, False])
+def test_a_separable_convolution_becomes_two(options: dict[str, Any], normed: bool) -> None:
+    def tail(x: Any, layers: Any) -> Any:
+        activation = None if normed else "relu"
+        x = layers.SeparableConv2D(4, 3, name="conv", activation=activation, **options)(x)
+        return _norm(layers)(x) if normed else x
+
+    model = _model(tail)
+    photos = lively.photos(4)[:, :8, :8]
+    folded = fold_batch_norm(model)
+    weighted = {layer.name: type(layer).__name__ for layer in folded.layers if layer.weights}
+    assert weighted == {"conv_depthwise": "DepthwiseConv2D", "conv": "Conv2D"}
+    expected = lively.answers(model, photos)
+    assert expected.std() > 1
+    np.testing.assert_allclose(lively.answers(folded, photos), expected, rtol=1e-4, atol=1e-3)
+
+
 def _shared(x: Any, layers: Any) -> Any:
     branch = layers.Conv2D(3, 3, padding="same", name="conv")(x)
     return layers.Add()([_norm(layers)(branch), branch])
@@ -101,6 +145,9 @@ def _nested(x: Any, layers: Any) -> Any:
         (_shared, "norm", "also read elsewhere"),
         (_used_twice, "conv", "one use"),
         (_nested, "inner", "flat"),
+        (lambda x, layers: layers.LayerNormalization(name="other")(x), "other", "LayerNormalization with weights"),
+        (lambda x, layers: layers.Conv2DTranspose(3, 3, name="up")(x), "up", "Conv2DTranspose with weights"),
+        (lambda x, layers: _norm(layers, axis=1)(layers.MaxPooling2D(name="pool")(x)), "norm", "channels-last"),
     ],
 )
 def test_what_cannot_be_folded_is_named_and_refused(tail: Any, named: str, why: str) -> None:
@@ -119,3 +166,9 @@ def test_a_weight_that_is_not_finite_is_refused(value: float) -> None:
     model.get_layer("conv").set_weights([kernel, bias])
     with pytest.raises(InputError, match=r"'conv'.*NaN or infinite"):
         fold_batch_norm(model)
+    separable = _model(lambda x, layers: _norm(layers)(layers.SeparableConv2D(3, 3, name="conv")(x)))
+    kernel, *others = separable.get_layer("conv").get_weights()
+    kernel[0, 0, 0, 0] = value
+    separable.get_layer("conv").set_weights([kernel, *others])
+    with pytest.raises(InputError, match=r"'conv'.*NaN or infinite"):
+        fold_batch_norm(separable)
