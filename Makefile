@@ -13,7 +13,7 @@ demo: $(STAMP)
 
 # The main suite comes last, so that its summary is the last thing to be seen.
 test: lint types test-device test-tflite
-	$(BIN)/python -m pytest --durations=15
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
 
 # What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted.
 test-slow: $(STAMP)

@@ -170,12 +170,12 @@ def _from_keras(row: Backbone, file: KerasFile) -> ResolvedWeights:
 
 def _no_download(row: Backbone, file: KerasFile, error: Exception) -> Unavailable:
     reason = getattr(error, "reason", None) or str(error) or repr(error)
-    embedded = next(other for other in BACKBONES.values() if other.embedded)
+    embedded = " or ".join(other.name for other in BACKBONES.values() if other.embedded)
     return Unavailable(
         f"ImageNet weights of {row.name} are not in {keras_cache_dir()} and cannot be downloaded",
         why=f"{file.url}: {reason}",
         hint="Use --weights PATH (a file), --weights none (from scratch), or the weights embedded in edgetl: "
-        f"--backbone {embedded.name} --width 1.0 --weights auto.",
+        f"--backbone {embedded} --width 1.0 --weights auto.",
     )
 
 

@@ -47,7 +47,7 @@ class SshBoard:
                     continue
         return found
 
-    def sessions(self) -> list[int]:
+    def connections(self) -> list[int]:
         """Return the processes that sshd started for connections."""
         done = subprocess.run(["ps", "-o", "pid=", "--ppid", str(self.process.pid)], capture_output=True, text=True)
         return [int(pid) for pid in done.stdout.split()]
@@ -61,7 +61,7 @@ class SshBoard:
 
     def cut(self) -> None:
         """Kill the server's processes of all connections, as when a board loses its power."""
-        for pid in self.sessions():
+        for pid in self.connections():
             os.kill(pid, signal.SIGKILL)
 
 

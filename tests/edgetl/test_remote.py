@@ -163,7 +163,7 @@ def test_two_boards_work_at_once_and_nothing_is_left_running(
     assert process.returncode == code, error
     assert "Traceback" not in error
     assert [*good.wait_quiet(), *second.wait_quiet()] == []
-    assert [*good.sessions(), *second.sessions()] == []
+    assert [*good.connections(), *second.connections()] == []
 
 
 def test_two_benches_wait_for_each_other(lab: Lab, good: SshBoard) -> None:
