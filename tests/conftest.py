@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,12 +10,6 @@ import pytest
 from drawing import draw_photo
 
 REPO = Path(__file__).resolve().parent.parent
-
-
-def pytest_configure() -> None:
-    # Workers of pytest-xdist ignore Ctrl-C, and what they start would inherit that.
-    if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

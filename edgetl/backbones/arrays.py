@@ -87,8 +87,8 @@ def load_into(base: Any, weights: ResolvedWeights) -> Matching:
     for layer in base.layers:
         if layer.name in values:
             layer.set_weights(values[layer.name])
-    if missing := matching.of("missing"):
-        _report_partial(matching, missing, str(weights.path))
+    if matching.of("missing"):
+        _report_partial(matching, base, str(weights.path))
     return matching
 
 
@@ -197,10 +197,15 @@ def _difference(wanted: Shapes, found: Shapes) -> str:
     raise AssertionError("the shapes agree")
 
 
-def _report_partial(matching: Matching, missing: tuple[LayerMatch, ...], path: str) -> None:
-    count = len(matching.of("set"))
+def _report_partial(matching: Matching, base: Any, path: str) -> None:
+    first = matching.of("missing")[0].layer
+    order = [operation.name for operation in base.operations]
+    ends = [order.index(block.last_layer) for block in blocks(base.name, base)]
+    # What follows the last block is trained as soon as any block is.
+    random_blocks = max(1, sum(end >= order.index(first) for end in ends))
     sys.stderr.write(
-        f"{path}: sets {count} of {len(matching.layers)} layers; from {missing[0].layer} on weights are random\n"
+        f"{path}: sets {len(matching.of('set'))} of {len(matching.layers)} layers; from {first} on weights are random: "
+        f"--trainable-blocks {random_blocks} or more trains them\n"
     )
 
 

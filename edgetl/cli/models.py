@@ -108,7 +108,7 @@ def _print(document: dict[str, Any]) -> None:
                 f"{row['name']} {row['width']:g}" if several else row["name"],
                 f"{row['parameters'] / 1e6:.2f}",
                 f"{row['multiply_adds'] / 1e6:,.0f}",
-                f"{row['int8_bytes_estimate'] / 1e6:.1f}",
+                f"{row['int8_bytes_estimate'] / 1e6:.2f}",
                 f"{row['edgetpu']['mapped']} of {row['edgetpu']['operators']}",
                 _SOURCES[row["weights_here"]["source"]],
                 row["licence"].partition(" (")[0],

@@ -96,7 +96,10 @@ def test_a_file_that_ends_early_leaves_the_rest_random_and_says_so(
         for ours, theirs in zip(layer.get_weights(), expected, strict=True):
             np.testing.assert_array_equal(ours, theirs)
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"{path}: sets {len(report.of('set'))} of 104 layers; from block_14_expand on weights are random"
+    assert line == (
+        f"{path}: sets {len(report.of('set'))} of 104 layers; from block_14_expand on weights are random: "
+        "--trainable-blocks 3 or more trains them"
+    )
 
 
 @pytest.mark.parametrize("gap", ["Conv1", "block_7_depthwise", "block_15_project_BN"])

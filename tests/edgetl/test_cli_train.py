@@ -48,7 +48,7 @@ def test_a_run_and_its_summary(tiny_photos: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in (*small.LABELS, "photos right", "weights: embedded", "model.keras", f"edgetl quantize {out} --int8"):
         assert word in done.stdout.replace("\n", " ") or word in done.stdout
-    for stage in ("Decoding photos", "Frozen base, photos", "Head on pooled features", "Training the last 4 blocks"):
+    for stage in ("Decoding photos", "Frozen base, photos", "Head on pooled features", "Training the last 6 blocks"):
         assert re.search(rf"{stage}.*/s\)|{stage}.* s$", done.stderr, re.MULTILINE), done.stderr
     assert len(done.stdout.splitlines()) <= 40
     assert Run.open(out).labels == small.LABELS
@@ -73,7 +73,7 @@ def test_ctrl_c_while_blocks_are_trained_keeps_the_best_weights(tiny_photos: Pat
     flags = (*small.FLAGS, "--epochs", 100_000, "--patience", 100_000)
     process = start("train", tiny_photos, "--out", tmp_path / "run", *flags, stderr=terminal)
     # The bar of the second stage has moved: some steps are done.
-    seen = read_until(master, process, r"Training the last 4 blocks[^\n\r]*?[1-9]\d*/\d+.*?images/s")
+    seen = read_until(master, process, r"Training the last 6 blocks[^\n\r]*?[1-9]\d*/\d+.*?images/s")
     assert re.search(r"\d:\d\d:\d\d", seen), "no time left is shown"
     time.sleep(1)
     process.send_signal(signal.SIGINT)

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import bases
 import lively
 import numpy as np
 import pytest
@@ -186,7 +187,14 @@ def test_without_validation_the_test_split_is_reported_and_the_other_way_round(
     assert run.held_out == "val"
 
 
-@pytest.mark.parametrize("name", [name for name in BACKBONES if name != "mobilenet_v2"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in bases.LARGE else [])
+        for name in BACKBONES
+        if name != "mobilenet_v2"
+    ],
+)
 def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_path: Path) -> None:
     width = BACKBONES[name].widths[0]
     run = train(
