@@ -5,7 +5,8 @@ from __future__ import annotations
 import functools
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,20 @@ def narrow(name: str, size: int = SIZE, weights: ResolvedWeights = NONE) -> Any:
 
 @functools.cache
 def untouched(name: str) -> Any:
-    """Return one base a process for all tests that only look at it, or leave its graph and shapes as they are."""
+    """Return one base a process for all tests that only look at it."""
     model = lively.small(name)
     return keras().Model(model.input, model.get_layer("pool").input, name=name)
+
+
+@contextmanager
+def borrowed(name: str) -> Iterator[Any]:
+    """Lend that base to a test that changes its weights; they are put back."""
+    base = untouched(name)
+    before = base.get_weights()
+    try:
+        yield base
+    finally:
+        base.set_weights(before)
 
 
 def photo(size: int = SIZE) -> npt.NDArray[np.float32]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import keras_models
 import numpy as np
 import pytest
-from bases import SIZE, assert_same, from_file, narrow, photo, randomize, untouched, write_keras_2_file
+from bases import SIZE, assert_same, borrowed, from_file, narrow, photo, randomize, write_keras_2_file
 
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones.arrays import load_into, match
@@ -171,26 +171,26 @@ def test_layers_that_keras_counted_in_another_process_are_found(name: str, endin
     randomize(theirs)
     path = tmp_path / f"theirs.{ending}"
     (theirs.save_weights if ending == "weights.h5" else theirs.save)(path)
-    ours = untouched(name)
-    report = load_into(ours, from_file(path))
+    pixels = photo(size)
+    with borrowed(name) as ours:
+        report = load_into(ours, from_file(path))
+        answers = np.asarray(ours(pixels))
     assert {layer.status for layer in report.layers} == {"set"}
     assert not report.unused
-    pixels = photo(size)
-    np.testing.assert_allclose(
-        ours(pixels), theirs(keras_models.scaled(name, pixels)), rtol=1e-3, atol=1e-3 * float(np.max(ours(pixels)))
-    )
+    expected = theirs(keras_models.scaled(name, pixels))
+    np.testing.assert_allclose(answers, expected, rtol=1e-3, atol=1e-3 * answers.max())
 
 
 def test_the_scaling_stays_the_registrys_whatever_a_file_has(tmp_path: Path) -> None:
-    base = untouched("vgg16")
-    before = base.get_layer("scale").get_weights()
-    arrays = {variable.path: np.zeros(variable.shape, np.float32) for variable in base.weights}
-    assert "scale/kernel" in arrays
-    np.savez(tmp_path / "zeros.npz", **arrays)
-    assert load_into(base, from_file(tmp_path / "zeros.npz")).unused == ()
-    for one, old in zip(base.get_layer("scale").get_weights(), before, strict=True):
-        np.testing.assert_array_equal(one, old)
-    assert not np.any(base.get_layer("block1_conv1").kernel)
+    with borrowed("vgg16") as base:
+        before = base.get_layer("scale").get_weights()
+        arrays = {variable.path: np.zeros(variable.shape, np.float32) for variable in base.weights}
+        assert "scale/kernel" in arrays
+        np.savez(tmp_path / "zeros.npz", **arrays)
+        assert load_into(base, from_file(tmp_path / "zeros.npz")).unused == ()
+        for one, old in zip(base.get_layer("scale").get_weights(), before, strict=True):
+            np.testing.assert_array_equal(one, old)
+        assert not np.any(base.get_layer("block1_conv1").kernel)
 
 
 def test_slashed_names_of_keras_2_are_found(tmp_path: Path) -> None:
