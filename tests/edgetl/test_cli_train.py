@@ -42,7 +42,14 @@ def read_until(stream: int, process: subprocess.Popen[bytes], pattern: str) -> s
     return seen
 
 
-def test_a_run_and_its_summary(tiny_photos: Path, tmp_path: Path) -> None:
+def test_a_run_and_its_summary(
+    tiny_photos: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Nothing is cached, so that every stage has something to do.
+    monkeypatch.setenv("EDGETL_CACHE", str(tmp_path_factory.mktemp("cold")))
     out = tmp_path / "deep" / "er" / "run"
     done = small.edgetl("train", tiny_photos, "--out", out, *small.FLAGS, "--epochs", 1)
     assert done.returncode == 0, done.stderr
