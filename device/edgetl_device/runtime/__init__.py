@@ -1,0 +1,94 @@
+"""One interface over the programs that run a model on a device: LiteRT, ONNX Runtime, and a null runtime.
+
+A runtime gives uint8 pixels to the model in the type it takes, and probabilities back as float32. Not for: photos
+(``preprocess``), labels (``classifier``), and models that are not image classifiers of one photo at a time.
+"""
+
+from __future__ import annotations
+
+from edgetl_device import delegate as delegates
+from edgetl_device.delegate import Delegate
+from edgetl_device.errors import InputError
+
+from .litert import open_tflite, tflite_module, tflite_runtime
+from .null import open_null
+from .onnx import onnx_module, open_onnx
+from .spec import Pixels, Probabilities, Runtime, TensorSpec
+
+__all__ = [
+    "FORMATS",
+    "MAX_THREADS",
+    "Pixels",
+    "Probabilities",
+    "Runtime",
+    "TensorSpec",
+    "check_delegate",
+    "check_threads",
+    "load_library",
+    "open_runtime",
+    "tflite_runtime",
+]
+
+FORMATS = ("tflite", "onnx", "null")
+MAX_THREADS = 256
+
+
+def open_runtime(
+    model: bytes, format: str, *, threads: int = 1, prefer: str | None = None, delegate: Delegate | None = None
+) -> Runtime:
+    """Load a model and return it ready to run.
+
+    Args:
+        model: The bytes of the file. For ``null``: ``{"size": S, "classes": N}`` as JSON.
+        format: ``tflite``, ``onnx`` or ``null``.
+        threads: CPU threads, 1 to 256.
+        prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is
+            installed.
+        delegate: For ``tflite``, a delegate that must take at least a part of the model, or ``none`` to do without.
+
+    tflite-runtime does not check a model before it reads it: give it only bytes of a known SHA-256, as a bundle does.
+
+    Raises:
+        InputError: The bytes are not a model of this format, not an image classifier, or not made for the delegate.
+        Unavailable: The runtime or the delegate is not installed, cannot be loaded, or cannot run the model.
+    """
+    check_threads(threads)
+    check_delegate(model, format, delegate)
+    if format == "tflite":
+        return open_tflite(model, threads, prefer, delegate)
+    if format == "onnx":
+        return open_onnx(model, threads)
+    if format == "null":
+        return open_null(model, threads)
+    raise InputError(f"model format {format!r}", why=f"must be one of {', '.join(FORMATS)}")
+
+
+def load_library(format: str, *, prefer: str | None = None) -> None:
+    """Import what runs ``format``, so that a load time measured afterwards is the model's own.
+
+    Raises:
+        Unavailable: It is not installed, or cannot be loaded.
+    """
+    if format == "tflite":
+        tflite_module(prefer)
+    elif format == "onnx":
+        onnx_module()
+
+
+def check_delegate(model: bytes, format: str, delegate: Delegate | None) -> None:
+    """Refuse a model that cannot use the delegate, or cannot run without one.
+
+    Raises:
+        InputError: The model is not made for the delegate.
+        Unavailable: It is made for a delegate, and there is none.
+    """
+    if format == "tflite":
+        delegates.check_model(delegate, model)
+    elif delegate is not None:
+        raise InputError(f"a delegate for a model in the {format} format", why="delegates are for TFLite models")
+
+
+def check_threads(threads: int) -> None:
+    """Refuse a number of threads that is not a whole number from 1 to 256."""
+    if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
+        raise InputError(f"threads {threads!r}", why=f"must be a whole number from 1 to {MAX_THREADS}")

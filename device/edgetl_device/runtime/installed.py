@@ -1,0 +1,38 @@
+"""Runtime packages as they are installed here. Not for: what they do."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import sys
+from types import ModuleType
+
+from edgetl_device.errors import Unavailable
+
+
+def load(module: str, package: str, *, hint: str) -> ModuleType:
+    """Import a module of a package.
+
+    Raises:
+        Unavailable: The package is not installed (``hint`` says what to do then), or cannot be loaded.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name == module.split(".")[0]:
+            raise Unavailable(f"{package} is not installed here", hint=hint) from None
+        raise Unavailable(f"{package} cannot be loaded", why=str(error), hint="Install it again.") from None
+    except (ImportError, OSError) as error:
+        raise Unavailable(
+            f"{package} is installed but cannot be loaded on Python {sys.version.split()[0]}",
+            why=str(error),
+            hint="Install it again, or a version made for this system.",
+        ) from None
+
+
+def version(package: str) -> str:
+    """Return a package's version, or ``unknown``."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"  # a build under another name, such as ai-edge-litert-nightly

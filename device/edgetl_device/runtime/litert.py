@@ -1,0 +1,140 @@
+"""TFLite models, run by LiteRT or by its predecessor tflite-runtime. Not for: delegates themselves (``delegate``)."""
+
+from __future__ import annotations
+
+import importlib.util
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from edgetl_device import delegate as delegates
+from edgetl_device import delegated
+from edgetl_device.delegate import Delegate
+from edgetl_device.errors import EdgetlError, InputError, Unavailable
+
+from .installed import load, version
+from .spec import (
+    Pixels,
+    Probabilities,
+    Runtime,
+    TensorSpec,
+    check_classifier,
+    check_pixels,
+    grid,
+    not_a_model,
+    only,
+    real,
+    shifted,
+)
+
+LITERT, TFLITE_RUNTIME = "ai-edge-litert", "tflite-runtime"
+
+
+def open_tflite(model: bytes, threads: int, prefer: str | None, delegate: Delegate | None) -> Runtime:
+    """Load a TFLite model; as :func:`edgetl_device.runtime.open_runtime`."""
+    return _TFLiteRuntime(model, threads, prefer, delegate)
+
+
+class _TFLiteRuntime:
+    def __init__(self, model: bytes, threads: int, prefer: str | None, delegate: Delegate | None) -> None:
+        self.name, module = tflite_module(prefer)
+        self.version = version(self.name)
+        self.threads = threads
+        if model[4:8] != b"TFL3":
+            raise not_a_model("TFLite", "the identifier TFL3 is missing")
+        external = delegate if delegate is not None and delegate.external else None
+        handles = [delegates.open_delegate(external, module, f"{self.name} {self.version}")] if external else None
+        resolvers, bare = module.OpResolverType, delegate is not None and delegate.name == delegates.NONE
+        try:
+            self._interpreter = module.Interpreter(
+                model_content=model,
+                num_threads=threads,
+                experimental_delegates=handles,
+                experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if bare else resolvers.AUTO,
+            )
+            self.delegate = delegated.describe(external, self._interpreter) if external else None
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            if external and delegate:
+                raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
+            raise self._refused(str(error)) from None
+        # An external delegate was counted before XNNPACK could take a part of the rest.
+        self.share: dict[str, Any] | None = self.delegate or delegated.share(delegate, self._interpreter)
+        inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self.input = _spec_of(only(inputs, "input"))
+        self.output = _spec_of(only(outputs, "output"))
+        check_classifier(self.input, self.output)
+        self._output_index, self._grid = outputs[0]["index"], grid(self.output)
+        # A function that returns a view of the input tensor. The view itself is never kept: while one is alive, the
+        # interpreter refuses to run, because running may move the memory.
+        self._input_view = self._interpreter.tensor(inputs[0]["index"])
+
+    def feed(self, pixels: Pixels) -> None:
+        check_pixels(pixels, self.input)
+        self._input_view()[0] = pixels if self.input.dtype != "int8" else shifted(pixels, self.input)
+
+    def invoke(self) -> None:
+        self._interpreter.invoke()
+
+    def probabilities(self) -> Probabilities:
+        return real(self._interpreter.get_tensor(self._output_index)[0], self._grid)
+
+    def close(self) -> None:
+        self._interpreter = self._input_view = None
+
+    def _refused(self, why: str) -> EdgetlError:
+        # LiteRT names operators it does not have, or has only in an older version, in one of these two sentences.
+        if "unresolved custom op" in why or "Didn't find op" in why:
+            return Unavailable(
+                f"{self.name} {self.version} cannot run this model", why=why, hint="Update it, or use another variant."
+            )
+        return not_a_model("TFLite", why)
+
+
+def tflite_runtime(prefer: str | None = None) -> str:
+    """Return name and version of the TFLite runtime that models get here, as in ``ai-edge-litert 2.3.0``.
+
+    Raises:
+        Unavailable: There is none, or it cannot be loaded.
+    """
+    name, _ = tflite_module(prefer)
+    return f"{name} {version(name)}"
+
+
+def tflite_module(prefer: str | None) -> tuple[str, ModuleType]:
+    """Import the preferred runtime, or the first that is installed; return its name and its module ``interpreter``.
+
+    Raises:
+        InputError: There is no such runtime.
+        Unavailable: It is not installed, or cannot be loaded.
+    """
+    modules = {LITERT: "ai_edge_litert", TFLITE_RUNTIME: "tflite_runtime"}
+    if prefer is not None and prefer not in modules:
+        raise InputError(f"runtime {prefer!r}", why=f"must be one of {', '.join(modules)}")
+    for name, package in modules.items():
+        if prefer in (None, name) and importlib.util.find_spec(package) is not None:
+            if name == TFLITE_RUNTIME and int(np.__version__.split(".")[0]) >= 2:
+                # Its extension is built for NumPy 1; imported anyway, it fails with a page of text or crashes.
+                raise Unavailable(
+                    f"tflite-runtime cannot be loaded with NumPy {np.__version__}",
+                    why="its last release, 2.14, needs NumPy 1",
+                    hint="Install ai-edge-litert, or: pip install 'numpy<2'",
+                )
+            return name, load(f"{package}.interpreter", name, hint="")
+    wanted = prefer or f"{LITERT} or {TFLITE_RUNTIME}"
+    raise Unavailable(
+        f"{wanted} is not installed here",
+        why="TFLite models need it",
+        hint=f"Install it: pip install {prefer or LITERT}",
+    )
+
+
+def _spec_of(detail: dict[str, Any]) -> TensorSpec:
+    # Per-tensor scales are in ``quantization``; (0.0, 0) means that the tensor has none.
+    scale, zero_point = detail["quantization"]
+    shape = tuple(int(side) for side in detail["shape"])
+    dtype = np.dtype(detail["dtype"]).name
+    if scale == 0.0:
+        return TensorSpec(dtype, shape, None, None)
+    return TensorSpec(dtype, shape, float(scale), int(zero_point))

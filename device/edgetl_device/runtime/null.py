@@ -1,0 +1,47 @@
+"""A model that is none, to measure what is around models. Not for: answers."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+
+from .spec import Pixels, Probabilities, Runtime, TensorSpec, check_classifier, check_pixels, not_a_model
+
+
+def open_null(model: bytes, threads: int) -> Runtime:
+    """Load ``{"size": S, "classes": N}``; as :func:`edgetl_device.runtime.open_runtime`."""
+    return _NullRuntime(model, threads)
+
+
+class _NullRuntime:
+    """Runs nothing and finds all classes equally likely: what remains is the cost of the harness around it."""
+
+    def __init__(self, model: bytes, threads: int) -> None:
+        self.name, self.version, self.threads = "null", "1", threads
+        self.delegate: dict[str, Any] | None = None
+        self.share: dict[str, Any] | None = None
+        try:
+            fields = json.loads(model)
+            size, classes = int(fields["size"]), int(fields["classes"])
+        except (ValueError, KeyError, TypeError):
+            raise not_a_model("null", 'expected {"size": S, "classes": N}') from None
+        self.input = TensorSpec("uint8", (1, size, size, 3), 1.0, 0)
+        self.output = TensorSpec("float32", (1, classes), None, None)
+        check_classifier(self.input, self.output)
+        self._batch = np.zeros(self.input.shape, np.uint8)
+        self._result = np.full(classes, 1 / classes, np.float32)
+
+    def feed(self, pixels: Pixels) -> None:
+        check_pixels(pixels, self.input)
+        self._batch[0] = pixels
+
+    def invoke(self) -> None:
+        pass
+
+    def probabilities(self) -> Probabilities:
+        return self._result.copy()
+
+    def close(self) -> None:
+        pass

@@ -1,0 +1,83 @@
+"""ONNX models, run by ONNX Runtime on the CPU. Not for: its other execution providers."""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .installed import load
+from .spec import (
+    Pixels,
+    Probabilities,
+    Runtime,
+    TensorSpec,
+    check_classifier,
+    check_pixels,
+    grid,
+    not_a_model,
+    only,
+    real,
+)
+
+ONNXRUNTIME = "onnxruntime"
+
+
+def open_onnx(model: bytes, threads: int) -> Runtime:
+    """Load an ONNX model; as :func:`edgetl_device.runtime.open_runtime`."""
+    return _OnnxRuntime(model, threads)
+
+
+class _OnnxRuntime:
+    def __init__(self, model: bytes, threads: int) -> None:
+        module = onnx_module()
+        self.name, self.version, self.threads = ONNXRUNTIME, module.__version__, threads
+        self.delegate: dict[str, Any] | None = None
+        self.share: dict[str, Any] | None = None
+        options = module.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only: what it would warn about is raised below anyway
+        try:
+            self._session = module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:
+            # ONNX Runtime's exceptions have no public base class of their own.
+            raise not_a_model("ONNX", str(error)) from None
+        self.input = _spec_of(only(self._session.get_inputs(), "input"))
+        self.output = _spec_of(only(self._session.get_outputs(), "output"))
+        check_classifier(self.input, self.output)
+        self._grid = grid(self.output)
+        self._output_names = [self._session.get_outputs()[0].name]
+        self._batch = np.zeros(self.input.shape, self.input.dtype)
+        self._feeds = {self._session.get_inputs()[0].name: self._batch}
+        self._result = np.zeros(self.output.shape, self.output.dtype)
+
+    def feed(self, pixels: Pixels) -> None:
+        check_pixels(pixels, self.input)
+        self._batch[0] = pixels
+
+    def invoke(self) -> None:
+        (self._result,) = self._session.run(self._output_names, self._feeds)
+
+    def probabilities(self) -> Probabilities:
+        return real(self._result[0], self._grid)
+
+    def close(self) -> None:
+        self._session = None
+
+
+def onnx_module() -> ModuleType:
+    """Import ONNX Runtime.
+
+    Raises:
+        Unavailable: It is not installed, or cannot be loaded.
+    """
+    return load("onnxruntime", ONNXRUNTIME, hint="Install it: pip install onnxruntime")
+
+
+def _spec_of(argument: Any) -> TensorSpec:
+    # A dimension with a name or None is open; the batch is the only one that may be, and it is 1 here.
+    shape = tuple(side if isinstance(side, int) else 1 for side in argument.shape)
+    dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(argument.type, argument.type)
+    return TensorSpec(dtype, shape, None, None)

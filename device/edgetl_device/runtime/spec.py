@@ -1,0 +1,141 @@
+"""What a runtime is: its protocol, the specs of its tensors, and what all of them check and convert alike.
+
+Not for: loading a model.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device import quant
+from edgetl_device.errors import InputError
+
+Pixels = npt.NDArray[np.uint8]
+Probabilities = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """One input or output of a model.
+
+    Attributes:
+        dtype: NumPy's name: ``float32``, ``uint8`` or ``int8``.
+        shape: With the batch of 1 in front.
+        scale: Step of the integer grid in real units, ``real = scale * (q - zero_point)``; None where it has none.
+        zero_point: The integer that stands for 0.0; None where it has none.
+    """
+
+    dtype: str
+    shape: tuple[int, ...]
+    scale: float | None
+    zero_point: int | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object; without quantization, scale and zero_point are left out."""
+        document: dict[str, Any] = {"dtype": self.dtype, "shape": list(self.shape)}
+        if self.scale is not None:
+            document |= {"scale": self.scale, "zero_point": self.zero_point}
+        return document
+
+
+class Runtime(Protocol):
+    """A model that is loaded and ready. One thread uses it at a time.
+
+    Attributes:
+        name: The package that runs the model.
+        version: Its version.
+        threads: The number of CPU threads it may use.
+        input: Spec of the pixels.
+        output: Spec of the probabilities.
+        delegate: What :func:`edgetl_device.delegated.describe` says of the external delegate, where one was asked for.
+        share: Which delegate runs how many of the model's operators, also one that nobody asked for: ``name``,
+            ``operators``, ``of``, ``partitions``. None where the runtime knows no delegates.
+    """
+
+    name: str
+    version: str
+    threads: int
+    input: TensorSpec
+    output: TensorSpec
+    delegate: dict[str, Any] | None
+    share: dict[str, Any] | None
+
+    def feed(self, pixels: Pixels) -> None:
+        """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to the input; float models get the same values as float32."""
+
+    def invoke(self) -> None:
+        """Run the model on what was fed last."""
+
+    def probabilities(self) -> Probabilities:
+        """Return the output of the last run as float32 [classes], dequantized; the caller owns it."""
+
+    def close(self) -> None:
+        """Give the model's memory back. The runtime cannot be used afterwards."""
+
+
+def only(tensors: list[Any], what: str) -> Any:
+    """Return the one tensor of a list; InputError where there are more, or none."""
+    if len(tensors) != 1:
+        raise InputError(f"the model has {len(tensors)} {what}s", why="an image classifier has one")
+    return tensors[0]
+
+
+def check_classifier(input: TensorSpec, output: TensorSpec) -> None:
+    """Refuse a model that does not take one square RGB photo and give a row of scores that can be read."""
+    shape = input.shape
+    if len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
+        raise InputError(
+            f"the model's input has shape {list(shape)}", why="expected [1, S, S, 3]: one square RGB photo"
+        )
+    if len(output.shape) != 2 or output.shape[0] != 1:
+        raise InputError(f"the model's output has shape {list(output.shape)}", why="expected [1, classes]")
+    for what, spec in (("input", input), ("output", output)):
+        if spec.dtype not in ("float32", "uint8", "int8"):
+            raise InputError(f"the model's {what} is of type {spec.dtype}", why="expected float32, uint8 or int8")
+    if input.dtype == "int8":
+        shifted(np.zeros((1, 1, 3), np.uint8), input)
+    if output.dtype != "float32" and output.scale is None:
+        raise InputError(f"the model's {output.dtype} output has no scale", why="it cannot be read as probabilities")
+
+
+def check_pixels(pixels: Pixels, spec: TensorSpec) -> None:
+    """Refuse pixels that are not uint8 of the input's shape."""
+    if pixels.dtype != np.uint8 or pixels.shape != spec.shape[1:]:
+        raise InputError(
+            f"pixels of type {pixels.dtype} and shape {list(pixels.shape)}",
+            why=f"the model takes uint8 of shape {list(spec.shape[1:])}",
+        )
+
+
+def shifted(pixels: Pixels, spec: TensorSpec) -> npt.NDArray[Any]:
+    """Return pixels on the grid of an int8 input; InputError where it has none."""
+    if spec.scale is None or spec.zero_point is None:
+        raise InputError(f"the model's {spec.dtype} input has no scale", why="pixels cannot be put on its grid")
+    return quant.pixels_to_grid(pixels, spec.dtype, spec.scale, spec.zero_point)
+
+
+def grid(spec: TensorSpec) -> Probabilities | None:
+    """Return the value of each of the 256 integers of an output, in the order of their bytes; None for floats.
+
+    Looking an answer up takes one call of NumPy where computing it takes four, each of which the model has pushed out
+    of the caches.
+    """
+    if spec.scale is None or spec.zero_point is None:
+        return None
+    return quant.to_real(np.arange(256, dtype=np.uint8).view(spec.dtype), spec.scale, spec.zero_point)
+
+
+def real(values: npt.NDArray[Any], grid: Probabilities | None) -> Probabilities:
+    """Return an output as float32, looked up in its :func:`grid` where it has one; the caller owns it."""
+    return np.array(values, np.float32) if grid is None else grid[values.view(np.uint8)]
+
+
+def not_a_model(format: str, why: str) -> InputError:
+    """Return the error for bytes that are no model of this format."""
+    return InputError(
+        f"not a model in the {format} format", why=why, hint="The file is damaged or of another kind; copy it again."
+    )
