@@ -5,7 +5,6 @@ Not for: reading them (``edgetl_device.bundle``), and making models. The format 
 
 from __future__ import annotations
 
-import csv
 import io
 import os
 import re
@@ -20,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import __version__
+from edgetl.csvtable import table_text
 from edgetl_device import jsonfile
 from edgetl_device.bundle import EVALSET, INDEX, INDEX_COLUMNS, LABELS, MANIFEST, REFERENCE, SCHEMA, Bundle
 from edgetl_device.errors import InputError
@@ -118,7 +118,7 @@ def write_bundle(
             name = _photo_name(position, photo, len(evalset))
             files[EVALSET + name] = _put(temporary, EVALSET + name, data)
             index.append((name, photo.label, photo.sha256))
-        files[INDEX] = _put(temporary, INDEX, _csv(index))
+        files[INDEX] = _put(temporary, INDEX, table_text(INDEX_COLUMNS, index).encode())
         golden = _golden_rows(evalset)
         arrays = _npz(
             probabilities=np.ascontiguousarray(reference.probabilities, np.float32),
@@ -239,14 +239,6 @@ def _golden_rows(evalset: Sequence[EvalPhoto]) -> list[int]:
 
 def _golden_pixels(photos: Sequence[EvalPhoto], spec: Preprocess) -> npt.NDArray[np.uint8]:
     return np.stack([preprocess(photo.path, spec) for photo in photos])
-
-
-def _csv(rows: Sequence[tuple[str, str, str]]) -> bytes:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(INDEX_COLUMNS)
-    writer.writerows(rows)
-    return stream.getvalue().encode()
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import astuple, dataclass, fields
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from edgetl.csvtable import read_table, write_table
 from edgetl.dataset import Sample
 from edgetl_device.errors import InputError
-from edgetl_device.files import write_text
 
 FILE = "predictions.csv"
 
@@ -55,11 +52,7 @@ def predictions_of(
 
 def write_predictions(path: str | os.PathLike[str], predictions: Iterable[Prediction]) -> None:
     """Write predictions as CSV; atomically."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(_COLUMNS)
-    writer.writerows(astuple(prediction) for prediction in predictions)
-    write_text(path, text.getvalue())
+    write_table(path, _COLUMNS, map(astuple, predictions))
 
 
 def read_predictions(path: str | os.PathLike[str]) -> tuple[Prediction, ...]:
@@ -68,23 +61,18 @@ def read_predictions(path: str | os.PathLike[str]) -> tuple[Prediction, ...]:
     Raises:
         InputError: The file is absent, or is not such a table.
     """
-    path = Path(path)
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            rows = list(csv.reader(stream, strict=True))
-        if not rows or tuple(rows[0]) != _COLUMNS:
-            raise ValueError(f"its first line must be {','.join(_COLUMNS)}")
-        return tuple(_prediction(number, row) for number, row in enumerate(rows[1:], start=2))
-    except FileNotFoundError:
-        raise InputError(
-            f"{path}: no such file", hint="Train again: earlier versions of edgetl did not write it."
-        ) from None
-    except (csv.Error, ValueError) as error:
-        raise InputError(f"{path}: is not a table of predictions", why=str(error)) from None
+    rows = read_table(
+        path,
+        _COLUMNS,
+        what="a table of predictions",
+        hint="Train again: earlier versions of edgetl did not write it.",
+    )
+    return tuple(_prediction(path, number, row) for number, row in rows)
 
 
-def _prediction(number: int, row: list[str]) -> Prediction:
-    if len(row) != len(_COLUMNS):
-        raise ValueError(f"line {number} has {len(row)} fields; the file is truncated or edited")
+def _prediction(file: str | os.PathLike[str], number: int, row: list[str]) -> Prediction:
     path, label, split, sha256, predicted, probability = row
-    return Prediction(path, label, split, sha256, predicted, float(probability))
+    try:
+        return Prediction(path, label, split, sha256, predicted, float(probability))
+    except ValueError as error:
+        raise InputError(f"{os.fspath(file)}: is not a table of predictions", why=f"line {number}: {error}") from None

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgetl.csvtable import write_table
 from edgetl.dataset import Sample, Split, read_split
 from edgetl.extras import keras
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file, write_text
+from edgetl_device.files import sha256_file
 from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import Preprocess
 
@@ -92,8 +91,4 @@ class Run:
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write one CSV row an entry, with the union of their fields as columns."""
     columns = list(dict.fromkeys(key for row in history for key in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(history)
-    write_text(path, text.getvalue())
+    write_table(path, columns, ([row.get(column, "") for column in columns] for row in history))

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
+from edgetl.csvtable import table_text
 from edgetl_device.errors import InputError
 
 
@@ -49,10 +49,8 @@ def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) ->
 
 def print_csv(records: Sequence[Mapping[str, Any]]) -> None:
     """Print records with the same fields as CSV with a header; what is unknown says so."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerow(records[0])
-    for record in records:
-        writer.writerow("unknown" if isinstance(value, dict) else value for value in record.values())
+    rows = (["unknown" if isinstance(value, dict) else value for value in record.values()] for record in records)
+    sys.stdout.write(table_text(list(records[0]), rows))
 
 
 def _markdown(table: Table) -> str:

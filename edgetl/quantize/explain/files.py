@@ -5,7 +5,6 @@ Not for: the measurements themselves.
 
 from __future__ import annotations
 
-import csv
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import __version__
+from edgetl.csvtable import write_table
 from edgetl.export import float32_tflite
 from edgetl.heldout import Photos
 from edgetl.progress import step, track
@@ -194,10 +194,5 @@ def _write_pictures(
 
 
 def _write_channels(target: Path, explanation: Explanation) -> None:
-    rows = explanation.channel_rows()
-    first = next(rows)
-    with open(target, "w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(first), lineterminator="\n")
-        writer.writeheader()
-        writer.writerow(first)
-        writer.writerows(rows)
+    rows = list(explanation.channel_rows())
+    write_table(target, list(rows[0]), (row.values() for row in rows))

@@ -1,0 +1,61 @@
+"""CSV tables with a known header, such as ``split.csv``. Not for: tables that somebody else wrote."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgetl_device.errors import InputError
+from edgetl_device.files import write_text
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
+    """Return a table as CSV with a header line."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
+    """Write a table as CSV; atomically."""
+    write_text(path, table_text(columns, rows))
+
+
+def read_table(
+    path: str | os.PathLike[str], columns: Sequence[str], *, what: str, hint: str
+) -> list[tuple[int, list[str]]]:
+    """Read what :func:`write_table` wrote: the number of each line, and as many fields as there are columns.
+
+    Args:
+        path: The file.
+        columns: The header that it must have.
+        what: What the file is, for errors: ``a table of predictions``.
+        hint: What to do where there is no such file.
+
+    Raises:
+        InputError: The file is absent, or is not such a table.
+    """
+    path = Path(path)
+    try:
+        with open(path, encoding="utf-8", newline="") as stream:
+            reader = csv.reader(stream, strict=True)
+            rows = [(reader.line_num, row) for row in reader]
+    except FileNotFoundError:
+        raise InputError(f"{path}: no such file", hint=hint) from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: is not {what}", why=str(error)) from None
+    if not rows or rows[0][1] != list(columns):
+        raise InputError(f"{path}: is not {what}", why=f"its first line must be {','.join(columns)}")
+    for number, row in rows[1:]:
+        if len(row) != len(columns):
+            raise InputError(
+                f"{path}: line {number} has {len(row)} fields, not {len(columns)}",
+                why="the file is truncated or edited",
+            )
+    return rows[1:]
