@@ -33,7 +33,7 @@ def export(
     """
     from edgetl.quantize.config import QuantizeConfig
     from edgetl.quantize.targets import TARGETS
-    from edgetl.quantize.variants import calibration_of, check_name, float_variant, int8_variants, repaired
+    from edgetl.quantize.variants import Floats, calibration_of, check_name, float_variant, int8_variants, repaired
     from edgetl.run import Run
     from edgetl_device.files import write_bytes
 
@@ -47,7 +47,7 @@ def export(
     model = opened.load_model()
     if variant.startswith("int8"):
         calibration = calibration_of(opened, config, data)
-        recipe = repaired(model, calibration, TARGETS[target])
+        recipe = repaired(Floats(model, calibration), TARGETS[target])
         (made,) = int8_variants(recipe, opened, calibration, (variant,), target=TARGETS[target], layout=chosen)
     else:
         made = float_variant(model, variant, opened, layout=chosen)

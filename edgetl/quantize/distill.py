@@ -60,10 +60,7 @@ def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, round
         InputError: None of ``trained`` is in the model.
     """
     tf, keras = extras.tensorflow(), extras.keras()
-    first = next((node for node in steps(folded) if node.operation.name in trained), None)
-    if first is None:
-        raise InputError("nothing to distill", why="the model has none of the trained layers")
-    cut = first.input_tensors[0]
+    cut = _cut(folded, trained)
     tail = keras.Model(cut, folded.output)
     ranges = _ranges(folded, teaching.calibration) if rounded else {}
     inputs = _before(folded, cut, teaching.pixels, ranges)
@@ -102,6 +99,17 @@ def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, round
                 learn(tf.constant(inputs[rows], tf.float32), tf.constant(teaching.probabilities[rows]))
                 advance(1)
     return rebuild(folded, {name: [variable.numpy() for variable in pair] for name, pair in variables.items()})
+
+
+def _cut(folded: Keras, trained: frozenset[str]) -> Keras:
+    """Return what the first trained layer reads; the photo itself where nothing but its scaling comes before."""
+    before: list[Keras] = []
+    for node in steps(folded):
+        if node.operation.name in trained:
+            from_pixels = not any(is_linear(layer) and layer.name != SCALE_LAYER for layer in before)
+            return folded.inputs[0] if from_pixels else node.input_tensors[0]
+        before.append(node.operation)
+    raise InputError("nothing to distill", why="the model has none of the trained layers")
 
 
 def _kernel_and_bias(operation: Keras) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

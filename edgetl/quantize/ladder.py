@@ -21,22 +21,16 @@ from edgetl.bundling import VariantFile
 from edgetl.export import float32_tflite
 from edgetl.heldout import find_photos
 from edgetl.run import Run
-from edgetl.train.network import tail
 from edgetl_device.accuracy import score
 from edgetl_device.errors import InputError
 
-from .calibration import Calibration, take_turns
+from .calibration import take_turns
 from .config import QuantizeConfig
-from .correct import correct_weights
 from .distill import Teaching, distill
-from .equalize import equalize_streams
 from .explain import explain
-from .fold import fold_batch_norm
-from .graph import Keras
 from .measure import Expected, expected, measured
 from .targets import TARGETS, Target
-from .tflite import int8_tflite
-from .variants import INT8_NAMES, Recipe, int8_variants, plain, repaired
+from .variants import INT8_NAMES, Floats, Recipe, corrected, int8_variants, plain, repaired
 
 _KEEP_FLOAT = 4
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -51,11 +45,13 @@ class Climb:
     """Where the ladder ended.
 
     Attributes:
+        recipe: What that rung converted.
         variants: int8 files of the rung that passed, or of the last one.
         rungs: What each rung gave, as JSON objects.
         taken: Name of the rung that passed; None where none did.
     """
 
+    recipe: Recipe
     variants: list[VariantFile]
     rungs: list[dict[str, Any]]
     taken: str | None
@@ -66,13 +62,12 @@ def int8_names(target: Target) -> tuple[str, ...]:
     return INT8_NAMES if target.onnx else ("int8",)
 
 
-def climb(model: Keras, run: Run, calibration: Calibration, config: QuantizeConfig, *, data: Path | None) -> Climb:
+def climb(floats: Floats, run: Run, config: QuantizeConfig, *, data: Path | None) -> Climb:
     """Try one rung after the other until all int8 files of one are within the bounds of ``config``.
 
     Args:
-        model: The float model, the reference.
+        floats: The float model, the reference, and the photos that calibrate.
         run: Its run.
-        calibration: Photos that set ranges.
         config: Bounds and target. ``repair=False`` leaves the plain rung alone.
         data: The data set's folder, where it has moved since training.
 
@@ -88,16 +83,16 @@ def climb(model: Keras, run: Run, calibration: Calibration, config: QuantizeConf
             hint="Train with --val 0.15.",
         )
     target = TARGETS[config.target]
-    against = expected(model, find_photos(run, samples, data=data), description="Float reference, validation")
+    against = expected(floats.model, find_photos(run, samples, data=data), description="Float reference, validation")
     rungs: list[dict[str, Any]] = []
     variants: list[VariantFile] = []
-    for name, prepare in _rungs(model, run, calibration, config, against, data):
+    for name, prepare in _rungs(floats, run, config, against, data):
         started = time.perf_counter()
-        recipe, about = prepare()
+        recipe, about = prepare(variants)
         # ONNX cannot leave layers out (:class:`Recipe`), so its file stays the one of the rung before.
         earlier = [variant for variant in variants if variant.format == "onnx"] if recipe.keep_float else []
         names = ("int8",) if recipe.keep_float else int8_names(target)
-        variants = [*int8_variants(recipe, run, calibration, names, target=target), *earlier]
+        variants = [*int8_variants(recipe, run, floats.calibration, names, target=target), *earlier]
         rows, passed = [], True
         for variant in variants:
             scored, latency_ms = measured(variant, against, run.labels)
@@ -116,8 +111,8 @@ def climb(model: Keras, run: Run, calibration: Calibration, config: QuantizeConf
             | {"passed": passed, "seconds": round(time.perf_counter() - started, 3), "variants": rows}
         )
         if passed:
-            return Climb(variants, rungs, name)
-    return Climb(variants, rungs, None)
+            return Climb(recipe, variants, rungs, name)
+    return Climb(recipe, variants, rungs, None)
 
 
 def within(variant: VariantFile, config: QuantizeConfig) -> bool:
@@ -127,39 +122,36 @@ def within(variant: VariantFile, config: QuantizeConfig) -> bool:
     return drop_fits and (config.min_agreement is None or agreement["top1"] >= config.min_agreement)
 
 
+# Makes a rung's recipe, and what else is to be reported of it, from the files of the rung before.
+_Prepare = Callable[[list[VariantFile]], tuple[Recipe, dict[str, Any]]]
+
+
 def _rungs(
-    model: Keras, run: Run, calibration: Calibration, config: QuantizeConfig, against: Expected, data: Path | None
-) -> Iterator[tuple[str, Callable[[], tuple[Recipe, dict[str, Any]]]]]:
+    floats: Floats, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
+) -> Iterator[tuple[str, _Prepare]]:
     target = TARGETS[config.target]
-    yield "plain", lambda: (plain(model), {})
+    yield "plain", lambda _: (plain(floats), {})
     if not config.repair:
         return
-    yield "repair", lambda: (repaired(model, calibration, target), {})
+    yield "repair", lambda _: (repaired(floats, target), {})
     if target.float_layers:
-
-        def keep_worst() -> tuple[Recipe, dict[str, Any]]:
-            return repaired(model, calibration, target, _worst(model, calibration, against)), {}
-
-        yield "float layers", keep_worst
-    yield "distillation", lambda: _distilled(model, run, calibration, config, against, data)
+        yield "float layers", lambda before: (repaired(floats, target, _worst(floats, before, against)), {})
+    yield "distillation", lambda _: _distilled(floats, run, config, against, data)
 
 
-def _worst(model: Keras, calibration: Calibration, against: Expected) -> tuple[str, ...]:
-    """Return the convolutions whose int8 form moves the answers most, in the repaired model."""
-    equalized = equalize_streams(fold_batch_norm(model), calibration.pixels)
-    int8 = int8_tflite(correct_weights(equalized, calibration.pixels), calibration.pixels)
-    explanation = explain(float32_tflite(equalized), int8, against.photos.pixels)
+def _worst(floats: Floats, repaired: list[VariantFile], against: Expected) -> tuple[str, ...]:
+    """Return the convolutions whose int8 form moves the answers most, in the repaired file."""
+    (int8,) = (variant.data for variant in repaired if variant.name == "int8")
+    explanation = explain(float32_tflite(floats.equalized), int8, against.photos.pixels)
     costly = [layer.name for layer in explanation.worst(len(explanation.layers)) if layer.operator in _CONVOLUTIONS]
     return tuple(costly[:_KEEP_FLOAT])
 
 
 def _distilled(
-    model: Keras, run: Run, calibration: Calibration, config: QuantizeConfig, against: Expected, data: Path | None
+    floats: Floats, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
 ) -> tuple[Recipe, dict[str, Any]]:
     """Distill the layers that training trained, with and without rounding, and repair the one with it."""
-    target = TARGETS[config.target]
-    cut = run.document["model"]["cut_layer"]
-    names = {layer.name for layer in tail(model, cut).layers}
+    names = {layer.name for layer in floats.model.layers if layer.trainable and layer.weights}
     trained = frozenset(names | {f"{name}_depthwise" for name in names})
     photos = find_photos(run, take_turns(run.of("train"), count=_TEACHING_PHOTOS, seed=config.seed), data=data)
     preset, size = run.document["config"]["augment"], run.preprocess.size
@@ -168,20 +160,19 @@ def _distilled(
     batches = np.array_split(photos.pixels, math.ceil(len(photos.pixels) / _VIEW_BATCH))
     pixels = np.concatenate([photos.pixels, *(draw(batch) for _ in range(views) for batch in batches)])
     rows = np.arange(len(pixels))
-    answers = reference.softmax(reference.logits(model, pixels, rows, description="Float answers to learn"))
-    teaching = Teaching(pixels, answers, calibration.pixels)
-    equalized = equalize_streams(fold_batch_norm(model), calibration.pixels)
-    control = distill(equalized, trained, teaching, rounded=False, seed=config.seed)
+    answers = reference.softmax(reference.logits(floats.model, pixels, rows, description="Float answers to learn"))
+    teaching = Teaching(pixels, answers, floats.calibration.pixels)
+    control = distill(floats.equalized, trained, teaching, rounded=False, seed=config.seed)
     found = reference.softmax(
         reference.logits(control, against.photos.pixels, np.arange(len(against.photos.targets)), description="Control")
     )
     scores = score(found, against.photos.targets, against.probabilities, names=run.labels)
-    student = distill(equalized, trained, teaching, rounded=True, seed=config.seed)
-    corrected = correct_weights(student, calibration.pixels, per_tensor_dense=target.per_tensor_dense)
+    student = distill(floats.equalized, trained, teaching, rounded=True, seed=config.seed)
     about = {
         # The same training without rounding: what of the result is more training and not better quantization.
         "float_control": {"accuracy": scores["accuracy"], "agreement": scores["agreement"]},
         "photos": len(photos.targets),
         "views": views,
     }
-    return Recipe(corrected, "distilled through rounding, rounded weights, corrected biases"), about
+    repair = "distilled through rounding, rounded weights, corrected biases"
+    return Recipe(corrected(student, floats.calibration, TARGETS[config.target]), student, repair), about

@@ -50,19 +50,37 @@ def expected(model: Any, photos: Photos, *, description: str) -> Expected:
 
 def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -> tuple[VariantFile, float]:
     """Run a variant on photos, one thread, and return it with accuracy and agreement, and its median latency in ms."""
+    answers, latency_ms = answers_of(
+        variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
+    )
+    result = score(answers, against.photos.targets, against.probabilities, names=labels)
+    return replace(variant, accuracy=result["accuracy"], agreement=result["agreement"]), latency_ms
+
+
+def answers_of(
+    model: bytes, format: str, pixels: npt.NDArray[np.uint8], *, description: str
+) -> tuple[npt.NDArray[np.float32], float]:
+    """Run an exported file on photos, one thread.
+
+    Args:
+        model: The file.
+        format: ``tflite`` or ``onnx``.
+        pixels: uint8 [n, S, S, 3], n at least 1.
+        description: What the progress bar says.
+
+    Returns:
+        Probabilities, float32 [n, classes], and the median latency in ms.
+    """
     with quietly():
-        runtime = open_runtime(variant.data, variant.format)
-    answers = np.empty_like(against.probabilities)
-    latencies_ns = []
-    with track(f"Measuring {variant.name}", len(answers)) as advance:
-        for row, pixels in enumerate(against.photos.pixels):
-            runtime.feed(pixels)
+        runtime = open_runtime(model, format)
+    answers, latencies_ns = [], []
+    with track(description, len(pixels)) as advance:
+        for photo in pixels:
+            runtime.feed(photo)
             started = time.perf_counter_ns()
             runtime.invoke()
             latencies_ns.append(time.perf_counter_ns() - started)
-            answers[row] = runtime.probabilities()
+            answers.append(runtime.probabilities())
             advance(1)
     runtime.close()
-    result = score(answers, against.photos.targets, against.probabilities, names=labels)
-    scored = replace(variant, accuracy=result["accuracy"], agreement=result["agreement"])
-    return scored, float(np.median(latencies_ns)) / 1e6
+    return np.stack(answers), float(np.median(latencies_ns)) / 1e6

@@ -19,13 +19,11 @@ from edgetl_device.jsonfile import write_json
 
 from .calibration import Calibration
 from .config import QuantizeConfig
-from .equalize import equalize_streams
 from .explain import Plain, explain_export
-from .fold import fold_batch_norm
 from .ladder import Climb, climb, int8_names
 from .measure import Expected, expected, measured
 from .targets import TARGETS
-from .variants import calibration_of, float_variant, int8_variants, plain, repaired
+from .variants import Floats, calibration_of, float_variant, int8_variants, plain, repaired
 
 SCHEMA = "edgetl.quantize/1"
 # A float export computes the same numbers in another order. More than this is another model.
@@ -61,15 +59,16 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
         model, find_photos(run, held_out(run, most=_EVALSET_MAX), data=data), description="Float reference"
     )
     variants = [_measured(float_variant(model, name, run), against, run) for name in _float_names(config)]
+    floats = None if calibration is None else Floats(model, calibration)
     ladder = None
-    if calibration is not None:
-        ladder = _int8(model, run, calibration, config, data)
+    if floats is not None:
+        ladder = _int8(floats, run, config, data)
         if ladder.taken is not None:
             variants += [_measured(variant, against, run) for variant in ladder.variants]
     report = _report(run, config, against, variants, ladder, calibration)
     write_json(run.folder / "quantize.json", report)
-    if config.explain and ladder is not None and calibration is not None:
-        _explain(model, run, config, ladder, against, calibration)
+    if config.explain and ladder is not None and floats is not None:
+        _explain(run, ladder, against, floats)
     _gate(variants, ladder, config, run)
     with step("Writing the bundle"):
         write_bundle(
@@ -96,14 +95,14 @@ def _float_names(config: QuantizeConfig) -> list[str]:
     ]
 
 
-def _int8(model: Any, run: Run, calibration: Calibration, config: QuantizeConfig, data: Path | None) -> Climb:
+def _int8(floats: Floats, run: Run, config: QuantizeConfig, data: Path | None) -> Climb:
     """Return the int8 variants: of the first rung that keeps the bounds, or of the usual one where there are none."""
     if config.gated:
-        return climb(model, run, calibration, config, data=data)
+        return climb(floats, run, config, data=data)
     target = TARGETS[config.target]
-    recipe = repaired(model, calibration, target) if config.repair else plain(model)
-    variants = int8_variants(recipe, run, calibration, int8_names(target), target=target)
-    return Climb(variants, [], "repair" if config.repair else "plain")
+    recipe = repaired(floats, target) if config.repair else plain(floats)
+    variants = int8_variants(recipe, run, floats.calibration, int8_names(target), target=target)
+    return Climb(recipe, variants, [], "repair" if config.repair else "plain")
 
 
 def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
@@ -111,16 +110,11 @@ def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
     return scored
 
 
-def _explain(
-    model: Any, run: Run, config: QuantizeConfig, ladder: Climb, against: Expected, calibration: Calibration
-) -> None:
+def _explain(run: Run, ladder: Climb, against: Expected, floats: Floats) -> None:
     (int8,) = (variant.data for variant in ladder.variants if variant.name == "int8")
-    folded = fold_batch_norm(model)
-    # The reference of a layer is the float model with its channels scaled as they are in the file.
-    is_repaired = config.repair and ladder.taken != "plain"
-    floats = equalize_streams(folded, calibration.pixels) if is_repaired else folded
-    before = Plain(folded, calibration.pixels) if is_repaired else None
-    explain_export(run, floats, int8, against.photos, against.probabilities, plain=before)
+    is_repaired = ladder.recipe.model is not floats.folded
+    before = Plain(floats.folded, floats.calibration.pixels) if is_repaired else None
+    explain_export(run, ladder.recipe.exact, int8, against.photos, against.probabilities, plain=before)
 
 
 def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeConfig, run: Run) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -32,38 +32,71 @@ INT8_NAMES = ("int8", "int8-onnx")
 
 
 @dataclass(frozen=True, eq=False)
+class Floats:
+    """A run's float model in the forms that int8 is made from; each is made once, when it is first asked for.
+
+    Attributes:
+        model: As it was trained; the reference of everything.
+        calibration: Photos that set ranges.
+    """
+
+    model: Any
+    calibration: Calibration
+
+    @cached_property
+    def folded(self) -> Any:
+        """BatchNorm folded. TensorFlow's converter would fold anyway, and ONNX Runtime's quantizer needs it done."""
+        with step("Folding BatchNorm"):
+            return fold_batch_norm(self.model)
+
+    @cached_property
+    def equalized(self) -> Any:
+        """Folded, and the channels of its residual streams brought to like ranges."""
+        folded = self.folded
+        with step("Equalizing streams"):
+            return equalize_streams(folded, self.calibration.pixels)
+
+
+@dataclass(frozen=True, eq=False)
 class Recipe:
     """A model as it goes to the int8 converters.
 
     Attributes:
         model: Folded, and repaired where it is.
+        exact: The float model that the int8 file should equal layer by layer: ``model`` before weights were rounded.
         repair: What was done to it, in words.
         keep_float: Names of layers that stay float in TFLite. ONNX Runtime's quantizer cannot leave a layer out: it
             then gives the outputs around it the range that they have before their activation.
     """
 
     model: Any
+    exact: Any
     repair: str
     keep_float: tuple[str, ...] = ()
 
 
-def plain(model: Any) -> Recipe:
-    """Return the model with BatchNorm folded and nothing else done to it.
-
-    TensorFlow's converter would fold anyway, and ONNX Runtime's quantizer needs it done.
-    """
-    with step("Folding BatchNorm"):
-        return Recipe(fold_batch_norm(model), "none")
+def plain(floats: Floats) -> Recipe:
+    """Return the model with BatchNorm folded and nothing else done to it."""
+    return Recipe(floats.folded, floats.folded, "none")
 
 
-def repaired(model: Any, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()) -> Recipe:
+def repaired(floats: Floats, target: Target, keep_float: tuple[str, ...] = ()) -> Recipe:
     """Return the model with its streams equalized, its weights rounded together and its biases corrected."""
+    exact = floats.equalized
+    return Recipe(
+        corrected(exact, floats.calibration, target, keep_float),
+        exact,
+        "equalized streams, rounded weights, corrected biases",
+        keep_float,
+    )
+
+
+def corrected(exact: Any, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()) -> Any:
+    """Return a folded model with its weights rounded together and its biases corrected, as the target rounds."""
     with step("Repairing for int8"):
-        equalized = equalize_streams(fold_batch_norm(model), calibration.pixels)
-        corrected = correct_weights(
-            equalized, calibration.pixels, per_tensor_dense=target.per_tensor_dense, keep_float=keep_float
+        return correct_weights(
+            exact, calibration.pixels, per_tensor_dense=target.per_tensor_dense, keep_float=keep_float
         )
-    return Recipe(corrected, "equalized streams, rounded weights, corrected biases", keep_float)
 
 
 def calibration_of(run: Run, config: QuantizeConfig, data: Path | None = None) -> Calibration:

@@ -17,7 +17,7 @@ from edgetl.backbones import BACKBONES, blocks, build_base, resolve_weights
 from edgetl.extras import keras
 from edgetl.quantize.config import QuantizeConfig
 from edgetl.quantize.targets import TARGETS
-from edgetl.quantize.variants import calibration_of, int8_variants, repaired
+from edgetl.quantize.variants import Floats, calibration_of, int8_variants, repaired
 from edgetl.run import Run
 from edgetl.synthetic import draw_dataset
 from edgetl.train import TrainConfig, train
@@ -203,7 +203,7 @@ def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_pat
     assert run.document["config"]["backbone"] == name
     model = run.load_model()
     calibration = calibration_of(run, QuantizeConfig(calibration=6))
-    (int8,) = int8_variants(repaired(model, calibration, TARGETS["generic"]), run, calibration, ("int8",))
+    (int8,) = int8_variants(repaired(Floats(model, calibration), TARGETS["generic"]), run, calibration, ("int8",))
     pixels = np.stack([preprocess(run.data_root / one.path, run.preprocess) for one in run.of("test")])
     expected = model.predict(pixels.astype(np.float32), verbose=0)
     assert np.abs(lively.run(int8.data, "tflite", pixels) - expected).max() < 0.15

@@ -16,13 +16,12 @@ from edgetl import __version__
 from edgetl.csvtable import write_table
 from edgetl.export import float32_tflite
 from edgetl.heldout import Photos
-from edgetl.progress import step, track
+from edgetl.progress import step
+from edgetl.quantize.measure import answers_of
 from edgetl.quantize.tflite import int8_tflite as convert_int8
-from edgetl.quiet import quietly
 from edgetl.run import Run
 from edgetl_device.files import atomic_path, sha256_bytes
 from edgetl_device.jsonfile import write_json
-from edgetl_device.runtime import open_runtime
 
 from .answers import Flip, drop_by_class, flips
 from .layers import explain
@@ -113,7 +112,7 @@ def explain_run(
     explanation = explain(float_tflite, int8_tflite, photos.pixels)
     if unrepaired is not None:
         explanation = replace(explanation, unrepaired=explain(*unrepaired, photos.pixels))
-    found = _answers(int8_tflite, photos.pixels, len(labels))
+    found, _ = answers_of(int8_tflite, "tflite", photos.pixels, description="Answers in int8")
     changed = flips(expected, found, photos.targets, labels, [sample.path for sample in photos.samples])
     document: dict[str, Any] = {
         "schema": SCHEMA,
@@ -164,20 +163,6 @@ def _repaired(explanation: Explanation) -> tuple[Layer, Layer] | None:
             if after.float_tensor == before.float_tensor:
                 return before, after
     return None
-
-
-def _answers(int8_tflite: bytes, pixels: npt.NDArray[np.uint8], classes: int) -> npt.NDArray[np.float32]:
-    with quietly():
-        runtime = open_runtime(int8_tflite, "tflite")
-    found = np.empty((len(pixels), classes), np.float32)
-    with track("Answers in int8", len(pixels)) as advance:
-        for row, photo in enumerate(pixels):
-            runtime.feed(photo)
-            runtime.invoke()
-            found[row] = runtime.probabilities()
-            advance(1)
-    runtime.close()
-    return found
 
 
 def _write_pictures(
