@@ -49,6 +49,8 @@ def export(
         calibration = calibration_of(opened, config, data)
         recipe = repaired(Floats(model, calibration), TARGETS[target])
         (made,) = int8_variants(recipe, opened, calibration, (variant,), target=TARGETS[target], layout=chosen)
+        if made.format == "tflite":
+            TARGETS[target].check(made.data, variant)
     else:
         made = float_variant(model, variant, opened, layout=chosen)
     if c_array:

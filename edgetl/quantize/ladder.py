@@ -49,12 +49,14 @@ class Climb:
         variants: int8 files of the rung that passed, or of the last one.
         rungs: What each rung gave, as JSON objects.
         taken: Name of the rung that passed; None where none did.
+        misfit: What keeps the int8 TFLite file from running on the target, or None.
     """
 
     recipe: Recipe
     variants: list[VariantFile]
     rungs: list[dict[str, Any]]
     taken: str | None
+    misfit: str | None
 
 
 def int8_names(target: Target) -> tuple[str, ...]:
@@ -73,7 +75,6 @@ def climb(floats: Floats, run: Run, config: QuantizeConfig, *, data: Path | None
 
     Raises:
         InputError: The run has no validation photos.
-        GateFailed: The target cannot run what a rung made.
     """
     samples = run.of("val")
     if not samples:
@@ -93,7 +94,8 @@ def climb(floats: Floats, run: Run, config: QuantizeConfig, *, data: Path | None
         earlier = [variant for variant in variants if variant.format == "onnx"] if recipe.keep_float else []
         names = ("int8",) if recipe.keep_float else int8_names(target)
         variants = [*int8_variants(recipe, run, floats.calibration, names, target=target), *earlier]
-        rows, passed = [], True
+        complaint = misfit(variants, target)
+        rows, passed = [], complaint is None
         for variant in variants:
             scored, latency_ms = measured(variant, against, run.labels)
             passed = passed and within(scored, config)
@@ -110,9 +112,16 @@ def climb(floats: Floats, run: Run, config: QuantizeConfig, *, data: Path | None
             {"name": name, "repair": recipe.repair, "float_layers": list(recipe.keep_float), **about}
             | {"passed": passed, "seconds": round(time.perf_counter() - started, 3), "variants": rows}
         )
-        if passed:
-            return Climb(recipe, variants, rungs, name)
-    return Climb(recipe, variants, rungs, None)
+        # A file that does not fit the target has the same operators on every rung.
+        if passed or complaint is not None:
+            return Climb(recipe, variants, rungs, name if passed else None, complaint)
+    return Climb(recipe, variants, rungs, None, None)
+
+
+def misfit(variants: list[VariantFile], target: Target) -> str | None:
+    """Return what keeps the int8 TFLite file among ``variants`` from running on a target, or None."""
+    (int8,) = (variant.data for variant in variants if variant.name == "int8")
+    return target.complaint(int8)
 
 
 def within(variant: VariantFile, config: QuantizeConfig) -> bool:

@@ -20,7 +20,7 @@ from edgetl_device.jsonfile import write_json
 from .calibration import Calibration
 from .config import QuantizeConfig
 from .explain import Plain, explain_export
-from .ladder import Climb, climb, int8_names
+from .ladder import Climb, climb, int8_names, misfit
 from .measure import Expected, expected, measured
 from .targets import TARGETS
 from .variants import Floats, calibration_of, float_variant, int8_variants, plain, repaired
@@ -102,7 +102,7 @@ def _int8(floats: Floats, run: Run, config: QuantizeConfig, data: Path | None) -
     target = TARGETS[config.target]
     recipe = repaired(floats, target) if config.repair else plain(floats)
     variants = int8_variants(recipe, run, floats.calibration, int8_names(target), target=target)
-    return Climb(recipe, variants, [], "repair" if config.repair else "plain")
+    return Climb(recipe, variants, [], "repair" if config.repair else "plain", misfit(variants, target))
 
 
 def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
@@ -127,6 +127,12 @@ def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeCon
                 why=f"a float export must agree within {FLOAT_TOLERANCE:g}",
                 hint=report,
             )
+    if ladder is not None and ladder.misfit is not None:
+        raise GateFailed(
+            f"int8 does not fit --target {config.target}",
+            why=ladder.misfit,
+            hint=f"Take another backbone, or --target generic. {report}",
+        )
     if ladder is not None and ladder.taken is None:
         last = ladder.rungs[-1]
         worst = min(last["variants"], key=lambda row: row["agreement"]["top1"])
@@ -170,6 +176,7 @@ def _report(
             for variant in variants
         ],
         "calibration": audit,
+        "target": {"name": config.target, "misfit": ladder.misfit if ladder is not None else None},
         "ladder": {"judged_on": "val", "taken": ladder.taken if ladder else None, "rungs": rungs} if rungs else None,
     }
 

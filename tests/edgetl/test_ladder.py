@@ -165,3 +165,19 @@ def test_the_command_prints_the_ladder(copy: Run) -> None:
     assert done.returncode == 0, done.stderr
     assert f"judged on {len(copy.of('val'))} validation photos" in done.stdout
     assert "bundle" in done.stdout
+
+
+def test_a_misfit_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path: Path) -> None:
+    from edgetl.train import train
+
+    config = small.config(backbone="mobilenet_v3_small", weights="none", epochs=0, size=32, augment="none", val=0.2)
+    run = train(tiny_photos, tmp_path / "run", config)
+    for rungs, bound in enumerate((None, -100.0)):
+        with pytest.raises(GateFailed, match="--target coral") as caught:
+            quantize(run, QuantizeConfig(calibration=8, target="coral", max_drop_pp=bound, repair=False))
+        assert len(str(caught.value).splitlines()) <= 3
+        report = json.loads((run.folder / "quantize.json").read_text())
+        assert report["target"]["name"] == "coral"
+        assert "would stay on the CPU" in report["target"]["misfit"]
+        assert len(report["ladder"]["rungs"] if rungs else []) == rungs
+        assert not (run.folder / "bundle").exists()
