@@ -73,7 +73,7 @@ def bench(
     from edgetl.cli import bench_remote
     from edgetl.cli.output import note, print_json
     from edgetl.remote.fleet import Settings
-    from edgetl_device.bench import DURATION_S, QUICK_DURATION_S, parse_threads, parse_variants, run_bench
+    from edgetl_device.bench import parse_threads, parse_variants, run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.delegate import parse_delegates
     from edgetl_device.errors import InputError
@@ -87,13 +87,13 @@ def bench(
     if json not in ("", "-"):
         Path(json).parent.mkdir(parents=True, exist_ok=True)
     if boards := bench_remote.chosen_boards(on, fleet):
-        if sustained or scenario:
-            raise InputError("--sustained and --scenario are for this machine", hint="Leave them out with boards.")
-        length = QUICK_DURATION_S if quick else DURATION_S
+        if scenario:
+            raise InputError("--scenario is for this machine: LoadGen is not brought to boards", hint="Leave it out.")
         asked = {"--quick": quick, "--energy": energy, "--profile": profile}
-        more = tuple(option for option, wanted_there in asked.items() if wanted_there)
-        seconds = length if duration is None else duration
-        settings = Settings(variants, threads, seconds, ",".join(delegates), offline, more)
+        more = [option for option, wanted_there in asked.items() if wanted_there]
+        if sustained is not None:
+            more += ["--sustained", str(sustained)]
+        settings = Settings(variants, threads, duration, ",".join(delegates), offline, tuple(more))
         bench_remote.bench_boards(opened, boards, settings, wanted, bench_remote.Printing(form, json, out))
         return
     if out:

@@ -56,7 +56,8 @@ def bench_board(board: Board, parcel: Parcel, settings: Settings, *, children: C
     """
     variants = board.variants or settings.variants
     options = ["--variants", variants, "--threads", board.threads or settings.threads]
-    options += ["--duration", str(settings.duration_s)]
+    if settings.duration_s is not None:
+        options += ["--duration", str(settings.duration_s)]
     if delegate := board.delegate or settings.delegate:
         options += ["--delegate", delegate]
     options += settings.options

@@ -46,7 +46,7 @@ class Settings:
     Attributes:
         variants: ``all`` or names with commas.
         threads: Numbers with commas.
-        duration_s: Seconds of sampling for each variant and number of threads.
+        duration_s: Seconds of sampling for each variant and number of threads; None leaves it to the board.
         delegate: As ``--delegate``, or empty.
         offline: Bring all wheels from here; the board's pip reaches no index.
         options: More options of the device's ``bench``, such as ``--quick``.
@@ -54,7 +54,7 @@ class Settings:
 
     variants: str = "all"
     threads: str = "1"
-    duration_s: float = 10.0
+    duration_s: float | None = None
     delegate: str = ""
     offline: bool = False
     options: tuple[str, ...] = ()

@@ -75,6 +75,17 @@ def test_a_board_gives_the_result_that_this_machine_gives(
     assert good.wait_quiet() == []
 
 
+def test_a_sustained_run_on_a_board_has_its_times_by_the_second(good: SshBoard, lab: Lab, tmp_path: Path) -> None:
+    options = ("--variants", "int8", "--sustained", "0.03", "--json", tmp_path / "result.json")
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *options, env=lab.environment)
+    assert done.returncode == 0, done.stderr
+    document = result.read(tmp_path / "result.json")
+    assert document["settings"]["sustained"] is True
+    assert "--scenario is for this machine" in refused(
+        edgetl("bench", TINY, "--fleet", lab.fleet(good), "--scenario", "offline", env=lab.environment)
+    )
+
+
 def test_a_second_bench_copies_nothing_and_prints_as_one_of_this_machine(
     good: SshBoard, lab: Lab, benched: tuple[str, Path], tmp_path: Path
 ) -> None:
