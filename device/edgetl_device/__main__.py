@@ -58,12 +58,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"edgetl-device {__version__}")
     commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor}")
 
-    classify = _command(commands, "classify", _classify, "classify photos")
-    classify.add_argument("photos", nargs="+", metavar="PHOTO")
+    classify = _command(
+        commands, "classify", _classify, "classify photos, or frames as they come: one line of JSON each"
+    )
+    classify.add_argument("photos", nargs="*", metavar="PHOTO")
     classify.add_argument("--variant", default="int8")
     classify.add_argument("--threads", type=int, default=1)
-    classify.add_argument("--top", type=int, default=5)
+    classify.add_argument("--top", type=int, default=None, help="classes a photo; default 5")
     _delegate_option(classify)
+    _live_options(classify)
 
     bench = _command(commands, "bench", _bench, "measure latency, memory, accuracy and agreement")
     bench.add_argument("--variants", default="all", help="all, or names with commas")
@@ -97,6 +100,20 @@ def _delegate_option(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--delegate", default="", metavar="DELEGATE", help=_DELEGATES)
 
 
+def _live_options(parser: argparse.ArgumentParser) -> None:
+    live = parser.add_argument_group("frames as they come")
+    live.add_argument("--camera", default="", metavar="N", help="0, /dev/video2, opencv:0 or picamera2:0")
+    live.add_argument("--video", default="", metavar="FILE")
+    live.add_argument("--watch", default="", metavar="DIR", help="photos that appear in a folder")
+    live.add_argument("--existing", action="store_true", help="with --watch: those that are there already, too")
+    live.add_argument("--smooth", type=float, metavar="SECONDS", help="default 0.3; with --watch none")
+    live.add_argument(
+        "--every", type=float, default=0.0, metavar="SECONDS", help="at most one frame in so many seconds"
+    )
+    live.add_argument("--frames", type=int, metavar="N", help="stop after so many")
+    live.add_argument("--threshold", type=float, default=0.0, metavar="P", help="less probable answers are unsure")
+
+
 def _delegate(options: argparse.Namespace) -> Any:
     from .delegate import parse_delegate
 
@@ -114,12 +131,43 @@ def _doctor(options: argparse.Namespace) -> None:
 
 def _classify(options: argparse.Namespace) -> None:
     from .classifier import open_classifier, predictions
+    from .live import Live
 
+    live = Live.asked(
+        options.photos,
+        top=options.top,
+        camera=options.camera,
+        video=options.video,
+        watch=options.watch,
+        existing=options.existing,
+        smooth_s=options.smooth,
+        every_s=options.every,
+        frames=options.frames,
+        threshold=options.threshold,
+    )
     delegate = _delegate(options)
     with open_classifier(
         options.bundle, options.variant, options.threads, prefer=options.runtime, delegate=delegate
     ) as classifier:
-        _print(predictions(classifier, options.photos, options.top))
+        if live:
+            _stream(classifier, live)
+        else:
+            _print(predictions(classifier, options.photos, 5 if options.top is None else options.top))
+
+
+def _stream(classifier: Any, live: Any) -> None:
+    from .live import Tally, answers, as_json
+
+    tally = Tally(live)
+    with answers(classifier, live) as (description, lines):
+        _say(description)
+        try:
+            for line in lines:
+                tally.add(line)
+                sys.stdout.write(as_json(line, live))
+                sys.stdout.flush()
+        finally:
+            _say(tally.text())
 
 
 def _bench(options: argparse.Namespace) -> None:

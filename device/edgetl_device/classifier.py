@@ -71,9 +71,13 @@ class Classifier:
         self.runtime: Runtime = _open(
             self.bundle, self.variant.file, model, self.variant.format, threads, prefer, delegate
         )
-        self._expect_declared()
         self._lock = threading.Lock()
         self._closed = False
+        try:
+            self._expect_declared()
+        except InputError:
+            self.close()
+            raise
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -118,10 +122,13 @@ class Classifier:
         return preprocess(Image.fromarray(photo), self.bundle.preprocess)
 
     def run(self, pixels: Pixels) -> Probabilities:
-        """Return the probabilities, float32 [classes], for preprocessed pixels, uint8 [S, S, 3]."""
+        """Return the probabilities, float32 [classes], for preprocessed pixels, uint8 [S, S, 3].
+
+        Raises:
+            ValueError: The classifier is closed.
+        """
         with self._lock:
-            if self._closed:
-                raise ValueError("this classifier is closed")
+            self._expect_open()
             self.runtime.feed(pixels)
             self.runtime.invoke()
             return self.runtime.probabilities()
@@ -131,19 +138,24 @@ class Classifier:
         return ranked(probabilities, self.labels, top)
 
     def close(self) -> None:
-        """Give the model's memory back. Calling it again does nothing."""
+        """Give the model's memory back, after the run that another thread is at. Calling it again does nothing."""
         with self._lock:
             if not self._closed:
                 self._closed = True
                 self.runtime.close()
 
     def __enter__(self) -> Classifier:
-        """Return the classifier."""
+        """Return the classifier, which must be open."""
+        self._expect_open()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Close it."""
         self.close()
+
+    def _expect_open(self) -> None:
+        if self._closed:
+            raise ValueError(f"this classifier of {self.bundle.path.name} is closed; make another one")
 
     def _expect_declared(self) -> None:
         size, classes = self.bundle.preprocess.size, len(self.labels)

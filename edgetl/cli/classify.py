@@ -1,15 +1,27 @@
-"""``edgetl classify``: photos in, labels out."""
+"""``edgetl classify``: photos in, labels out; also frames as they come, and ImageNet's own classes."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from .output import note, print_json
+
+if TYPE_CHECKING:
+    from edgetl_device.classifier import Classifier
+    from edgetl_device.live import Live
+
 _Bundle = typer.Argument(
-    ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
+    ...,
+    help="A bundle folder, a run folder, or an .edgetl file; with --backbone the first photo.",
+    readable=False,
+    show_default=False,
 )
-_Photos = typer.Argument(..., help="Photos: JPEG, PNG, WebP, BMP, TIFF or GIF.", show_default=False)
+_Photos = typer.Argument(None, help="Photos: JPEG, PNG, WebP, BMP, TIFF or GIF.", show_default=False)
+_OF_BUNDLES = ("--variant", "--threads", "--delegate")
 
 
 def register(app: typer.Typer) -> None:
@@ -22,28 +34,108 @@ def classify(
     photos: list[Path] = _Photos,
     variant: str = typer.Option("int8", help="Which model of the bundle to run."),
     threads: int = typer.Option(1, help="CPU threads."),
-    top: int = typer.Option(5, help="How many classes to print."),
+    top: int | None = typer.Option(None, help="How many classes to print for a photo.  [default: 5]"),
     delegate: str = typer.Option("", help="edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...].", show_default=False),
-    json: bool = typer.Option(False, "--json", help="Print JSON."),
+    camera: str = typer.Option("", metavar="N", help="0, /dev/video2, opencv:0 or picamera2:0.", show_default=False),
+    video: str = typer.Option("", metavar="FILE", help="A video file.", show_default=False),
+    watch: str = typer.Option("", metavar="DIR", help="Photos that appear in this folder.", show_default=False),
+    existing: bool = typer.Option(False, "--existing", help="With --watch: those that are there already, too."),
+    smooth: float | None = typer.Option(
+        None, metavar="SECONDS", help="Smooth over time.  [default: 0.3; with --watch none]"
+    ),
+    every: float = typer.Option(0.0, metavar="SECONDS", help="At most one frame in so many seconds."),
+    frames: int | None = typer.Option(None, metavar="N", help="Stop after so many frames or photos."),
+    threshold: float = typer.Option(0.0, metavar="P", help="Answers less probable than this are unsure."),
+    backbone: str = typer.Option(
+        "", metavar="NAME", help="ImageNet's 1000 classes from this backbone; no BUNDLE then.", show_default=False
+    ),
+    weights: str = typer.Option("imagenet", help="With --backbone: imagenet (Keras' own), or a file with its top."),
+    width: float = typer.Option(1.0, help="With --backbone: width multiplier."),
+    size: int | None = typer.Option(None, help="With --backbone: pixels.  [default: what it was trained at]"),
+    json: bool = typer.Option(False, "--json", help="Print JSON; of frames as they come one line each."),
 ) -> None:
-    """Classify photos with a model of a bundle.
+    """Classify photos with a model of a bundle, or frames as they come from a camera, a video or a folder.
 
     Example: edgetl classify runs/parts/bundle photo.jpg --top 3
+
+    Example: edgetl classify parts.edgetl --camera 0 --threshold 0.6
+
+    Example: edgetl classify --backbone mobilenet_v2 photo.jpg
     """
-    from edgetl.cli.output import note
     from edgetl_device.classifier import open_classifier, predictions
     from edgetl_device.delegate import parse_delegate
+    from edgetl_device.live import Live
 
+    # With --backbone there is no bundle, so the first path is a photo like the others.
+    named = [str(path) for path in ([bundle] if backbone else []) + list(photos or [])]
+    live = Live.asked(
+        named,
+        top=top,
+        camera=camera,
+        video=video,
+        watch=watch,
+        existing=existing,
+        smooth_s=smooth,
+        every_s=every,
+        frames=frames,
+        threshold=threshold,
+    )
+    _refuse_mixture(backbone, {"--weights": weights != "imagenet", "--width": width != 1.0, "--size": size is not None})
+    _refuse_mixture(not backbone, {"--variant": variant != "int8", "--threads": threads != 1, "--delegate": delegate})
+    shown = 5 if top is None else top
+    if backbone:
+        from edgetl.imagenet import imagenet_predictions
+
+        _show(imagenet_predictions(named, backbone, weights=weights, width=width, size=size, top=shown), json=json)
+        return
     chosen = parse_delegate(delegate) if delegate else None
     with open_classifier(bundle, variant, threads, delegate=chosen) as classifier:
-        document = predictions(classifier, [str(photo) for photo in photos], top)
-    if used := classifier.runtime.delegate:
-        note(f"delegate {used['name']} ran {used['operators']} of {used['of']} operators")
-    if json:
-        from edgetl.cli.output import print_json
+        if used := classifier.runtime.delegate:
+            note(f"delegate {used['name']} ran {used['operators']} of {used['of']} operators")
+        if live:
+            _stream(classifier, live, json=json)
+        else:
+            _show(predictions(classifier, named, shown), json=json)
 
+
+def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:
+    from edgetl_device.errors import InputError
+
+    for flag, value in given.items():
+        if value and not wanted:
+            other = "--backbone, which takes no bundle" if flag in _OF_BUNDLES else "a bundle, whose models are made"
+            raise InputError(f"{flag} does not go with {other}", hint="See: edgetl classify --help")
+
+
+def _show(document: dict[str, Any], *, json: bool) -> None:
+    if json:
         print_json(document)
         return
     for row in document["photos"]:
         answers = "  ".join(f"{answer['label']} {answer['probability']:.3f}" for answer in row["predictions"])
         typer.echo(f"{row['photo']}: {answers}")
+
+
+def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
+    from edgetl_device.live import Tally, answers, as_json, as_text
+
+    tally = Tally(live)
+    # On a terminal frames share one line, which moves on when the answer changes.
+    in_place = sys.stdout.isatty() and not json and not live.watch
+    before = ""
+    with answers(classifier, live) as (description, lines):
+        note(description)
+        try:
+            for line in lines:
+                label = tally.add(line)
+                if in_place:
+                    sys.stdout.write(("\n" if before and label != before else "\r\x1b[2K") + as_text(line, live))
+                    before = label
+                else:
+                    sys.stdout.write(as_json(line, live) if json else as_text(line, live) + "\n")
+                sys.stdout.flush()
+        finally:
+            if in_place and before:
+                sys.stdout.write("\n")
+            # Where lines are for a program, the sum is for whoever looks on.
+            (note if json else typer.echo)(tally.text())

