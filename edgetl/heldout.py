@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.dataset import Sample
+from edgetl.dataset import Sample, photos_folder
 from edgetl.pixels import PixelCache, decode_files
 from edgetl.run import Run
 from edgetl_device.errors import InputError
@@ -43,12 +43,12 @@ def find_photos(run: Run, samples: Sequence[Sample], *, data: Path | None = None
     Args:
         run: Where the samples come from.
         samples: Which ones; at least one.
-        data: The data set's folder, where it is not at the place that it was trained from.
+        data: The data set (folder or file), where it is not at the place that it was trained from.
 
     Raises:
-        InputError: A photo is missing or was changed since training.
+        InputError: The data set or a photo of it is missing or was changed since training.
     """
-    root = data or run.data_root
+    root = photos_folder(data or run.data_root)
     paths = tuple(root / sample.path for sample in samples)
     for path, sample in zip(paths, samples, strict=True):
         if not path.is_file():

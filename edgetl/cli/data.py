@@ -1,4 +1,4 @@
-"""``edgetl data``: look at a folder of photos before training on it. Not for: the audit itself (``edgetl.dataset``)."""
+"""``edgetl data``: look at a data set before training on it. Not for: the audit itself (``edgetl.dataset``)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgetl.cli import data_fetch, data_preview
 from edgetl.cli.output import note, print_json, print_table
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ class OnConflict(str, Enum):
 _Data = typer.Argument(
     ...,
     metavar="DATA",
-    help="FOLDER/<class>/photos or FOLDER/{train,val,test}/<class>/photos.",
+    help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/data.md).",
     readable=False,
     show_default=False,
 )
@@ -43,9 +44,11 @@ _Json = typer.Option(False, "--json", help="Print one JSON document with all fil
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
-    group = typer.Typer(help="Check and split folders of photos.", no_args_is_help=True, rich_markup_mode=None)
+    group = typer.Typer(help="Check, split and fetch data sets of photos.", no_args_is_help=True, rich_markup_mode=None)
     group.command("check")(check)
     group.command("split")(split)
+    data_fetch.register(group)
+    data_preview.register(group)
     app.add_typer(group, name="data")
 
 
@@ -58,7 +61,7 @@ def check(
     on_conflict: OnConflict = _OnConflict,
     json: bool = _Json,
 ) -> None:
-    """List classes, splits and what is wrong with a folder of photos. It is the audit that `train` does.
+    """List classes, splits and what is wrong with a data set. It is the audit that `train` does.
 
     Exit code 0: it can be used; 2: something must be decided first.
 

@@ -1,6 +1,10 @@
-"""From a folder of photos to a list of samples: scan, audit, split. Not for: decoding (``edgetl.pixels``)."""
+"""From photos, in folders, tables or arrays, to a list of samples: list, audit, split.
+
+Not for: decoding (``edgetl.pixels``).
+"""
 
 from .load import OnConflict, check_dataset, load_dataset, require_training
+from .source import check_source, list_photos, photos_folder
 from .table import read_split, write_split
 from .types import SPLITS, Dataset, Finding, Sample, Split
 
@@ -12,7 +16,10 @@ __all__ = [
     "Sample",
     "Split",
     "check_dataset",
+    "check_source",
+    "list_photos",
     "load_dataset",
+    "photos_folder",
     "read_split",
     "require_training",
     "write_split",

@@ -54,9 +54,7 @@ def unreadable(
         if paths
     ]
     if scan.strays:
-        found.append(
-            Finding("stray", "info", f"{_files(len(scan.strays))} outside the class folders, ignored", scan.strays)
-        )
+        found.append(Finding("stray", "info", f"{_files(len(scan.strays))} of no class, ignored", scan.strays))
     return photos, found
 
 
@@ -106,12 +104,18 @@ def identical(photos: Sequence[Photo], *, drop_conflicts: bool) -> tuple[list[Ph
     return sorted(kept, key=lambda photo: photo.path), found
 
 
-def small(photos: Iterable[Photo]) -> list[Finding]:
-    """Find photos with a side under 32 pixels: thumbnails and icons, mostly."""
+def small(photos: Sequence[Photo]) -> list[Finding]:
+    """Find photos with a side under 32 pixels: thumbnails and icons, mostly, or a data set of digits.
+
+    Where all photos are, the finding does not list them.
+    """
     paths = tuple(photo.path for photo in photos if min(photo.width, photo.height) < SMALLEST_SIDE)
-    return (
-        [Finding("small", "warning", f"{_photos(len(paths))} smaller than {SMALLEST_SIDE} px", paths)] if paths else []
-    )
+    if not paths:
+        return []
+    what = f"smaller than {SMALLEST_SIDE} px: enlarged to the model's input, which adds no detail"
+    if len(paths) < len(photos):
+        return [Finding("small", "warning", f"{_photos(len(paths))} {what}", paths)]
+    return [Finding("small", "warning", f"all {_photos(len(paths))} {what}")]
 
 
 def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:

@@ -11,6 +11,7 @@ from edgetl.progress import track
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
 
+from .pictures import folder_name
 from .types import Dataset
 
 
@@ -41,14 +42,18 @@ def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
         The new path of each renamed file by its old one, both relative.
 
     Raises:
-        InputError: ``link`` was asked for, and ``out`` is on another file system.
+        InputError: ``link`` was asked for, and ``out`` is on another file system; or two labels differ only in
+            characters that a folder's name cannot have.
     """
+    names = {label: folder_name(label) for label in dataset.labels}
+    if len(set(names.values())) < len(names):
+        raise InputError(f"{dataset.root}: two classes would get one folder", why=", ".join(sorted(names)))
     taken: set[str] = set()
     renamed: dict[str, str] = {}
     with atomic_path(out, directory=True) as folder, track("Writing photos", len(dataset.samples)) as advance:
         for sample in dataset.samples:
             source = PurePosixPath(sample.path)
-            base = f"{sample.split}/{sample.label}"
+            base = f"{sample.split}/{names[sample.label]}"
             target = f"{base}/{source.name}"
             number = 0
             while target in taken:
@@ -57,7 +62,7 @@ def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
                 renamed[sample.path] = target
             taken.add(target)
             (folder / base).mkdir(parents=True, exist_ok=True)
-            _place(dataset.root / sample.path, folder / target, link=link)
+            _place(dataset.folder / sample.path, folder / target, link=link)
             advance(1)
     return renamed
 

@@ -1,4 +1,4 @@
-"""From a folder to a data set: scan, hash, decode, audit, split, in this order. Not for: the steps themselves."""
+"""From photos to a data set: list, hash, decode, audit, split, in this order. Not for: the steps themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
 
 from . import audit
-from .scan import scan
+from .source import list_photos
 from .split import assign, check_fractions
 from .types import SPLITS, Dataset, Sample
 
@@ -27,13 +27,14 @@ def load_dataset(
     test: float = 0.15,
     on_conflict: OnConflict = "error",
 ) -> Dataset:
-    """Audit a folder of photos, decode it into the cache and split it.
+    """Audit a data set of photos, decode it into the cache and split it.
 
-    Layouts: ``root/<class>/*`` or ``root/{train,val|valid|validation,test}/<class>/*`` with any subset of the splits.
+    Layouts: ``root/<class>/*`` or ``root/{train,val|valid|validation,test}/<class>/*`` with any subset of the splits;
+    a CSV; arrays in files (:func:`edgetl.dataset.source.list_photos`).
     Files that cannot be read and all but one of identical photos are left out; ``findings`` lists them.
 
     Args:
-        root: The folder.
+        root: The folder or file.
         spec: How photos are decoded and fitted.
         seed: Of the split.
         val: Fraction for validation, where there is no folder for it; see :func:`edgetl.dataset.split.assign`.
@@ -41,8 +42,7 @@ def load_dataset(
         on_conflict: What happens to a photo under two labels: an error, or all its copies are dropped.
 
     Raises:
-        InputError: The folder is missing or has no photos in a known layout, no photo can be read, or one is under two
-            labels.
+        InputError: It is missing or has no photos in a known form, no photo can be read, or one is under two labels.
     """
     dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)
     for finding in dataset.findings:
@@ -72,9 +72,9 @@ def check_dataset(
         raise InputError(f"--on-conflict {on_conflict!r}", why="must be error or drop")
     check_fractions(val, test)
     root = Path(root)
-    files = scan(root)
+    files = list_photos(root)
 
-    paths = [root / file.path for file in files.files]
+    paths = [files.folder / file.path for file in files.files]
     hashes = hash_files(paths)
     by_hash = {sha256: path for sha256, path in zip(hashes, paths, strict=True) if isinstance(sha256, str)}
     if not by_hash:
@@ -91,9 +91,11 @@ def check_dataset(
     photos, about_copies = audit.identical(photos, drop_conflicts=on_conflict == "drop")
     sides = assign(photos, seed=seed, val=val, test=test)
     samples = tuple(Sample(photo.path, photo.label, sides[photo.path], photo.sha256, photo.group) for photo in photos)
+    present = {sample.label for sample in samples}
     return Dataset(
         root=root,
-        labels=tuple(sorted({sample.label for sample in samples})),
+        folder=files.folder,
+        labels=tuple(label for label in files.order or sorted(present) if label in present),
         samples=samples,
         findings=audit.in_order([*about_copies, *findings, *audit.small(photos), *audit.classes(files, samples)]),
         pixels=pixels,

@@ -11,7 +11,7 @@ from edgetl_device.errors import InputError
 
 from .types import Split
 
-_SPLIT_OF_NAME: dict[str, Split] = {
+SPLIT_OF_NAME: dict[str, Split] = {
     "train": "train",
     "val": "val",
     "valid": "val",
@@ -22,12 +22,12 @@ _SPLIT_OF_NAME: dict[str, Split] = {
 # What file managers, NAS boxes and archivers leave behind; names that begin with a dot are skipped too.
 _JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 
-_LAYOUTS = "Expected FOLDER/<class>/photos, or FOLDER/{train,val,test}/<class>/photos."
+_LAYOUTS = "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/data.md)."
 
 
 @dataclass(frozen=True)
 class FoundFile:
-    """A regular file inside a class folder; ``path`` is relative to the data set's folder, with ``/``."""
+    """A file of a class; ``path`` is relative to the folder of its :class:`Scan`, with ``/``."""
 
     path: str
     label: str
@@ -43,12 +43,16 @@ class Scan:
         classes: The class folders there are, by split folder (None in the flat layout), empty ones included.
         strays: Files outside any class folder.
         odd: Files with names that are not UTF-8, and what is neither file nor folder (as printable text).
+        folder: What the paths are relative to.
+        order: The classes in the order that the source gives them; None where their order is by name.
     """
 
     files: tuple[FoundFile, ...]
     classes: dict[Split | None, tuple[str, ...]]
     strays: tuple[str, ...]
     odd: tuple[str, ...]
+    folder: Path
+    order: tuple[str, ...] | None = None
 
 
 def scan(root: Path) -> Scan:
@@ -82,11 +86,17 @@ def scan(root: Path) -> Scan:
                     odd.append(_printable(relative))
     if not files:
         raise InputError(f"{root}: has no photos in its class folders", hint=_LAYOUTS)
-    return Scan(tuple(sorted(files, key=lambda file: file.path)), classes, tuple(map(_printable, strays)), tuple(odd))
+    by_path = tuple(sorted(files, key=lambda file: file.path))
+    return Scan(by_path, classes, tuple(map(_printable, strays)), tuple(odd), root)
+
+
+def subfolders(root: Path) -> list[str]:
+    """Return the names of the folders in ``root`` that may be classes or splits."""
+    return _children(root)[0]
 
 
 def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
-    named = [name for name in folders if name.lower() in _SPLIT_OF_NAME]
+    named = [name for name in folders if name.lower() in SPLIT_OF_NAME]
     # A folder called "train" that holds photos itself is a class (of trains).
     named = [name for name in named if not _children(root / name)[1] or len(named) == len(folders)]
     if not named:
@@ -100,7 +110,7 @@ def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
         )
     splits: dict[Split | None, Path] = {}
     for name in named:
-        split = _SPLIT_OF_NAME[name.lower()]
+        split = SPLIT_OF_NAME[name.lower()]
         if split in splits:
             raise InputError(
                 f"{root}: has two {split} folders, {splits[split].name} and {name}", hint="Merge them, or remove one."

@@ -24,8 +24,8 @@ class Photo:
 
     Attributes:
         path: Relative to the data set's folder, with ``/``.
-        label: Name of the class folder.
-        folder: The split folder it lies in; None in the flat layout.
+        label: Name of its class.
+        folder: The split folder it lies in, or the split that its source gives; None where edgetl splits.
         sha256: Hash of the file's bytes.
         group: Digest of the decoded pixels; identical photos share it, whatever their format.
         width: Upright width in pixels.
@@ -85,8 +85,11 @@ class Dataset:
     """Photos that can be used, each on one side of the split, with their decoded pixels.
 
     Attributes:
-        root: The folder.
-        labels: Class names in the order of the model's outputs: sorted by name (Unicode code points).
+        root: The folder or file that the user named.
+        folder: What the samples' paths are relative to: ``root``, the folder of a CSV, or, for arrays, a folder in
+            edgetl's cache that :func:`edgetl.dataset.photos_folder` finds again.
+        labels: Class names in the order of the model's outputs: sorted by name (Unicode code points), or as a source
+            with class names gives them.
         samples: Sorted by path.
         findings: What the audit saw, errors first.
         pixels: The decoded photos; ``pixels.array[pixels.rows(dataset.of("train"))]``.
@@ -94,6 +97,7 @@ class Dataset:
     """
 
     root: Path
+    folder: Path
     labels: tuple[str, ...]
     samples: tuple[Sample, ...]
     findings: tuple[Finding, ...]

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from array_sources import classes, npz, pictures
 from PIL import Image
 
 Make = Callable[..., Path]
@@ -124,6 +125,21 @@ def test_split_never_overwrites_or_writes_into_its_source(photos: Path, tmp_path
     assert list((tmp_path / "out").iterdir()) == []
     assert "lies inside" in refused(run("split", photos, photos / "out"))
     assert not (photos / "out").exists()
+
+
+def test_arrays_on_the_command_line(tmp_path: Path) -> None:
+    data = npz(tmp_path / "parts.npz", images=pictures(30), labels=classes(30))
+    said = json.loads(run("check", data, "--json").stdout)
+    assert said["labels"] == ["0", "1", "2"]
+    result = run("split", data, tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert f"30 photos copied to {tmp_path / 'out'}" in result.stdout
+    again = json.loads(run("check", tmp_path / "out", "--json").stdout)
+    assert again["classes"] == said["classes"]
+    npz(data, images=pictures(30) / 1.0, labels=classes(30))
+    text = refused(run("check", data))
+    assert "parts.npz: images: floats from 0 to 255" in text
+    assert "Divide by 255" in text
 
 
 # Bad input

@@ -1,0 +1,35 @@
+"""``edgetl data fetch``: a public data set, downloaded and checked. Not for: how (``edgetl.dataset.fetch``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgetl.cli.output import note
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to ``edgetl data``."""
+    group.command("fetch")(fetch)
+
+
+def fetch(
+    name: str = typer.Argument(..., help="flowers, stl10, fashion_mnist or cats_vs_dogs.", show_default=False),
+    to: Path | None = typer.Option(None, "--to", help="Folder to make; must not exist.  [default: NAME]"),
+) -> None:
+    """Download a public data set from its home, check its SHA-256, and unpack it for training.
+
+    A download that was cut off goes on where it ended when the command is run again.
+
+    Example: edgetl data fetch flowers --to data/flowers
+    """
+    from edgetl.dataset.fetch import fetch as fetch_dataset
+    from edgetl.dataset.public import public_dataset
+
+    dataset = public_dataset(name)
+    note(f"{dataset.name}: {dataset.about}")
+    note(f"terms: {dataset.terms}; {dataset.source}")
+    folder = fetch_dataset(dataset, to or Path(dataset.name))
+    print(f"{folder}")
+    note(f"next: edgetl data check {folder}")

@@ -1,0 +1,195 @@
+"""From the labels that an array holds to class names in their order. Not for: opening the array (``array_files``)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device.errors import InputError
+
+# Beside the data: one class name a line, in the order of the indices.
+NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt")
+
+_ONE_HOT_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of one array.
+
+    Attributes:
+        index: int64 [n], the class of each row.
+        columns: How many classes one-hot rows have; None for other labels.
+        names: What each value of ``index`` is called, where the array holds names; None for numbers.
+    """
+
+    index: npt.NDArray[np.int64]
+    columns: int | None
+    names: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a source.
+
+    Attributes:
+        order: Their names, in the order that the model's outputs will have.
+        names: The name of each index; empty where the arrays hold names themselves.
+    """
+
+    order: tuple[str, ...]
+    names: dict[int, str]
+
+    def of(self, labels: Labels) -> list[str]:
+        """Return the name of each row's class."""
+        lookup = self.names if labels.names is None else dict(enumerate(labels.names))
+        return [lookup[int(index)] for index in labels.index]
+
+
+def read_class_names(folder: Path) -> tuple[str, ...] | None:
+    """Return the names in the one of :data:`NAME_FILES` that lies in ``folder``; None when there is none.
+
+    Raises:
+        InputError: Two of them differ, or a name is there twice.
+    """
+    found: dict[str, tuple[str, ...]] = {}
+    for name in NAME_FILES:
+        file = folder / name
+        if not file.is_file():
+            continue
+        try:
+            lines = file.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"{file}: is not UTF-8 text", hint="Save it as UTF-8, one class name a line.") from None
+        found[name] = checked_names(str(file), [line.strip() for line in lines if line.strip()])
+    if len(set(found.values())) > 1:
+        raise InputError(f"{folder}: {' and '.join(found)} list different classes", hint="Keep the one that is right.")
+    return next(iter(found.values()), None)
+
+
+def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
+    """Refuse names that cannot be labels: none at all, twice the same, or with a line break in them."""
+    if not names:
+        raise InputError(f"{where}: has no class names", hint="Write one name a line, in the order of the indices.")
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise InputError(f"{where}: has {twice!r} twice", hint="Every class needs a name of its own.")
+    odd = next((name for name in names if len(name.splitlines()) != 1 or not name.strip()), None)
+    if odd is not None:
+        raise InputError(f"{where}: {odd!r} cannot be a class name", why="labels are lines of text")
+    return tuple(names)
+
+
+def decode_labels(array: npt.NDArray[Any], where: str, *, count: int, first: int = 0) -> Labels:
+    """Understand an array of labels: integers [n] or [n, 1], one-hot rows [n, classes], or names [n].
+
+    Args:
+        array: The labels.
+        where: Its name, for errors.
+        count: How many pictures it must fit.
+        first: The index of the first class: 1 in STL-10.
+
+    Raises:
+        InputError: Another shape, another number, or values that are no labels.
+    """
+    if array.ndim not in (1, 2):
+        raise InputError(f"{where}: labels of shape {array.shape}", why="must be [n], [n, 1] or one-hot [n, classes]")
+    if len(array) != count:
+        raise InputError(
+            f"{where}: {len(array):,} labels for {count:,} pictures", hint="Both must have one row a picture."
+        )
+    if array.dtype.kind in "US" and array.size == count:
+        return _named(array, where)
+    if array.dtype.kind not in "iufb":
+        raise InputError(f"{where}: labels of type {array.dtype}", why="must be integers, one-hot rows or names")
+    values = np.asarray(array)
+    if values.dtype.kind == "f" and not np.isfinite(values).all():
+        raise InputError(f"{where}: row {int(np.argwhere(~np.isfinite(values))[0][0])} is not a number")
+    if values.ndim == 2 and values.shape[1] > 1:
+        return _one_hot(values, where)
+    values = values.reshape(-1)
+    odd = values != np.rint(values)
+    if odd.any():
+        row = int(odd.argmax())
+        raise InputError(f"{where}: row {row} is {values[row]}", why="labels must be whole numbers, one-hot or names")
+    index = values.astype(np.int64) - first
+    if len(index) and index.min() < 0:
+        row = int(index.argmin())
+        raise InputError(f"{where}: row {row} is {values[row]:.0f}", why=f"labels must count from {first}")
+    return Labels(index, None, None)
+
+
+def name_classes(parts: Sequence[Labels], names: Sequence[str] | None, where: str, *, first: int = 0) -> Classes:
+    """Name the classes that ``parts`` use.
+
+    Args:
+        parts: The labels of each side of the split.
+        names: A name for each index, or the order of the names that the arrays hold; None when there are none.
+        where: What is read, for errors.
+        first: What index 0 was in the file: 1 in STL-10.
+
+    Raises:
+        InputError: There are more indices than names, or the arrays do not have the same kind of labels.
+    """
+    if len({(part.columns, part.names is None) for part in parts}) > 1:
+        raise InputError(f"{where}: its label arrays are not of one kind", why="one-hot, integers or names, not a mix")
+    if parts[0].names is not None:
+        used_names = sorted({name for part in parts for name in part.names or ()})
+        unknown = [name for name in used_names if names and name not in names]
+        if unknown:
+            raise InputError(f"{where}: {unknown[0]!r} is not among its class names", why=", ".join(names or ()))
+        return Classes(tuple(names or used_names), {})
+    used = sorted({int(index) for part in parts for index in np.unique(part.index)})
+    if parts[0].columns:
+        used = list(range(parts[0].columns))
+    if names is None:
+        width = len(str(used[-1] + first))
+        number = {index: f"{index + first:0{width}}" for index in used}
+        return Classes(tuple(number.values()), number)
+    if used[-1] >= len(names):
+        from_one = used[-1] == len(names) and used[0] == 1
+        raise InputError(
+            f"{where}: label {used[-1] + first} has no name among {len(names)} class names",
+            hint="Labels count from 0: subtract 1." if from_one else "Give a name for every class.",
+        )
+    return Classes(tuple(names), dict(enumerate(names)))
+
+
+def text_of(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:
+    """Return an array of text or bytes as text, flat.
+
+    Raises:
+        InputError: Its bytes are not ASCII.
+    """
+    try:
+        return array.astype(np.str_).reshape(-1)
+    except UnicodeDecodeError:
+        raise InputError(f"{where}: bytes that are not ASCII", hint="Save class names as text, not as bytes.") from None
+
+
+def _named(array: npt.NDArray[Any], where: str) -> Labels:
+    names, index = np.unique(text_of(array, where), return_inverse=True)
+    return Labels(index.astype(np.int64), None, checked_names(where, [str(name) for name in names]))
+
+
+def _one_hot(values: npt.NDArray[Any], where: str) -> Labels:
+    sums = values.sum(axis=1, dtype=np.float64)
+    wrong = np.abs(sums - 1) > _ONE_HOT_TOLERANCE
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise InputError(
+            f"{where}: row {row} sums to {sums[row]:g}", why="a one-hot row has a single 1, all others are 0"
+        )
+    soft = values.max(axis=1) < 1 - _ONE_HOT_TOLERANCE
+    if soft.any():
+        raise InputError(
+            f"{where}: row {int(soft.argmax())} is a mixture of classes",
+            why="every picture needs one class",
+            hint="Take numpy.argmax(labels, axis=1), if the largest is the class.",
+        )
+    return Labels(values.argmax(axis=1).astype(np.int64), values.shape[1], None)
