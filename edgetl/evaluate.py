@@ -22,28 +22,39 @@ from edgetl_device.preprocess import Preprocess
 SCHEMA = "edgetl.evaluation/1"
 
 
-def evaluate(target: Path, data: Path, *, variant: str = "int8", split: str | None = None) -> dict[str, Any]:
+def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str | None = None) -> dict[str, Any]:
     """Score a run's float model, or a variant of a bundle, on a labelled folder.
 
     Args:
         target: A run directory, a bundle folder or an ``.edgetl`` file.
         data: The folder, in any layout that training takes; its classes must be among the model's.
-        variant: Which variant of a bundle.
+        variant: Which variant of a bundle or of a run's bundle. None: int8 of a bundle, the float model of a run.
         split: Which photos of a folder that is split; by default its test photos, else its validation photos, else all.
 
     Returns:
         ``edgetl.evaluation/1``: what was scored, on which photos, and :func:`edgetl.metrics.classification_report`.
 
     Raises:
-        InputError: The folder has other classes, or no photos of that split.
+        InputError: The folder has other classes or no photos of that split, or there is no such variant.
     """
-    if (target / "run.json").is_file():
-        run = Run.open(target)
-        trained = {sample.sha256 for sample in run.of("train")}
+    if not (target / "run.json").is_file():
+        return _score_bundle(target, data, variant or "int8", split, set())
+    run = Run.open(target)
+    trained = {sample.sha256 for sample in run.of("train")}
+    if variant is None:
         return _score(data, run.preprocess, run.labels, _run_scorer(run), split, trained) | {"model": str(target)}
+    if not (target / "bundle").is_dir():
+        raise InputError(
+            f"{target}: has no variants yet",
+            hint="Make them with edgetl quantize, or leave --variant out to score the float model.",
+        )
+    return _score_bundle(target / "bundle", data, variant, split, trained)
+
+
+def _score_bundle(target: Path, data: Path, variant: str, split: str | None, trained: set[str]) -> dict[str, Any]:
     bundle = Bundle.open(target)
     with Classifier(bundle, variant) as classifier:
-        return _score(data, bundle.preprocess, bundle.labels, _bundle_scorer(classifier), split, set()) | {
+        return _score(data, bundle.preprocess, bundle.labels, _bundle_scorer(classifier), split, trained) | {
             "model": str(target),
             "variant": variant,
         }

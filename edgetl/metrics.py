@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.extras import require
+from edgetl.reliability import reliability
 from edgetl_device.accuracy import wilson95
 
 
@@ -24,8 +25,9 @@ def classification_report(
 
     Returns:
         ``accuracy`` (photos, correct, top1, ci95 by Wilson), ``macro_f1`` over the classes that occur, ``per_class``
-        (label, photos, precision, recall, f1; 0 where nothing was predicted) and ``confusion`` [classes][classes]
-        counts, rows being the true class.
+        (label, photos, precision, recall, f1; 0 where nothing was predicted; recall_ci95 by Wilson, None without
+        photos), ``confusion`` [classes][classes] counts, rows being the true class, and ``calibration``
+        (:func:`edgetl.reliability.reliability`).
     """
     sk = require("sklearn.metrics")
     predicted = probabilities.argmax(axis=1)
@@ -34,6 +36,7 @@ def classification_report(
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         targets, predicted, labels=indices, zero_division=0.0
     )
+    confusion: list[list[int]] = sk.confusion_matrix(targets, predicted, labels=indices).tolist()
     return {
         "accuracy": {
             "photos": len(targets),
@@ -49,8 +52,14 @@ def classification_report(
                 "precision": float(precision[index]),
                 "recall": float(recall[index]),
                 "f1": float(f1[index]),
+                "recall_ci95": _recall_interval(confusion[index], index),
             }
             for index, label in enumerate(labels)
         ],
-        "confusion": sk.confusion_matrix(targets, predicted, labels=indices).tolist(),
+        "confusion": confusion,
+        "calibration": reliability(probabilities.max(axis=1), predicted == targets),
     }
+
+
+def _recall_interval(row: list[int], index: int) -> list[float] | None:
+    return list(wilson95(row[index], sum(row))) if sum(row) else None

@@ -53,6 +53,28 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
     figure.savefig(target, dpi=130)
 
 
+def sample_predictions(photos: Sequence[tuple[Any, str, str]], target: Path) -> None:
+    """Draw photos with what they are and what they were taken for; wrong answers are red.
+
+    Args:
+        photos: Pixels (uint8 [S, S, 3]), the true label and the answer, which begins with the predicted label.
+        target: The PNG to write.
+    """
+    columns = 4
+    rows = -(-len(photos) // columns)
+    figure = require("matplotlib.figure").Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (pixels, label, answer) in zip(grid, photos, strict=False):
+        axes.imshow(pixels)
+        right = answer.rsplit(" ", 1)[0] == label
+        axes.set_title(
+            answer if right else f"{answer}\nis {label}", fontsize=8, color="black" if right else "firebrick"
+        )
+    figure.savefig(target, dpi=100)
+
+
 def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]], *, title: str, target: Path) -> None:
     """Draw a bench result as one picture: classified photos above, what each variant costs and how right it is below.
 

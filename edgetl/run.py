@@ -28,7 +28,8 @@ class Run:
         labels: Class names in the order of the model's outputs.
         preprocess: How photos become the model's input.
         samples: Every photo with its side of the split.
-        data_root: The folder that the samples' paths are relative to.
+        data_root: The data set, folder or file; :func:`edgetl.dataset.photos_folder` gives what the paths are relative
+            to.
     """
 
     folder: Path

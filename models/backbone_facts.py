@@ -10,12 +10,12 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from importlib.metadata import version
-from math import prod
 from typing import Any
 
 import numpy as np
 
 from edgetl.backbones import BACKBONES, blocks, build_base, resolve_weights
+from edgetl.backbones.cost import multiply_adds
 from edgetl.backbones.facts import FACTS_FILE, SCHEMA
 from edgetl.edgetpu.dense import per_tensor_dense
 from edgetl.edgetpu.predict import predict
@@ -25,17 +25,6 @@ from edgetl.quantize.tflite import int8_tflite
 from edgetl_device.jsonfile import write_json
 
 CLASSES = 5
-
-
-def multiply_adds(base: Any) -> int:
-    """Return how many products of a weight and an activation one photo takes; BatchNorm, being folded, is free."""
-    total = 0
-    for layer in base.layers:
-        places = prod(layer.output.shape[1:3]) if hasattr(layer, "kernel_size") else 1
-        for weight in layer.weights:
-            if weight.name.endswith("kernel"):
-                total += places * prod(weight.shape)
-    return total
 
 
 def facts_of(name: str, width: float, *, size: int | None = None) -> dict[str, Any]:

@@ -68,22 +68,22 @@ class Matching:
         return tuple(layer for layer in self.layers if layer.status == status)
 
 
-def load_into(base: Any, weights: ResolvedWeights) -> Matching:
+def load_into(base: Any, weights: ResolvedWeights, *, whole: bool = False) -> Matching:
     """Set the variables of ``base`` from the file, and return what was set and what was not.
 
     Arrays are found by layer name. Keras' own files (``keras-cache``, ``keras-download``) are taken in the order of
     their layers, which is how Keras reads them: the names in old ones are other ones. Layers of the file that belong to
     no block of this family are its top, or whatever stood around the backbone, and stay unused.
 
-    A file of the user may end early: where all layers up to some point are there, the first block at least, and none
-    after it, the rest keeps its random weights, and a line on stderr says so.
+    A file of the user may end early, unless ``whole`` is asked for: where all layers up to some point are there, the
+    first block at least, and none after it, the rest keeps its random weights, and a line on stderr says so.
 
     Raises:
         InputError: The file changed since it was resolved, cannot be read, has arrays of other shapes, misses layers in
             between, or has blocks that the base does not. Nothing is set then.
     """
     matching, values = _match(base, weights)
-    _check(matching, base, weights)
+    _check(matching, base, weights, whole)
     for layer in base.layers:
         if layer.name in values:
             layer.set_weights(values[layer.name])
@@ -156,10 +156,10 @@ def _in_order(layer: Any, found: dict[str, np.ndarray]) -> Iterator[tuple[str, n
     yield from left.items()
 
 
-def _check(matching: Matching, base: Any, weights: ResolvedWeights) -> None:
+def _check(matching: Matching, base: Any, weights: ResolvedWeights, whole: bool) -> None:
     misfit = f"{weights.path}: does not fit this backbone"
     missing = [layer.layer for layer in matching.of("missing")]
-    if missing and not (weights.source == "file" and _ends_early(matching, base)):
+    if missing and (whole or weights.source != "file" or not _ends_early(matching, base)):
         raise InputError(
             misfit,
             why=f"it has no arrays for {len(missing)} of {len(matching.layers)} layers: {_some(missing)}",

@@ -18,10 +18,11 @@ _BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.99}
 _INITIALIZER = {"class_name": "VarianceScaling", "config": {"scale": 2.0, "mode": "fan_out"}}
 
 
-def build_lite0(scaled: Any, _size: int, _width: float) -> Any:
-    """Build the model without top from a scaled input tensor [None, size, size, 3], with random weights.
+def build_lite0(scaled: Any, _size: int, _width: float, *, top: bool = False) -> Any:
+    """Build the model from a scaled input tensor [None, size, size, 3], with random weights.
 
-    Padding is TensorFlow's SAME, so strided layers pad by what the size needs. Width 1.0 is the only one.
+    With ``top``, average pooling and a softmax over ImageNet's 1000 classes follow. Padding is TensorFlow's SAME, so
+    strided layers pad by what the size needs. Width 1.0 is the only one.
     """
     from edgetl.extras import keras
 
@@ -59,4 +60,7 @@ def build_lite0(scaled: Any, _size: int, _width: float) -> Any:
             name = f"block{number}{'abcd'[index]}"
             x = block(x, name, kernel, stride if index == 0 else 1, expansion, filters)
     x = relu6(norm(convolution(x, "top_conv", _TOP_FILTERS), "top_bn"), "top_activation")
+    if top:
+        x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+        x = layers.Dense(1000, activation="softmax", name="predictions")(x)
     return keras().Model(keras().utils.get_source_inputs(scaled), x)

@@ -33,17 +33,35 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
     Raises:
         InputError: Unknown backbone, width or size, or a weights file that does not fit it.
     """
-    row = backbone(name)
-    row.check(width=width, size=size)
-    pixels = keras().layers.Input((size, size, 3), name=INPUT_LAYER)
-    built = row.build(_scaled(pixels, row.scale), size, width)
-    _number_from_one(built)
-    base = keras().Model(pixels, built.output, name=name)
+    base = _build(name, size, width, top=False)
     if weights.source != "none":
         from .arrays import load_into
 
         load_into(base, weights)
     return base
+
+
+def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWeights) -> Any:
+    """Build a backbone with the classifier of ImageNet's 1000 classes that it was trained with.
+
+    The graph is that of :func:`build_base` with the top behind it; its output is probabilities, float32 [None, 1000],
+    in the order of Keras: that of the classes' WordNet numbers.
+
+    Args:
+        name: A name in :data:`~edgetl.backbones.BACKBONES`.
+        size: Input height and width in pixels.
+        width: Width multiplier.
+        weights: From ``resolve_weights(..., top=True)``.
+
+    Raises:
+        InputError: Unknown backbone, width or size, one that has no such classifier, or a file that does not fit it,
+            also one without top.
+    """
+    from .arrays import load_into
+
+    model = _build(name, size, width, top=True)
+    load_into(model, weights, whole=True)
+    return model
 
 
 def blocks(name: str, base: Any) -> tuple[Block, ...]:
@@ -62,6 +80,15 @@ def blocks(name: str, base: Any) -> tuple[Block, ...]:
     place = {operation.name: index for index, operation in enumerate(base.operations)}
     ends = sorted(last.items(), key=lambda item: place[item[1]])
     return tuple(Block(f"block_{key}" if key.isdecimal() else key, layer) for key, layer in ends)
+
+
+def _build(name: str, size: int, width: float, *, top: bool) -> Any:
+    row = backbone(name)
+    row.check(width=width, size=size)
+    pixels = keras().layers.Input((size, size, 3), name=INPUT_LAYER)
+    built = row.build(_scaled(pixels, row.scale), size, width, top=top)
+    _number_from_one(built)
+    return keras().Model(pixels, built.output, name=name)
 
 
 def _scaled(pixels: Any, scale: Scaling) -> Any:

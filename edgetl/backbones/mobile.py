@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from .efficientnet_lite import build_lite0
-from .spec import KERAS_WEIGHTS, Backbone, KerasFile, Scaling, scalable
+from .spec import KERAS_WEIGHTS, Backbone, KerasFile, KerasFiles, Scaling, scalable
 
 _TENSORFLOW_MODELS_LICENCE = "Apache-2.0 (Keras applications, from TensorFlow models)"
 _V3_PAPER = "Howard et al. 2019, Searching for MobileNetV3, arXiv:1905.02244"
@@ -19,24 +18,25 @@ def _trained_size(size: int, sizes: tuple[int, ...]) -> int:
     return size if size in sizes else 224
 
 
-def _v1_file(size: int, width: float) -> KerasFile:
+def _v1_file(size: int, width: float, *, top: bool = False) -> KerasFile:
     rows = _trained_size(size, (128, 160, 192, 224))
     alpha = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[width]
-    name = f"mobilenet_{alpha}_{rows}_tf_no_top.h5"
+    name = f"mobilenet_{alpha}_{rows}_tf{'' if top else '_no_top'}.h5"
     return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet/{name}")
 
 
-def _v2_file(size: int, width: float) -> KerasFile:
+def _v2_file(size: int, width: float, *, top: bool = False) -> KerasFile:
     rows = _trained_size(size, (96, 128, 160, 192, 224))
-    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{rows}_no_top.h5"
+    name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{rows}{'' if top else '_no_top'}.h5"
     return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v2/{name}")
 
 
-def _v3_file(model: str, md5: dict[float, str]) -> Callable[[int, float], KerasFile]:
-    # keras.src.applications.mobilenet_v3.WEIGHTS_HASHES, second of each pair
-    def keras_file(_size: int, width: float) -> KerasFile:
-        name = f"weights_mobilenet_v3_{model}_224_{float(width)}_float_no_top_v2.h5"
-        return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v3/{name}", md5[width])
+def _v3_file(model: str, md5: dict[float, tuple[str, str]]) -> KerasFiles:
+    # keras.src.applications.mobilenet_v3.WEIGHTS_HASHES: with top, without
+    def keras_file(size: int, width: float, *, top: bool = False) -> KerasFile:
+        del size
+        name = f"weights_mobilenet_v3_{model}_224_{float(width)}_float{'' if top else '_no_top_v2'}.h5"
+        return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v3/{name}", md5[width][0 if top else 1])
 
     return keras_file
 
@@ -74,7 +74,11 @@ ROWS = (
         block_pattern=_V3_BLOCK,
         build=scalable("MobileNetV3Small", include_preprocessing=False, name="mobilenet_v3_small"),
         keras_file=_v3_file(
-            "small", {0.75: "ebdb5cc8e0b497cd13a7c275d475c819", 1.0: "d3e8ec802a04aa4fc771ee12a9a9b836"}
+            "small",
+            {
+                0.75: ("cb65d4e5be93758266aa0a7f2c6708b7", "ebdb5cc8e0b497cd13a7c275d475c819"),
+                1.0: ("8768d4c2e7dee89b9d02b2d03d65d862", "d3e8ec802a04aa4fc771ee12a9a9b836"),
+            },
         ),
     ),
     Backbone(
@@ -86,7 +90,11 @@ ROWS = (
         block_pattern=_V3_BLOCK,
         build=scalable("MobileNetV3Large", include_preprocessing=False, name="mobilenet_v3_large"),
         keras_file=_v3_file(
-            "large", {0.75: "40af19a13ebea4e2ee0c676887f69a2e", 1.0: "07fb09a5933dd0c8eaafa16978110389"}
+            "large",
+            {
+                0.75: ("765b44a33ad4005b3ac83185abf1d0eb", "40af19a13ebea4e2ee0c676887f69a2e"),
+                1.0: ("59e551e166be033d707958cf9e29a6a7", "07fb09a5933dd0c8eaafa16978110389"),
+            },
         ),
     ),
     # Minimalistic: the same shapes without squeeze-and-excite, hard-swish and 5x5 kernels.
@@ -97,7 +105,9 @@ ROWS = (
         block_count=11,
         block_pattern=_V3_BLOCK,
         build=scalable("MobileNetV3Small", minimalistic=True, include_preprocessing=False),
-        keras_file=_v3_file("small_minimalistic", {1.0: "cde8136e733e811080d9fcd8a252f7e4"}),
+        keras_file=_v3_file(
+            "small_minimalistic", {1.0: ("99cd97fb2fcdad2bf028eb838de69e37", "cde8136e733e811080d9fcd8a252f7e4")}
+        ),
     ),
     Backbone(
         name="mobilenet_v3_large_minimalistic",
@@ -106,7 +116,9 @@ ROWS = (
         block_count=15,
         block_pattern=_V3_BLOCK,
         build=scalable("MobileNetV3Large", minimalistic=True, include_preprocessing=False),
-        keras_file=_v3_file("large_minimalistic", {1.0: "ec5221f64a2f6d1ef965a614bdae7973"}),
+        keras_file=_v3_file(
+            "large_minimalistic", {1.0: ("675e7b876c45c57e9e63e6d90a36599c", "ec5221f64a2f6d1ef965a614bdae7973")}
+        ),
     ),
     Backbone(
         name="efficientnet_lite0",

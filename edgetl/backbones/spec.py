@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from edgetl_device.errors import InputError
 
@@ -37,7 +36,7 @@ class Block:
 
 @dataclass(frozen=True)
 class KerasFile:
-    """One file of Keras' own ImageNet weights, without top.
+    """One file of Keras' own ImageNet weights.
 
     Attributes:
         name: The file's name in Keras' cache.
@@ -48,6 +47,20 @@ class KerasFile:
     name: str
     url: str
     md5: str | None = None
+
+
+class KerasFiles(Protocol):
+    """Names Keras' file for a size and a width; see :class:`Backbone`."""
+
+    def __call__(self, size: int, width: float, *, top: bool = False) -> KerasFile:
+        """Return the file."""
+
+
+class Builder(Protocol):
+    """Builds a model from a scaled tensor; see :class:`Backbone`."""
+
+    def __call__(self, scaled: Any, size: int, width: float, /, *, top: bool = False) -> Any:
+        """Return the keras.Model."""
 
 
 @dataclass(frozen=True)
@@ -85,12 +98,16 @@ class Backbone:
         block_pattern: Matches the names of all layers of a block and of no other layer, or of its last layer alone
             where the others bear no such name. Its group says which block; absent, it is block 0.
         build: Makes the keras.Model from a scaled input tensor [None, size, size, 3], the size and the width, with
-            random weights and without top.
-        keras_file: Keras' ImageNet weights for a size in pixels and a width; None where Keras has none.
+            random weights and without top; with ``top=True`` the classifier of ImageNet's 1000 classes, which gives
+            probabilities.
+        keras_file: Keras' ImageNet weights for a size in pixels and a width, without top or with it; None where Keras
+            has none.
         scale: How raw pixels become what the weights expect.
         embedded: Folder in ``models/`` with weights that ship with edgetl, or None.
         min_size: Smallest input height and width in pixels.
         default_size: Input height and width when the user names none, in pixels.
+        top_size: Input height and width that the classifier of ImageNet's classes was trained at; None where there is
+            no such classifier.
     """
 
     name: str
@@ -98,13 +115,14 @@ class Backbone:
     licence: str
     block_count: int
     block_pattern: re.Pattern[str]
-    build: Callable[[Any, int, float], Any]
-    keras_file: Callable[[int, float], KerasFile] | None
+    build: Builder
+    keras_file: KerasFiles | None
     widths: tuple[float, ...] = (1.0,)
     scale: Scaling = TF
     embedded: str | None = None
     min_size: int = 32
     default_size: int = 160
+    top_size: int | None = 224
 
     def check(self, *, width: float, size: int | None = None) -> None:
         """Refuse a width or an input size that this backbone does not have.
@@ -122,22 +140,22 @@ class Backbone:
             )
 
 
-def application(class_name: str, **options: Any) -> Callable[[Any, int, float], Any]:
+def application(class_name: str, **options: Any) -> Builder:
     """Return a builder that calls a model function of ``keras.applications`` that has no width."""
 
-    def build(scaled: Any, size: int, _width: float) -> Any:
+    def build(scaled: Any, size: int, _width: float, *, top: bool = False) -> Any:
         from edgetl.extras import keras
 
         make = getattr(keras().applications, class_name)
-        return make(input_shape=(size, size, 3), include_top=False, weights=None, input_tensor=scaled, **options)
+        return make(input_shape=(size, size, 3), include_top=top, weights=None, input_tensor=scaled, **options)
 
     return build
 
 
-def scalable(class_name: str, **options: Any) -> Callable[[Any, int, float], Any]:
+def scalable(class_name: str, **options: Any) -> Builder:
     """Return a builder that calls a model function of ``keras.applications`` whose ``alpha`` is the width."""
 
-    def build(scaled: Any, size: int, width: float) -> Any:
-        return application(class_name, alpha=width, **options)(scaled, size, width)
+    def build(scaled: Any, size: int, width: float, *, top: bool = False) -> Any:
+        return application(class_name, alpha=width, **options)(scaled, size, width, top=top)
 
     return build

@@ -29,6 +29,7 @@ CARD_SCHEMA = "edgetl.weights-card/1"
 FILE_FORMATS = (".h5", ".keras", ".npz")
 # How long a connection, and then each read, may stay without an answer.
 _TIMEOUT_S = 20.0
+_WITH_TOP = "Give --weights PATH: a file with its top of 1000 classes."
 _DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
 
 
@@ -54,7 +55,9 @@ class ResolvedWeights:
         return {"source": self.source, "file": name, "sha256": self.sha256, "licence": self.licence}
 
 
-def resolve_weights(name: str, *, width: float, request: str = "auto", size: int | None = None) -> ResolvedWeights:
+def resolve_weights(
+    name: str, *, width: float, request: str = "auto", size: int | None = None, top: bool = False
+) -> ResolvedWeights:
     """Find the weights that ``request`` asks for; a download ends in Keras' cache.
 
     Args:
@@ -64,19 +67,28 @@ def resolve_weights(name: str, *, width: float, request: str = "auto", size: int
             download. ``imagenet`` takes Keras' cache, else its download. ``none`` trains from scratch. Anything else is
             the path of a .h5, .weights.h5, .keras or .npz file.
         size: Input size in pixels (default: the backbone's). Keras has a file for each resolution it trained at.
+        top: With the classifier of ImageNet's 1000 classes: there are none embedded, so ``auto`` is ``imagenet``, and
+            ``none`` makes no sense.
 
     Raises:
-        InputError: Unknown backbone or width, no such file, or an embedded or cached file that is damaged.
+        InputError: Unknown backbone or width, no such file, an embedded or cached file that is damaged, or a top of a
+            backbone that has none.
         Unavailable: The weights would have to be downloaded and cannot be.
     """
     row = backbone(name)
     row.check(width=width)
+    if top and row.top_size is None:
+        raise InputError(f"{name} was not trained on ImageNet", why="so it has no classifier of its classes")
+    if top and request == "none":
+        raise InputError("--weights none: random weights know no classes", hint=_WITH_TOP)
     if request == "none":
         return ResolvedWeights("none", None, None, "none")
     if request not in ("auto", "imagenet"):
         return _from_user(Path(request).expanduser())
-    if request == "auto" and (found := _embedded(row, width)):
+    if request == "auto" and not top and (found := _embedded(row, width)):
         return found
+    if row.keras_file is None and top:
+        raise InputError(f"Keras has no weights of {name}", hint=_WITH_TOP)
     if row.keras_file is None:
         raise InputError(
             f"{name} has no {'published' if request == 'auto' else 'Keras'} weights",
@@ -84,7 +96,8 @@ def resolve_weights(name: str, *, width: float, request: str = "auto", size: int
             + (", --weights auto (embedded in edgetl)" if row.embedded else "")
             + " or --weights PATH (a file).",
         )
-    return _from_keras(row, row.keras_file(size or row.default_size, width))
+    default = (row.top_size if top else None) or row.default_size
+    return _from_keras(row, row.keras_file(size or default, width, top=top), top=top)
 
 
 def models_dir() -> Path:
@@ -152,7 +165,7 @@ def _embedded(row: Backbone, width: float) -> ResolvedWeights | None:
     return ResolvedWeights("embedded", path, card["sha256"], card["licence"])
 
 
-def _from_keras(row: Backbone, file: KerasFile) -> ResolvedWeights:
+def _from_keras(row: Backbone, file: KerasFile, *, top: bool) -> ResolvedWeights:
     path = keras_cache_dir() / file.name
     source: Source = "keras-cache"
     if not path.is_file():
@@ -160,7 +173,7 @@ def _from_keras(row: Backbone, file: KerasFile) -> ResolvedWeights:
         try:
             download(file.url, path)
         except _DOWNLOAD_ERRORS as error:
-            raise _no_download(row, file, error) from None
+            raise _no_download(row, file, error, top=top) from None
     if file.md5 and hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest() != file.md5:
         raise InputError(
             f"{path}: damaged, or not the file Keras publishes", why="its MD5 differs", hint="Delete it and try again."
@@ -168,13 +181,15 @@ def _from_keras(row: Backbone, file: KerasFile) -> ResolvedWeights:
     return ResolvedWeights(source, path, sha256_file(path), row.licence)
 
 
-def _no_download(row: Backbone, file: KerasFile, error: Exception) -> Unavailable:
+def _no_download(row: Backbone, file: KerasFile, error: Exception, *, top: bool) -> Unavailable:
     reason = getattr(error, "reason", None) or str(error) or repr(error)
     embedded = " or ".join(other.name for other in BACKBONES.values() if other.embedded)
     return Unavailable(
         f"ImageNet weights of {row.name} are not in {keras_cache_dir()} and cannot be downloaded",
         why=f"{file.url}: {reason}",
-        hint="Use --weights PATH (a file), --weights none (from scratch), or the weights embedded in edgetl: "
+        hint=f"Put {file.name} there, or use --weights PATH (a file with its top of 1000 classes)."
+        if top
+        else "Use --weights PATH (a file), --weights none (from scratch), or the weights embedded in edgetl: "
         f"--backbone {embedded} --width 1.0 --weights auto.",
     )
 

@@ -23,6 +23,7 @@ app = typer.Typer(
 _COMMANDS = (
     "data",
     "models",
+    "advise",
     "train",
     "evaluate",
     "quantize",

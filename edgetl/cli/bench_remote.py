@@ -151,7 +151,7 @@ def _write(document: dict[str, Any], board: Board, printing: Printing) -> None:
 
 
 def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
-    numbers = ["model p50", "model p95", "photo p95", "top-1", "drop, pp", "memory"]
+    numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp", "memory"]
     columns = ["board", "variant", "threads", *numbers, "verdict"]
     rows = []
     for outcome in outcomes:
@@ -160,6 +160,7 @@ def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
             continue
         for run in outcome.document["runs"]:
             model, photo, peak = run["latency_ms"]["invoke"], run["latency_ms"]["total"], run["peak_rss_bytes"]
+            top1 = run["accuracy"]["top1"]
             rows.append(
                 [
                     outcome.board.name,
@@ -168,7 +169,7 @@ def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
                     f"{model['p50']:.2f} ms",
                     f"{model['p95']:.2f} ms",
                     f"{photo['p95']:.2f} ms",
-                    f"{run['accuracy']['top1']:.1%}",
+                    "{:.1%} ({:.1f}..{:.1f})".format(top1, *(100 * bound for bound in run["accuracy"]["ci95"])),
                     f"{run['agreement']['drop_pp']:.2f}",
                     "unknown" if isinstance(peak, dict) else f"{peak / 1e6:.0f} MB",
                     run["verdict"]["status"],

@@ -26,6 +26,7 @@ def demo(
     from edgetl import plots, synthetic
     from edgetl.bundling import pack
     from edgetl.cli.bench import print_result
+    from edgetl.cli.report import written_page
     from edgetl.progress import track
     from edgetl.quantize.config import QuantizeConfig
     from edgetl.quantize.pipeline import quantize
@@ -63,6 +64,7 @@ def demo(
     print("\nThe photos are synthetic: the accuracy says that the pipeline works, not how well it does on yours.")
     print(f"photos  {photos}")
     print(f"run     {run_folder}  (model.keras, plots/, run.json, quantize.json)")
+    print(f"report  {written_page(run)}")
     print(f"bundle  {run_folder / 'bundle'}, as one file: {packed} ({packed.stat().st_size / 1e6:.1f} MB)")
     print(f"result  {out / 'result.json'}, as a picture: {picture}")
     print("next    edgetl train your_photos/")

@@ -1,4 +1,4 @@
-"""``edgetl evaluate``: accuracy of a run or a bundle's variant on a labelled folder."""
+"""``edgetl evaluate``: accuracy of a run or a bundle's variant on labelled photos."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from .output import note, print_json, print_table
+from .output import accuracy_text, note, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -19,8 +19,14 @@ def evaluate(
     model: Path = typer.Argument(
         ..., help="A run directory, a bundle folder or an .edgetl file.", readable=False, show_default=False
     ),
-    data: Path = typer.Argument(..., help="Folder of labelled photos.", readable=False, show_default=False),
-    variant: str = typer.Option("int8", help="Which variant of a bundle."),
+    data: Path = typer.Argument(
+        ..., help="Labelled photos, in any form that train takes.", readable=False, show_default=False
+    ),
+    variant: str | None = typer.Option(
+        None,
+        help="Which variant, of a run too.  [default: int8 of a bundle, the float model of a run]",
+        show_default=False,
+    ),
     split: str | None = typer.Option(
         None, help="train, val, test or all.  [default: test, else val, else all]", show_default=False
     ),
@@ -38,19 +44,28 @@ def evaluate(
     if json:
         print_json(result)
     else:
-        print_classes(f"{data} ({result['split']})", result["metrics"])
+        print_classes(f"{result.get('variant', 'float model')} on {data} ({result['split']})", result["metrics"])
 
 
 def print_classes(name: str, metrics: dict[str, Any]) -> None:
     """Print accuracy with its interval, and a row a class."""
     accuracy = metrics["accuracy"]
-    low, high = accuracy["ci95"]
     title = (
-        f"{name}: {accuracy['correct']} of {accuracy['photos']} photos right, top-1 {accuracy['top1']:.3f} "
-        f"(95% CI {low:.3f} .. {high:.3f}), macro F1 {metrics['macro_f1']:.3f}"
+        f"{name}: {accuracy['correct']} of {accuracy['photos']} photos right, {accuracy_text(accuracy)}, "
+        f"macro F1 {metrics['macro_f1']:.3f}, calibration error {metrics['calibration']['ece']:.3f} "
+        f"({metrics['calibration']['ece_by_chance']:.3f} by chance)"
     )
     rows = [
-        (row["label"], str(row["photos"]), f"{row['precision']:.3f}", f"{row['recall']:.3f}", f"{row['f1']:.3f}")
+        (
+            row["label"],
+            str(row["photos"]),
+            f"{row['precision']:.3f}",
+            *(
+                ("-", "-", "-")
+                if row["recall_ci95"] is None
+                else (f"{row['recall']:.3f}", "{:.2f}..{:.2f}".format(*row["recall_ci95"]), f"{row['f1']:.3f}")
+            ),
+        )
         for row in metrics["per_class"]
     ]
-    print_table(("class", "photos", "precision", "recall", "F1"), rows, title=title)
+    print_table(("class", "photos", "precision", "recall", "95% CI", "F1"), rows, title=title)

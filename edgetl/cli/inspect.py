@@ -69,6 +69,8 @@ def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: b
 
 
 def _print_bundle(document: dict[str, Any]) -> None:
+    from edgetl.cli.output import accuracy_text
+
     labels, preprocess = document["labels"], document["preprocess"]
     typer.echo(f"{document['path']}: bundle {document['digest'][:12]}")
     typer.echo(f"{len(labels)} labels: {', '.join(labels)}")
@@ -78,7 +80,7 @@ def _print_bundle(document: dict[str, Any]) -> None:
         _print_model(variant)
         accuracy, agreement = variant["accuracy"], variant["agreement"]
         if accuracy:
-            typer.echo(f"  accuracy    top-1 {accuracy['top1']:.3f} on {accuracy['photos']} held-out photos")
+            typer.echo(f"  accuracy    {accuracy_text(accuracy)} on {accuracy['photos']} held-out photos")
         if agreement:
             same, mae = agreement["top1"], agreement["mae"]
             typer.echo(f"  agreement   {same:.1%} top-1 with the float reference, mean probability error {mae:.4f}")

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from .output import note, print_json, print_table
+from .output import accuracy_text, note, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -32,7 +32,7 @@ def quantize(
         None, help="Share of the float model's answers that int8 must give, 0..1.", show_default=False
     ),
     target: str = typer.Option("generic", help="What will run it: generic, coral, mcu or mediapipe."),
-    data: Path | None = typer.Option(None, help="Folder of the photos, if they have moved.", show_default=False),
+    data: Path | None = typer.Option(None, help="The data set, if it has moved.", show_default=False),
     seed: int = typer.Option(0, help="Of the choice of calibration photos."),
     explain: bool = typer.Option(
         False, "--explain", help="Measure what each layer costs: RUN/explain.json and pictures in RUN/explain."
@@ -87,14 +87,14 @@ def print_report(report: dict[str, Any]) -> None:
     held_out, float_model = report["held_out"], report["reference"]
     title = (
         f"{held_out['photos']} held-out photos ({held_out['split']}); "
-        f"float model: top-1 {float_model['top1']:.3f}, {float_model['correct']} right"
+        f"float model: {accuracy_text(float_model)}, {float_model['correct']} right"
     )
     columns = ("variant", "MB", "top-1", "95% CI", "drop pp", "95% CI", "agree", "MAE")
     print_table(columns, [_row(variant) for variant in report["variants"]], title=title)
 
 
 def _print_ladder(ladder: dict[str, Any]) -> None:
-    columns = ("rung", "variant", "MB", "ms here", "top-1", "drop pp", "agree", "MAE", "seconds", "passed")
+    columns = ("rung", "variant", "MB", "ms here", "top-1", "95% CI", "drop pp", "agree", "MAE", "seconds", "passed")
     rows = [
         (
             rung["name"],
@@ -102,6 +102,7 @@ def _print_ladder(ladder: dict[str, Any]) -> None:
             f"{variant['bytes'] / 1e6:.2f}",
             f"{variant['latency_ms']:.2f}",
             f"{variant['accuracy']['top1']:.3f}",
+            "{:.2f}..{:.2f}".format(*variant["accuracy"]["ci95"]),
             f"{variant['agreement']['drop_pp']:+.2f}",
             f"{variant['agreement']['top1']:.1%}",
             f"{variant['agreement']['mae']:.4f}",

@@ -1,12 +1,19 @@
-"""``edgetl report``: bench results as one HTML page."""
+"""``edgetl report``: bench results, or a training run, as one HTML page."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
-_Results = typer.Argument(..., help="Results of edgetl bench --json.", readable=False, show_default=False)
+if TYPE_CHECKING:
+    from edgetl.run import Run
+
+_Sources = typer.Argument(
+    ..., metavar="RESULTS... | RUN", help="Results of edgetl bench --json, or one run directory.", readable=False,
+    show_default=False,
+)  # fmt: skip
 
 
 def register(app: typer.Typer) -> None:
@@ -15,15 +22,57 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    results: list[Path] = _Results,
-    out: Path = typer.Option(Path("report.html"), "--out", "-o", help="The page to write."),
-    bundle: Path | None = typer.Option(None, help="Show photos from this bundle.", readable=False, show_default=False),
+    sources: list[Path] = _Sources,
+    out: Path | None = typer.Option(
+        None, "--out", "-o", help="The page to write.  [default: report.html, in RUN for a run]", show_default=False
+    ),
+    bundle: Path | None = typer.Option(
+        None, help="Bench results: show photos from this bundle.", readable=False, show_default=False
+    ),
+    grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: show where the model sees what it predicts."),
+    data: Path | None = typer.Option(
+        None, help="Run: its data set, where it is not where it was trained from.", readable=False, show_default=False
+    ),
 ) -> None:
-    """Write bench results as one HTML page: charts, classes, changed photos, environment. It loads nothing else.
+    """Write one HTML page that loads nothing else, about bench results or about a training run.
 
-    Example: edgetl report result.json -o report.html --bundle runs/parts/bundle
+    Of results: charts, classes, changed photos, environment. Of a run, as train writes it: data audit, curves, classes,
+    calibration, the most confident mistakes, provenance, and what quantizing gave.
+
+    Example: edgetl report result.json -o report.html --bundle runs/parts/bundle; edgetl report runs/parts --grad-cam
     """
-    from edgetl.report import write_report
+    from edgetl_device.errors import InputError
 
-    write_report(results, out, bundle=bundle)
-    typer.echo(f"{out} ({out.stat().st_size / 1000:.0f} KB)")
+    runs = [path for path in sources if (path / "run.json").is_file()]
+    if runs and len(sources) > 1:
+        raise InputError(
+            f"{runs[0]}: is a run, and a page is about one run or about bench results",
+            hint="To hold runs against each other: edgetl compare",
+        )
+    if runs and bundle:
+        raise InputError("--bundle", why=f"{runs[0]} is a run; --bundle is for bench results")
+    if not runs and (grad_cam or data):
+        raise InputError("--grad-cam" if grad_cam else "--data", why=f"is for runs, and {sources[0]} is none")
+    if runs:
+        from edgetl.report.run import write_run_report
+        from edgetl.run import Run
+
+        written = write_run_report(Run.open(runs[0]), out, grad_cam=grad_cam, data=data)
+    else:
+        from edgetl.report import write_report
+
+        written = out or Path("report.html")
+        write_report(sources, written, bundle=bundle)
+    typer.echo(f"{written} ({written.stat().st_size / 1000:.0f} KB)")
+
+
+def written_page(run: Run) -> str:
+    """Write a run's page beside it; return where it is, or why there is none."""
+    from edgetl.report.run import write_run_report
+    from edgetl_device.errors import Unavailable
+
+    try:
+        return str(write_run_report(run))
+    except Unavailable as error:
+        # The run is complete without it.
+        return f"none: {error.what}. {error.hint}"

@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from edgetl.gates import Subject
+from edgetl_device.accuracy import wilson95
 
 from .paired import NO_DIFFERENCE
 from .results import run_name, thread_count
@@ -142,6 +143,10 @@ def _cells(comparison: Comparison) -> dict[str, str]:
         }
     return cells | {
         "top-1, %": f"{old['accuracy_pct']:.1f} -> {new['accuracy_pct']:.1f}",
+        "  95% intervals": " -> ".join(
+            "{:.1f}..{:.1f}".format(*(100 * bound for bound in wilson95(agreement[right], agreement["photos"])))
+            for right in ("baseline_correct", "correct")
+        ),
         "  drop, pp": f"{agreement['drop_pp']:+.2f} ({low:+.1f}..{high:+.1f})",
         "  lost, gained": f"{agreement['lost']}, {agreement['gained']}",
         "  McNemar p": f"{agreement['mcnemar_p']:.2g}",

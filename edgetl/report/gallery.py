@@ -5,19 +5,15 @@ Not for: which variant is better (``edgetl.compare``).
 
 from __future__ import annotations
 
-import base64
-import io
 from dataclasses import dataclass
 from typing import Any
 
-from PIL import Image
-
 from edgetl_device.bundle import EVALSET, Bundle
-from edgetl_device.preprocess import Preprocess, decode, fit
+
+from .pictures import data_uri, thumbnail
 
 # Pictures are inside the page: at 60 of about 8 KB it can still be sent by mail.
 MOST = 60
-_SIDE = 224
 _ORDER = {"lost": 0, "gained": 1, "changed": 2}
 
 
@@ -90,14 +86,4 @@ def _kind(label: int, reference: int, predicted: int) -> str:
 
 
 def _picture(bundle: Bundle | None, file: str) -> str:
-    """Return a small JPEG of a photo as a data URI."""
-    if bundle is None:
-        return ""
-    spec = Preprocess(size=_SIDE, fit="pad")
-    image = decode(bundle.read(EVALSET + file), spec)
-    # The black bars of the fit are cut off again: the photo keeps its shape.
-    width, height = (max(1, round(side * _SIDE / max(image.size))) for side in image.size)
-    left, top = round((_SIDE - width) / 2), round((_SIDE - height) / 2)
-    data = io.BytesIO()
-    Image.fromarray(fit(image, spec)[top : top + height, left : left + width]).save(data, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode()}"
+    return "" if bundle is None else data_uri(thumbnail(bundle.read(EVALSET + file)))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetl import __version__, extras
+from edgetl import extras
 from edgetl.compare import text
 from edgetl.compare.results import compare_results
 from edgetl_device import result
@@ -17,8 +17,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import write_text
 
 from . import page
-
-_TEMPLATES = Path(__file__).parent / "templates"
+from .html import fill
 
 
 def write_report(results: Sequence[Path], out: str | os.PathLike[str], *, bundle: Path | None = None) -> None:
@@ -38,7 +37,7 @@ def write_report(results: Sequence[Path], out: str | os.PathLike[str], *, bundle
 
 def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
     """Return the page as HTML; arguments and errors as for :func:`write_report`."""
-    jinja2 = extras.require("jinja2", extra="report")
+    extras.check_installed("jinja2", extra="report")
     documents = [result.read(path) for path in results]
     photos = None if bundle is None else Bundle.open(bundle)
     digest = None if photos is None else evalset(photos)["digest"]
@@ -60,14 +59,8 @@ def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
             )
         )
     rows = [row for bench in benches for row in bench.rows]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    html: str = environment.get_template("report.html").render(
+    return fill(
+        "report.html",
         benches=benches,
         rows=rows,
         headline=page.headline(rows),
@@ -75,9 +68,7 @@ def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
         stages=page.stages(rows),
         pareto=page.pareto(rows),
         comparison=_comparison(results) if len(results) > 1 else [],
-        version=__version__,
     )
-    return html
 
 
 def _names(results: Sequence[Path]) -> list[str]:

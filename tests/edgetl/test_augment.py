@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from drawing import draw_photo
 
-from edgetl.augment import PRESETS, augmenter
+from edgetl.augment import PRESETS, augmenter, mixes, share_mixer
 from edgetl_device.errors import InputError
 
 SIZE = 64
@@ -22,12 +22,15 @@ def test_none_leaves_photos_as_they_are() -> None:
     np.testing.assert_array_equal(views("none"), PHOTOS)
 
 
+MIXED = pytest.mark.parametrize("preset", [name for name in PRESETS if mixes(name)])
+
+
 @DRAWN
 def test_type_shape_and_seed(preset: str) -> None:
     first = views(preset)
     assert (first.dtype, first.shape) == (np.uint8, PHOTOS.shape)
     np.testing.assert_array_equal(views(preset), first)
-    assert (views(preset, seed=1) != first).any(axis=(1, 2, 3)).all()
+    assert (views(preset, seed=1) != first).any(axis=(1, 2, 3)).sum() >= 6
 
 
 @DRAWN
@@ -45,7 +48,7 @@ def test_photos_of_a_batch_are_drawn_independently(preset: str) -> None:
     assert len({view.tobytes() for view in views(preset, photos=same)}) > 2
 
 
-@DRAWN
+@pytest.mark.parametrize("preset", ["light", "standard", "strong", "no-flip", "colour", "mixup"])
 def test_there_are_no_borders(preset: str) -> None:
     """A grey photo moved, turned and zoomed stays one grey: what comes in at the edges is the photo itself."""
     grey = np.full((8, SIZE, SIZE, 3), 120, np.uint8)
@@ -70,6 +73,67 @@ def test_colours_stay_in_place_and_range() -> None:
         for view in views("strong", seed, red):
             assert view[..., 0].min() > 100
             assert view[..., 1:].max() < view[..., 0].min()
+
+
+def mean_column(pictures: np.ndarray) -> np.ndarray:
+    """Return how far right the bright half of each picture is: negative where it is on the left."""
+    weights = pictures.mean(axis=(1, 3))
+    columns = np.linspace(-1, 1, weights.shape[1])
+    return ((weights - weights.mean(axis=1, keepdims=True)) * columns).sum(axis=1)
+
+
+@DRAWN
+def test_no_flip_is_the_only_one_that_keeps_left_and_right(preset: str) -> None:
+    bright_right = np.zeros((16, SIZE, SIZE, 3), np.uint8)
+    bright_right[:, :, SIZE // 2 :] = 200
+    sides = np.concatenate([mean_column(views(preset, seed, bright_right).astype(float)) for seed in range(2)])
+    if preset == "no-flip":
+        assert (sides > 0).all()
+    else:
+        assert (sides < 0).any()
+
+
+def test_erase_puts_a_grey_patch_on_about_every_second_photo() -> None:
+    dark = np.zeros((64, SIZE, SIZE, 3), np.uint8)
+    patches = (views("erase", photos=dark) == (124, 116, 104)).all(axis=-1).mean(axis=(1, 2))
+    erased = patches[patches > 0]
+    assert 20 <= len(erased) <= 44
+    assert 0.01 < erased.min() < erased.max() < 0.22
+
+
+def test_rand_augment_does_other_things_to_other_photos_of_a_batch() -> None:
+    """Some get grey, some get other colours, some only move: two operations are drawn for each."""
+    same = np.repeat(PHOTOS[:1], 32, axis=0)
+    found = views("rand-augment", photos=same)
+    assert len({view.tobytes() for view in found}) > 20
+    spread = np.ptp(found.astype(int), axis=-1).mean(axis=(1, 2))
+    assert spread.min() < 0.6 * np.median(spread)
+    kept = np.array([(np.isin(view, same[0])).mean() for view in found])
+    assert kept.max() > 0.99, "some views only move"
+
+
+@MIXED
+def test_mixed_views_show_what_the_shares_say(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of photos in one grey each, the mean of a mixed view is the mean of what it shows, weighed by the shares."""
+    monkeypatch.setitem(PRESETS, preset, PRESETS[preset][-1:])
+    greys = np.linspace(0, 255, 16).round()
+    photos = np.broadcast_to(greys[:, None, None, None], (16, SIZE, SIZE, 3)).astype(np.uint8)
+    draw, mix = augmenter(preset, size=SIZE, seed=3), share_mixer(preset, size=SIZE, seed=3)
+    mixed = 0
+    for _ in range(3):
+        found, shares = draw(photos), mix(np.eye(16, dtype=np.float32))
+        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+        # CutMix pastes whole pixels: a box is up to one row and one column off.
+        np.testing.assert_allclose(found.mean(axis=(1, 2, 3)), shares @ greys, atol=1 if preset == "mixup" else 9)
+        mixed += int((shares.max(axis=1) < 0.95).sum())
+    assert mixed > 12
+
+
+@DRAWN
+def test_only_mixing_presets_change_the_shares(preset: str) -> None:
+    shares = np.eye(8, dtype=np.float32)
+    found = share_mixer(preset, size=SIZE, seed=0)(shares)
+    assert (found == shares).all() != mixes(preset)
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

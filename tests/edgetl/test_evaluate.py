@@ -52,8 +52,14 @@ def test_photos_it_was_trained_on_are_counted_and_said(tiny_run: Run, tiny_photo
 def test_a_table_for_people(tiny_bundle: Path, split: Path) -> None:
     done = small.edgetl("evaluate", tiny_bundle, split, "--variant", "float32")
     assert done.returncode == 0, done.stderr
-    for word in (*small.LABELS, "precision", "recall", "F1", "95% CI", "photos right"):
+    for word in (*small.LABELS, "precision", "recall", "F1", "photos right", "calibration error", "float32 on "):
         assert word in done.stdout
+    recorded = evaluate(tiny_bundle, split, variant="float32")["metrics"]
+    for interval, form in [
+        (recorded["accuracy"]["ci95"], "(95% CI {:.3f} .. {:.3f})"),
+        *((row["recall_ci95"], "{:.2f}..{:.2f}") for row in recorded["per_class"]),
+    ]:
+        assert form.format(*interval) in done.stdout
 
 
 def test_classes_that_the_model_does_not_know_are_named(tiny_bundle: Path, split: Path) -> None:
@@ -68,6 +74,22 @@ def test_some_of_the_classes_are_enough(tiny_bundle: Path, tiny_photos: Path, tm
     metrics = evaluate(tiny_bundle, tmp_path / "photos", variant="float32")["metrics"]
     assert [row["photos"] for row in metrics["per_class"]] == [0, small.PER_CLASS, 0]
     assert metrics["accuracy"]["correct"] == metrics["confusion"][1][1]
+
+
+def test_a_variant_of_a_run_is_that_of_its_bundle(tiny_bundle: Path, tiny_run: Run, tiny_photos: Path) -> None:
+    found = evaluate(tiny_bundle.parent, tiny_photos, variant="int8")
+    assert found["variant"] == "int8"
+    assert found["metrics"] == evaluate(tiny_bundle, tiny_photos, variant="int8")["metrics"]
+    # What the run was trained on is known here, and the float model answers otherwise.
+    assert found["trained_on"] == len(tiny_run.of("train"))
+    floats = evaluate(tiny_bundle.parent, tiny_photos)
+    assert "variant" not in floats
+    assert floats["metrics"]["calibration"] != found["metrics"]["calibration"]
+    with pytest.raises(InputError, match="has no variants yet") as caught:
+        evaluate(tiny_run.folder, tiny_photos, variant="int8")
+    assert "edgetl quantize" in str(caught.value)
+    with pytest.raises(InputError, match="it has"):
+        evaluate(tiny_bundle.parent, tiny_photos, variant="int4")
 
 
 def test_wrong_requests(tiny_bundle: Path, tiny_photos: Path, tmp_path: Path) -> None:

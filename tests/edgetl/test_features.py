@@ -13,6 +13,7 @@ import pytest
 import small
 
 from edgetl import features
+from edgetl.augment import PRESETS
 from edgetl.backbones import build_base, resolve_weights
 from edgetl.extras import keras
 from edgetl.pixels import PixelCache, decode_files, hash_files
@@ -92,6 +93,32 @@ def test_views_are_activations_of_the_augmented_photos(pixels: PixelCache) -> No
         assert (picture != pixels.array[rows]).any(axis=(1, 2, 3)).all()
         assert_near(view.pooled, in_keras(picture, cut())[0], 1e-3)
     assert features.view_activations(frozen, pixels, rows, preset="standard", seed=5, count=0) == []
+
+
+@pytest.mark.parametrize("preset", ["mixup", "cutmix"])
+@pytest.mark.usefixtures("fresh_cache")
+def test_mixed_views_mix_classes_and_their_targets_say_how(
+    preset: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Photos lie class by class, as in a data set: black ones, grey ones, white ones."""
+    monkeypatch.setitem(PRESETS, preset, PRESETS[preset][-1:])
+    greys, targets = np.array([0, 120, 250]), np.repeat(np.arange(3), 40)
+    array = np.empty((120, 32, 32, 3), np.uint8)
+    array[:] = greys[targets][:, None, None, None]
+    plain = PixelCache(key="greys", array=array, row={}, facts={})
+    rows = np.arange(120)
+    options: dict[str, Any] = {"preset": preset, "seed": 5, "count": 2}
+    views = features.view_pixels(plain, rows, **options)
+    shown = features.view_targets(targets, classes=3, size=32, **options)
+    assert shown is not None
+    assert (shown[0] != shown[1]).any()
+    for view, shares in zip(views, shown, strict=True):
+        np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+        np.testing.assert_allclose(view.mean(axis=(1, 2, 3)), shares @ greys, atol=1 if preset == "mixup" else 16)
+        assert ((shares > 0.05) & (shares < 0.95)).any(axis=1).mean() > 0.2
+        own = shares[rows, targets]
+        assert 0.4 < own.mean() < 0.9
+    assert features.view_targets(targets, classes=3, size=32, preset="standard", seed=5, count=2) is None
 
 
 @pytest.mark.usefixtures("fresh_cache")

@@ -1,0 +1,120 @@
+"""The photos that ``advise.py`` measures on, as train and test folders. Not for: measuring."""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from harness import RowFailed
+
+from edgetl.train import TrainConfig
+
+Pictures = npt.NDArray[np.uint8]
+
+_FASHION_NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
+
+
+@dataclass(frozen=True)
+class DataSet:
+    """Photos with a train and a test folder, and the settings that all strategies share on them."""
+
+    name: str
+    folder: Path
+    config: TrainConfig
+
+
+def flowers(arguments: argparse.Namespace, photos: Path) -> DataSet:
+    return DataSet("flowers", _shared(arguments, "flowers", "test", photos), TrainConfig(size=96, test=0.0))
+
+
+def food3(arguments: argparse.Namespace, photos: Path) -> DataSet:
+    return DataSet("food3", _shared(arguments, "food3", "validation", photos), TrainConfig(size=96, test=0.0))
+
+
+def _shared(arguments: argparse.Namespace, name: str, held_out: str, photos: Path) -> Path:
+    """Copy shared photos to train and test folders; inside the training photos, every third is held out."""
+    source = arguments.data / name
+    if not source.is_dir():
+        raise RowFailed(f"there is no {name} in the folder of shared data; say where it is with --data")
+    target = photos / name
+    if not arguments.inside_train:
+        shutil.copytree(source / "train", target / "train")
+        shutil.copytree(source / held_out, target / "test")
+        return target
+    for label in sorted((source / "train").iterdir()):
+        for place, file in enumerate(sorted(label.iterdir())):
+            folder = target / ("test" if place % 3 == 2 else "train") / label.name
+            folder.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder)
+    return target
+
+
+def digits(arguments: argparse.Namespace, photos: Path) -> DataSet:
+    from sklearn.datasets import load_digits
+
+    found = load_digits()
+    order = np.random.default_rng(arguments.seed).permutation(len(found.target))
+    pictures = np.minimum(255, found.images * 16).astype(np.uint8)[order]
+    targets = found.target[order]
+    held_out = (pictures[arguments.photos :], targets[arguments.photos :])
+    names = [str(number) for number in range(10)]
+    folder = _write(photos / "digits", (pictures[: arguments.photos], targets[: arguments.photos]), held_out, names)
+    return DataSet("digits", folder, TrainConfig(size=32, test=0.0, augment="none"))
+
+
+def fashion(arguments: argparse.Namespace, photos: Path) -> DataSet:
+    if not (arguments.fashion / "train-images-idx3-ubyte.gz").is_file():
+        raise RowFailed(
+            f"Fashion-MNIST is not in {arguments.fashion}; install Debian's dataset-fashion-mnist, or give --fashion"
+        )
+    random = np.random.default_rng(arguments.seed)
+    parts = []
+    for part in ("train", "train" if arguments.inside_train else "t10k"):
+        pictures = read_idx(arguments.fashion / f"{part}-images-idx3-ubyte.gz")
+        targets = read_idx(arguments.fashion / f"{part}-labels-idx1-ubyte.gz")
+        order = random.permutation(len(targets))
+        parts.append((pictures[order], targets[order]))
+    (train_pictures, train_targets), (test_pictures, test_targets) = parts
+    n, held = arguments.photos, arguments.test_photos
+    if arguments.inside_train:
+        test_pictures, test_targets = train_pictures[n:], train_targets[n:]
+    folder = _write(
+        photos / "fashion",
+        (train_pictures[:n], train_targets[:n]),
+        (test_pictures[:held], test_targets[:held]),
+        _FASHION_NAMES,
+    )
+    return DataSet("Fashion-MNIST", folder, TrainConfig(size=32, test=0.0, augment="none"))
+
+
+def read_idx(file: Path) -> Pictures:
+    """Read a gzipped IDX file of unsigned bytes (yann.lecun.com/exdb/mnist): magic number, sizes, values."""
+    data = gzip.decompress(file.read_bytes())
+    if data[:3] != b"\x00\x00\x08":
+        raise RowFailed(f"{file} is not an IDX file of unsigned bytes")
+    shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
+    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+
+
+def _write(
+    folder: Path,
+    training: tuple[Pictures, npt.NDArray[Any]],
+    held_out: tuple[Pictures, npt.NDArray[Any]],
+    names: Sequence[str],
+) -> Path:
+    """Write grey pictures as PNGs of 32 px, the smallest side that edgetl takes without a warning."""
+    from PIL import Image
+
+    for split, (pictures, targets) in (("train", training), ("test", held_out)):
+        for place, (picture, target) in enumerate(zip(pictures, targets, strict=True)):
+            label = folder / split / names[target]
+            label.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).resize((32, 32), Image.Resampling.BICUBIC).save(label / f"{place:05}.png")
+    return folder

@@ -1,0 +1,51 @@
+"""A backbone cut short: the blocks up to one of them, for photos that its later features do not help with.
+
+Not for: which block to cut at (``edgetl.advise``), and cuts inside a block, which more than one tensor may cross.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgetl.extras import keras
+from edgetl_device.errors import InputError
+
+from .graph import blocks
+from .spec import Block
+
+
+def find_block(name: str, base: Any, request: str) -> Block:
+    """Return the block that ``request`` means: its name, or how many blocks are kept with it (1 is the first alone).
+
+    Raises:
+        InputError: There is no such block; it lists the names.
+    """
+    found = blocks(name, base)
+    for block in found:
+        if block.name == request:
+            return block
+    if request.isdecimal() and 1 <= int(request) <= len(found):
+        return found[int(request) - 1]
+    names = [block.name for block in found]
+    listed = ", ".join(names if len(names) <= 20 else [*names[:3], "...", *names[-3:]])
+    raise InputError(
+        f"--truncate {request}: {name} has no such block",
+        why=f"its blocks are {listed}",
+        hint=f"Give one of these names, or how many are kept: 1 to {len(names)}. edgetl advise shows them.",
+    )
+
+
+def truncate(name: str, base: Any, request: str) -> Any:
+    """Return a base that ends where a block ends; it shares its layers and weights with ``base``.
+
+    Args:
+        name: The backbone.
+        base: From :func:`~edgetl.backbones.build_base`.
+        request: As in :func:`find_block`.
+
+    Returns:
+        A flat keras.Model as ``build_base`` makes them, with a smaller output [None, h, w, c].
+        :func:`~edgetl.backbones.blocks` gives the blocks that are left.
+    """
+    block = find_block(name, base, request)
+    return keras().Model(base.input, base.get_layer(block.last_layer).output, name=base.name)

@@ -1,0 +1,115 @@
+"""``edgetl advise``: parse, call :func:`edgetl.advise.advise`, print accuracy by depth and the recommendation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from .output import note, print_json, print_table
+
+if TYPE_CHECKING:
+    from edgetl.advise import Advice, BackboneAdvice
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("advise")(advise)
+
+
+def advise(
+    data: Path = typer.Argument(
+        ...,
+        help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/data.md).",
+        readable=False,
+    ),
+    backbone: list[str] = typer.Option(
+        ["mobilenet_v2"], "--backbone", help="A name that edgetl models lists; again for another one to compare."
+    ),
+    width: float = typer.Option(1.0, help="Width multiplier of the backbones."),
+    size: int = typer.Option(160, help="Input height and width in pixels."),
+    fit: str = typer.Option("stretch", help="How photos are fitted to the input: stretch, crop or pad."),
+    weights: str = typer.Option("auto", help="auto, imagenet or a weights file."),
+    val: float = typer.Option(0.15, help="Share for validation where the folder has no val/, as in edgetl train."),
+    test: float = typer.Option(0.15, help="Share for the test where the folder is not split."),
+    on_conflict: str = typer.Option("error", help="A photo under two labels: error, or drop it."),
+    seed: int = typer.Option(0, help="Of the split and of the folds."),
+    plot: Path | None = typer.Option(None, help="Draw accuracy by depth into this PNG file."),
+    json: bool = typer.Option(False, "--json", help="Print JSON."),
+) -> None:
+    """Say what to train on these photos: the head, the last blocks, all layers, or a shorter backbone.
+
+    A linear probe at every block, cross-validated on the training photos alone (at most 3,000, the same share of each
+    class), shows how far pretrained features help. Validation and test photos are not looked at.
+
+    Example: edgetl advise photos/ --backbone mobilenet_v2 --backbone efficientnet_lite0 --plot depth.png
+    """
+    from edgetl.backbones import backbone as row_of
+    from edgetl.extras import check_installed
+    from edgetl_device.errors import InputError
+    from edgetl_device.preprocess import Preprocess
+
+    check_installed("tensorflow")
+    if weights == "none":
+        raise InputError("--weights none", why="random features say nothing about the photos")
+    for name in backbone:
+        row_of(name).check(width=width, size=size)
+    spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
+
+    from edgetl.advise import advise as run_advice
+    from edgetl.dataset import load_dataset, require_training
+
+    dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
+    require_training(dataset)
+    advice = run_advice(dataset, backbones=tuple(dict.fromkeys(backbone)), width=width, weights=weights, seed=seed)
+    if plot:
+        from edgetl.advise.plot import draw
+        from edgetl_device.files import atomic_path
+
+        with atomic_path(plot) as temporary:
+            draw(advice, temporary)
+    if json:
+        print_json(advice.to_json())
+    else:
+        _print(data, advice)
+    if plot:
+        note(f"picture  {plot}")
+
+
+def _print(data: Path, advice: Advice) -> None:
+    photos = advice.photos
+    for one in advice.backbones:
+        _print_depths(one, several=len(advice.backbones) > 1)
+    of = f"{advice.probed_photos:,} of {photos.count:,}" if advice.probed_photos < photos.count else f"{photos.count:,}"
+    typer.echo(
+        f"Probes: linear classifiers, {advice.folds}-fold cross-validation on {of} training photos, at least "
+        f"{photos.fewest} a class; no others were used."
+    )
+    typer.echo("Costs: of a network that ends there, with its head; MB int8 is estimated.")
+    chosen = advice.recommendation
+    typer.echo(f"\nrecommended  {chosen.title}")
+    for reason in chosen.reasons:
+        typer.echo(f"  - {reason}")
+    size = "" if photos.size == 160 else f" --size {photos.size}"
+    typer.echo(f"next         edgetl train {data} {chosen.flags()}{size}")
+
+
+def _print_depths(one: BackboneAdvice, *, several: bool) -> None:
+    rows = []
+    for probed in one.probed:
+        depth, accuracy = probed.depth, probed.to_json()["accuracy"]
+        low, high = accuracy["ci95"]
+        rows.append(
+            (
+                depth.block or "whole",
+                str(depth.blocks),
+                f"{100 * accuracy['top1']:.1f}",
+                f"{100 * low:.1f} to {100 * high:.1f}",
+                f"{depth.parameters / 1e6:.2f}",
+                f"{depth.multiply_adds / 1e6:,.1f}",
+                f"{depth.int8_bytes / 1e6:.2f}",
+            )
+        )
+    columns = ("ends at", "blocks", "probe top-1, %", "95%", "M par.", "M MAdds", "MB int8")
+    print_table(columns, rows, title=one.name if several else "")

@@ -1,0 +1,55 @@
+"""``edgetl data preview``: what training will see of some photos, as one picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to the group ``edgetl data``."""
+    group.command("preview")(preview)
+
+
+def preview(
+    data: Path = typer.Argument(..., metavar="DATA", help="A data set, in any form that train takes.", readable=False),
+    out: Path = typer.Option(Path("preview.png"), "--out", "-o", help="The picture to write: .png or .jpg."),
+    augment: str = typer.Option("standard", help="A preset, as for train, or all."),
+    photos: int = typer.Option(6, min=1, max=100, help="Photos to show, the classes taking turns."),
+    views: int = typer.Option(4, min=1, max=50, help="Views of each."),
+    size: int = typer.Option(160, help="Input height and width in pixels, as for train."),
+    fit: str = typer.Option("stretch", help="stretch, crop or pad, as for train."),
+    val: float = typer.Option(0.15, help="As for train: it says which photos are training photos."),
+    test: float = typer.Option(0.15, help="Likewise."),
+    on_conflict: str = typer.Option("error", help="Likewise."),
+    seed: int = typer.Option(0, help="As for train."),
+) -> None:
+    """Draw training photos and their augmented views: with the same options, the very views that `train` draws.
+
+    The first column is the photo. Under views that mix photos it says how much of each class they show.
+
+    Example: edgetl data preview photos/ --augment standard -o views.png
+    """
+    from edgetl.augment import PRESETS, check_preset
+    from edgetl.dataset import load_dataset, require_training
+    from edgetl.preview import grid
+    from edgetl.preview import preview as rows_of
+    from edgetl_device.errors import InputError
+    from edgetl_device.files import atomic_path
+    from edgetl_device.preprocess import Preprocess
+
+    if augment != "all":
+        check_preset(augment)
+    if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise InputError(f"{out}: unknown kind of picture", why="it must end in .png or .jpg")
+    spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
+    dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
+    require_training(dataset)
+    names = [name for name in PRESETS if name != "none"] if augment == "all" else [augment]
+    sheet = grid(
+        [row for name in names for row in rows_of(dataset, preset=name, seed=seed, photos=photos, views=views)]
+    )
+    with atomic_path(out) as temporary:
+        sheet.save(temporary, "PNG" if out.suffix.lower() == ".png" else "JPEG", quality=82)
+    typer.echo(f"{out} ({sheet.width} x {sheet.height} px, {out.stat().st_size / 1000:.0f} KB)")

@@ -1,0 +1,59 @@
+"""Whether probabilities can be believed: confidence against accuracy, in bins. Not for: making them believable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+# As in Guo et al. 2017, section 5.
+BINS = 15
+_DRAWS = 200
+
+
+def reliability(
+    confidence: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_], *, bins: int = BINS
+) -> dict[str, Any]:
+    """Return the reliability curve and the expected calibration error of predictions.
+
+    Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, equations 2 to 5: predictions are
+    sorted into bins of equal width by the probability of the predicted class; the error is the mean over photos of the
+    distance between a bin's accuracy and its mean confidence. Few photos give an error above 0 even where every
+    probability is right, so the error that chance alone gives is returned with it: its mean where answers are drawn
+    with the stated probabilities (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22, 651-661).
+
+    Args:
+        confidence: float [n], probability of the predicted class, 0..1; n is at least 1.
+        correct: bool [n], whether that class is the true one.
+        bins: How many.
+
+    Returns:
+        ``ece`` and ``ece_by_chance`` (0..1), mean ``confidence`` and ``bins`` with a photo in them: ``low`` and
+        ``high`` end, ``photos``, ``correct``, mean ``confidence``.
+    """
+    confidence = confidence.astype(np.float64)
+    edges = np.linspace(0.0, 1.0, bins + 1)
+    # A confidence on an edge belongs to the bin below it, as in the paper.
+    places = np.searchsorted(edges[1:-1], confidence)
+    photos = np.bincount(places, minlength=bins)
+    right = np.bincount(places, weights=correct, minlength=bins)
+    stated = np.bincount(places, weights=confidence, minlength=bins)
+    # Seeded: the same predictions give the same document.
+    drawn = np.random.default_rng(0).random((_DRAWS, len(confidence))) < confidence
+    by_chance = [np.bincount(places, weights=one, minlength=bins) for one in drawn]
+    return {
+        "ece": float(np.abs(right - stated).sum() / len(confidence)),
+        "ece_by_chance": float(np.abs(np.array(by_chance) - stated).sum(axis=1).mean() / len(confidence)),
+        "confidence": float(confidence.mean()),
+        "bins": [
+            {
+                "low": float(edges[place]),
+                "high": float(edges[place + 1]),
+                "photos": int(photos[place]),
+                "correct": int(right[place]),
+                "confidence": float(stated[place] / photos[place]),
+            }
+            for place in np.flatnonzero(photos)
+        ],
+    }
