@@ -1,6 +1,6 @@
-"""Train a classifier in two stages: the head on a frozen base, then the last blocks. Not for: exporting it."""
+"""Train a classifier: the head on a frozen base, the last blocks, on request every layer. Not for: exporting it."""
 
 from .config import TrainConfig
-from .pipeline import train
+from .pipeline import resume, train
 
-__all__ = ["TrainConfig", "train"]
+__all__ = ["TrainConfig", "resume", "train"]

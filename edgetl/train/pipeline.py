@@ -1,258 +1,217 @@
-"""A folder of photos to a run directory: data, frozen base, head, blocks, report. Not for: how a stage works."""
+"""A folder of photos to a run directory: data, network, stages, report. Not for: how a stage works (``stages``)."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from edgetl import __version__, features, plots, reference
+from edgetl import __version__
 from edgetl.augment import check_preset
-from edgetl.backbones import backbone, build_base, resolve_weights
-from edgetl.dataset import Dataset, Sample, load_dataset, require_training, write_split
-from edgetl.dataset.scan import scan
-from edgetl.extras import check_installed, keras, require, tensorflow
-from edgetl.metrics import classification_report
-from edgetl.predictions import FILE, Prediction, predictions_of, write_predictions
-from edgetl.progress import step
+from edgetl.dataset import Dataset, load_dataset, require_training, write_split
+from edgetl.dataset.source import check_source
+from edgetl.extras import check_installed, keras, require
 from edgetl.run import SCHEMA, Run, write_history
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.jsonfile import write_json
 from edgetl_device.preprocess import Preprocess
 
+from .baseline import train_baseline
+from .checkpoint import CheckpointFile
 from .config import TrainConfig
-from .head import Labelled, fit_head
-from .network import build_network, cut_layer, tail, unfreeze
-from .tail import TailData, TailResult, train_tail
+from .decide import Decision, check_request, decide
+from .journal import Journal
+from .network import build_network, cut_layer
+from .report import write_report
+from .stages import Clock, Job, best_epoch, check_teachable, run_stages
+from .teacher import check_teacher, open_teacher
+from .tensorboard import EventLog
+from .unfinished import (
+    Request,
+    check_photos,
+    check_place,
+    claimed,
+    discard,
+    finished,
+    read_request,
+    refuse_leftover,
+)
 
-# The head is fitted in memory. More rows than this do not move it, and stage 2 sees all photos anyway.
-_HEAD_MAX_ROWS = 20_000
 _PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
-
-
-@dataclass
-class _Clock:
-    """Seconds of each stage, in order."""
-
-    stages: list[dict[str, Any]] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 3)})
+_EVENTS = "tensorboard"
 
 
 def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False) -> Run:
     """Train a classifier and write its run directory.
 
-    The directory appears when everything in it is written. Ctrl-C during the second stage ends that stage: the best
-    weights so far are kept, and ``run.json`` says that it was interrupted.
+    The directory appears when everything in it is written. Until then the state after each epoch is kept beside it, in
+    ``RUN.unfinished``, for :func:`resume`. Ctrl-C during the later stages ends training: the best weights so far are
+    kept, and ``run.json`` says that it was interrupted.
 
     Args:
         root: The data set's folder.
         out: The run directory to write.
         config: What to do.
-        overwrite: Replace a run that is there already.
+        overwrite: Replace a run that is there already, finished or not.
 
     Raises:
-        InputError: The request or the data cannot be trained on.
+        InputError: The request or the data cannot be trained on, or an unfinished run is there.
         Unavailable: The backbone's weights cannot be had here.
     """
-    started = time.perf_counter()
     _check_target(out, overwrite=overwrite)
+    if not overwrite:
+        refuse_leftover(out)
+    return _run(Request.new(root, out, config, overwrite=overwrite), anew=True)
+
+
+def resume(
+    out: Path, *, given: Mapping[str, Any] | None = None, root: Path | None = None, overwrite: bool = False
+) -> Run:
+    """Go on with a run that was ended early, from its last epoch; the same weights come out as without the break.
+
+    A run that Ctrl-C ended is gone on with, and replaced, in the same way. One that is finished is returned as it is.
+
+    Args:
+        out: The run directory that was to appear.
+        given: Settings that the user repeats; each must be as it was.
+        root: Where the photos are now; None: where they were.
+        overwrite: Replace another run that has taken the place, or a bundle that was made of the interrupted one.
+
+    Raises:
+        InputError: There is nothing to go on with, or settings, photos or network are not what they were.
+    """
+    request = read_request(out, given=given or {}, root=root, overwrite=overwrite)
+    if finished(request):
+        discard(request)
+        return Run.open(out)
+    check_place(request)
+    return _run(request, anew=False)
+
+
+def _run(request: Request, *, anew: bool) -> Run:
+    started = time.perf_counter()
+    config, out = request.config, request.out
     check_installed("tensorflow")
     check_preset(config.augment)
-    backbone(config.backbone).check(width=config.width, size=config.size)
     spec = Preprocess(size=config.size, fit=config.fit)  # type: ignore[arg-type]  # checked by the class
-    weights = resolve_weights(config.backbone, width=config.width, request=config.weights, size=config.size)
-    scan(root)  # a folder that cannot be one is refused before seconds are spent on importing
-    clock = _Clock()
-    with clock.stage("data"), _while_importing(keras):
-        dataset = load_dataset(
-            root,
-            spec,
-            seed=config.seed,
-            val=config.val,
-            test=config.test,
-            on_conflict=config.on_conflict,  # type: ignore[arg-type]  # checked by the function
-        )
-        require_training(dataset)
-    config = config.for_photos(len(dataset.of("train")))
-    with clock.stage("network"):
-        keras().utils.set_random_seed(config.seed)
-        tensorflow().config.experimental.enable_op_determinism()
-        base = build_base(config.backbone, size=config.size, width=config.width, weights=weights)
-        network = build_network(base, classes=len(dataset.labels), dropout=config.dropout)
-        cut = None if config.from_scratch else cut_layer(config.backbone, base, config.trainable_blocks)
-    history: list[dict[str, Any]] = []
-    if config.from_scratch:
-        result = _train_all(network, dataset, config, clock, description="Training all layers")
-    else:
-        result = _fine_tune(network, base, cut, dataset, config, clock, history)
-    history.extend(result.history)
+    check_request(config)
+    teacher = open_teacher(config)
+    check_source(request.root)  # what cannot be a data set is refused before seconds are spent on importing
+    clock = Clock()
+    with claimed(request, anew=anew):
+        with clock.stage("data"), _while_importing(keras):
+            dataset = load_dataset(
+                request.root,
+                spec,
+                seed=config.seed,
+                val=config.val,
+                test=config.test,
+                on_conflict=config.on_conflict,  # type: ignore[arg-type]  # checked by the function
+            )
+            require_training(dataset)
+            check_photos(request, dataset)
+            if teacher:
+                check_teacher(teacher, dataset)
+        with clock.stage("network"):
+            decision = decide(config, dataset)
+            config = decision.config.for_photos(len(dataset.of("train")))
+            check_teachable(config)
+            network = build_network(decision.base, classes=len(dataset.labels), dropout=config.dropout)
+            cut = None if config.from_scratch else cut_layer(config.backbone, decision.base, config.blocks)
+        identity = _identity(config, dataset, decision, network, teacher)
+        events = EventLog(request.folder / _EVENTS) if config.tensorboard else None
+        with closing(Journal(file=CheckpointFile(request.checkpoint, identity), events=events)) as journal:
+            journal.resume()
+            if journal.start:
+                _say(f"resumed after epoch {journal.start.epoch} of stage {journal.start.stage}")
+            job = Job(network, decision.base, cut, dataset, config, teacher, clock, journal)
+            interrupted = run_stages(job)
+        history = journal.history
 
-    with atomic_path(out, directory=True) as folder:
-        network.save(folder / "model.keras")
-        seconds_to_model = time.perf_counter() - started
-        write_history(folder / "history.csv", history)
-        write_split(folder / "split.csv", dataset.samples)
-        with clock.stage("report"):
-            metrics = _report(network, dataset, history, folder / "plots")
-        write_json(
-            folder / "run.json",
-            {
-                "schema": SCHEMA,
-                "producer": f"edgetl {__version__}",
-                "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                "config": config.to_json(),
-                "labels": list(dataset.labels),
-                "preprocess": spec.to_json(),
-                "dataset": _describe(dataset),
-                "weights": weights.to_json(),
-                "model": {
-                    "file": "model.keras",
-                    "bytes": (folder / "model.keras").stat().st_size,
-                    "sha256": sha256_file(folder / "model.keras"),
-                    "parameters": int(network.count_params()),
-                    "cut_layer": cut,
-                    "best_epoch": result.best_epoch,
-                },
-                "interrupted": result.interrupted,
-                "metrics": metrics,
-                "stages": clock.stages,
-                "seconds_to_model": round(seconds_to_model, 3),
-                "seconds": round(time.perf_counter() - started, 3),
-                "versions": {package: version(package) for package in _PACKAGES},
-            },
-        )
+        with atomic_path(out, directory=True) as folder:
+            network.save(folder / "model.keras")
+            seconds_to_model = time.perf_counter() - started
+            write_history(folder / "history.csv", history)
+            write_split(folder / "split.csv", dataset.samples)
+            baseline = {}
+            if config.compare_baseline:
+                with clock.stage("baseline"):
+                    baseline = {"baseline": train_baseline(train, request.root, config)}
+            with clock.stage("report"):
+                metrics = write_report(network, dataset, history, folder, events)
+            if events:
+                events.close()
+                shutil.copytree(request.folder / _EVENTS, folder / _EVENTS)
+            write_json(
+                folder / "run.json",
+                {
+                    "schema": SCHEMA,
+                    "producer": f"edgetl {__version__}",
+                    "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "run_id": request.run_id,
+                    "config": config.to_json(),
+                    "labels": list(dataset.labels),
+                    "preprocess": spec.to_json(),
+                    "dataset": _describe(dataset),
+                    "weights": decision.weights.to_json(),
+                    "strategy": decision.record,
+                    "model": {
+                        "file": "model.keras",
+                        "bytes": (folder / "model.keras").stat().st_size,
+                        "sha256": sha256_file(folder / "model.keras"),
+                        "parameters": int(network.count_params()),
+                        "cut_layer": cut,
+                        "best_epoch": best_epoch(history, "blocks"),
+                    },
+                    "interrupted": interrupted,
+                    "metrics": metrics,
+                    **baseline,
+                    "stages": clock.stages,
+                    "seconds_to_model": round(seconds_to_model, 3),
+                    "seconds": round(time.perf_counter() - started, 3),
+                    "versions": {package: version(package) for package in _PACKAGES},
+                }
+                | ({"resumed": {"stage": journal.start.stage, "epoch": journal.start.epoch}} if journal.start else {})
+                | ({"teacher": _describe_teacher(teacher)} if teacher else {}),
+            )
+        if not interrupted:
+            discard(request)
     return Run.open(out)
 
 
-def _fine_tune(
-    network: Any,
-    base: Any,
-    cut: str | None,
-    dataset: Dataset,
-    config: TrainConfig,
-    clock: _Clock,
-    history: list[dict[str, Any]],
-) -> TailResult:
-    """Fit the head on pooled features, then train the last blocks on activations cached at the cut."""
-    train_rows, targets = _rows(dataset, "train")
-    val_rows, val_targets = _rows(dataset, "val")
-    head_only = config.trainable_blocks == 0
-    with clock.stage("frozen base"):
-        frozen = features.freeze(base, None if head_only else cut)
-        photos = features.photo_activations(frozen, dataset.pixels)
-        views = features.view_activations(
-            frozen, dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
-        )
-    with clock.stage("head"):
-        labelled, labelled_views = _head_rows(photos, views, train_rows, targets, config.seed)
-        head = fit_head(
-            labelled,
-            labelled_views,
-            Labelled(photos.pooled[val_rows[:_HEAD_MAX_ROWS]], val_targets[:_HEAD_MAX_ROWS]),
-            classes=len(dataset.labels),
-            balanced=config.class_weights,
-        )
-        network.get_layer("logits").set_weights([head.kernel, head.bias])
-        history.extend(head.history)
-    if head_only or config.resolved_epochs == 0:
-        unfreeze(network, cut, train_batch_norm=False)
-        return TailResult((), 0, False)
-    if photos.cut is None:
-        return _train_all(network, dataset, config, clock, description="Training all blocks")
-    with clock.stage("blocks"):
-        unfreeze(network, cut, train_batch_norm=False)
-        data = TailData(
-            photos.cut, [view.cut for view in views if view.cut is not None], train_rows, targets, val_rows, val_targets
-        )
-        return train_tail(
-            tail(network, cut), data, config, description=f"Training the last {config.trainable_blocks} blocks"
-        )
+def _identity(
+    config: TrainConfig, dataset: Dataset, decision: Decision, network: Any, teacher: Run | None
+) -> dict[str, Any]:
+    """Return what the state of training depends on; the names are what an error message says has changed."""
+    return {
+        "settings": config.to_json(),
+        "set of photos": dataset.fingerprint,
+        "pretrained weights": decision.weights.to_json()["sha256"],
+        "network": [list(weight.shape) for weight in network.weights],
+        "teacher": teacher.document["model"]["sha256"] if teacher else None,
+    }
 
 
-def _train_all(network: Any, dataset: Dataset, config: TrainConfig, clock: _Clock, *, description: str) -> TailResult:
-    """Train every layer on pixels; from scratch, BatchNorm learns its statistics too."""
-    train_rows, targets = _rows(dataset, "train")
-    val_rows, val_targets = _rows(dataset, "val")
-    with clock.stage("views"):
-        views = features.view_pixels(
-            dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
-        )
-    with clock.stage("blocks"):
-        unfreeze(network, None, train_batch_norm=config.from_scratch)
-        data = TailData(dataset.pixels.array, views, train_rows, targets, val_rows, val_targets)
-        return train_tail(tail(network, None), data, config, description=description)
+def _describe_teacher(teacher: Run) -> dict[str, Any]:
+    config = teacher.document["config"]
+    return {
+        "sha256": teacher.document["model"]["sha256"],
+        **{name: config[name] for name in ("backbone", "width", "size")},
+        "metrics": {split: one["accuracy"] for split, one in teacher.document["metrics"].items()},
+    }
 
 
-def _views(config: TrainConfig) -> int:
-    return 0 if config.augment == "none" else config.views
-
-
-def _head_rows(
-    photos: features.Activations,
-    views: list[features.Activations],
-    train_rows: npt.NDArray[np.int64],
-    targets: npt.NDArray[np.int64],
-    seed: int,
-) -> tuple[Labelled, list[Labelled]]:
-    """Return pooled features of the training photos and of as many of their views as the head is fitted on."""
-    take = np.arange(len(targets))
-    if len(take) > _HEAD_MAX_ROWS:
-        take = np.sort(np.random.default_rng(seed).choice(take, _HEAD_MAX_ROWS, replace=False))
-    used = views[: max(0, _HEAD_MAX_ROWS // len(take) - 1)]
-    return (
-        Labelled(photos.pooled[train_rows[take]], targets[take]),
-        [Labelled(view.pooled[take], targets[take]) for view in used],
-    )
-
-
-def _rows(dataset: Dataset, split: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows in the pixel cache and the classes of one side of the split."""
-    samples = dataset.of(split)
-    return dataset.pixels.rows(samples), targets_of(samples, dataset.labels)
-
-
-def targets_of(samples: tuple[Sample, ...], labels: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Return the class index of each sample, int64 [samples]."""
-    index = {label: place for place, label in enumerate(labels)}
-    return np.array([index[sample.label] for sample in samples], dtype=np.int64)
-
-
-def _report(network: Any, dataset: Dataset, history: list[dict[str, Any]], folder: Path) -> dict[str, Any]:
-    folder.mkdir()
-    metrics: dict[str, Any] = {}
-    predictions: list[Prediction] = []
-    for split in ("val", "test"):
-        rows, targets = _rows(dataset, split)
-        if len(rows):
-            scores = reference.logits(network, dataset.pixels.array, rows, description=f"Evaluating on {split}")
-            probabilities = reference.softmax(scores)
-            metrics[split] = classification_report(probabilities, targets, dataset.labels)
-            predictions += predictions_of(dataset.of(split), dataset.labels, probabilities)  # type: ignore[arg-type]
-    write_predictions(folder.parent / FILE, predictions)
-    with step("Drawing plots"):
-        plots.learning_curves(history, folder / "curves.png")
-        for split, report in metrics.items():
-            title = f"{split}: {report['accuracy']['correct']} of {report['accuracy']['photos']} photos right"
-            plots.confusion_matrix(
-                report["confusion"], dataset.labels, title=title, target=folder / f"confusion_{split}.png"
-            )
-    return metrics
+def _say(line: str) -> None:
+    sys.stderr.write(line + "\n")
 
 
 def _describe(dataset: Dataset) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Stage 2: the last blocks and the head, trained on activations that were cached at the cut.
+"""The loop of the later stages: a trainable part, its data, an epoch after the other, the best weights kept.
 
-Not for: the frozen layers, which this stage never runs.
+Not for: the frozen layers, which it never runs; what the optimizer does (``optimizer``).
 """
 
 from __future__ import annotations
@@ -15,16 +15,29 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.extras import keras
 from edgetl.progress import track
 
+from .checkpoint import Checkpoint
 from .config import TrainConfig
 from .head import cross_entropy
+from .journal import Journal
+from .optimizer import compile_tail
+from .precision import computing_in, resolve_precision
 
-_WARM_UP = 0.1  # of all steps: the learning rate rises from its final to its peak value
-_FINAL_LR = 0.05  # of the peak
-_AVERAGED_EPOCHS = 1  # the horizon of the moving average of the weights
 _EVAL_BATCH = 128
+
+
+@dataclass(frozen=True)
+class TeacherTargets:
+    """A teacher's softened probabilities, rows sum to 1.
+
+    Attributes:
+        photos: float32 [n, classes], row i of photo ``train[i]``.
+        views: One float32 [n, classes] a view.
+    """
+
+    photos: npt.NDArray[np.float32]
+    views: Sequence[npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
@@ -38,6 +51,10 @@ class TailData:
         targets: int64 [n], their classes.
         val: int64 [m], rows of ``photos`` for validation; may be empty.
         val_targets: int64 [m], their classes.
+        view_targets: One float32 [n, classes] a view: row i is what row i of that view shows, as shares of the classes
+            that sum to 1. For views that mix photos (mixup, CutMix). None: every view shows its photo's class.
+            Labels are smoothed on top of it, and ``class_weights`` weigh by the shares.
+        teacher: What a teacher says of the training photos and their views; None without one.
     """
 
     photos: npt.NDArray[Any]
@@ -46,6 +63,8 @@ class TailData:
     targets: npt.NDArray[np.int64]
     val: npt.NDArray[np.int64]
     val_targets: npt.NDArray[np.int64]
+    view_targets: Sequence[npt.NDArray[np.float32]] | None = None
+    teacher: TeacherTargets | None = None
 
 
 @dataclass(frozen=True)
@@ -63,54 +82,115 @@ class TailResult:
     interrupted: bool
 
 
-def train_tail(tail: Any, data: TailData, config: TrainConfig, *, description: str) -> TailResult:
+def train_tail(
+    tail: Any, data: TailData, config: TrainConfig, journal: Journal, *, stage: str = "blocks", description: str
+) -> TailResult:
     """Train a tail in place and leave the weights with the lowest validation loss in it, epoch 0 included.
 
-    AdamW without decay, cosine schedule with warm-up (Loshchilov & Hutter 2017, arXiv:1608.03983), label smoothing, and
-    an exponential moving average of the weights: what is validated and kept is the average. With few validation photos
-    the loss of single epochs is so noisy that choosing the lowest of them would mostly choose a lucky one.
+    What is validated and kept is the moving average of the weights, where there is one. With few validation photos the
+    loss of single epochs is so noisy that choosing the lowest of them would mostly choose a lucky one.
 
     Every epoch sees each photo once: as itself or as one of its views, with equal chances. Without validation photos
-    the last epoch's weights stay. Ctrl-C ends training early and keeps the best weights so far.
+    the last epoch's weights stay. Ctrl-C ends training early and keeps the best weights so far. After each epoch the
+    journal gets what is needed to go on from there, bit by bit the same.
+
+    Args:
+        tail: keras.Model from activations or pixels to logits.
+        data: What it is trained and validated on.
+        config: Settings with everything resolved.
+        journal: Where epochs are written down, and where an earlier process may have left some.
+        stage: The name of the stage in the history.
+        description: What the progress bar says.
     """
     batch_size = min(config.batch_size, len(data.train))
     steps = math.ceil(len(data.train) / batch_size)
-    _compile(tail, config, epoch_steps=steps)
-    one_hot = np.eye(tail.output.shape[-1], dtype=np.float32)[data.targets]
-    weights = _photo_weights(data.targets) if config.class_weights else np.ones(len(data.targets), np.float32)
+    policy = resolve_precision(config.precision)
+    compile_tail(tail, config, epoch_steps=steps, policy=policy, distilled=data.teacher is not None)
+    classes = tail.output.shape[-1]
+    weights = _class_weights(data.targets) if config.class_weights else np.ones(classes, np.float32)
     random = np.random.default_rng(config.seed)
     rows: list[dict[str, Any]] = []
     best_epoch, best_weights = 0, tail.get_weights()
+    if saved := journal.saved(stage):
+        _restore(tail, random, saved)
+        rows, best_epoch, best_weights = list(saved.rows), saved.best_epoch, saved.best
     interrupted = False
-    with track(description, config.resolved_epochs * len(data.train)) as advance:
+    with (
+        computing_in(policy, tail),
+        track(description, config.resolved_epochs * len(data.train)) as advance,
+    ):
+        advance(max(0, len(rows) - 1) * len(data.train))
         try:
-            rows.append({"stage": "blocks", "epoch": 0} | _validate(tail, data, config))
-            for epoch in range(1, config.resolved_epochs + 1):
+            if not rows:
+                rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, config))
+                journal.log(rows[0])
+            for epoch in range(len(rows), config.resolved_epochs + 1):
+                if epoch - 1 - best_epoch >= config.patience:
+                    break
                 started = time.perf_counter()
                 logs = []
                 # A last batch of another size would cost a second trace of the graph, so the order wraps around.
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
                 for index, batch in enumerate(order.reshape(steps, batch_size)):
-                    inputs = _pick(data, batch, random)
+                    inputs, targets = _pick(data, batch, random, classes=classes)
                     logs.append(
-                        tail.train_on_batch(inputs, one_hot[batch], sample_weight=weights[batch], return_dict=True)
+                        tail.train_on_batch(
+                            inputs, targets, sample_weight=targets[:, :classes] @ weights, return_dict=True
+                        )
                     )
                     advance(min(batch_size, len(data.train) - index * batch_size))
                 with _averaged(tail):
-                    rows.append(
-                        {"stage": "blocks", "epoch": epoch}
+                    row = (
+                        {"stage": stage, "epoch": epoch}
                         | {name: float(np.mean([log[name] for log in logs])) for name in ("loss", "accuracy")}
                         | _validate(tail, data, config)
                         | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
                     )
-                    if not len(data.val) or rows[-1]["val_loss"] < rows[best_epoch]["val_loss"]:
+                    rows.append(row)
+                    if not len(data.val) or row["val_loss"] < rows[best_epoch]["val_loss"]:
                         best_epoch, best_weights = epoch, tail.get_weights()
-                if epoch - best_epoch >= config.patience:
-                    break
+                journal.keep(_checkpoint(tail, random, stage, rows, best_epoch, best_weights, journal.history))
         except KeyboardInterrupt:
             interrupted = True
     tail.set_weights(best_weights)
     return TailResult(tuple(rows), best_epoch, interrupted)
+
+
+def _checkpoint(
+    tail: Any,
+    random: np.random.Generator,
+    stage: str,
+    rows: list[dict[str, Any]],
+    best_epoch: int,
+    best: list[npt.NDArray[Any]],
+    history: list[dict[str, Any]],
+) -> Checkpoint:
+    # Copies: the next epoch changes all of them while they are written.
+    return Checkpoint(
+        stage=stage,
+        epoch=rows[-1]["epoch"],
+        best_epoch=best_epoch,
+        history=list(history),
+        rows=list(rows),
+        random=dict(random.bit_generator.state),
+        variables=[np.array(variable) for variable in _state(tail)],
+        optimizer=[np.array(variable) for variable in tail.optimizer.variables],
+        best=best,
+    )
+
+
+def _restore(tail: Any, random: np.random.Generator, saved: Checkpoint) -> None:
+    random.bit_generator.state = saved.random
+    tail.optimizer.build(tail.trainable_variables)
+    for variables, values in ((_state(tail), saved.variables), (tail.optimizer.variables, saved.optimizer)):
+        for variable, value in zip(variables, values, strict=True):
+            variable.assign(value)
+
+
+def _state(tail: Any) -> list[Any]:
+    """Return every variable that training changes, the seeds of dropout included, the metrics' counters not."""
+    counters = {id(variable) for variable in tail.metrics_variables}
+    return [variable for variable in tail.variables if id(variable) not in counters]
 
 
 @contextmanager
@@ -123,34 +203,25 @@ def _averaged(tail: Any) -> Iterator[None]:
         variable.assign(value)
 
 
-def _compile(tail: Any, config: TrainConfig, *, epoch_steps: int) -> None:
-    library = keras()
-    total_steps = epoch_steps * config.resolved_epochs
-    warm_up = int(_WARM_UP * total_steps)
-    schedule = library.optimizers.schedules.CosineDecay(
-        config.peak_lr * _FINAL_LR,
-        max(1, total_steps - warm_up),
-        alpha=_FINAL_LR,
-        warmup_target=config.peak_lr,
-        warmup_steps=warm_up,
-    )
+def _pick(
+    data: TailData, batch: npt.NDArray[np.int64], random: np.random.Generator, *, classes: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Take each photo of a batch as itself or as one of its views: inputs [n, ...] and targets [n, classes].
 
-    tail.compile(
-        optimizer=library.optimizers.AdamW(
-            schedule, weight_decay=0.0, use_ema=True, ema_momentum=1 - 1 / (_AVERAGED_EPOCHS * epoch_steps + 1)
-        ),
-        loss=library.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing),
-        metrics=[library.metrics.CategoricalAccuracy(name="accuracy")],
-    )
-
-
-def _pick(data: TailData, batch: npt.NDArray[np.int64], random: np.random.Generator) -> npt.NDArray[np.float32]:
-    """Take each photo of a batch as itself or as one of its views."""
+    With a teacher, targets are [n, 2 * classes]: its probabilities follow the labels.
+    """
     view = random.integers(0, len(data.views) + 1, len(batch))
-    picked = np.empty((len(batch), *data.photos.shape[1:]), np.float32)
+    inputs = np.empty((len(batch), *data.photos.shape[1:]), np.float32)
+    targets = np.eye(classes, dtype=np.float32)[data.targets[batch]]
+    if data.teacher is not None:
+        targets = np.hstack([targets, data.teacher.photos[batch]])
     for place, (index, which) in enumerate(zip(batch, view, strict=True)):
-        picked[place] = data.views[which - 1][index] if which else data.photos[data.train[index]]
-    return picked
+        inputs[place] = data.views[which - 1][index] if which else data.photos[data.train[index]]
+        if which and data.view_targets is not None:
+            targets[place, :classes] = data.view_targets[which - 1][index]
+        if which and data.teacher is not None:
+            targets[place, classes:] = data.teacher.views[which - 1][index]
+    return inputs, targets
 
 
 def _validate(tail: Any, data: TailData, config: TrainConfig) -> dict[str, float]:
@@ -173,7 +244,7 @@ def tail_logits(tail: Any, inputs: npt.NDArray[Any], rows: npt.NDArray[np.int64]
     return np.concatenate(parts)
 
 
-def _photo_weights(targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Return the inverse frequency of each photo's class, float32 [n], 1 on average over the classes."""
+def _class_weights(targets: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return the inverse frequency of each class, float32 [classes], 1 on average over the photos."""
     counts = np.bincount(targets)
-    return (len(targets) / (len(counts) * counts[targets])).astype(np.float32)
+    return (len(targets) / (len(counts) * counts)).astype(np.float32)

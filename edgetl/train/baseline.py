@@ -1,0 +1,57 @@
+"""What the same photos give without pretrained weights: a small CNN, trained from scratch by the same code.
+
+Not for: a model to deploy; only its numbers are kept.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from edgetl.run import Run
+
+from .config import TrainConfig
+
+BACKBONE = "simple_cnn"
+
+
+def baseline_config(config: TrainConfig) -> TrainConfig:
+    """Return the settings of the baseline: data, split, views and seed of ``config``, everything else by default."""
+    plain = TrainConfig(backbone=BACKBONE, strategy="scratch", weights="none")
+    shared = ("size", "fit", "augment", "views", "class_weights", "val", "test", "on_conflict", "seed")
+    return replace(plain, **{name: getattr(config, name) for name in shared})
+
+
+def train_baseline(
+    train: Callable[[Path, Path, TrainConfig], Run], root: Path, config: TrainConfig
+) -> dict[str, Any] | None:
+    """Train the baseline on the same split and throw the model away.
+
+    Args:
+        train: :func:`edgetl.train.train`.
+        root: The data set's folder.
+        config: Of the run that it is compared with.
+
+    Returns:
+        For ``run.json``: ``backbone``, ``parameters``, ``metrics`` as in the run itself, ``seconds``, ``interrupted``;
+        None when Ctrl-C ended it before it had a model.
+    """
+    sys.stderr.write(f"baseline: {BACKBONE}, from scratch\n")
+    try:
+        with tempfile.TemporaryDirectory(prefix="edgetl-baseline-") as scratch:
+            document = train(root, Path(scratch) / "run", baseline_config(config)).document
+    except KeyboardInterrupt:
+        # The run that is compared is trained already, and must not be lost.
+        sys.stderr.write("baseline: interrupted, left out\n")
+        return None
+    return {
+        "backbone": BACKBONE,
+        "parameters": document["model"]["parameters"],
+        "metrics": document["metrics"],
+        "seconds": document["seconds"],
+        "interrupted": document["interrupted"],
+    }

@@ -1,0 +1,147 @@
+"""The state of training after an epoch, in one file that is whole or not there.
+
+Not for: where the file lies and what else is known of an unfinished run (``unfinished``).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zipfile
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path
+
+_SCHEMA = "edgetl.checkpoint/1"
+_LISTS = ("variables", "optimizer", "best")
+
+Arrays = list[npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a stage stood when an epoch had ended.
+
+    Attributes:
+        stage: Its name, as in the history.
+        epoch: The last epoch that is in it.
+        best_epoch: The epoch with the lowest validation loss so far.
+        history: Rows of all earlier stages.
+        rows: Rows of this stage, epoch 0 first.
+        random: State of the NumPy generator that orders photos and picks views.
+        variables: Of the trainable part: weights, moving statistics, seeds of dropout.
+        optimizer: Of the optimizer: iterations, slots, moving average of the weights.
+        best: Weights of the best epoch.
+    """
+
+    stage: str
+    epoch: int
+    best_epoch: int
+    history: list[dict[str, Any]]
+    rows: list[dict[str, Any]]
+    random: dict[str, Any]
+    variables: Arrays
+    optimizer: Arrays
+    best: Arrays
+
+
+class CheckpointFile:
+    """One file with the latest checkpoint of a run, as an uncompressed NumPy archive.
+
+    Args:
+        path: The file.
+        identity: What the state depends on (JSON values). A file with another one is refused.
+    """
+
+    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+        self._path = path
+        self._identity = identity
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
+        self._pending: Future[None] | None = None
+
+    def load(self) -> Checkpoint | None:
+        """Return what was saved last; None when nothing was.
+
+        Raises:
+            InputError: The file is damaged, or belongs to other settings, other photos or another network.
+        """
+        if not self._path.exists():
+            return None
+        try:
+            with np.load(self._path, allow_pickle=False) as archive:
+                document = json.loads(archive["document"].tobytes())
+                lists: dict[str, Any] = {
+                    name: [archive[f"{name}/{place}"] for place in range(count)]
+                    for name, count in document["counts"].items()
+                }
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise InputError(
+                f"{self._path}: is damaged", why=str(error), hint="Start again with --overwrite."
+            ) from None
+        _check_identity(self._path, document.get("identity", {}), self._identity)
+        return Checkpoint(**document["state"], **lists)
+
+    def save(self, checkpoint: Checkpoint) -> None:
+        """Write a checkpoint in the background; it replaces the last one when it is on the disk.
+
+        The next call, or :meth:`close`, raises what went wrong.
+        """
+        self._wait()
+        self._pending = self._writer.submit(self._write, checkpoint)
+
+    def close(self) -> None:
+        """Wait until the last checkpoint is on the disk."""
+        try:
+            self._wait()
+        finally:
+            self._writer.shutdown()
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            pending, self._pending = self._pending, None
+            pending.result()
+
+    def _write(self, checkpoint: Checkpoint) -> None:
+        state = dict(vars(checkpoint))
+        lists: dict[str, Arrays] = {name: state.pop(name) for name in _LISTS}
+        document = {
+            "schema": _SCHEMA,
+            "identity": self._identity,
+            "counts": {name: len(arrays) for name, arrays in lists.items()},
+            "state": state,
+        }
+        arrays = {f"{name}/{place}": array for name in _LISTS for place, array in enumerate(lists[name])}
+        with atomic_path(self._path) as temporary, open(temporary, "wb") as stream:
+            text = np.frombuffer(json.dumps(document).encode(), np.uint8)
+            np.savez(stream, allow_pickle=False, document=text, **arrays)
+            stream.flush()
+            os.fsync(stream.fileno())
+        _sync_folder(self._path.parent)
+
+
+def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
+    changed = [name for name in wanted if found.get(name) != wanted[name]]
+    if changed:
+        raise InputError(
+            f"{path}: belongs to another run",
+            why=f"it was saved with another {', '.join(changed)}",
+            hint="Undo that change, or start again with --overwrite.",
+        )
+
+
+def _sync_folder(folder: Path) -> None:
+    """Put a renaming on the disk, where the system can."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -1,0 +1,72 @@
+"""What a run writes down while it trains: its history, the latest checkpoint, TensorBoard's logs.
+
+Not for: the form of any of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from .checkpoint import Checkpoint, CheckpointFile
+from .tensorboard import EventLog
+
+
+@dataclass
+class Journal:
+    """The history of a run, and where it is kept meanwhile.
+
+    Attributes:
+        history: Rows of the stages that have ended.
+        file: Where checkpoints go; None keeps none.
+        events: Where TensorBoard's logs go; None writes none.
+        start: What an earlier process left.
+    """
+
+    history: list[dict[str, Any]] = field(default_factory=list)
+    file: CheckpointFile | None = None
+    events: EventLog | None = None
+    start: Checkpoint | None = None
+
+    def resume(self) -> None:
+        """Take up what an earlier process left."""
+        self.start = self.file.load() if self.file else None
+        if self.start:
+            self.history.extend(self.start.history)
+            for row in (*self.start.history, *self.start.rows):
+                self.log(row)
+
+    def is_past(self, stage: str) -> bool:
+        """Whether a checkpoint of a later stage makes this one unnecessary; ``stage`` is one of :data:`STAGES`."""
+        return self.start is not None and STAGES.index(self.start.stage) > STAGES.index(stage)
+
+    def saved(self, stage: str) -> Checkpoint | None:
+        """Return the checkpoint that an earlier process left in this stage."""
+        return self.start if self.start and self.start.stage == stage else None
+
+    def add(self, rows: tuple[dict[str, Any], ...], *, logged: bool = False) -> None:
+        """Write down a stage that has ended; ``logged`` when its rows are in TensorBoard's logs already."""
+        self.history.extend(rows)
+        for row in () if logged else rows:
+            self.log(row)
+
+    def log(self, row: dict[str, Any]) -> None:
+        """Show one row of the history in TensorBoard."""
+        if self.events:
+            self.events.scalars(row)
+
+    def keep(self, checkpoint: Checkpoint) -> None:
+        """Keep the state after an epoch."""
+        self.log(checkpoint.rows[-1])
+        if self.file:
+            self.file.save(checkpoint)
+
+    def close(self) -> None:
+        """Wait until everything is on the disk."""
+        if self.events:
+            self.events.close()
+        if self.file:
+            self.file.close()
+
+
+STAGES = ("head", "blocks", "finetune")
