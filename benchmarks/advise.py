@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from advise_photos import DataSet, digits, fashion, flowers, food3
-from harness import EDGETL, REPO, RowFailed, run, say
+from advise_photos import FASHION, DataSet, digits, fashion, flowers, food3
+from harness import EDGETL, REPO, SHARED_DATA, RowFailed, run, say
 from results import Results
 
 from edgetl.advise import advise
@@ -33,8 +33,6 @@ from edgetl_device.jsonfile import write_json
 from edgetl_device.preprocess import Preprocess
 
 SCHEMA = "edgetl.advise-benchmark/1"
-# Where Debian's package dataset-fashion-mnist puts its files.
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 _WITHIN_PP = 1.0
 _TRUNCATED_RATIO, _TRUNCATED_PP = 2.0, 0.5
 # Of the multiply-adds: early layers are slower by the multiply-add, so less than half of them takes half the time.
@@ -199,7 +197,7 @@ def _int8_right(folder: Path) -> npt.NDArray[np.bool_]:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=REPO.parent / "shared" / "data", help="folder of shared photos")
+    parser.add_argument("--data", type=Path, default=SHARED_DATA, help="folder of shared photos")
     parser.add_argument("--fashion", type=Path, default=FASHION, help="folder of Fashion-MNIST's four IDX files")
     parser.add_argument("--photos", type=int, default=1000, help="training photos of the larger sets")
     parser.add_argument("--test-photos", type=int, default=2000, help="held-out photos of Fashion-MNIST")

@@ -18,6 +18,8 @@ from edgetl.train import TrainConfig
 
 Pictures = npt.NDArray[np.uint8]
 
+# Where Debian's package dataset-fashion-mnist puts its files.
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 _FASHION_NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 
 
@@ -31,7 +33,7 @@ class DataSet:
 
 
 def flowers(arguments: argparse.Namespace, photos: Path) -> DataSet:
-    return DataSet("flowers", _shared(arguments, "flowers", "test", photos), TrainConfig(size=96, test=0.0))
+    return DataSet("flowers", _shared(arguments, "flowers", "test", photos), TrainConfig(test=0.0))
 
 
 def food3(arguments: argparse.Namespace, photos: Path) -> DataSet:

@@ -23,6 +23,7 @@ from edgetl_device.jsonfile import read_json
 
 REPO = Path(__file__).resolve().parent.parent
 SCRIPTS = REPO / "benchmarks"
+SHARED_DATA = Path(os.environ.get("EDGETL_SHARED_DATA") or REPO.parent / "shared" / "data")
 
 # Between the fastest and the slowest round of one thing. More means that something else was running (METHOD.md, 3).
 DISTURBED_RATIO = 1.3
@@ -91,6 +92,7 @@ class Workspace:
     Attributes:
         folder: Scratch space on the disk.
         data: Folder with ``flowers`` and ``food3``.
+        fashion: Folder with Fashion-MNIST's four IDX files.
         rounds: Of what takes minutes.
         short_rounds: Of what takes seconds.
         processes: Starts of what takes less than a second.
@@ -100,6 +102,7 @@ class Workspace:
 
     folder: Path
     data: Path
+    fashion: Path
     rounds: int
     short_rounds: int
     processes: int

@@ -125,7 +125,7 @@ def probed(*shares: float, photos: int = 1000) -> list[Probed]:
     return found
 
 
-def about(fewest: int = 100, **changes: int) -> Photos:
+def about(fewest: int = MANY_A_CLASS - 1, **changes: int) -> Photos:
     return Photos(**({"count": 1000, "fewest": fewest, "classes": 10, "side": 500, "size": 160} | changes))
 
 
