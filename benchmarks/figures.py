@@ -64,6 +64,13 @@ ROWS = (
         "under 60 s",
         quantization.seconds,
     ),
+    Row(
+        "auto",
+        "`edgetl train` on the shared flowers, `--strategy auto --backbone auto`",
+        "top-1 at least 0.90",
+        training.auto,
+    ),
+    Row("advise", "`edgetl advise` on the shared flowers, decoded before", "under 20 s", training.advise),
     Row("food3", "`edgetl train` on food3, defaults", "at least 14 of 15", training.food3),
     Row(
         "frozen-base",

@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import SCRIPTS, Finished, Outcome, Workspace, in_words, read_run, run, say, spread, take_turns
+from harness import EDGETL, SCRIPTS, Finished, Outcome, Workspace, in_words, read_run, run, say, spread, take_turns
 
 _FLOWERS_TOP1, _FLOWERS_WALL_S = 0.88, 90.0
+_AUTO_TOP1, _ADVISE_S = 0.90, 20.0
 _FOOD3_CORRECT, _FOOD3_PHOTOS = 14, 15
 SYNTHETIC_PHOTOS = 3000
 _CLASSES = 6  # of edgetl.synthetic
@@ -38,6 +39,35 @@ def flowers(work: Workspace) -> Outcome:
         met=top1["low"] >= _FLOWERS_TOP1 and wall["median"] < _FLOWERS_WALL_S,
         values={"rounds": rows, "wall_s": wall, "top1": top1, "top1_other_seeds": others},
     )
+
+
+def auto(work: Workspace) -> Outcome:
+    """Train what ``edgetl advise`` recommends on the shared flowers, of all backbones with embedded weights."""
+    work.warm_up()
+    folder, process = work.train(work.photos_of("flowers"), "--strategy", "auto", "--backbone", "auto", seed=0)
+    row = _edgetl_row(folder, process)
+    config = read_run(folder)["config"]
+    chosen = f"{config['backbone']}, {config['strategy']}"
+    return Outcome(
+        measured=f"top-1 {row['top1']:.3f} ({chosen}); {row['wall_s']:.0f} s",
+        met=row["top1"] >= _AUTO_TOP1,
+        values={"rounds": [row], "chosen": chosen},
+    )
+
+
+def advise(work: Workspace) -> Outcome:
+    """Time ``edgetl advise`` on the shared flowers, decoded before."""
+    photos = work.photos_of("flowers")
+    cache = work.new_folder("advise")
+    taken = []
+    for round in range(work.rounds):
+        # A cache of its own each time: the features of the last round would be found again.
+        own = cache.with_name(f"cache-{round}")
+        run([*EDGETL, "data", "check", photos], cache=own)
+        taken.append(run([*EDGETL, "advise", photos], cache=own).wall_s)
+        say(f"advise: {taken[-1]:.1f} s")
+    wall = spread(taken)
+    return Outcome(in_words(wall, ".1f", " s"), wall["median"] < _ADVISE_S, {"wall_s": wall})
 
 
 def food3(work: Workspace) -> Outcome:
