@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.train.strategy import Strategy
 from edgetl_device.accuracy import PairedDrop, paired_drop, wilson95
 
 from .depths import Depth
@@ -94,7 +93,7 @@ class Recommendation:
     """
 
     backbone: str
-    strategy: Strategy
+    strategy: str
     trainable_blocks: int | None
     truncate: str | None
     title: str

@@ -187,10 +187,15 @@ def test_without_validation_the_test_split_is_reported_and_the_other_way_round(
     assert run.held_out == "val"
 
 
+# Of MobileNetV3, the large one has all that the others have.
+_LIGHTER_V3 = ("mobilenet_v3_small", "mobilenet_v3_small_minimalistic", "mobilenet_v3_large_minimalistic")
+_SLOW = (*bases.LARGE, *_LIGHTER_V3)
+
+
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in bases.LARGE else [])
+        pytest.param(name, marks=[pytest.mark.slow] if name in _SLOW else [])
         for name in BACKBONES
         if name != "mobilenet_v2"
     ],
