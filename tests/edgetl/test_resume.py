@@ -206,12 +206,17 @@ def test_a_run_that_ctrl_c_ended_can_go_on(tiny_photos: Path, unbroken: Run, tmp
 @pytest.mark.parametrize("moment", range(RANDOM_KILLS))
 def test_killed_at_a_random_moment(tiny_photos: Path, unbroken: Run, tmp_path: Path, moment: int) -> None:
     out = tmp_path / "run"
-    # The spread is that of a whole process, from its start to its end.
-    delay_s = random.Random(moment).random() * float(os.environ.get("EDGETL_KILL_WITHIN_S", "12"))
+    share = random.Random(moment).random()
     process = start(tiny_photos, "--out", out, *FLAGS)
-    time.sleep(delay_s)
-    process.kill()
-    process.wait()
+    if moment % 2:
+        # Among the epochs: a whole process is mostly start.
+        delay_s = share * float(os.environ.get("EDGETL_KILL_EPOCHS_WITHIN_S", "1.5"))
+        kill_after_a_checkpoint(process, out, delay_s=delay_s)
+    else:
+        delay_s = share * float(os.environ.get("EDGETL_KILL_WITHIN_S", "12"))
+        time.sleep(delay_s)
+        process.kill()
+        process.wait()
     state = "finished" if out.exists() else "unfinished" if unfinished(out).exists() else "nothing"
     done = small.edgetl("train", "--resume", out)
     if done.returncode == 2 and not out.exists():
@@ -222,4 +227,5 @@ def test_killed_at_a_random_moment(tiny_photos: Path, unbroken: Run, tmp_path: P
     run = Run.open(out)
     assert_equal_runs(run, unbroken)
     assert not unfinished(out).exists()
-    print(f"killed after {delay_s:.2f} s: {state}, went on from {run.document.get('resumed', 'the start')}")
+    since = "the first epoch" if moment % 2 else "its start"
+    print(f"killed {delay_s:.2f} s after {since}: {state}, went on from {run.document.get('resumed', 'the start')}")
