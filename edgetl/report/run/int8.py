@@ -13,8 +13,7 @@ from edgetl_device.jsonfile import read_json
 Document = dict[str, Any]
 
 _LAYERS = 8
-# What an explanation may consist of, the page that shows it whole first.
-_PAGES = ("explain.html", "explain/index.html", "explain/explain.html")
+# Of an explanation; edgetl.quantize.explain writes those that there is something to show in.
 _PICTURES = ("explain/layers.png", "explain/costs_most.png", "explain/repaired.png", "explain/flips.png")
 
 
@@ -99,8 +98,6 @@ def _layers(rows: list[Document]) -> tuple[Layer, ...]:
 
 
 def _links(run: Path, page: Path) -> tuple[Link, ...]:
-    there = [name for name in _PAGES if (run / name).is_file()][:1] or [
-        name for name in _PICTURES if (run / name).is_file()
-    ]
+    there = [name for name in _PICTURES if (run / name).is_file()]
     folder = page.resolve().parent
     return tuple(Link(name, quote(Path(os.path.relpath(run.resolve() / name, folder)).as_posix())) for name in there)
