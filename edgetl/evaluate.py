@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import reference
-from edgetl.dataset import SPLITS, Dataset, Sample, load_dataset
+from edgetl.dataset import SPLITS, Dataset, Sample, load_dataset, targets_of
 from edgetl.metrics import classification_report
 from edgetl.progress import track
 from edgetl.run import Run
@@ -91,8 +91,7 @@ def _score(
             why=f"the model knows {', '.join(labels)}",
         )
     name, samples = _samples(dataset, split)
-    index = {label: place for place, label in enumerate(labels)}
-    targets = np.array([index[sample.label] for sample in samples], dtype=np.int64)
+    targets = targets_of(samples, labels)
     probabilities = scorer(dataset.pixels.array, dataset.pixels.rows(samples))
     return {
         "schema": SCHEMA,

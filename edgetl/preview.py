@@ -12,7 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgetl import features
 from edgetl.augment import check_preset
-from edgetl.dataset import Dataset
+from edgetl.dataset import Dataset, targets_of
 from edgetl.progress import track
 
 _MARGIN, _TEXT = 6, 14
@@ -51,7 +51,7 @@ def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int
     samples = dataset.of("train")
     rows = dataset.pixels.rows(samples)
     chosen = _take_turns([sample.label for sample in samples], photos, seed)
-    targets = np.array([dataset.labels.index(sample.label) for sample in samples], dtype=np.int64)
+    targets = targets_of(samples, dataset.labels)
     shown = features.view_targets(
         targets, classes=len(dataset.labels), size=dataset.spec.size, preset=preset, seed=seed, count=views
     )

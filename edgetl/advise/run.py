@@ -12,7 +12,7 @@ import numpy as np
 
 from edgetl import features
 from edgetl.backbones import BACKBONES, ResolvedWeights, build_base, resolve_weights
-from edgetl.dataset import Dataset, Sample
+from edgetl.dataset import Dataset, Sample, targets_of
 from edgetl.pixels import PhotoFacts
 
 from .depths import depths_of
@@ -103,8 +103,7 @@ def advise(
         Unavailable: Weights would have to be downloaded and cannot be.
     """
     training = dataset.of("train")
-    index = {label: place for place, label in enumerate(dataset.labels)}
-    every = np.array([index[sample.label] for sample in training], dtype=np.int64)
+    every = targets_of(training, dataset.labels)
     taken = stratified(every, MAX_PHOTOS, seed=seed)
     samples, targets = [training[place] for place in taken], every[taken]
     folds = folds_of(targets, [sample.group for sample in samples], seed=seed)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
 
 from edgetl.pixels import PixelCache
 from edgetl_device.preprocess import Preprocess
@@ -50,6 +54,12 @@ class Sample:
     split: Split
     sha256: str
     group: str
+
+
+def targets_of(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the class index of each sample, int64 [samples]."""
+    index = {label: place for place, label in enumerate(labels)}
+    return np.array([index[sample.label] for sample in samples], dtype=np.int64)
 
 
 @dataclass(frozen=True)

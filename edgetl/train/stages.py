@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgetl import features
 from edgetl.augment import mixes
-from edgetl.dataset import Dataset, Sample, Split
+from edgetl.dataset import Dataset, Split, targets_of
 from edgetl.run import Run
 from edgetl_device.errors import InputError
 
@@ -214,9 +214,3 @@ def rows_of(dataset: Dataset, split: Split) -> tuple[npt.NDArray[np.int64], npt.
     """Return the rows in the pixel cache and the classes of one side of the split, int64 [samples] each."""
     samples = dataset.of(split)
     return dataset.pixels.rows(samples), targets_of(samples, dataset.labels)
-
-
-def targets_of(samples: tuple[Sample, ...], labels: tuple[str, ...]) -> npt.NDArray[np.int64]:
-    """Return the class index of each sample, int64 [samples]."""
-    index = {label: place for place, label in enumerate(labels)}
-    return np.array([index[sample.label] for sample in samples], dtype=np.int64)
