@@ -37,6 +37,8 @@ _Batch = tuple[npt.NDArray[np.int64], Pixels]
 
 # Raise it when the content of cached activations changes for the same key.
 _FORMAT = 1
+# Likewise, for views.
+_VIEWS_FORMAT = 2
 # Photos handed to the augmentation layers at once. Part of what the views depend on.
 _VIEW_BATCH = 32
 
@@ -229,6 +231,7 @@ def _views_key(rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) 
         "count": count,
         "batch": _VIEW_BATCH,
         "keras": version("keras"),
+        "format": _VIEWS_FORMAT,
     }
 
 

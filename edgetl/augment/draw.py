@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from edgetl.extras import keras, tensorflow
 
+from .geometry import MOVES, compose_moves
 from .presets import MIXING, PRESETS, Step, check_preset, mixes
 
 Pixels = npt.NDArray[np.uint8]
@@ -53,10 +55,10 @@ def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels
     """
     check_preset(preset)
     tf = tensorflow()
-    steps = [_step(step, _seed(seed, index)) for index, step in enumerate(PRESETS[preset]) if step[0] not in MIXING]
+    steps = _steps(preset, size, seed)
     mix = _mixer(preset, seed)
 
-    @tf.function(input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
     def draw(photos: Any) -> Any:
         pictures = tf.cast(photos, tf.float32)
         for step in steps:
@@ -87,7 +89,7 @@ def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shar
     mix = _mixer(preset, seed)
 
     # Keras draws the same numbers for photos of the same shape, whatever they show.
-    @tf.function(input_signature=[tf.TensorSpec((None, None), tf.float32)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, None), tf.float32)])
     def draw(shares: Any) -> Any:
         return mix(tf.zeros((tf.shape(shares)[0], size, size, 3)), shares)[1]
 
@@ -98,14 +100,24 @@ def _seed(seed: int, index: int) -> int:
     return (seed * 100 + index) % 2**31
 
 
-def _step(step: Step, seed: int) -> Callable[[Any], Any]:
+def _steps(preset: str, size: int, seed: int) -> list[Callable[[Any], Any]]:
+    """Return what a preset does to a batch, one function after the other; moves in a row are one of them."""
+    numbered = [(step, _seed(seed, index)) for index, step in enumerate(PRESETS[preset]) if step[0] not in MIXING]
+    found: list[Callable[[Any], Any]] = []
+    for moving, group in groupby(numbered, key=lambda one: one[0][0] in MOVES):
+        layers = [_step(step, own_seed) for step, own_seed in group]
+        found += [compose_moves(layers, size=size)] if moving else layers
+    return found
+
+
+def _step(step: Step, seed: int) -> Any:
     name, arguments = step
     if name == "SomeOf":
         return _some_of(arguments["operations"], arguments["count"], seed)
     options: dict[str, Any] = {} if name in _SEEDLESS else {"seed": seed}
     if name in _RANGED:
         options["value_range"] = (0, 255)
-    return partial(getattr(keras().layers, name)(**arguments, **options), training=True)
+    return getattr(keras().layers, name)(**arguments, **options)
 
 
 def _some_of(operations: tuple[Step, ...], count: int, seed: int) -> Callable[[Any], Any]:

@@ -7,6 +7,8 @@ import pytest
 from drawing import draw_photo
 
 from edgetl.augment import PRESETS, augmenter, mixes, share_mixer
+from edgetl.augment.geometry import compose_moves
+from edgetl.extras import keras
 from edgetl_device.errors import InputError
 
 SIZE = 64
@@ -139,3 +141,33 @@ def test_only_mixing_presets_change_the_shares(preset: str) -> None:
 def test_an_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match="none, light, standard, strong"):
         augmenter("wild", size=SIZE, seed=0)
+
+
+SMOOTH = np.stack([np.asarray(draw_photo(seed, 8, 8).resize((SIZE, SIZE)), np.float32) for seed in range(8)])
+MOVE_LAYERS = [
+    ("RandomFlip", {"mode": "horizontal"}),
+    ("RandomRotation", {"factor": 0.06}),
+    ("RandomZoom", {"height_factor": (-0.3, 0.3)}),
+    ("RandomZoom", {"height_factor": (-0.3, 0.3), "width_factor": (-0.1, 0.2)}),
+    ("RandomTranslation", {"height_factor": 0.1, "width_factor": 0.2}),
+    ("RandomShear", {"x_factor": 0.1, "y_factor": 0.2}),
+]
+
+
+@pytest.mark.parametrize(("name", "arguments"), MOVE_LAYERS)
+def test_a_move_is_what_the_layer_does(name: str, arguments: dict[str, object]) -> None:
+    layer, same = (getattr(keras().layers, name)(**arguments, seed=5) for _ in range(2))
+    moved = compose_moves([layer], size=SIZE)(SMOOTH).numpy()
+    np.testing.assert_allclose(moved, same(SMOOTH, training=True).numpy(), atol=0.05)
+    assert np.abs(moved - SMOOTH).mean() > 1
+
+
+def test_moves_in_a_row_are_the_layers_one_after_the_other() -> None:
+    """Away from the edges, where a reflection of a reflection is not the reflection of the whole."""
+    layers, same = ([getattr(keras().layers, name)(**options, seed=5) for name, options in MOVE_LAYERS] for _ in "ab")
+    wanted = SMOOTH
+    for layer in same:
+        wanted = layer(wanted, training=True).numpy()
+    inside = np.s_[:, SIZE // 3 : -SIZE // 3, SIZE // 3 : -SIZE // 3]
+    difference = np.abs(compose_moves(layers, size=SIZE)(SMOOTH).numpy() - wanted)[inside]
+    assert np.median(difference) < 2
