@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl import __version__
-from edgetl.tflite_file import Tensor, TFLiteModel, describe
-from edgetl.tflite_micro import PACKAGE, Arena
+from edgetl.tflite.file import Tensor, TFLiteModel, describe
+from edgetl.tflite.micro import PACKAGE, Arena
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes
 
@@ -38,7 +38,7 @@ def c_array(model: bytes, *, name: str, labels: Sequence[str], arena: Arena) -> 
         model: A TFLite file with one input [1, height, width, channels] and one output [1, classes].
         name: What identifiers begin with; made into one where it is none.
         labels: One a class, in the order of the output.
-        arena: What :func:`edgetl.tflite_micro.measure_arena` says.
+        arena: What :func:`edgetl.tflite.micro.measure_arena` says.
 
     Raises:
         InputError: The model is damaged or no such classifier.

@@ -11,7 +11,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from edgetl import extras, tflite_file, tflite_metadata
+from edgetl import extras
+from edgetl.tflite.file import MAGIC, Tensor, describe
+from edgetl.tflite.metadata import read_metadata
 from edgetl_device.errors import InputError
 
 
@@ -38,7 +40,7 @@ def inspect_path(path: Path, *, tensors: bool = False) -> dict[str, Any]:
     if path.is_dir() or path.suffix == ".edgetl":
         return _bundle(path, tensors)
     data = path.read_bytes()
-    if data[4:8] == b"TFL3" or path.suffix == ".tflite":
+    if data[4:8] == MAGIC or path.suffix == ".tflite":
         format = "tflite"
     elif path.suffix == ".onnx":
         format = "onnx"
@@ -77,8 +79,8 @@ def _bundle(path: Path, tensors: bool) -> dict[str, Any]:
 
 
 def _tflite(data: bytes, tensors: bool) -> dict[str, Any]:
-    model = tflite_file.describe(data)
-    about = tflite_metadata.read_metadata(data)
+    model = describe(data)
+    about = read_metadata(data)
     used = {index for operator in model.operators for index in operator.inputs + operator.outputs}
     document: dict[str, Any] = {
         "bytes": model.bytes,
@@ -95,7 +97,7 @@ def _tflite(data: bytes, tensors: bool) -> dict[str, Any]:
     return document
 
 
-def _tflite_tensor(tensor: tflite_file.Tensor) -> dict[str, Any]:
+def _tflite_tensor(tensor: Tensor) -> dict[str, Any]:
     row: dict[str, Any] = {"name": tensor.name, "dtype": tensor.dtype, "shape": list(tensor.shape)}
     if len(tensor.scales) == 1:
         row |= {"scale": tensor.scales[0], "zero_point": tensor.zero_points[0] if tensor.zero_points else 0}

@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.sqnr import decibels_to_json, sqnr_db
-from edgetl.tflite_file import Tensor, TFLiteModel, describe
-from edgetl.tflite_names import pair_by_name
-from edgetl.tflite_tree import constant, read_tree, to_real
+from edgetl.tflite.file import Tensor, TFLiteModel, describe
+from edgetl.tflite.names import pair_by_name
+from edgetl.tflite.tree import constant, read_tree, to_real
 from edgetl_device.errors import InputError
 
 
@@ -41,7 +41,7 @@ class _File:
 def compare_files(first: Path, second: Path) -> dict[str, Any]:
     """Compare two TFLite files, usually of one model.
 
-    Tensors are paired by name (:func:`edgetl.tflite_names.pair_by_name`) where their shapes are equal.
+    Tensors are paired by name (:func:`edgetl.tflite.names.pair_by_name`) where their shapes are equal.
 
     Returns:
         ``kind`` ``comparison``; ``files`` (path, bytes, operators) of both; ``operators``: ``counts`` of the types that

@@ -92,7 +92,7 @@ def _check_c_array(variant: str, target: Path) -> None:
 def _write_c_array(model: bytes, target: Path, labels: tuple[str, ...]) -> None:
     from edgetl.c_array import c_array, write_c_array
     from edgetl.progress import step
-    from edgetl.tflite_micro import measure_arena
+    from edgetl.tflite.micro import measure_arena
 
     with step("Measuring the arena"):
         arena = measure_arena(model)

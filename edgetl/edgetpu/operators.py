@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.tflite_file import Operator, Tensor
+from edgetl.tflite.file import Operator, Tensor
 
 # The highest operator code of TFLite 2.5, HASHTABLE_SIZE: "Op builtin_code out of range" is all that is said of more.
 LAST_CODE = 139

@@ -13,8 +13,8 @@ from typing import Any
 
 from edgetl import extras
 from edgetl.edgetpu.operators import LAST_CODE, RULES, Node
-from edgetl.tflite_file import Operator, Tensor, TFLiteModel, describe
-from edgetl.tflite_tree import constant, read_tree
+from edgetl.tflite.file import Operator, Tensor, TFLiteModel, describe
+from edgetl.tflite.tree import constant, read_tree
 from edgetl_device.delegate import needs_edgetpu
 from edgetl_device.errors import InputError
 

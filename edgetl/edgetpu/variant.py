@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl import bundling
-from edgetl.tflite_file import Tensor, describe
+from edgetl.tflite.file import Tensor, describe
 from edgetl_device import jsonfile
 from edgetl_device.bundle import MANIFEST, Bundle, Variant
 from edgetl_device.errors import InputError

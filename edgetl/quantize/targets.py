@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 from edgetl.edgetpu.predict import predict
-from edgetl.tflite_file import describe
-from edgetl.tflite_metadata import read_metadata
+from edgetl.tflite.file import describe
+from edgetl.tflite.metadata import read_metadata
 from edgetl_device.errors import GateFailed
 
 

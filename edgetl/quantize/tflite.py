@@ -17,7 +17,7 @@ from edgetl.export import converted
 from edgetl.quantize.correct import check_pixels
 from edgetl.quantize.graph import Keras
 from edgetl.quiet import quietly
-from edgetl.tflite_file import Tensor, TFLiteModel, describe
+from edgetl.tflite.file import Tensor, TFLiteModel, describe
 from edgetl_device.errors import InputError
 
 # The dimension of the output channels, by the TFLite 8-bit quantization specification.
@@ -41,7 +41,8 @@ def int8_tflite(
         model: A flat functional model that takes raw RGB 0..255.
         pixels: Calibration photos, uint8 [n, S, S, 3]. They set the range of each activation by minimum and maximum.
         dtype: Of input and output. ``int8`` has the same scales and zero point -128: microcontroller kernels.
-        per_tensor_dense: One scale for all weights of a Dense layer, for hardware without per-channel Dense.
+        per_tensor_dense: One scale for all weights of a Dense layer, for hardware without per-channel Dense. Finished
+            files get it by :func:`edgetl.edgetpu.dense.per_tensor_dense`, which rounds a second time.
         keep_float: Names of layers that stay float32, between DEQUANTIZE and QUANTIZE.
 
     Raises:

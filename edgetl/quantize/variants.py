@@ -15,7 +15,7 @@ from edgetl import __version__, export
 from edgetl.bundling import VariantFile
 from edgetl.progress import step
 from edgetl.run import Run
-from edgetl.tflite_metadata import with_metadata
+from edgetl.tflite.metadata import with_metadata
 from edgetl_device.errors import InputError
 
 from .calibration import Calibration, calibration_photos

@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from edgetl.c_array import c_array, write_c_array
 from edgetl.cli import app
 from edgetl.run import Run
-from edgetl.tflite_micro import Arena
+from edgetl.tflite.micro import Arena
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 

@@ -15,8 +15,8 @@ from edgetl.quantize.correct import correct_weights
 from edgetl.quantize.fold import fold_batch_norm
 from edgetl.quantize.graph import LINEAR, rebuild
 from edgetl.quantize.tflite import int8_tflite
-from edgetl.tflite_file import describe
-from edgetl.tflite_tree import constant, read_tree, to_real
+from edgetl.tflite.file import describe
+from edgetl.tflite.tree import constant, read_tree, to_real
 from edgetl_device.errors import InputError
 
 CALIBRATION = lively.photos(8, first_seed=500)

@@ -10,8 +10,8 @@ import pytest
 
 from edgetl.edgetpu.compiler import parse_log
 from edgetl.edgetpu.dense import per_tensor_dense
-from edgetl.tflite_file import describe
-from edgetl.tflite_tree import constant, read_tree, to_real
+from edgetl.tflite.file import describe
+from edgetl.tflite.tree import constant, read_tree, to_real
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import preprocess

@@ -15,7 +15,7 @@ from tflite_graph import Graph
 
 from edgetl.edgetpu.operators import RULES
 from edgetl.edgetpu.predict import Placed, Prediction, predict
-from edgetl.tflite_file import describe
+from edgetl.tflite.file import describe
 from edgetl_device.errors import InputError
 
 IMAGE = (1, 8, 8, 16)

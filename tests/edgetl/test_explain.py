@@ -21,8 +21,9 @@ from edgetl.quantize.fold import fold_batch_norm
 from edgetl.quantize.graph import rebuild
 from edgetl.quantize.tflite import int8_tflite
 from edgetl.sqnr import sqnr_db
-from edgetl.tflite_file import Tensor, describe
-from edgetl.tflite_tree import constant, pack_tree, read_tree, to_real
+from edgetl.tflite.file import Tensor, describe
+from edgetl.tflite.tree import constant, pack_tree, read_tree, to_real
+from edgetl_device.accuracy import paired_drop
 from edgetl_device.errors import InputError
 from edgetl_device.jsonfile import dumps
 
@@ -285,4 +286,7 @@ def test_flips_and_drops_by_class() -> None:
         for drop in drop_by_class(expected, found, targets, labels)
     }
     assert drops == {"cat": (3, 2, 2), "dog": (1, 1, 0)}
-    assert drop_by_class(expected, found, targets, labels)[1].drop_pp == 100
+    cats, dogs = drop_by_class(expected, found, targets, labels)
+    assert (cats.drop_pp, dogs.drop_pp) == (0, 100)
+    for drop, before, after in ((cats, [True, False, True], [True, True, False]), (dogs, [True], [False])):
+        assert drop.drop_ci95_pp == paired_drop(np.array(before), np.array(after)).ci95_pp

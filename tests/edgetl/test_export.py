@@ -13,7 +13,7 @@ import pytest
 
 from edgetl import export, extras
 from edgetl.quiet import quietly
-from edgetl.tflite_file import describe
+from edgetl.tflite.file import describe
 from edgetl_device.errors import InputError
 
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")

@@ -17,7 +17,7 @@ from edgetl import export
 from edgetl.cli import app
 from edgetl.inspection import inspect_path
 from edgetl.quantize.tflite import int8_tflite
-from edgetl.tflite_file import TFLiteModel, describe
+from edgetl.tflite.file import TFLiteModel, describe
 from edgetl_device.errors import EdgetlError, InputError
 
 

@@ -18,8 +18,8 @@ from edgetl.inspection_compare import compare_files
 from edgetl.quantize.fold import fold_batch_norm
 from edgetl.quantize.tflite import int8_tflite
 from edgetl.sqnr import sqnr_db
-from edgetl.tflite_file import describe
-from edgetl.tflite_tree import constant, pack_tree, read_tree, to_real
+from edgetl.tflite.file import describe
+from edgetl.tflite.tree import constant, pack_tree, read_tree, to_real
 from edgetl_device.errors import InputError
 
 

@@ -20,7 +20,7 @@ from edgetl.quantize.correct import correct_weights
 from edgetl.quantize.fold import fold_batch_norm
 from edgetl.quantize.onnx import check_quantized, int8_onnx
 from edgetl.quantize.tflite import check_integer_only, int8_tflite
-from edgetl.tflite_file import describe
+from edgetl.tflite.file import describe
 from edgetl_device.errors import InputError
 
 # The training photos of these tests; none of them is ever scored.

@@ -13,7 +13,7 @@ import pytest
 from edgetl.quantize.fold import fold_batch_norm
 from edgetl.quantize.graph import LINEAR
 from edgetl.quantize.tflite import check_integer_only, int8_tflite, of_layer
-from edgetl.tflite_file import Operator, TFLiteModel, describe
+from edgetl.tflite.file import Operator, TFLiteModel, describe
 from edgetl_device.errors import InputError
 
 KEPT = ("Conv1", "block_3_depthwise", "logits")

@@ -15,8 +15,8 @@ from edgetl.quantize.correct import correct_weights
 from edgetl.quantize.fold import fold_batch_norm
 from edgetl.quantize.targets import TARGETS
 from edgetl.quantize.tflite import int8_tflite
-from edgetl.tflite_file import describe
-from edgetl.tflite_metadata import with_metadata
+from edgetl.tflite.file import describe
+from edgetl.tflite.metadata import with_metadata
 from edgetl_device.errors import GateFailed, InputError
 
 NAMES = pytest.mark.parametrize("name", TARGETS)

@@ -21,8 +21,8 @@ from typer.testing import CliRunner
 from edgetl import export
 from edgetl.cli import app
 from edgetl.quantize.tflite import int8_tflite
-from edgetl.tflite_file import describe
-from edgetl.tflite_metadata import Metadata, read_metadata, with_metadata
+from edgetl.tflite.file import describe
+from edgetl.tflite.metadata import Metadata, read_metadata, with_metadata
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetl.tflite_micro import measure_arena
+from edgetl.tflite.micro import measure_arena
 
 tflite_micro = pytest.importorskip("tflite_micro", reason="the optional package tflite-micro is not installed")
 

@@ -1,6 +1,6 @@
 """Whose answers changed: accuracy lost class by class, and each photo on which int8 and float disagree.
 
-Not for: intervals and agreement over all photos (:mod:`edgetl_device.accuracy`).
+Not for: accuracy and agreement over all photos (:mod:`edgetl_device.accuracy`).
 """
 
 from __future__ import annotations
@@ -12,18 +12,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device.accuracy import paired_drop
+
 Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class ClassDrop:
-    """One class: how many of its photos each model has right, and the difference in percentage points."""
+    """One class: how many of its photos each model has right, and the difference with its 95% interval.
+
+    ``drop_pp`` and ``drop_ci95_pp`` (low, high) are percentage points.
+    """
 
     label: str
     photos: int
     float_correct: int
     int8_correct: int
     drop_pp: float
+    drop_ci95_pp: tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,8 @@ def drop_by_class(
         here = targets == index
         photos, before, after = (int(np.count_nonzero(mask & here)) for mask in (here, right, still_right))
         if photos:
-            drops.append(ClassDrop(label, photos, before, after, 100 * (before - after) / photos))
+            drop = paired_drop(right[here], still_right[here])
+            drops.append(ClassDrop(label, photos, before, after, drop.drop_pp, drop.ci95_pp))
     return tuple(drops)
 
 

@@ -1,6 +1,6 @@
 """One operator of a TFLite file, or what follows it, as a file of its own: cut out of the flatbuffer, not simulated.
 
-Not for: files with several subgraphs; :func:`edgetl.tflite_file.describe` refuses them.
+Not for: files with several subgraphs; :func:`edgetl.tflite.file.describe` refuses them.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
-from edgetl.tflite_file import TFLiteModel
-from edgetl.tflite_tree import Buffer, pack_tree
+from edgetl.tflite.file import TFLiteModel
+from edgetl.tflite.tree import Buffer, pack_tree
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def separate(tree: Any, described: TFLiteModel) -> Cut:
     integer weights, biases and scales.
 
     Args:
-        tree: What :func:`edgetl.tflite_tree.read_tree` returned; it is not changed.
-        described: The same file as :func:`edgetl.tflite_file.describe` sees it.
+        tree: What :func:`edgetl.tflite.tree.read_tree` returned; it is not changed.
+        described: The same file as :func:`edgetl.tflite.file.describe` sees it.
     """
     whole, graph = _copied(tree)
     feeds: dict[int, int] = {}
@@ -63,8 +63,8 @@ def after(tree: Any, described: TFLiteModel, tensor: int) -> Cut:
     Other activations that cross the cut, such as the other side of a residual addition, are fed too.
 
     Args:
-        tree: What :func:`edgetl.tflite_tree.read_tree` returned; it is not changed.
-        described: The same file as :func:`edgetl.tflite_file.describe` sees it.
+        tree: What :func:`edgetl.tflite.tree.read_tree` returned; it is not changed.
+        described: The same file as :func:`edgetl.tflite.file.describe` sees it.
         tensor: Index of the activation to cut at.
     """
     whole, graph = _copied(tree)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 from edgetl.cores import available_cores
 from edgetl.progress import track
 from edgetl.quiet import quietly
-from edgetl.tflite_file import TFLiteModel, describe
-from edgetl.tflite_tree import read_tree, to_real
+from edgetl.tflite.file import TFLiteModel, describe
+from edgetl.tflite.tree import read_tree, to_real
 from edgetl_device.errors import InputError
 from edgetl_device.quant import pixels_to_grid
 

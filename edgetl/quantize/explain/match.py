@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from edgetl.tflite_file import Operator, Tensor, TFLiteModel
-from edgetl.tflite_names import pair_by_name
+from edgetl.tflite.file import Operator, Tensor, TFLiteModel
+from edgetl.tflite.names import pair_by_name
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Matching:
 def match_activations(int8: TFLiteModel, float_: TFLiteModel) -> Matching:
     """Pair the activations of two files of one model.
 
-    Inputs and outputs are paired by position, other tensors by name (:func:`edgetl.tflite_names.pair_by_name`). A
+    Inputs and outputs are paired by position, other tensors by name (:func:`edgetl.tflite.names.pair_by_name`). A
     tensor that a QUANTIZE or DEQUANTIZE only brings to another type has the counterpart of what it is made from or
     made into.
     """

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.sqnr import sqnr_db
-from edgetl.tflite_file import Operator, TFLiteModel
-from edgetl.tflite_names import layer_of
-from edgetl.tflite_tree import constant, to_real
+from edgetl.tflite.file import Operator, TFLiteModel
+from edgetl.tflite.names import layer_of
+from edgetl.tflite.tree import constant, to_real
 
 from .match import Matching
 from .result import Channels, Floats, Kernel, Layer

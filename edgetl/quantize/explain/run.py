@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import extras
-from edgetl.tflite_file import Tensor, TFLiteModel
+from edgetl.tflite.file import Tensor, TFLiteModel
 from edgetl_device.errors import InputError
 
 from .cut import Cut

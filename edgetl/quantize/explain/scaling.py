@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from edgetl.tflite_file import Operator, TFLiteModel
-from edgetl.tflite_tree import constant, to_real
+from edgetl.tflite.file import Operator, TFLiteModel
+from edgetl.tflite.tree import constant, to_real
 
 from .match import Matching
 

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable
 
-from edgetl.tflite_file import Operator, TFLiteModel
+from .file import Operator, TFLiteModel
 
 # What the converter folds into a layer: with BatchNorm folded before or by the converter, only these differ.
 _FOLDED = re.compile(r"/(?:BiasAdd|Squeeze|batchnorm/\w+)\d*$")

@@ -1,24 +1,20 @@
 """A TFLite file as objects that can be changed and packed again, and the constants in it as arrays.
 
-Not for: reading what is in a file that nobody has checked (``edgetl.tflite_file``).
+Not for: reading what is in a file that nobody has checked (``edgetl.tflite.file``).
 """
 
 from __future__ import annotations
 
-import struct
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl import extras
-from edgetl.tflite_file import Tensor
 from edgetl_device.errors import InputError
 
-# What flatbuffers raises when an offset leads out of the file.
-DAMAGE = (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError, MemoryError)
+from .file import MAGIC, Tensor, reading
 
-_MAGIC = b"TFL3"
 _LARGEST_BUFFER_ALIGNMENT = 16
 
 
@@ -30,10 +26,8 @@ def read_tree(model: bytes) -> Any:
         Unavailable: ``ai-edge-litert``, which carries the schema, is not installed.
     """
     schema = extras.require("ai_edge_litert.schema_py_generated")
-    try:
+    with reading():
         return schema.ModelT.InitFromObj(schema.Model.GetRootAs(model, 0))
-    except DAMAGE as error:
-        raise damaged(str(error) or repr(error)) from None
 
 
 def pack_tree(tree: Any) -> bytes:
@@ -47,7 +41,7 @@ def pack_tree(tree: Any) -> bytes:
     ]
     stored_bytes = sum(len(buffer.data or b"") for buffer in tree.buffers)
     builder = extras.require("flatbuffers").Builder(stored_bytes + 1024)
-    builder.Finish(tree.Pack(builder), _MAGIC)
+    builder.Finish(tree.Pack(builder), MAGIC)
     return bytes(builder.Output())
 
 
@@ -79,7 +73,7 @@ def constant(tree: Any, index: int, tensor: Tensor) -> npt.NDArray[Any] | None:
     Args:
         tree: What :func:`read_tree` returned.
         index: Of the tensor.
-        tensor: The same tensor as :func:`edgetl.tflite_file.describe` sees it.
+        tensor: The same tensor as :func:`edgetl.tflite.file.describe` sees it.
 
     Raises:
         InputError: Its type has no NumPy form (4 bit, strings).
@@ -108,8 +102,3 @@ def to_real(values: npt.NDArray[Any], tensor: Tensor) -> npt.NDArray[np.float32]
     zero_points = zero_points.reshape(shape if len(zero_points) > 1 else [1] * values.ndim)
     # In float64, because an int32 bias does not fit into float32.
     return ((values - zero_points) * scales).astype(np.float32)
-
-
-def damaged(why: str) -> InputError:
-    """Return the error of a TFLite file that cannot be read."""
-    return InputError("a damaged TFLite file", why=why, hint="It is truncated or edited; make or copy it again.")

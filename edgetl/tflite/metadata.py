@@ -16,14 +16,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetl import extras
-from edgetl.tflite_file import Tensor, TFLiteModel, describe
-from edgetl.tflite_tree import DAMAGE, Buffer, damaged, pack_tree, read_tree
 from edgetl_device.errors import InputError
+
+from .file import Tensor, TFLiteModel, check_magic, damaged, describe, reading
+from .tree import Buffer, pack_tree, read_tree
 
 ENTRY = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
 
-_MODEL_MAGIC, _METADATA_MAGIC = b"TFL3", b"M001"
+_MAGIC = b"M001"
 # The schema is at 1.5.0; every field written here has been in it since the first version.
 _MIN_PARSER_VERSION = "1.0.0"
 
@@ -115,17 +116,16 @@ def read_metadata(model: bytes) -> Metadata | None:
         Unavailable: ``ai-edge-litert``, which carries the schema of models, is not installed.
     """
     schema = extras.require("ai_edge_litert.schema_py_generated")
-    if model[4:8] != _MODEL_MAGIC:
-        raise InputError("not a TFLite file", why=f"bytes 4 to 8 are {model[4:8]!r}, not {_MODEL_MAGIC!r}")
-    try:
+    check_magic(model)
+    with reading():
         root = schema.Model.GetRootAs(model, 0)
         entries = (root.Metadata(index) for index in range(root.MetadataLength()))
         entry = next((entry for entry in entries if entry.Name() == ENTRY.encode()), None)
         if entry is None:
             return None
         data = bytes(root.Buffers(entry.Buffer()).DataAsNumpy())
-        if data[4:8] != _METADATA_MAGIC:
-            raise damaged(f"bytes 4 to 8 of its metadata are {data[4:8]!r}, not {_METADATA_MAGIC!r}")
+        if data[4:8] != _MAGIC:
+            raise damaged(f"bytes 4 to 8 of its metadata are {data[4:8]!r}, not {_MAGIC!r}")
         top = _Table.root(data)
         graphs = top.tables("subgraph_metadata", "SubGraphMetadata")
         outputs = graphs[0].tables("output_tensor_metadata", "TensorMetadata") if graphs else []
@@ -138,10 +138,6 @@ def read_metadata(model: bytes) -> Metadata | None:
             min_parser_version=top.text("min_parser_version"),
             labels=_file_lines(model, names[0]) if names else (),
         )
-    except InputError:
-        raise
-    except DAMAGE as error:
-        raise damaged(str(error) or repr(error)) from None
 
 
 @dataclass(frozen=True)
@@ -242,7 +238,7 @@ def _metadata(input: Tensor, output: Tensor, *, name: str, description: str) -> 
         subgraph_metadata=vector(graph),
         min_parser_version=builder.CreateString(_MIN_PARSER_VERSION),
     )
-    builder.Finish(top, _METADATA_MAGIC)
+    builder.Finish(top, _MAGIC)
     return bytes(builder.Output())
 
 

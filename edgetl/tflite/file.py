@@ -6,6 +6,8 @@ Not for: running it, or trusting it; a truncated or edited file is an error here
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -13,7 +15,9 @@ from typing import Any
 from edgetl import extras
 from edgetl_device.errors import InputError
 
-_MAGIC = b"TFL3"
+MAGIC = b"TFL3"
+# What flatbuffers and NumPy raise when an offset leads out of the file.
+_DAMAGE = (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError, MemoryError)
 _DTYPE_BYTES = {
     "float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "complex128": 16,
     "float32": 4, "int32": 4, "uint32": 4,
@@ -71,15 +75,33 @@ def describe(model: bytes) -> TFLiteModel:
         Unavailable: ``ai-edge-litert``, which carries the schema, is not installed.
     """
     schema = extras.require("ai_edge_litert.schema_py_generated")
-    if model[4:8] != _MAGIC:
-        raise InputError("not a TFLite file", why=f"bytes 4 to 8 are {model[4:8]!r}, not {_MAGIC!r}")
-    try:
+    check_magic(model)
+    with reading():
         return _read(schema.Model.GetRootAs(model, 0), model)
-    except InputError:
-        raise
-    except (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError, MemoryError) as error:
-        # What flatbuffers and numpy raise when an offset leads out of the file.
-        raise _damaged(str(error) or repr(error)) from None
+
+
+def check_magic(model: bytes) -> None:
+    """Refuse what does not begin as a TFLite file does.
+
+    Raises:
+        InputError: It does not.
+    """
+    if model[4:8] != MAGIC:
+        raise InputError("not a TFLite file", why=f"bytes 4 to 8 are {model[4:8]!r}, not {MAGIC!r}")
+
+
+@contextmanager
+def reading() -> Iterator[None]:
+    """Raise the error of a damaged file for what the block raises when an offset leads out of it."""
+    try:
+        yield
+    except _DAMAGE as error:
+        raise damaged(str(error) or repr(error)) from None
+
+
+def damaged(why: str) -> InputError:
+    """Return the error of a TFLite file that cannot be read."""
+    return InputError("a damaged TFLite file", why=why, hint="It is truncated or edited; make or copy it again.")
 
 
 def _read(root: Any, data: bytes) -> TFLiteModel:
@@ -107,9 +129,9 @@ def _check_indices(model: TFLiteModel) -> None:
     count = len(model.tensors)
     for operator in model.operators:
         if any(not -1 <= index < count for index in operator.inputs + operator.outputs):
-            raise _damaged(f"operator {operator.name} points outside the {count} tensors")
+            raise damaged(f"operator {operator.name} points outside the {count} tensors")
     if any(not 0 <= index < count for index in model.inputs + model.outputs):
-        raise _damaged(f"the inputs or outputs point outside the {count} tensors")
+        raise damaged(f"the inputs or outputs point outside the {count} tensors")
 
 
 def _tensor(tensor: Any, types: dict[int, str], buffers: list[int], data: bytes) -> Tensor:
@@ -124,14 +146,14 @@ def _tensor(tensor: Any, types: dict[int, str], buffers: list[int], data: bytes)
         shape = tuple(int(tensor.ShapeSignature(i)) for i in _span(tensor.ShapeSignatureLength(), data))
     dtype = types.get(tensor.Type())
     if dtype is None:
-        raise _damaged(f"a tensor has the unknown type {tensor.Type()}")
+        raise damaged(f"a tensor has the unknown type {tensor.Type()}")
     stored_bytes = buffers[tensor.Buffer()]
     expected_bytes = _DTYPE_BYTES.get(dtype, 0)
     for size in shape:
         expected_bytes *= size
     name = (tensor.Name() or b"").decode()
     if stored_bytes and expected_bytes and stored_bytes != expected_bytes:
-        raise _damaged(f"tensor {name!r} of {expected_bytes} bytes has {stored_bytes} stored")
+        raise damaged(f"tensor {name!r} of {expected_bytes} bytes has {stored_bytes} stored")
     return Tensor(
         name=name,
         dtype=dtype,
@@ -160,7 +182,7 @@ def _code(code: Any, builtin: dict[int, str]) -> tuple[str, int, bool]:
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     name = builtin.get(number)
     if name is None:
-        raise _damaged(f"unknown operator code {number}")
+        raise damaged(f"unknown operator code {number}")
     custom = name == "CUSTOM"
     return (code.CustomCode() or b"unnamed").decode() if custom else name, int(code.Version()), custom
 
@@ -169,14 +191,14 @@ def _buffer_bytes(buffer: Any, limit: int) -> int:
     # Values of files over 2 GB lie behind the flatbuffer, at an offset.
     size = int(buffer.Size()) if buffer.Offset() > 1 else int(buffer.DataLength())
     if size > limit:
-        raise _damaged(f"a buffer of {size} bytes in a file of {limit}")
+        raise damaged(f"a buffer of {size} bytes in a file of {limit}")
     return size
 
 
 def _span(count: int, data: bytes) -> range:
     """Return the indices of a vector, which cannot have more entries than the file has bytes."""
     if not 0 <= count <= len(data):
-        raise _damaged(f"a list of {count} entries in a file of {len(data)} bytes")
+        raise damaged(f"a list of {count} entries in a file of {len(data)} bytes")
     return range(count)
 
 
@@ -186,7 +208,3 @@ def _names(enumeration: str) -> dict[int, str]:
     members = vars(getattr(schema, enumeration)).items()
     names = {value: name for name, value in members if isinstance(value, int)}
     return {value: name.lower() for value, name in names.items()} if enumeration == "TensorType" else names
-
-
-def _damaged(why: str) -> InputError:
-    return InputError("a damaged TFLite file", why=why, hint="It is truncated or edited; make or copy it again.")
