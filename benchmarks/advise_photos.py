@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from harness import RowFailed
 
+from edgetl.dataset.array_files import open_file
 from edgetl.train import TrainConfig
 
 Pictures = npt.NDArray[np.uint8]
@@ -97,12 +98,9 @@ def fashion(arguments: argparse.Namespace, photos: Path) -> DataSet:
 
 
 def read_idx(file: Path) -> Pictures:
-    """Read a gzipped IDX file of unsigned bytes (yann.lecun.com/exdb/mnist): magic number, sizes, values."""
-    data = gzip.decompress(file.read_bytes())
-    if data[:3] != b"\x00\x00\x08":
-        raise RowFailed(f"{file} is not an IDX file of unsigned bytes")
-    shape = np.frombuffer(data, ">u4", count=data[3], offset=4)
-    return np.frombuffer(data, np.uint8, offset=4 + 4 * data[3]).reshape(shape)
+    """Read an IDX file, gzipped or not, as edgetl does."""
+    with TemporaryDirectory() as scratch:
+        return np.array(open_file(file, Path(scratch)))
 
 
 def _write(

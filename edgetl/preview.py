@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from edgetl import features
 from edgetl.augment import check_preset
-from edgetl.dataset import Dataset, targets_of
+from edgetl.dataset import Dataset, take_turns, targets_of
 from edgetl.progress import track
 
 _MARGIN, _TEXT = 6, 14
@@ -50,7 +49,8 @@ def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int
     check_preset(preset)
     samples = dataset.of("train")
     rows = dataset.pixels.rows(samples)
-    chosen = _take_turns([sample.label for sample in samples], photos, seed)
+    places = {sample.path: place for place, sample in enumerate(samples)}
+    chosen = sorted(places[sample.path] for sample in take_turns(samples, count=photos, seed=seed))
     targets = targets_of(samples, dataset.labels)
     shown = features.view_targets(
         targets, classes=len(dataset.labels), size=dataset.spec.size, preset=preset, seed=seed, count=views
@@ -79,15 +79,6 @@ def grid(rows: Sequence[Row]) -> Image.Image:
                 caption = caption[:-1]
             pen.text((left, top + side), caption, _INK, font)
     return sheet
-
-
-def _take_turns(labels: Sequence[str], count: int, seed: int) -> list[int]:
-    """Return places of random photos: one of each class, then another of each."""
-    drawn = np.random.default_rng(seed).permutation(len(labels)).tolist()
-    by_class = [list(group) for _, group in groupby(sorted(drawn, key=lambda place: labels[place]), labels.__getitem__)]
-    longest = max(map(len, by_class))
-    turns = [places[turn] for turn in range(longest) for places in by_class if turn < len(places)]
-    return sorted(turns[:count])
 
 
 def _views(

@@ -6,6 +6,7 @@ Not for: decoding (``edgetl.pixels``).
 from .load import OnConflict, check_dataset, load_dataset, require_training
 from .source import check_source, list_photos, photos_folder
 from .table import read_split, write_split
+from .turns import take_turns
 from .types import SPLITS, Dataset, Finding, Sample, Split, targets_of
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "photos_folder",
     "read_split",
     "require_training",
+    "take_turns",
     "targets_of",
     "write_split",
 ]

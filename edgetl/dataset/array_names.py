@@ -12,6 +12,7 @@ from typing import Literal
 
 from edgetl_device.errors import InputError
 
+from .scan import SPLIT_OF_NAME
 from .types import Split
 
 Role = Literal["images", "labels"]
@@ -21,12 +22,8 @@ CONVENTIONS = "Name them x_train and y_train (and x_test, y_test), images and la
 _IMAGES = {"x", "images", "image", "imgs", "data", "pixels", "photos"}
 _LABELS = {"y", "labels", "label", "targets", "target"}
 _SPLITS: dict[str, Split] = {
-    "train": "train",
+    **SPLIT_OF_NAME,
     "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
     "testing": "test",
     "t10k": "test",  # the test files of MNIST and its family
 }

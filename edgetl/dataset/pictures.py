@@ -9,7 +9,6 @@ hash when the cache was emptied in between. Not for: finding the arrays (``array
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,7 +23,7 @@ from PIL import Image
 from edgetl.cache import entry, key_of
 from edgetl.csvtable import write_table
 from edgetl.pixels import in_threads
-from edgetl.progress import track
+from edgetl.progress import note, track
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import MAX_PIXELS
@@ -61,7 +60,7 @@ def unpack(source: ArraySource) -> Path:
     make = partial(_write, source=source, names=names)
     written = entry("pictures", key, make)
     if not _all_there(written):
-        sys.stderr.write(f"damaged cache entry, made again: {written}\n")
+        note(f"damaged cache entry, made again: {written}")
         rmtree(written)
         written = entry("pictures", key, make)
     return written

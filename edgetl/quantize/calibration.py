@@ -6,7 +6,6 @@ scored. Not for: how the ranges are used (``edgetl.quantize.tflite``, ``edgetl.q
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,12 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.dataset import Finding
+from edgetl.dataset import Finding, Sample, take_turns
 from edgetl.heldout import find_photos
 from edgetl.run import Run
 from edgetl_device.errors import InputError
 
-from .own_photos import own_photos
+from .own_photos import OwnPhoto, own_photos
 
 # With min-max ranges, 10 photos gave the same error as 500; the means that bias correction takes need more than a few.
 FEW_PHOTOS = 10
@@ -118,12 +117,12 @@ def calibration_photos(
     if folder is None:
         chosen = choose_calibration(run.samples, count=count, seed=seed)
         found = find_photos(run, chosen, data=data)
-        photos = tuple(CalibrationPhoto(one.path, one.label, one.sha256, one.group) for one in chosen)
+        photos = _listed(chosen)
         return Calibration(None, photos, found.pixels, audit(photos, found.pixels, run.labels), run.labels)
     _check_count(count)
     own = own_photos(run, folder)
     drawn = take_turns([photo for photo in own.photos if photo.first], count=count, seed=seed)
-    photos = tuple(CalibrationPhoto(one.path, one.label, one.sha256, one.group) for one in drawn)
+    photos = _listed(drawn)
     pixels = own.pixels.array[own.pixels.rows(drawn)]
     findings = (*own.findings, *audit(photos, pixels, run.labels))
     unused = sum(photo.first for photo in own.photos) - len(drawn)
@@ -191,28 +190,8 @@ def choose_calibration(samples: Iterable[S], *, count: int = 100, seed: int = 0)
     return chosen
 
 
-class _Labelled(Protocol):
-    @property
-    def label(self) -> str | None: ...
-    @property
-    def sha256(self) -> str: ...
-
-
-L = TypeVar("L", bound=_Labelled)
-
-
-def take_turns(photos: Iterable[L], *, count: int, seed: int) -> tuple[L, ...]:
-    """Return up to ``count`` photos, class by class in turn, each class in the order of a hash of content and seed."""
-    by_label: dict[str, list[L]] = {}
-    for photo in photos:
-        by_label.setdefault(photo.label or "", []).append(photo)
-    queues = [sorted(by_label[label], key=lambda photo: _draw(photo, seed)) for label in sorted(by_label)]
-    turns = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
-    return tuple(turns[:count])
-
-
-def _draw(photo: _Labelled, seed: int) -> str:
-    return hashlib.sha256(f"{seed}:{photo.sha256}".encode()).hexdigest()
+def _listed(photos: Iterable[Sample | OwnPhoto]) -> tuple[CalibrationPhoto, ...]:
+    return tuple(CalibrationPhoto(one.path, one.label, one.sha256, one.group) for one in photos)
 
 
 def _check_count(count: int) -> None:

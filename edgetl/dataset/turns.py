@@ -1,0 +1,37 @@
+"""A few photos of many, the classes taking turns. Not for: the sides of a split (``split``)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from typing import Protocol, TypeVar
+
+
+class _Labelled(Protocol):
+    @property
+    def label(self) -> str | None: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+L = TypeVar("L", bound=_Labelled)
+
+
+def take_turns(photos: Iterable[L], *, count: int, seed: int) -> tuple[L, ...]:
+    """Return up to ``count`` photos, class by class in turn, each class in the order of a hash of content and seed.
+
+    Args:
+        photos: At least one, in any order; those without a label are a class of their own.
+        count: At least 1.
+        seed: Another seed draws others.
+    """
+    by_label: dict[str, list[L]] = {}
+    for photo in photos:
+        by_label.setdefault(photo.label or "", []).append(photo)
+    queues = [sorted(by_label[label], key=lambda photo: _draw(photo, seed)) for label in sorted(by_label)]
+    turns = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
+    return tuple(turns[:count])
+
+
+def _draw(photo: _Labelled, seed: int) -> str:
+    return hashlib.sha256(f"{seed}:{photo.sha256}".encode()).hexdigest()
