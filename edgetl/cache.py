@@ -9,12 +9,12 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from edgetl.progress import note
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
 
@@ -47,7 +47,7 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """
     folder = cache_dir() / kind / key
     if folder.is_dir() and not _is_whole(folder):
-        sys.stderr.write(f"damaged cache entry, made again: {folder}\n")
+        note(f"damaged cache entry, made again: {folder}")
         shutil.rmtree(folder, ignore_errors=True)
     if not folder.is_dir():
         with atomic_path(folder, directory=True) as temporary:

@@ -1,12 +1,21 @@
-"""Progress bars on stderr: what is running, how fast, how long it will still take."""
+"""What the user is told meanwhile, on stderr: what is running, how fast, how long it will still take; and notes.
+
+Not for: results, which commands print on stdout (``edgetl.cli.output``).
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 Advance = Callable[[int], None]
+
+
+def note(text: str) -> None:
+    """Print a line for the user on stderr: what was decided for them, or is not as they may think."""
+    sys.stderr.write(text + "\n")
 
 
 @contextmanager

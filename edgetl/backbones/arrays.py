@@ -5,13 +5,13 @@ Not for: choosing the file (``weights``) and reading it (``formats``).
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from edgetl.progress import note
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 
@@ -203,9 +203,9 @@ def _report_partial(matching: Matching, base: Any, path: str) -> None:
     ends = [order.index(block.last_layer) for block in blocks(base.name, base)]
     # What follows the last block is trained as soon as any block is.
     random_blocks = max(1, sum(end >= order.index(first) for end in ends))
-    sys.stderr.write(
+    note(
         f"{path}: sets {len(matching.of('set'))} of {len(matching.layers)} layers; from {first} on weights are random: "
-        f"--trainable-blocks {random_blocks} or more trains them\n"
+        f"--trainable-blocks {random_blocks} or more trains them"
     )
 
 

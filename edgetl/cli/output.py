@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from edgetl.progress import note as note
+
 _PIPE_COLUMNS = 200
 
 
@@ -40,6 +42,9 @@ def accuracy_text(accuracy: dict[str, Any]) -> str:
     return f"top-1 {accuracy['top1']:.3f} (95% CI {low:.3f} .. {high:.3f})"
 
 
-def note(text: str) -> None:
-    """Print a line for the user on stderr."""
-    sys.stderr.write(text + "\n")
+def agreement_interval(agreement: dict[str, Any]) -> str:
+    """Return the 95% interval of the share of photos with the same top-1, in percent: ``94..99%``."""
+    from edgetl_device.accuracy import wilson95
+
+    low, high = wilson95(agreement["agree"], agreement["photos"])
+    return f"{100 * low:.0f}..{100 * high:.0f}%"
