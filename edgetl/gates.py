@@ -14,11 +14,13 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from edgetl_device.accuracy import wilson95
 from edgetl_device.errors import GateFailed, InputError
 
 # A number, or {"unknown": why} where there is none.
 Value = Any
 Row = Mapping[str, Any]
+Reader = Callable[[Row], Value]
 
 
 @dataclass(frozen=True)
@@ -30,15 +32,17 @@ class Metric:
         meaning: One line for people.
         value: Reads it from a row: a run of an ``edgetl.result/1``, or a comparison that has the same fields.
         timed: It comes from a clock, so an invalid measurement says nothing about it.
+        interval: Names of the metrics that are the ends of its 95% interval; None where there are none.
     """
 
     name: str
     meaning: str
-    value: Callable[[Row], Value]
+    value: Reader
     timed: bool = False
+    interval: tuple[str, str] | None = None
 
 
-def _path(*keys: str | int, times: float = 1.0, per: float = 1.0) -> Callable[[Row], Value]:
+def _path(*keys: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
     """Return a reader that follows keys down to a number; what is unknown on the way stays unknown."""
 
     def read(row: Row) -> Value:
@@ -61,14 +65,55 @@ def _percentiles(prefix: str, stage: str, what: str) -> tuple[Metric, ...]:
     )
 
 
+def _bounded(name: str, meaning: str, value: Reader, *ends: Reader, timed: bool = False) -> tuple[Metric, ...]:
+    """Return a metric and both ends of its 95% interval; the braces in ``name`` are where theirs differ."""
+    low, high = (name.format(end) for end in ("_low", "_high"))
+    return (
+        Metric(name.format(""), meaning, value, timed, (low, high)),
+        Metric(low, "low end of its 95% interval", ends[0], timed),
+        Metric(high, "high end of its 95% interval", ends[1], timed),
+    )
+
+
+def _ends(*keys: str, times: float = 1.0) -> tuple[Reader, Reader]:
+    return _path(*keys, 0, times=times), _path(*keys, 1, times=times)
+
+
+def _ratio(prefix: str, what: str, whose: str) -> tuple[Metric, ...]:
+    value, ends = _path("ratios", what, "ratio"), _ends("ratios", what, "ci95")
+    return _bounded(prefix + "p50_ratio{}", f"median of {whose} over the baseline's", value, *ends, timed=True)
+
+
+def _agreement_end(end: int) -> Reader:
+    def read(row: Row) -> Value:
+        found = row["agreement"]
+        return found if "unknown" in found else 100 * wilson95(found["agree"], found["photos"])[end]
+
+    return read
+
+
 _SIZE = Metric("size_mb", "the model's file, 1e6 bytes", _path("bytes", per=1e6))
 _ACCURACY = (
-    Metric("accuracy_pct", "top-1 on the held-out photos", _path("accuracy", "top1", times=100)),
-    Metric("accuracy_drop_pp", "accuracy lost, percentage points", _path("agreement", "drop_pp")),
-    Metric("accuracy_drop_low_pp", "low end of its 95% interval", _path("agreement", "drop_ci95_pp", 0)),
-    Metric("accuracy_drop_high_pp", "high end of its 95% interval", _path("agreement", "drop_ci95_pp", 1)),
+    *_bounded(
+        "accuracy{}_pct",
+        "top-1 on the held-out photos",
+        _path("accuracy", "top1", times=100),
+        *_ends("accuracy", "ci95", times=100),
+    ),
+    *_bounded(
+        "accuracy_drop{}_pp",
+        "accuracy lost, percentage points",
+        _path("agreement", "drop_pp"),
+        *_ends("agreement", "drop_ci95_pp"),
+    ),
     Metric("mcnemar_p", "exact McNemar test of that loss", _path("agreement", "mcnemar_p")),
-    Metric("agreement_pct", "photos with the same top-1", _path("agreement", "top1", times=100)),
+    *_bounded(
+        "agreement{}_pct",
+        "photos with the same top-1",
+        _path("agreement", "top1", times=100),
+        _agreement_end(0),
+        _agreement_end(1),
+    ),
 )
 _COST = (
     _SIZE,
@@ -76,11 +121,11 @@ _COST = (
     Metric("first_inference_ms", "the first photo after loading", _path("first_inference_ms"), timed=True),
     *_percentiles("", "invoke", "the model alone"),
     *_percentiles("photo_", "total", "a photo, from a file's bytes to a label"),
-    Metric("throughput_per_s", "photos a second, one after another", _path("throughput_per_s"), timed=True),
+    Metric("throughput_per_s", "photos a second, one batch after another", _path("throughput_per_s"), timed=True),
     Metric("peak_rss_mb", "peak memory of a process with this variant alone", _path("peak_rss_bytes", per=1e6)),
 )
 
-# Of a run of a bench; drop and agreement are against the float model that the bundle was made from.
+# Of a run of a bench; drop and agreement are against the reference of its photos.
 RUN_METRICS = (
     *_COST,
     *_ACCURACY,
@@ -92,17 +137,18 @@ BASELINE_METRICS = (*_COST, _ACCURACY[0])
 COMPARISON_METRICS = (
     *_COST,
     *_ACCURACY,
-    Metric("p50_ratio", "median of the model alone over the baseline's", _path("ratios", "model", "ratio"), timed=True),
-    Metric("p50_ratio_low", "low end of its 95% interval", _path("ratios", "model", "ci95", 0), timed=True),
-    Metric("p50_ratio_high", "high end of its 95% interval", _path("ratios", "model", "ci95", 1), timed=True),
-    Metric("photo_p50_ratio", "median of a photo over the baseline's", _path("ratios", "photo", "ratio"), timed=True),
-    Metric("photo_p50_ratio_low", "low end of its 95% interval", _path("ratios", "photo", "ci95", 0), timed=True),
-    Metric("photo_p50_ratio_high", "high end of its 95% interval", _path("ratios", "photo", "ci95", 1), timed=True),
+    *_ratio("", "model", "the model alone"),
+    *_ratio("photo_", "photo", "a photo"),
     Metric("size_ratio", "size over the baseline's", _path("ratios", "size")),
 )
 # The same two for training runs.
 TRAINED_BASELINE_METRICS = (_SIZE, _ACCURACY[0])
 TRAINED_METRICS = (_SIZE, *_ACCURACY)
+
+
+def is_paired(metric: Metric) -> bool:
+    """Tell whether a metric is against another model's answers to the same photos."""
+    return metric.name.startswith(("accuracy_drop", "agreement", "mcnemar", "mae"))
 
 
 def values(metrics: Iterable[Metric], row: Row) -> dict[str, Value]:
@@ -236,7 +282,15 @@ def outcome_lines(outcomes: Iterable[Outcome]) -> list[str]:
 
 def _named(outcome: Outcome) -> str:
     number = "" if isinstance(outcome.value, dict) else f"{outcome.value:.4g}"
-    return f"{outcome.subject.name} ({', '.join(part for part in (number, outcome.why) if part)})"
+    parts = (number, _interval(outcome), outcome.why)
+    return f"{outcome.subject.name} ({', '.join(part for part in parts if part)})"
+
+
+def _interval(outcome: Outcome) -> str:
+    bounds = [outcome.subject.values[name] for name in outcome.gate.metric.interval or ()]
+    if not bounds or any(isinstance(bound, dict) for bound in (outcome.value, *bounds)):
+        return ""
+    return "95% CI {:.3g} to {:.3g}".format(*bounds)
 
 
 def raise_failed(outcomes: Iterable[Outcome]) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
+from edgetl_device.accuracy import wilson95
 from edgetl_device.preprocess import Preprocess, preprocess
 
 _BATCH = 50
@@ -61,7 +62,7 @@ def main() -> None:
     base = build_base(asked.backbone, size=asked.size, width=asked.width, weights=weights)
     correct, total = probe(base, shared_data() / "flowers")
     print(f"{asked.backbone} {asked.width:g} at {asked.size} px, weights {weights.source}: {correct}/{total}", end=" ")
-    print(f"= {correct / total:.3f}")
+    print("= {:.3f} (95% CI {:.3f} .. {:.3f})".format(correct / total, *wilson95(correct, total)))
 
 
 if __name__ == "__main__":

@@ -71,6 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     bench = _command(commands, "bench", _bench, "measure latency, memory, accuracy and agreement")
     bench.add_argument("--variants", default="all", help="all, or names with commas")
     bench.add_argument("--threads", default="1", help="numbers with commas")
+    bench.add_argument("--batch", default="1", help="numbers of images in one inference with commas; TFLite only")
+    bench.add_argument("--data", metavar="DIR", help="photos in DIR/<class>/ in the place of the bundle's own")
     bench.add_argument("--duration", type=float, default=None, metavar="SECONDS", help="default 10, with --quick 1")
     bench.add_argument("--quick", action="store_true", help="be content with fewer inferences; the verdict says so")
     bench.add_argument("--sustained", type=float, metavar="MINUTES", help="one run, with its times second by second")
@@ -171,15 +173,17 @@ def _stream(classifier: Any, live: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from .bench import parse_threads, parse_variants, run_bench
+    from .bench import parse_counts, parse_variants, run_bench
     from .bundle import Bundle
     from .delegate import parse_delegates
 
     document = run_bench(
         Bundle.open(options.bundle),
         variants=parse_variants(options.variants),
-        threads=parse_threads(options.threads),
+        threads=parse_counts("threads", options.threads),
         delegates=parse_delegates(options.delegates),
+        batches=parse_counts("batch", options.batch),
+        data=options.data,
         duration_s=options.duration,
         quick=options.quick,
         sustained_min=options.sustained,

@@ -18,6 +18,7 @@ Bools = npt.NDArray[np.bool_]
 
 # The 97.5% quantile of the standard normal distribution: two-sided intervals at 95%.
 _Z95 = 1.959963984540054
+TOP = 5
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,20 @@ def score(
         "agreement": _agreement(probabilities, labels, reference_probabilities),
         "per_class": [_class_row(index, predicted, labels, names) for index in range(classes)],
     }
+
+
+def top5(probabilities: Floats, labels: npt.NDArray[np.integer[Any]]) -> dict[str, Any]:
+    """Return how often the true class is among the five likeliest: ``correct``, ``share`` 0..1 and its ``ci95``.
+
+    Of equal probabilities the class that comes first counts as likelier. It says something of more than five classes.
+
+    Args:
+        probabilities: float [n, classes], row i = photo i.
+        labels: int [n], the true class of each photo.
+    """
+    likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+    n, correct = len(labels), int((likeliest == labels[:, None]).any(axis=1).sum())
+    return {"correct": correct, "share": correct / n, "ci95": list(wilson95(correct, n))}
 
 
 def _agreement(probabilities: Floats, labels: npt.NDArray[np.integer[Any]], reference: Floats | None) -> dict[str, Any]:

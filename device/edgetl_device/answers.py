@@ -1,46 +1,44 @@
-"""Which held-out photos a result is about, and what was said about each: what lets two results be paired by photo.
+"""Which photos a result is about, and what was said about each: what lets two results be paired by photo.
 
 Not for: scores made of the answers (``accuracy``), and comparing two results.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import jsonfile
-from .bundle import EVALSET, Bundle
+from .classifier import Classifier
+from .photoset import PhotoSet, digest
 
 # Enough to see how sure a model was; all digits would double the size of the file.
 _DECIMALS = 4
 
 
-def evalset(bundle: Bundle) -> dict[str, Any]:
-    """Return the held-out photos of a bundle as JSON values.
+def evalset(photos: PhotoSet) -> dict[str, Any]:
+    """Return a set of photos as JSON values.
 
     Returns:
-        ``digest`` (equal for the same photos with the same labels, in any order and under any name), ``photos`` in the
-        order of the bundle (``file``, ``label`` as an index, ``sha256``), and ``reference``: the class index that the
-        float model gives to each photo.
+        ``source`` and ``name`` of the set; ``digest`` (equal for the same photos with the same labels, in any order and
+        under any name); and ``photos`` in the order of the set (``file``, ``label`` as an index, ``sha256``).
     """
-    photos = bundle.photos()
-    hashes = [bundle.files[photo.file].sha256 for photo in photos]
     return {
-        "digest": evalset_digest(zip((photo.label for photo in photos), hashes, strict=True)),
-        "photos": [
-            {"file": photo.file.removeprefix(EVALSET), "label": photo.index, "sha256": sha256}
-            for photo, sha256 in zip(photos, hashes, strict=True)
-        ],
-        "reference": bundle.reference().probabilities.argmax(axis=1).tolist(),
+        "source": photos.source,
+        "name": photos.name,
+        "digest": photos.digest,
+        "photos": [{"file": photo.file, "label": photo.index, "sha256": photo.sha256} for photo in photos.photos],
     }
 
 
-def evalset_digest(photos: Iterable[tuple[str, str]]) -> str:
-    """Return one hash for a set of photos, each given as its label's name and its file's SHA-256."""
-    return jsonfile.digest({"photos": sorted(photos)})
+def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.float32]:
+    """Return what a classifier says about every photo, float32 [n, classes], run in batches of its own size."""
+    rows, batch = [], classifier.runtime.input.shape[0]
+    for start in range(0, len(photos.photos), batch):
+        together = photos.photos[start : start + batch]
+        rows += classifier.run_together([classifier.pixels(photos.read(photo)) for photo in together])
+    return np.stack(rows)
 
 
 def answers(probabilities: npt.NDArray[np.floating[Any]]) -> dict[str, list[Any]]:
@@ -63,9 +61,12 @@ def check(document: dict[str, Any]) -> None:
     truth = [photo["label"] for photo in photos]
     if not all(0 <= index < len(labels) for index in truth):
         raise ValueError("evalset has a photo of a class that is not one of the labels")
-    if found["digest"] != evalset_digest((labels[photo["label"]], photo["sha256"]) for photo in photos):
+    if found["digest"] != digest((labels[photo["label"]], photo["sha256"]) for photo in photos):
         raise ValueError("the digest of evalset is not that of its photos")
-    if len(found["reference"]) != len(photos):
+    if isinstance(found["reference"], dict):
+        if any("unknown" not in run["agreement"] for run in document["runs"]):
+            raise ValueError("a run agrees with a reference that is unknown")
+    elif len(found["reference"]) != len(photos):
         raise ValueError(f"the reference answers {len(found['reference'])} of {len(photos)} photos")
     for run in document["runs"]:
         predicted = run["answers"]["predicted"]

@@ -5,16 +5,18 @@ Not for: judging the numbers against a budget, and comparing two benches.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import energy, environment, harness, loadgen, memory, percentiles, result, sweep, verdict
+from . import answers, energy, environment, harness, loadgen, memory, percentiles, photoset, result, sweep, verdict
 from .bundle import Bundle
 from .delegate import Delegate
 from .errors import InputError, Unavailable
 from .lane import Lane, load, row, score
 from .latency import MIN_INFERENCES
+from .reference import reference_of
 from .rehearsal import rehearse
 
 # The duration of each setup is cut into so many pieces, and the setups take turns: a clock or a temperature that
@@ -41,6 +43,8 @@ def run_bench(
     variants: Sequence[str] | None = None,
     threads: Sequence[int] = (1,),
     delegates: Sequence[Delegate | None] = (None,),
+    batches: Sequence[int] = (1,),
+    data: str | os.PathLike[str] | None = None,
     duration_s: float | None = None,
     quick: bool = False,
     sustained_min: float | None = None,
@@ -60,6 +64,9 @@ def run_bench(
             out are listed in the result.
         threads: Numbers of CPU threads; each variant is measured with each.
         delegates: Each variant is measured with each that can take it; None is what the runtime does by itself.
+        batches: Numbers of images in one inference; each variant is measured with each that it can be resized to.
+        data: A labelled folder (:func:`photoset.of_folder`) whose photos take the place of the bundle's own, in the
+            times and in the accuracy. Drop and agreement are then against the bundle's float32 variant on this machine.
         duration_s: Sampling time of each setup, above 0 and at most an hour; by default 10 s, in a quick bench 1 s.
             Sampling goes on until there are also 1,024 inferences.
         quick: Be content with 130 inferences; the verdict says so.
@@ -73,13 +80,13 @@ def run_bench(
         say: Called with one line about each step; None is silent.
 
     Raises:
-        InputError: A variant, a number or the bundle is wrong.
+        InputError: A variant, a number, the bundle or the folder is wrong.
         Unavailable: A variant that was named, or every one, or a delegate, cannot run here; or there is no LoadGen.
     """
     say = say or _silent
     duration_s, rounds = _pieces(duration_s, quick, sustained_min)
     least = QUICK_INFERENCES if quick else MIN_INFERENCES
-    plan = sweep.plan(bundle, variants=variants, threads=threads, delegates=delegates, prefer=prefer)
+    plan = sweep.plan(bundle, variants=variants, threads=threads, delegates=delegates, batches=batches, prefer=prefer)
     if sustained_min is not None and len(plan.setups) > 1:
         raise InputError(
             f"--sustained with {len(plan.setups)} runs",
@@ -87,20 +94,24 @@ def run_bench(
             hint="Name one: --variants int8 --threads 4",
         )
     if scenario is not None:
+        if set(batches) != {1}:
+            raise InputError("a batch with a scenario", why="LoadGen gives one photo at a time", hint="Leave one out.")
         loadgen.require(scenario)
         if log is None:
             raise InputError("a scenario without a folder for its log")
         # Better known now than after the measuring: LoadGen ends the process when it cannot write.
         log.mkdir(parents=True, exist_ok=True)
     for left in plan.skipped:
-        say(f"left out {left['variant']}{' on ' + left['delegate'] if 'delegate' in left else ''}: {left['why']}")
+        say(f"left out {sweep.left_out(left)}: {left['why']}")
     for name, delegate in dict.fromkeys((one.variant.name, one.delegate) for one in plan.setups):
         if delegate is not None and delegate.external:
             say(f"trial run of {name} on {delegate.name}")
             rehearse(bundle.read(bundle.variant(name).file), delegate, prefer=prefer)
-    photos = bundle.photos()
-    reference = bundle.reference()
-    files = [bundle.read(photo.file) for photo in photos]
+    if data is not None:
+        say(f"reading the photos of {os.fspath(data)}")
+    photos = photoset.of_bundle(bundle) if data is None else photoset.of_folder(data, bundle)
+    reference = reference_of(bundle, photos, threads=max(threads), prefer=prefer, say=say)
+    files = photos.timed()
 
     described = environment.describe(root)
     cost = harness.cost(bundle, files)
@@ -123,9 +134,14 @@ def run_bench(
         runs = []
         for lane in lanes:
             say(f"accuracy and memory of {lane.setup}")
-            run = row(lane) | score(lane.classifier, files, photos, reference.probabilities)
+            run = row(lane) | score(lane.classifier, photos, reference)
             run["peak_rss_bytes"] = memory.peak_rss_bytes(
-                bundle.path, lane.setup.variant.name, lane.setup.threads, prefer=prefer, delegate=lane.setup.delegate
+                bundle.path,
+                lane.setup.variant.name,
+                lane.setup.threads,
+                batch=lane.setup.batch,
+                prefer=prefer,
+                delegate=lane.setup.delegate,
             )
             if with_energy:
                 run["energy"] = meter.summary(lane.usage) if meter else {"unknown": why_no_meter}
@@ -148,7 +164,8 @@ def run_bench(
                 emulated=described["emulated"],
                 governor=described["governor"],
                 quick=quick,
-                harness_ns=cost["latency_ms"]["invoke"]["p50"] * 1e6,
+                # It is measured with one photo; a batch copies as many as it has.
+                harness_ns=cost["latency_ms"]["invoke"]["p50"] * 1e6 * lane.setup.batch,
             )
             runs.append(run)
     finally:
@@ -159,10 +176,13 @@ def run_bench(
     before, *during, after = states
     return result.assemble(
         bundle,
+        evalset=answers.evalset(photos) | reference.to_json(),
         settings={
             "variants": list(dict.fromkeys(setup.variant.name for setup in plan.setups)),
             "threads": list(threads),
             "delegates": [delegate.name if delegate else "default" for delegate in delegates],
+            "batches": list(batches),
+            "photos_timed": len(files),
             "duration_s": duration_s,
             "min_inferences": least,
             "quick": quick,
@@ -183,12 +203,12 @@ def parse_variants(text: str) -> list[str] | None:
     return None if text.strip() == "all" else [name.strip() for name in text.split(",") if name.strip()]
 
 
-def parse_threads(text: str) -> list[int]:
-    """Read whole numbers with commas between them."""
+def parse_counts(what: str, text: str) -> list[int]:
+    """Read whole numbers with commas between them; ``what`` is what errors call them."""
     try:
         return [int(number) for number in text.split(",")]
     except ValueError:
-        raise InputError(f"threads {text!r}", why="must be whole numbers with commas, such as 1,2") from None
+        raise InputError(f"{what} {text!r}", why="must be whole numbers with commas, such as 1,2") from None
 
 
 def _pieces(duration_s: float | None, quick: bool, sustained_min: float | None) -> tuple[float, int]:

@@ -48,9 +48,11 @@ class Classifier:
         prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
         delegate: For TFLite variants, a delegate. A library of the wrong version may end the process:
             :func:`open_classifier` finds that out first.
+        batch: Images in one inference, 1 to 256, for :meth:`run_together`; above 1 for TFLite variants only.
 
     Raises:
-        InputError: The bundle is damaged, has no such variant, or the variant is not made for the delegate.
+        InputError: The bundle is damaged, has no such variant, or the variant is not made for the delegate or the
+            batch.
         Unavailable: The runtime or the delegate of this variant is not installed, or cannot run it.
     """
 
@@ -62,6 +64,7 @@ class Classifier:
         *,
         prefer: str | None = None,
         delegate: Delegate | None = None,
+        batch: int = 1,
     ) -> None:
         """Read, check and load the variant."""
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
@@ -69,7 +72,7 @@ class Classifier:
         check_threads(threads)
         model = self.bundle.read(self.variant.file)
         self.runtime: Runtime = _open(
-            self.bundle, self.variant.file, model, self.variant.format, threads, prefer, delegate
+            self.bundle, self.variant.file, model, self.variant.format, threads, prefer, delegate, batch
         )
         self._lock = threading.Lock()
         self._closed = False
@@ -127,11 +130,22 @@ class Classifier:
         Raises:
             ValueError: The classifier is closed.
         """
+        return self.run_together([pixels])[0]
+
+    def run_together(self, pixels: Sequence[Pixels]) -> list[Probabilities]:
+        """Return the same for several photos in one inference: at most as many as the batch.
+
+        Raises:
+            ValueError: There are more, or the classifier is closed.
+        """
         with self._lock:
             self._expect_open()
-            self.runtime.feed(pixels)
+            if len(pixels) > (batch := self.runtime.input.shape[0]):
+                raise ValueError(f"{len(pixels)} photos for a batch of {batch}")
+            for row, one in enumerate(pixels):
+                self.runtime.feed(one, row)
             self.runtime.invoke()
-            return self.runtime.probabilities()
+            return [self.runtime.probabilities(row) for row in range(len(pixels))]
 
     def ranked(self, probabilities: Probabilities, top: int = 5) -> list[Prediction]:
         """Return the ``top`` likeliest classes as :func:`ranked` does."""
@@ -159,7 +173,7 @@ class Classifier:
 
     def _expect_declared(self) -> None:
         size, classes = self.bundle.preprocess.size, len(self.labels)
-        if self.runtime.input.shape != (1, size, size, 3) or self.runtime.output.shape != (1, classes):
+        if self.runtime.input.shape[1:] != (size, size, 3) or self.runtime.output.shape[1:] != (classes,):
             raise damaged(
                 f"{self.bundle.path}: {self.variant.file}",
                 f"the model maps {list(self.runtime.input.shape)} to {list(self.runtime.output.shape)}, "
@@ -204,9 +218,10 @@ def _open(
     threads: int,
     prefer: str | None,
     delegate: Delegate | None,
+    batch: int,
 ) -> Runtime:
     try:
-        return open_runtime(model, format, threads=threads, prefer=prefer, delegate=delegate)
+        return open_runtime(model, format, threads=threads, prefer=prefer, delegate=delegate, batch=batch)
     except EdgetlError as error:
         # The runtime sees bytes only; say which file of which bundle they are.
         raise type(error)(f"{bundle.path}: {file}: {error.what}", why=error.why, hint=error.hint) from None

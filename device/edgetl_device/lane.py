@@ -13,9 +13,11 @@ from typing import Any
 import numpy as np
 
 from . import accuracy, answers, energy, latency, percentiles
-from .bundle import Bundle, Photo
+from .bundle import Bundle
 from .classifier import Classifier
 from .latency import Stopwatch
+from .photoset import PhotoSet
+from .reference import Reference
 from .sweep import Setup
 
 # Of ONNX variants.
@@ -61,7 +63,9 @@ class Lane:
 def load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | None) -> Lane:
     """Load a setup; ``files`` are the photos that it will be measured with."""
     started = time.perf_counter_ns()
-    classifier = Classifier(bundle, setup.variant.name, setup.threads, prefer=prefer, delegate=setup.delegate)
+    classifier = Classifier(
+        bundle, setup.variant.name, setup.threads, prefer=prefer, delegate=setup.delegate, batch=setup.batch
+    )
     return Lane(setup, classifier, time.perf_counter_ns() - started, Stopwatch(classifier, files))
 
 
@@ -74,6 +78,7 @@ def row(lane: Lane) -> dict[str, Any]:
         "format": variant.format,
         "precision": variant.precision,
         "threads": runtime.threads,
+        "batch": lane.setup.batch,
         "runtime": {"name": runtime.name, "version": runtime.version},
         "delegate": share["name"] if share else _NO_DELEGATES,
         **({"delegated": {key: share[key] for key in ("operators", "of", "partitions")}} if share else {}),
@@ -85,15 +90,17 @@ def row(lane: Lane) -> dict[str, Any]:
         "windows": lane.windows,
         "latency_ms": latency.summary_ms(samples),
         "latency_ci95_ms": latency.intervals_ms(samples),
-        "throughput_per_s": latency.throughput_per_s(samples),
+        "throughput_per_s": latency.throughput_per_s(samples, lane.setup.batch),
     }
 
 
-def score(
-    classifier: Classifier, files: Sequence[bytes], photos: Sequence[Photo], reference: np.ndarray[Any, Any]
-) -> dict[str, Any]:
-    """Return ``accuracy``, ``agreement``, ``per_class`` and ``answers`` on all held-out photos."""
-    probabilities = np.stack([classifier.probabilities(file) for file in files])
-    labels = np.array([photo.index for photo in photos], np.int64)
-    scores = accuracy.score(probabilities, labels, reference, names=classifier.labels)
+def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> dict[str, Any]:
+    """Return ``accuracy``, ``agreement``, ``per_class`` and ``answers`` on all photos."""
+    probabilities = answers.probabilities(classifier, photos)
+    labels = np.array([photo.index for photo in photos.photos], np.int64)
+    scores = accuracy.score(probabilities, labels, reference.probabilities, names=classifier.labels)
+    if reference.probabilities is None:
+        scores["agreement"] = {"unknown": reference.why_not}
+    if len(classifier.labels) > accuracy.TOP:
+        scores["accuracy"]["top5"] = accuracy.top5(probabilities, labels)
     return scores | {"answers": answers.answers(probabilities)}

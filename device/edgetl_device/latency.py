@@ -1,9 +1,9 @@
 """How long one photo takes, stage by stage, as raw nanoseconds.
 
-One photo at a time, the next one when the last is done (MLPerf's SingleStream). Each sample runs all stages on a photo
-of the bundle, so the model finds the caches as an application leaves them: decode (bytes in memory to an upright RGB
-image), fit (to the model's size), invoke (copy the pixels in, run the model), postprocess (probabilities, top 5).
-Not for: whether the times can be believed (``verdict``), accuracy, and throughput with several photos at once.
+One batch at a time, the next one when the last is done (MLPerf's SingleStream, where a batch is one photo). Each sample
+runs all stages on as many photos as a batch of the runtime has, so the model finds the caches as an application leaves
+them: decode (bytes in memory to an upright RGB image), fit (to the model's size), invoke (copy the pixels in, run the
+model), postprocess (probabilities, top 5). Not for: whether the times can be believed (``verdict``), and accuracy.
 """
 
 from __future__ import annotations
@@ -55,7 +55,8 @@ class Samples:
     """Raw times of one classifier, appended to while measuring.
 
     Attributes:
-        stages_ns: For each stage the time of every inference, in order; all of the same length.
+        stages_ns: For each stage the time of every inference, all photos of its batch together, in order; all of the
+            same length.
         first_inference_ns: The first inference after loading, all stages.
         warmup_inferences: Inferences before the first sample, the first one included.
         steady: Whether the running median settled during warm-up.
@@ -115,18 +116,23 @@ class Stopwatch:
     def _once(self) -> tuple[int, int, int, int]:
         classifier, clock = self._classifier, self._clock
         runtime, spec = classifier.runtime, classifier.bundle.preprocess
-        photo = self._photos[self._next]
-        self._next = (self._next + 1) % len(self._photos)
-        start = clock()
-        image = decode(photo, spec)
-        decoded = clock()
-        pixels = fit(image, spec)
-        fitted = clock()
-        runtime.feed(pixels)
+        batch = runtime.input.shape[0]
+        photos = [self._photos[(self._next + row) % len(self._photos)] for row in range(batch)]
+        self._next = (self._next + batch) % len(self._photos)
+        pixels, decode_ns, fit_ns, at = [], 0, 0, clock()
+        for photo in photos:
+            image = decode(photo, spec)
+            decoded = clock()
+            pixels.append(fit(image, spec))
+            fitted = clock()
+            decode_ns, fit_ns, at = decode_ns + decoded - at, fit_ns + fitted - decoded, fitted
+        for row, one in enumerate(pixels):
+            runtime.feed(one, row)
         runtime.invoke()
         invoked = clock()
-        classifier.ranked(runtime.probabilities())
-        return decoded - start, fitted - decoded, invoked - fitted, clock() - invoked
+        for row in range(batch):
+            classifier.ranked(runtime.probabilities(row))
+        return decode_ns, fit_ns, invoked - at, clock() - invoked
 
 
 def summary_ms(samples: Samples) -> dict[str, dict[str, Any]]:
@@ -149,10 +155,10 @@ def intervals_ms(samples: Samples) -> dict[str, dict[str, Any]]:
     }
 
 
-def throughput_per_s(samples: Samples) -> float:
-    """Return photos a second, one after another, over all samples."""
+def throughput_per_s(samples: Samples, batch: int = 1) -> float:
+    """Return photos a second, one batch after another, over all samples."""
     total = samples.total_ns()
-    return len(total) / (sum(total) / _NS_PER_S)
+    return batch * len(total) / (sum(total) / _NS_PER_S)
 
 
 def _columns(samples: Samples) -> dict[str, list[int]]:

@@ -1,7 +1,7 @@
 """Peak memory of one variant, measured in a process of its own. Not for: the memory of the process that asks.
 
-Run as ``python -m edgetl_device.memory BUNDLE VARIANT THREADS RUNTIME DELEGATE`` (the last two may be empty) it loads
-the variant, classifies a few photos of the bundle, and prints its peak in bytes.
+Run as ``python -m edgetl_device.memory BUNDLE VARIANT THREADS BATCH RUNTIME DELEGATE`` (the last two may be empty) it
+loads the variant, classifies a few photos of the bundle, and prints its peak in bytes.
 """
 
 from __future__ import annotations
@@ -20,10 +20,16 @@ _TIMEOUT_S = 300
 
 
 def peak_rss_bytes(
-    bundle: Path, variant: str, threads: int, *, prefer: str | None = None, delegate: Delegate | None = None
+    bundle: Path,
+    variant: str,
+    threads: int,
+    *,
+    batch: int = 1,
+    prefer: str | None = None,
+    delegate: Delegate | None = None,
 ) -> int | dict[str, Any]:
     """Return the peak resident memory of Python, the runtime and the variant, or ``{"unknown": why}``."""
-    arguments = [os.fspath(bundle), variant, str(threads), prefer or "", str(delegate or "")]
+    arguments = [os.fspath(bundle), variant, str(threads), str(batch), prefer or "", str(delegate or "")]
     try:
         done = child.run_module("memory", *arguments, timeout_s=_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -45,14 +51,17 @@ def own_peak_bytes() -> int:
     raise OSError("/proc/self/status has no VmHWM")
 
 
-def _main(bundle: str, variant: str, threads: str, prefer: str, delegate: str) -> None:
+def _main(bundle: str, variant: str, threads: str, batch: str, prefer: str, delegate: str) -> None:
     from .bundle import Bundle
     from .classifier import Classifier
 
     opened = Bundle.open(bundle)
     chosen = parse_delegate(delegate) if delegate else None
-    with Classifier(opened, variant, int(threads), prefer=prefer or None, delegate=chosen) as classifier:
+    with Classifier(
+        opened, variant, int(threads), prefer=prefer or None, delegate=chosen, batch=int(batch)
+    ) as classifier:
         for photo in opened.photos()[:_PHOTOS]:
+            # Every inference runs the whole batch, whatever is in its other rows.
             classifier.classify(opened.read(photo.file))
         print(own_peak_bytes())
 

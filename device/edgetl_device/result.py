@@ -30,20 +30,22 @@ _RUN_FIELDS = {
 def assemble(
     bundle: Bundle,
     *,
+    evalset: dict[str, Any],
     settings: dict[str, Any],
     environment: dict[str, Any],
     harness: dict[str, Any],
     runs: list[dict[str, Any]],
-    skipped: list[dict[str, str]],
+    skipped: list[dict[str, Any]],
 ) -> dict[str, Any]:
     """Return the document of a bench.
 
     Args:
-        settings: What was asked for: variants, threads, delegates, duration_s, min_inferences, rounds, ...
+        evalset: The photos (:func:`answers.evalset`) and their ``reference``.
+        settings: What was asked for: variants, threads, delegates, batches, duration_s, min_inferences, rounds, ...
         environment: :func:`environment.describe`, with :func:`environment.state` of three times: ``before``,
             ``during`` (a list, after each round but the last) and ``after``.
         harness: What the bench itself costs (:func:`harness.cost`).
-        runs: One row for each variant, delegate and number of threads.
+        runs: One row for each variant, delegate, number of threads and batch.
         skipped: Variants that this machine cannot run: ``variant`` and ``why``.
     """
     document: dict[str, Any] = {
@@ -56,7 +58,7 @@ def assemble(
             "labels": list(bundle.labels),
             "preprocess": bundle.preprocess.to_json(),
         },
-        "evalset": answers.evalset(bundle),
+        "evalset": evalset,
         "settings": settings,
         "environment": environment,
         "harness": harness,

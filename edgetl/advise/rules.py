@@ -127,7 +127,7 @@ def recommend(backbone: str, probed: Sequence[Probed], photos: Photos, *, pretra
     whole, best = probed[-1], _best(probed)
     if best is not whole and surely_better(best, whole, tried=len(probed) - 1):
         return _unlike(backbone, probed, photos)
-    like = f"no depth of {backbone} probes surely better than its end ({_share(whole)}): its features fit the photos"
+    like = f"no depth of {backbone} probes surely better than its end, {_share(whole)}: its features fit the photos"
     if photos.fewest < FEW_A_CLASS:
         why = f"{photos.fewest} training photos in the smallest class are few: blocks would learn them by heart"
         return Recommendation(backbone, "head", 0, None, "the head alone, on frozen features", (why, like, *notes))
@@ -188,10 +188,10 @@ def _unlike(backbone: str, probed: Sequence[Probed], photos: Photos) -> Recommen
     lead = paired_drop(best.right, probed[-1].right)
     cut = _cheapest_near(probed, best)
     why = (
-        f"features up to {best.depth.block} ({_share(best)}) beat those of the whole base ({_share(probed[-1])}) by "
+        f"features up to {best.depth.block}, {_share(best)}, beat those of the whole base, {_share(probed[-1])}, by "
         f"{lead.drop_pp:.1f} pp ({_interval(lead)}): the photos are unlike those that the weights come from"
     )
-    saved = f"ending at {cut.depth.block} ({_share(cut)}) leaves {_costs(cut, probed[-1])}"
+    saved = f"ending at {cut.depth.block}, {_share(cut)}, leaves {_costs(cut, probed[-1])}"
     if photos.fewest < FEW_A_CLASS:
         few = f"{photos.fewest} training photos in the smallest class are few: the head alone is trained"
         title = f"{backbone} up to {cut.depth.block}, the head alone"
@@ -241,7 +241,8 @@ def _costs(cut: Probed, whole: Probed) -> str:
 
 
 def _share(one: Probed) -> str:
-    return f"{one.top1:.1%}"
+    low, high = wilson95(int(one.right.sum()), len(one.right))
+    return f"{one.top1:.1%} (95% CI {100 * low:.1f} to {100 * high:.1f})"
 
 
 def _interval(drop: PairedDrop, sign: int = 1) -> str:

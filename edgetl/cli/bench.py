@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .bench_text import environment_lines, group_name, overview, table_rows, verdict_lines
 from .formats import Format, Table, print_csv, print_report, require_one_output
 
 if TYPE_CHECKING:
-    from edgetl.gates import Subject
+    from edgetl.gates import Gate, Subject
+    from edgetl_device.bundle import Bundle
 
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
@@ -34,6 +34,12 @@ def bench(
         "--delegate",
         help="none, xnnpack, edgetpu[:usb|:pci|:N], with commas; or PATH.so[:key=value,...]. May be repeated.",
         show_default=False,
+    ),
+    batch: str = typer.Option("1", help="Numbers of images in one inference with commas: 1,4,8. TFLite only."),
+    data: str = typer.Option(
+        "",
+        metavar="DIR",
+        help="Photos in DIR/<class>/ in the place of the bundle's own; drop and agreement against float32, run here.",
     ),
     duration: float = typer.Option(
         None, help="Seconds of sampling for each run: 10, with --quick 1. Never under 1,024 photos.", show_default=False
@@ -68,12 +74,14 @@ def bench(
     --fail-if also takes accuracy_drop_pp, size_mb, photo_p95_ms, ...; the result is written before it fails.
 
     Example: edgetl bench runs/parts/bundle --threads 1,2 --delegates none,xnnpack --json result.json
+
+    Example: edgetl bench parts.edgetl --data field-photos --fail-if "int8.accuracy_drop_pp>1"
     """
     from edgetl import gates
     from edgetl.cli import bench_remote
     from edgetl.cli.output import note, print_json
     from edgetl.remote.fleet import Settings
-    from edgetl_device.bench import parse_threads, parse_variants, run_bench
+    from edgetl_device.bench import parse_counts, parse_variants, run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.delegate import parse_delegates
     from edgetl_device.errors import InputError
@@ -84,25 +92,30 @@ def bench(
     # Whatever is wrong with a bound or forbids writing there is better known now than after the bench.
     wanted = gates.parse_gates(fail_if, gates.RUN_METRICS)
     gates.check_variants(wanted, chosen or [variant.name for variant in opened.variants])
+    boards = bench_remote.chosen_boards(on, fleet)
+    if data:
+        require_reference(opened, wanted, here=not boards)
     if json not in ("", "-"):
         Path(json).parent.mkdir(parents=True, exist_ok=True)
-    if boards := bench_remote.chosen_boards(on, fleet):
+    if boards:
         if scenario:
             raise InputError("--scenario is for this machine: LoadGen is not brought to boards", hint="Leave it out.")
         asked = {"--quick": quick, "--energy": energy, "--profile": profile}
         more = [option for option, wanted_there in asked.items() if wanted_there]
         if sustained is not None:
             more += ["--sustained", str(sustained)]
-        settings = Settings(variants, threads, duration, ",".join(delegates), offline, tuple(more))
-        bench_remote.bench_boards(opened, boards, settings, wanted, bench_remote.Printing(form, json, out))
+        settings = Settings(variants, threads, duration, ",".join(delegates), offline, batch, tuple(more))
+        bench_remote.bench_boards(opened, data, boards, settings, wanted, bench_remote.Printing(form, json, out))
         return
     if out:
         raise InputError("--out is for boards", hint="Use --json OUT, or name boards with --on.")
     document = run_bench(
         opened,
         variants=chosen,
-        threads=parse_threads(threads),
+        threads=parse_counts("threads", threads),
         delegates=parse_delegates(delegates),
+        batches=parse_counts("batch", batch),
+        data=data or None,
         duration_s=duration,
         quick=quick,
         sustained_min=sustained,
@@ -132,22 +145,45 @@ def bench(
 
 
 def print_result(document: dict[str, Any], form: Format = Format.table, more: Sequence[str] = ()) -> None:
-    """Print an ``edgetl.result/1``: a table for each number of threads and delegate, verdicts, environment, more."""
+    """Print an ``edgetl.result/1``: a table for each way of running a model, verdicts, environment, more."""
+    from . import bench_text as text
+
     groups: dict[str, list[dict[str, Any]]] = {}
     for run in document["runs"]:
-        groups.setdefault(group_name(run, document["settings"]), []).append(run)
+        groups.setdefault(text.group_name(run, document["settings"]), []).append(run)
     bundle = document["bundle"]["name"]
     tables = [
-        Table(f"{bundle}, {name}", ["", *(run["variant"] for run in runs)], table_rows(runs))
+        Table(f"{bundle}, {name}", ["", *(run["variant"] for run in runs)], text.table_rows(runs))
         for name, runs in groups.items()
     ]
-    if len(groups) > 1:
-        tables.append(Table("Model p50, ms", *overview(groups)))
-    about = [
-        "model: pixels in, probabilities out; photo: from a file's bytes to a label; percentiles: nearest rank",
-        "drop and agreement: against the float model that the bundle was made from",
-    ]
-    print_report(form, tables, [*about, *verdict_lines(document), *environment_lines(document), *more])
+    tables += text.overviews(groups)
+    lines = [*text.about_lines(document), *text.verdict_lines(document), *text.environment_lines(document)]
+    print_report(form, tables, [*lines, *more])
+
+
+def require_reference(bundle: Bundle, wanted: Sequence[Gate], *, here: bool) -> None:
+    """Refuse gates on what only a reference gives where a bundle has none for other photos than its own.
+
+    Raises:
+        InputError: The bundle has no float32 variant.
+        Unavailable: It has, but this machine, which is to run it, lacks the runtime.
+    """
+    from edgetl import gates
+    from edgetl_device.errors import EdgetlError, Unavailable
+    from edgetl_device.reference import float_variant
+
+    paired = next((gate for gate in wanted if gates.is_paired(gate.metric)), None)
+    if paired is None:
+        return
+    try:
+        float_variant(bundle)
+    except EdgetlError as error:
+        if here or not isinstance(error, Unavailable):
+            raise type(error)(
+                f"--fail-if {paired.text!r} with --data: there is nothing that it could be against",
+                why=f"{error.what}: {error.why}",
+                hint=error.hint,
+            ) from None
 
 
 def records(document: dict[str, Any]) -> list[dict[str, Any]]:
@@ -164,6 +200,8 @@ def records(document: dict[str, Any]) -> list[dict[str, Any]]:
             "variant": run["variant"],
             "threads": run["threads"],
             "delegate": run["delegate"],
+            "batch": run.get("batch", 1),
+            "photos": document["evalset"]["name"] if document["evalset"].get("source") == "folder" else "held-out",
             "samples": len(run["samples_ns"]["invoke"]),
             "verdict": run["verdict"]["status"],
             **values(RUN_METRICS, run),

@@ -44,9 +44,16 @@ def chosen_boards(on: Sequence[str], fleet: str) -> tuple[Board, ...]:
 
 
 def bench_boards(
-    bundle: Bundle, boards: Sequence[Board], settings: Settings, gates: Sequence[Gate], printing: Printing
+    bundle: Bundle,
+    data: str,
+    boards: Sequence[Board],
+    settings: Settings,
+    gates: Sequence[Gate],
+    printing: Printing,
 ) -> None:
     """Bench on all boards, keep each result as it comes, print them, and hold gates against them.
+
+    With ``data``, a folder of labelled photos, those go to the boards too.
 
     Raises:
         InputError: The request is wrong, whatever the boards are.
@@ -57,6 +64,7 @@ def bench_boards(
     from edgetl.remote.board import Parcel, bench_board
     from edgetl.remote.connection import ssh_command
     from edgetl.remote.parallel import on_boards
+    from edgetl_device.photoset import of_folder
 
     from .bench import gate_subjects, print_result, records
 
@@ -65,10 +73,11 @@ def bench_boards(
     ssh_command()  # raises when there is none
     for board in boards:
         _check(bundle, board, settings)
+    photos = of_folder(data, bundle) if data else None
     if printing.out:
         Path(printing.out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch, BoardView(boards) as view:
-        parcel = Parcel(bundle, Path(scratch))
+        parcel = Parcel(bundle, Path(scratch), photos)
 
         def finished(outcome: Outcome) -> None:
             if outcome.document is not None:
@@ -107,12 +116,14 @@ def bench_boards(
 
 def _check(bundle: Bundle, board: Board, settings: Settings) -> None:
     """Refuse here what every board would refuse."""
-    from edgetl_device.bench import parse_threads, parse_variants
+    from edgetl_device.bench import parse_counts, parse_variants
     from edgetl_device.delegate import parse_delegates
-    from edgetl_device.runtime import check_threads
+    from edgetl_device.runtime import check_batch, check_threads
 
-    for count in parse_threads(board.threads or settings.threads):
+    for count in parse_counts("threads", board.threads or settings.threads):
         check_threads(count)
+    for count in parse_counts("batch", settings.batch):
+        check_batch(count)
     for name in parse_variants(board.variants or settings.variants) or []:
         bundle.variant(name)
     if delegate := board.delegate or settings.delegate:
@@ -151,7 +162,11 @@ def _write(document: dict[str, Any], board: Board, printing: Printing) -> None:
 
 
 def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
-    numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp", "memory"]
+    from edgetl.compare.results import batch_of
+
+    from .bench_text import drop_with_interval
+
+    numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp (95%)", "memory"]
     columns = ["board", "variant", "threads", *numbers, "verdict"]
     rows = []
     for outcome in outcomes:
@@ -164,13 +179,13 @@ def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
             rows.append(
                 [
                     outcome.board.name,
-                    run["variant"],
+                    run["variant"] + (f", batch {batch_of(run)}" if batch_of(run) > 1 else ""),
                     str(run["threads"]),
                     f"{model['p50']:.2f} ms",
                     f"{model['p95']:.2f} ms",
                     f"{photo['p95']:.2f} ms",
                     "{:.1%} ({:.1f}..{:.1f})".format(top1, *(100 * bound for bound in run["accuracy"]["ci95"])),
-                    f"{run['agreement']['drop_pp']:.2f}",
+                    drop_with_interval(run),
                     "unknown" if isinstance(peak, dict) else f"{peak / 1e6:.0f} MB",
                     run["verdict"]["status"],
                 ]
@@ -180,6 +195,8 @@ def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
 
 def _about(outcomes: Sequence[Outcome]) -> list[str]:
     """Return, for each board, what it is or why it gave no result, and why its measurements are not valid."""
+    from edgetl_device.sweep import left_out
+
     lines = []
     for outcome in outcomes:
         name = outcome.board.name
@@ -195,5 +212,5 @@ def _about(outcomes: Sequence[Outcome]) -> list[str]:
             for text in run["verdict"]["reasons"]
         }
         lines += sorted(why)
-        lines += [f"{name}: left out: {row['variant']}: {row['why']}" for row in outcome.document["skipped"]]
+        lines += [f"{name}: left out: {left_out(row)}: {row['why']}" for row in outcome.document["skipped"]]
     return lines

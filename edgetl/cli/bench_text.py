@@ -5,30 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from edgetl.compare.results import batch_of, run_name, thread_count
+from edgetl_device.accuracy import wilson95
+from edgetl_device.reference import FLOAT_MODEL
+from edgetl_device.sweep import left_out
+
+from .formats import Table
+
 
 def table_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
-    """Return the rows of the table for runs with the same number of threads: a name, then one cell for each run."""
+    """Return the rows of the table for runs of one group: a name, then one cell for each run."""
+    batch = batch_of(runs[0])
+    photo = "photo" if batch == 1 else f"{batch} photos"
     cells: list[tuple[str, Callable[[dict[str, Any]], str]]] = [
         ("size", lambda run: f"{run['bytes'] / 1e6:.2f} MB"),
         ("load", lambda run: f"{run['load_ms']:.1f} ms"),
-        ("first photo", lambda run: f"{run['first_inference_ms']:.2f} ms"),
+        (f"first {photo}", lambda run: f"{run['first_inference_ms']:.2f} ms"),
         ("model p50", lambda run: _milliseconds(run["latency_ms"]["invoke"]["p50"])),
         ("  95% interval", lambda run: _of_latency(run, "p50")),
         ("model p90", lambda run: _milliseconds(run["latency_ms"]["invoke"]["p90"])),
         ("  95% interval", lambda run: _of_latency(run, "p90")),
         ("model p95", lambda run: _milliseconds(run["latency_ms"]["invoke"]["p95"])),
         ("model p99", lambda run: _milliseconds(run["latency_ms"]["invoke"]["p99"])),
+        *([("model, photos a second", _photos_per_s)] if batch > 1 else []),
         ("model speed-up", lambda run: _speed_up(run, runs)),
-        ("photo p50", lambda run: _milliseconds(run["latency_ms"]["total"]["p50"])),
-        ("photo p95", lambda run: _milliseconds(run["latency_ms"]["total"]["p95"])),
+        (f"{photo} p50", lambda run: _milliseconds(run["latency_ms"]["total"]["p50"])),
+        (f"{photo} p95", lambda run: _milliseconds(run["latency_ms"]["total"]["p95"])),
         ("photos a second", lambda run: f"{run['throughput_per_s']:.0f}"),
         ("top-1", lambda run: f"{run['accuracy']['top1']:.1%}"),
         ("  95% interval", lambda run: _interval(run["accuracy"]["ci95"], scale=100, form=".1f", unit="%")),
-        ("drop, pp", lambda run: f"{run['agreement']['drop_pp']:.2f}"),
-        ("  95% interval", lambda run: _interval(run["agreement"]["drop_ci95_pp"], scale=1, form="+.2f")),
-        ("agreement", lambda run: f"{run['agreement']['top1']:.1%}"),
+        *([("top-5", _top5), ("  95% interval", _of_top5)] if any("top5" in run["accuracy"] for run in runs) else []),
+        ("drop, pp", lambda run: _paired(run, lambda it: f"{it['drop_pp']:.2f}")),
+        ("  95% interval", lambda run: _paired(run, lambda it: _interval(it["drop_ci95_pp"], scale=1, form="+.2f"))),
+        ("agreement", lambda run: _paired(run, lambda it: f"{it['top1']:.1%}")),
+        ("  95% interval", lambda run: _paired(run, _of_agreement)),
         ("peak memory", lambda run: _megabytes(run["peak_rss_bytes"])),
-        *([("energy", _joules)] if any("energy" in run for run in runs) else []),
+        *([("energy" if batch == 1 else f"energy, {photo}", _joules)] if any("energy" in run for run in runs) else []),
         ("samples", lambda run: f"{len(run['samples_ns']['invoke']):,}"),
         ("measurement", lambda run: run["verdict"]["status"]),
     ]
@@ -37,8 +49,6 @@ def table_rows(runs: list[dict[str, Any]]) -> list[list[str]]:
 
 def verdict_lines(document: dict[str, Any]) -> list[str]:
     """Return why measurements are not valid, each reason once with its runs; advice; and what was left out."""
-    from edgetl.compare.results import run_name
-
     about: dict[tuple[str, str], list[str]] = {}
     for run in document["runs"]:
         for reason in run["verdict"]["reasons"]:
@@ -55,7 +65,7 @@ def verdict_lines(document: dict[str, Any]) -> list[str]:
     lines += [f"time of each operator: unknown: {why}" for why in unknown]
     unmeasured = [run.get("energy", {}).get("unknown", "") for run in document["runs"]]
     lines += [f"energy: unknown: {why}" for why in dict.fromkeys(filter(None, unmeasured))]
-    return lines + [f"left out: {_left_out(row)}: {row['why']}" for row in document["skipped"]]
+    return lines + [f"left out: {left_out(row)}: {row['why']}" for row in document["skipped"]]
 
 
 def environment_lines(document: dict[str, Any]) -> list[str]:
@@ -63,7 +73,6 @@ def environment_lines(document: dict[str, Any]) -> list[str]:
     environment = document["environment"]
     after = environment["after"]
     runtimes = sorted({f"{run['runtime']['name']} {run['runtime']['version']}" for run in document["runs"]})
-    photos = document["runs"][0]["accuracy"]["photos"]
     where = [environment["board"], environment["cpu"], _unit(environment["cores"], "cores"), environment["governor"]]
     state = [
         _unit(after["temperature_c"], "C"),
@@ -75,7 +84,26 @@ def environment_lines(document: dict[str, Any]) -> list[str]:
     system = [environment["os"], f"Linux {environment['kernel']}", f"Python {environment['python']}", *runtimes]
     lines = [", ".join(str(part) for part in line if part and _known(part)) for line in (where, state, system)]
     lines += [cores_line(environment), throttle_line(after), delegate_line(document), harness_line(document)]
-    return [*filter(None, lines), f"accuracy on {photos} held-out photos"]
+    return [*filter(None, lines), f"accuracy on {photos_text(document)}"]
+
+
+def photos_text(document: dict[str, Any]) -> str:
+    """Return which photos a result is about: ``200 held-out photos``, or those of a folder with the start of a hash."""
+    found = document["evalset"]
+    if found.get("source", "bundle") == "bundle":
+        return f"{len(found['photos'])} held-out photos"
+    return f"{len(found['photos'])} photos of the folder {found['name']} (content {found['digest'][:8]})"
+
+
+def about_lines(document: dict[str, Any]) -> list[str]:
+    """Return what the words of the tables mean."""
+    found = document["evalset"]
+    lines = ["model: pixels in, probabilities out; photo: from a file's bytes to a label; percentiles: nearest rank"]
+    if any(batch_of(run) > 1 for run in document["runs"]):
+        lines.append("with a batch, times are of one inference: all its photos together")
+    if isinstance(found["reference"], dict):
+        return [*lines, f"drop and agreement: unknown: {found['reference']['unknown']}"]
+    return [*lines, f"drop and agreement: against {found.get('reference_name', FLOAT_MODEL)}"]
 
 
 def delegate_line(document: dict[str, Any]) -> str:
@@ -113,26 +141,64 @@ def harness_line(document: dict[str, Any]) -> str:
     if "harness" not in document:
         return ""
     p50_us = 1000 * document["harness"]["latency_ms"]["invoke"]["p50"]
-    return f"the bench itself takes {p50_us:.1f} us of each model time (null runtime, p50); not subtracted"
+    of = "each model time" if all(batch_of(run) == 1 for run in document["runs"]) else "the model time of each photo"
+    return f"the bench itself takes {p50_us:.1f} us of {of} (null runtime, p50); not subtracted"
 
 
-def overview(groups: Mapping[str, list[dict[str, Any]]]) -> tuple[list[str], list[list[str]]]:
-    """Return columns and rows of one table with all runs: a row for each group, a column for each variant."""
-    variants = list(dict.fromkeys(run["variant"] for runs in groups.values() for run in runs))
-    rows = []
-    for name, runs in groups.items():
-        p50 = {run["variant"]: run["latency_ms"]["invoke"]["p50"] for run in runs}
-        rows.append([name, *(f"{p50[variant]:.2f}" if variant in p50 else "-" for variant in variants)])
-    return ["", *variants], rows
+def overviews(groups: Mapping[str, list[dict[str, Any]]]) -> list[Table]:
+    """Return tables of all runs, where there are several groups: a row for each group, a column for each variant."""
+    if len(groups) < 2:
+        return []
+    every = [run for runs in groups.values() for run in runs]
+    variants = list(dict.fromkeys(run["variant"] for run in every))
+
+    def table(title: str, cell: Callable[[dict[str, Any]], str]) -> Table:
+        cells = {name: {run["variant"]: cell(run) for run in runs} for name, runs in groups.items()}
+        rows = [[name, *(found.get(variant, "-") for variant in variants)] for name, found in cells.items()]
+        return Table(title, ["", *variants], rows)
+
+    found = [table("Model p50, ms", lambda run: f"{run['latency_ms']['invoke']['p50']:.2f}")]
+    if any(batch_of(run) > 1 for run in every):
+        found.append(table("Model, photos a second", _photos_per_s))
+    return found
 
 
 def group_name(run: dict[str, Any], settings: dict[str, Any]) -> str:
-    """Return which table of a bench a run is in: ``2 threads``, and the delegate where it is not the usual one."""
+    """Return which table of a bench a run is in: ``2 threads``, and what is not usual of its batch and delegate."""
     delegate = run["delegate"]
+    name = thread_count(run["threads"]) + (f", batch {batch_of(run)}" if batch_of(run) > 1 else "")
     if delegate == "none":
-        return f"{_threads(run['threads'])}, no delegate"
+        return f"{name}, no delegate"
     usual = not _known(delegate) or delegate == "xnnpack"
-    return _threads(run["threads"]) + ("" if usual and len(settings.get("delegates", ())) < 2 else f", {_or(delegate)}")
+    return name + ("" if usual and len(settings.get("delegates", ())) < 2 else f", {_or(delegate)}")
+
+
+def drop_with_interval(run: dict[str, Any]) -> str:
+    """Return the drop in percentage points, or ``-`` where there is nothing that it could be against."""
+    return _paired(run, lambda it: f"{it['drop_pp']:.2f} ({_interval(it['drop_ci95_pp'], scale=1, form='+.1f')})")
+
+
+def _of_agreement(agreement: dict[str, Any]) -> str:
+    bounds = list(wilson95(agreement["agree"], agreement["photos"]))
+    return _interval(bounds, scale=100, form=".1f", unit="%")
+
+
+def _paired(run: dict[str, Any], cell: Callable[[dict[str, Any]], str]) -> str:
+    return "-" if "unknown" in run["agreement"] else cell(run["agreement"])
+
+
+def _top5(run: dict[str, Any]) -> str:
+    return f"{run['accuracy']['top5']['share']:.1%}"
+
+
+def _of_top5(run: dict[str, Any]) -> str:
+    return _interval(run["accuracy"]["top5"]["ci95"], scale=100, form=".1f", unit="%")
+
+
+def _photos_per_s(run: dict[str, Any]) -> str:
+    """Return the rate of the model alone over all samples: medians of short and long inferences meet other noise."""
+    invoke_ns = run["samples_ns"]["invoke"]
+    return f"{1e9 * batch_of(run) * len(invoke_ns) / sum(invoke_ns):.0f}"
 
 
 def _loadgen_line(name: str, found: dict[str, Any]) -> str:
@@ -144,10 +210,6 @@ def _loadgen_line(name: str, found: dict[str, Any]) -> str:
 
 def _or(delegate: Any) -> str:
     return delegate if _known(delegate) else "ONNX Runtime"
-
-
-def _left_out(row: dict[str, str]) -> str:
-    return f"{row['variant']} on {row['delegate']}" if "delegate" in row else row["variant"]
 
 
 def _milliseconds(value: Any) -> str:
@@ -177,10 +239,6 @@ def _speed_up(run: dict[str, Any], runs: list[dict[str, Any]]) -> str:
 def _interval(bounds: list[float], *, scale: float, form: str, unit: str = "") -> str:
     low, high = (format(scale * bound, form) for bound in bounds)
     return f"{low}..{high}{unit}"
-
-
-def _threads(count: int) -> str:
-    return f"{count} thread{'s' if count > 1 else ''}"
 
 
 def _megabytes(value: Any) -> str:

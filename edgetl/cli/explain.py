@@ -69,7 +69,11 @@ def _print_repair(repair: dict[str, Any]) -> None:
 
 
 def _print_answers(document: dict[str, Any]) -> None:
-    classes = ", ".join(f"{row['label']} {row['drop_pp']:+.1f}" for row in document["classes"] if row["drop_pp"])
+    classes = ", ".join(
+        "{} {:+.1f} ({:+.1f}..{:+.1f})".format(row["label"], row["drop_pp"], *row["drop_ci95_pp"])
+        for row in document["classes"]
+        if row["drop_pp"]
+    )
     typer.echo(f"drop pp   {classes or 'none in any class'}")
     flips = document["flips"]
     typer.echo(f"flipped   {len(flips['flipped'])} of {flips['photos']} answers")

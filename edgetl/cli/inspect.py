@@ -69,7 +69,7 @@ def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: b
 
 
 def _print_bundle(document: dict[str, Any]) -> None:
-    from edgetl.cli.output import accuracy_text
+    from edgetl.cli.output import accuracy_text, agreement_interval
 
     labels, preprocess = document["labels"], document["preprocess"]
     typer.echo(f"{document['path']}: bundle {document['digest'][:12]}")
@@ -82,8 +82,9 @@ def _print_bundle(document: dict[str, Any]) -> None:
         if accuracy:
             typer.echo(f"  accuracy    {accuracy_text(accuracy)} on {accuracy['photos']} held-out photos")
         if agreement:
-            same, mae = agreement["top1"], agreement["mae"]
-            typer.echo(f"  agreement   {same:.1%} top-1 with the float reference, mean probability error {mae:.4f}")
+            same = f"{agreement['top1']:.1%} (95% CI {agreement_interval(agreement)})"
+            mae = agreement["mae"]
+            typer.echo(f"  agreement   {same} top-1 with the float reference, mean probability error {mae:.4f}")
 
 
 def _print_model(model: dict[str, Any]) -> None:

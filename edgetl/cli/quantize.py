@@ -7,7 +7,9 @@ from typing import Any
 
 import typer
 
-from .output import accuracy_text, note, print_json, print_table
+from .output import accuracy_text, agreement_interval, note, print_json, print_table
+
+_ACCURACY_COLUMNS = ("top-1", "95% CI", "drop pp", "95% CI", "agree", "95% CI", "MAE")
 
 
 def register(app: typer.Typer) -> None:
@@ -89,23 +91,21 @@ def print_report(report: dict[str, Any]) -> None:
         f"{held_out['photos']} held-out photos ({held_out['split']}); "
         f"float model: {accuracy_text(float_model)}, {float_model['correct']} right"
     )
-    columns = ("variant", "MB", "top-1", "95% CI", "drop pp", "95% CI", "agree", "MAE")
-    print_table(columns, [_row(variant) for variant in report["variants"]], title=title)
+    rows = [
+        (variant["name"], f"{variant['bytes'] / 1e6:.2f}", *_accuracy_cells(variant)) for variant in report["variants"]
+    ]
+    print_table(("variant", "MB", *_ACCURACY_COLUMNS), rows, title=title)
 
 
 def _print_ladder(ladder: dict[str, Any]) -> None:
-    columns = ("rung", "variant", "MB", "ms here", "top-1", "95% CI", "drop pp", "agree", "MAE", "seconds", "passed")
+    columns = ("rung", "variant", "MB", "ms here", *_ACCURACY_COLUMNS, "seconds", "passed")
     rows = [
         (
             rung["name"],
             variant["name"],
             f"{variant['bytes'] / 1e6:.2f}",
             f"{variant['latency_ms']:.2f}",
-            f"{variant['accuracy']['top1']:.3f}",
-            "{:.2f}..{:.2f}".format(*variant["accuracy"]["ci95"]),
-            f"{variant['agreement']['drop_pp']:+.2f}",
-            f"{variant['agreement']['top1']:.1%}",
-            f"{variant['agreement']['mae']:.4f}",
+            *_accuracy_cells(variant),
             f"{rung['seconds']:.0f}",
             "yes" if rung["passed"] else "no",
         )
@@ -119,17 +119,16 @@ def _print_ladder(ladder: dict[str, Any]) -> None:
             print(f"kept in float by {rung['name']!r}: {', '.join(rung['float_layers'])}")
 
 
-def _row(variant: dict[str, Any]) -> tuple[str, ...]:
+def _accuracy_cells(variant: dict[str, Any]) -> tuple[str, ...]:
     accuracy, agreement = variant["accuracy"], variant["agreement"]
     low, high = accuracy["ci95"]
     drop_low, drop_high = agreement["drop_ci95_pp"]
     return (
-        variant["name"],
-        f"{variant['bytes'] / 1e6:.2f}",
         f"{accuracy['top1']:.3f}",
         f"{low:.2f}..{high:.2f}",
         f"{agreement['drop_pp']:+.2f}",
         f"{drop_low:+.1f}..{drop_high:+.1f}",
         f"{agreement['top1']:.1%}",
+        agreement_interval(agreement),
         f"{agreement['mae']:.4f}",
     )

@@ -27,7 +27,7 @@ def require_alike(one: Document, one_name: str, two: Document, two_name: str) ->
     """Refuse two results that do not measure the same thing.
 
     Raises:
-        InputError: Their labels, preprocessing or held-out photos differ.
+        InputError: Their labels, preprocessing or photos differ.
     """
     pair = f"{one_name} and {two_name} cannot be compared"
     labels, other_labels = one["bundle"]["labels"], two["bundle"]["labels"]
@@ -45,20 +45,31 @@ def require_alike(one: Document, one_name: str, two: Document, two_name: str) ->
             hint="Compare bundles of the same input size and fit.",
         )
     if one["evalset"]["digest"] != two["evalset"]["digest"]:
+        of_folder = "folder" in {document["evalset"].get("source") for document in (one, two)}
         raise different_photos(
             pair,
             [(photo["sha256"], labels[photo["label"]]) for photo in one["evalset"]["photos"]],
             [(photo["sha256"], labels[photo["label"]]) for photo in two["evalset"]["photos"]],
-            hint="Bench bundles that were made from the same data set, split and seed.",
+            hint="Bench both on the same folder: --data DIR."
+            if of_folder
+            else "Bench bundles that were made from the same data set, split and seed.",
+            what="photos" if of_folder else "held-out photos",
         )
 
 
-def different_photos(pair: str, one: list[tuple[str, str]], two: list[tuple[str, str]], *, hint: str) -> InputError:
+def different_photos(
+    pair: str,
+    one: list[tuple[str, str]],
+    two: list[tuple[str, str]],
+    *,
+    hint: str,
+    what: str = "held-out photos",
+) -> InputError:
     """Return the error for two sets of photos, each given as SHA-256 and label."""
     why = f"{len(one)} and {len(two)} photos, {len(set(one) & set(two))} of them the same"
     if relabelled := len({sha for sha, _ in one} & {sha for sha, _ in two}) - len({*one} & {*two}):
         why += f", {relabelled} under another label"
-    return InputError(f"{pair}: different held-out photos", why=why, hint=hint)
+    return InputError(f"{pair}: different {what}", why=why, hint=hint)
 
 
 def require_valid(run: dict[str, Any], name: str) -> None:

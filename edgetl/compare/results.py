@@ -5,7 +5,7 @@ Not for: training runs (``runs``), and drawing (``edgetl.report``).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -54,13 +54,20 @@ class _Measured:
         return f"{self.source.name}: {name}" if with_source else name
 
 
-def run_name(run: dict[str, Any]) -> str:
-    """Return what people call a run: ``int8, 2 threads``, and its delegate where it is not the usual XNNPACK."""
+def run_name(run: Mapping[str, Any]) -> str:
+    """Return what people call a run: ``int8, 2 threads``, its batch where there is one, and an unusual delegate."""
     name, delegate = f"{run['variant']}, {thread_count(run['threads'])}", run["delegate"]
+    if batch_of(run) > 1:
+        name += f", batch {batch_of(run)}"
     # What the runtimes for ONNX, and older results, do not say is unknown.
     if isinstance(delegate, dict) or delegate == "xnnpack":
         return name
     return f"{name}, {'no delegate' if delegate == 'none' else delegate}"
+
+
+def batch_of(run: Mapping[str, Any]) -> int:
+    """Return how many images an inference of a run has; results from before there was a choice do not say 1."""
+    return int(run.get("batch", 1))
 
 
 def thread_count(threads: int) -> str:
@@ -71,8 +78,9 @@ def thread_count(threads: int) -> str:
 def compare_results(paths: Sequence[Path], *, baseline: str | None = None) -> dict[str, Any]:
     """Compare results with the first of them.
 
-    Each run is compared with the run of the first result that has the same variant and number of threads; where no
-    number of threads is shared but each has one only, with that, and a warning. With one result, or with ``baseline``,
+    Each run is compared with the run of the first result that has the same variant, batch and number of threads; where
+    no number of threads is shared but each has one only, with that, and a warning. Runs of unlike batches are never
+    compared: the times of one are of more images than those of the other. With one result, or with ``baseline``,
     every run is compared with one variant of the first result.
 
     Args:
@@ -145,12 +153,15 @@ def _paired(sources: Sequence[Source], baseline: str | None) -> tuple[list[tuple
 
 
 def _counterpart(first: Source, variant: str, source: Source, run: dict[str, Any]) -> _Measured | None:
-    candidates = [one for one in first.runs if one["variant"] == variant]
+    def alike(runs: Sequence[dict[str, Any]], variant: str) -> list[dict[str, Any]]:
+        return [one for one in runs if one["variant"] == variant and batch_of(one) == batch_of(run)]
+
+    candidates = alike(first.runs, variant)
     same_threads = [one for one in candidates if one["threads"] == run["threads"]]
     # Several with the same threads differ in their delegates.
     for one in [one for one in same_threads if one["delegate"] == run["delegate"]] or same_threads[:1]:
         return _Measured(first, one)
-    rivals = [one for one in source.runs if one["variant"] == run["variant"]]
+    rivals = alike(source.runs, run["variant"])
     return _Measured(first, candidates[0]) if len(candidates) == len(rivals) == 1 else None
 
 
@@ -164,6 +175,7 @@ def _describe(source: Source) -> dict[str, Any]:
         "digest": document["digest"],
         "bundle": {key: document["bundle"][key] for key in ("name", "digest")},
         "photos": len(document["evalset"]["photos"]),
+        **({"folder": document["evalset"]["name"]} if document["evalset"].get("source") == "folder" else {}),
         "board": environment["board"],
         "cpu": environment["cpu"],
         "governor": environment["governor"],
@@ -193,7 +205,9 @@ def _compare(old: _Measured, new: _Measured, *, several: bool) -> dict[str, Any]
 
 
 def _side(measured: _Measured) -> dict[str, Any]:
-    return {"source": measured.source.name} | {key: measured.run[key] for key in ("variant", "threads", "delegate")}
+    run = measured.run
+    shared = {key: run[key] for key in ("variant", "threads", "delegate")}
+    return {"source": measured.source.name} | shared | {"batch": batch_of(run)}
 
 
 def _answers(measured: _Measured) -> list[Answer]:

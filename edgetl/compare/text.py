@@ -11,7 +11,7 @@ from edgetl.gates import Subject
 from edgetl_device.accuracy import wilson95
 
 from .paired import NO_DIFFERENCE
-from .results import run_name, thread_count
+from .results import batch_of, run_name, thread_count
 
 Document = Mapping[str, Any]
 Comparison = Mapping[str, Any]
@@ -30,13 +30,13 @@ def groups(document: Document) -> list[tuple[str, list[Comparison]]]:
     found = []
     for source, members in groupby(document["comparisons"], lambda one: one["other"]["source"]):
         group = list(members)
-        found.append((f"{source} against {against}{_shared_threads(group)}", group))
+        found.append((f"{source} against {against}{_shared_way(group)}", group))
     return found
 
 
 def column_names(comparisons: Sequence[Comparison]) -> list[str]:
-    """Return what the columns of a table are called; a number of threads that all share is left to its title."""
-    if "variant" in comparisons[0]["other"] and _shared_threads(comparisons):
+    """Return what the columns of a table are called; what all share but the variant is left to its title."""
+    if "variant" in comparisons[0]["other"] and _shared_way(comparisons):
         return [one["other"]["variant"] for one in comparisons]
     return [name_of(one) for one in comparisons]
 
@@ -87,7 +87,8 @@ def source_lines(document: Document) -> list[str]:
             configs = [one["config"] for one in document["sources"]]
             differing = [key for key in source["config"] if any(one.get(key) != configs[0].get(key) for one in configs)]
             parts = [f"{key} {source['config'][key]}" for key in dict.fromkeys(["backbone", *differing])]
-        photos = f"{source['photos']} held-out photos"
+        photos = f"{source['photos']} photos of {source['folder']}" if "folder" in source else ""
+        photos = photos or f"{source['photos']} held-out photos"
         lines.append(f"{source['name']}: {', '.join([source['created'][:10], *parts, photos])}")
     return lines
 
@@ -117,9 +118,13 @@ def records(document: Document) -> list[dict[str, Any]]:
     ]
 
 
-def _shared_threads(comparisons: Sequence[Comparison]) -> str:
-    counts = {side["threads"] for one in comparisons for side in (one["baseline"], one["other"])}
-    return f", {thread_count(counts.pop())}" if len(counts) == 1 else ""
+def _shared_way(comparisons: Sequence[Comparison]) -> str:
+    """Return the number of threads and the batch that all have, or "" where they do not share both."""
+    ways = {(side["threads"], batch_of(side)) for one in comparisons for side in (one["baseline"], one["other"])}
+    if len(ways) > 1:
+        return ""
+    threads, batch = ways.pop()
+    return f", {thread_count(threads)}" + (f", batch {batch}" if batch > 1 else "")
 
 
 def _cells(comparison: Comparison) -> dict[str, str]:
@@ -144,14 +149,19 @@ def _cells(comparison: Comparison) -> dict[str, str]:
     return cells | {
         "top-1, %": f"{old['accuracy_pct']:.1f} -> {new['accuracy_pct']:.1f}",
         "  95% intervals": " -> ".join(
-            "{:.1f}..{:.1f}".format(*(100 * bound for bound in wilson95(agreement[right], agreement["photos"])))
-            for right in ("baseline_correct", "correct")
+            _interval(agreement[right], agreement["photos"]) for right in ("baseline_correct", "correct")
         ),
         "  drop, pp": f"{agreement['drop_pp']:+.2f} ({low:+.1f}..{high:+.1f})",
         "  lost, gained": f"{agreement['lost']}, {agreement['gained']}",
         "  McNemar p": f"{agreement['mcnemar_p']:.2g}",
         "agreement": f"{new['agreement_pct']:.1f}%",
+        "  95% interval": _interval(agreement["agree"], agreement["photos"]) + "%",
     }
+
+
+def _interval(photos: int, of: int) -> str:
+    low, high = wilson95(photos, of)
+    return f"{100 * low:.1f}..{100 * high:.1f}"
 
 
 def _number(value: Any) -> str:

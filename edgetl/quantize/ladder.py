@@ -18,13 +18,13 @@ import numpy as np
 from edgetl import reference
 from edgetl.augment import augmenter
 from edgetl.bundling import VariantFile
+from edgetl.dataset import take_turns
 from edgetl.export import float32_tflite
 from edgetl.heldout import find_photos
 from edgetl.run import Run
 from edgetl_device.accuracy import score
 from edgetl_device.errors import InputError
 
-from .calibration import take_turns
 from .config import QuantizeConfig
 from .distill import Teaching, distill
 from .explain import explain

@@ -14,6 +14,7 @@ from edgetl.bundling import EvalPhoto, ReferenceArrays, VariantFile, write_bundl
 from edgetl.heldout import find_photos, held_out
 from edgetl.progress import step
 from edgetl.run import Run
+from edgetl_device.accuracy import wilson95
 from edgetl_device.errors import GateFailed
 from edgetl_device.jsonfile import write_json
 
@@ -136,6 +137,9 @@ def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeCon
     if ladder is not None and ladder.taken is None:
         last = ladder.rungs[-1]
         worst = min(last["variants"], key=lambda row: row["agreement"]["top1"])
+        agreement = worst["agreement"]
+        drop_low, drop_high = agreement["drop_ci95_pp"]
+        low, high = wilson95(agreement["agree"], agreement["photos"])
         bounds = [
             *([f"--max-drop {config.max_drop_pp:g}"] if config.max_drop_pp is not None else []),
             *([f"--min-agreement {config.min_agreement:g}"] if config.min_agreement is not None else []),
@@ -143,8 +147,9 @@ def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeCon
         raise GateFailed(
             f"int8 stays outside {' and '.join(bounds)} after {len(ladder.rungs)} rung"
             f"{'s' * (len(ladder.rungs) != 1)}: {', '.join(rung['name'] for rung in ladder.rungs)}",
-            why=f"in the end {worst['name']} loses {worst['agreement']['drop_pp']:.2f} pp on the validation photos, "
-            f"with {worst['agreement']['top1']:.1%} agreement",
+            why=f"in the end {worst['name']} loses {agreement['drop_pp']:.2f} pp (95% CI {drop_low:.1f} to "
+            f"{drop_high:.1f}) on {agreement['photos']} validation photos, with {agreement['top1']:.1%} agreement "
+            f"(95% CI {100 * low:.0f} to {100 * high:.0f})",
             hint=report,
         )
 

@@ -21,19 +21,20 @@ from edgetl_device import __version__, jsonfile
 from edgetl_device.bundle import Bundle
 from edgetl_device.doctor import SCHEMA as DOCTOR
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.photoset import PhotoSet
 from edgetl_device.result import SCHEMA as RESULT
 
 # So many stay on a board: those used last.
-_VENVS, _BUNDLES = 2, 4
+_VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2
 # What the wheels are for: edgetl-device's requirements have wheels for these.
 _MACHINES = ("x86_64", "aarch64", "armv7l")
 
 
 class Parcel:
-    """A bundle as one file, packed when a board turns out to lack it, and once for all of them."""
+    """A bundle as one file, packed when a board turns out to lack it, and once for all; and photos of a folder."""
 
-    def __init__(self, bundle: Bundle, folder: Path) -> None:
-        self.bundle = bundle
+    def __init__(self, bundle: Bundle, folder: Path, photos: PhotoSet | None = None) -> None:
+        self.bundle, self.photos = bundle, photos
         # Results name the bundle as results from here do.
         self.name = bundle.path.resolve().name
         self._target = folder / "packed.edgetl"
@@ -55,7 +56,7 @@ def bench_board(board: Board, parcel: Parcel, settings: Settings, *, children: C
         InputError: The board's command refuses the request.
     """
     variants = board.variants or settings.variants
-    options = ["--variants", variants, "--threads", board.threads or settings.threads]
+    options = ["--variants", variants, "--threads", board.threads or settings.threads, "--batch", settings.batch]
     if settings.duration_s is not None:
         options += ["--duration", str(settings.duration_s)]
     if delegate := board.delegate or settings.delegate:
@@ -74,11 +75,28 @@ def bench_board(board: Board, parcel: Parcel, settings: Settings, *, children: C
             with parcel.file().open("rb") as stream:
                 link.ask("put", stream, path=bundle)
             link.ask("keep", path="bundles", count=_BUNDLES)
+        if parcel.photos:
+            options += ["--data", _ready_photos(link, parcel.photos, say)]
         say("starting")
         found = _run_device(link, python, ["bench", bundle, *options], RESULT)
     if found.get("digest") != jsonfile.digest(found) or found["bundle"]["digest"] != parcel.bundle.digest:
         raise Unavailable("the result was damaged on the way")
+    if parcel.photos and found["evalset"]["digest"] != parcel.photos.digest:
+        raise Unavailable("the board has other photos than those that were sent")
     return found
+
+
+def _ready_photos(link: Connection, photos: PhotoSet, say: Say) -> str:
+    """Return the path of the photos on the board; they are copied unless the same ones, by name and hash, are there."""
+    folder = f"photos/{key_of(photos=[[photo.file, photo.sha256] for photo in photos.photos])}"
+    # Written last, as for the environment.
+    if not link.ask("has", path=f"{folder}/.ready"):
+        say(f"copying {len(photos.photos)} photos")
+        for photo in photos.photos:
+            link.ask("put", in_memory(photos.read(photo)), path=f"{folder}/{photos.name}/{photo.file}")
+        link.ask("put", in_memory(b""), path=f"{folder}/.ready")
+        link.ask("keep", path="photos", count=_PHOTO_SETS)
+    return f"{folder}/{photos.name}"
 
 
 def examine_board(board: Board, *, offline: bool, children: Children, say: Say) -> dict[str, Any]:

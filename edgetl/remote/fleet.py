@@ -49,6 +49,7 @@ class Settings:
         duration_s: Seconds of sampling for each variant and number of threads; None leaves it to the board.
         delegate: As ``--delegate``, or empty.
         offline: Bring all wheels from here; the board's pip reaches no index.
+        batch: Numbers of images in one inference with commas.
         options: More options of the device's ``bench``, such as ``--quick``.
     """
 
@@ -57,6 +58,7 @@ class Settings:
     duration_s: float | None = None
     delegate: str = ""
     offline: bool = False
+    batch: str = "1"
     options: tuple[str, ...] = ()
 
 

@@ -68,17 +68,33 @@ def facts(document: Document) -> tuple[Pairs, Pairs]:
         ("Runtime", ", ".join(runtimes)),
         ("Delegate", _delegate(environment["delegate"])),
         ("Threads", ", ".join(str(count) for count in settings["threads"])),
+        *_batches(settings),
         *((name, version) for name, version in environment["packages"].items()),
         ("edgetl-device", document["producer"]["version"]),
         ("Bundle", f"{bundle['name']}, {bundle['digest'][:12]}"),
         ("Input", f"{spec['size']} px, {spec['fit']}, {spec['resample']}"),
-        ("Held-out photos", len(document["evalset"]["photos"])),
+        *_photos(document["evalset"]),
         ("Sampling", _sampling(settings)),
         ("The bench's own cost, us a photo", _own_cost(document)),
     ]
     known = tuple((name, _text(value)) for name, value in everything if not isinstance(value, dict))
     unknown = tuple((name, value["unknown"]) for name, value in everything if isinstance(value, dict))
     return known, unknown + tuple((f"Variant {row['variant']}", row["why"]) for row in document["skipped"])
+
+
+def _batches(settings: Document) -> list[tuple[str, Any]]:
+    """Return one row where there was more than one photo in an inference."""
+    batches = settings.get("batches", [1])
+    return [] if batches == [1] else [("Photos an inference", ", ".join(map(str, batches)))]
+
+
+def _photos(evalset: Document) -> list[tuple[str, Any]]:
+    if evalset.get("source", "bundle") == "bundle":
+        return [("Held-out photos", len(evalset["photos"]))]
+    folder = f"{len(evalset['photos'])}, content {evalset['digest'][:12]}"
+    reference = evalset["reference"]
+    against = reference if isinstance(reference, dict) else evalset["reference_name"]
+    return [(f"Photos of the folder {evalset['name']}", folder), ("Drop and agreement against", against)]
 
 
 def _flags(flags: Any) -> Any:

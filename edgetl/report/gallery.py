@@ -48,15 +48,18 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cards of the photos that changed, the lost ones first, and how many more there are."""
+    """Cards of the photos that changed, the lost ones first, and how many more there are; or why nobody can tell."""
 
     cards: tuple[Card, ...]
     more: int
+    why_not: str = ""
 
 
 def flipped(document: dict[str, Any], bundle: Bundle | None) -> Gallery:
     """Return the photos of a result that at least one variant classifies otherwise than the float model."""
     labels, evalset = document["bundle"]["labels"], document["evalset"]
+    if isinstance(evalset["reference"], dict):
+        return Gallery((), 0, evalset["reference"]["unknown"])
     found = []
     for row, (photo, reference) in enumerate(zip(evalset["photos"], evalset["reference"], strict=True)):
         answers = tuple(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl import __version__, extras
+from edgetl_device.accuracy import wilson95
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -24,5 +25,6 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.globals["wilson95"] = wilson95
     html: str = environment.get_template(template).render(version=__version__, **values)
     return html

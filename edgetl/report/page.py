@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgetl.compare.results import run_name
+from edgetl.compare.results import batch_of, run_name
 from edgetl_device.bundle import Bundle
+from edgetl_device.reference import FLOAT_MODEL
 
 from .charts import Course, Place, Scale, Tick, course, density_path, frontier, line_path, place_labels
 from .environment import Gauge, facts, gauges
@@ -41,6 +42,11 @@ class Row:
     def colour(self) -> int:
         """Which of the page's colours it has, from 0."""
         return (self.number - 1) % COLOURS
+
+    @property
+    def batch(self) -> int:
+        """Photos in one inference."""
+        return batch_of(self.run)
 
 
 @dataclass(frozen=True)
@@ -79,26 +85,26 @@ class Point:
 
 @dataclass(frozen=True)
 class Change:
-    """How one variant does on one class: photos right, and the difference from the float model."""
+    """How one variant does on one class: photos right, and the difference from the float model where it is known."""
 
     correct: int
-    drop_pp: float
+    drop_pp: float | None
 
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its photos, how many the float model has right, and each variant; bars end at ``scale_pp``."""
+    """One class: its photos, how many the float model has right if known, each variant; bars end at ``scale_pp``."""
 
     label: str
     photos: int
-    reference: int
+    reference: int | None
     changes: tuple[Change, ...]
     scale_pp: float
 
 
 @dataclass(frozen=True)
 class Bench:
-    """One result: where and how it was measured, and its photos."""
+    """One result: where and how it was measured, its photos, and whose answers they are held against, if anyone's."""
 
     name: str
     document: Document
@@ -112,19 +118,25 @@ class Bench:
     classes: tuple[ClassRow, ...]
     gallery: Gallery
     has_bundle: bool
+    of_folder: bool
+    against: str
 
 
-def bench(name: str, document: Document, *, first_number: int, with_threads: bool, bundle: Bundle | None) -> Bench:
-    """Return one result for the page; its runs are numbered from ``first_number``."""
+def bench(name: str, document: Document, *, first_number: int, with_way: bool, bundle: Bundle | None) -> Bench:
+    """Return one result for the page; its runs are numbered from ``first_number``.
+
+    With ``with_way`` they are called by their threads and batch too, where these differ on the page.
+    """
     runs = document["runs"]
     statuses = [run["verdict"]["status"] for run in runs]
     status = next(one for one in ("invalid", "degraded", "valid") if one in statuses)
     known, unknown = facts(document)
+    unpaired = isinstance(document["evalset"]["reference"], dict)
     return Bench(
         name=name,
         document=document,
         rows=tuple(
-            Row(number, name, run_name(run) if with_threads else run["variant"], document, run)
+            Row(number, name, run_name(run) if with_way else run["variant"], document, run)
             for number, run in enumerate(runs, start=first_number)
         ),
         status=status,
@@ -136,6 +148,8 @@ def bench(name: str, document: Document, *, first_number: int, with_threads: boo
         classes=_classes(document),
         gallery=flipped(document, bundle),
         has_bundle=bundle is not None,
+        of_folder=document["evalset"].get("source") == "folder",
+        against="" if unpaired else document["evalset"].get("reference_name", FLOAT_MODEL),
     )
 
 
@@ -150,7 +164,9 @@ def headline(rows: Sequence[Row]) -> str:
     rank = next(rank for rank in ("p95", "p90", "p50") if not isinstance(run["latency_ms"]["invoke"][rank], dict))
     text = (
         f"{row.name}: {run['bytes'] / 1e6:.2f} MB, {run['latency_ms']['invoke'][rank]:.2f} ms at {rank} on {board}, "
-        f"top-1 {run['accuracy']['top1']:.1%}"
+        "top-1 {:.1%} (95% interval {:.1f} to {:.1f})".format(
+            run["accuracy"]["top1"], *(100 * bound for bound in run["accuracy"]["ci95"])
+        )
     )
     agreement = run["agreement"]
     if "unknown" in agreement:
@@ -241,16 +257,18 @@ def _reasons(runs: Sequence[Document]) -> tuple[str, ...]:
 
 def _classes(document: Document) -> tuple[ClassRow, ...]:
     truth = np.array([photo["label"] for photo in document["evalset"]["photos"]])
-    reference = np.array(document["evalset"]["reference"])
+    answers = document["evalset"]["reference"]
+    reference = None if isinstance(answers, dict) else np.array(answers)
     predicted = [np.array(run["answers"]["predicted"]) for run in one_per_variant(document).values()]
     found = []
     for index, label in enumerate(document["bundle"]["labels"]):
         mine = truth == index
         photos = int(mine.sum())
         if photos:
-            right = int((reference[mine] == index).sum())
+            right = None if reference is None else int((reference[mine] == index).sum())
             correct = [int((one[mine] == index).sum()) for one in predicted]
-            found.append((label, photos, right, [Change(one, 100 * (right - one) / photos) for one in correct]))
-    scale_pp = max([10.0, *(abs(change.drop_pp) for *_, changes in found for change in changes)])
-    rows = [ClassRow(label, photos, right, tuple(changes), scale_pp) for label, photos, right, changes in found]
-    return tuple(sorted(rows, key=lambda row: (-max(change.drop_pp for change in row.changes), row.label)))
+            drops = [None if right is None else 100 * (right - one) / photos for one in correct]
+            found.append((label, photos, right, tuple(map(Change, correct, drops))))
+    scale_pp = max([10.0, *(abs(change.drop_pp or 0) for *_, changes in found for change in changes)])
+    rows = [ClassRow(label, photos, right, changes, scale_pp) for label, photos, right, changes in found]
+    return tuple(sorted(rows, key=lambda row: (-max(change.drop_pp or 0 for change in row.changes), row.label)))

@@ -9,9 +9,8 @@ from typing import Any
 
 from edgetl import extras
 from edgetl.compare import text
-from edgetl.compare.results import compare_results
-from edgetl_device import result
-from edgetl_device.answers import evalset
+from edgetl.compare.results import batch_of, compare_results
+from edgetl_device import photoset, result
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.files import write_text
@@ -40,13 +39,13 @@ def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
     extras.check_installed("jinja2", extra="report")
     documents = [result.read(path) for path in results]
     photos = None if bundle is None else Bundle.open(bundle)
-    digest = None if photos is None else evalset(photos)["digest"]
+    digest = None if photos is None else photoset.of_bundle(photos).digest
     if photos is not None and digest not in {document["evalset"]["digest"] for document in documents}:
         raise InputError(
             f"{photos.path}: its held-out photos are not those of {results[0]}",
             hint="Give the bundle that was benched.",
         )
-    threads = {run["threads"] for document in documents for run in document["runs"]}
+    ways = {(run["threads"], batch_of(run)) for document in documents for run in document["runs"]}
     benches: list[page.Bench] = []
     for name, document in zip(_names(results), documents, strict=True):
         benches.append(
@@ -54,7 +53,7 @@ def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
                 name,
                 document,
                 first_number=1 + sum(len(bench.rows) for bench in benches),
-                with_threads=len(threads) > 1,
+                with_way=len(ways) > 1 or any(batch > 1 for _, batch in ways),
                 bundle=photos if document["evalset"]["digest"] == digest else None,
             )
         )

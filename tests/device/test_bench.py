@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from edgetl_device import bench, environment, jsonfile, latency, memory, result, sweep
-from edgetl_device.bench import parse_threads, parse_variants, run_bench
+from edgetl_device.bench import parse_counts, parse_variants, run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.delegate import parse_delegates
 from edgetl_device.errors import InputError
@@ -133,9 +133,9 @@ def test_wrong_requests(tiny: Bundle) -> None:
             run_bench(tiny, **wrong)
     assert parse_variants("all") is None
     assert parse_variants("int8, float32") == ["int8", "float32"]
-    assert parse_threads("1,2") == [1, 2]
+    assert parse_counts("threads", "1,2") == [1, 2]
     with pytest.raises(InputError, match="whole numbers"):
-        parse_threads("1,two")
+        parse_counts("threads", "1,two")
 
 
 def test_a_bench_that_is_not_quick_has_a_p90_to_publish(tiny: Bundle) -> None:

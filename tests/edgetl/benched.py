@@ -8,8 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetl_device import accuracy, jsonfile, latency
-from edgetl_device.answers import evalset_digest
+from edgetl_device import accuracy, jsonfile, latency, photoset
 from edgetl_device.bench import run_bench
 from edgetl_device.bundle import Bundle
 
@@ -33,7 +32,7 @@ def result(change: Change | None = None) -> Document:
     if change is not None:
         change(document)
     photos, labels = document["evalset"]["photos"], document["bundle"]["labels"]
-    document["evalset"]["digest"] = evalset_digest((labels[photo["label"]], photo["sha256"]) for photo in photos)
+    document["evalset"]["digest"] = photoset.digest((labels[photo["label"]], photo["sha256"]) for photo in photos)
     document["digest"] = jsonfile.digest(document)
     return document
 

@@ -144,7 +144,7 @@ EARLY = probed(0.4, 0.88, 0.90, 0.7)
         (LATE, about(FEW_A_CLASS - 1), "head", None, "by heart"),
         (LATE, about(MANY_A_CLASS), "all", None, "every layer"),
         (probed(0.5, 0.9, 0.995), about(), "head", None, "next to nothing"),
-        (EARLY, about(), "all", "block_3", "beat those of the whole base (70.0%) by 20.0 pp"),
+        (EARLY, about(), "all", "block_3", "the whole base, 70.0% (95% CI 67.1 to 72.8), by 20.0 pp (95% CI "),
         (EARLY, about(FEW_A_CLASS - 1), "head", "block_3", "few"),
         (probed(0.4, 0.895, 0.90, 0.7), about(), "all", "block_2", "50% of the multiply-adds"),
         # A lead that luck explains is none: of 30 photos, or when there were 40 depths to be lucky at.
@@ -268,7 +268,8 @@ def test_auto_trains_what_is_recommended_beside_a_baseline(
     assert decided["reasons"] == advice["reasons"]
     assert (document["config"]["strategy"], document["config"]["trainable_blocks"]) == ("blocks", 6)
     assert document["config"]["backbone"] == advice["backbone"] in embedded_backbones()
-    assert f"strategy auto: {advice['title']}" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert f"strategy auto: {advice['title']}" in said
 
     baseline = document["baseline"]
     assert (baseline["backbone"], baseline["parameters"]) == ("simple_cnn", 15_643)
@@ -278,6 +279,7 @@ def test_auto_trains_what_is_recommended_beside_a_baseline(
         shown = [row["photos"] for row in baseline["metrics"][split]["per_class"]]
         assert shown == [row["photos"] for row in metrics["per_class"]]
     assert small.left_over(tmp_path) == []
+    assert said.count("Reading photos") == 1
 
 
 def test_a_plain_run_says_what_it_trained(tiny_run: Run) -> None:

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import benched
+import numpy as np
 import small
 from benched import environment, pair
 
 from edgetl.compare.paired import NO_DIFFERENCE
+from edgetl_device.accuracy import paired_drop
 
 Document = dict[str, Any]
 
@@ -96,9 +98,11 @@ def test_gates_print_the_report_and_fail(tmp_path: Path) -> None:
     files = pair(tmp_path, lambda document: benched.set_wrong(document, "int8", [0]))
     gates = ("--fail-if", "accuracy_drop_pp>0.5", "--fail-if", "float32.agreement_pct<100")
     done = small.edgetl("compare", *files, *gates)
-    assert "int8, 1 thread (8.333)" in small.refused(done, 3)
-    assert "gate accuracy_drop_pp>0.5: passed by float32, 1 thread (0)" in done.stdout
-    assert "gate accuracy_drop_pp>0.5: FAILED by int8, 1 thread (8.333)" in done.stdout
+    # One photo of twelve is lost.
+    low, high = paired_drop(np.ones(12, bool), np.arange(12) > 0).ci95_pp
+    assert f"int8, 1 thread (8.333, 95% CI {low:.3g} to {high:.3g})" in small.refused(done, 3)
+    assert "gate accuracy_drop_pp>0.5: passed by float32, 1 thread (0, 95% CI " in done.stdout
+    assert "gate accuracy_drop_pp>0.5: FAILED by int8, 1 thread (8.333, 95% CI " in done.stdout
     done = small.edgetl("compare", *files, *gates, "--json")
     assert done.returncode == 3
     assert [one["failed"] for one in json.loads(done.stdout)["gates"]] == [False, True, False]

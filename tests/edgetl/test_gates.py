@@ -11,7 +11,16 @@ import pytest
 import small
 
 from edgetl.cli.bench import gate_subjects
-from edgetl.gates import COMPARISON_METRICS, RUN_METRICS, Subject, judge, parse_gates, raise_failed, values
+from edgetl.gates import (
+    COMPARISON_METRICS,
+    RUN_METRICS,
+    Subject,
+    judge,
+    outcome_lines,
+    parse_gates,
+    raise_failed,
+    values,
+)
 from edgetl_device import result
 from edgetl_device.errors import GateFailed, InputError
 
@@ -97,9 +106,24 @@ def test_every_metric_is_a_number_with_its_unit() -> None:
         assert found["p95_ms"] == run["latency_ms"]["invoke"]["p95"]
         assert found["photo_p99_ms"] == run["latency_ms"]["total"]["p99"]
         assert found["accuracy_pct"] == 100 * run["accuracy"]["top1"]
+        assert found["accuracy_low_pct"] == 100 * run["accuracy"]["ci95"][0]
         assert found["accuracy_drop_high_pp"] == run["agreement"]["drop_ci95_pp"][1]
+        assert found["agreement_low_pct"] < found["agreement_pct"] <= found["agreement_high_pct"]
     run["agreement"] = {"unknown": "there is no reference for these photos"}
-    assert values(RUN_METRICS, run)["accuracy_drop_low_pp"] == run["agreement"]
+    for name in ("accuracy_drop_low_pp", "agreement_low_pct"):
+        assert values(RUN_METRICS, run)[name] == run["agreement"]
+
+
+def test_a_gate_says_the_interval_where_there_is_one() -> None:
+    run = benched.run_of(benched.result(), "int8")
+    found = Subject("int8, 1 thread", "int8", values(RUN_METRICS, run))
+    low, high = (100 * bound for bound in run["accuracy"]["ci95"])
+    judged = judge(parse_gates(["accuracy_pct<99", "size_mb>9"], RUN_METRICS), [found])
+    accuracy, size = outcome_lines(judged)
+    assert accuracy.endswith(f"({100 * run['accuracy']['top1']:.4g}, 95% CI {low:.3g} to {high:.3g})")
+    assert size == f"gate size_mb>9: passed by int8, 1 thread ({run['bytes'] / 1e6:.4g})"
+    unknown = subject({"unknown": "there is no reference"})
+    assert "CI" not in outcome_lines(judge(parse_gates(["accuracy_drop_pp>1"], RUN_METRICS), [unknown]))[0]
 
 
 def test_variants_that_were_left_out_and_invalid_ones_are_subjects() -> None:

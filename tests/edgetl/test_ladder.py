@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,10 +13,12 @@ from typing import Any
 import pytest
 import small
 
+from edgetl.cli.quantize import print_report
 from edgetl.quantize.config import QuantizeConfig
 from edgetl.quantize.pipeline import quantize
 from edgetl.run import Run
-from edgetl.tflite_file import describe
+from edgetl.tflite.file import describe
+from edgetl_device.accuracy import wilson95
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import GateFailed, InputError
 
@@ -120,9 +123,21 @@ def test_impossible_bounds_leave_the_bundle_and_say_where_the_figures_are(failed
     assert "quantize.json" in message
     assert len(message.splitlines()) <= 3
     worst = min(report["ladder"]["rungs"][-1]["variants"], key=lambda row: row["agreement"]["top1"])
-    assert f"{worst['agreement']['top1']:.1%} agreement" in message
+    agreement = worst["agreement"]
+    drop, agree = agreement["drop_ci95_pp"], wilson95(agreement["agree"], agreement["photos"])
+    assert f"loses {agreement['drop_pp']:.2f} pp (95% CI {drop[0]:.1f} to {drop[1]:.1f}) on " in message
+    assert f"{agreement['top1']:.1%} agreement (95% CI {100 * agree[0]:.0f} to {100 * agree[1]:.0f})" in message
     assert Bundle.open(run.folder / "bundle").digest == before
     assert small.left_over(run.folder) == []
+
+
+def test_no_share_is_printed_without_its_interval(failed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(failed[1])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "int8" in line or "float32" in line]
+    # Two files on each of four rungs, then the two float ones.
+    assert len(rows) == 10
+    for row in rows:
+        assert len([cell for cell in row if re.fullmatch(r"[-+]?[\d.]+\.\.[-+]?[\d.]+%?", cell)]) == 3, row
 
 
 def test_without_repair_there_is_the_plain_rung_only(copy: Run) -> None:

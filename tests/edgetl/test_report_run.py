@@ -19,8 +19,10 @@ from webpage import Page
 
 from edgetl.predictions import FILE, Prediction, read_predictions, write_predictions
 from edgetl.report.run import render_run, write_run_report
+from edgetl.report.run.calibration import calibration
 from edgetl.report.run.photos import MISTAKES
 from edgetl.run import Run
+from edgetl_device.accuracy import wilson95
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 
@@ -204,6 +206,14 @@ def test_without_held_out_photos_epochs_or_calibration(tiny_run: Run, tmp_path: 
     assert "was interrupted" in page.text
 
 
+def test_a_model_that_is_too_sure_is_told_how_right_it_is() -> None:
+    measured = {"ece": 0.3, "ece_by_chance": 0.05, "confidence": 0.9, "bins": []}
+    verdict = calibration(measured, {"top1": 0.6, "ci95": [0.45, 0.74]}).verdict
+    assert verdict.startswith(
+        "More sure than it is right: on average it states 90% and has 60% right (95% interval 45 to"
+    )
+
+
 def test_the_baseline_stands_beside_the_run(tiny_run: Run, tmp_path: Path) -> None:
     def change(document: Document) -> None:
         metrics = json.loads(json.dumps(document["metrics"]))
@@ -219,9 +229,18 @@ def test_the_baseline_stands_beside_the_run(tiny_run: Run, tmp_path: Path) -> No
 def test_what_quantizing_gave(tiny_bundle: Path, tmp_path: Path) -> None:
     run = Run.open(Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run")))
     document = json.loads((run.folder / "quantize.json").read_text())
+    rung = {"name": "third rung", "passed": True, "variants": [document["variants"][-1]]}
+    document["ladder"] = {"judged_on": "val", "taken": "third rung", "rungs": [rung]}
+    (run.folder / "quantize.json").write_text(json.dumps(document))
+    page = page_of(run)
     for row in document["variants"]:
-        low, high = row["agreement"]["drop_ci95_pp"]
-        assert f"{row['agreement']['drop_pp']:+.2f} {low:+.1f} to {high:+.1f}" in page_of(run).text
+        agreement = row["agreement"]
+        drop, agree = agreement["drop_ci95_pp"], wilson95(agreement["agree"], agreement["photos"])
+        cells = f"{agreement['drop_pp']:+.2f} {drop[0]:+.1f} to {drop[1]:+.1f} "
+        cells += f"{agreement['top1']:.1%} {100 * agree[0]:.1f} to {100 * agree[1]:.1f}"
+        assert page.text.count(cells) >= 1
+    # In its rung once more.
+    assert page.text.index(f"{cells} yes") > page.text.index("third rung was taken")
     layers = [
         {"name": name, "operator": "CONV_2D", "answer_error": error}
         for name, error in (("<b>first", 0.01), ("second", 0.02), ("unmeasured", None))

@@ -1,7 +1,7 @@
 """One interface over the programs that run a model on a device: LiteRT, ONNX Runtime, and a null runtime.
 
 A runtime gives uint8 pixels to the model in the type it takes, and probabilities back as float32. Not for: photos
-(``preprocess``), labels (``classifier``), and models that are not image classifiers of one photo at a time.
+(``preprocess``), labels (``classifier``), and models that are not image classifiers.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from .spec import Pixels, Probabilities, Runtime, TensorSpec
 
 __all__ = [
     "FORMATS",
+    "MAX_BATCH",
     "MAX_THREADS",
     "Pixels",
     "Probabilities",
     "Runtime",
     "TensorSpec",
+    "check_batch",
     "check_delegate",
     "check_threads",
     "load_library",
@@ -31,10 +33,17 @@ __all__ = [
 
 FORMATS = ("tflite", "onnx", "null")
 MAX_THREADS = 256
+MAX_BATCH = 256
 
 
 def open_runtime(
-    model: bytes, format: str, *, threads: int = 1, prefer: str | None = None, delegate: Delegate | None = None
+    model: bytes,
+    format: str,
+    *,
+    threads: int = 1,
+    prefer: str | None = None,
+    delegate: Delegate | None = None,
+    batch: int = 1,
 ) -> Runtime:
     """Load a model and return it ready to run.
 
@@ -45,17 +54,20 @@ def open_runtime(
         prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is
             installed.
         delegate: For ``tflite``, a delegate that must take at least a part of the model, or ``none`` to do without.
+        batch: Images in one inference, 1 to 256. Files are made for 1; a TFLite file is resized to more.
 
     tflite-runtime does not check a model before it reads it: give it only bytes of a known SHA-256, as a bundle does.
 
     Raises:
-        InputError: The bytes are not a model of this format, not an image classifier, or not made for the delegate.
+        InputError: The bytes are not a model of this format, not an image classifier, or not made for the delegate
+            or the batch.
         Unavailable: The runtime or the delegate is not installed, cannot be loaded, or cannot run the model.
     """
     check_threads(threads)
     check_delegate(model, format, delegate)
+    check_batch(batch, format, delegate)
     if format == "tflite":
-        return open_tflite(model, threads, prefer, delegate)
+        return open_tflite(model, threads, prefer, delegate, batch)
     if format == "onnx":
         return open_onnx(model, threads)
     if format == "null":
@@ -92,3 +104,13 @@ def check_threads(threads: int) -> None:
     """Refuse a number of threads that is not a whole number from 1 to 256."""
     if isinstance(threads, bool) or not isinstance(threads, int) or not 1 <= threads <= MAX_THREADS:
         raise InputError(f"threads {threads!r}", why=f"must be a whole number from 1 to {MAX_THREADS}")
+
+
+def check_batch(batch: int, format: str = "tflite", delegate: Delegate | None = None) -> None:
+    """Refuse a batch that is not a whole number from 1 to 256, or that files of a format cannot be resized to."""
+    if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
+        raise InputError(f"batch {batch!r}", why=f"must be a whole number from 1 to {MAX_BATCH}")
+    if batch > 1 and format != "tflite":
+        raise InputError(f"models in the {format} format have a fixed batch of 1, not {batch}")
+    if batch > 1 and delegate is not None and delegate.external:
+        raise InputError(f"{delegate.name} takes a model at its own shape: a batch of 1, not {batch}")

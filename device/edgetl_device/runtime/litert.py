@@ -31,13 +31,13 @@ from .spec import (
 LITERT, TFLITE_RUNTIME = "ai-edge-litert", "tflite-runtime"
 
 
-def open_tflite(model: bytes, threads: int, prefer: str | None, delegate: Delegate | None) -> Runtime:
+def open_tflite(model: bytes, threads: int, prefer: str | None, delegate: Delegate | None, batch: int) -> Runtime:
     """Load a TFLite model; as :func:`edgetl_device.runtime.open_runtime`."""
-    return _TFLiteRuntime(model, threads, prefer, delegate)
+    return _TFLiteRuntime(model, threads, prefer, delegate, batch)
 
 
 class _TFLiteRuntime:
-    def __init__(self, model: bytes, threads: int, prefer: str | None, delegate: Delegate | None) -> None:
+    def __init__(self, model: bytes, threads: int, prefer: str | None, delegate: Delegate | None, batch: int) -> None:
         self.name, module = tflite_module(prefer)
         self.version = version(self.name)
         self.threads = threads
@@ -54,41 +54,46 @@ class _TFLiteRuntime:
                 experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if bare else resolvers.AUTO,
             )
             self.delegate = delegated.describe(external, self._interpreter) if external else None
+            if batch > 1:
+                first = only(self._interpreter.get_input_details(), "input")
+                self._interpreter.resize_tensor_input(first["index"], [batch, *first["shape"][1:]])
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             if external and delegate:
                 raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
-            raise self._refused(str(error)) from None
+            raise self._refused(str(error), batch) from None
         # An external delegate was counted before XNNPACK could take a part of the rest.
         self.share: dict[str, Any] | None = self.delegate or delegated.share(delegate, self._interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of(only(inputs, "input"))
         self.output = _spec_of(only(outputs, "output"))
-        check_classifier(self.input, self.output)
+        check_classifier(self.input, self.output, batch)
         self._output_index, self._grid = outputs[0]["index"], grid(self.output)
         # A function that returns a view of the input tensor. The view itself is never kept: while one is alive, the
         # interpreter refuses to run, because running may move the memory.
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
 
-    def feed(self, pixels: Pixels) -> None:
+    def feed(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
-        self._input_view()[0] = pixels if self.input.dtype != "int8" else shifted(pixels, self.input)
+        self._input_view()[row] = pixels if self.input.dtype != "int8" else shifted(pixels, self.input)
 
     def invoke(self) -> None:
         self._interpreter.invoke()
 
-    def probabilities(self) -> Probabilities:
-        return real(self._interpreter.get_tensor(self._output_index)[0], self._grid)
+    def probabilities(self, row: int = 0) -> Probabilities:
+        return real(self._interpreter.get_tensor(self._output_index)[row], self._grid)
 
     def close(self) -> None:
         self._interpreter = self._input_view = None
 
-    def _refused(self, why: str) -> EdgetlError:
+    def _refused(self, why: str, batch: int) -> EdgetlError:
         # LiteRT names operators it does not have, or has only in an older version, in one of these two sentences.
         if "unresolved custom op" in why or "Didn't find op" in why:
             return Unavailable(
                 f"{self.name} {self.version} cannot run this model", why=why, hint="Update it, or use another variant."
             )
+        if batch > 1:
+            return InputError(f"the model cannot take a batch of {batch}", why=why, hint="Its batch is fixed: take 1.")
         return not_a_model("TFLite", why)
 
 

@@ -31,17 +31,17 @@ class _NullRuntime:
         self.output = TensorSpec("float32", (1, classes), None, None)
         check_classifier(self.input, self.output)
         self._batch = np.zeros(self.input.shape, np.uint8)
-        self._result = np.full(classes, 1 / classes, np.float32)
+        self._result = np.full(self.output.shape, 1 / classes, np.float32)
 
-    def feed(self, pixels: Pixels) -> None:
+    def feed(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
-        self._batch[0] = pixels
+        self._batch[row] = pixels
 
     def invoke(self) -> None:
         pass
 
-    def probabilities(self) -> Probabilities:
-        return self._result.copy()
+    def probabilities(self, row: int = 0) -> Probabilities:
+        return self._result[row].copy()
 
     def close(self) -> None:
         pass

@@ -53,15 +53,15 @@ class _OnnxRuntime:
         self._feeds = {self._session.get_inputs()[0].name: self._batch}
         self._result = np.zeros(self.output.shape, self.output.dtype)
 
-    def feed(self, pixels: Pixels) -> None:
+    def feed(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
-        self._batch[0] = pixels
+        self._batch[row] = pixels
 
     def invoke(self) -> None:
         (self._result,) = self._session.run(self._output_names, self._feeds)
 
-    def probabilities(self) -> Probabilities:
-        return real(self._result[0], self._grid)
+    def probabilities(self, row: int = 0) -> Probabilities:
+        return real(self._result[row], self._grid)
 
     def close(self) -> None:
         self._session = None

@@ -24,7 +24,7 @@ class TensorSpec:
 
     Attributes:
         dtype: NumPy's name: ``float32``, ``uint8`` or ``int8``.
-        shape: With the batch of 1 in front.
+        shape: With the batch, the number of images in one inference, in front.
         scale: Step of the integer grid in real units, ``real = scale * (q - zero_point)``; None where it has none.
         zero_point: The integer that stands for 0.0; None where it has none.
     """
@@ -64,14 +64,17 @@ class Runtime(Protocol):
     delegate: dict[str, Any] | None
     share: dict[str, Any] | None
 
-    def feed(self, pixels: Pixels) -> None:
-        """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to the input; float models get the same values as float32."""
+    def feed(self, pixels: Pixels, row: int = 0) -> None:
+        """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to a row of the batch, below ``input.shape[0]``.
+
+        Float models get the same values as float32.
+        """
 
     def invoke(self) -> None:
         """Run the model on what was fed last."""
 
-    def probabilities(self) -> Probabilities:
-        """Return the output of the last run as float32 [classes], dequantized; the caller owns it."""
+    def probabilities(self, row: int = 0) -> Probabilities:
+        """Return what the last run said of the photo in a row, float32 [classes], dequantized; the caller owns it."""
 
     def close(self) -> None:
         """Give the model's memory back. The runtime cannot be used afterwards."""
@@ -84,15 +87,13 @@ def only(tensors: list[Any], what: str) -> Any:
     return tensors[0]
 
 
-def check_classifier(input: TensorSpec, output: TensorSpec) -> None:
-    """Refuse a model that does not take one square RGB photo and give a row of scores that can be read."""
-    shape = input.shape
-    if len(shape) != 4 or shape[0] != 1 or shape[1] != shape[2] or shape[3] != 3:
-        raise InputError(
-            f"the model's input has shape {list(shape)}", why="expected [1, S, S, 3]: one square RGB photo"
-        )
-    if len(output.shape) != 2 or output.shape[0] != 1:
-        raise InputError(f"the model's output has shape {list(output.shape)}", why="expected [1, classes]")
+def check_classifier(input: TensorSpec, output: TensorSpec, batch: int = 1) -> None:
+    """Refuse a model that does not take square RGB photos and give each a row of scores that can be read."""
+    shape, photos = input.shape, "one square RGB photo" if batch == 1 else f"{batch} square RGB photos"
+    if len(shape) != 4 or shape[0] != batch or shape[1] != shape[2] or shape[3] != 3:
+        raise InputError(f"the model's input has shape {list(shape)}", why=f"expected [{batch}, S, S, 3]: {photos}")
+    if len(output.shape) != 2 or output.shape[0] != batch:
+        raise InputError(f"the model's output has shape {list(output.shape)}", why=f"expected [{batch}, classes]")
     for what, spec in (("input", input), ("output", output)):
         if spec.dtype not in ("float32", "uint8", "int8"):
             raise InputError(f"the model's {what} is of type {spec.dtype}", why="expected float32, uint8 or int8")

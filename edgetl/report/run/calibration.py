@@ -32,6 +32,7 @@ class Calibration:
     ece_by_chance: float
     confidence: float
     accuracy: float
+    ci95: tuple[float, float]
     bins: tuple[Bin, ...]
     ticks: list[Tick]
 
@@ -41,15 +42,19 @@ class Calibration:
         if self.ece <= 1.5 * self.ece_by_chance:
             return "No more error than chance gives with so few photos: these probabilities can be believed."
         side = "More sure than it is right" if self.confidence > self.accuracy else "Less sure than it is right"
-        return f"{side}: on average it states {self.confidence:.0%} and has {self.accuracy:.0%} right."
+        low, high = (100 * bound for bound in self.ci95)
+        return (
+            f"{side}: on average it states {self.confidence:.0%} and has {self.accuracy:.0%} right "
+            f"(95% interval {low:.0f} to {high:.0f}%)."
+        )
 
 
-def calibration(measured: Document, accuracy: float) -> Calibration:
+def calibration(measured: Document, accuracy: Document) -> Calibration:
     """Return the reliability curve for the page.
 
     Args:
         measured: As :func:`edgetl.reliability.reliability` returns it.
-        accuracy: Of the same photos, 0..1.
+        accuracy: Of the same photos, with ``top1`` and ``ci95``.
     """
     bins = []
     for one in measured["bins"]:
@@ -71,7 +76,8 @@ def calibration(measured: Document, accuracy: float) -> Calibration:
         ece=measured["ece"],
         ece_by_chance=measured["ece_by_chance"],
         confidence=measured["confidence"],
-        accuracy=accuracy,
+        accuracy=accuracy["top1"],
+        ci95=tuple(accuracy["ci95"]),
         bins=tuple(bins),
         ticks=ticks,
     )

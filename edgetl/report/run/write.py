@@ -87,7 +87,7 @@ def _held_out(run: Run, split: str, album: Album, *, grad_cam: bool, data: Path 
         "classes": page.classes(metrics),
         "matrix": len(run.labels) <= page.MATRIX_CLASSES,
         "pairs": page.pairs(metrics, run.labels),
-        "calibration": calibration(measured, metrics["accuracy"]["top1"]),
+        "calibration": calibration(measured, metrics["accuracy"]),
         "mistakes": shown,
         "wrong": wrong,
         "most": MISTAKES,
