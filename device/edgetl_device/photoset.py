@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from . import jsonfile
 from .bundle import EVALSET, Bundle
 from .errors import InputError
 from .files import sha256_bytes
+from .folders import children, files_below, is_utf8, printable
 from .preprocess import PhotoError, Preprocess, preprocess
 from .watch import SUFFIXES
 
@@ -22,8 +23,6 @@ from .watch import SUFFIXES
 TIMED_BYTES = 64 << 20
 SEED = 0
 
-# What file managers, NAS boxes and archivers leave behind; names that begin with a dot are no photos either.
-_JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 _LAYOUT = "Expected DIR/<class>/photos, each folder called as a label of the bundle."
 
 
@@ -118,9 +117,9 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}", hint=_LAYOUT)
-    folders, strays = _children(root)
+    folders, strays = children(root)
     if unknown := [name for name in folders if name not in bundle.labels]:
-        inside = next((name for name in unknown if set(_children(root / name)[0]) & set(bundle.labels)), "")
+        inside = next((name for name in unknown if set(children(root / name)[0]) & set(bundle.labels)), "")
         raise InputError(
             f"{root}: {_listed(unknown)}: not among the bundle's labels",
             why=f"they are {_listed(bundle.labels)}",
@@ -130,7 +129,7 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
         raise InputError(f"{root}: photos in no class folder: {_listed(loose)}", hint=_LAYOUT)
     photos, bad = [], []
     for label in folders:
-        for path in _walk(root / label):
+        for path in files_below(root / label):
             file = path.relative_to(root).as_posix()
             # Reading what is neither a file nor a folder may never end.
             data = path.read_bytes() if path.is_file() else b""
@@ -152,7 +151,7 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
 
 def _fault(file: str, data: bytes, spec: Preprocess) -> str:
     """Return why a file cannot be used as a photo, or ""."""
-    if _printable(file) != file:
+    if not is_utf8(file):
         return "its name is not UTF-8"
     try:
         preprocess(data, spec)
@@ -161,29 +160,6 @@ def _fault(file: str, data: bytes, spec: Preprocess) -> str:
     return ""
 
 
-def _children(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of subfolders and of files, each sorted, without hidden ones and junk."""
-    with os.scandir(folder) as entries:
-        kept = [one for one in entries if not one.name.startswith(".") and one.name.lower() not in _JUNK]
-        return sorted(one.name for one in kept if one.is_dir()), sorted(one.name for one in kept if not one.is_dir())
-
-
-def _walk(folder: Path, above: tuple[Path, ...] = ()) -> Iterator[Path]:
-    """Yield the files below a folder; links are followed, but not into a folder they lie in."""
-    here = folder.resolve()
-    if here in above:
-        return
-    folders, files = _children(folder)
-    for name in files:
-        yield folder / name
-    for name in folders:
-        yield from _walk(folder / name, (*above, here))
-
-
 def _listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(map(_printable, names))
+    names = list(map(printable, names))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl_device.errors import InputError
+from edgetl_device.folders import children, files_below, is_utf8, printable
 
 from .types import Split
 
@@ -18,9 +17,6 @@ SPLIT_OF_NAME: dict[str, Split] = {
     "validation": "val",
     "test": "test",
 }
-
-# What file managers, NAS boxes and archivers leave behind; names that begin with a dot are skipped too.
-_JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 
 _LAYOUTS = "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/data.md)."
 
@@ -66,7 +62,7 @@ def scan(root: Path) -> Scan:
         raise InputError(f"{root}: no such folder", hint=_LAYOUTS)
     if not root.is_dir():
         raise InputError(f"{root}: is a file, not a folder of photos", hint=_LAYOUTS)
-    folders, strays = _children(root)
+    folders, strays = children(root)
     if not folders:
         raise InputError(f"{root}: has no class folders", why="it is empty" if not strays else "", hint=_LAYOUTS)
 
@@ -74,31 +70,31 @@ def scan(root: Path) -> Scan:
     odd: list[str] = []
     classes: dict[Split | None, tuple[str, ...]] = {}
     for split, base in _split_folders(root, folders).items():
-        names, loose = (folders, []) if base == root else _children(base)
+        names, loose = (folders, []) if base == root else children(base)
         strays += [f"{base.name}/{name}" for name in loose]
         classes[split] = tuple(names)
         for label in names:
-            for path in _walk(base / label):
+            for path in files_below(base / label):
                 relative = path.relative_to(root).as_posix()
-                if _is_utf8(relative) and path.is_file():
+                if is_utf8(relative) and path.is_file():
                     files.append(FoundFile(relative, label, split))
                 else:
-                    odd.append(_printable(relative))
+                    odd.append(printable(relative))
     if not files:
         raise InputError(f"{root}: has no photos in its class folders", hint=_LAYOUTS)
     by_path = tuple(sorted(files, key=lambda file: file.path))
-    return Scan(by_path, classes, tuple(map(_printable, strays)), tuple(odd), root)
+    return Scan(by_path, classes, tuple(map(printable, strays)), tuple(odd), root)
 
 
 def subfolders(root: Path) -> list[str]:
     """Return the names of the folders in ``root`` that may be classes or splits."""
-    return _children(root)[0]
+    return children(root)[0]
 
 
 def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
     named = [name for name in folders if name.lower() in SPLIT_OF_NAME]
     # A folder called "train" that holds photos itself is a class (of trains).
-    named = [name for name in named if not _children(root / name)[1] or len(named) == len(folders)]
+    named = [name for name in named if not children(root / name)[1] or len(named) == len(folders)]
     if not named:
         return {None: root}
     if len(named) < len(folders):
@@ -117,44 +113,3 @@ def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
             )
         splits[split] = root / name
     return splits
-
-
-def _children(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of subfolders and of files, each sorted, without hidden ones and junk."""
-    with os.scandir(folder) as entries:
-        kept = [entry for entry in entries if not _is_junk(entry.name)]
-        folders = sorted(entry.name for entry in kept if entry.is_dir())
-        files = sorted(entry.name for entry in kept if not entry.is_dir())
-    for name in folders:
-        if not _is_utf8(name):
-            raise InputError(f"{folder / _printable(name)}: its name is not UTF-8", hint="Rename the folder.")
-        if len(name.splitlines()) != 1:
-            raise InputError(
-                f"{str(folder / name)!r}: a line break in its name", why="labels are lines", hint="Rename it."
-            )
-    return folders, files
-
-
-def _walk(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Yield the files below a class folder; links are followed, but not into a folder they lie in."""
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    folders, files = _children(folder)
-    for name in files:
-        yield folder / name
-    for name in folders:
-        yield from _walk(folder / name, (*above, here))
-
-
-def _is_junk(name: str) -> bool:
-    return name.startswith(".") or name.lower() in _JUNK
-
-
-def _is_utf8(text: str) -> bool:
-    return _printable(text) == text
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
