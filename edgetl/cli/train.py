@@ -58,7 +58,7 @@ def train(
         help="none, light, standard, strong, no-flip, colour, erase, rand-augment, mixup or cutmix (docs/training.md).",
     ),
     views: int = typer.Option(4, help="Augmented views drawn of each training photo."),
-    batch_size: int = typer.Option(32, help="Photos a step."),
+    batch_size: int = typer.Option(32, help="Photos a step, over all devices."),
     lr: float | None = typer.Option(
         None, help="Peak learning rate of the second stage.  [default: 3e-4; scratch: 1e-3; all: 2e-4, truncated 1e-3]"
     ),
@@ -83,6 +83,9 @@ def train(
     ema: bool = typer.Option(True, help="Validate and keep the moving average of the weights."),
     precision: str = typer.Option(
         "auto", help="Of computing: float32, mixed_float16, mixed_bfloat16; auto: what the GPU is fast at."
+    ),
+    devices: str = typer.Option(
+        "auto", help="What shares each step: every GPU (auto), the first N, or names such as GPU:0,GPU:2."
     ),
     finetune_epochs: int = typer.Option(0, help="Epochs of a third stage that trains every layer, on pixels."),
     finetune_lr: float | None = typer.Option(
@@ -140,6 +143,7 @@ def train(
         teacher_weight=teacher_weight,
         teacher_temperature=teacher_temperature,
         tensorboard=tensorboard,
+        devices=devices,
     )
     if resume is not None:
         _refuse_other_place(resume, out)

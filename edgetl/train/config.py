@@ -7,6 +7,8 @@ from typing import Any
 
 from edgetl_device.errors import InputError
 
+from .devices import check_devices
+
 # A base is cut short where its late features do not help: photos unlike those of its weights, which early layers have
 # to fit too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
 _ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
@@ -40,7 +42,7 @@ class TrainConfig:
             takes fewer the more photos there are (:func:`default_epochs`).
         augment: A preset in :data:`edgetl.augment.PRESETS`.
         views: Augmented views drawn of each training photo.
-        batch_size: Photos a step.
+        batch_size: Photos a step, over all devices.
         lr: Peak learning rate of the second stage; None takes 3e-4, 1e-3 from scratch, 2e-4 with strategy ``all``
             (1e-3 on a truncated backbone).
         label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567.
@@ -65,6 +67,8 @@ class TrainConfig:
         teacher_weight: Share of the teacher in the loss, over 0..1.
         teacher_temperature: What teacher and student are softened by, 1..20.
         tensorboard: Write TensorBoard's logs.
+        devices: What shares each step of the later stages: ``auto`` (every GPU, the CPU where there is none), a number
+            of GPUs, or TensorFlow's names separated by commas, such as ``GPU:0,GPU:2``.
     """
 
     backbone: str = "mobilenet_v2"
@@ -101,6 +105,7 @@ class TrainConfig:
     teacher_weight: float = 0.5
     teacher_temperature: float = 2.0
     tensorboard: bool = False
+    devices: str = "auto"
 
     def __post_init__(self) -> None:
         bounds: dict[str, tuple[float, float]] = {
@@ -133,6 +138,7 @@ class TrainConfig:
         for name, choices in CHOICES.items():
             if getattr(self, name) not in choices:
                 raise InputError(f"--{name} {getattr(self, name)}", why=f"must be one of {', '.join(choices)}")
+        check_devices(self.devices)
         if self.optimizer == "adam" and self.weight_decay:
             raise InputError("--weight-decay with --optimizer adam", hint="Adam with weight decay is adamw.")
         if self.finetune_epochs and self.from_scratch:

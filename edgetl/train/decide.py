@@ -5,13 +5,13 @@ Not for: the rules (``strategy``, ``edgetl.advise``).
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
 from typing import Any
 
 from edgetl.backbones import ResolvedWeights, backbone, blocks, build_base, resolve_weights
 from edgetl.backbones.truncate import find_block, truncate
 from edgetl.dataset import Dataset
+from edgetl.progress import note
 from edgetl_device.errors import InputError
 
 from .config import TrainConfig
@@ -81,18 +81,18 @@ def decide(config: TrainConfig, dataset: Dataset) -> Decision:
             trainable_blocks=chosen.trainable_blocks,
             truncate=chosen.truncate,
         )
-        _say(f"strategy auto: {chosen.title}")
+        note(f"strategy auto: {chosen.title}")
         for reason in chosen.reasons:
-            _say(f"  - {reason}")
+            note(f"  - {reason}")
     weights = _weights(config)
     base, record["truncated"] = _base(config, weights)
-    config, note = _resolved(config, len(blocks(config.backbone, base)))
+    config, remark = _resolved(config, len(blocks(config.backbone, base)))
     if cut := record["truncated"]:
         config = replace(config, truncate=cut["block"])
-        _say(f"{config.backbone} ends at {cut['block']}: {cut['blocks']} of {cut['of_blocks']} blocks are kept")
-    if note:
-        record["reasons"].append(note)
-        _say(note)
+        note(f"{config.backbone} ends at {cut['block']}: {cut['blocks']} of {cut['of_blocks']} blocks are kept")
+    if remark:
+        record["reasons"].append(remark)
+        note(remark)
     return Decision(config, weights, base, record)
 
 
@@ -131,7 +131,3 @@ def _resolved(config: TrainConfig, block_count: int) -> tuple[TrainConfig, str]:
     )
     resolved = replace(config, strategy=plan.strategy, trainable_blocks=plan.trainable_blocks, weights=plan.weights)
     return resolved, plan.note
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")

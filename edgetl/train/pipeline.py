@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +18,7 @@ from edgetl.augment import check_preset
 from edgetl.dataset import Dataset, load_dataset, require_training, write_split
 from edgetl.dataset.source import check_source
 from edgetl.extras import check_installed, keras, require
+from edgetl.progress import note
 from edgetl.run import SCHEMA, Run, write_history
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_file
@@ -29,10 +29,11 @@ from .baseline import train_baseline
 from .checkpoint import CheckpointFile
 from .config import TrainConfig
 from .decide import Decision, check_request, decide
+from .devices import training_devices
 from .journal import Journal
 from .network import build_network, cut_layer
 from .report import write_report
-from .stages import Clock, Job, best_epoch, check_teachable, run_stages
+from .stages import Clock, Job, best_epoch, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
 from .unfinished import (
@@ -97,7 +98,8 @@ def resume(
     return _run(request, anew=False)
 
 
-def _run(request: Request, *, anew: bool) -> Run:
+def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
+    # loaded: the request's photos where they have been read before, for the same settings.
     started = time.perf_counter()
     config, out = request.config, request.out
     check_installed("tensorflow")
@@ -109,7 +111,7 @@ def _run(request: Request, *, anew: bool) -> Run:
     clock = Clock()
     with claimed(request, anew=anew):
         with clock.stage("data"), _while_importing(keras):
-            dataset = load_dataset(
+            dataset = loaded or load_dataset(
                 request.root,
                 spec,
                 seed=config.seed,
@@ -122,9 +124,13 @@ def _run(request: Request, *, anew: bool) -> Run:
             if teacher:
                 check_teacher(teacher, dataset)
         with clock.stage("network"):
+            photos = len(dataset.of("train"))
+            devices = training_devices(config.devices, step_photos=min(config.batch_size, photos))
             decision = decide(config, dataset)
-            config = decision.config.for_photos(len(dataset.of("train")))
+            config = decision.config.for_photos(photos)
             check_teachable(config)
+            if len(devices) > 1 and has_later_stages(config):
+                note(f"training on {len(devices)} devices: {', '.join(devices)}")
             network = build_network(decision.base, classes=len(dataset.labels), dropout=config.dropout)
             cut = None if config.from_scratch else cut_layer(config.backbone, decision.base, config.blocks)
         identity = _identity(config, dataset, decision, network, teacher)
@@ -132,8 +138,8 @@ def _run(request: Request, *, anew: bool) -> Run:
         with closing(Journal(file=CheckpointFile(request.checkpoint, identity), events=events)) as journal:
             journal.resume()
             if journal.start:
-                _say(f"resumed after epoch {journal.start.epoch} of stage {journal.start.stage}")
-            job = Job(network, decision.base, cut, dataset, config, teacher, clock, journal)
+                note(f"resumed after epoch {journal.start.epoch} of stage {journal.start.stage}")
+            job = Job(network, decision.base, cut, dataset, config, teacher, devices, clock, journal)
             interrupted = run_stages(job)
         history = journal.history
 
@@ -145,7 +151,7 @@ def _run(request: Request, *, anew: bool) -> Run:
             baseline = {}
             if config.compare_baseline:
                 with clock.stage("baseline"):
-                    baseline = {"baseline": train_baseline(train, request.root, config)}
+                    baseline = {"baseline": _baseline(request, config, dataset)}
             with clock.stage("report"):
                 metrics = write_report(network, dataset, history, folder, events)
             if events:
@@ -173,6 +179,7 @@ def _run(request: Request, *, anew: bool) -> Run:
                         "best_epoch": best_epoch(history, "blocks"),
                     },
                     "interrupted": interrupted,
+                    "devices": list(devices) if has_later_stages(config) else [],
                     "metrics": metrics,
                     **baseline,
                     "stages": clock.stages,
@@ -186,6 +193,13 @@ def _run(request: Request, *, anew: bool) -> Run:
         if not interrupted:
             discard(request)
     return Run.open(out)
+
+
+def _baseline(request: Request, config: TrainConfig, dataset: Dataset) -> dict[str, Any] | None:
+    def train_again(out: Path, plain: TrainConfig) -> Run:
+        return _run(Request.new(request.root, out, plain, overwrite=False), anew=True, loaded=dataset)
+
+    return train_baseline(train_again, config)
 
 
 def _identity(
@@ -208,10 +222,6 @@ def _describe_teacher(teacher: Run) -> dict[str, Any]:
         **{name: config[name] for name in ("backbone", "width", "size")},
         "metrics": {split: one["accuracy"] for split, one in teacher.document["metrics"].items()},
     }
-
-
-def _say(line: str) -> None:
-    sys.stderr.write(line + "\n")
 
 
 def _describe(dataset: Dataset) -> dict[str, Any]:

@@ -53,7 +53,12 @@ def write_report(
     with step("Drawing plots"):
         plots.learning_curves(history, plots_folder / "curves.png")
         for name, report in metrics.items():
-            title = f"{name}: {report['accuracy']['correct']} of {report['accuracy']['photos']} photos right"
+            accuracy = report["accuracy"]
+            low, high = (100 * bound for bound in accuracy["ci95"])
+            title = (
+                f"{name}: {accuracy['correct']} of {accuracy['photos']} photos right "
+                f"({100 * accuracy['top1']:.0f}%, 95% interval {low:.0f} to {high:.0f}%)"
+            )
             target_file = plots_folder / f"confusion_{name}.png"
             plots.confusion_matrix(report["confusion"], dataset.labels, title=title, target=target_file)
             if events:

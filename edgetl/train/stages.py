@@ -20,6 +20,7 @@ from edgetl_device.errors import InputError
 from .config import TrainConfig
 from .head import Labelled, fit_head
 from .journal import Journal
+from .mirrored import mirrored
 from .network import tail, unfreeze
 from .tail import TailData, train_tail
 from .teacher import teacher_targets
@@ -53,6 +54,7 @@ class Job:
         dataset: The photos; the stages look at training and validation only.
         config: Settings with everything resolved.
         teacher: A run whose answers are learnt too.
+        devices: What shares each step of the later stages, as :func:`edgetl.train.devices.training_devices` says.
         clock: Times the stages.
         journal: Where they write down what they did.
     """
@@ -63,6 +65,7 @@ class Job:
     dataset: Dataset
     config: TrainConfig
     teacher: Run | None
+    devices: tuple[str, ...]
     clock: Clock
     journal: Journal
 
@@ -89,9 +92,14 @@ def check_teachable(config: TrainConfig) -> None:
     Raises:
         InputError: Only the head is fitted: it is solved on labels.
     """
-    later_stages = config.resolved_epochs and (config.from_scratch or config.blocks)
-    if config.teacher and not (later_stages or config.finetune_epochs):
+    if config.teacher and not has_later_stages(config):
         raise InputError("--teacher with the head alone", why="the head is solved on labels, not taught")
+
+
+def has_later_stages(config: TrainConfig) -> bool:
+    """Whether anything is trained by steps; the head alone is solved."""
+    blocks = config.resolved_epochs and (config.from_scratch or config.blocks)
+    return bool(blocks or config.finetune_epochs)
 
 
 def best_epoch(history: list[dict[str, Any]], stage: str) -> int:
@@ -167,7 +175,8 @@ def _train_all(job: Job, config: TrainConfig, *, stage: str, description: str) -
 
 
 def _train(job: Job, part: Any, data: TailData, config: TrainConfig, *, stage: str, description: str) -> bool:
-    result = train_tail(part, data, config, job.journal, stage=stage, description=description)
+    with mirrored(part, job.devices) as model:
+        result = train_tail(model, data, config, job.journal, stage=stage, description=description)
     job.journal.add(result.history, logged=True)
     return result.interrupted
 

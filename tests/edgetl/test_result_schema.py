@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import benched
@@ -11,6 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edgetl_device import result
+from edgetl_device.bench import run_bench
+from edgetl_device.bundle import Bundle
 
 Document = dict[str, Any]
 
@@ -27,18 +30,37 @@ def test_a_real_result_fits() -> None:
     assert errors(result.json_schema(), benched.result()) == []
 
 
+def close(schema: Any) -> Any:
+    """Return a schema that knows no other fields than those it describes."""
+    if isinstance(schema, list):
+        return [close(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    closed = {key: close(part) for key, part in schema.items()}
+    return closed | {"additionalProperties": False} if "properties" in schema else closed
+
+
 def test_every_field_of_a_result_is_described() -> None:
     """Readers may meet new fields, but what this version writes is in its schema."""
-
-    def close(schema: Any) -> Any:
-        if isinstance(schema, list):
-            return [close(part) for part in schema]
-        if not isinstance(schema, dict):
-            return schema
-        closed = {key: close(part) for key, part in schema.items()}
-        return closed | {"additionalProperties": False} if "properties" in schema else closed
-
     assert errors(close(result.json_schema()), benched.result()) == []
+
+
+def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Path) -> None:
+    bundle = Bundle.open(benched.TINY)
+    for photo in bundle.photos():
+        target = tmp_path / photo.label / Path(photo.file).name
+        target.parent.mkdir(exist_ok=True)
+        target.write_bytes(bundle.read(photo.file))
+    document = run_bench(
+        bundle, variants=["int8", "int8-onnx"], batches=(1, 2), data=tmp_path, duration_s=0.05, quick=True
+    )
+    assert document["skipped"]
+    assert errors(close(result.json_schema()), document) == []
+    document["evalset"]["reference"] = {"unknown": "none"}
+    document["runs"][0]["accuracy"]["top5"] = {"correct": 12, "share": 1.0, "ci95": [0.7, 1.0]}
+    assert errors(close(result.json_schema()), document) == []
+    document["evalset"]["source"] = "camera"
+    assert len(errors(result.json_schema(), document)) == 1
 
 
 @pytest.mark.parametrize(
