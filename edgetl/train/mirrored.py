@@ -16,25 +16,27 @@ import numpy.typing as npt
 from edgetl.extras import keras, tensorflow
 
 from .devices import is_usual
+from .folded import fold_fixed_norms
 
 _REPLICA_SEED = 1_000_003  # seeds of dropout are below 2**31, so a replica's are its own in int64
 
 
 @contextmanager
 def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
-    """Yield what trains in place of a tail: the tail itself on the usual device, else a copy with a replica a device.
+    """Yield what trains in place of a tail: its own layers on the usual device, else a copy with a replica a device.
 
-    The copy is to be compiled and trained in the block, by ``train_on_batch`` and ``predict_on_batch``; both split what
-    they get. A step moves its weights as the same step on one device would, up to the rounding of sums: the gradient is
-    of the mean over all photos of the step, however many each device got, and BatchNorm that learns its statistics sees
-    them all too (Ioffe & Szegedy 2015, arXiv:1502.03167, across devices). Only dropout draws other numbers.
+    Either way fixed BatchNorms are folded (:func:`fold_fixed_norms`). The copy is to be compiled and trained in the
+    block, by ``train_on_batch`` and ``predict_on_batch``; both split what they get. A step moves its weights as the
+    same step on one device would, up to the rounding of sums: the gradient is of the mean over all photos of the step,
+    however many each device got, and BatchNorm that learns its statistics sees them all too (Ioffe & Szegedy 2015,
+    arXiv:1502.03167, across devices). Only dropout draws other numbers.
 
     Args:
         tail: keras.Model from activations or pixels to logits. It gets the copy's weights when the block ends.
         devices: As :func:`edgetl.train.devices.training_devices` returns them.
     """
     if is_usual(devices):
-        yield tail
+        yield fold_fixed_norms(tail)
         return
     distribute = tensorflow().distribute
     # Summed on the first device, always in the same order: a resumed run gets the same bits. The default, collectives,
