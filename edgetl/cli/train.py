@@ -57,7 +57,11 @@ def train(
         "standard",
         help="none, light, standard, strong, no-flip, colour, erase, rand-augment, mixup or cutmix (docs/training.md).",
     ),
-    views: int = typer.Option(4, help="Augmented views drawn of each training photo."),
+    views: int | None = typer.Option(
+        None,
+        help="Augmented views drawn of each training photo.  [default: 4, 2 from 1,000 photos on]",
+        show_default=False,
+    ),
     batch_size: int = typer.Option(32, help="Photos a step, over all devices."),
     lr: float | None = typer.Option(
         None, help="Peak learning rate of the second stage.  [default: 3e-4; scratch: 1e-3; all: 2e-4, truncated 1e-3]"

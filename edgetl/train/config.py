@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -13,6 +14,10 @@ from .devices import check_devices
 # to fit too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
 _ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
 _SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
+
+# In fewer epochs a view is hardly seen. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4 views
+# gave 0.903 and 0.893, 0.900 and 0.899, 0.896 and 0.897 on 1,500 photos that were held out.
+_EPOCHS_A_VIEW, _MOST_VIEWS = 4, 4
 
 # What else than a number a setting may be.
 CHOICES = {
@@ -41,7 +46,8 @@ class TrainConfig:
         epochs: Of the second stage; every epoch sees each training photo once, as itself or as one of its views. None
             takes fewer the more photos there are (:func:`default_epochs`).
         augment: A preset in :data:`edgetl.augment.PRESETS`.
-        views: Augmented views drawn of each training photo.
+        views: Augmented views drawn of each training photo. None takes one for every four epochs, 4 at most
+            (:meth:`for_photos`).
         batch_size: Photos a step, over all devices.
         lr: Peak learning rate of the second stage; None takes 3e-4, 1e-3 from scratch, 2e-4 with strategy ``all``
             (1e-3 on a truncated backbone).
@@ -81,7 +87,7 @@ class TrainConfig:
     truncate: str | None = None
     epochs: int | None = None
     augment: str = "standard"
-    views: int = 4
+    views: int | None = None
     batch_size: int = 32
     lr: float | None = None
     label_smoothing: float = 0.1
@@ -180,12 +186,20 @@ class TrainConfig:
             raise ValueError("epochs are not resolved yet")
         return self.epochs
 
+    @property
+    def resolved_views(self) -> int:
+        """Views of each photo, after :meth:`for_photos`."""
+        if self.views is None:
+            raise ValueError("views are not resolved yet")
+        return self.views
+
     def for_photos(self, photos: int) -> TrainConfig:
         """Return the settings with everything resolved for this number of training photos."""
         epochs = self.epochs
         if epochs is None:
             epochs = default_epochs(photos, from_scratch=self.from_scratch, all_layers=self.strategy == "all")
-        return replace(self, epochs=epochs, lr=self.peak_lr)
+        views = min(_MOST_VIEWS, max(1, math.ceil(epochs / _EPOCHS_A_VIEW))) if self.views is None else self.views
+        return replace(self, epochs=epochs, views=views, lr=self.peak_lr)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object."""

@@ -183,7 +183,7 @@ def _train(job: Job, part: Any, data: TailData, config: TrainConfig, *, stage: s
 
 def _views(config: TrainConfig) -> int:
     head_only = config.trainable_blocks == 0 and not config.from_scratch and not config.finetune_epochs
-    return 0 if config.augment == "none" or (head_only and mixes(config.augment)) else config.views
+    return 0 if config.augment == "none" or (head_only and mixes(config.augment)) else config.resolved_views
 
 
 def _tail_data(job: Job, photos: npt.NDArray[Any], views: list[Any]) -> TailData:

@@ -215,6 +215,27 @@ def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_pat
 
 
 @pytest.mark.parametrize(
+    ("photos", "settings", "epochs", "views"),
+    [
+        (45, {}, 16, 4),
+        (500, {}, 16, 4),
+        (1000, {}, 8, 2),
+        (100_000, {}, 8, 2),
+        (1000, {"strategy": "scratch", "weights": "none"}, 60, 4),
+        (45, {"epochs": 1}, 1, 1),
+        (45, {"epochs": 0}, 0, 1),
+        (45, {"epochs": 1, "views": 7}, 1, 7),
+        (45, {"views": 0}, 16, 0),
+    ],
+)
+def test_more_photos_take_fewer_epochs_and_views(
+    photos: int, settings: dict[str, object], epochs: int, views: int
+) -> None:
+    resolved = TrainConfig(**settings).for_photos(photos)
+    assert (resolved.resolved_epochs, resolved.resolved_views) == (epochs, views)
+
+
+@pytest.mark.parametrize(
     ("wrong", "said"),
     [
         ({"epochs": -1}, "--epochs -1"),
