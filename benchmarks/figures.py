@@ -81,13 +81,13 @@ ROWS = (
     Row(
         "keras-flowers",
         "start to `model.keras` against the usual Keras script, shared flowers",
-        "at least 2.5 times faster, same or better top-1",
+        "at least 3 times faster, same or better top-1",
         training.flowers_against_keras,
     ),
     Row(
         "keras-synthetic",
         "the same on 3,000 synthetic photos",
-        "at least 4 times faster, same or better top-1",
+        "at least 6 times faster, same or better top-1",
         training.synthetic_against_keras,
     ),
     Row(

@@ -33,7 +33,7 @@ class Checkpoint:
     Attributes:
         stage: Its name, as in the history.
         epoch: The last epoch that is in it.
-        best_epoch: The epoch with the lowest validation loss so far.
+        best_epoch: The epoch whose weights would be kept now.
         history: Rows of all earlier stages.
         rows: Rows of this stage, epoch 0 first.
         random: State of the NumPy generator that orders photos and picks views.

@@ -112,7 +112,9 @@ def _row(
     for prefix, part in (("", data), ("val_", val)):
         if len(part.targets):
             kernel, bias = weights
-            row[f"{prefix}loss"], row[f"{prefix}accuracy"] = cross_entropy(part.features @ kernel + bias, part.targets)
+            logits = part.features @ kernel + bias
+            row[f"{prefix}loss"] = float(cross_entropy(logits, part.targets).mean())
+            row[f"{prefix}accuracy"] = top1(logits, part.targets)
     return row
 
 
@@ -126,10 +128,14 @@ def _softmax_weights(solver: Any, classes: int) -> tuple[npt.NDArray[np.float32]
 
 def cross_entropy(
     logits: npt.NDArray[np.floating[Any]], targets: npt.NDArray[np.int64], *, label_smoothing: float = 0.0
-) -> tuple[float, float]:
-    """Return the mean cross-entropy in nats, against smoothed labels, and the top-1 accuracy of logits [n, classes]."""
-    shifted = logits - logits.max(axis=1, keepdims=True)
+) -> npt.NDArray[np.float64]:
+    """Return the cross-entropy of each photo in nats, against smoothed labels, for logits [n, classes]: float64 [n]."""
+    shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     picked = log_probabilities[np.arange(len(targets)), targets]
-    losses = -(1 - label_smoothing) * picked - label_smoothing * log_probabilities.mean(axis=1)
-    return float(losses.mean()), float((logits.argmax(axis=1) == targets).mean())
+    return -(1 - label_smoothing) * picked - label_smoothing * log_probabilities.mean(axis=1)
+
+
+def top1(logits: npt.NDArray[np.floating[Any]], targets: npt.NDArray[np.int64]) -> float:
+    """Return the share of photos whose largest logit is that of their class."""
+    return float((logits.argmax(axis=1) == targets).mean())

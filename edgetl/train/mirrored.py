@@ -68,8 +68,6 @@ def _mirror(copy: Any, strategy: Any) -> Any:
             return_dict: bool = True,  # noqa: ARG002  # as Keras calls it
         ) -> dict[str, float]:
             """Do one step; return the weighted mean loss and the accuracy over all its photos."""
-            if not self.optimizer.built:
-                self.optimizer.build(self.trainable_variables)
             loss, accuracy = self._steps(*(_split(array, strategy) for array in (inputs, targets, sample_weight)))
             return {"loss": float(loss), "accuracy": float(accuracy)}
 

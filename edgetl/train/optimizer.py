@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from edgetl.extras import keras
 
@@ -39,6 +42,12 @@ def compile_tail(
     if policy == "mixed_float16":
         optimizer = library.optimizers.LossScaleOptimizer(optimizer)
     tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
+    # Variables that come into being while a step is traced make TensorFlow trace it twice, which takes seconds.
+    tail.optimizer.build(tail.trainable_variables)
+    classes = tail.output.shape[-1]
+    nothing = [np.zeros((1, columns), np.float32) for columns in (2 * classes if distilled else classes, classes)]
+    tail.compute_metrics(None, *nothing, np.zeros(1, np.float32))
+    tail.reset_metrics()
 
 
 def _optimizer(config: TrainConfig, epoch_steps: int) -> Any:
@@ -62,15 +71,24 @@ def _optimizer(config: TrainConfig, epoch_steps: int) -> Any:
 
 
 def _schedule(config: TrainConfig, total_steps: int) -> Any:
-    warm_up = int(config.warmup * total_steps)
-    return keras().optimizers.schedules.CosineDecay(
-        config.peak_lr * _FINAL_LR,
-        max(1, total_steps - warm_up),
-        # A cosine that ends where it began is a constant.
-        alpha=_FINAL_LR if config.schedule == "cosine" else 1.0,
-        warmup_target=config.peak_lr,
-        warmup_steps=warm_up,
-    )
+    """Return a Keras schedule: linear from 5% of the peak rate while warming up, then a cosine to 5%, or constant.
+
+    Keras' CosineDecay computes the same with a branch in the graph for each weight, which takes its time to trace.
+    """
+    library = keras()
+    ops, peak, warm_up = library.ops, config.peak_lr, int(config.warmup * total_steps)
+    # A cosine that ends where it began is a constant.
+    final = _FINAL_LR if config.schedule == "cosine" else 1.0
+
+    class WarmUpThenCosine(library.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc,name-defined]
+        def __call__(self, step: Any) -> Any:
+            step = ops.cast(step, "float32")
+            warming = _FINAL_LR + (1 - _FINAL_LR) * step / max(1, warm_up)
+            done = ops.minimum((step - warm_up) / max(1, total_steps - warm_up), 1.0)
+            decaying = final + (1 - final) * 0.5 * (1 + ops.cos(math.pi * done))
+            return peak * ops.where(step < warm_up, warming, decaying)
+
+    return WarmUpThenCosine()
 
 
 def _distillation(label_loss: Any, config: TrainConfig) -> Any:

@@ -22,7 +22,7 @@ from .head import Labelled, fit_head
 from .journal import Journal
 from .mirrored import mirrored
 from .network import tail, unfreeze
-from .tail import TailData, train_tail
+from .tail import TailData, kept_epoch, train_tail
 from .teacher import teacher_targets
 
 # The head is fitted in memory. More rows than this do not move it, and stage 2 sees all photos anyway.
@@ -105,11 +105,7 @@ def has_later_stages(config: TrainConfig) -> bool:
 def best_epoch(history: list[dict[str, Any]], stage: str) -> int:
     """Return the epoch of a stage whose weights were kept; 0 when there was no such stage."""
     rows = [row for row in history if row["stage"] == stage]
-    if not rows:
-        return 0
-    if "val_loss" not in rows[0]:
-        return int(rows[-1]["epoch"])
-    return int(min(rows, key=lambda row: float(row["val_loss"]))["epoch"])
+    return kept_epoch(rows) if rows else 0
 
 
 def _head_and_blocks(job: Job) -> bool:

