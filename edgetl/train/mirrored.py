@@ -52,7 +52,6 @@ def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
 def _mirror(copy: Any, strategy: Any) -> Any:
     """Return a model that was made in the strategy's scope as one that splits its steps, with the same variables."""
     library, tf = keras(), tensorflow()
-    add = tf.distribute.ReduceOp.SUM
     replicas = strategy.num_replicas_in_sync
     classes = copy.output.shape[-1]
 
@@ -82,7 +81,8 @@ def _mirror(copy: Any, strategy: Any) -> Any:
         def _steps(self, inputs: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
             photos = sum(part.shape[0] for part in strategy.experimental_local_results(inputs))
             losses, right = strategy.run(self._step, args=(inputs, targets, weights, photos))
-            return strategy.reduce(add, losses, axis=None), strategy.reduce(add, right, axis=None) / photos
+            loss, correct = (tf.add_n(strategy.experimental_local_results(parts)) for parts in (losses, right))
+            return loss, correct / photos
 
         @tf.function
         def _predictions(self, inputs: Any) -> Any:
