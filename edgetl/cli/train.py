@@ -69,7 +69,7 @@ def train(
     label_smoothing: float = typer.Option(0.1, help="0 to 0.9."),
     dropout: float = typer.Option(0.2, help="Dropout before the last layer, 0 to 0.95."),
     class_weights: bool = typer.Option(False, "--class-weights", help="Weigh rare classes up."),
-    patience: int = typer.Option(8, help="Stop after N epochs that were clearly worse on validation photos."),
+    patience: int = typer.Option(8, help="Stop after N epochs without a lower validation loss."),
     val: float = typer.Option(0.15, help="Share for validation where the folder has no val/."),
     test: float = typer.Option(0.15, help="Share for the test where the folder is not split."),
     on_conflict: str = typer.Option("error", help="A photo under two labels: error, or drop it."),

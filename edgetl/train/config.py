@@ -54,7 +54,7 @@ class TrainConfig:
         label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567.
         dropout: Of the pooled features, 0..1.
         class_weights: Weigh each photo by the inverse frequency of its class.
-        patience: Stop after so many epochs worse than the best by more than a standard error of the validation loss.
+        patience: Stop after so many epochs without a lower validation loss.
         val: Share of the training photos held out for validation where the folder has none.
         test: Share held out for the test where the folder is not split at all.
         on_conflict: ``error`` or ``drop``, for a photo under two labels.

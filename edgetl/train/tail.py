@@ -125,7 +125,7 @@ def train_tail(
                 rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, config))
                 journal.log(rows[0])
             for epoch in range(len(rows), config.resolved_epochs + 1):
-                if epoch - 1 - best_epoch >= config.patience:
+                if epoch - 1 - _lowest_epoch(rows) >= config.patience:
                     break
                 started = time.perf_counter()
                 logs = []
@@ -168,9 +168,16 @@ def kept_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
     """
     if "val_loss" not in rows[0]:
         return int(rows[-1]["epoch"])
-    lowest = min(rows, key=lambda row: float(row["val_loss"]))
+    lowest = rows[_lowest_epoch(rows)]
     bound = float(lowest["val_loss"]) + float(lowest["val_loss_se"])
     return max(int(row["epoch"]) for row in rows if float(row["val_loss"]) <= bound)
+
+
+def _lowest_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+    """Return the epoch with the lowest validation loss, the last one where nothing is validated."""
+    if "val_loss" not in rows[0]:
+        return len(rows) - 1
+    return min(range(len(rows)), key=lambda epoch: float(rows[epoch]["val_loss"]))
 
 
 def _checkpoint(
