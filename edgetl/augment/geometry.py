@@ -14,6 +14,8 @@ from edgetl.extras import keras, tensorflow
 
 # What a Keras layer's get_random_transformation() returns.
 Drawn = dict[str, Any]
+# What is done to photos, in the words of the layers' settings.
+_DONE = {"mode": "horizontal", "fill_mode": "reflect", "interpolation": "bilinear"}
 # a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f: which place in the photo, in pixels, a place in the view
 # shows. Numbers, or one for each photo.
 Coefficients = tuple[Any, Any, Any, Any, Any, Any]
@@ -30,7 +32,14 @@ def compose_moves(layers: Sequence[Any], *, size: int) -> Callable[[Any], Any]:
 
     Returns:
         A function from float32 [n, size, size, channels] to the same type and shape.
+
+    Raises:
+        ValueError: A layer has a setting that asks for something else: a vertical flip, black edges.
     """
+    for layer in layers:
+        for setting, done in _DONE.items():
+            if layer.get_config().get(setting, done) != done:
+                raise ValueError(f"{layer.name}: {setting} must be {done!r}")
     tf, affine_transform = tensorflow(), keras().ops.image.affine_transform
 
     def matrix(layer: Any, photos: Any) -> Any:

@@ -162,6 +162,19 @@ def test_a_move_is_what_the_layer_does(name: str, arguments: dict[str, object]) 
     assert np.abs(moved - SMOOTH).mean() > 1
 
 
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("RandomFlip", {"mode": "vertical"}),
+        ("RandomRotation", {"factor": 0.06, "fill_mode": "constant"}),
+        ("RandomZoom", {"height_factor": 0.3, "interpolation": "nearest"}),
+    ],
+)
+def test_a_move_that_would_be_done_otherwise_is_refused(name: str, arguments: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        compose_moves([getattr(keras().layers, name)(**arguments)], size=SIZE)
+
+
 def test_moves_in_a_row_are_the_layers_one_after_the_other() -> None:
     """Away from the edges, where a reflection of a reflection is not the reflection of the whole."""
     layers, same = ([getattr(keras().layers, name)(**options, seed=5) for name, options in MOVE_LAYERS] for _ in "ab")
