@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from edgetl import extras
+from edgetl.interrupts import uninterrupted
 from edgetl.quiet import quietly
 from edgetl_device.errors import InputError
 
@@ -61,6 +62,7 @@ def dynamic_tflite(model: Keras) -> bytes:
     return converted(model, narrow)
 
 
+@uninterrupted()
 def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
     """Return ``model`` as ONNX, opset 17: ``pixels`` float32 [1, S, S, 3] in 0..255 to ``probabilities`` [1, classes].
 
@@ -88,6 +90,7 @@ def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
     return data
 
 
+@uninterrupted()
 def converted(model: Keras, configure: Callable[[Any], None] | None = None) -> bytes:
     """Run TensorFlow's converter on ``model`` after ``configure(converter)`` has set its options.
 

@@ -8,10 +8,12 @@ import os
 import sys
 from types import ModuleType
 
+from edgetl.interrupts import uninterrupted
 from edgetl.quiet import quietly
 from edgetl_device.errors import Unavailable
 
 
+@uninterrupted()
 def require(module: str, *, extra: str = "train") -> ModuleType:
     """Import ``module``, which comes with the extra ``extra``.
 

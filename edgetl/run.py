@@ -10,6 +10,7 @@ from typing import Any
 from edgetl.csvtable import write_table
 from edgetl.dataset import Sample, Split, read_split
 from edgetl.extras import keras
+from edgetl.interrupts import uninterrupted
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.jsonfile import read_json
@@ -86,7 +87,8 @@ class Run:
             raise InputError(f"{path}: no such file", hint="Train again.")
         if sha256_file(path) != self.document["model"]["sha256"]:
             raise InputError(f"{path}: was changed after training", why="its hash differs from run.json")
-        return keras().saving.load_model(path, compile=False)
+        with uninterrupted():
+            return keras().saving.load_model(path, compile=False)
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.extras import keras, tensorflow
+from edgetl.interrupts import uninterrupted
 
 from .geometry import MOVES, compose_moves
 from .presets import MIXING, PRESETS, Step, check_preset, mixes
@@ -38,6 +39,7 @@ _RANGED = frozenset(
 _SEEDLESS = frozenset({"AutoContrast", "Equalization"})
 
 
+@uninterrupted()
 def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels]:
     """Return a function that draws one view of each photo of a batch.
 
@@ -69,6 +71,7 @@ def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels
     return lambda photos: np.asarray(draw(tf.constant(photos)))
 
 
+@uninterrupted()
 def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shares]:
     """Return a function that mixes what photos show as :func:`augmenter` of the same arguments mixes their pixels.
 

@@ -130,7 +130,7 @@ def download(url: str, target: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
     response = _connect(url, timeout_s)
     with response, atomic_path(target) as temporary, open(temporary, "wb") as out:
         expected = int(response.headers.get("Content-Length") or 0)
-        with track(f"download {target.name}", expected // 1024, unit="KiB") as advance:
+        with track(f"download {target.name}", expected // 1024, unit="KiB", waits=True) as advance:
             while block := response.read(1 << 16):
                 out.write(block)
                 advance(len(block) // 1024)

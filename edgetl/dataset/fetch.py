@@ -131,7 +131,7 @@ def _append(file: RemoteFile, part: Path, url: str, target: Path) -> str | None:
                 mode, have = "wb", 0
             rest = response.headers.get("Content-Length")
             total = file.size_bytes or (have + int(rest) if rest else None)
-            with open(part, mode) as stream, track(file.name, (total or 0) // 1000, unit="kB") as advance:
+            with open(part, mode) as stream, track(file.name, (total or 0) // 1000, unit="kB", waits=True) as advance:
                 advance(have // 1000)
                 written = have
                 while block := response.read(_BLOCK_BYTES):

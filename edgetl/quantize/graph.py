@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import extras
+from edgetl.interrupts import uninterrupted
 from edgetl_device.errors import InputError
 
 Keras = Any  # Keras ships no types that mypy can follow.
@@ -74,6 +75,7 @@ def walk(model: Keras, inputs: Keras, compute: Callable[[Keras, tuple[Any, ...],
     return values[id(model.outputs[0])]
 
 
+@uninterrupted()
 def rebuild(
     model: Keras,
     weights: Mapping[str, Sequence[npt.NDArray[np.float32]]],

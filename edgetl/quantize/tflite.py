@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgetl import extras
 from edgetl.export import converted
+from edgetl.interrupts import uninterrupted
 from edgetl.quantize.correct import check_pixels
 from edgetl.quantize.graph import Keras
 from edgetl.quiet import quietly
@@ -77,6 +78,7 @@ def of_layer(name: str, layers: Collection[str]) -> bool:
     return not parts.isdisjoint(layers)
 
 
+@uninterrupted()
 def _quantize_but(calibrated: bytes, keep_float: Collection[str], dtype: str) -> bytes:
     """Quantize a calibrated model but for some layers, as TensorFlow's QuantizationDebugger does it."""
     convert, tf = extras.require("tensorflow.lite.python.convert"), extras.tensorflow()

@@ -11,6 +11,7 @@ from typing import Any
 from edgetl.backbones import ResolvedWeights, backbone, blocks, build_base, resolve_weights
 from edgetl.backbones.truncate import find_block, truncate
 from edgetl.dataset import Dataset
+from edgetl.interrupts import uninterrupted
 from edgetl.progress import note
 from edgetl_device.errors import InputError
 
@@ -107,6 +108,7 @@ def _weights(config: TrainConfig) -> ResolvedWeights:
     return resolve_weights(config.backbone, width=config.width, request=request, size=config.size)
 
 
+@uninterrupted()
 def _base(config: TrainConfig, weights: ResolvedWeights) -> tuple[Any, dict[str, Any] | None]:
     from edgetl.extras import keras, tensorflow
 

@@ -9,8 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from edgetl.extras import keras, tensorflow
+from edgetl.interrupts import uninterrupted
 
 
+@uninterrupted()
 def fold_fixed_norms(tail: Any) -> Any:
     """Return a keras.Model that shares the weights of ``tail`` and does each Conv2D and its BatchNorm in one step.
 

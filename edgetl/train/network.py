@@ -10,6 +10,7 @@ from typing import Any
 from edgetl.backbones import blocks
 from edgetl.backbones.spec import SCALE_LAYER
 from edgetl.extras import keras
+from edgetl.interrupts import uninterrupted
 from edgetl_device.errors import InputError
 
 # Keras' MobileNets come with 0.999, for ImageNet's many thousand steps: after a thousand, as with some hundred photos,
@@ -31,6 +32,7 @@ def cut_layer(backbone: str, base: Any, trainable_blocks: int) -> str | None:
     return all_blocks[-trainable_blocks - 1].last_layer
 
 
+@uninterrupted()
 def build_network(base: Any, *, classes: int, dropout: float) -> Any:
     """Put a head on a base: average pooling, dropout, a dense layer ``logits`` and a softmax ``probabilities``."""
     layers = keras().layers

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from edgetl.extras import keras
+from edgetl.interrupts import uninterrupted
 
 from .config import TrainConfig
 
@@ -16,6 +15,7 @@ _AVERAGED_EPOCHS = 1  # the horizon of the moving average of the weights
 _SGD_MOMENTUM = 0.9
 
 
+@uninterrupted()
 def compile_tail(
     tail: Any, config: TrainConfig, *, epoch_steps: int, policy: str = "float32", distilled: bool = False
 ) -> None:
@@ -44,10 +44,6 @@ def compile_tail(
     tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
     # Variables that come into being while a step is traced make TensorFlow trace it twice, which takes seconds.
     tail.optimizer.build(tail.trainable_variables)
-    classes = tail.output.shape[-1]
-    nothing = [np.zeros((1, columns), np.float32) for columns in (2 * classes if distilled else classes, classes)]
-    tail.compute_metrics(None, *nothing, np.zeros(1, np.float32))
-    tail.reset_metrics()
 
 
 def _optimizer(config: TrainConfig, epoch_steps: int) -> Any:

@@ -115,12 +115,12 @@ def train_tail(
         _restore(tail, random, saved)
         rows, best_epoch, best_weights = list(saved.rows), saved.best_epoch, saved.best
     interrupted = False
-    with (
-        computing_in(policy, tail),
-        track(description, config.resolved_epochs * len(data.train)) as advance,
-    ):
-        advance(max(0, len(rows) - 1) * len(data.train))
-        try:
+    try:
+        with (
+            computing_in(policy, tail),
+            track(description, config.resolved_epochs * len(data.train)) as advance,
+        ):
+            advance(max(0, len(rows) - 1) * len(data.train))
             if not rows:
                 rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, config))
                 journal.log(rows[0])
@@ -133,11 +133,8 @@ def train_tail(
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
                 for index, batch in enumerate(order.reshape(steps, batch_size)):
                     inputs, targets = _pick(data, batch, random, classes=classes)
-                    logs.append(
-                        tail.train_on_batch(
-                            inputs, targets, sample_weight=targets[:, :classes] @ weights, return_dict=True
-                        )
-                    )
+                    shares = targets[:, :classes] @ weights
+                    logs.append(tail.train_on_batch(inputs, targets, sample_weight=shares, return_dict=True))
                     advance(min(batch_size, len(data.train) - index * batch_size))
                 with _averaged(tail):
                     row = (
@@ -150,8 +147,8 @@ def train_tail(
                     if kept_epoch(rows) == epoch:
                         best_epoch, best_weights = epoch, tail.get_weights()
                 journal.keep(_checkpoint(tail, random, stage, rows, best_epoch, best_weights, journal.history))
-        except KeyboardInterrupt:
-            interrupted = True
+    except KeyboardInterrupt:
+        interrupted = True
     tail.set_weights(best_weights)
     return TailResult(tuple(rows), best_epoch, interrupted)
 

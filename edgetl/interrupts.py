@@ -1,0 +1,46 @@
+"""Ctrl-C kept away from code that would lose it. Not for: what is kept when it comes, each command's own affair."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+
+@contextmanager
+def uninterrupted() -> Iterator[Callable[[], None]]:
+    """Let Ctrl-C wait while the block, or the decorated function, runs, and have it at the end.
+
+    TensorFlow's C++ calls back into Python while it traces a graph, and in places while it computes; a
+    KeyboardInterrupt that is raised there comes out as some other error, or not at all. A second Ctrl-C does not wait.
+
+    Yields:
+        A function to be called where the block may be left: it has Ctrl-C come there.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    # Python handles signals in the main thread alone.
+    if not callable(handler) or threading.current_thread() is not threading.main_thread():
+        yield lambda: None
+        return
+    waiting = False
+
+    def wait(number: int, frame: FrameType | None) -> None:
+        nonlocal waiting
+        if waiting:
+            handler(number, frame)
+        waiting = True
+
+    def let_come() -> None:
+        nonlocal waiting
+        if waiting:
+            waiting = False
+            handler(signal.SIGINT, None)
+
+    signal.signal(signal.SIGINT, wait)
+    try:
+        yield let_come
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        let_come()
