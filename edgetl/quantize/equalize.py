@@ -24,7 +24,7 @@ _BATCH = 16
 
 
 @dataclass(frozen=True)
-class _Stream:
+class Stream:
     """Tensors that share one scale per channel: outputs of 1 x 1 convolutions and the sums of them.
 
     Attributes:
@@ -49,7 +49,7 @@ def equalize_streams(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
         folded: A flat functional model without BatchNormalization.
         pixels: Calibration photos, uint8 [n, S, S, 3]; at most 64, evenly spaced, are used.
     """
-    streams = tuple(_streams(folded))
+    streams = tuple(linear_streams(folded))
     ranges = _ranges(folded, pixels, {name for stream in streams for name in stream.names})
     weights: dict[str, list[npt.NDArray[np.float32]]] = {}
 
@@ -70,7 +70,8 @@ def equalize_streams(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
     return rebuild(folded, weights)
 
 
-def _streams(model: Keras) -> Iterator[_Stream]:
+def linear_streams(model: Keras) -> Iterator[Stream]:
+    """Yield what linear convolutions write, Add sums up and only convolutions read, in a model without BatchNorm."""
     order = steps(model)
     writer = {id(node.outputs[0]): node for node in order}
     readers: dict[int, list[Keras]] = {}
@@ -92,7 +93,7 @@ def _streams(model: Keras) -> Iterator[_Stream]:
         if None in writing or ends_here or not reading:
             continue
         if all(_is_linear_conv(node) for node in sources) and all(_is_plain_conv(node) for node in reading):
-            yield _Stream(
+            yield Stream(
                 tuple(node.operation for node in sources),
                 tuple({node.operation.name: node.operation for node in reading}.values()),
                 tuple(node.operation.name for node in writing if node is not None),

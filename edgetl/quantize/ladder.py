@@ -183,5 +183,4 @@ def _distilled(
         "photos": len(photos.targets),
         "views": views,
     }
-    repair = "distilled through rounding, rounded weights, corrected biases"
-    return Recipe(corrected(student, floats.calibration, TARGETS[config.target]), student, repair), about
+    return corrected(student, "distilled through rounding", floats.calibration, TARGETS[config.target]), about

@@ -8,6 +8,7 @@ add pairs of products in 16 bits and may saturate. Not for: repairing accuracy; 
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,23 @@ from edgetl import extras
 from edgetl.export import INPUT_NAME, Layout, float32_onnx
 from edgetl.quantize.correct import check_pixels
 from edgetl.quantize.graph import Keras
-from edgetl.quantize.tflite import calibration_inputs
+from edgetl.quantize.narrow import Range
+from edgetl.quantize.tflite import calibration_inputs, missing_layer, of_layer
 from edgetl.quiet import quietly
 from edgetl_device.errors import InputError
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
+# What writes into a linear stream.
+_SUMMING = ("Conv", "Add")
 
 
-def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8], *, layout: Layout = "nhwc") -> bytes:
+def int8_onnx(
+    model: Keras,
+    pixels: npt.NDArray[np.uint8],
+    *,
+    layout: Layout = "nhwc",
+    ranges: Mapping[str, Range] | None = None,
+) -> bytes:
     """Return ``model`` as int8 ONNX, opset 17, opened and checked by :func:`check_quantized`.
 
     The input ``pixels`` is uint8 [1, S, S, 3]: its quantization would have scale 1 and zero point 0, so the operator
@@ -35,9 +45,10 @@ def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8], *, layout: Layout = "
         model: A flat functional model that takes raw RGB 0..255.
         pixels: Calibration photos, uint8 [n, S, S, 3]. They set the range of each activation by minimum and maximum.
         layout: ``nchw`` makes the input [1, 3, S, S].
+        ranges: Lowest and highest value of some layers' outputs, in place of minimum and maximum.
 
     Raises:
-        InputError: The photos do not fit the model, or some part of it has no integer form.
+        InputError: The photos do not fit the model, some part of it has no integer form, or a named layer is not there.
     """
     check_pixels(model, pixels)
     onnx = extras.require("onnx")
@@ -63,6 +74,7 @@ def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8], *, layout: Layout = "
             weight_type=quantization.QuantType.QInt8,
             per_channel=True,
             calibrate_method=quantization.CalibrationMethod.MinMax,
+            extra_options={"TensorQuantOverrides": _overrides(proto, ranges or {})},
         )
         quantized = onnx.load(path)
     _take_raw_pixels(quantized)
@@ -70,6 +82,18 @@ def int8_onnx(model: Keras, pixels: npt.NDArray[np.uint8], *, layout: Layout = "
     check_quantized(quantized)
     data: bytes = quantized.SerializeToString(deterministic=True)
     return data
+
+
+def _overrides(proto: Any, ranges: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
+    """Return ONNX Runtime's setting that gives the outputs of some layers other ranges than calibration finds."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    outputs = [name for node in proto.graph.node if node.op_type in _SUMMING for name in node.output]
+    for layer, (low, high) in ranges.items():
+        names = [name for name in outputs if of_layer(name.removesuffix(":0"), (layer,))]
+        if not names:
+            raise missing_layer(layer, "be given a range")
+        found |= {name: [{"rmin": np.float32(low), "rmax": np.float32(high)}] for name in names}
+    return found
 
 
 def check_quantized(proto: Any) -> None:

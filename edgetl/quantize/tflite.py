@@ -6,7 +6,7 @@ On request some layers stay float. Not for: repairing accuracy; give it a folded
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -17,8 +17,10 @@ from edgetl.export import converted
 from edgetl.interrupts import uninterrupted
 from edgetl.quantize.correct import check_pixels
 from edgetl.quantize.graph import Keras
+from edgetl.quantize.narrow import Range
 from edgetl.quiet import quietly
 from edgetl.tflite.file import Tensor, TFLiteModel, describe
+from edgetl.tflite.tree import pack_tree, read_tree
 from edgetl_device.errors import InputError
 
 # The dimension of the output channels, by the TFLite 8-bit quantization specification.
@@ -32,6 +34,7 @@ def int8_tflite(
     dtype: Literal["uint8", "int8"] = "uint8",
     per_tensor_dense: bool = False,
     keep_float: Collection[str] = (),
+    ranges: Mapping[str, Range] | None = None,
 ) -> bytes:
     """Return ``model`` as int8 TFLite, opened and checked by :func:`check_integer_only`.
 
@@ -45,9 +48,10 @@ def int8_tflite(
         per_tensor_dense: One scale for all weights of a Dense layer, for hardware without per-channel Dense. Finished
             files get it by :func:`edgetl.edgetpu.dense.per_tensor_dense`, which rounds a second time.
         keep_float: Names of layers that stay float32, between DEQUANTIZE and QUANTIZE.
+        ranges: Lowest and highest value of some layers' outputs, in place of minimum and maximum.
 
     Raises:
-        InputError: The photos do not fit the model, or some part of it has no integer form.
+        InputError: The photos do not fit the model, some part of it has no integer form, or a named layer is not there.
     """
     check_pixels(model, pixels)
 
@@ -56,14 +60,11 @@ def int8_tflite(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([photo] for photo in calibration_inputs(pixels))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        converter.inference_input_type = converter.inference_output_type = getattr(tf, dtype)
-        converter._experimental_disable_per_channel_quantization_for_dense_layers = per_tensor_dense
-        # Calibrated only: what follows leaves named layers as they are, which the converter has no setting for.
-        converter._experimental_calibrate_only = bool(keep_float)
+        # What follows leaves layers as they are and changes ranges, which the converter has no settings for.
+        converter._experimental_calibrate_only = True
 
-    data = converted(model, configure)
-    if keep_float:
-        data = _quantize_but(data, keep_float, dtype)
+    calibrated = _with_ranges(converted(model, configure), ranges or {})
+    data = _quantized(calibrated, dtype=dtype, per_tensor_dense=per_tensor_dense, keep_float=keep_float)
     check_integer_only(describe(data), dtype=dtype, keep_float=keep_float)
     return data
 
@@ -78,21 +79,43 @@ def of_layer(name: str, layers: Collection[str]) -> bool:
     return not parts.isdisjoint(layers)
 
 
+def _with_ranges(calibrated: bytes, ranges: Mapping[str, Range]) -> bytes:
+    """Give the outputs of some layers other ranges than calibration found."""
+    if not ranges:
+        return calibrated
+    tree, left = read_tree(calibrated), set(ranges)
+    for tensor in tree.subgraphs[0].tensors:
+        if tensor.quantization is None or tensor.quantization.min is None:
+            continue
+        for layer in (layer for layer in ranges if of_layer(tensor.name.decode(), (layer,))):
+            tensor.quantization.min, tensor.quantization.max = ([end] for end in ranges[layer])
+            left.discard(layer)
+    if left:
+        raise missing_layer(min(left), "be given a range")
+    return pack_tree(tree)
+
+
+def missing_layer(layer: str, what: str) -> InputError:
+    """Return the error for a layer that a converter has left out or named otherwise."""
+    return InputError(f"layer {layer!r}: cannot {what}", why="the converted model does not have it")
+
+
 @uninterrupted()
-def _quantize_but(calibrated: bytes, keep_float: Collection[str], dtype: str) -> bytes:
-    """Quantize a calibrated model but for some layers, as TensorFlow's QuantizationDebugger does it."""
+def _quantized(calibrated: bytes, *, dtype: str, per_tensor_dense: bool, keep_float: Collection[str]) -> bytes:
+    """Quantize a calibrated model as the converter does it, but for some layers, as its QuantizationDebugger does."""
     convert, tf = extras.require("tensorflow.lite.python.convert"), extras.tensorflow()
     operators = describe(calibrated)
     outputs = {operators.tensors[operator.outputs[0]].name for operator in operators.operators}
     kept = sorted(name for name in outputs if of_layer(name, keep_float))
     missing = [layer for layer in keep_float if not any(of_layer(name, (layer,)) for name in kept)]
     if missing:
-        raise InputError(f"layer {missing[0]!r}: cannot be kept in float", why="the converted model does not have it")
+        raise missing_layer(missing[0], "be kept in float")
     with quietly():
         data: bytes = convert.mlir_quantize(
             calibrated,
             input_data_type=getattr(tf, dtype),
             output_data_type=getattr(tf, dtype),
+            disable_per_channel_for_dense_layers=per_tensor_dense,
             denylisted_nodes=kept,
         )
     return data

@@ -5,8 +5,8 @@ Not for: whether they are any good.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from .config import QuantizeConfig
 from .correct import correct_weights
 from .equalize import equalize_streams
 from .fold import fold_batch_norm
+from .narrow import Range, narrow_ranges
 from .onnx import int8_onnx
 from .targets import TARGETS, Target
 from .tflite import int8_tflite
@@ -65,6 +66,8 @@ class Recipe:
         model: Folded, and repaired where it is.
         exact: The float model that the int8 file should equal layer by layer: ``model`` before weights were rounded.
         repair: What was done to it, in words.
+        ranges: Lowest and highest value that int8 should have of some layers' outputs; of all others it has what
+            calibration finds.
         keep_float: Names of layers that stay float in TFLite. ONNX Runtime's quantizer cannot leave a layer out: it
             then gives the outputs around it the range that they have before their activation.
     """
@@ -72,6 +75,7 @@ class Recipe:
     model: Any
     exact: Any
     repair: str
+    ranges: Mapping[str, Range] = field(default_factory=dict)
     keep_float: tuple[str, ...] = ()
 
 
@@ -81,22 +85,23 @@ def plain(floats: Floats) -> Recipe:
 
 
 def repaired(floats: Floats, target: Target, keep_float: tuple[str, ...] = ()) -> Recipe:
-    """Return the model with its streams equalized, its weights rounded together and its biases corrected."""
-    exact = floats.equalized
-    return Recipe(
-        corrected(exact, floats.calibration, target, keep_float),
-        exact,
-        "equalized streams, rounded weights, corrected biases",
-        keep_float,
-    )
+    """Return the model with its streams equalized and everything done to it that :func:`corrected` does."""
+    return corrected(floats.equalized, "equalized streams", floats.calibration, target, keep_float)
 
 
-def corrected(exact: Any, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()) -> Any:
-    """Return a folded model with its weights rounded together and its biases corrected, as the target rounds."""
+def corrected(
+    exact: Any, before: str, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()
+) -> Recipe:
+    """Return a folded model, ``before`` which something was done to it, with its weights rounded together as the target
+    rounds, its biases corrected and its streams' ranges narrowed.
+    """
     with step("Repairing for int8"):
-        return correct_weights(
+        model = correct_weights(
             exact, calibration.pixels, per_tensor_dense=target.per_tensor_dense, keep_float=keep_float
         )
+        ranges = narrow_ranges(model, calibration.pixels)
+    repair = f"{before}, rounded weights, corrected biases, narrowed ranges"
+    return Recipe(model, exact, repair, ranges, keep_float)
 
 
 def calibration_of(run: Run, config: QuantizeConfig, data: Path | None = None) -> Calibration:
@@ -139,6 +144,7 @@ def int8_variants(
                     dtype=target.dtype,
                     per_tensor_dense=target.per_tensor_dense,
                     keep_float=recipe.keep_float,
+                    ranges=recipe.ranges,
                 )
                 # The standard metadata describes uint8 and float pixels, and would lie in a microcontroller's flash.
                 if target.dtype == "uint8":
@@ -146,7 +152,7 @@ def int8_variants(
                 kept = {"float_layers": list(recipe.keep_float)}
                 variants.append(VariantFile(name, "tflite", "int8", exported, about | kept))
             else:
-                exported = int8_onnx(recipe.model, calibration.pixels, layout=layout)
+                exported = int8_onnx(recipe.model, calibration.pixels, layout=layout, ranges=recipe.ranges)
                 variants.append(VariantFile(name, "onnx", "int8", exported, about))
     return variants
 

@@ -90,7 +90,7 @@ class TrainConfig:
     views: int | None = None
     batch_size: int = 32
     lr: float | None = None
-    label_smoothing: float = 0.1
+    label_smoothing: float = 0.0
     dropout: float = 0.2
     class_weights: bool = False
     patience: int = 8

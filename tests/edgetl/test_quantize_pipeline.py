@@ -51,7 +51,7 @@ def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bun
     train = {(sample.path, sample.sha256) for sample in tiny_run.of("train")}
     for name in ("int8", "int8-onnx"):
         calibration = bundle.variant(name).calibration
-        assert calibration["repair"] == "equalized streams, rounded weights, corrected biases"
+        assert calibration["repair"] == "equalized streams, rounded weights, corrected biases, narrowed ranges"
         files = {(row["path"], row["sha256"]) for row in calibration["files"]}
         assert len(files) == calibration["photos"] == 12
         assert files <= train
