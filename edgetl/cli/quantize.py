@@ -22,7 +22,7 @@ def quantize(
     int8: bool = typer.Option(False, "--int8", help="Write int8 TFLite and ONNX beside float32."),
     float16: bool = typer.Option(False, "--float16", help="Write TFLite with float16 weights too."),
     dynamic: bool = typer.Option(False, "--dynamic", help="Write TFLite with int8 weights, float activations too."),
-    repair: bool = typer.Option(True, "--repair/--no-repair", help="Equalize, round and correct before int8."),
+    repair: bool = typer.Option(True, "--repair/--no-repair", help="Equalize, round, correct and narrow before int8."),
     calibration: int = typer.Option(100, help="How many photos set the activation ranges, at most."),
     calibration_photos: Path | None = typer.Option(
         None, metavar="DIR", help="Your own photos for that, in place of training photos.", show_default=False

@@ -8,6 +8,7 @@
 ``equalize``     channels of linear streams brought to like ranges
 ``rounding``     weights on their int8 grid, those of an output together
 ``correct``      the kernels so rounded, layer by layer, and biases that make up for the rest
+``narrow``       ranges of linear streams without the rarest values
 ``tflite``       int8 TFLite by TensorFlow's converter; the written file is opened and checked
 ``onnx``         int8 ONNX by ONNX Runtime's static quantization; the written graph is checked
 ``distill``      the trained layers fitted to the float answers through int8 rounding

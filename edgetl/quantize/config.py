@@ -18,7 +18,7 @@ class QuantizeConfig:
         int8: Write int8 variants.
         float16: Write TFLite with float16 weights.
         dynamic: Write TFLite with int8 weights and float activations.
-        repair: Equalize, round and correct before int8; False shows the plain result.
+        repair: Equalize, round, correct and narrow before int8; False shows the plain result.
         calibration: How many photos set the activation ranges, at most.
         calibration_photos: Folder of the photos that do, in place of the training split.
         max_drop_pp: Refuse int8 files that lose more accuracy than this on the validation photos, in percentage points.
