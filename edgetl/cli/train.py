@@ -66,7 +66,9 @@ def train(
     lr: float | None = typer.Option(
         None, help="Peak learning rate of the second stage.  [default: 3e-4; scratch: 1e-3; all: 2e-4, truncated 1e-3]"
     ),
-    label_smoothing: float = typer.Option(0.0, help="0 to 0.9."),
+    label_smoothing: float | None = typer.Option(
+        None, help="0 to 0.9.  [default: 0; all layers and scratch: 0.1]", show_default=False
+    ),
     dropout: float = typer.Option(0.2, help="Dropout before the last layer, 0 to 0.95."),
     class_weights: bool = typer.Option(False, "--class-weights", help="Weigh rare classes up."),
     patience: int = typer.Option(8, help="Stop after N epochs without a lower validation loss."),

@@ -12,6 +12,7 @@ from .devices import check_devices
 
 # A base is cut short where its late features do not help: photos unlike those of its weights, which early layers have
 # to fit too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
+_ALL_LAYERS_SMOOTHING = 0.1
 _ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
 _SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
 
@@ -51,9 +52,8 @@ class TrainConfig:
         batch_size: Photos a step, over all devices.
         lr: Peak learning rate of the second stage; None takes 3e-4, 1e-3 from scratch, 2e-4 with strategy ``all``
             (1e-3 on a truncated backbone).
-        label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567. 0.1 made models less sure than they are
-            right and no better: on 175 held-out photos of flowers, about 190 trained on, the mean over 8 seeds was
-            0.842 with it and 0.845 without, the calibration error 0.131 and 0.087.
+        label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567; None takes 0.1 where every layer is trained
+            and 0 otherwise (:attr:`smoothing`).
         dropout: Of the pooled features, 0..1.
         class_weights: Weigh each photo by the inverse frequency of its class.
         patience: Stop after so many epochs without a lower validation loss.
@@ -92,7 +92,7 @@ class TrainConfig:
     views: int | None = None
     batch_size: int = 32
     lr: float | None = None
-    label_smoothing: float = 0.0
+    label_smoothing: float | None = None
     dropout: float = 0.2
     class_weights: bool = False
     patience: int = 8
@@ -169,6 +169,17 @@ class TrainConfig:
             return _ALL_LAYERS_LR_TRUNCATED if self.truncate else _ALL_LAYERS_LR
         return 1e-3 if self.from_scratch else 3e-4
 
+    @property
+    def smoothing(self) -> float:
+        """Label smoothing of the second stage.
+
+        On 175 held-out photos of flowers, about 190 trained on: with 0.1 and without, the last blocks reached 0.842 and
+        0.845 (means of 8 seeds) with a calibration error of 0.131 and 0.087; all layers 0.842 and 0.833 (6 seeds).
+        """
+        if self.label_smoothing is not None:
+            return self.label_smoothing
+        return _ALL_LAYERS_SMOOTHING if self.strategy == "all" or self.from_scratch else 0.0
+
     def for_finetuning(self) -> TrainConfig:
         """Return the settings of the third stage."""
         rate = self.peak_lr / 10 if self.finetune_lr is None else self.finetune_lr
@@ -201,7 +212,7 @@ class TrainConfig:
         if epochs is None:
             epochs = default_epochs(photos, from_scratch=self.from_scratch, all_layers=self.strategy == "all")
         views = min(_MOST_VIEWS, max(1, math.ceil(epochs / _EPOCHS_A_VIEW))) if self.views is None else self.views
-        return replace(self, epochs=epochs, views=views, lr=self.peak_lr)
+        return replace(self, epochs=epochs, views=views, lr=self.peak_lr, label_smoothing=self.smoothing)
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as a JSON object."""

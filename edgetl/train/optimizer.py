@@ -33,7 +33,7 @@ def compile_tail(
         distilled: Targets are [n, 2 * classes]: what the photo shows, then the teacher's softened probabilities.
     """
     library = keras()
-    loss: Any = library.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.label_smoothing)
+    loss: Any = library.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.smoothing)
     accuracy: Any = library.metrics.CategoricalAccuracy(name="accuracy")
     if distilled:
         loss = _distillation(loss, config)

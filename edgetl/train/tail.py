@@ -249,7 +249,7 @@ def _validate(tail: Any, data: TailData, config: TrainConfig) -> dict[str, float
     if not len(data.val):
         return {}
     logits = tail_logits(tail, data.photos, data.val)
-    losses = cross_entropy(logits, data.val_targets, label_smoothing=config.label_smoothing)
+    losses = cross_entropy(logits, data.val_targets, label_smoothing=config.smoothing)
     error = losses.std(ddof=1) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
     return {
         "val_loss": float(losses.mean()),

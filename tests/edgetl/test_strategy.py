@@ -104,12 +104,15 @@ def test_they_are_refused_before_photos_are_read(settings: dict[str, Any], said:
         check_request(TrainConfig(**settings))
 
 
-def test_all_layers_and_random_weights_have_rates_of_their_own() -> None:
+def test_all_layers_and_random_weights_have_rates_and_smoothing_of_their_own() -> None:
     rates = {strategy: TrainConfig(strategy=strategy).peak_lr for strategy in STRATEGIES}
     assert rates["all"] < rates["blocks"] < rates["scratch"]
     assert TrainConfig().peak_lr == rates["blocks"] == 3e-4
     assert rates["all"] < TrainConfig(strategy="all", truncate="block_9").peak_lr
     assert TrainConfig(strategy="blocks", truncate="block_9").peak_lr == rates["blocks"]
     assert TrainConfig(strategy="all", lr=0.5).peak_lr == 0.5
+    smoothing = {one: TrainConfig(strategy=one).for_photos(500).label_smoothing for one in STRATEGIES}
+    assert smoothing == {"head": 0, "blocks": 0, "all": 0.1, "scratch": 0.1}
+    assert TrainConfig(strategy="all", label_smoothing=0).for_photos(500).smoothing == 0
     epochs = {one: TrainConfig(strategy=one).for_photos(500).epochs for one in STRATEGIES}
     assert epochs == {"head": 16, "blocks": 16, "all": 48, "scratch": 60}
