@@ -263,17 +263,23 @@ def test_grad_cam_lies_over_each_mistake(tiny_run: Run, tmp_path: Path) -> None:
     run = copied(tiny_run, tmp_path / "run")
     shutil.copy(tiny_run.folder / "model.keras", run.folder)
     # Another label makes a mistake of an answer that the model did give.
-    one = next(one for one in read_predictions(run.folder / FILE) if one.split == "test")
-    one = replace(one, label=next(label for label in run.labels if label != one.predicted))
-    write_predictions(run.folder / FILE, [one])
+    wrong = [
+        replace(one, label=next(label for label in run.labels if label != one.predicted))
+        for one in read_predictions(run.folder / FILE)
+        if one.split == "test"
+    ]
+    write_predictions(run.folder / FILE, wrong)
     pictures = shown(page_of(run, grad_cam=True))
-    assert list(pictures) == [one.path, f"Grad-CAM of {one.path} for {one.predicted}"]
-    photo, heat = pictures.values()
-    assert photo.size == heat.size
-    # Where it is not hot, the photo is grey.
-    spread = np.ptp(np.asarray(heat).astype(int), axis=-1)
-    assert np.percentile(spread, 5) < 20
-    assert np.percentile(spread, 99) > 40
+    assert set(pictures) == {
+        name for one in wrong for name in (one.path, f"Grad-CAM of {one.path} for {one.predicted}")
+    }
+    ends = []
+    for one in wrong:
+        heat = pictures[f"Grad-CAM of {one.path} for {one.predicted}"]
+        assert heat.size == pictures[one.path].size
+        ends.append(np.percentile(np.ptp(np.asarray(heat).astype(int), axis=-1), [5, 99]))
+    # Where it is not hot, the photo is grey. A model may look at all of some photos, and at nothing in others.
+    assert max(high - low for low, high in ends) > 40, ends
 
 
 def test_the_command(tiny_run: Run, tmp_path: Path) -> None:
