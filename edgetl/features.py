@@ -27,6 +27,7 @@ from edgetl.cache import entry, key_of
 from edgetl.cores import available_cores
 from edgetl.export import float32_tflite
 from edgetl.extras import keras, require
+from edgetl.interrupts import uninterrupted
 from edgetl.pixels import PixelCache
 from edgetl.progress import step, track
 from edgetl.quiet import quietly
@@ -163,6 +164,7 @@ def view_pixels(pixels: PixelCache, rows: npt.NDArray[np.int64], *, preset: str,
     return [drawn[view * len(rows) : (view + 1) * len(rows)] for view in range(count)]
 
 
+@uninterrupted()
 def view_targets(
     targets: npt.NDArray[np.int64], *, classes: int, size: int, preset: str, seed: int, count: int
 ) -> list[npt.NDArray[np.float32]] | None:

@@ -71,7 +71,6 @@ def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels
     return lambda photos: np.asarray(draw(tf.constant(photos)))
 
 
-@uninterrupted()
 def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shares]:
     """Return a function that mixes what photos show as :func:`augmenter` of the same arguments mixes their pixels.
 

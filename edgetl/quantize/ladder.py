@@ -21,6 +21,7 @@ from edgetl.bundling import VariantFile
 from edgetl.dataset import take_turns
 from edgetl.export import float32_tflite
 from edgetl.heldout import find_photos
+from edgetl.progress import step
 from edgetl.run import Run
 from edgetl_device.accuracy import score
 from edgetl_device.errors import InputError
@@ -164,10 +165,11 @@ def _distilled(
     trained = frozenset(names | {f"{name}_depthwise" for name in names})
     photos = find_photos(run, take_turns(run.of("train"), count=_TEACHING_PHOTOS, seed=config.seed), data=data)
     preset, size = run.document["config"]["augment"], run.preprocess.size
-    draw = augmenter(preset, size=size, seed=config.seed)
     views = _TEACHING_VIEWS if preset != "none" else 0
     batches = np.array_split(photos.pixels, math.ceil(len(photos.pixels) / _VIEW_BATCH))
-    pixels = np.concatenate([photos.pixels, *(draw(batch) for _ in range(views) for batch in batches)])
+    with step("Augmented views"):
+        draw = augmenter(preset, size=size, seed=config.seed)
+        pixels = np.concatenate([photos.pixels, *(draw(batch) for _ in range(views) for batch in batches)])
     rows = np.arange(len(pixels))
     answers = reference.softmax(reference.logits(floats.model, pixels, rows, description="Float answers to learn"))
     teaching = Teaching(pixels, answers, floats.calibration.pixels)
