@@ -23,6 +23,7 @@ from edgetl.cli import app
 from edgetl.quantize.tflite import int8_tflite
 from edgetl.tflite.file import describe
 from edgetl.tflite.metadata import Metadata, read_metadata, with_metadata
+from edgetl.tflite.tree import pack_tree, read_tree
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 
@@ -76,7 +77,8 @@ def test_what_went_in_comes_out(kind: str) -> None:
         assert archive.testzip() is None
         assert archive.namelist() == ["labels.txt"]
         assert archive.read("labels.txt").decode() == "".join(f"{label}\n" for label in LABELS)
-    assert 0 < len(labelled) - len(_model(kind)) < 3000
+    # Against the file as the same code packs it: converters lay out tables more tightly.
+    assert 0 < len(labelled) - len(pack_tree(read_tree(_model(kind)))) < 2000
 
 
 @KINDS
