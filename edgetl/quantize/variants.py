@@ -85,15 +85,21 @@ def plain(floats: Floats) -> Recipe:
 
 
 def repaired(floats: Floats, target: Target, keep_float: tuple[str, ...] = ()) -> Recipe:
-    """Return the model with its streams equalized and everything done to it that :func:`corrected` does."""
+    """Return the model with its streams equalized, and then :func:`corrected`."""
     return corrected(floats.equalized, "equalized streams", floats.calibration, target, keep_float)
 
 
 def corrected(
     exact: Any, before: str, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()
 ) -> Recipe:
-    """Return a folded model, ``before`` which something was done to it, with its weights rounded together as the target
-    rounds, its biases corrected and its streams' ranges narrowed.
+    """Return a folded model with its weights rounded together, its biases corrected and its streams' ranges narrowed.
+
+    Args:
+        exact: The folded float model.
+        before: What was done to it since it was folded, in words.
+        calibration: Photos that set ranges.
+        target: How Dense layers are rounded.
+        keep_float: Names of layers that stay float.
     """
     with step("Repairing for int8"):
         model = correct_weights(

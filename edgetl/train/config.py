@@ -12,9 +12,9 @@ from .devices import check_devices
 
 # A base is cut short where its late features do not help: photos unlike those of its weights, which early layers have
 # to fit too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
-_ALL_LAYERS_SMOOTHING = 0.1
 _ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
 _SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
+_ALL_LAYERS_SMOOTHING = 0.1
 
 # In fewer epochs a view is hardly seen. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4 views
 # gave 0.903 and 0.893, 0.900 and 0.899, 0.896 and 0.897 on 1,500 photos that were held out.

@@ -133,8 +133,8 @@ def train_tail(
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
                 for index, batch in enumerate(order.reshape(steps, batch_size)):
                     inputs, targets = _pick(data, batch, random, classes=classes)
-                    shares = targets[:, :classes] @ weights
-                    logs.append(tail.train_on_batch(inputs, targets, sample_weight=shares, return_dict=True))
+                    photo_weights = targets[:, :classes] @ weights
+                    logs.append(tail.train_on_batch(inputs, targets, sample_weight=photo_weights, return_dict=True))
                     advance(min(batch_size, len(data.train) - index * batch_size))
                 with _averaged(tail):
                     row = (
