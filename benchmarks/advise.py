@@ -23,16 +23,16 @@ from advise_photos import FASHION, DataSet, digits, fashion, flowers, food3
 from harness import EDGETL, REPO, SHARED_DATA, RowFailed, run, say
 from results import Results
 
-from edgetl.advise import advise
-from edgetl.dataset import load_dataset
-from edgetl.predictions import FILE, read_predictions
-from edgetl.train import train
-from edgetl_device import result
-from edgetl_device.accuracy import paired_drop
+from edgetl.advice import advise
+from edgetl.data import load_dataset
+from edgetl.runs.predictions import FILE, read_predictions
+from edgetl.training import train
+from edgetl_device.bench import result
+from edgetl_device.bench.accuracy import paired_drop
 from edgetl_device.jsonfile import write_json
 from edgetl_device.preprocess import Preprocess
 
-SCHEMA = "edgetl.advise-benchmark/1"
+SCHEMA = "edgetl.advice-benchmark/1"
 _WITHIN_PP = 1.0
 _TRUNCATED_RATIO, _TRUNCATED_PP = 2.0, 0.5
 # Of the multiply-adds: early layers are slower by the multiply-add, so less than half of them takes half the time.

@@ -14,8 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from harness import RowFailed
 
-from edgetl.dataset.array_files import open_file
-from edgetl.train import TrainConfig
+from edgetl.data.readers.array_files import open_file
+from edgetl.training import TrainConfig
 
 Pictures = npt.NDArray[np.uint8]
 

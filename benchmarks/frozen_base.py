@@ -49,10 +49,10 @@ def main() -> None:
 
 
 def measure(photos: Path, rounds: int, scratch: Path) -> dict[str, Any]:
+    from edgetl._lib.extras import keras
     from edgetl.backbones import build_base, resolve_weights
-    from edgetl.dataset import load_dataset
-    from edgetl.extras import keras
-    from edgetl.features import freeze, photo_activations
+    from edgetl.data import load_dataset
+    from edgetl.features.frozen_base import freeze, photo_activations
     from edgetl_device.preprocess import Preprocess
 
     _use_cache(scratch / "all")

@@ -1,6 +1,6 @@
 """What the rows of ``figures.py`` share: child processes with honest clocks, rounds by turns, medians with spread.
 
-Not for: what is measured, and what edgetl itself measures on a device (``edgetl_device.latency``).
+Not for: what is measured, and what edgetl itself measures on a device (``edgetl_device.bench.latency``).
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgetl_device import environment
 from edgetl_device.jsonfile import read_json
+from edgetl_device.machine import environment
 
 REPO = Path(__file__).resolve().parent.parent
 SCRIPTS = REPO / "benchmarks"
@@ -234,7 +234,7 @@ def is_scattered(values: dict[str, Any]) -> bool:
 def others_watched(record: dict[str, Any]) -> Iterator[None]:
     """Put into ``record`` the load before the block and the cores that other programs kept busy during it.
 
-    Unlike :func:`edgetl_device.environment.others_cpu` it leaves out the children of this process, too.
+    Unlike :func:`edgetl_device.machine.environment.others_cpu` it leaves out the children of this process, too.
     """
     before, own = environment.state(), _own_cpu_s()
     try:

@@ -27,7 +27,7 @@ from harness import (
     take_turns,
 )
 
-from edgetl_device import result
+from edgetl_device.bench import result
 from edgetl_device.jsonfile import read_json
 
 _MAX_DROP_PP, _MIN_AGREEMENT = 0.5, 0.98
@@ -45,7 +45,7 @@ _DEVICE_PROGRAM = """\
 import sys
 from edgetl_device.__main__ import main
 code = main(sys.argv[1:])
-from edgetl_device.memory import own_peak_bytes
+from edgetl_device.bench.memory import own_peak_bytes
 print(own_peak_bytes(), file=sys.stderr)
 sys.exit(code)
 """

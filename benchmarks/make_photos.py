@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from edgetl.progress import track
+from edgetl._lib.progress import track
 from edgetl.synthetic import CLASSES, draw_dataset
 from edgetl_device.files import atomic_path
 

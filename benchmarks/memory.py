@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from edgetl.pixels import in_threads
-from edgetl.progress import track
+from edgetl._lib.progress import track
+from edgetl.data.pixels import in_threads
 from edgetl_device.jsonfile import write_json
 
 LIMIT_GB = 2.5

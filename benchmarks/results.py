@@ -15,10 +15,10 @@ from typing import Any
 
 from harness import DISTURBED_CORES, REPO, is_scattered
 
-from edgetl_device import environment
 from edgetl_device.errors import InputError
 from edgetl_device.files import write_text
 from edgetl_device.jsonfile import read_json, write_json
+from edgetl_device.machine import environment
 
 SCHEMA = "edgetl.figures/1"
 TABLE = "FIGURES.md"

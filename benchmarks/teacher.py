@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from harness import EDGETL, read_run, run, say
 
-from edgetl.predictions import read_predictions
-from edgetl_device.accuracy import paired_drop
+from edgetl.runs.predictions import read_predictions
+from edgetl_device.bench.accuracy import paired_drop
 
 TEACHER = ("--size", "160")
 STUDENTS: dict[str, tuple[str, ...]] = {

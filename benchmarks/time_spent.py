@@ -23,9 +23,9 @@ from typing import Any
 
 from harness import EDGETL, read_run, run, say
 
+from edgetl._lib.cores import available_cores
 from edgetl.backbones.cost import multiply_adds
-from edgetl.cores import available_cores
-from edgetl.dataset import read_split
+from edgetl.data import read_split
 from edgetl_device.preprocess import Preprocess, preprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")

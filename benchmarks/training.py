@@ -13,7 +13,7 @@ from typing import Any
 
 from harness import EDGETL, SCRIPTS, Finished, Outcome, Workspace, in_words, read_run, run, say, spread, take_turns
 
-from edgetl.train import TrainConfig
+from edgetl.training import TrainConfig
 
 _FLOWERS_TOP1, _FLOWERS_WALL_S = 0.88, 90.0
 _AUTO_TOP1, _ADVISE_S = 0.90, 20.0

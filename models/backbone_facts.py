@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
+from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, blocks, build_base, resolve_weights
 from edgetl.backbones.cost import multiply_adds
 from edgetl.backbones.facts import FACTS_FILE, SCHEMA
-from edgetl.edgetpu.dense import per_tensor_dense
-from edgetl.edgetpu.predict import predict
-from edgetl.extras import keras
-from edgetl.quantize.fold import fold_batch_norm
-from edgetl.quantize.tflite import int8_tflite
+from edgetl.inspection.edgetpu.dense import per_tensor_dense
+from edgetl.inspection.edgetpu.predict import predict
+from edgetl.quantization.conversion.tflite import int8_tflite
+from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl_device.jsonfile import write_json
 
 CLASSES = 5

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
-from edgetl_device.accuracy import wilson95
+from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.preprocess import Preprocess, preprocess
 
 _BATCH = 50

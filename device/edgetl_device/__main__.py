@@ -117,7 +117,7 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _delegate(options: argparse.Namespace) -> Any:
-    from .delegate import parse_delegate
+    from edgetl_device.delegates.delegate import parse_delegate
 
     return parse_delegate(options.delegate) if options.delegate else None
 
@@ -132,8 +132,9 @@ def _doctor(options: argparse.Namespace) -> None:
 
 
 def _classify(options: argparse.Namespace) -> None:
+    from edgetl_device.live.session import Live
+
     from .classifier import open_classifier, predictions
-    from .live import Live
 
     live = Live.asked(
         options.photos,
@@ -158,7 +159,7 @@ def _classify(options: argparse.Namespace) -> None:
 
 
 def _stream(classifier: Any, live: Any) -> None:
-    from .live import Tally, answers, as_json
+    from edgetl_device.live.session import Tally, answers, as_json
 
     tally = Tally(live)
     with answers(classifier, live) as (description, lines):
@@ -173,9 +174,10 @@ def _stream(classifier: Any, live: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from .bench import parse_counts, parse_variants, run_bench
+    from edgetl_device.bench.run import parse_counts, parse_variants, run_bench
+    from edgetl_device.delegates.delegate import parse_delegates
+
     from .bundle import Bundle
-    from .delegate import parse_delegates
 
     document = run_bench(
         Bundle.open(options.bundle),

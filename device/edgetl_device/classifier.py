@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from edgetl_device.delegates.delegate import Delegate
+from edgetl_device.runtime.trial_run import rehearse
+
 from .bundle import Bundle
-from .delegate import Delegate
 from .errors import EdgetlError, InputError
 from .preprocess import Pixels, Source, preprocess
-from .rehearsal import rehearse
 from .runtime import Probabilities, Runtime, check_threads, open_runtime
 from .storage import damaged
 

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from . import __version__, accelerators, environment
+from . import __version__
 from .errors import EdgetlError, Unavailable
+from .machine import accelerators, environment
 
 SCHEMA = "edgetl.doctor/1"
 
@@ -63,7 +64,7 @@ def examine(*, root: Path = Path("/"), place: Path = Path()) -> dict[str, Any]:
 
     Returns:
         ``schema``, ``producer``, ``ok`` (no check is a problem), ``checks`` and ``environment``
-        (:func:`edgetl_device.environment.describe`).
+        (:func:`edgetl_device.machine.environment.describe`).
     """
     checks = [
         _python(),
@@ -194,7 +195,7 @@ def find_library(file: str, root: Path = Path("/")) -> Path | None:
 
 
 def _version(library: Path) -> str:
-    from .delegate import version_of
+    from edgetl_device.delegates.delegate import version_of
 
     version = version_of(library)
     return f", {version}" if isinstance(version, str) else f", version unknown: {version['unknown']}"

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from .errors import InputError
 
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+
 # What file managers, NAS boxes and archivers leave behind; names that begin with a dot are no photos either.
 _JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 

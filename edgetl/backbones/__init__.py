@@ -1,12 +1,13 @@
 """Pretrained bases: which ones there are, how each is built and cut into blocks, where its weights come from.
 
 Importing this package loads neither numpy nor Keras, so the command line can list names. Not for: heads, training, and
-which layers are trainable (``edgetl.train``).
+which layers are trainable (``edgetl.training``).
 """
 
 from __future__ import annotations
 
-from .graph import blocks, build_base
+from .blocks import blocks
+from .graph import build_base
 from .registry import BACKBONES, backbone
 from .spec import Backbone, Block
 from .weights import ResolvedWeights, resolve_weights

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from edgetl.progress import note
+from edgetl._lib.progress import note
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 
+from .blocks import blocks
 from .formats import Arrays, canonical, read_arrays
-from .graph import blocks
 from .registry import backbone
 from .spec import NUMBERED, SCALE_LAYER
 from .weights import ResolvedWeights

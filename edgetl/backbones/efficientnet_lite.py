@@ -24,7 +24,7 @@ def build_lite0(scaled: Any, _size: int, _width: float, *, top: bool = False) ->
     With ``top``, average pooling and a softmax over ImageNet's 1000 classes follow. Padding is TensorFlow's SAME, so
     strided layers pad by what the size needs. Width 1.0 is the only one.
     """
-    from edgetl.extras import keras
+    from edgetl._lib.extras import keras
 
     layers = keras().layers
 

@@ -1,4 +1,4 @@
-"""Build a backbone as one flat Keras graph that eats raw pixels, and say where its blocks end.
+"""Build a backbone as one flat Keras graph that eats raw pixels.
 
 Not for: heads and training.
 """
@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgetl.extras import keras
+from edgetl._lib.extras import keras
 
+from .arrays import load_into
 from .registry import backbone
-from .spec import NUMBERED, SCALE_LAYER, Block, Scaling
+from .spec import NUMBERED, SCALE_LAYER, Scaling
 from .weights import ResolvedWeights
 
 INPUT_LAYER = "pixels"
@@ -35,8 +36,6 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
     """
     base = _build(name, size, width, top=False)
     if weights.source != "none":
-        from .arrays import load_into
-
         load_into(base, weights)
     return base
 
@@ -57,29 +56,9 @@ def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWei
         InputError: Unknown backbone, width or size, one that has no such classifier, or a file that does not fit it,
             also one without top.
     """
-    from .arrays import load_into
-
     model = _build(name, size, width, top=True)
     load_into(model, weights, whole=True)
     return model
-
-
-def blocks(name: str, base: Any) -> tuple[Block, ...]:
-    """Return the blocks of a base made by :func:`build_base`, from the input to the output.
-
-    A block ends at the last of its layers in graph order: the residual Add where there is one, else the BatchNorm of
-    its projection (V2, V3) or the ReLU of its pointwise convolution (V1). What comes before the first block (``scale``
-    and the stem) belongs to no block; nor does what follows the last one (``Conv_1`` of V2, ``conv_1`` of V3): that is
-    trained together with the head as soon as any block is.
-    """
-    pattern = backbone(name).block_pattern
-    last: dict[str, str] = {}
-    for operation in base.operations:
-        if match := pattern.match(operation.name):
-            last[match[1] or "0"] = operation.name
-    place = {operation.name: index for index, operation in enumerate(base.operations)}
-    ends = sorted(last.items(), key=lambda item: place[item[1]])
-    return tuple(Block(f"block_{key}" if key.isdecimal() else key, layer) for key, layer in ends)
 
 
 def _build(name: str, size: int, width: float, *, top: bool) -> Any:

@@ -13,7 +13,7 @@ _FILTERS = (8, 16, 32, 32)
 def build_simple_cnn(scaled: Any, _size: int, _width: float, *, top: bool = False) -> Any:
     """Build four blocks of 3x3 convolution, BatchNorm, ReLU and 2x2 maximum pooling, with random weights; no top."""
     assert not top, "it has none"
-    from edgetl.extras import keras
+    from edgetl._lib.extras import keras
 
     layers = keras().layers
     x = scaled

@@ -144,7 +144,7 @@ def application(class_name: str, **options: Any) -> Builder:
     """Return a builder that calls a model function of ``keras.applications`` that has no width."""
 
     def build(scaled: Any, size: int, _width: float, *, top: bool = False) -> Any:
-        from edgetl.extras import keras
+        from edgetl._lib.extras import keras
 
         make = getattr(keras().applications, class_name)
         return make(input_shape=(size, size, 3), include_top=top, weights=None, input_tensor=scaled, **options)

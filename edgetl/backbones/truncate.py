@@ -1,16 +1,16 @@
 """A backbone cut short: the blocks up to one of them, for photos that its later features do not help with.
 
-Not for: which block to cut at (``edgetl.advise``), and cuts inside a block, which more than one tensor may cross.
+Not for: which block to cut at (``edgetl.advice``), and cuts inside a block, which more than one tensor may cross.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from edgetl.extras import keras
+from edgetl._lib.extras import keras
 from edgetl_device.errors import InputError
 
-from .graph import blocks
+from .blocks import blocks
 from .spec import Block
 
 

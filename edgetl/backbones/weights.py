@@ -125,7 +125,7 @@ def download(url: str, target: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
     Raises:
         OSError: It cannot be reached, answers with an error, or stays silent for ``timeout_s``.
     """
-    from edgetl.progress import track
+    from edgetl._lib.progress import track
 
     response = _connect(url, timeout_s)
     with response, atomic_path(target) as temporary, open(temporary, "wb") as out:

@@ -1,4 +1,4 @@
-"""``edgetl advise``: parse, call :func:`edgetl.advise.advise`, print accuracy by depth and the recommendation."""
+"""``edgetl advise``: parse, call :func:`edgetl.advice.advise`, print accuracy by depth and the recommendation."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from .output import note, print_json, print_table
+from edgetl.cli.console.output import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from edgetl.advise import Advice, BackboneAdvice
+    from edgetl.advice import Advice, BackboneAdvice
 
 
 def register(app: typer.Typer) -> None:
@@ -45,8 +45,8 @@ def advise(
 
     Example: edgetl advise photos/ --backbone mobilenet_v2 --backbone efficientnet_lite0 --plot depth.png
     """
+    from edgetl._lib.extras import check_installed
     from edgetl.backbones import backbone as row_of
-    from edgetl.extras import check_installed
     from edgetl_device.errors import InputError
     from edgetl_device.preprocess import Preprocess
 
@@ -57,14 +57,14 @@ def advise(
         row_of(name).check(width=width, size=size)
     spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
 
-    from edgetl.advise import advise as run_advice
-    from edgetl.dataset import load_dataset, require_training
+    from edgetl.advice import advise as run_advice
+    from edgetl.data import load_dataset, require_training
 
     dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
     require_training(dataset)
     advice = run_advice(dataset, backbones=tuple(dict.fromkeys(backbone)), width=width, weights=weights, seed=seed)
     if plot:
-        from edgetl.advise.plot import draw
+        from edgetl.advice.plot import draw
         from edgetl_device.files import atomic_path
 
         with atomic_path(plot) as temporary:

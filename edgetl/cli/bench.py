@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from .formats import Format, Table, print_csv, print_report, require_one_output
+from edgetl.cli.console.formats import Format, print_csv, require_one_output
 
 if TYPE_CHECKING:
-    from edgetl.gates import Gate, Subject
+    from edgetl.comparison.gates import Gate
     from edgetl_device.bundle import Bundle
 
 _Bundle = typer.Argument(
@@ -77,13 +77,15 @@ def bench(
 
     Example: edgetl bench parts.edgetl --data field-photos --fail-if "int8.accuracy_drop_pp>1"
     """
-    from edgetl import gates
     from edgetl.cli import bench_remote
-    from edgetl.cli.output import note, print_json
+    from edgetl.cli.console.bench import print_result, records
+    from edgetl.cli.console.output import note, print_json
+    from edgetl.comparison import gates
+    from edgetl.comparison.results import gate_subjects
     from edgetl.remote.fleet import Settings
-    from edgetl_device.bench import parse_counts, parse_variants, run_bench
+    from edgetl_device.bench.run import parse_counts, parse_variants, run_bench
     from edgetl_device.bundle import Bundle
-    from edgetl_device.delegate import parse_delegates
+    from edgetl_device.delegates.delegate import parse_delegates
     from edgetl_device.errors import InputError
     from edgetl_device.jsonfile import write_json
 
@@ -144,23 +146,6 @@ def bench(
     gates.raise_failed(outcomes)
 
 
-def print_result(document: dict[str, Any], form: Format = Format.table, more: Sequence[str] = ()) -> None:
-    """Print an ``edgetl.result/1``: a table for each way of running a model, verdicts, environment, more."""
-    from . import bench_text as text
-
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for run in document["runs"]:
-        groups.setdefault(text.group_name(run, document["settings"]), []).append(run)
-    bundle = document["bundle"]["name"]
-    tables = [
-        Table(f"{bundle}, {name}", ["", *(run["variant"] for run in runs)], text.table_rows(runs))
-        for name, runs in groups.items()
-    ]
-    tables += text.overviews(groups)
-    lines = [*text.about_lines(document), *text.verdict_lines(document), *text.environment_lines(document)]
-    print_report(form, tables, [*lines, *more])
-
-
 def require_reference(bundle: Bundle, wanted: Sequence[Gate], *, here: bool) -> None:
     """Refuse gates on what only a reference gives where a bundle has none for other photos than its own.
 
@@ -168,9 +153,9 @@ def require_reference(bundle: Bundle, wanted: Sequence[Gate], *, here: bool) -> 
         InputError: The bundle has no float32 variant.
         Unavailable: It has, but this machine, which is to run it, lacks the runtime.
     """
-    from edgetl import gates
+    from edgetl.comparison import gates
+    from edgetl_device.bench.reference import float_variant
     from edgetl_device.errors import EdgetlError, Unavailable
-    from edgetl_device.reference import float_variant
 
     paired = next((gate for gate in wanted if gates.is_paired(gate.metric)), None)
     if paired is None:
@@ -184,44 +169,3 @@ def require_reference(bundle: Bundle, wanted: Sequence[Gate], *, here: bool) -> 
                 why=f"{error.what}: {error.why}",
                 hint=error.hint,
             ) from None
-
-
-def records(document: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return a flat record for each run, for CSV."""
-    from edgetl.gates import RUN_METRICS, values
-
-    environment = document["environment"]
-    return [
-        {
-            "created": document["created"],
-            "bundle": document["bundle"]["name"],
-            **{key: environment[key] for key in ("board", "cpu", "governor")},
-            "runtime": f"{run['runtime']['name']} {run['runtime']['version']}",
-            "variant": run["variant"],
-            "threads": run["threads"],
-            "delegate": run["delegate"],
-            "batch": run.get("batch", 1),
-            "photos": document["evalset"]["name"] if document["evalset"].get("source") == "folder" else "held-out",
-            "samples": len(run["samples_ns"]["invoke"]),
-            "verdict": run["verdict"]["status"],
-            **values(RUN_METRICS, run),
-        }
-        for run in document["runs"]
-    ]
-
-
-def gate_subjects(document: dict[str, Any]) -> list[Subject]:
-    """Return what gates look at; a variant that could not run here has no numbers, so its gates fail."""
-    from edgetl.compare.results import run_name
-    from edgetl.gates import RUN_METRICS, Subject, values
-
-    found = []
-    for run in document["runs"]:
-        invalid = "; ".join(run["verdict"]["reasons"]) if run["verdict"]["status"] == "invalid" else ""
-        found.append(Subject(run_name(run), run["variant"], values(RUN_METRICS, run), invalid))
-    measured = {run["variant"] for run in document["runs"]}
-    # What cannot run with one delegate but was measured with another has its numbers.
-    for row in (row for row in document["skipped"] if row["variant"] not in measured):
-        unknown = {metric.name: {"unknown": row["why"]} for metric in RUN_METRICS}
-        found.append(Subject(row["variant"], row["variant"], unknown))
-    return found

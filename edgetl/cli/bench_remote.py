@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from edgetl.cli.console.formats import Format, Table, print_csv, print_report
+from edgetl.cli.console.output import note, print_json
 from edgetl_device.errors import InputError, Unavailable
 
 from .boards import BoardView, reason
-from .formats import Format, Table, print_csv, print_report
-from .output import note, print_json
 
 if TYPE_CHECKING:
-    from edgetl.gates import Gate
+    from edgetl.comparison.gates import Gate
     from edgetl.remote.fleet import Board, Settings
     from edgetl.remote.parallel import Outcome
     from edgetl_device.bundle import Bundle
@@ -60,13 +60,13 @@ def bench_boards(
         Unavailable: A board gave no result; those of the others have been written and printed.
         GateFailed: All did, and a bound was missed.
     """
-    from edgetl.gates import judge, outcome_lines, raise_failed
+    from edgetl.cli.console.bench import print_result, records
+    from edgetl.comparison.gates import judge, outcome_lines, raise_failed
+    from edgetl.comparison.results import gate_subjects
     from edgetl.remote.board import Parcel, bench_board
     from edgetl.remote.connection import ssh_command
     from edgetl.remote.parallel import on_boards
-    from edgetl_device.photoset import of_folder
-
-    from .bench import gate_subjects, print_result, records
+    from edgetl_device.bench.photoset import of_folder
 
     if printing.json and len(boards) > 1:
         raise InputError(f"--json takes one result, there are {len(boards)} boards", hint="Use --out DIR.")
@@ -116,8 +116,8 @@ def bench_boards(
 
 def _check(bundle: Bundle, board: Board, settings: Settings) -> None:
     """Refuse here what every board would refuse."""
-    from edgetl_device.bench import parse_counts, parse_variants
-    from edgetl_device.delegate import parse_delegates
+    from edgetl_device.bench.run import parse_counts, parse_variants
+    from edgetl_device.delegates.delegate import parse_delegates
     from edgetl_device.runtime import check_batch, check_threads
 
     for count in parse_counts("threads", board.threads or settings.threads):
@@ -162,9 +162,8 @@ def _write(document: dict[str, Any], board: Board, printing: Printing) -> None:
 
 
 def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
-    from edgetl.compare.results import batch_of
-
-    from .bench_text import drop_with_interval
+    from edgetl.cli.console.bench import drop_with_interval
+    from edgetl.comparison.results import batch_of
 
     numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp (95%)", "memory"]
     columns = ["board", "variant", "threads", *numbers, "verdict"]
@@ -195,7 +194,7 @@ def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
 
 def _about(outcomes: Sequence[Outcome]) -> list[str]:
     """Return, for each board, what it is or why it gave no result, and why its measurements are not valid."""
-    from edgetl_device.sweep import left_out
+    from edgetl_device.bench.sweep import left_out
 
     lines = []
     for outcome in outcomes:

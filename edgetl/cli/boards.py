@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from .output import note
+from edgetl.cli.console.output import note
 
 if TYPE_CHECKING:
     from edgetl.remote.fleet import Board

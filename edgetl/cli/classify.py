@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from .output import note, print_json
+from edgetl.cli.console.output import note, print_json
 
 if TYPE_CHECKING:
     from edgetl_device.classifier import Classifier
-    from edgetl_device.live import Live
+    from edgetl_device.live.session import Live
 
 _Bundle = typer.Argument(
     ...,
@@ -63,8 +63,8 @@ def classify(
     Example: edgetl classify --backbone mobilenet_v2 photo.jpg
     """
     from edgetl_device.classifier import open_classifier, predictions
-    from edgetl_device.delegate import parse_delegate
-    from edgetl_device.live import Live
+    from edgetl_device.delegates.delegate import parse_delegate
+    from edgetl_device.live.session import Live
 
     # With --backbone there is no bundle, so the first path is a photo like the others.
     named = [str(path) for path in ([bundle] if backbone else []) + list(photos or [])]
@@ -84,7 +84,7 @@ def classify(
     _refuse_mixture(not backbone, {"--variant": variant != "int8", "--threads": threads != 1, "--delegate": delegate})
     shown = 5 if top is None else top
     if backbone:
-        from edgetl.imagenet import imagenet_predictions
+        from edgetl.backbones.imagenet import imagenet_predictions
 
         _show(imagenet_predictions(named, backbone, weights=weights, width=width, size=size, top=shown), json=json)
         return
@@ -117,7 +117,7 @@ def _show(document: dict[str, Any], *, json: bool) -> None:
 
 
 def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
-    from edgetl_device.live import Tally, answers, as_json, as_text
+    from edgetl_device.live.session import Tally, answers, as_json, as_text
 
     tally = Tally(live)
     # On a terminal frames share one line, which moves on when the answer changes.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from .formats import Format
+from edgetl.cli.console.formats import Format
 
 _Paths = typer.Argument(
     ..., help="Results of edgetl bench --json, or run folders of edgetl train.", readable=False, show_default=False
@@ -35,11 +35,10 @@ def compare(
 
     Example: edgetl compare before.json after.json --fail-if "accuracy_drop_pp>0.5"
     """
-    from edgetl import gates
-    from edgetl.cli.formats import Table, print_csv, print_report, require_one_output
-    from edgetl.cli.output import note, print_json
-    from edgetl.compare import compare as run
-    from edgetl.compare import text
+    from edgetl.cli.console.formats import Table, print_csv, print_report, require_one_output
+    from edgetl.cli.console.output import note, print_json
+    from edgetl.comparison import compare as run
+    from edgetl.comparison import gates, text
 
     require_one_output(form, json=json)
     metrics = gates.TRAINED_METRICS if any(path.is_dir() for path in paths) else gates.COMPARISON_METRICS

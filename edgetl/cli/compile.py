@@ -39,11 +39,11 @@ def compile_(
 
     Example: edgetl compile runs/parts/bundle --edgetpu --min-mapped 95
     """
-    from edgetl.cli.output import note, print_json
-    from edgetl.cli.prediction import print_prediction
-    from edgetl.edgetpu.compile import compile_bundle, report_path
-    from edgetl.edgetpu.compile import prepare as prepare_model
-    from edgetl.edgetpu.compiler import HOW_TO_GET, find_compiler
+    from edgetl.cli.console.edgetpu import print_prediction
+    from edgetl.cli.console.output import note, print_json
+    from edgetl.export.edgetpu import compile_bundle, report_path
+    from edgetl.export.edgetpu import prepare as prepare_model
+    from edgetl.inspection.edgetpu.compiler import HOW_TO_GET, find_compiler
     from edgetl_device.bundle import Bundle
     from edgetl_device.errors import InputError, Unavailable
     from edgetl_device.files import write_bytes
@@ -83,7 +83,7 @@ def compile_(
 
 
 def _print_report(report: dict[str, Any]) -> None:
-    from edgetl.cli.output import print_table
+    from edgetl.cli.console.output import print_table
 
     rows = [[row["name"], str(row["count"]), row["status"]] for row in report["operators"]]
     if rows:

@@ -1,4 +1,4 @@
-"""``edgetl data``: look at a data set before training on it. Not for: the audit itself (``edgetl.dataset``)."""
+"""``edgetl data``: look at a data set before training on it. Not for: the audit itself (``edgetl.data``)."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli import data_fetch, data_preview
-from edgetl.cli.output import note, print_json, print_table
+from edgetl.cli.console.output import note, print_json, print_table
 
 if TYPE_CHECKING:
-    from edgetl.dataset import Dataset, Finding
+    from edgetl.data import Dataset, Finding
 
 _FILES_SHOWN = 5
 
@@ -67,7 +67,7 @@ def check(
 
     Example: edgetl data check photos/
     """
-    from edgetl.dataset import check_dataset
+    from edgetl.data import check_dataset
     from edgetl_device.errors import InputError
     from edgetl_device.preprocess import Preprocess
 
@@ -104,8 +104,8 @@ def split(
 
     Example: edgetl data split photos/ photos-split/ --seed 1
     """
-    from edgetl.dataset import load_dataset
-    from edgetl.dataset.folders import refuse_target, write_folders
+    from edgetl.data import load_dataset
+    from edgetl.data.split_folders import refuse_target, write_folders
     from edgetl_device.preprocess import Preprocess
 
     refuse_target(data, out)
@@ -123,7 +123,7 @@ def split(
 
 
 def _print_counts(dataset: Dataset) -> None:
-    from edgetl.dataset import SPLITS
+    from edgetl.data import SPLITS
 
     shown = [split for split in SPLITS if dataset.of(split)]
     counts = dataset.counts()

@@ -1,4 +1,4 @@
-"""``edgetl data fetch``: a public data set, downloaded and checked. Not for: how (``edgetl.dataset.fetch``)."""
+"""``edgetl data fetch``: a public data set, downloaded and checked. Not for: how (``edgetl.data.fetch``)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from edgetl.cli.output import note
+from edgetl.cli.console.output import note
 
 
 def register(group: typer.Typer) -> None:
@@ -24,8 +24,8 @@ def fetch(
 
     Example: edgetl data fetch flowers --to data/flowers
     """
-    from edgetl.dataset.fetch import fetch as fetch_dataset
-    from edgetl.dataset.public import public_dataset
+    from edgetl.data.fetch import fetch as fetch_dataset
+    from edgetl.data.public_sets import public_dataset
 
     dataset = public_dataset(name)
     note(f"{dataset.name}: {dataset.about}")

@@ -31,10 +31,10 @@ def preview(
 
     Example: edgetl data preview photos/ --augment standard -o views.png
     """
-    from edgetl.augment import PRESETS, check_preset
-    from edgetl.dataset import load_dataset, require_training
-    from edgetl.preview import grid
-    from edgetl.preview import preview as rows_of
+    from edgetl.data import load_dataset, require_training
+    from edgetl.features.augment import PRESETS, check_preset
+    from edgetl.features.preview import grid
+    from edgetl.features.preview import preview as rows_of
     from edgetl_device.errors import InputError
     from edgetl_device.files import atomic_path
     from edgetl_device.preprocess import Preprocess

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from .output import note
+from edgetl.cli.console.output import note
 
 
 def register(app: typer.Typer) -> None:
@@ -23,15 +23,16 @@ def demo(
 
     Example: edgetl demo
     """
-    from edgetl import plots, synthetic
-    from edgetl.bundling import pack
-    from edgetl.cli.bench import print_result
+    from edgetl import synthetic
+    from edgetl._lib.progress import track
+    from edgetl.cli.console.bench import print_result
     from edgetl.cli.report import written_page
-    from edgetl.progress import track
-    from edgetl.quantize.config import QuantizeConfig
-    from edgetl.quantize.pipeline import quantize
-    from edgetl.train import TrainConfig, train
-    from edgetl_device.bench import run_bench
+    from edgetl.export.bundle import pack
+    from edgetl.quantization.options import QuantizeConfig
+    from edgetl.quantization.pipeline import quantize
+    from edgetl.reports import plots
+    from edgetl.training import TrainConfig, train
+    from edgetl_device.bench.run import run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.classifier import Classifier
     from edgetl_device.jsonfile import write_json

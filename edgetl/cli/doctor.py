@@ -32,8 +32,8 @@ def doctor(
     Example: edgetl doctor
     """
     from edgetl.cli.bench_remote import chosen_boards
-    from edgetl.cli.output import print_json
-    from edgetl.workstation import examine
+    from edgetl.cli.console.output import print_json
+    from edgetl.doctor import examine
     from edgetl_device.doctor import raise_problems
 
     if boards := chosen_boards(on, fleet):
@@ -50,7 +50,7 @@ def doctor(
 def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> None:
     from edgetl.cli.bench_remote import raise_failures
     from edgetl.cli.boards import BoardView
-    from edgetl.cli.output import print_json
+    from edgetl.cli.console.output import print_json
     from edgetl.remote.board import examine_board
     from edgetl.remote.connection import ssh_command
     from edgetl.remote.parallel import on_boards

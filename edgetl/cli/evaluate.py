@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from .output import accuracy_text, note, print_json, print_table
+from edgetl.cli.console.output import accuracy_text, note, print_json, print_table
 
 
 def register(app: typer.Typer) -> None:
@@ -36,7 +36,7 @@ def evaluate(
 
     Example: edgetl evaluate runs/photos/bundle new_photos/ --variant int8
     """
-    from edgetl.evaluate import evaluate as run_evaluation
+    from edgetl.runs.evaluation import evaluate as run_evaluation
 
     result = run_evaluation(model, data, variant=variant, split=split)
     if result["trained_on"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from edgetl.export import Layout
+    from edgetl.export.conversion import Layout
 
 
 def register(app: typer.Typer) -> None:
@@ -31,10 +31,17 @@ def export(
 
     Example: edgetl export runs/photos --variant int8 --target mcu --c-array -o firmware/photos.c
     """
-    from edgetl.quantize.config import QuantizeConfig
-    from edgetl.quantize.targets import TARGETS
-    from edgetl.quantize.variants import Floats, calibration_of, check_name, float_variant, int8_variants, repaired
-    from edgetl.run import Run
+    from edgetl.quantization.options import QuantizeConfig
+    from edgetl.quantization.targets import TARGETS
+    from edgetl.quantization.variants import (
+        Floats,
+        calibration_of,
+        check_name,
+        float_variant,
+        int8_variants,
+        repaired,
+    )
+    from edgetl.runs.directory import Run
     from edgetl_device.files import write_bytes
 
     check_name(variant)
@@ -81,7 +88,7 @@ def _file_name(variant: str, layout: Layout) -> str:
 
 def _check_c_array(variant: str, target: Path) -> None:
     """Refuse what cannot become a C array before minutes of other work."""
-    from edgetl.c_array import check_target
+    from edgetl.export.c_array import check_target
     from edgetl_device.errors import InputError
 
     if variant.endswith("-onnx"):
@@ -90,9 +97,9 @@ def _check_c_array(variant: str, target: Path) -> None:
 
 
 def _write_c_array(model: bytes, target: Path, labels: tuple[str, ...]) -> None:
-    from edgetl.c_array import c_array, write_c_array
-    from edgetl.progress import step
-    from edgetl.tflite.micro import measure_arena
+    from edgetl._lib.progress import step
+    from edgetl.export.c_array import c_array, write_c_array
+    from edgetl.inspection.tflite.micro import measure_arena
 
     with step("Measuring the arena"):
         arena = measure_arena(model)

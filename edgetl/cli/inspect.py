@@ -34,15 +34,15 @@ def inspect(
         _compare(path, other, json=json, tensors=tensors, edgetpu=edgetpu)
         return
     if edgetpu:
-        from edgetl.cli.prediction import show
+        from edgetl.cli.console.edgetpu import show
 
         show(path, json=json)
         return
-    from edgetl.inspection import inspect_path
+    from edgetl.inspection.contents import inspect_path
 
     document = inspect_path(path, tensors=tensors)
     if json:
-        from edgetl.cli.output import print_json
+        from edgetl.cli.console.output import print_json
 
         print_json(document)
     elif document["kind"] == "bundle":
@@ -53,8 +53,8 @@ def inspect(
 
 
 def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: bool) -> None:
-    from edgetl.cli.output import print_json
-    from edgetl.inspection_compare import compare_files
+    from edgetl.cli.console.output import print_json
+    from edgetl.inspection.difference import compare_files
     from edgetl_device.errors import InputError
 
     if edgetpu:
@@ -63,13 +63,13 @@ def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: b
     if json:
         print_json(document)
         return
-    from edgetl.cli.inspect_compare import print_comparison
+    from edgetl.cli.console.difference import print_comparison
 
     print_comparison(document, everything=tensors)
 
 
 def _print_bundle(document: dict[str, Any]) -> None:
-    from edgetl.cli.output import accuracy_text, agreement_interval
+    from edgetl.cli.console.output import accuracy_text, agreement_interval
 
     labels, preprocess = document["labels"], document["preprocess"]
     typer.echo(f"{document['path']}: bundle {document['digest'][:12]}")
@@ -98,7 +98,7 @@ def _print_model(model: dict[str, Any]) -> None:
         typer.echo("  metadata    " + _about(model["about"]))
     if "tensors" in model:
         rows = [[tensor["name"], _spec(tensor, named=False), f"{tensor['bytes']:,}"] for tensor in model["tensors"]]
-        from edgetl.cli.output import print_table
+        from edgetl.cli.console.output import print_table
 
         print_table(("tensor", "type", "bytes"), rows)
 

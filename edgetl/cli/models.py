@@ -37,7 +37,7 @@ def models(
 
     Example: edgetl models mobilenet_v2 --weights my_model.keras
     """
-    from edgetl.cli.output import print_json
+    from edgetl.cli.console.output import print_json
     from edgetl_device.errors import InputError
 
     if weights is not None:
@@ -96,7 +96,7 @@ def _edgetpu(facts: Facts) -> dict[str, Any]:
 
 
 def _print(document: dict[str, Any]) -> None:
-    from edgetl.cli.output import print_table
+    from edgetl.cli.console.output import print_table
 
     rows = document["backbones"]
     several = len({row["name"] for row in rows}) < len(rows)
@@ -136,7 +136,7 @@ def _match(name: str, path: Path, *, width: float, json: bool) -> None:
 
     from edgetl.backbones import backbone, build_base, resolve_weights
     from edgetl.backbones.arrays import match, status_lines
-    from edgetl.cli.output import print_json, print_table
+    from edgetl.cli.console.output import print_json, print_table
     from edgetl_device.errors import InputError
 
     row = backbone(name)

@@ -24,7 +24,7 @@ def pack(
 
     Example: edgetl pack runs/photos
     """
-    from edgetl.bundling import pack as write_zip
+    from edgetl.export.bundle import pack as write_zip
     from edgetl_device.bundle import Bundle
 
     folder = Bundle.open(bundle).path

@@ -1,4 +1,4 @@
-"""``edgetl quantize``: parse, call :func:`edgetl.quantize.pipeline.quantize`, print what each file lost."""
+"""``edgetl quantize``: parse, call :func:`edgetl.quantization.pipeline.quantize`, print what each file lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from .output import accuracy_text, agreement_interval, note, print_json, print_table
+from edgetl.cli.console.output import accuracy_text, agreement_interval, note, print_json, print_table
 
 _ACCURACY_COLUMNS = ("top-1", "95% CI", "drop pp", "95% CI", "agree", "95% CI", "MAE")
 
@@ -45,9 +45,9 @@ def quantize(
 
     Example: edgetl quantize runs/photos --int8 --max-drop 0.5
     """
-    from edgetl.quantize.config import QuantizeConfig
-    from edgetl.quantize.pipeline import quantize as run_quantize
-    from edgetl.run import Run
+    from edgetl.quantization.options import QuantizeConfig
+    from edgetl.quantization.pipeline import quantize as run_quantize
+    from edgetl.runs.directory import Run
 
     config = QuantizeConfig(
         int8=int8,
@@ -69,7 +69,7 @@ def quantize(
         return
     print_report(report)
     if explain:
-        from .explain import print_explanation
+        from edgetl.cli.console.explain import print_explanation
 
         print_explanation(run)
     print(f"bundle    {run / 'bundle'}")

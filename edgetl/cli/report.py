@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from edgetl.run import Run
+    from edgetl.runs.directory import Run
 
 _Sources = typer.Argument(
     ..., metavar="RESULTS... | RUN", help="Results of edgetl bench --json, or one run directory.", readable=False,
@@ -54,12 +54,12 @@ def report(
     if not runs and (grad_cam or data):
         raise InputError("--grad-cam" if grad_cam else "--data", why=f"is for runs, and {sources[0]} is none")
     if runs:
-        from edgetl.report.run import write_run_report
-        from edgetl.run import Run
+        from edgetl.reports.run import write_run_report
+        from edgetl.runs.directory import Run
 
         written = write_run_report(Run.open(runs[0]), out, grad_cam=grad_cam, data=data)
     else:
-        from edgetl.report import write_report
+        from edgetl.reports import write_report
 
         written = out or Path("report.html")
         write_report(sources, written, bundle=bundle)
@@ -68,7 +68,7 @@ def report(
 
 def written_page(run: Run) -> str:
     """Write a run's page beside it; return where it is, or why there is none."""
-    from edgetl.report.run import write_run_report
+    from edgetl.reports.run import write_run_report
     from edgetl_device.errors import Unavailable
 
     try:

@@ -1,4 +1,4 @@
-"""``edgetl train``: parse, call :func:`edgetl.train.train`, print a summary."""
+"""``edgetl train``: parse, call :func:`edgetl.training.train`, print a summary."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from edgetl.cli.console.output import accuracy_text, note, print_json
 from edgetl_device.errors import InputError
 
 from .evaluate import print_classes
-from .output import accuracy_text, note, print_json
 from .report import written_page
 
 if TYPE_CHECKING:
-    from edgetl.run import Run
+    from edgetl.runs.directory import Run
 
 
 def register(app: typer.Typer) -> None:
@@ -110,9 +110,9 @@ def train(
 
     Example: edgetl train photos/ --out runs/photos
     """
-    from edgetl.train import TrainConfig
-    from edgetl.train import resume as resume_training
-    from edgetl.train import train as run_training
+    from edgetl.training import TrainConfig
+    from edgetl.training import resume as resume_training
+    from edgetl.training import train as run_training
 
     config = TrainConfig(
         backbone=backbone,

@@ -33,7 +33,7 @@ def verify(
 
     report = run(Bundle.open(bundle))
     if json:
-        from edgetl.cli.output import print_json
+        from edgetl.cli.console.output import print_json
 
         print_json(report)
     else:

@@ -11,18 +11,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetl.bundling import pack
-from edgetl.cache import key_of
+from edgetl._lib.cache import key_of
+from edgetl.export.bundle import pack
 from edgetl.remote.connection import Children, Connection, Say, in_memory
 from edgetl.remote.fleet import Board, Settings
 from edgetl.remote.offline import Target, fetch_wheels
 from edgetl.remote.wheel import device_wheel
 from edgetl_device import __version__, jsonfile
+from edgetl_device.bench.photoset import PhotoSet
+from edgetl_device.bench.result import SCHEMA as RESULT
 from edgetl_device.bundle import Bundle
 from edgetl_device.doctor import SCHEMA as DOCTOR
 from edgetl_device.errors import InputError, Unavailable
-from edgetl_device.photoset import PhotoSet
-from edgetl_device.result import SCHEMA as RESULT
 
 # So many stay on a board: those used last.
 _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2

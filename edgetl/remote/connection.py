@@ -1,4 +1,4 @@
-"""One board's SSH connection: the user's ``ssh`` as a process, with ``far_end`` at its other end.
+"""One board's SSH connection: the user's ``ssh`` as a process, with ``agent`` at its other end.
 
 Everything goes through one connection, so a key that needs a touch is touched once. Not for: what is done on the board
 (``board``).
@@ -21,7 +21,7 @@ from importlib.resources import files
 from types import TracebackType
 from typing import Any, BinaryIO
 
-from edgetl.remote.far_end import HELLO
+from edgetl.remote.agent import HELLO
 from edgetl_device.errors import InputError, Unavailable
 
 Say = Callable[[str], None]
@@ -108,7 +108,7 @@ class Connection:
         self.about: dict[str, Any] = {}
 
     def __enter__(self) -> Connection:
-        script = files(__package__).joinpath("far_end.py").read_bytes()
+        script = files(__package__).joinpath("agent.py").read_bytes()
         # Only outside quotes does the shell there take ~ for the home folder.
         home, python = ("~/", self._python[2:]) if self._python.startswith("~/") else ("", self._python)
         remote = f"exec {home}{shlex.quote(python)} -c {shlex.quote(_BOOT.format(count=len(script)))}"

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetl import cache, extras
+from edgetl._lib import cache, extras
 from edgetl.remote.connection import Children
 from edgetl.remote.wheel import Wheel
 from edgetl_device.errors import Unavailable

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edgetl._lib.progress import Advance
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
 
-from ..progress import Advance
 from .parts import PARTS
 
 CLASSES: tuple[str, ...] = tuple(PARTS)

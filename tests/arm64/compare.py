@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from edgetl_device import result
+from edgetl_device.bench import result
 
 
 def main(folder: Path) -> int:

@@ -16,8 +16,9 @@ import delegate_library
 import numpy as np
 import pytest
 
-from edgetl_device import accelerators, doctor
+from edgetl_device import doctor
 from edgetl_device.errors import Unavailable
+from edgetl_device.machine import accelerators
 
 Device = Callable[..., subprocess.CompletedProcess[str]]
 PACKAGE = Path(__file__).parent.parent.parent / "device"

@@ -145,7 +145,7 @@ def test_a_closed_pipe_is_quiet(tiny_file: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux")
 def test_one_photo_stays_under_120_mb(tiny: Any) -> None:
-    from edgetl_device import memory
+    from edgetl_device.bench import memory
 
     found = memory.peak_rss_bytes(tiny.path, "int8", 1)
     assert isinstance(found, int)

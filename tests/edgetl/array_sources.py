@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgetl.dataset import Dataset, load_dataset
+from edgetl.data import Dataset, load_dataset
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
 

@@ -15,8 +15,8 @@ import lively
 import numpy as np
 import numpy.typing as npt
 
+from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, ResolvedWeights, build_base
-from edgetl.extras import keras
 from edgetl_device.files import sha256_file
 
 NONE = ResolvedWeights("none", None, None, "none")

@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetl_device import accuracy, jsonfile, latency, photoset
-from edgetl_device.bench import run_bench
+from edgetl_device import jsonfile
+from edgetl_device.bench import accuracy, latency, photoset
+from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 
 TINY = Path(__file__).parent.parent / "golden" / "tiny.edgetl"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import small
 
-from edgetl.run import Run
+from edgetl.runs.directory import Run
 
 
 @pytest.fixture(scope="session")
@@ -23,7 +23,7 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_run(tiny_photos: Path) -> Run:
     """A finished run on ``tiny_photos`` from the embedded weights: do not write to it."""
-    from edgetl.train import train
+    from edgetl.training import train
 
     return train(tiny_photos, tiny_photos.parent / "run", small.config())
 
@@ -31,8 +31,8 @@ def tiny_run(tiny_photos: Path) -> Run:
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a copy of ``tiny_run``; ``quantize.json`` lies beside it. Do not write to it."""
-    from edgetl.quantize.config import QuantizeConfig
-    from edgetl.quantize.pipeline import quantize
+    from edgetl.quantization.options import QuantizeConfig
+    from edgetl.quantization.pipeline import quantize
 
     folder = tmp_path_factory.mktemp("quantized") / "run"
     shutil.copytree(tiny_run.folder, folder)

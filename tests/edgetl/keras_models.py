@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl import extras
+from edgetl._lib import extras
 
 _V3 = {"minimalistic": True}
 # Row -> Keras' module, function, options, and whether it has widths.

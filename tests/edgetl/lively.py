@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from drawing import draw_photo
 
-from edgetl import extras
-from edgetl.quantize.graph import walk
+from edgetl._lib import extras
+from edgetl.quantization.preparation.graph import walk
 
 SIZE = 96
 SMALL = 64  # px, of the backbones that work at it

@@ -13,14 +13,14 @@ from typing import Any
 
 import numpy as np
 
-from edgetl.extras import keras, tensorflow
-from edgetl.train import TrainConfig
-from edgetl.train.checkpoint import Checkpoint, CheckpointFile
-from edgetl.train.journal import Journal
-from edgetl.train.mirrored import mirrored
-from edgetl.train.optimizer import compile_tail
-from edgetl.train.precision import computing_in
-from edgetl.train.tail import TailData, TeacherTargets, train_tail
+from edgetl._lib.extras import keras, tensorflow
+from edgetl.training import TrainConfig
+from edgetl.training.checkpoint import Checkpoint, CheckpointFile
+from edgetl.training.log import Journal
+from edgetl.training.mirrored import mirrored
+from edgetl.training.optimizer import compile_tail
+from edgetl.training.precision import computing_in
+from edgetl.training.tail import TailData, TeacherTargets, train_tail
 
 CLASSES, PHOTOS = 4, 21
 ONE, TWO, THREE = ("CPU:0",), ("CPU:0", "CPU:1"), ("CPU:0", "CPU:1", "CPU:2")

@@ -18,7 +18,7 @@ FLAGS = ("--size", SIZE, "--views", 1, "--epochs", 2, "--batch-size", 8)
 
 def config(**changes: Any) -> Any:
     """Return a TrainConfig that takes seconds, with changes."""
-    from edgetl.train import TrainConfig
+    from edgetl.training import TrainConfig
 
     return TrainConfig(**({"size": SIZE, "views": 1, "epochs": 2, "batch_size": 8} | changes))
 

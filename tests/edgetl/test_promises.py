@@ -21,7 +21,7 @@ import pytest
 import small
 
 from edgetl import cli
-from edgetl.run import Run
+from edgetl.runs.directory import Run
 from edgetl_device import errors
 from edgetl_device.bundle import Bundle
 from edgetl_device.preprocess import preprocess
@@ -50,9 +50,9 @@ PIXELS_FROM_BYTES = re.compile(
 ALLOWED = {
     "device/edgetl_device/preprocess.py": "*",
     # Reads the size in the header for the audit; the pixels it keeps come from edgetl_device.preprocess.
-    "edgetl/pixels.py": {"Image.open"},
+    "edgetl/data/pixels.py": {"Image.open"},
     # Stretches heat maps over photos, for people; the photos come from edgetl_device.preprocess.
-    "edgetl/report/pictures.py": {"?.resize"},
+    "edgetl/reports/pictures.py": {"?.resize"},
 }
 
 
@@ -95,7 +95,7 @@ def test_the_scan_sees_other_ways_of_reading_photos(code: str) -> None:
 
 def test_training_and_device_see_the_same_pixels(tiny_run: Run, tiny_bundle: Path) -> None:
     """The pixels that training had in its cache are the golden ones, and what the bundle's own spec gives."""
-    from edgetl.heldout import find_photos
+    from edgetl.runs.held_out import find_photos
 
     bundle = Bundle.open(tiny_bundle)
     photos = find_photos(tiny_run, tiny_run.of("test"))

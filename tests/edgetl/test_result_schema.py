@@ -11,8 +11,8 @@ import benched
 import pytest
 from jsonschema import Draft202012Validator
 
-from edgetl_device import result
-from edgetl_device.bench import run_bench
+from edgetl_device.bench import result
+from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 
 Document = dict[str, Any]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from edgetl.tflite.tree import pack_tree
+from edgetl.inspection.tflite.tree import pack_tree
 
 _OPTIONS = {
     "AVERAGE_POOL_2D": "Pool2D",

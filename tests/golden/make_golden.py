@@ -1,7 +1,7 @@
 """Makes ``tiny.edgetl`` and ``photos/``: a bundle of a few KB with every kind of model, for tests without TensorFlow.
 
 Run it in the workstation's environment from the repository root: ``python tests/golden/make_golden.py``. It converts
-with the converters themselves, not with ``edgetl.quantize``: a change there must not move the tests of the device.
+with the converters themselves, not with ``edgetl.quantization``: a change there must not move the tests of the device.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from edgetl import bundling, extras
-from edgetl_device import accuracy
+from edgetl._lib import extras
+from edgetl.export import bundle
+from edgetl_device.bench import accuracy
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.runtime import open_runtime
@@ -116,14 +117,14 @@ def to_onnx(model: Any, calibration: npt.NDArray[np.uint8] | None) -> bytes:
         return Path(done).read_bytes()
 
 
-def held_out_photos(folder: Path, rng: np.random.Generator) -> list[bundling.EvalPhoto]:
+def held_out_photos(folder: Path, rng: np.random.Generator) -> list[bundle.EvalPhoto]:
     """Draw the held-out photos as files, JPEG and every fourth PNG."""
     evalset = []
     for i in range(HELD_OUT):
         label = LABELS[i % len(LABELS)]
         path = folder / f"{label}{i // len(LABELS)}.{'png' if i % 4 == 3 else 'jpg'}"
         draw(label, rng).save(path, quality=90)
-        evalset.append(bundling.EvalPhoto(path, label, sha256_file(path)))
+        evalset.append(bundle.EvalPhoto(path, label, sha256_file(path)))
     return evalset
 
 
@@ -161,23 +162,23 @@ def main(scratch: Path) -> None:
             answers.append(runtime.probabilities())
         scores = accuracy.score(np.stack(answers), truth, probabilities)
         variants.append(
-            bundling.VariantFile(
+            bundle.VariantFile(
                 name, format, name.partition("-")[0], data,
                 calibration=None if grid is None else {"photos": len(grid), "method": "min-max"},
                 accuracy=scores["accuracy"], agreement=scores["agreement"],
             )
         )  # fmt: skip
         print(name, len(data), scores["accuracy"]["top1"], scores["agreement"]["max_abs"])
-    bundle = bundling.write_bundle(
+    written = bundle.write_bundle(
         scratch / "tiny",
         labels=LABELS,
         preprocess=SPEC,
         variants=variants,
         evalset=evalset,
-        reference=bundling.ReferenceArrays(probabilities, logits),
+        reference=bundle.ReferenceArrays(probabilities, logits),
         provenance={"made_by": "tests/golden/make_golden.py", "synthetic": True},
     )
-    bundling.pack(bundle.path, HERE / "tiny.edgetl")
+    bundle.pack(written.path, HERE / "tiny.edgetl")
     print((HERE / "tiny.edgetl").stat().st_size, "bytes")
 
 

@@ -6,8 +6,8 @@ A runtime gives uint8 pixels to the model in the type it takes, and probabilitie
 
 from __future__ import annotations
 
-from edgetl_device import delegate as delegates
-from edgetl_device.delegate import Delegate
+from edgetl_device.delegates import delegate as delegates
+from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.errors import InputError
 
 from .litert import open_tflite, tflite_module, tflite_runtime

@@ -11,8 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device import quant
 from edgetl_device.errors import InputError
+from edgetl_device.runtime import integer_grid
 
 Pixels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
@@ -51,7 +51,8 @@ class Runtime(Protocol):
         threads: The number of CPU threads it may use.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        delegate: What :func:`edgetl_device.delegated.describe` says of the external delegate, where one was asked for.
+        delegate: What :func:`~edgetl_device.delegates.share.describe` says of the external delegate, where one was
+            asked for.
         share: Which delegate runs how many of the model's operators, also one that nobody asked for: ``name``,
             ``operators``, ``of``, ``partitions``. None where the runtime knows no delegates.
     """
@@ -116,7 +117,7 @@ def shifted(pixels: Pixels, spec: TensorSpec) -> npt.NDArray[Any]:
     """Return pixels on the grid of an int8 input; InputError where it has none."""
     if spec.scale is None or spec.zero_point is None:
         raise InputError(f"the model's {spec.dtype} input has no scale", why="pixels cannot be put on its grid")
-    return quant.pixels_to_grid(pixels, spec.dtype, spec.scale, spec.zero_point)
+    return integer_grid.pixels_to_grid(pixels, spec.dtype, spec.scale, spec.zero_point)
 
 
 def grid(spec: TensorSpec) -> Probabilities | None:
@@ -127,7 +128,7 @@ def grid(spec: TensorSpec) -> Probabilities | None:
     """
     if spec.scale is None or spec.zero_point is None:
         return None
-    return quant.to_real(np.arange(256, dtype=np.uint8).view(spec.dtype), spec.scale, spec.zero_point)
+    return integer_grid.to_real(np.arange(256, dtype=np.uint8).view(spec.dtype), spec.scale, spec.zero_point)
 
 
 def real(values: npt.NDArray[Any], grid: Probabilities | None) -> Probabilities:

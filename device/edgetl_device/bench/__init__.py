@@ -1,0 +1,1 @@
+"""Latency, memory, accuracy and agreement of the variants of a bundle, with a verdict."""

@@ -1,0 +1,172 @@
+"""How long one photo takes, stage by stage, as raw nanoseconds.
+
+One batch at a time, the next one when the last is done (MLPerf's SingleStream, where a batch is one photo). Each sample
+runs all stages on as many photos as a batch of the runtime has, so the model finds the caches as an application leaves
+them: decode (bytes in memory to an upright RGB image), fit (to the model's size), invoke (copy the pixels in, run the
+model), postprocess (probabilities, top 5). Not for: whether the times can be believed (``verdict``), and accuracy.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from edgetl_device.bundle import Bundle
+from edgetl_device.classifier import Prediction
+from edgetl_device.preprocess import decode, fit
+from edgetl_device.runtime import Probabilities, Runtime
+
+from . import percentiles
+
+STAGES = ("decode", "fit", "invoke", "postprocess")
+# So many queries MLPerf Inference asked of SingleStream, whose metric is p90, before it had early stopping.
+MIN_INFERENCES = 1024
+
+# Warm-up: blocks of this many inferences, until the medians of two in a row are this close; at most so long.
+_BLOCK = 10
+_STEADY = 0.03
+_WARMUP_LIMIT_S = 10.0
+
+_NS_PER_S = 1_000_000_000
+
+Clock = Callable[[], int]
+
+
+class Timed(Protocol):
+    """What a stopwatch runs: a classifier, or what stands in its place (``harness``)."""
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle whose preprocessing is used."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The model."""
+
+    def ranked(self, probabilities: Probabilities) -> list[Prediction]:
+        """Return the likeliest classes."""
+
+
+@dataclass
+class Samples:
+    """Raw times of one classifier, appended to while measuring.
+
+    Attributes:
+        stages_ns: For each stage the time of every inference, all photos of its batch together, in order; all of the
+            same length.
+        first_inference_ns: The first inference after loading, all stages.
+        warmup_inferences: Inferences before the first sample, the first one included.
+        steady: Whether the running median settled during warm-up.
+    """
+
+    stages_ns: dict[str, list[int]] = field(default_factory=lambda: {stage: [] for stage in STAGES})
+    first_inference_ns: int = 0
+    warmup_inferences: int = 0
+    steady: bool = False
+
+    def total_ns(self) -> list[int]:
+        """Return the time of every inference, all stages together."""
+        return [sum(parts) for parts in zip(*self.stages_ns.values(), strict=True)]
+
+
+class Stopwatch:
+    """Runs one classifier over photos and keeps the time of each stage.
+
+    Args:
+        classifier: Loaded, and used by nobody else meanwhile.
+        photos: The bytes of image files, taken in turn.
+        clock: Nanoseconds from any origin, never going back.
+    """
+
+    def __init__(self, classifier: Timed, photos: Sequence[bytes], *, clock: Clock = time.perf_counter_ns) -> None:
+        """Take the first photo first."""
+        if not photos:
+            raise ValueError("no photos to measure with")
+        self.samples = Samples()
+        self._classifier, self._photos, self._clock = classifier, photos, clock
+        self._next = 0
+
+    def warm_up(self) -> None:
+        """Run until the median of invoke is steady, or for 10 s; the first inference is kept apart."""
+        self.samples.first_inference_ns = sum(self._once())
+        self.samples.warmup_inferences = 1
+        started, previous = self._clock(), math.inf
+        while True:
+            median = statistics.median(self._once()[2] for _ in range(_BLOCK))
+            self.samples.warmup_inferences += _BLOCK
+            if abs(median - previous) <= _STEADY * median:
+                self.samples.steady = True
+                return
+            if self._clock() - started > _WARMUP_LIMIT_S * _NS_PER_S:
+                return
+            previous = median
+
+    def measure(self, duration_s: float, *, min_inferences: int = 1) -> None:
+        """Add samples for at least ``duration_s`` and at least ``min_inferences``."""
+        columns = [self.samples.stages_ns[stage] for stage in STAGES]
+        started, count = self._clock(), 0
+        while count < min_inferences or self._clock() - started < duration_s * _NS_PER_S:
+            for column, value in zip(columns, self._once(), strict=True):
+                column.append(value)
+            count += 1
+
+    def _once(self) -> tuple[int, int, int, int]:
+        classifier, clock = self._classifier, self._clock
+        runtime, spec = classifier.runtime, classifier.bundle.preprocess
+        batch = runtime.input.shape[0]
+        photos = [self._photos[(self._next + row) % len(self._photos)] for row in range(batch)]
+        self._next = (self._next + batch) % len(self._photos)
+        pixels, decode_ns, fit_ns, at = [], 0, 0, clock()
+        for photo in photos:
+            image = decode(photo, spec)
+            decoded = clock()
+            pixels.append(fit(image, spec))
+            fitted = clock()
+            decode_ns, fit_ns, at = decode_ns + decoded - at, fit_ns + fitted - decoded, fitted
+        for row, one in enumerate(pixels):
+            runtime.feed(one, row)
+        runtime.invoke()
+        invoked = clock()
+        for row in range(batch):
+            classifier.ranked(runtime.probabilities(row))
+        return decode_ns, fit_ns, invoked - at, clock() - invoked
+
+
+def summary_ms(samples: Samples) -> dict[str, dict[str, Any]]:
+    """Return p50, p90, p95 and p99 (nearest rank) in milliseconds, by stage and for ``total``.
+
+    A percentile that these samples are too few for is ``{"unknown": why}``.
+    """
+    return {
+        stage: {name: _ms(value) for name, value in percentiles.summary(column).items()}
+        for stage, column in _columns(samples).items()
+    }
+
+
+def intervals_ms(samples: Samples) -> dict[str, dict[str, Any]]:
+    """Return the 95% intervals (low, high) of p50 and p90 in milliseconds, of ``invoke`` and ``total``."""
+    columns = _columns(samples)
+    return {
+        stage: {name: _ms(value) for name, value in percentiles.intervals(columns[stage]).items()}
+        for stage in ("invoke", "total")
+    }
+
+
+def throughput_per_s(samples: Samples, batch: int = 1) -> float:
+    """Return photos a second, one batch after another, over all samples."""
+    total = samples.total_ns()
+    return batch * len(total) / (sum(total) / _NS_PER_S)
+
+
+def _columns(samples: Samples) -> dict[str, list[int]]:
+    return {**samples.stages_ns, "total": samples.total_ns()}
+
+
+def _ms(value: Any) -> Any:
+    if isinstance(value, list):
+        return [bound / 1e6 for bound in value]
+    return value if isinstance(value, dict) else value / 1e6

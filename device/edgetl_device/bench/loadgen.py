@@ -1,0 +1,139 @@
+"""MLPerf Inference's LoadGen drives a variant: scenarios, log and verdict are its own (``mlcommons-loadgen``).
+
+Not for: submissions to MLPerf, whose rules ask for 600 s, their data sets and an accuracy run too. As in MLPerf, what
+is timed is the model from preprocessed pixels to probabilities; photos are decoded before.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgetl_device.classifier import Classifier
+from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.preprocess import Pixels
+
+PACKAGE = "mlcommons-loadgen"
+SCENARIOS = {"single-stream": "SingleStream", "offline": "Offline"}
+SUMMARY = "mlperf_log_summary.txt"
+
+# LoadGen writes integers of 64 bits; what is answered here is not looked at, so no data goes with an answer.
+_NO_DATA = (0, 0)
+
+
+def require(scenario: str) -> ModuleType:
+    """Return LoadGen's module.
+
+    Raises:
+        InputError: There is no such scenario.
+        Unavailable: LoadGen is not installed here.
+    """
+    if scenario not in SCENARIOS:
+        raise InputError(f"scenario {scenario!r}", why=f"must be one of {', '.join(SCENARIOS)}")
+    try:
+        return importlib.import_module("mlperf_loadgen")
+    except ImportError as error:
+        raise Unavailable(
+            "MLPerf's LoadGen is not installed here", why=str(error), hint=f"Install it: pip install {PACKAGE}"
+        ) from None
+
+
+def drive(
+    classifier: Classifier,
+    photos: Sequence[bytes],
+    *,
+    scenario: str,
+    duration_s: float,
+    min_inferences: int,
+    expected_ms: float,
+    folder: Path,
+) -> dict[str, Any]:
+    """Let LoadGen run a scenario in performance mode, and keep its log.
+
+    Args:
+        classifier: Loaded and warm.
+        photos: Image files; all are decoded before the clock starts and stay in memory.
+        scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).
+        duration_s: At least so long.
+        min_inferences: At least so many.
+        expected_ms: About what one inference takes; LoadGen plans with it.
+        folder: Where LoadGen writes its log; made if absent.
+
+    Returns:
+        ``scenario``, ``version``, ``log`` (the folder), ``verdict`` (``VALID`` or ``INVALID``), ``metric`` and
+        ``value`` of the scenario, and LoadGen's ``summary`` as it is.
+
+    Raises:
+        Unavailable: LoadGen is not installed here.
+        OSError: Its log cannot be written.
+    """
+    module = require(scenario)
+    folder.mkdir(parents=True, exist_ok=True)
+    pixels = [classifier.pixels(photo) for photo in photos]
+    failures: list[BaseException] = []
+
+    def issue(queries: Sequence[Any]) -> None:
+        # An exception must not pass through LoadGen's C++: it would end the process.
+        for query in queries:
+            if not failures:
+                _run(classifier, pixels[query.index], failures)
+            module.QuerySamplesComplete([module.QuerySampleResponse(query.id, *_NO_DATA)])
+
+    settings, log = module.TestSettings(), module.LogSettings()
+    settings.scenario = getattr(module.TestScenario, SCENARIOS[scenario])
+    settings.mode = module.TestMode.PerformanceOnly
+    settings.min_duration_ms = round(1000 * duration_s)
+    settings.min_query_count = min_inferences
+    settings.single_stream_expected_latency_ns = max(1, round(1e6 * expected_ms))
+    # Offline's one query has expected rate times duration (plus a tenth) samples, or at least min_query_count.
+    settings.offline_expected_qps = max(1000 / expected_ms, min_inferences / duration_s)
+    log.log_output.outdir = str(folder)
+    log.log_output.copy_summary_to_stdout = False
+    log.enable_trace = False
+    under_test = module.ConstructSUT(issue, lambda: None)
+    library = module.ConstructQSL(len(pixels), len(pixels), lambda _: None, lambda _: None)
+    try:
+        module.StartTestWithLogSettings(under_test, library, settings, log)
+    finally:
+        module.DestroyQSL(library)
+        module.DestroySUT(under_test)
+    if failures:
+        raise failures[0]
+    return {
+        "scenario": scenario,
+        "version": importlib.metadata.version(PACKAGE),
+        "log": str(folder),
+        **read_summary((folder / SUMMARY).read_text()),
+    }
+
+
+def read_summary(text: str) -> dict[str, Any]:
+    """Return what LoadGen's summary says: ``verdict``, ``metric``, ``value`` and the whole ``summary``.
+
+    The metric is ``p90_ms``, the early stopping estimate, for SingleStream, and ``samples_per_s`` for Offline.
+    """
+    verdict = re.search(r"^Result is : (\w+)$", text, re.MULTILINE)
+    p90 = re.search(r"Early stopping 90\.0th percentile estimate: (\d+)", text)
+    rate = re.search(r"^Samples per second: ([\d.e+]+)$", text, re.MULTILINE)
+    if verdict is None:
+        raise Unavailable("LoadGen wrote no verdict", why=text.strip()[:200] or "its summary is empty")
+    found: dict[str, Any] = {"verdict": verdict[1]}
+    if p90:
+        found |= {"metric": "p90_ms", "value": int(p90[1]) / 1e6}
+    elif rate:
+        found |= {"metric": "samples_per_s", "value": float(rate[1])}
+    else:
+        found |= {"metric": "none", "value": {"unknown": "the summary has no estimate: too few queries"}}
+    return found | {"summary": text}
+
+
+def _run(classifier: Classifier, pixels: Pixels, failures: list[BaseException]) -> None:
+    try:
+        classifier.run(pixels)
+    except BaseException as error:
+        failures.append(error)

@@ -1,0 +1,164 @@
+"""The labelled photos of a bench: the bundle's own, or a folder's, ``DIR/<class>/photos``.
+
+Not for: folders of any other layout (``edgetl.data``), and what models say about the photos (``answers``).
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetl_device import jsonfile
+from edgetl_device.bundle import EVALSET, Bundle
+from edgetl_device.errors import InputError
+from edgetl_device.files import sha256_bytes
+from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below, is_utf8, printable
+from edgetl_device.preprocess import PhotoError, Preprocess, preprocess
+
+# Photos that are timed stay in memory: of a folder as many as go into this, at least one.
+TIMED_BYTES = 64 << 20
+SEED = 0
+
+_LAYOUT = "Expected DIR/<class>/photos, each folder called as a label of the bundle."
+
+
+@dataclass(frozen=True)
+class LabelledPhoto:
+    """A photo: its path in the set, with ``/``; the index of its true class; the SHA-256 of its bytes."""
+
+    file: str
+    index: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class PhotoSet:
+    """Photos that can be read.
+
+    Attributes:
+        source: ``bundle`` or ``folder``.
+        name: Of the bundle or the folder.
+        labels: Class names, in the order of the model's output.
+        photos: At least one.
+    """
+
+    source: str
+    name: str
+    labels: tuple[str, ...]
+    photos: tuple[LabelledPhoto, ...]
+    _bytes_of: Callable[[str], bytes]
+
+    @property
+    def digest(self) -> str:
+        """One hash, equal for the same photos with the same labels, in any order and under any name."""
+        return digest((self.labels[photo.index], photo.sha256) for photo in self.photos)
+
+    def read(self, photo: LabelledPhoto) -> bytes:
+        """Return the bytes of a photo.
+
+        Raises:
+            InputError: They are not those that the set was made with.
+        """
+        data = self._bytes_of(photo.file)
+        if sha256_bytes(data) != photo.sha256:
+            raise InputError(f"{self.name}: {photo.file} has changed meanwhile", hint="Start again.")
+        return data
+
+    def timed(self) -> list[bytes]:
+        """Return the photos to measure times with: all of a bundle; of a folder 64 MB of them, drawn at random."""
+        if self.source == "bundle":
+            return [self.read(photo) for photo in self.photos]
+        drawn: list[bytes] = []
+        size = 0
+        for photo in random.Random(SEED).sample(self.photos, len(self.photos)):
+            data = self.read(photo)
+            size += len(data)
+            if drawn and size > TIMED_BYTES:
+                break
+            drawn.append(data)
+        return drawn
+
+
+def digest(photos: Iterable[tuple[str, str]]) -> str:
+    """Return one hash for a set of photos, each given as its label's name and its file's SHA-256."""
+    return jsonfile.digest({"photos": sorted(photos)})
+
+
+def of_bundle(bundle: Bundle) -> PhotoSet:
+    """Return the held-out photos of a bundle, in the order of its reference.
+
+    Raises:
+        InputError: The bundle's index does not fit it.
+    """
+    photos = tuple(
+        LabelledPhoto(photo.file.removeprefix(EVALSET), photo.index, bundle.files[photo.file].sha256)
+        for photo in bundle.photos()
+    )
+    return PhotoSet("bundle", bundle.path.name, bundle.labels, photos, lambda file: bundle.read(EVALSET + file))
+
+
+def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
+    """Return the photos of a labelled folder, each decoded once: the bench of a set with a bad photo never begins.
+
+    Every file below a class folder is a photo, but hidden files and what file managers leave behind. A class of the
+    bundle without a folder has no photos.
+
+    Args:
+        folder: ``DIR/<class>/photos``; photos may lie in subfolders of a class.
+        bundle: Its labels and preprocessing.
+
+    Raises:
+        InputError: A folder is called like no label, a photo is in none or cannot be read, or there are no photos.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}", hint=_LAYOUT)
+    folders, strays = children(root)
+    if unknown := [name for name in folders if name not in bundle.labels]:
+        inside = next((name for name in unknown if set(children(root / name)[0]) & set(bundle.labels)), "")
+        raise InputError(
+            f"{root}: {_listed(unknown)}: not among the bundle's labels",
+            why=f"they are {_listed(bundle.labels)}",
+            hint=f"Give {root / inside}." if inside else _LAYOUT,
+        )
+    if loose := [name for name in strays if name.lower().endswith(PHOTO_SUFFIXES)]:
+        raise InputError(f"{root}: photos in no class folder: {_listed(loose)}", hint=_LAYOUT)
+    photos, bad = [], []
+    for label in folders:
+        for path in files_below(root / label):
+            file = path.relative_to(root).as_posix()
+            # Reading what is neither a file nor a folder may never end.
+            data = path.read_bytes() if path.is_file() else b""
+            if fault := _fault(file, data, bundle.preprocess):
+                bad.append(f"{file} ({fault})")
+            photos.append(LabelledPhoto(file, bundle.labels.index(label), sha256_bytes(data)))
+    if bad:
+        raise InputError(
+            f"{root}: {len(bad)} of {len(photos)} photos cannot be read",
+            why=_listed(bad),
+            hint="Replace or remove them.",
+        )
+    if not photos:
+        raise InputError(f"{root}: has no photos in folders of the bundle's classes", hint=_LAYOUT)
+    return PhotoSet(
+        "folder", root.resolve().name, bundle.labels, tuple(photos), lambda file: (root / file).read_bytes()
+    )
+
+
+def _fault(file: str, data: bytes, spec: Preprocess) -> str:
+    """Return why a file cannot be used as a photo, or ""."""
+    if not is_utf8(file):
+        return "its name is not UTF-8"
+    try:
+        preprocess(data, spec)
+    except PhotoError as error:
+        return error.kind.replace("_", " ")
+    return ""
+
+
+def _listed(names: Iterable[str], most: int = 8) -> str:
+    names = list(map(printable, names))
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

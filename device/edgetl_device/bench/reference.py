@@ -1,0 +1,90 @@
+"""What the drop and the agreement of a bench are against: the float model's answers to the same photos.
+
+For a bundle's own photos they came with it. For other photos the bundle's float32 variant answers on this device; where
+it cannot, there is nothing to pair with, and the result says why. Not for: the scores themselves (``accuracy``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device.bundle import Bundle, Variant
+from edgetl_device.classifier import Classifier
+from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.runtime import load_library
+
+from . import predictions
+from .photoset import PhotoSet
+
+FLOAT_MODEL = "the float model that the bundle was made from"
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Answers to hold others against, or why there are none.
+
+    Attributes:
+        name: Who gave them; empty where there are none.
+        probabilities: float32 [n, classes], row i = photo i of the set, or None.
+        why_not: Why there are none.
+    """
+
+    name: str
+    probabilities: npt.NDArray[np.float32] | None
+    why_not: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``reference`` (the class index given to each photo, or unknown) and ``reference_name`` where known."""
+        if self.probabilities is None:
+            return {"reference": {"unknown": self.why_not}}
+        return {"reference": self.probabilities.argmax(axis=1).tolist(), "reference_name": self.name}
+
+
+def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:
+    """Return the float32 variant that answers for a bundle here; TFLite before ONNX.
+
+    Raises:
+        InputError: The bundle has none.
+        Unavailable: It has, but this machine lacks the runtime.
+    """
+    found = sorted(
+        (variant for variant in bundle.variants if variant.precision == "float32"),
+        key=lambda variant: variant.format != "tflite",
+    )
+    if not found:
+        raise InputError(f"{bundle.path.name} has no float32 variant", why="only that one can be a reference here")
+    lacks = {variant.format: _lack(variant.format, prefer) for variant in found}
+    for variant in found:
+        if lacks[variant.format] is None:
+            return variant
+    first = next(filter(None, lacks.values()))
+    raise Unavailable(f"{bundle.path.name}: no float32 variant can run here", why=first.what, hint=first.hint)
+
+
+def reference_of(
+    bundle: Bundle, photos: PhotoSet, *, threads: int, prefer: str | None, say: Callable[[str], None]
+) -> Reference:
+    """Return the reference for a set of photos; where it must be made, the float32 variant runs over all of them."""
+    if photos.source == "bundle":
+        return Reference(FLOAT_MODEL, bundle.reference().probabilities)
+    try:
+        variant = float_variant(bundle, prefer=prefer)
+    except (InputError, Unavailable) as error:
+        say(f"no drop and no agreement: {error.what}")
+        return Reference("", None, f"{error.what}: {error.why}")
+    say(f"reference: {variant.name} on {len(photos.photos)} photos")
+    with Classifier(bundle, variant.name, threads, prefer=prefer) as classifier:
+        return Reference(f"{variant.name} on this device", predictions.probabilities(classifier, photos))
+
+
+def _lack(format: str, prefer: str | None) -> Unavailable | None:
+    try:
+        load_library(format, prefer=prefer)
+    except Unavailable as error:
+        return error
+    return None

@@ -1,0 +1,149 @@
+"""Which variants a bench measures with which delegates, threads and batches, and in which order.
+
+Not for: measuring (``bench``).
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from edgetl_device.bundle import Bundle, Variant
+from edgetl_device.delegates.delegate import Delegate
+from edgetl_device.errors import EdgetlError, InputError, Unavailable
+from edgetl_device.runtime import check_batch, check_delegate, check_threads, load_library, open_runtime
+
+T = TypeVar("T")
+
+SEED = 0
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a model is run: with a delegate (None: what the runtime does by itself), so many images an inference."""
+
+    delegate: Delegate | None
+    batch: int
+
+    def __str__(self) -> str:
+        """Return what is not usual about it: ``batch 4, xnnpack``, or nothing."""
+        named = [f"batch {self.batch}"] if self.batch > 1 else []
+        return ", ".join(named + ([self.delegate.name] if self.delegate else []))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the same as fields."""
+        fields: dict[str, Any] = {"delegate": self.delegate.name} if self.delegate else {}
+        return fields | ({"batch": self.batch} if self.batch > 1 else {})
+
+
+@dataclass(frozen=True)
+class Setup:
+    """One variant with one delegate (None: what the runtime does by itself), one number of threads and one batch."""
+
+    variant: Variant
+    delegate: Delegate | None
+    threads: int
+    batch: int = 1
+
+    def __str__(self) -> str:
+        """Return what people call it: ``int8, 2 threads, batch 4, xnnpack``."""
+        name = f"{self.variant.name}, {self.threads} thread{'s' if self.threads > 1 else ''}"
+        return ", ".join(filter(None, [name, str(Way(self.delegate, self.batch))]))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bench measures, and what it leaves out: ``variant``, ``why`` and the fields of its :class:`Way`."""
+
+    setups: tuple[Setup, ...]
+    skipped: tuple[dict[str, Any], ...]
+
+
+def plan(
+    bundle: Bundle,
+    *,
+    variants: Sequence[str] | None,
+    threads: Sequence[int],
+    delegates: Sequence[Delegate | None],
+    batches: Sequence[int] = (1,),
+    prefer: str | None = None,
+) -> Plan:
+    """Return every combination that this machine can run.
+
+    Args:
+        bundle: An open bundle.
+        variants: Names, or None for all.
+        threads: Numbers of CPU threads, at least one.
+        delegates: At least one; None is what the runtime does by itself.
+        batches: Numbers of images in one inference, at least one.
+        prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
+
+    Raises:
+        InputError: A name or a number is wrong, or a variant that was named is made for none of the
+            delegates and batches, or no variant for one of them.
+        Unavailable: A variant that was named, or a delegate with every variant, cannot run here.
+    """
+    if not threads or not batches:
+        raise InputError(f"no {'batch' if threads else 'number of threads'} given")
+    for count in threads:
+        check_threads(count)
+    for batch in batches:
+        check_batch(batch)
+    wanted = bundle.variants if variants is None else [bundle.variant(name) for name in dict.fromkeys(variants)]
+    if not wanted:
+        raise InputError("no variant given", why=f"{bundle.path} has {', '.join(v.name for v in bundle.variants)}")
+    ways = [Way(delegate, batch) for delegate in delegates for batch in dict.fromkeys(batches)]
+    lacks = {(variant.name, way): _lacks(bundle, variant, prefer, way) for variant in wanted for way in ways}
+    for variant in wanted if variants is not None else ():
+        _require_one([lacks[variant.name, way] for way in ways])
+    for way in ways:
+        errors = [lacks[variant.name, way] for variant in wanted]
+        if all(errors):
+            first = next(filter(None, errors))
+            on = f" with a batch of {way.batch}" if way.batch > 1 else ""
+            on += f" on {way.delegate.name}" if way.delegate else ""
+            raise type(first)(f"no variant of this bundle can run here{on}", why=first.what, hint=first.hint)
+    setups = [
+        Setup(variant, way.delegate, count, way.batch)
+        for way in ways
+        for variant in wanted
+        if lacks[variant.name, way] is None
+        for count in dict.fromkeys(threads)
+    ]
+    skipped = [{"variant": name, "why": error.what} | way.to_json() for (name, way), error in lacks.items() if error]
+    return Plan(tuple(setups), tuple(skipped))
+
+
+def shuffled(items: Sequence[T], round_number: int) -> list[T]:
+    """Return the items in the order of one round: random, so that none always follows the same one; seeded."""
+    order = list(items)
+    random.Random(f"{SEED} {round_number}").shuffle(order)
+    return order
+
+
+def left_out(row: dict[str, Any]) -> str:
+    """Return what a row of :attr:`Plan.skipped` is about: ``int8, batch 4 on edgetpu``."""
+    batch = f", batch {row['batch']}" if "batch" in row else ""
+    return row["variant"] + batch + (f" on {row['delegate']}" if "delegate" in row else "")
+
+
+def _require_one(errors: Sequence[EdgetlError | None]) -> None:
+    if all(errors):
+        raise next(filter(None, errors))
+
+
+def _lacks(bundle: Bundle, variant: Variant, prefer: str | None, way: Way) -> EdgetlError | None:
+    """Return why a variant cannot run here in this way, or None. A damaged file is an error at once."""
+    model = bundle.read(variant.file)
+    try:
+        check_delegate(model, variant.format, way.delegate)
+        check_batch(way.batch, variant.format, way.delegate)
+        load_library(variant.format, prefer=prefer)
+        if way.batch > 1:
+            # Whether a file can be resized only the interpreter knows.
+            open_runtime(model, variant.format, prefer=prefer, delegate=way.delegate, batch=way.batch).close()
+    except (InputError, Unavailable) as error:
+        return error
+    return None

@@ -1,0 +1,244 @@
+"""TFLite delegates, such as the Edge TPU's: named on the command line, loaded, and held to what they take.
+
+External ones come in a library. ``xnnpack`` is the one that LiteRT itself applies to models on the CPU, and ``none`` is
+LiteRT without it. Not for: compiling models (``edgetl compile``).
+
+The interface of libraries is TFLite's ``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no
+versions: a library is built for the structures of one TFLite, and crashes or misreads memory with another.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from edgetl_device import child
+from edgetl_device.errors import EdgetlError, InputError, Unavailable
+
+NONE, XNNPACK = "none", "xnnpack"
+EDGETPU = "edgetpu"
+EDGETPU_LIBRARY = "libedgetpu.so.1"
+
+# What the Edge TPU compiler puts in the place of the operators it takes; strings of a flatbuffer end with a zero.
+_EDGETPU_OPERATOR = b"edgetpu-custom-op\0"
+_CREATE = "tflite_plugin_create_delegate"
+_ASK_S = 20.0
+
+# Three lines are all that an error has; docs/coral.md tells the rest.
+TRAP = "It must be built for the TFLite of the runtime ({runtime}), Coral's own 16.0 is for 2.5; see docs/coral.md."
+
+
+@dataclass(frozen=True)
+class Delegate:
+    """A delegate to load.
+
+    Attributes:
+        name: ``none``, ``xnnpack``, ``edgetpu``, or the file name of the library.
+        library: What the system's loader gets: a path, or a name that it searches for. Empty for what needs no library.
+        options: Keys and values that the library gets, in order.
+    """
+
+    name: str
+    library: str
+    options: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def external(self) -> bool:
+        """Whether it comes in a library of its own."""
+        return bool(self.library)
+
+    def __str__(self) -> str:
+        """Return the text that :func:`parse_delegate` reads as this delegate."""
+        if not self.external:
+            return self.name
+        options = ",".join(f"{key}={value}" for key, value in self.options)
+        return f"{self.library}:{options}" if options else self.library
+
+
+def parse_delegate(text: str) -> Delegate:
+    """Read ``none``, ``xnnpack``, ``edgetpu[:usb|:pci|:N]`` or ``PATH.so[:key=value,...]``.
+
+    ``edgetpu`` takes any Edge TPU, ``edgetpu:usb`` or ``edgetpu:pci`` any of that kind, ``edgetpu:0`` the first of any
+    kind and ``edgetpu:usb:1`` the second on USB, in the order in which libedgetpu finds them.
+
+    Raises:
+        InputError: It is neither.
+    """
+    if text in (NONE, XNNPACK):
+        return Delegate(text, "")
+    if text == EDGETPU:
+        return Delegate(EDGETPU, EDGETPU_LIBRARY)
+    if match := re.fullmatch(rf"{EDGETPU}:((?:usb|pci)(?::\d+)?|\d+)", text):
+        device = f":{match[1]}" if match[1].isdigit() else match[1]
+        return Delegate(EDGETPU, EDGETPU_LIBRARY, (("device", device),))
+    match = re.fullmatch(r"(?P<library>.+?\.so(?:\.\d+)*)(?::(?P<options>.+))?", text)
+    pairs = match["options"].split(",") if match and match["options"] else []
+    if match is None or not all(re.fullmatch(r"[^=]+=.*", pair) for pair in pairs):
+        raise InputError(
+            f"delegate {text!r}",
+            why="must be none, xnnpack, edgetpu, edgetpu:usb, edgetpu:pci, edgetpu:N, or PATH.so:key=value,...",
+            hint="Example: --delegate edgetpu:usb",
+        )
+    file = Path(match["library"]).name
+    name = EDGETPU if file.startswith("libedgetpu") else file
+    options = tuple((key, value) for key, _, value in (pair.partition("=") for pair in pairs))
+    return Delegate(name, match["library"], options)
+
+
+def parse_delegates(texts: Sequence[str]) -> list[Delegate | None]:
+    """Read delegates to measure one against another; no text is ``[None]``, what the runtime does by itself.
+
+    Args:
+        texts: Each one delegate with a library and its options, or names with commas: ``none,xnnpack,edgetpu``.
+
+    Raises:
+        InputError: One is not as :func:`parse_delegate` says, or two have libraries: those share one process.
+    """
+    names = [name for text in texts for name in ([text] if ".so" in text else text.split(","))]
+    found = list(dict.fromkeys(parse_delegate(name.strip()) for name in names if name.strip()))
+    if len(libraries := [str(one) for one in found if one.external]) > 1:
+        raise InputError(
+            f"delegates {' and '.join(libraries)} in one bench",
+            why="a bench loads at most one library, beside none and xnnpack",
+            hint="Bench each, and compare the results: edgetl compare ONE TWO",
+        )
+    return [*found] or [None]
+
+
+def needs_edgetpu(model: bytes) -> bool:
+    """Tell whether a TFLite file was compiled for the Edge TPU: without its delegate nothing can run it."""
+    return _EDGETPU_OPERATOR in model
+
+
+def check_model(delegate: Delegate | None, model: bytes) -> None:
+    """Refuse a TFLite model that cannot use the delegate, or cannot run without it.
+
+    Raises:
+        InputError: The delegate is the Edge TPU's and the model was not compiled for it: all of it would silently run
+            on the CPU.
+        Unavailable: The model was compiled for the Edge TPU and there is no delegate.
+    """
+    if (delegate is None or not delegate.external) and needs_edgetpu(model):
+        raise Unavailable(
+            "this model is compiled for the Edge TPU",
+            why="the CPU cannot run it",
+            hint="Add --delegate edgetpu on a machine that has one, or use a variant for the CPU.",
+        )
+    if delegate is not None and delegate.name == EDGETPU and not needs_edgetpu(model):
+        raise InputError(
+            "this model is not compiled for the Edge TPU",
+            why="the delegate takes compiled operators only, so all of it would run on the CPU",
+            hint="Compile it on x86-64 Linux: edgetl compile BUNDLE --edgetpu; then use --variant int8-edgetpu.",
+        )
+
+
+def open_delegate(delegate: Delegate, module: ModuleType, runtime: str) -> Any:
+    """Load the library and return the runtime's handle for it.
+
+    Args:
+        delegate: Which one.
+        module: ``ai_edge_litert.interpreter`` or ``tflite_runtime.interpreter``.
+        runtime: Its name and version, for messages.
+
+    Raises:
+        Unavailable: The library is missing, cannot be loaded, is no delegate, or refuses its options.
+    """
+    library = _place(delegate.library)
+    try:
+        # First by hand: the runtimes' own loader prints a traceback of its destructor when this fails.
+        loaded = ctypes.PyDLL(library)
+    except OSError as error:
+        raise _not_loaded(delegate, library, str(error), runtime) from None
+    if not hasattr(loaded, _CREATE):
+        raise Unavailable(
+            f"{delegate.library} is not a TFLite delegate",
+            why=f"it has no function {_CREATE}",
+            hint="Give the library that its maker calls an external delegate.",
+        )
+    try:
+        return module.load_delegate(library, dict(delegate.options))
+    except ValueError as error:
+        # "Failed to load delegate from <library>", then what the library reported, if anything.
+        reported = " ".join(str(error).splitlines()[1:]).strip()
+        raise _refused(delegate, reported) from None
+
+
+def version(delegate: Delegate) -> str | dict[str, str]:
+    """Return the version that a loaded library states about itself, or ``{"unknown": why}``.
+
+    The interface has no way to ask; libedgetpu exports ``edgetpu_version`` for it.
+    """
+    try:
+        ask = ctypes.CDLL(_place(delegate.library)).edgetpu_version
+    except (OSError, AttributeError):
+        return {"unknown": "the external delegate interface has no version"}
+    ask.restype = ctypes.c_char_p
+    answer: bytes = ask() or b""
+    return answer.decode(errors="replace") or {"unknown": "the library gives an empty version"}
+
+
+def version_of(library: Path) -> str | dict[str, str]:
+    """Return what :func:`version` does for a library that is not loaded yet, asked in a process that may crash."""
+    try:
+        done = child.run_module("delegates.delegate", str(library), timeout_s=_ASK_S)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return {"unknown": f"asking {library} failed: {error}"}
+    if done.returncode != 0:
+        return {"unknown": f"it cannot be loaded (exit code {done.returncode})"}
+    answer: str | dict[str, str] = json.loads(done.stdout)
+    return answer
+
+
+def failed(delegate: Delegate, why: str, runtime: str) -> EdgetlError:
+    """Return the error for a model that the runtime cannot prepare or run with the delegate."""
+    hint = TRAP.format(runtime=runtime)
+    if re.search(r"requires runtime version \(\d+\), which is newer", why):
+        hint = "Update libedgetpu, or compile for its version: edgetl compile BUNDLE --edgetpu --min-runtime-version N"
+    return Unavailable(f"{delegate.name} cannot run this model", why=why, hint=hint)
+
+
+def _place(library: str) -> str:
+    """Return what the loader finds: a bare name that is a file here gets its folder, as a shell user expects."""
+    return f"./{library}" if os.sep not in library and Path(library).is_file() else library
+
+
+def _not_loaded(delegate: Delegate, library: str, why: str, runtime: str) -> Unavailable:
+    missing = not Path(library).exists() if os.sep in library else why.startswith(f"{library}: cannot open shared")
+    if missing and delegate.name == EDGETPU:
+        hint = f"Debian: sudo apt install libedgetpu1-std, from Coral's source. {TRAP.format(runtime=runtime)}"
+    elif missing:
+        hint = "Install it, or give its full path."
+    elif delegate.name == EDGETPU:
+        hint = f"Debian: sudo apt install libusb-1.0-0; take the build for {platform.machine()} and this system."
+    else:
+        hint = f"Take the build for {platform.machine()} and this system."
+    what = "is not here" if missing else "is here but cannot be loaded"
+    return Unavailable(f"the delegate library {delegate.library} {what}", why=why, hint=hint)
+
+
+def _refused(delegate: Delegate, reported: str) -> Unavailable:
+    options = ", ".join(f"{key}={value}" for key, value in delegate.options)
+    if delegate.name == EDGETPU:
+        hint = "No Edge TPU answered: see edgetl doctor for what is plugged in and who may use it."
+    else:
+        hint = "Check the options that its documentation names."
+    return Unavailable(
+        f"{delegate.library} refuses to start" + (f" with {options}" if options else ""),
+        why=reported or "it gives no reason",
+        hint=hint,
+    )
+
+
+if __name__ == "__main__":
+    ctypes.CDLL(sys.argv[1])
+    print(json.dumps(version(Delegate(EDGETPU, sys.argv[1]))))

@@ -1,0 +1,1 @@
+"""Classify what comes: a camera, a video, a folder that fills."""

@@ -1,0 +1,244 @@
+"""Frames of a video file or a camera, one after the other, as uint8 RGB.
+
+OpenCV or picamera2 is imported when a source is opened, never before. Not for: classifying them (``stream``) and photos
+that appear in a folder (``watch``).
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import math
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.preprocess import Pixels
+
+OPENCV, PICAMERA2 = "opencv", "picamera2"
+# What picamera2 is asked for; OpenCV gives what the camera's driver starts with, usually the same.
+_WIDTH, _HEIGHT = 640, 480
+_SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
+_GET_OPENCV = "Install it: pip install opencv-python-headless"
+_GET_PICAMERA2 = "On Raspberry Pi OS: sudo apt install python3-picamera2, in a venv made with --system-site-packages."
+
+
+class FrameSource(Protocol):
+    """Where frames come from. One thread uses it.
+
+    Attributes:
+        description: What is read and with which library, for the user to see.
+    """
+
+    description: str
+
+    def grab(self) -> float | None:
+        """Move on to the next frame and return its time in seconds from the first one, or None where there is no next.
+
+        A camera waits for the frame. A frame that nobody asks the pixels of costs little.
+
+        Raises:
+            Unavailable: The camera gives no frames any more.
+        """
+
+    def pixels(self) -> Pixels:
+        """Return the frame that was grabbed last: uint8 RGB 0..255, [height, width, 3]; the caller owns it."""
+
+    def close(self) -> None:
+        """Give the device or the file back. Calling it again does nothing."""
+
+
+def open_video(path: str) -> FrameSource:
+    """Open a video file with OpenCV.
+
+    Raises:
+        InputError: There is no such file, or OpenCV finds no video in it.
+        Unavailable: OpenCV is not installed.
+    """
+    if not Path(path).is_file():
+        raise InputError(f"{path}: no such file", hint="Check the path; for a camera there is --camera.")
+    cv2 = _opencv("a video needs OpenCV")
+    capture = cv2.VideoCapture(path)
+    rate = capture.get(cv2.CAP_PROP_FPS)
+    if not capture.isOpened():
+        raise InputError(
+            f"{path}: OpenCV {cv2.__version__} cannot read it as a video",
+            why="it is damaged, not a video, or of a codec that this OpenCV does not have",
+            hint="Convert it to MP4 (H.264) or AVI (Motion JPEG).",
+        )
+    return _VideoFile(cv2, capture, path, rate if 0 < rate < 1000 else 0.0)
+
+
+def open_camera(which: str) -> FrameSource:
+    """Open a camera.
+
+    Args:
+        which: A number, or the path of a device such as ``/dev/video2`` (OpenCV only). picamera2 is used where it is
+            installed, else OpenCV; ``picamera2:0`` and ``opencv:0`` insist.
+
+    Raises:
+        InputError: ``which`` is not such a name.
+        Unavailable: Neither library is installed, or there is no such camera, or another program uses it.
+    """
+    library, _, name = which.rpartition(":")
+    is_number = name.isascii() and name.isdigit()
+    if library not in ("", OPENCV, PICAMERA2) or not (is_number or (name.startswith("/") and library != PICAMERA2)):
+        raise InputError(
+            f"camera {which!r}",
+            why="expected a number or the path of a device",
+            hint="Such as 0, opencv:0, /dev/video2.",
+        )
+    if not library:
+        library = PICAMERA2 if is_number and _installed(PICAMERA2) else OPENCV
+    if library == PICAMERA2:
+        return _PiCamera(int(name))
+    cv2 = _opencv("a camera needs OpenCV or picamera2")
+    capture = cv2.VideoCapture(int(name) if is_number else name)
+    if not capture.isOpened():
+        raise Unavailable(
+            f"camera {name} cannot be opened with OpenCV {cv2.__version__}",
+            why="there is no such camera, another program uses it, or this user may not (group video)",
+            hint="ls /dev/video* shows what there is. Camera modules of a Raspberry Pi need picamera2.",
+        )
+    # An old frame is worth less than a fresh one; drivers that cannot do that ignore it.
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
+    return _OpenCVCamera(cv2, capture, name)
+
+
+class _OpenCV:
+    """What OpenCV's sources share. OpenCV gives BGR; only RGB leaves this module."""
+
+    def __init__(self, cv2: ModuleType, capture: Any, name: str) -> None:
+        self._cv2, self._capture, self._name = cv2, capture, name
+        width, height = (int(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+        self.description = f"{name} with OpenCV {cv2.__version__} ({capture.getBackendName()}), {width} x {height}"
+
+    def pixels(self) -> Pixels:
+        given, frame = self._capture.retrieve()
+        if not given:
+            raise InputError(f"{self._name}: a frame cannot be decoded")
+        pixels: Pixels = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
+        return pixels
+
+    def close(self) -> None:
+        self._capture.release()
+
+
+class _VideoFile(_OpenCV):
+    """A video, as fast as it is asked for. Its times are those in the file, not those of a clock."""
+
+    def __init__(self, cv2: ModuleType, capture: Any, path: str, rate: float) -> None:
+        super().__init__(cv2, capture, path)
+        self._rate, self._count = rate, 0
+        self._start_s = self._time_s = 0.0
+        self.description += f", {rate:g} frames a second" if rate else ""
+
+    def grab(self) -> float | None:
+        if not self._capture.grab():
+            if self._count == 0:
+                raise InputError(f"{self._name}: no frame can be decoded", hint="The file is damaged; copy it again.")
+            return None
+        stamp_s = self._capture.get(self._cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._count == 0:
+            self._start_s = stamp_s if math.isfinite(stamp_s) else 0.0
+        elif stamp_s - self._start_s > self._time_s:
+            self._time_s = stamp_s - self._start_s
+        else:
+            # Some containers have no times; the next best is the rate that the file states.
+            self._time_s += 1 / self._rate if self._rate else 0.0
+        self._count += 1
+        return self._time_s
+
+
+class _OpenCVCamera(_OpenCV):
+    def __init__(self, cv2: ModuleType, capture: Any, name: str) -> None:
+        super().__init__(cv2, capture, f"camera {name}")
+        self._clock = _Clock()
+
+    def grab(self) -> float | None:
+        if not self._capture.grab():
+            raise _silent(self._name)
+        return self._clock.elapsed_s()
+
+
+class _PiCamera:
+    """A camera that libcamera knows, by picamera2. It was written from picamera2's manual and not run on a board."""
+
+    def __init__(self, number: int) -> None:
+        module = _load(PICAMERA2, f"camera {number} cannot be opened with picamera2", _GET_PICAMERA2)
+        self._name = f"camera {number}"
+        found = len(module.Picamera2.global_camera_info())
+        if number >= found:
+            raise Unavailable(f"there is no camera {number}", why=f"picamera2 finds {found}", hint="Check its cable.")
+        try:
+            self._camera = module.Picamera2(number)
+            # libcamera names formats by the order in a little-endian word: its BGR888 is R, G, B in memory.
+            main = {"format": "BGR888", "size": (_WIDTH, _HEIGHT)}
+            self._camera.configure(self._camera.create_video_configuration(main=main))
+            self._camera.start()
+        except RuntimeError as error:
+            raise Unavailable(f"{self._name} cannot be started with picamera2", why=str(error)) from None
+        self.description = f"{self._name} with picamera2, {_WIDTH} x {_HEIGHT}"
+        self._clock = _Clock()
+        self._request: Any = None
+
+    def grab(self) -> float | None:
+        self._release()
+        self._request = self._camera.capture_request()
+        return self._clock.elapsed_s()
+
+    def pixels(self) -> Pixels:
+        pixels: Pixels = self._request.make_array("main")
+        return pixels
+
+    def close(self) -> None:
+        self._release()
+        self._camera.close()
+
+    def _release(self) -> None:
+        # A request holds one of the camera's few buffers.
+        if self._request is not None:
+            self._request.release()
+            self._request = None
+
+
+class _Clock:
+    """Seconds since it was first asked."""
+
+    def __init__(self) -> None:
+        self._start: float | None = None
+
+    def elapsed_s(self) -> float:
+        now = time.monotonic()
+        self._start = now if self._start is None else self._start
+        return now - self._start
+
+
+def _opencv(why: str) -> ModuleType:
+    cv2 = _load("cv2", why, _GET_OPENCV)
+    # What it would warn about on stderr is said here, in our words. OpenCV 5 moved the function.
+    silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    silence(_SILENT)
+    return cv2
+
+
+def _installed(module: str) -> bool:
+    return importlib.util.find_spec(module) is not None
+
+
+def _load(module: str, what: str, hint: str) -> ModuleType:
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise Unavailable(f"{module} cannot be loaded", why=str(error), hint=hint) from None
+        raise Unavailable(what, why=f"{module} is not installed here", hint=hint) from None
+    except (ImportError, OSError) as error:
+        # opencv-python, without -headless, wants libGL, which a board without a screen does not have.
+        raise Unavailable(f"{module} is installed but cannot be loaded", why=str(error), hint=hint) from None
+
+
+def _silent(name: str) -> Unavailable:
+    return Unavailable(f"{name} gives no frames", why="it was unplugged, or another program uses it")

@@ -1,0 +1,192 @@
+"""``classify`` on a camera, a video or a folder: the request checked, its answers as lines, and what they sum up to.
+
+Both command lines use it. Not for: classifying (``stream``).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from edgetl_device.classifier import Classifier
+from edgetl_device.errors import InputError
+
+from .frames import open_camera, open_video
+from .stream import Answer, Unread, classify_frames, classify_photos
+from .watch import new_photos
+
+# Time constant of the smoothing for cameras and videos: single odd frames go under, a new scene shows within a second.
+SMOOTH_S = 0.3
+
+Line = Answer | Unread
+
+
+@dataclass(frozen=True)
+class Live:
+    """What to classify as it comes, and how.
+
+    Attributes:
+        camera: As for :func:`edgetl_device.live.frames.open_camera`, or empty.
+        video: Path of a video, or empty.
+        watch: Path of a folder, or empty. One of the three is given.
+        existing: With ``watch``, the photos that are there already too.
+        smooth_s: Time constant of the smoothing in seconds; None is 0.3 for cameras and videos and 0 for photos.
+        every_s: At most one frame in so many seconds.
+        frames: Stop after so many answers; None goes on.
+        threshold: Below this probability an answer is unsure.
+
+    Raises:
+        InputError: A value out of range, or two that do not go together.
+    """
+
+    camera: str = ""
+    video: str = ""
+    watch: str = ""
+    existing: bool = False
+    smooth_s: float | None = None
+    every_s: float = 0.0
+    frames: int | None = None
+    threshold: float = 0.0
+
+    def __post_init__(self) -> None:
+        if sum(map(bool, (self.camera, self.video, self.watch))) != 1:
+            raise InputError("nothing to classify, or too much", why="give photos, --camera, --video or --watch")
+        if self.watch and self.every_s:
+            raise InputError("--every is for --camera and --video", why="of the photos in a folder none is left out")
+        if self.existing and not self.watch:
+            raise InputError("--existing is for --watch")
+        for name, value in (("--smooth", self.smooth_s or 0.0), ("--every", self.every_s)):
+            if not 0 <= value < math.inf:
+                raise InputError(f"{name} {value}", why="must be seconds, 0 or more")
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"--frames {self.frames}", why="must be 1 or more")
+        if not 0 <= self.threshold <= 1:
+            raise InputError(f"--threshold {self.threshold}", why="must be a probability from 0 to 1")
+
+    @classmethod
+    def asked(cls, photos: Sequence[object], *, top: int | None = None, **options: Any) -> Live | None:
+        """Return what a command line asks for; None where it names photos and nothing else.
+
+        Raises:
+            InputError: Photos and a source, neither of them, or options without the source that they are for.
+        """
+        if any(options[name] for name in ("camera", "video", "watch")):
+            live = cls(**options)
+            if photos:
+                raise InputError("photos, and --camera, --video or --watch", why="one of them at a time")
+            if top is not None:
+                raise InputError(
+                    "--top is for photos that are named", why="of frames as they come, the likeliest is shown"
+                )
+            return live
+        defaults = cls(watch=".")
+        for name, value in options.items():
+            if name not in ("camera", "video", "watch") and value != getattr(defaults, name):
+                flag = name.removesuffix("_s")
+                raise InputError(
+                    f"--{flag} without --camera, --video or --watch", why="photos that are named take none"
+                )
+        if not photos:
+            raise InputError("nothing to classify", hint="Give photos, or --camera, --video or --watch.")
+        return None
+
+
+@contextmanager
+def answers(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
+    """Open what ``live`` asks for; yield its description and its lines; close it whatever happens.
+
+    Raises:
+        InputError: No such video or folder.
+        Unavailable: No such camera, or no library to read it with.
+    """
+    if live.watch:
+        folder = Path(live.watch)
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder", hint="Make it first; photos are looked for in it.")
+        photos = new_photos(folder, existing=live.existing)
+        lines: Iterator[Line] = classify_photos(classifier, photos, smooth_s=live.smooth_s or 0.0)
+        yield f"photos that appear in {folder}", islice(lines, live.frames)
+        return
+    with closing(open_camera(live.camera) if live.camera else open_video(live.video)) as source:
+        smooth_s = SMOOTH_S if live.smooth_s is None else live.smooth_s
+        lines = classify_frames(classifier, source, smooth_s=smooth_s, every_s=live.every_s)
+        yield f"{source.description}; smoothed over {smooth_s:g} s", islice(lines, live.frames)
+
+
+def as_json(line: Line, live: Live) -> str:
+    """Return a line as one line of JSON."""
+    return json.dumps(_document(line, live), ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def as_text(line: Line, live: Live) -> str:
+    """Return a line for people, without its end."""
+    if isinstance(line, Unread):
+        return f"not read: {_reason(line)}"
+    best = line.smoothed
+    said = f"{best.label} {best.probability:.3f}"
+    if best.probability < live.threshold:
+        said = f"unsure ({said})"
+    if isinstance(line.name, str):
+        return f"{line.name}: {said}"
+    return f"{line.time_s:8.2f} s  {said}  {line.fps:.1f} fps, model {line.invoke_ms:.1f} ms"
+
+
+def _reason(line: Unread) -> str:
+    return line.error.what + (f" ({line.error.why})" if line.error.why else "")
+
+
+def _document(line: Line, live: Live) -> dict[str, object]:
+    where: dict[str, object] = {"photo" if isinstance(line.name, str) else "frame": line.name}
+    if isinstance(line, Unread):
+        return where | {"error": _reason(line)}
+    document = where | {
+        "time_s": round(line.time_s, 4),
+        "label": line.prediction.label,
+        "probability": line.prediction.probability,
+        "smoothed": {"label": line.smoothed.label, "probability": line.smoothed.probability},
+        "sure": line.smoothed.probability >= live.threshold,
+        "decode_ms": round(line.decode_ms, 3),
+        "fit_ms": round(line.fit_ms, 3),
+        "invoke_ms": round(line.invoke_ms, 3),
+    }
+    return document if live.watch else document | {"fps": round(line.fps, 2)}
+
+
+@dataclass
+class Tally:
+    """Counts lines as they pass, for a last one that sums them up."""
+
+    live: Live
+    started: float = field(default_factory=time.perf_counter)
+    labels: Counter[str] = field(default_factory=Counter)
+    unread: int = 0
+
+    def add(self, line: Line) -> str:
+        """Count a line, and return as what: its label, ``unsure`` or ``not read``."""
+        if isinstance(line, Unread):
+            self.unread += 1
+            return "not read"
+        label = line.smoothed.label if line.smoothed.probability >= self.live.threshold else "unsure"
+        self.labels[label] += 1
+        return label
+
+    def text(self) -> str:
+        """Return the sum: how many, how fast, how often which label."""
+        seconds = time.perf_counter() - self.started
+        count = self.labels.total()
+        what = "photo" if self.live.watch else "frame"
+        parts = [f"{count} {what}{'s' * (count != 1)} in {seconds:.1f} s"]
+        if count and not self.live.watch:
+            parts[0] += f" ({count / seconds:.1f} a second)"
+        parts += [f"{label} {number}" for label, number in self.labels.most_common()]
+        if self.unread:
+            parts.append(f"not read {self.unread}")
+        return ", ".join(parts)

@@ -1,0 +1,175 @@
+"""Classify frames and photos as they come: times, smoothing over time, frames a second.
+
+Plain generators: the caller opens and closes what is read, and stops by not asking for more. Not for: where frames come
+from (``frames``, ``watch``) and what a command prints (``live``).
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+from edgetl_device.classifier import Classifier, Prediction
+from edgetl_device.errors import EdgetlError, from_os_error
+from edgetl_device.preprocess import Pixels, decode, fit
+from edgetl_device.runtime import Probabilities
+
+from .frames import FrameSource
+
+# Frames that "frames a second" looks back on.
+_RATE_FRAMES = 30
+# Times in containers are rounded; a frame that is due in this many seconds is taken.
+_ROUNDING_S = 1e-6
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model says of one frame or photo.
+
+    Attributes:
+        name: The path of the photo, or the number of the frame in its source, from 0.
+        time_s: Seconds since the first frame; of photos since the stream began.
+        prediction: The likeliest class of this frame alone.
+        smoothed: The likeliest class of the smoothed probabilities; without smoothing the same.
+        decode_ms: File to pixels of a photo; of a frame waiting for it and decoding it.
+        fit_ms: Scaling to the model's input.
+        invoke_ms: The model.
+        fps: Answers a second, over the last 30.
+    """
+
+    name: str | int
+    time_s: float
+    prediction: Prediction
+    smoothed: Prediction
+    decode_ms: float
+    fit_ms: float
+    invoke_ms: float
+    fps: float
+
+
+@dataclass(frozen=True)
+class Unread:
+    """A photo that could not be read, and why."""
+
+    name: str
+    error: EdgetlError
+
+
+class Smoother:
+    """Exponential smoothing of probabilities over time: a first-order low-pass filter.
+
+    ``s += (1 - exp(-dt / seconds)) * (p - s)``, beginning with the first ``p``. After ``seconds`` a change has arrived
+    by 63%, after three times that by 95%, however many frames a second there are. What goes in adds up to 1, so what
+    comes out does.
+
+    Args:
+        seconds: The time constant; 0 lets everything through.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._time_s = seconds, 0.0
+        self._state: Probabilities | None = None
+
+    def update(self, probabilities: Probabilities, time_s: float) -> Probabilities:
+        """Take the probabilities of a time in seconds, float32 [classes], and return the smoothed ones."""
+        if self._state is None or self._seconds <= 0:
+            self._state = probabilities
+        else:
+            share = -math.expm1(-max(0.0, time_s - self._time_s) / self._seconds)
+            self._state = self._state + share * (probabilities - self._state)
+        self._time_s = time_s
+        return self._state
+
+
+def classify_frames(
+    classifier: Classifier, source: FrameSource, *, smooth_s: float = 0.0, every_s: float = 0.0
+) -> Iterator[Answer]:
+    """Yield an answer for each frame, until there are no more.
+
+    Args:
+        classifier: The model.
+        source: Stays open; the caller closes it.
+        smooth_s: Time constant of the smoothing, see :class:`Smoother`.
+        every_s: Skip frames that come sooner than this after the last one that was taken.
+
+    Raises:
+        InputError: A frame of a video cannot be decoded.
+        Unavailable: The camera gives no frames any more.
+    """
+    stream = _Stream(classifier, smooth_s)
+    due_s = -math.inf
+    number = -1
+    while True:
+        started = time.perf_counter()
+        time_s = source.grab()
+        if time_s is None:
+            return
+        number += 1
+        if time_s + _ROUNDING_S < due_s:
+            continue
+        # Where frames come in time, the grid of times holds: one a second stays one a second.
+        due_s = time_s + every_s if due_s + every_s < time_s else due_s + every_s
+        frame = source.pixels()
+        decoded = time.perf_counter()
+        pixels = classifier.pixels(frame)
+        yield stream.answer(number, time_s, pixels, started, decoded)
+
+
+def classify_photos(
+    classifier: Classifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
+) -> Iterator[Answer | Unread]:
+    """Yield an answer for each photo, or why it cannot be read.
+
+    Args:
+        classifier: The model.
+        paths: Such as those that :func:`edgetl_device.live.watch.new_photos` yields.
+        smooth_s: Time constant of the smoothing, see :class:`Smoother`.
+    """
+    stream = _Stream(classifier, smooth_s)
+    spec = classifier.bundle.preprocess
+    begun = time.perf_counter()
+    for path in paths:
+        started = time.perf_counter()
+        try:
+            image = decode(path, spec)
+        except EdgetlError as error:
+            yield Unread(os.fspath(path), error)
+            continue
+        except OSError as error:
+            # Gone already, or not ours to read.
+            yield Unread(os.fspath(path), from_os_error(error))
+            continue
+        decoded = time.perf_counter()
+        yield stream.answer(os.fspath(path), started - begun, fit(image, spec), started, decoded)
+
+
+class _Stream:
+    def __init__(self, classifier: Classifier, smooth_s: float) -> None:
+        self._classifier, self._smoother = classifier, Smoother(smooth_s)
+        self._ends: deque[float] = deque(maxlen=_RATE_FRAMES + 1)
+
+    def answer(self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float) -> Answer:
+        """Run the model; ``started`` and ``decoded`` are seconds of ``perf_counter``, and now the pixels are fitted."""
+        fitted = time.perf_counter()
+        probabilities = self._classifier.run(pixels)
+        ended = time.perf_counter()
+        if not self._ends:
+            self._ends.append(started)
+        self._ends.append(ended)
+        smoothed = self._smoother.update(probabilities, time_s)
+        (prediction,) = self._classifier.ranked(probabilities, 1)
+        (steady,) = self._classifier.ranked(smoothed, 1)
+        return Answer(
+            name=name,
+            time_s=time_s,
+            prediction=prediction,
+            smoothed=steady,
+            decode_ms=1e3 * (decoded - started),
+            fit_ms=1e3 * (fitted - decoded),
+            invoke_ms=1e3 * (ended - fitted),
+            fps=(len(self._ends) - 1) / (ended - self._ends[0]),
+        )

@@ -1,0 +1,1 @@
+"""The machine underneath: cores, clocks, temperature, energy, accelerators. Linux only; nothing is changed."""

@@ -1,0 +1,40 @@
+"""Numbers to and from a model's integer grid: ``real = scale * (q - zero_point)``, the TFLite quantization spec.
+
+https://ai.google.dev/edge/litert/models/quantization_spec. Not for: choosing scales (that is ``edgetl.quantization``).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device.errors import InputError
+
+_INTEGERS = ("uint8", "int8")
+
+
+def pixels_to_grid(pixels: npt.NDArray[np.uint8], dtype: str, scale: float, zero_point: int) -> npt.NDArray[Any]:
+    """Return pixels 0..255 on the grid of an integer input: ``round(pixel / scale) + zero_point``, same shape.
+
+    Raises:
+        InputError: The grid does not reach from 0 to 255 (within half a step), so the model does not take raw pixels.
+    """
+    if dtype not in _INTEGERS:
+        raise InputError(f"input of type {dtype}", why=f"pixels can be quantized to {' and '.join(_INTEGERS)} only")
+    limits = np.iinfo(dtype)
+    low, high = scale * (limits.min - zero_point), scale * (limits.max - zero_point)
+    if scale <= 0 or low > scale / 2 or high < 255 - scale / 2:
+        raise InputError(
+            f"the model's {dtype} input covers {low:.4g} .. {high:.4g}",
+            why="a bundle's model takes raw RGB 0 .. 255",
+            hint="Quantize it again with pixels of 0 and 255 in the calibration photos.",
+        )
+    grid = np.rint(pixels.astype(np.float32) / np.float32(scale)).astype(np.int32) + zero_point
+    return np.clip(grid, limits.min, limits.max).astype(dtype)
+
+
+def to_real(grid: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.float32]:
+    """Return the float32 values that integers of a grid stand for, same shape."""
+    return np.float32(scale) * (grid.astype(np.int32) - zero_point).astype(np.float32)

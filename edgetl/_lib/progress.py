@@ -1,0 +1,75 @@
+"""What the user is told meanwhile, on stderr: what is running, how fast, how long it will still take; and notes.
+
+Not for: results, which commands print on stdout (``edgetl.cli.console.output``).
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+
+from edgetl._lib.interrupts import uninterrupted
+
+Advance = Callable[[int], None]
+
+
+def note(text: str) -> None:
+    """Print a line for the user on stderr: what was decided for them, or is not as they may think."""
+    sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def track(description: str, total: int, *, unit: str = "images", waits: bool = False) -> Iterator[Advance]:
+    """Show a bar while the block runs and yield a function that moves it on by so many ``unit``.
+
+    Where stderr is not a terminal, one line is printed at the end instead. Ctrl-C comes where the bar moves, and at the
+    end of the block: between two steps of the work, not inside one. Work that ``waits`` for others, a download, has it
+    at once.
+    """
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    console = Console(stderr=True)
+    started = time.perf_counter()
+    done = 0
+    with (
+        nullcontext(lambda: None) if waits else uninterrupted() as let_ctrl_c_come,
+        Progress(
+            TextColumn("{task.description:<28}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[rate]}"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not console.is_terminal,
+        ) as progress,
+    ):
+        task = progress.add_task(description, total=total, rate="")
+
+        def advance(count: int) -> None:
+            nonlocal done
+            done += count
+            rate = done / max(time.perf_counter() - started, 1e-9)
+            progress.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
+            let_ctrl_c_come()
+
+        yield advance
+    seconds = time.perf_counter() - started
+    console.print(
+        f"{description:<28} {done:,} {unit} in {seconds:.1f} s ({done / max(seconds, 1e-9):,.0f}/s)", highlight=False
+    )
+
+
+@contextmanager
+def step(description: str) -> Iterator[None]:
+    """Show a spinner while a block of unknown length runs, and its seconds at the end; Ctrl-C comes there."""
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    started = time.perf_counter()
+    with uninterrupted(), console.status(description):
+        yield
+    console.print(f"{description:<28} {time.perf_counter() - started:.1f} s", highlight=False)

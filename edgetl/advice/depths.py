@@ -1,0 +1,59 @@
+"""Where a base can be cut, and what is left then: parameters, multiply-adds, bytes. Not for: how good it is there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgetl._lib.extras import keras
+from edgetl.backbones import blocks
+from edgetl.backbones.cost import int8_bytes_estimate, multiply_adds
+
+
+@dataclass(frozen=True)
+class Depth:
+    """A base that ends at one of its layers.
+
+    Attributes:
+        block: Name of the last block that is kept, as ``--truncate`` takes it; None for the whole base.
+        blocks: How many are kept.
+        layer: The layer whose output is pooled.
+        channels: Width of the pooled features.
+        parameters: Values in the weights up to there, the statistics of BatchNorm included, and in the head.
+        multiply_adds: For one photo, the head included.
+        int8_bytes: Estimated size of its int8 TFLite file, with the head.
+    """
+
+    block: str | None
+    blocks: int
+    layer: str
+    channels: int
+    parameters: int
+    multiply_adds: int
+    int8_bytes: int
+
+
+def depths_of(name: str, base: Any, *, classes: int) -> tuple[Depth, ...]:
+    """Return every place where a base can be cut, from the input to the output; the last is the whole base."""
+    found = blocks(name, base)
+    ends: list[tuple[str | None, int, str]] = [(one.name, place, one.last_layer) for place, one in enumerate(found, 1)]
+    last = base.output._keras_history.operation.name
+    # After the last block there may be a convolution more, or nothing.
+    if ends and ends[-1][2] == last:
+        ends.pop()
+    ends.append((None, len(found), last))
+    return tuple(_depth(base, block, kept, layer, classes) for block, kept, layer in ends)
+
+
+def _depth(base: Any, block: str | None, kept: int, layer: str, classes: int) -> Depth:
+    cut = keras().Model(base.input, base.get_layer(layer).output)
+    channels = int(cut.output.shape[-1])
+    return Depth(
+        block=block,
+        blocks=kept,
+        layer=layer,
+        channels=channels,
+        parameters=int(cut.count_params()) + (channels + 1) * classes,
+        multiply_adds=multiply_adds(cut) + channels * classes,
+        int8_bytes=int8_bytes_estimate(cut, classes=classes),
+    )

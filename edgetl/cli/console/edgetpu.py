@@ -1,0 +1,52 @@
+"""How commands print what the Edge TPU will run. Not for: predicting it (``edgetl.inspection.edgetpu.predict``)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from edgetl.inspection.edgetpu.predict import Prediction
+
+_MIB = 1 << 20
+
+
+def show(path: Path, *, json: bool) -> None:
+    """Predict for a model or a bundle and print it."""
+    from edgetl.cli.console.output import print_json
+    from edgetl.inspection.edgetpu.predict import predict_path
+
+    name, prediction = predict_path(path)
+    if json:
+        print_json({"path": name} | prediction.to_json())
+    else:
+        print_prediction(name, prediction, every=True)
+
+
+def print_prediction(name: str, prediction: Prediction, *, every: bool) -> None:
+    """Print a prediction: one line an operator, all of them or those of the CPU only, then the sums."""
+    from edgetl.inspection.edgetpu.predict import ON_CHIP_BYTES
+
+    rows = [row for row in prediction.operators if every or row.on == "cpu"]
+    typer.echo(f"{name}: {'already compiled for' if prediction.compiled else 'predicted for'} the Edge TPU")
+    if rows:
+        widths = [max(len(text) for text in column) for column in zip(*((r.name, r.output) for r in rows), strict=True)]
+        for row in rows:
+            line = f"{row.index:>4}  {row.name:<{widths[0]}}  {row.output:<{widths[1]}}  {row.on:<7}  {row.reason}"
+            typer.echo(line.rstrip())
+    total = len(prediction.operators)
+    if prediction.compiled:
+        left = total - sum(row.name == "edgetpu-custom-op" for row in prediction.operators)
+        typer.echo(f"compiled    {left} operator{'s' * (left != 1)} left on the CPU; run it with --delegate edgetpu")
+        return
+    typer.echo(f"mapped      {prediction.mapped} of {total} operators, {100 * prediction.mapped / max(1, total):.1f}%")
+    bytes_ = prediction.parameter_bytes
+    over = bytes_ - ON_CHIP_BYTES
+    fits = "fits" if over <= 0 else f"{over / _MIB:.1f} MiB are sent for every photo"
+    typer.echo(f"parameters  {bytes_ / _MIB:.2f} MiB at least, of {ON_CHIP_BYTES / _MIB:g} MiB on the chip: {fits}")
+    if prediction.refused:
+        typer.echo(f"refused     {prediction.refused}")
+    for risk in prediction.risks:
+        typer.echo(f"risk        {risk}")

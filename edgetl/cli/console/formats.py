@@ -1,0 +1,79 @@
+"""Reports on stdout as a table for a terminal, Markdown for a pull request, or CSV. Not for: JSON (``output``)."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
+
+from edgetl._lib.csv import table_text
+from edgetl_device.errors import InputError
+
+
+class Format(str, Enum):
+    """How a report is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+
+
+@dataclass(frozen=True)
+class Table:
+    """Cells with a title; the first column names the rows, whose further levels are indented by spaces."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+
+
+def require_one_output(form: Format, *, json: bool) -> None:
+    """Refuse JSON and another format on stdout at once."""
+    if json and form is not Format.table:
+        raise InputError(f"--json and --format {form.value} both print on stdout", hint="Give one of them.")
+
+
+def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) -> None:
+    """Print tables and then lines of text, for a terminal or as Markdown."""
+    if form is Format.markdown:
+        sys.stdout.write("".join([*map(_markdown, tables), *(f"- {_escaped(line)}\n" for line in lines)]))
+        return
+    from edgetl.cli.console.output import print_table
+
+    for table in tables:
+        print_table(table.columns, table.rows, title=table.title)
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def print_csv(records: Sequence[Mapping[str, Any]]) -> None:
+    """Print records with the same fields as CSV with a header; what is unknown says so."""
+    rows = (["unknown" if isinstance(value, dict) else value for value in record.values()] for record in records)
+    sys.stdout.write(table_text(list(records[0]), rows))
+
+
+def _markdown(table: Table) -> str:
+    lines = [
+        f"### {_escaped(table.title)}",
+        "",
+        _row(table.columns),
+        _row(["---", *["---:"] * (len(table.columns) - 1)]),
+    ]
+    # Markdown drops spaces at the beginning of a cell, and with them the indentation.
+    for name, *cells in table.rows:
+        depth = len(name) - len(name.lstrip())
+        lines.append(_row(["&nbsp;" * depth + _escaped(name.lstrip()), *map(_escaped, cells)]))
+    return "".join(f"{line}\n" for line in [*lines, ""])
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _escaped(text: str) -> str:
+    """Keep a label or a file's name from being read as Markdown or HTML."""
+    text = text.replace("&", "&amp;")
+    for character in "\\`*_[]<|":
+        text = text.replace(character, "\\" + character)
+    return text

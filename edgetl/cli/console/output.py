@@ -1,0 +1,50 @@
+"""What commands print: results on stdout as a table or JSON, notes on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from edgetl._lib.progress import note as note
+
+_PIPE_COLUMNS = 200
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout."""
+    from edgetl_device.jsonfile import dumps
+
+    sys.stdout.write(dumps(document))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
+    """Print a table on stdout; the first column is aligned left, the others right."""
+    from rich.box import SIMPLE
+    from rich.console import Console
+    from rich.table import Table
+
+    # Into a file or a pipe nothing needs to be folded.
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    if title:
+        console.print(title, soft_wrap=True)
+    table = Table(box=SIMPLE, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def accuracy_text(accuracy: dict[str, Any]) -> str:
+    """Return an accuracy as it is printed everywhere: never without its interval."""
+    low, high = accuracy["ci95"]
+    return f"top-1 {accuracy['top1']:.3f} (95% CI {low:.3f} .. {high:.3f})"
+
+
+def agreement_interval(agreement: dict[str, Any]) -> str:
+    """Return the 95% interval of the share of photos with the same top-1, in percent: ``94..99%``."""
+    from edgetl_device.bench.accuracy import wilson95
+
+    low, high = wilson95(agreement["agree"], agreement["photos"])
+    return f"{100 * low:.0f}..{100 * high:.0f}%"

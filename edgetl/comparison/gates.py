@@ -1,0 +1,303 @@
+"""Named numbers of a measurement, and bounds on them: ``--fail-if "int8.p95_ms>40"``.
+
+One table of metrics serves ``edgetl bench`` and ``edgetl compare``, their gates and their CSV. Not for: measuring, and
+the gate of ``edgetl quantize`` (``--max-drop``).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.errors import GateFailed, InputError
+
+# A number, or {"unknown": why} where there is none.
+Value = Any
+Row = Mapping[str, Any]
+Reader = Callable[[Row], Value]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One named number.
+
+    Attributes:
+        name: With its unit.
+        meaning: One line for people.
+        value: Reads it from a row: a run of an ``edgetl.result/1``, or a comparison that has the same fields.
+        timed: It comes from a clock, so an invalid measurement says nothing about it.
+        interval: Names of the metrics that are the ends of its 95% interval; None where there are none.
+    """
+
+    name: str
+    meaning: str
+    value: Reader
+    timed: bool = False
+    interval: tuple[str, str] | None = None
+
+
+def _path(*keys: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
+    """Return a reader that follows keys down to a number; what is unknown on the way stays unknown."""
+
+    def read(row: Row) -> Value:
+        value: Any = row
+        for key in keys:
+            if isinstance(value, dict) and "unknown" in value:
+                return value
+            value = value[key]
+        return value if isinstance(value, dict) else times * value / per
+
+    return read
+
+
+def _percentiles(prefix: str, stage: str, what: str) -> tuple[Metric, ...]:
+    return tuple(
+        Metric(
+            f"{prefix}p{rank}_ms", f"{what}, {rank}th percentile", _path("latency_ms", stage, f"p{rank}"), timed=True
+        )
+        for rank in (50, 90, 95, 99)
+    )
+
+
+def _bounded(name: str, meaning: str, value: Reader, *ends: Reader, timed: bool = False) -> tuple[Metric, ...]:
+    """Return a metric and both ends of its 95% interval; the braces in ``name`` are where theirs differ."""
+    low, high = (name.format(end) for end in ("_low", "_high"))
+    return (
+        Metric(name.format(""), meaning, value, timed, (low, high)),
+        Metric(low, "low end of its 95% interval", ends[0], timed),
+        Metric(high, "high end of its 95% interval", ends[1], timed),
+    )
+
+
+def _ends(*keys: str, times: float = 1.0) -> tuple[Reader, Reader]:
+    return _path(*keys, 0, times=times), _path(*keys, 1, times=times)
+
+
+def _ratio(prefix: str, what: str, whose: str) -> tuple[Metric, ...]:
+    value, ends = _path("ratios", what, "ratio"), _ends("ratios", what, "ci95")
+    return _bounded(prefix + "p50_ratio{}", f"median of {whose} over the baseline's", value, *ends, timed=True)
+
+
+def _agreement_end(end: int) -> Reader:
+    def read(row: Row) -> Value:
+        found = row["agreement"]
+        return found if "unknown" in found else 100 * wilson95(found["agree"], found["photos"])[end]
+
+    return read
+
+
+_SIZE = Metric("size_mb", "the model's file, 1e6 bytes", _path("bytes", per=1e6))
+_ACCURACY = (
+    *_bounded(
+        "accuracy{}_pct",
+        "top-1 on the held-out photos",
+        _path("accuracy", "top1", times=100),
+        *_ends("accuracy", "ci95", times=100),
+    ),
+    *_bounded(
+        "accuracy_drop{}_pp",
+        "accuracy lost, percentage points",
+        _path("agreement", "drop_pp"),
+        *_ends("agreement", "drop_ci95_pp"),
+    ),
+    Metric("mcnemar_p", "exact McNemar test of that loss", _path("agreement", "mcnemar_p")),
+    *_bounded(
+        "agreement{}_pct",
+        "photos with the same top-1",
+        _path("agreement", "top1", times=100),
+        _agreement_end(0),
+        _agreement_end(1),
+    ),
+)
+_COST = (
+    _SIZE,
+    Metric("load_ms", "reading the model, creating the interpreter", _path("load_ms"), timed=True),
+    Metric("first_inference_ms", "the first photo after loading", _path("first_inference_ms"), timed=True),
+    *_percentiles("", "invoke", "the model alone"),
+    *_percentiles("photo_", "total", "a photo, from a file's bytes to a label"),
+    Metric("throughput_per_s", "photos a second, one batch after another", _path("throughput_per_s"), timed=True),
+    Metric("peak_rss_mb", "peak memory of a process with this variant alone", _path("peak_rss_bytes", per=1e6)),
+)
+
+# Of a run of a bench; drop and agreement are against the reference of its photos.
+RUN_METRICS = (
+    *_COST,
+    *_ACCURACY,
+    Metric("mae", "mean absolute difference of probabilities", _path("agreement", "mae")),
+)
+# Of the run that others are compared with: all that needs no other run.
+BASELINE_METRICS = (*_COST, _ACCURACY[0])
+# Of a run compared with another; drop, agreement and ratios are against that one.
+COMPARISON_METRICS = (
+    *_COST,
+    *_ACCURACY,
+    *_ratio("", "model", "the model alone"),
+    *_ratio("photo_", "photo", "a photo"),
+    Metric("size_ratio", "size over the baseline's", _path("ratios", "size")),
+)
+# The same two for training runs.
+TRAINED_BASELINE_METRICS = (_SIZE, _ACCURACY[0])
+TRAINED_METRICS = (_SIZE, *_ACCURACY)
+
+
+def is_paired(metric: Metric) -> bool:
+    """Tell whether a metric is against another model's answers to the same photos."""
+    return metric.name.startswith(("accuracy_drop", "agreement", "mcnemar", "mae"))
+
+
+def values(metrics: Iterable[Metric], row: Row) -> dict[str, Value]:
+    """Return every metric of a row by its name."""
+    return {metric.name: metric.value(row) for metric in metrics}
+
+
+@dataclass(frozen=True)
+class Gate:
+    """A bound that must not be crossed: it fails if ``metric`` of ``variant`` (or of any) is ``sign`` ``bound``."""
+
+    text: str
+    variant: str | None
+    metric: Metric
+    sign: str
+    bound: float
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What gates look at: one run or one comparison.
+
+    Attributes:
+        name: For people.
+        variant: What a gate's prefix must be to mean this one.
+        values: Of every metric.
+        invalid: Why its times cannot be believed; empty when they can.
+    """
+
+    name: str
+    variant: str
+    values: Mapping[str, Value]
+    invalid: str = ""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """One gate on one subject.
+
+    Attributes:
+        gate: The bound.
+        subject: What it was held against.
+        value: The number, or ``{"unknown": why}``.
+        failed: Whether the gate failed.
+        why: Why it failed where the number alone does not say it.
+    """
+
+    gate: Gate
+    subject: Subject
+    value: Value
+    failed: bool
+    why: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values."""
+        document = {"gate": self.gate.text, "of": self.subject.name, "value": self.value, "failed": self.failed}
+        return document | ({"why": self.why} if self.why else {})
+
+
+_SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
+_GATE = re.compile(r"\s*(?:(?P<variant>\S+)\.)?(?P<name>[A-Za-z]\w*)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>\S+)\s*")
+_EXAMPLE = 'Write it as "p95_ms>40" or "int8.accuracy_drop_pp>0.5".'
+
+
+def parse_gates(texts: Iterable[str], metrics: Sequence[Metric]) -> tuple[Gate, ...]:
+    """Read gates on some metrics.
+
+    Raises:
+        InputError: One is not such an expression, or names no metric; the message lists those there are.
+    """
+    by_name = {metric.name: metric for metric in metrics}
+    return tuple(_parse(text, by_name) for text in texts)
+
+
+def _parse(text: str, metrics: Mapping[str, Metric]) -> Gate:
+    match = _GATE.fullmatch(text)
+    if match is None:
+        raise InputError(f"--fail-if {text!r}: not a name, a sign of > >= < <= and a number", hint=_EXAMPLE)
+    if match["name"] not in metrics:
+        close = difflib.get_close_matches(match["name"], metrics, n=1)
+        raise InputError(
+            f"--fail-if {text!r}: no metric is called {match['name']}",
+            why=f"there are {', '.join(metrics)}",
+            hint=f"Did you mean {close[0]}?" if close else "",
+        )
+    try:
+        bound = float(match["bound"])
+    except ValueError:
+        bound = math.nan
+    if not math.isfinite(bound):
+        raise InputError(f"--fail-if {text!r}: {match['bound']} is not a number", hint=_EXAMPLE)
+    return Gate(text.strip(), match["variant"], metrics[match["name"]], match["sign"], bound)
+
+
+def check_variants(gates: Iterable[Gate], variants: Iterable[str]) -> None:
+    """Raise InputError when a gate is about a variant that is not among ``variants``."""
+    known = list(dict.fromkeys(variants))
+    for gate in gates:
+        if gate.variant is not None and gate.variant not in known:
+            raise InputError(
+                f"--fail-if {gate.text!r}: there is no {gate.variant}", why=f"there are {', '.join(known)}"
+            )
+
+
+def judge(gates: Iterable[Gate], subjects: Sequence[Subject]) -> tuple[Outcome, ...]:
+    """Hold gates against subjects. What is unknown, or timed in an invalid measurement, fails: it defends nothing.
+
+    Raises:
+        InputError: A gate is about a variant that no subject has.
+    """
+    gates = tuple(gates)
+    check_variants(gates, (subject.variant for subject in subjects))
+    return tuple(
+        _judge(gate, subject) for gate in gates for subject in subjects if gate.variant in (None, subject.variant)
+    )
+
+
+def _judge(gate: Gate, subject: Subject) -> Outcome:
+    value = subject.values[gate.metric.name]
+    if isinstance(value, dict):
+        return Outcome(gate, subject, value, True, f"unknown: {value['unknown']}")
+    if gate.metric.timed and subject.invalid:
+        return Outcome(gate, subject, value, True, f"the measurement is invalid: {subject.invalid}")
+    return Outcome(gate, subject, value, bool(_SIGNS[gate.sign](value, gate.bound)))
+
+
+def outcome_lines(outcomes: Iterable[Outcome]) -> list[str]:
+    """Return one line for people about each gate on each subject."""
+    return [f"gate {one.gate.text}: {'FAILED' if one.failed else 'passed'} by {_named(one)}" for one in outcomes]
+
+
+def _named(outcome: Outcome) -> str:
+    number = "" if isinstance(outcome.value, dict) else f"{outcome.value:.4g}"
+    parts = (number, _interval(outcome), outcome.why)
+    return f"{outcome.subject.name} ({', '.join(part for part in parts if part)})"
+
+
+def _interval(outcome: Outcome) -> str:
+    bounds = [outcome.subject.values[name] for name in outcome.gate.metric.interval or ()]
+    if not bounds or any(isinstance(bound, dict) for bound in (outcome.value, *bounds)):
+        return ""
+    return "95% CI {:.3g} to {:.3g}".format(*bounds)
+
+
+def raise_failed(outcomes: Iterable[Outcome]) -> None:
+    """Raise GateFailed with everything that failed. Call it when the report is written."""
+    failed = [outcome for outcome in outcomes if outcome.failed]
+    if failed:
+        raise GateFailed(
+            f"{len(failed)} gate{'s' if len(failed) > 1 else ''} failed",
+            why="; ".join(f"{one.gate.text}: {_named(one)}" for one in failed),
+        )

@@ -1,0 +1,138 @@
+"""Training runs against each other, photo by photo on the same held-out photos. Not for: bench results."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from edgetl import __version__
+from edgetl.comparison.gates import TRAINED_BASELINE_METRICS, TRAINED_METRICS, values
+from edgetl.runs.directory import Run
+from edgetl.runs.predictions import FILE, read_predictions
+from edgetl_device.errors import InputError
+
+from .comparability import different_photos, warning
+from .paired import Answer, compare_answers
+from .results import SCHEMA
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """A run, what the comparison calls it, and its answers to its held-out photos."""
+
+    name: str
+    run: Run
+    answers: tuple[Answer, ...]
+
+    @property
+    def photos(self) -> list[tuple[str, str]]:
+        return [(answer.sha256, answer.label) for answer in self.answers]
+
+
+def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
+    """Compare training runs with the first of them: their float models, on the photos that both held out.
+
+    Args:
+        folders: Run directories.
+
+    Returns:
+        ``edgetl.comparison/1`` with ``sources`` and ``comparisons``; each has ``agreement``, ``warnings`` and the flat
+        ``metrics``.
+
+    Raises:
+        InputError: A folder is no run or keeps no predictions, or the runs were tested on unlike photos.
+    """
+    tested = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+    first = tested[0]
+    for other in tested[1:]:
+        _require_alike(first, other)
+    return {
+        "schema": SCHEMA,
+        "producer": {"name": "edgetl", "version": __version__},
+        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "of": "runs",
+        "sources": [_describe(one) for one in tested],
+        "comparisons": [_compare(first, other) for other in tested[1:]],
+        "unpaired": [],
+    }
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    names = [folder.resolve().name for folder in folders]
+    return names if len(set(names)) == len(names) else [str(folder) for folder in folders]
+
+
+def _read(folder: Path, name: str) -> _Tested:
+    run = Run.open(folder)
+    split = run.held_out
+    path = folder / FILE
+    answers = tuple(
+        Answer(one.path, one.sha256, one.label, one.predicted) for one in read_predictions(path) if one.split == split
+    )
+    if sorted((one.sha256, one.label) for one in answers) != sorted((one.sha256, one.label) for one in run.of(split)):
+        raise InputError(f"{path}: is not about the {split} photos of split.csv", hint="It is edited; train again.")
+    correct = sum(one.predicted == one.label for one in answers)
+    if correct != run.document["metrics"][split]["accuracy"]["correct"]:
+        raise InputError(f"{path}: does not give the accuracy in run.json", hint="It is edited; train again.")
+    return _Tested(name, run, answers)
+
+
+def _require_alike(one: _Tested, two: _Tested) -> None:
+    pair = f"{one.name} and {two.name} cannot be compared"
+    if one.run.labels != two.run.labels:
+        raise InputError(
+            f"{pair}: different labels",
+            why=f"{', '.join(one.run.labels)} / {', '.join(two.run.labels)}",
+            hint="Compare models that were trained on the same classes.",
+        )
+    if sorted(one.photos) != sorted(two.photos):
+        raise different_photos(
+            pair, one.photos, two.photos, hint="Train both on the same folder, with the same --val, --test and --seed."
+        )
+
+
+def _describe(one: _Tested) -> dict[str, Any]:
+    document = one.run.document
+    return {
+        "name": one.name,
+        "path": str(one.run.folder),
+        "created": document["created"],
+        "split": one.run.held_out,
+        "photos": len(one.answers),
+        "config": document["config"],
+        "preprocess": document["preprocess"],
+        "weights": document["weights"],
+    }
+
+
+def _compare(old: _Tested, new: _Tested) -> dict[str, Any]:
+    comparison: dict[str, Any] = {
+        "baseline": {"source": old.name},
+        "other": {"source": new.name},
+        "agreement": compare_answers(old.answers, new.answers),
+        "warnings": _warnings(old, new),
+    }
+    comparison["baseline_metrics"] = values(TRAINED_BASELINE_METRICS, _row(old))
+    comparison["metrics"] = values(TRAINED_METRICS, _row(new) | comparison)
+    return comparison
+
+
+def _row(one: _Tested) -> dict[str, Any]:
+    document = one.run.document
+    return {"bytes": document["model"]["bytes"], "accuracy": document["metrics"][one.run.held_out]["accuracy"]}
+
+
+def _warnings(old: _Tested, new: _Tested) -> list[dict[str, str]]:
+    warnings = []
+    for one in (old, new):
+        if one.run.held_out == "val":
+            warnings.append(warning(one.name, "has no test photos: validation photos also chose its best epoch"))
+        if one.run.document["interrupted"]:
+            warnings.append(warning(one.name, "was interrupted"))
+    before, after = (one.run.document["dataset"]["fingerprint"] for one in (old, new))
+    if before != after:
+        warnings.append(warning(f"{old.name} / {new.name}", "different photos to train or validate on"))
+    return warnings

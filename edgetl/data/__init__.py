@@ -1,0 +1,30 @@
+"""From photos, in folders, tables or arrays, to a list of samples: list, audit, split.
+
+Not for: decoding (``edgetl.data.pixels``).
+"""
+
+from edgetl.data.readers.source import check_source, list_photos, photos_folder
+
+from .load import OnConflict, check_dataset, load_dataset, require_training
+from .sampling import take_turns
+from .split_table import read_split, write_split
+from .types import SPLITS, Dataset, Finding, Sample, Split, targets_of
+
+__all__ = [
+    "SPLITS",
+    "Dataset",
+    "Finding",
+    "OnConflict",
+    "Sample",
+    "Split",
+    "check_dataset",
+    "check_source",
+    "list_photos",
+    "load_dataset",
+    "photos_folder",
+    "read_split",
+    "require_training",
+    "take_turns",
+    "targets_of",
+    "write_split",
+]

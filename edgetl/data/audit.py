@@ -1,0 +1,185 @@
+"""What is wrong with a data set, what is left out for it, and how to say so. Not for: reading files, splitting."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+
+from edgetl.data.pixels import PhotoFacts, Unreadable
+from edgetl.data.readers.folders import Scan
+
+from .types import Finding, Photo, Sample, Severity, Split
+
+SMALLEST_SIDE = 32
+FEWEST_PHOTOS = 5
+# Of two classes at this ratio the smaller has 20% of the photos: where "mild" imbalance ends and "moderate" begins in
+# Google's machine learning crash course, "Datasets: Imbalanced datasets".
+IMBALANCE_RATIO = 4
+
+_LEFT_OUT = {
+    "empty": "zero bytes",
+    "not_image": "not an image edgetl reads (JPEG, PNG, WebP, BMP, TIFF, GIF)",
+    "truncated": "truncated or damaged",
+    "too_large": "too many pixels to decode",
+    "no_pixels": "no pixels",
+    "unsupported": "an unsupported kind of pixels",
+    "no_access": "cannot be opened (permission, broken link, device, or a name that is not UTF-8)",
+}
+_SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
+
+
+def unreadable(
+    scan: Scan, hashes: Sequence[str | Unreadable], facts: Mapping[str, PhotoFacts | Unreadable]
+) -> tuple[list[Photo], list[Finding]]:
+    """Keep the photos that could be decoded; one finding for each reason why others could not.
+
+    Args:
+        scan: The files found.
+        hashes: Their SHA-256, in order, or why they could not be read.
+        facts: What decoding said, by SHA-256.
+    """
+    photos: list[Photo] = []
+    left_out: dict[str, list[str]] = defaultdict(list)
+    for file, sha256 in zip(scan.files, hashes, strict=True):
+        fact = sha256 if isinstance(sha256, Unreadable) else facts[sha256]
+        if isinstance(sha256, str) and isinstance(fact, PhotoFacts):
+            photos.append(Photo(file.path, file.label, file.folder, sha256, fact.digest, fact.width, fact.height))
+        elif isinstance(fact, Unreadable):
+            left_out[fact.kind].append(file.path)
+    left_out["no_access"] += scan.odd
+    found = [
+        Finding(kind, "warning", f"{_files(len(paths))} left out: {_LEFT_OUT.get(kind, kind)}", tuple(sorted(paths)))
+        for kind, paths in sorted(left_out.items())
+        if paths
+    ]
+    if scan.strays:
+        found.append(Finding("stray", "info", f"{_files(len(scan.strays))} of no class, ignored", scan.strays))
+    return photos, found
+
+
+def identical(photos: Sequence[Photo], *, drop_conflicts: bool) -> tuple[list[Photo], list[Finding]]:
+    """Keep one of each set of identical photos, on the side of a split where it does no harm.
+
+    Under two labels: none is kept. In training and evaluation folders: the evaluation copy stays. In val and test
+    folders: the test copy stays. Several in one place: the first by path stays.
+    """
+    by_group: dict[str, list[Photo]] = defaultdict(list)
+    for photo in photos:
+        by_group[photo.group].append(photo)
+
+    kept: list[Photo] = []
+    conflicts: list[list[Photo]] = []
+    leaks: dict[Split, list[list[Photo]]] = {"train": [], "val": []}
+    repeats: dict[str, list[list[Photo]]] = {"duplicate_file": [], "duplicate_pixels": []}
+    for copies in by_group.values():
+        if len({photo.label for photo in copies}) > 1:
+            conflicts.append(copies)
+            continue
+        by_folder: dict[Split | None, list[Photo]] = defaultdict(list)
+        for photo in copies:
+            by_folder[photo.folder].append(photo)
+        stays = next(folder for folder in ("test", "val", "train", None) if folder in by_folder)
+        for folder in ("train", "val"):
+            if folder in by_folder and folder != stays:
+                leaks[folder].append(by_folder[folder] + by_folder[stays])
+        same_place = by_folder[stays]
+        kept.append(same_place[0])
+        if len(same_place) > 1:
+            same_bytes = len({photo.sha256 for photo in same_place}) == 1
+            repeats["duplicate_file" if same_bytes else "duplicate_pixels"].append(same_place)
+
+    found = [_conflict(conflicts, drop_conflicts)] if conflicts else []
+    for folder, groups in leaks.items():
+        if groups:
+            sides = "training and evaluation" if folder == "train" else "validation and test"
+            count = sum(photo.folder == folder for group in groups for photo in group)
+            dropped = f"{_photos(count)} dropped from {'training' if folder == 'train' else 'validation'}"
+            found.append(_grouped("leak", "warning", f"{dropped}: the same photo is in {sides}", groups))
+    for kind, groups in repeats.items():
+        if groups:
+            count = sum(len(group) - 1 for group in groups)
+            what = "the same file" if kind == "duplicate_file" else "the same pixels in another file"
+            found.append(_grouped(kind, "info", f"{_photos(count)} dropped: {what}; the first is kept", groups))
+    return sorted(kept, key=lambda photo: photo.path), found
+
+
+def small(photos: Sequence[Photo]) -> list[Finding]:
+    """Find photos with a side under 32 pixels: thumbnails and icons, mostly, or a data set of digits.
+
+    Where all photos are, the finding does not list them.
+    """
+    paths = tuple(photo.path for photo in photos if min(photo.width, photo.height) < SMALLEST_SIDE)
+    if not paths:
+        return []
+    what = f"smaller than {SMALLEST_SIDE} px: enlarged to the model's input, which adds no detail"
+    if len(paths) < len(photos):
+        return [Finding("small", "warning", f"{_photos(len(paths))} {what}", paths)]
+    return [Finding("small", "warning", f"all {_photos(len(paths))} {what}")]
+
+
+def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
+    """Find classes that are empty, small, alone, out of balance, or not on every side of the split."""
+    found: list[Finding] = []
+    present = {sample.label for sample in samples}
+    missing = sorted({label for labels in scan.classes.values() for label in labels} - present)
+    if missing:
+        found.append(Finding("empty_class", "warning", f"left out, no photo to use in: {', '.join(missing)}"))
+    if len(scan.classes) > 1:
+        found += _class_mismatch(scan, samples)
+
+    totals = Counter(sample.label for sample in samples)
+    few = [f"{label} ({count})" for label, count in sorted(totals.items()) if count < FEWEST_PHOTOS]
+    if few:
+        found.append(Finding("few_photos", "warning", f"fewer than {FEWEST_PHOTOS} photos in: {', '.join(few)}"))
+
+    training = Counter(sample.label for sample in samples if sample.split == "train")
+    if len(training) == 1 and len(present) == 1:
+        found.append(Finding("one_class", "error", f"only one class, {next(iter(training))}: nothing to tell apart"))
+    elif training:
+        (most, largest), (least, smallest) = training.most_common()[0], training.most_common()[-1]
+        if largest > IMBALANCE_RATIO * smallest:
+            message = f"imbalance: {largest} training photos of {most}, {smallest} of {least}"
+            found.append(Finding("imbalance", "warning", f"{message} (over {IMBALANCE_RATIO} to 1)"))
+    return found
+
+
+def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings with errors first, otherwise as they came."""
+    return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
+
+
+def _conflict(groups: list[list[Photo]], drop: bool) -> Finding:
+    what = f"{_photos(len(groups))} under two labels"
+    if drop:
+        return _grouped("conflict", "warning", f"{what}; all copies dropped", groups)
+    return _grouped("conflict", "error", what, groups)
+
+
+def _class_mismatch(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
+    folder_of = {file.path: file.folder for file in scan.files}
+    have: dict[Split | None, set[str]] = {folder: set() for folder in scan.classes}
+    for sample in samples:
+        have[folder_of[sample.path]].add(sample.label)
+    everything = set().union(*have.values())
+    lacks = [
+        f"{folder} lacks {', '.join(sorted(everything - labels))}"
+        for folder, labels in have.items()
+        if labels != everything
+    ]
+    if not lacks:
+        return []
+    return [Finding("class_mismatch", "warning", f"classes differ between the split folders: {'; '.join(lacks)}")]
+
+
+def _grouped(kind: str, severity: Severity, message: str, groups: list[list[Photo]]) -> Finding:
+    paths = tuple(sorted(tuple(photo.path for photo in group) for group in groups))
+    return Finding(kind, severity, message, files=tuple(chain.from_iterable(paths)), groups=paths)
+
+
+def _files(count: int) -> str:
+    return f"{count} file{'' if count == 1 else 's'}"
+
+
+def _photos(count: int) -> str:
+    return f"{count} photo{'' if count == 1 else 's'}"

@@ -1,0 +1,225 @@
+"""Public data sets fetched: downloaded where the last try ended, checked, unpacked whole or not at all.
+
+Not for: which data sets there are (``public``).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import tarfile
+import time
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPException, HTTPResponse
+from pathlib import Path, PurePosixPath
+from typing import IO, cast
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from edgetl._lib.progress import step, track
+from edgetl.data.readers.class_labels import NAME_FILES
+from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.files import atomic_path, sha256_file
+
+from .public_sets import PublicDataset, RemoteFile
+
+_TIMEOUT_S = 30
+_TRIES = 3  # without a single byte more
+_PAUSE_S = 1.0
+_BLOCK_BYTES = 1 << 18
+
+
+def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> Path:
+    """Download a data set and unpack it to ``to``, in a form that ``edgetl train`` takes.
+
+    Files are downloaded to ``<to>.download``, where an interrupted download goes on the next time, and where files
+    that came another way are taken from. The folder is removed when all is done.
+
+    Args:
+        dataset: What to fetch.
+        to: The folder to make.
+        base_url: Another server's folder that has the files under their names.
+
+    Returns:
+        ``to``.
+
+    Raises:
+        InputError: ``to`` is there already, or a file is not the published one by its hash; what was downloaded is
+            removed then.
+        Unavailable: The server cannot be reached, or sends nothing more; what came is kept.
+    """
+    if os.path.lexists(to):
+        raise InputError(f"{to}: exists already", hint="Choose another folder with --to, or remove it.")
+    downloads = to.with_name(f"{to.name}.download")
+    downloads.mkdir(parents=True, exist_ok=True)
+    paths = [
+        download(file, downloads / file.name, url=f"{base_url.rstrip('/')}/{file.name}" if base_url else file.url)
+        for file in dataset.files
+    ]
+    with atomic_path(to, directory=True) as folder:
+        for path in paths:
+            if dataset.inside is None:
+                shutil.copyfile(path, folder / path.name)
+            else:
+                with step(f"Unpacking {path.name}"):
+                    _unpack(path, folder, inside=dataset.inside, left_out=dataset.left_out)
+        if dataset.class_names:
+            text = "".join(f"{name}\n" for name in dataset.class_names)
+            (folder / NAME_FILES[0]).write_text(text, encoding="utf-8")
+    shutil.rmtree(downloads)
+    return to
+
+
+def download(file: RemoteFile, target: Path, *, url: str | None = None) -> Path:
+    """Download a file whole and checked; what is there of it already is not loaded again (HTTP Range, RFC 9110, 14).
+
+    Args:
+        file: What it must be.
+        target: Where it goes; until it is complete and checked, ``<target>.part`` is what there is.
+        url: Another address of the same file.
+
+    Raises:
+        InputError: It is not the published file by its hash. What was downloaded is removed.
+        Unavailable: The server cannot be reached, or sends nothing more; the part is kept.
+    """
+    url = url or file.url
+    if target.exists():
+        if not _is_published(file, target):
+            raise InputError(
+                f"{target}: is not the published file", why="its SHA-256 is another one", hint="Replace or remove it."
+            )
+        return target
+    part = target.with_name(f"{target.name}.part")
+    failures, why = 0, None
+    while failures < _TRIES:
+        before = _size(part)
+        why = _append(file, part, url, target)
+        if why is None:
+            if not _is_published(file, part):
+                part.unlink()
+                raise InputError(
+                    f"{url}: is not the published file, and was removed",
+                    why=f"its SHA-256 is not {file.sha256[:16]}...",
+                    hint="Run the command again; if it stays so, the server has another file now.",
+                )
+            part.replace(target)
+            return target
+        if _size(part) > before:
+            failures = 0
+        else:
+            failures += 1
+            time.sleep(_PAUSE_S)
+    raise Unavailable(
+        f"{url}: the download stopped after {_size(part) / 1e6:,.1f} MB",
+        why=why or "",
+        hint="Run the command again: it goes on from there.",
+    )
+
+
+def _append(file: RemoteFile, part: Path, url: str, target: Path) -> str | None:
+    """Load the rest of a file into ``part``; return why it is not complete, or None when it is."""
+    have = _size(part)
+    try:
+        with _opened(url, have, target) as response:
+            if response.status == 206 and _starts_at(response, have):
+                mode = "ab"
+            else:
+                # The server does not know ranges and sends all of it.
+                mode, have = "wb", 0
+            rest = response.headers.get("Content-Length")
+            total = file.size_bytes or (have + int(rest) if rest else None)
+            with open(part, mode) as stream, track(file.name, (total or 0) // 1000, unit="kB", waits=True) as advance:
+                advance(have // 1000)
+                written = have
+                while block := response.read(_BLOCK_BYTES):
+                    stream.write(block)
+                    advance((written + len(block)) // 1000 - written // 1000)
+                    written += len(block)
+    except _RangeNotSatisfiable:
+        # Nothing is left to send: the part is the file, or no part of it at all. Its hash will tell.
+        return None
+    except (HTTPException, ConnectionError, TimeoutError) as error:
+        return str(error) or type(error).__name__
+    if total is not None and written < total:
+        return f"{written:,} of {total:,} bytes came"
+    return None
+
+
+class _RangeNotSatisfiable(Exception):
+    pass
+
+
+@contextmanager
+def _opened(url: str, have: int, target: Path) -> Iterator[HTTPResponse]:
+    request = Request(url, headers={"User-Agent": "edgetl"})
+    if have:
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = cast(HTTPResponse, urlopen(request, timeout=_TIMEOUT_S))
+    except HTTPError as error:
+        if error.code == 416 and have:
+            raise _RangeNotSatisfiable from None
+        raise _unreachable(url, target, f"the server answers {error.code} {error.reason}") from None
+    except (URLError, TimeoutError) as error:
+        raise _unreachable(url, target, f"no connection: {getattr(error, 'reason', error)}") from None
+    with response:
+        yield response
+
+
+def _starts_at(response: HTTPResponse, offset: int) -> bool:
+    found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+    return found is not None and int(found[1]) == offset
+
+
+def _unreachable(url: str, target: Path, why: str) -> Unavailable:
+    return Unavailable(
+        f"{url}: cannot be fetched",
+        why=why,
+        hint=f"Fetch it on a machine with a network, put it at {target}, and run this again.",
+    )
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _is_published(file: RemoteFile, path: Path) -> bool:
+    with step(f"Checking {file.name}"):
+        return sha256_file(path) == file.sha256
+
+
+def _unpack(archive: Path, folder: Path, *, inside: str, left_out: tuple[str, ...]) -> None:
+    """Write the regular files below ``inside`` to ``folder``; nothing else, and nothing outside it."""
+    for name, stream in _files(archive):
+        if not name.startswith(inside):
+            # Licence and readme lie beside the photos.
+            name = inside + name if "/" not in name else ""
+        relative = PurePosixPath(name[len(inside) :])
+        if not name or str(relative) in left_out:
+            continue
+        if relative.is_absolute() or ".." in relative.parts:
+            raise InputError(f"{archive}: has a file outside its folder: {name}", why="it is not what it should be")
+        target = folder / relative
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with open(target, "wb") as copy:
+            shutil.copyfileobj(stream, copy, 1 << 20)
+
+
+def _files(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:
+    """Yield the name and the content of each regular file in a zip or tar, in its order."""
+    if archive.suffix == ".zip":
+        with zipfile.ZipFile(archive) as packed:
+            for entry in packed.infolist():
+                if not entry.is_dir():
+                    with packed.open(entry) as stream:
+                        yield entry.filename, stream
+        return
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            if member.isfile():
+                content = tar.extractfile(member)
+                assert content is not None  # regular files have one
+                yield member.name, content

@@ -1,0 +1,131 @@
+"""From photos to a data set: list, hash, decode, audit, split, in this order. Not for: the steps themselves."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from edgetl.data.pixels import Unreadable, decode_files, hash_files
+from edgetl.data.readers.source import list_photos
+from edgetl_device.errors import InputError
+from edgetl_device.preprocess import Preprocess
+
+from . import audit
+from .split import assign, check_fractions
+from .types import SPLITS, Dataset, Sample
+
+OnConflict = Literal["error", "drop"]
+
+
+def load_dataset(
+    root: str | os.PathLike[str],
+    spec: Preprocess,
+    *,
+    seed: int = 0,
+    val: float = 0.15,
+    test: float = 0.15,
+    on_conflict: OnConflict = "error",
+) -> Dataset:
+    """Audit a data set of photos, decode it into the cache and split it.
+
+    Layouts: ``root/<class>/*`` or ``root/{train,val|valid|validation,test}/<class>/*`` with any subset of the splits;
+    a CSV; arrays in files (:func:`edgetl.data.readers.source.list_photos`).
+    Files that cannot be read and all but one of identical photos are left out; ``findings`` lists them.
+
+    Args:
+        root: The folder or file.
+        spec: How photos are decoded and fitted.
+        seed: Of the split.
+        val: Fraction for validation, where there is no folder for it; see :func:`edgetl.data.split.assign`.
+        test: Fraction for the test split, in the flat layout and for a lone train folder.
+        on_conflict: What happens to a photo under two labels: an error, or all its copies are dropped.
+
+    Raises:
+        InputError: It is missing or has no photos in a known form, no photo can be read, or one is under two labels.
+    """
+    dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)
+    for finding in dataset.findings:
+        if finding.kind == "conflict" and finding.severity == "error":
+            raise InputError(
+                f"{root}: {finding.message}",
+                why=f"such as {' = '.join(finding.groups[0])}",
+                hint="Remove the wrong ones (`edgetl data check` lists all), or pass --on-conflict drop.",
+            )
+    return dataset
+
+
+def check_dataset(
+    root: str | os.PathLike[str],
+    spec: Preprocess,
+    *,
+    seed: int = 0,
+    val: float = 0.15,
+    test: float = 0.15,
+    on_conflict: OnConflict = "error",
+) -> Dataset:
+    """Do the same as :func:`load_dataset`, but list photos under two labels as an error finding instead of raising.
+
+    Their copies are in none of the samples.
+    """
+    if on_conflict not in ("error", "drop"):
+        raise InputError(f"--on-conflict {on_conflict!r}", why="must be error or drop")
+    check_fractions(val, test)
+    root = Path(root)
+    files = list_photos(root)
+
+    paths = [files.folder / file.path for file in files.files]
+    hashes = hash_files(paths)
+    by_hash = {sha256: path for sha256, path in zip(hashes, paths, strict=True) if isinstance(sha256, str)}
+    if not by_hash:
+        reason = next(hash_.why for hash_ in hashes if isinstance(hash_, Unreadable))
+        raise InputError(f"{root}: none of its {len(paths)} files can be opened", why=reason)
+    pixels = decode_files(by_hash, spec)
+
+    photos, findings = audit.unreadable(files, hashes, pixels.facts)
+    if not photos:
+        raise InputError(
+            f"{root}: none of its {len(paths)} files is a photo that can be used",
+            why=f"{findings[0].message}, such as {findings[0].files[0]}",
+        )
+    photos, about_copies = audit.identical(photos, drop_conflicts=on_conflict == "drop")
+    sides = assign(photos, seed=seed, val=val, test=test)
+    samples = tuple(Sample(photo.path, photo.label, sides[photo.path], photo.sha256, photo.group) for photo in photos)
+    present = {sample.label for sample in samples}
+    return Dataset(
+        root=root,
+        folder=files.folder,
+        labels=tuple(label for label in files.order or sorted(present) if label in present),
+        samples=samples,
+        findings=audit.in_order([*about_copies, *findings, *audit.small(photos), *audit.classes(files, samples)]),
+        pixels=pixels,
+        spec=spec,
+    )
+
+
+def require_training(dataset: Dataset) -> None:
+    """Refuse a data set that cannot train a classifier.
+
+    Raises:
+        InputError: It has no training photos, fewer than 2 classes, or a class without training photos.
+    """
+    counts = dataset.counts()
+    if not any(count["train"] for count in counts.values()):
+        there = ", ".join(split for split in SPLITS if dataset.of(split))
+        raise InputError(
+            f"{dataset.root}: has no training photos" + (f", only {there}" if there else ""),
+            hint="Add a train folder, or put the class folders directly under it to have them split.",
+        )
+    if len(dataset.labels) < 2:
+        raise InputError(
+            f"{dataset.root}: has only one class, {dataset.labels[0]}",
+            why="a classifier needs at least two",
+            hint="Add a folder with photos of something else.",
+        )
+    untrained = [label for label, count in counts.items() if not count["train"]]
+    if untrained:
+        raise InputError(
+            f"{dataset.root}: no training photos of {', '.join(untrained)}",
+            why="there are photos of it for evaluation only" if len(untrained) == 1 else "only for evaluation",
+            hint="Add training photos, or remove the class.",
+        )

@@ -1,0 +1,233 @@
+"""Photos decoded once: files in, a memory-mapped uint8 array and a few facts about each photo out.
+
+Not for: how a photo becomes a tensor (``edgetl_device.preprocess``), or what the facts mean (``edgetl.data``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import threading
+import warnings
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import PIL
+from PIL import ExifTags, Image
+
+from edgetl._lib.array_file import ArrayFile
+from edgetl._lib.cache import entry, key_of
+from edgetl._lib.cores import available_cores
+from edgetl._lib.progress import Advance, track
+from edgetl_device.errors import InputError
+from edgetl_device.files import sha256_bytes, sha256_file
+from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit
+
+# Raise it when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
+_FORMAT = 2
+
+# The digest of a photo must not depend on the size a model is trained at, or another --size would be another split.
+_DIGEST_SPEC = Preprocess(size=160)
+_JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
+_JPEG_FORMATS = ("JPEG", "MPO")
+
+_Item = TypeVar("_Item")
+
+
+@dataclass(frozen=True)
+class PhotoFacts:
+    """What is known of a photo besides its pixels.
+
+    Attributes:
+        width: Upright width in the file, in pixels.
+        height: Upright height in the file, in pixels.
+        digest: SHA-256 over the upright size and the decoded RGB pixels. The same picture saved losslessly in two
+            formats has one digest. It does not depend on the preprocessing; JPEGs of at least 640 x 640 pixels are
+            compared at the reduced resolution that :func:`edgetl_device.preprocess.decode` uses for size 160.
+    """
+
+    width: int
+    height: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """Why a file gave no pixels: ``kind`` as in :class:`edgetl_device.preprocess.PhotoError`, or ``no_access``."""
+
+    kind: str
+    why: str
+
+
+@dataclass(frozen=True)
+class PixelCache:
+    """Decoded photos on disk.
+
+    Attributes:
+        key: Name of the cache entry; it changes with the files, the preprocessing and Pillow's version.
+        array: Memory-mapped, read-only uint8 RGB 0..255, shape [files, size, size, 3]; unreadable files are zeros.
+        row: The row of each readable file, by the SHA-256 of its bytes.
+        facts: What is known of each file, by the SHA-256 of its bytes.
+    """
+
+    key: str
+    array: np.memmap[Any, np.dtype[np.uint8]]
+    row: dict[str, int]
+    facts: dict[str, PhotoFacts | Unreadable]
+
+    def rows(self, samples: Iterable[HasSha256]) -> npt.NDArray[np.int64]:
+        """Return the row of each sample, int64, shape [samples]."""
+        return np.array([self.row[sample.sha256] for sample in samples], dtype=np.int64)
+
+
+class HasSha256(Protocol):
+    """Anything that stands for a file by the SHA-256 of its bytes."""
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file's bytes in hexadecimal."""
+
+
+def decode_files(files: Mapping[str, Path], spec: Preprocess) -> PixelCache:
+    """Decode and fit every file once, on all cores, and keep the result in the cache.
+
+    Memory does not grow with the number of photos but for a few hundred bytes of facts each: workers take one file at
+    a time and write its pixels straight to their place on disk.
+
+    Args:
+        files: Path of each file by the SHA-256 of its bytes; at least one.
+        spec: How photos are fitted.
+
+    Raises:
+        InputError: A file was changed since it was hashed.
+        OSError: The cache cannot be written (disk full, no permission).
+    """
+    if not files:
+        raise InputError("no files to decode")
+    hashes = sorted(files)
+    key = key_of(
+        files=hashlib.sha256("".join(hashes).encode()).hexdigest(),
+        spec=spec.to_json(),
+        pillow=PIL.__version__,
+        format=_FORMAT,
+    )
+    folder = entry("pixels", key, partial(_make, files=files, hashes=hashes, spec=spec))
+    facts = _read_facts(folder)
+    row = {sha256: index for index, sha256 in enumerate(hashes) if isinstance(facts[sha256], PhotoFacts)}
+    array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
+    return PixelCache(key=key, array=array, row=row, facts=facts)
+
+
+def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
+    """Return the SHA-256 of each file's bytes, in order, or why it could not be read."""
+    hashes: list[str | Unreadable] = [""] * len(paths)
+
+    def hash_one(index: int) -> None:
+        try:
+            hashes[index] = sha256_file(paths[index])
+        except OSError as error:
+            hashes[index] = Unreadable("no_access", error.strerror or str(error))
+
+    with track("Reading photos", len(paths)) as advance:
+        in_threads(hash_one, range(len(paths)), advance)
+    return hashes
+
+
+def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advance: Advance) -> None:
+    """Call ``function`` on each item, on all cores, and ``advance(1)`` after each; the first error stops all.
+
+    For functions that spend their time where Python's lock is released (Pillow, hashing, files). Each worker takes the
+    next item when it is done with the last, so nothing queues up however many items there are.
+    """
+    source, lock, stop = iter(items), threading.Lock(), threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            with lock:
+                try:
+                    item = next(source)
+                except StopIteration:
+                    return
+            try:
+                function(item)
+            except BaseException:
+                stop.set()
+                raise
+            with lock:
+                advance(1)
+
+    workers = available_cores()
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            for future in [pool.submit(work) for _ in range(workers)]:
+                future.result()
+        finally:
+            stop.set()
+
+
+def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:
+    # preprocess has its own bound on pixels; Pillow's warning about half of it would only break the progress bar.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    facts: dict[str, PhotoFacts | Unreadable] = {}
+    with ArrayFile(folder / "pixels.npy", (len(hashes), spec.size, spec.size, 3), np.uint8) as file:
+
+        def decode_one(index: int) -> None:
+            sha256 = hashes[index]
+            try:
+                pixels, facts[sha256] = _decode(files[sha256], sha256, spec)
+            except PhotoError as error:
+                facts[sha256] = Unreadable(error.kind, error.why or error.what)
+            else:
+                file.write(index, pixels)
+
+        with track("Decoding photos", len(hashes)) as advance:
+            in_threads(decode_one, range(len(hashes)), advance)
+    _write_facts(folder, facts)
+
+
+def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.uint8], PhotoFacts]:
+    data = path.read_bytes()
+    if sha256_bytes(data) != sha256:
+        raise InputError(f"{path}: was changed while it was read", hint="Run again when nothing writes to it.")
+    image = decode(data, spec)
+    width, height, is_jpeg = _upright_size(data, image)
+    if is_jpeg and spec.size != _DIGEST_SPEC.size and (min(width, height) >= _JPEG_REDUCED_FROM or image.width < width):
+        reference = decode(data, _DIGEST_SPEC)
+    else:
+        reference = image
+    digest = hashlib.sha256(f"{width} x {height}\n".encode())
+    digest.update(np.asarray(reference).data)
+    return fit(image, spec), PhotoFacts(width, height, digest.hexdigest())
+
+
+def _upright_size(data: bytes, image: Image.Image) -> tuple[int, int, bool]:
+    """Return the width and height in the file after EXIF orientation, and whether it is a JPEG."""
+    with Image.open(io.BytesIO(data)) as header:
+        # Only JPEGs are decoded at another size than the file's, and only for them is EXIF at hand without decoding.
+        if header.format not in _JPEG_FORMATS:
+            return image.width, image.height, False
+        turned = header.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+        width, height = header.size
+        return (height, width, True) if turned else (width, height, True)
+
+
+def _write_facts(folder: Path, facts: Mapping[str, PhotoFacts | Unreadable]) -> None:
+    photos = {
+        sha256: [fact.width, fact.height, fact.digest] if isinstance(fact, PhotoFacts) else [fact.kind, fact.why]
+        for sha256, fact in facts.items()
+    }
+    (folder / "facts.json").write_text(json.dumps(photos), encoding="utf-8")
+
+
+def _read_facts(folder: Path) -> dict[str, PhotoFacts | Unreadable]:
+    photos = json.loads((folder / "facts.json").read_bytes())
+    return {
+        sha256: PhotoFacts(*fields) if len(fields) == 3 else Unreadable(*fields) for sha256, fields in photos.items()
+    }

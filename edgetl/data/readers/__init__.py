@@ -1,0 +1,1 @@
+"""Data sets as people have them (folders, tables, arrays), each read into one list of photos."""

@@ -1,0 +1,114 @@
+"""Which files are there, under which class and split folder. Not for: what is inside the files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetl.data.types import Split
+from edgetl_device.errors import InputError
+from edgetl_device.folders import children, files_below, is_utf8, printable
+
+SPLIT_OF_NAME: dict[str, Split] = {
+    "train": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+}
+
+_LAYOUTS = "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/data.md)."
+
+
+@dataclass(frozen=True)
+class FoundFile:
+    """A file of a class; ``path`` is relative to the folder of its :class:`Scan`, with ``/``."""
+
+    path: str
+    label: str
+    folder: Split | None
+
+
+@dataclass(frozen=True)
+class Scan:
+    """The files of a data set.
+
+    Attributes:
+        files: All files inside class folders, sorted by path.
+        classes: The class folders there are, by split folder (None in the flat layout), empty ones included.
+        strays: Files outside any class folder.
+        odd: Files with names that are not UTF-8, and what is neither file nor folder (as printable text).
+        folder: What the paths are relative to.
+        order: The classes in the order that the source gives them; None where their order is by name.
+    """
+
+    files: tuple[FoundFile, ...]
+    classes: dict[Split | None, tuple[str, ...]]
+    strays: tuple[str, ...]
+    odd: tuple[str, ...]
+    folder: Path
+    order: tuple[str, ...] | None = None
+
+
+def scan(root: Path) -> Scan:
+    """List a data set's files without opening them.
+
+    Raises:
+        InputError: ``root`` is missing, not a folder, of no known layout, or has no files in its class folders.
+        PermissionError: A folder may not be listed.
+    """
+    if not root.exists():
+        raise InputError(f"{root}: no such folder", hint=_LAYOUTS)
+    if not root.is_dir():
+        raise InputError(f"{root}: is a file, not a folder of photos", hint=_LAYOUTS)
+    folders, strays = children(root)
+    if not folders:
+        raise InputError(f"{root}: has no class folders", why="it is empty" if not strays else "", hint=_LAYOUTS)
+
+    files: list[FoundFile] = []
+    odd: list[str] = []
+    classes: dict[Split | None, tuple[str, ...]] = {}
+    for split, base in _split_folders(root, folders).items():
+        names, loose = (folders, []) if base == root else children(base)
+        strays += [f"{base.name}/{name}" for name in loose]
+        classes[split] = tuple(names)
+        for label in names:
+            for path in files_below(base / label):
+                relative = path.relative_to(root).as_posix()
+                if is_utf8(relative) and path.is_file():
+                    files.append(FoundFile(relative, label, split))
+                else:
+                    odd.append(printable(relative))
+    if not files:
+        raise InputError(f"{root}: has no photos in its class folders", hint=_LAYOUTS)
+    by_path = tuple(sorted(files, key=lambda file: file.path))
+    return Scan(by_path, classes, tuple(map(printable, strays)), tuple(odd), root)
+
+
+def subfolders(root: Path) -> list[str]:
+    """Return the names of the folders in ``root`` that may be classes or splits."""
+    return children(root)[0]
+
+
+def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
+    named = [name for name in folders if name.lower() in SPLIT_OF_NAME]
+    # A folder called "train" that holds photos itself is a class (of trains).
+    named = [name for name in named if not children(root / name)[1] or len(named) == len(folders)]
+    if not named:
+        return {None: root}
+    if len(named) < len(folders):
+        other = next(name for name in folders if name not in named)
+        raise InputError(
+            f"{root}: mixes split folders ({named[0]}) and others ({other})",
+            why="whether these are classes cannot be told",
+            hint=_LAYOUTS,
+        )
+    splits: dict[Split | None, Path] = {}
+    for name in named:
+        split = SPLIT_OF_NAME[name.lower()]
+        if split in splits:
+            raise InputError(
+                f"{root}: has two {split} folders, {splits[split].name} and {name}", hint="Merge them, or remove one."
+            )
+        splits[split] = root / name
+    return splits

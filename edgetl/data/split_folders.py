@@ -1,0 +1,83 @@
+"""A split written out as folders, one a split and class. Not for: deciding the split."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+
+from edgetl._lib.progress import track
+from edgetl.data.readers.pictures import folder_name
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path
+
+from .types import Dataset
+
+
+def refuse_target(data: Path, out: Path) -> None:
+    """Refuse a target that exists or lies inside the data set, before any work is done.
+
+    Raises:
+        InputError: Either is the case.
+    """
+    if os.path.lexists(out):
+        raise InputError(f"{out}: exists already", hint="Choose another folder, or remove it.")
+    if out.resolve().is_relative_to(data.resolve()):
+        raise InputError(f"{out}: lies inside {data}", why="it would be read as photos", hint="Choose another folder.")
+
+
+def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
+    """Write ``out/{train,val,test}/<class>/<name>``, whole or not at all.
+
+    Photos of nested folders lie side by side afterwards; where a name is taken, the later one by path gets the first 8
+    digits of its hash behind it.
+
+    Args:
+        dataset: What to write.
+        out: The folder to make.
+        link: Hard links instead of copies.
+
+    Returns:
+        The new path of each renamed file by its old one, both relative.
+
+    Raises:
+        InputError: ``link`` was asked for, and ``out`` is on another file system; or two labels differ only in
+            characters that a folder's name cannot have.
+    """
+    names = {label: folder_name(label) for label in dataset.labels}
+    if len(set(names.values())) < len(names):
+        raise InputError(f"{dataset.root}: two classes would get one folder", why=", ".join(sorted(names)))
+    taken: set[str] = set()
+    renamed: dict[str, str] = {}
+    with atomic_path(out, directory=True) as folder, track("Writing photos", len(dataset.samples)) as advance:
+        for sample in dataset.samples:
+            source = PurePosixPath(sample.path)
+            base = f"{sample.split}/{names[sample.label]}"
+            target = f"{base}/{source.name}"
+            number = 0
+            while target in taken:
+                target = f"{base}/{source.stem}-{sample.sha256[:8]}{f'-{number}' if number else ''}{source.suffix}"
+                number += 1
+                renamed[sample.path] = target
+            taken.add(target)
+            (folder / base).mkdir(parents=True, exist_ok=True)
+            _place(dataset.folder / sample.path, folder / target, link=link)
+            advance(1)
+    return renamed
+
+
+def _place(source: Path, target: Path, *, link: bool) -> None:
+    if not link:
+        shutil.copyfile(source, target)
+        return
+    try:
+        os.link(source.resolve(), target)
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP):
+            raise
+        raise InputError(
+            f"{source}: cannot be linked to the new folder",
+            why=error.strerror or "",
+            hint="Hard links need one file system that has them; use --copy.",
+        ) from None

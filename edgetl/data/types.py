@@ -1,0 +1,143 @@
+"""What the data stage speaks in: photos, samples, findings, the data set. Not for: how they come about."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.data.pixels import PixelCache
+from edgetl_device.preprocess import Preprocess
+
+Split = Literal["train", "val", "test"]
+SPLITS: tuple[Split, ...] = get_args(Split)
+Severity = Literal["error", "warning", "info"]
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A readable photo where it was found.
+
+    Attributes:
+        path: Relative to the data set's folder, with ``/``.
+        label: Name of its class.
+        folder: The split folder it lies in, or the split that its source gives; None where edgetl splits.
+        sha256: Hash of the file's bytes.
+        group: Digest of the decoded pixels; identical photos share it, whatever their format.
+        width: Upright width in pixels.
+        height: Upright height in pixels.
+    """
+
+    path: str
+    label: str
+    folder: Split | None
+    sha256: str
+    group: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A photo with its side of the split; fields as in :class:`Photo`."""
+
+    path: str
+    label: str
+    split: Split
+    sha256: str
+    group: str
+
+
+def targets_of(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the class index of each sample, int64 [samples]."""
+    index = {label: place for place, label in enumerate(labels)}
+    return np.array([index[sample.label] for sample in samples], dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something the audit saw.
+
+    Attributes:
+        kind: A stable name, such as ``leak`` or ``truncated``; ``docs/data.md`` lists them.
+        severity: ``error`` needs a decision before training, ``warning`` changed or may spoil the data, ``info`` is
+            for the record.
+        message: One sentence: what it is, and what edgetl did about it.
+        files: The files it is about, relative to the data set's folder.
+        groups: The same files, grouped by identical content, for kinds that are about identical photos.
+    """
+
+    kind: str
+    severity: Severity
+    message: str
+    files: tuple[str, ...] = ()
+    groups: tuple[tuple[str, ...], ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object."""
+        document: dict[str, Any] = {"kind": self.kind, "severity": self.severity, "message": self.message}
+        document["files"] = list(self.files)
+        if self.groups:
+            document["groups"] = [list(group) for group in self.groups]
+        return document
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Photos that can be used, each on one side of the split, with their decoded pixels.
+
+    Attributes:
+        root: The folder or file that the user named.
+        folder: What the samples' paths are relative to: ``root``, the folder of a CSV, or, for arrays, a folder in
+            edgetl's cache that :func:`edgetl.data.photos_folder` finds again.
+        labels: Class names in the order of the model's outputs: sorted by name (Unicode code points), or as a source
+            with class names gives them.
+        samples: Sorted by path.
+        findings: What the audit saw, errors first.
+        pixels: The decoded photos; ``pixels.array[pixels.rows(dataset.of("train"))]``.
+        spec: The preprocessing they were decoded with.
+    """
+
+    root: Path
+    folder: Path
+    labels: tuple[str, ...]
+    samples: tuple[Sample, ...]
+    findings: tuple[Finding, ...]
+    pixels: PixelCache
+    spec: Preprocess
+
+    def of(self, split: Split) -> tuple[Sample, ...]:
+        """Return the samples on one side of the split; empty when there is no such side."""
+        return tuple(sample for sample in self.samples if sample.split == split)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 over every sample's path, label, split and file hash."""
+        rows = sorted((sample.path, sample.label, sample.split, sample.sha256) for sample in self.samples)
+        return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return the number of photos by label and split, zeros included."""
+        count = Counter((sample.label, sample.split) for sample in self.samples)
+        return {label: {split: count[label, split] for split in SPLITS} for label in self.labels}
+
+    def describe(self) -> dict[str, Any]:
+        """Return a summary as a JSON object: labels, counts, findings with all files, fingerprint."""
+        return {
+            "schema": "edgetl.data/1",
+            "root": str(self.root),
+            "labels": list(self.labels),
+            "photos": {split: len(self.of(split)) for split in SPLITS},
+            "classes": self.counts(),
+            "preprocess": self.spec.to_json(),
+            "findings": [finding.to_json() for finding in self.findings],
+            "fingerprint": self.fingerprint,
+        }

@@ -1,0 +1,252 @@
+"""Writes bundles: a folder that appears whole or not at all, and the same files in one ``.edgetl`` zip.
+
+Not for: reading them (``edgetl_device.bundle``), and making models. The format is described in ``docs/bundle.md``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl import __version__
+from edgetl._lib.csv import table_text
+from edgetl_device import jsonfile
+from edgetl_device.bundle import EVALSET, INDEX, INDEX_COLUMNS, LABELS, MANIFEST, REFERENCE, SCHEMA, Bundle
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path, sha256_bytes
+from edgetl_device.preprocess import Preprocess, preprocess
+from edgetl_device.runtime import open_runtime
+
+# The earliest time that a zip can hold: members carry no date, so that equal bundles are equal files.
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+GOLDEN_PHOTOS = 4
+
+
+@dataclass(frozen=True)
+class VariantFile:
+    """A model to put into a bundle.
+
+    Attributes:
+        name: ``float32``, ``int8``, ``float16``, ``float32-onnx`` or ``int8-onnx``.
+        format: ``tflite`` or ``onnx``.
+        precision: ``float32``, ``float16`` or ``int8``.
+        data: The bytes of the model file.
+        calibration: How its integer grid was chosen, as JSON values; None for float models.
+        accuracy: ``accuracy`` of :func:`edgetl_device.bench.accuracy.score` on the held-out photos.
+        agreement: ``agreement`` of the same.
+    """
+
+    name: str
+    format: str
+    precision: str
+    data: bytes
+    calibration: dict[str, Any] | None = None
+    accuracy: dict[str, Any] | None = None
+    agreement: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class EvalPhoto:
+    """A held-out photo: where its file is, its label, and the SHA-256 of its bytes."""
+
+    path: Path
+    label: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class ReferenceArrays:
+    """What the float model says about the held-out photos: float32 [n, classes], row i = photo i."""
+
+    probabilities: npt.NDArray[np.float32]
+    logits: npt.NDArray[np.float32]
+
+
+def write_bundle(
+    folder: str | os.PathLike[str],
+    *,
+    labels: Sequence[str],
+    preprocess: Preprocess,
+    variants: Sequence[VariantFile],
+    evalset: Sequence[EvalPhoto],
+    reference: ReferenceArrays,
+    provenance: dict[str, Any],
+) -> Bundle:
+    """Write a bundle to ``folder``, replacing what was there, and return it opened.
+
+    Each model is loaded once, to record what its input and output really are. Golden pixels are taken from the first
+    photo of up to four labels.
+
+    Args:
+        folder: The bundle's folder; it changes only when everything is written.
+        labels: Class names, in the order of the models' outputs.
+        preprocess: How a photo becomes the models' input.
+        variants: At least one model.
+        evalset: Held-out photos, at least one; they are copied byte for byte.
+        reference: The float model's answers, in the order of ``evalset``.
+        provenance: Where the model comes from, as JSON values.
+
+    Raises:
+        InputError: The parts do not fit together, or a photo changed since its hash was taken.
+        Unavailable: A model cannot be loaded here.
+    """
+    _check(labels, variants, evalset, reference)
+    contents: dict[str, bytes] = {LABELS: "".join(f"{label}\n" for label in labels).encode()}
+    rows = []
+    for variant in variants:
+        file = f"models/{variant.name}.{variant.format}"
+        contents[file] = variant.data
+        rows.append(_variant_row(variant, file, size=preprocess.size, classes=len(labels)))
+    with atomic_path(folder, directory=True) as temporary:
+        files = {name: _put(temporary, name, data) for name, data in contents.items()}
+        index = []
+        for position, photo in enumerate(evalset):
+            data = photo.path.read_bytes()
+            if sha256_bytes(data) != photo.sha256:
+                raise InputError(f"{photo.path}: the photo changed since it was read", hint="Run the command again.")
+            name = _photo_name(position, photo, len(evalset))
+            files[EVALSET + name] = _put(temporary, EVALSET + name, data)
+            index.append((name, photo.label, photo.sha256))
+        files[INDEX] = _put(temporary, INDEX, table_text(INDEX_COLUMNS, index).encode())
+        golden = _golden_rows(evalset)
+        arrays = _npz(
+            probabilities=np.ascontiguousarray(reference.probabilities, np.float32),
+            logits=np.ascontiguousarray(reference.logits, np.float32),
+            golden_rows=np.array(golden, np.int64),
+            golden_pixels=_golden_pixels([evalset[row] for row in golden], preprocess),
+        )
+        files[REFERENCE] = _put(temporary, REFERENCE, arrays)
+        document: dict[str, Any] = {
+            "schema": SCHEMA,
+            "producer": {"name": "edgetl", "version": __version__},
+            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "labels": list(labels),
+            "preprocess": preprocess.to_json(),
+            "variants": rows,
+            "reference": {"file": REFERENCE, "photos": len(evalset), "golden": golden},
+            "provenance": provenance,
+            "files": dict(sorted(files.items())),
+        }
+        document["digest"] = jsonfile.digest(document)
+        jsonfile.write_json(temporary / MANIFEST, document)
+        Bundle.open(temporary).reference()  # what this machine writes, it can read
+    return Bundle.open(folder)
+
+
+def pack(folder: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
+    """Write the bundle in ``folder`` as one ``.edgetl`` zip and return its path.
+
+    The same bundle gives the same bytes: members are sorted and dated 1980. They are stored, not deflated: models and
+    photos hardly shrink, and a device reads them without inflating. Only files that ``bundle.json`` lists are packed.
+
+    Raises:
+        InputError: The bundle is damaged.
+    """
+    bundle = Bundle.open(folder)
+    with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
+        # The manifest first: whoever looks at the start of the file sees what it is.
+        _add(archive, MANIFEST, (bundle.path / MANIFEST).read_bytes())
+        for name in sorted(bundle.files):
+            _add(archive, name, bundle.read(name))
+    return Path(file)
+
+
+def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    member = zipfile.ZipInfo(name, _ZIP_EPOCH)
+    member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, whatever system packs it
+    archive.writestr(member, data)
+
+
+def _check(
+    labels: Sequence[str],
+    variants: Sequence[VariantFile],
+    evalset: Sequence[EvalPhoto],
+    reference: ReferenceArrays,
+) -> None:
+    names = [variant.name for variant in variants]
+    if not names or len(set(names)) != len(names):
+        raise InputError(f"variants {names}", why="a bundle needs at least one, each with a name of its own")
+    if bad := [name for name in names if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name)]:
+        raise InputError(f"variant name {bad[0]!r}", why="must be small letters, digits and dashes")
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise InputError(f"{len(labels)} labels", why="a bundle needs at least two, all different")
+    if not evalset:
+        raise InputError("no held-out photos", why="without them a device cannot check itself against the float model")
+    if unknown := {photo.label for photo in evalset} - set(labels):
+        raise InputError(f"held-out photos have the label {min(unknown)!r}", why="the model does not know it")
+    shape = (len(evalset), len(labels))
+    if reference.probabilities.shape != shape or reference.logits.shape != shape:
+        raise InputError(
+            f"reference of shapes {reference.probabilities.shape} and {reference.logits.shape}", why=f"expected {shape}"
+        )
+
+
+def _variant_row(variant: VariantFile, file: str, *, size: int, classes: int) -> dict[str, Any]:
+    runtime = open_runtime(variant.data, variant.format)
+    if runtime.input.shape != (1, size, size, 3) or runtime.output.shape != (1, classes):
+        raise InputError(
+            f"the {variant.name} model maps {list(runtime.input.shape)} to {list(runtime.output.shape)}",
+            why=f"the bundle is for photos of {size} x {size} pixels and {classes} labels",
+        )
+    row = {
+        "name": variant.name,
+        "format": variant.format,
+        "precision": variant.precision,
+        "file": file,
+        "bytes": len(variant.data),
+        "sha256": sha256_bytes(variant.data),
+        "input": runtime.input.to_json(),
+        "output": runtime.output.to_json(),
+        "calibration": variant.calibration,
+        "accuracy": variant.accuracy,
+        "agreement": variant.agreement,
+    }
+    runtime.close()
+    return row
+
+
+def _put(folder: Path, name: str, data: bytes) -> dict[str, Any]:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return {"sha256": sha256_bytes(data), "bytes": len(data)}
+
+
+def _photo_name(position: int, photo: EvalPhoto, count: int) -> str:
+    """Name a copy after its position and label, in letters that every file system takes; the index has the label."""
+    label = re.sub(r"[^A-Za-z0-9_-]+", "_", photo.label)[:40]
+    suffix = PurePosixPath(photo.path).suffix.lower()
+    return f"{position:0{len(str(count - 1))}d}_{label}{suffix if re.fullmatch(r'[.][a-z0-9]{1,5}', suffix) else ''}"
+
+
+def _golden_rows(evalset: Sequence[EvalPhoto]) -> list[int]:
+    first: dict[str, int] = {}
+    for row, photo in enumerate(evalset):
+        first.setdefault(photo.label, row)
+    return sorted(first.values())[:GOLDEN_PHOTOS]
+
+
+def _golden_pixels(photos: Sequence[EvalPhoto], spec: Preprocess) -> npt.NDArray[np.uint8]:
+    return np.stack([preprocess(photo.path, spec) for photo in photos])
+
+
+def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+    """Return an ``.npz`` like :func:`numpy.savez`, without the time of writing in it."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in arrays.items():
+            data = io.BytesIO()
+            np.lib.format.write_array(data, array, allow_pickle=False)
+            _add(archive, f"{name}.npy", data.getvalue())
+    return stream.getvalue()

@@ -1,0 +1,138 @@
+"""A Keras model as float TFLite or ONNX bytes, by TensorFlow's converter and tf2onnx.
+
+Every result has one input ``pixels``, NHWC (ONNX on request NCHW) with batch 1: a device classifies one photo at a
+time, and delegates and execution providers of phones and NPUs take static shapes only. Not for: int8
+(``edgetl.quantization``) and writing files.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, Literal
+
+from edgetl._lib import extras
+from edgetl._lib.interrupts import uninterrupted
+from edgetl._lib.quiet import quietly
+from edgetl_device.errors import InputError
+
+Keras = Any
+Layout = Literal["nhwc", "nchw"]
+
+# The newest that ONNX Runtime 1.18, the oldest one the device package takes, supports with all its CPU kernels.
+ONNX_OPSET = 17
+INPUT_NAME, OUTPUT_NAME = "pixels", "probabilities"
+
+
+def float32_tflite(model: Keras) -> bytes:
+    """Return ``model`` as float32 TFLite: input float32 [1, S, S, 3] in 0..255, output float32 [1, classes].
+
+    Raises:
+        InputError: The model has an operation that TFLite does not have; it is named. Nothing falls back to TensorFlow
+            ops (Flex) or custom ops.
+    """
+    return converted(model)
+
+
+def float16_tflite(model: Keras) -> bytes:
+    """Return ``model`` as TFLite with float16 weights: half the size, input and output float32 as in float32.
+
+    Raises:
+        InputError: As :func:`float32_tflite`.
+    """
+
+    def halve(converter: Any) -> None:
+        tf = extras.tensorflow()
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.target_spec.supported_types = [tf.float16]
+
+    return converted(model, halve)
+
+
+def dynamic_tflite(model: Keras) -> bytes:
+    """Return ``model`` as TFLite with int8 weights and float activations, input and output float32 as in float32.
+
+    Raises:
+        InputError: As :func:`float32_tflite`.
+    """
+
+    def narrow(converter: Any) -> None:
+        converter.optimizations = [extras.tensorflow().lite.Optimize.DEFAULT]
+
+    return converted(model, narrow)
+
+
+@uninterrupted()
+def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
+    """Return ``model`` as ONNX, opset 17: ``pixels`` float32 [1, S, S, 3] in 0..255 to ``probabilities`` [1, classes].
+
+    Args:
+        model: A Keras model.
+        layout: ``nchw`` makes the input [1, 3, S, S], for runtimes and NPU compilers that take images so.
+
+    Raises:
+        InputError: The model has an operation that standard ONNX does not have; it is named.
+    """
+    onnx = extras.require("onnx")
+    tf2onnx_convert = extras.require("tf2onnx.convert")
+    function, spec = _function(model)
+    with quietly():
+        channels_first = [INPUT_NAME] if layout == "nchw" else None
+        proto, _ = tf2onnx_convert.from_function(function, (spec,), opset=ONNX_OPSET, inputs_as_nchw=channels_first)
+    # tf2onnx leaves an operation it does not know in the graph, under its TensorFlow name.
+    unknown = {node.op_type for node in proto.graph.node if node.domain or not onnx.defs.has(node.op_type)}
+    if unknown:
+        raise _unmapped("ONNX", unknown)
+    # tf2onnx puts the name of a Python function and a counter here.
+    proto.graph.name, proto.graph.doc_string = model.name, ""
+    onnx.checker.check_model(proto, full_check=True)
+    data: bytes = proto.SerializeToString(deterministic=True)
+    return data
+
+
+@uninterrupted()
+def converted(model: Keras, configure: Callable[[Any], None] | None = None) -> bytes:
+    """Run TensorFlow's converter on ``model`` after ``configure(converter)`` has set its options.
+
+    Raises:
+        InputError: The converter refuses an operation of the model.
+    """
+    tf = extras.tensorflow()
+    function, spec = _function(model)
+    with quietly():
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(spec)], model)
+        # The way through a SavedModel on disk takes three times as long and leaves the weights as variables.
+        converter.experimental_lower_to_saved_model = False
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if configure is not None:
+            configure(converter)
+        try:
+            data: bytes = converter.convert()
+        except Exception as error:
+            # The converter's own exception class is not public.
+            if type(error).__name__ != "ConverterError":
+                raise
+            names = set(re.findall(r"'tf\.(\w+)' op is neither", str(error)))
+            if names:
+                raise _unmapped("TFLite", names) from None
+            raise InputError("TensorFlow's converter refuses the model", why=str(error)[:300]) from None
+    return data
+
+
+def _function(model: Keras) -> tuple[Any, Any]:
+    tf = extras.tensorflow()
+    spec = tf.TensorSpec((1, *model.inputs[0].shape[1:]), tf.float32, name=INPUT_NAME)
+
+    @tf.function(autograph=False)
+    def probabilities(pixels: Any) -> dict[str, Any]:
+        return {OUTPUT_NAME: model(pixels, training=False)}
+
+    return probabilities, spec
+
+
+def _unmapped(target: str, names: set[str]) -> InputError:
+    return InputError(
+        f"the model has operations that {target} does not have: {', '.join(sorted(names))}",
+        why="falling back to TensorFlow or custom ops would make a file that a device cannot run",
+        hint="Build those layers from standard operations.",
+    )

@@ -1,0 +1,92 @@
+"""A compiled file put into a bundle beside the variant that it was made from.
+
+Not for: compiling (``compile``), and writing bundles anew (``edgetl.export.bundle``).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from edgetl.export.bundle import pack
+from edgetl.inspection.tflite.file import Tensor, describe
+from edgetl_device import jsonfile
+from edgetl_device.bundle import MANIFEST, Bundle, Variant
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path, sha256_bytes, write_bytes
+
+SUFFIX = "-edgetpu"
+
+
+def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: dict[str, Any]) -> None:
+    """Add a compiled file as ``<source>-edgetpu``, replacing a variant of that name; all hashes and the digest follow.
+
+    Accuracy and agreement stay unknown (null): what the source reached says nothing about this file.
+
+    Args:
+        bundle: A folder or an ``.edgetl`` file; it changes as a whole or not at all.
+        source: The variant that was compiled; input, output and calibration are taken from it.
+        data: The compiled TFLite file.
+        compilation: What the compiler said, as JSON values.
+
+    Raises:
+        InputError: The file has another input or output than the source, or the bundle is damaged.
+    """
+    _check_same_ends(source, data)
+    with _as_folder(bundle) as folder:
+        document = json.loads((folder / MANIFEST).read_text())
+        name, file = source.name + SUFFIX, f"models/{source.name}{SUFFIX}.tflite"
+        like = next(row for row in document["variants"] if row["name"] == source.name)
+        entry = {"sha256": sha256_bytes(data), "bytes": len(data)}
+        unmeasured = {"accuracy": None, "agreement": None}
+        row = like | entry | unmeasured | {"name": name, "file": file, "compilation": compilation}
+        document["variants"] = [other for other in document["variants"] if other["name"] != name] + [row]
+        document["files"] = dict(sorted((document["files"] | {file: entry}).items()))
+        document["digest"] = jsonfile.digest(document)
+        write_bytes(folder / file, data)
+        jsonfile.write_json(folder / MANIFEST, document)
+        Bundle.open(folder).read(file)  # what this machine writes, it can read
+
+
+def _check_same_ends(source: Variant, data: bytes) -> None:
+    model = describe(data)
+    for what, indices, spec in (("input", model.inputs, source.input), ("output", model.outputs, source.output)):
+        tensor = model.tensors[indices[0]] if len(indices) == 1 else None
+        found = (tensor.dtype, tensor.shape, *_grid(tensor)) if tensor else (f"{len(indices)} {what}s",)
+        wanted = (spec.dtype, spec.shape, spec.scale, spec.zero_point)
+        if found != wanted:
+            raise InputError(
+                f"the compiled file does not come from the variant {source.name}",
+                why=f"its {what} is {found}, not {wanted}",
+                hint="Compile the file that edgetl compile --prepare writes for this bundle.",
+            )
+
+
+def _grid(tensor: Tensor) -> tuple[float | None, int | None]:
+    return (tensor.scales[0], tensor.zero_points[0]) if tensor.scales else (None, None)
+
+
+@contextmanager
+def _as_folder(bundle: Bundle) -> Iterator[Path]:
+    """Yield a copy of a bundle as a folder; when the block ends well it takes the bundle's place."""
+    if bundle.path.is_dir():
+        with atomic_path(bundle.path, directory=True) as copy:
+            shutil.copytree(bundle.path, copy, dirs_exist_ok=True)
+            yield copy
+        return
+    with tempfile.TemporaryDirectory(prefix="edgetl-bundle-") as name:
+        folder = Path(name) / "bundle"
+        folder.mkdir()
+        with zipfile.ZipFile(bundle.path) as archive:
+            (folder / MANIFEST).write_bytes(archive.read(MANIFEST))
+        for file in bundle.files:
+            (folder / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / file).write_bytes(bundle.read(file))
+        yield folder
+        pack(folder, bundle.path)

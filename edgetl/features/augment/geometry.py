@@ -1,0 +1,94 @@
+"""Random moves of a photo (flip, turn, zoom, shift, shear) as one affine map, so that it is interpolated once.
+
+Keras' layers draw the random numbers; each of them would resample the photo anew, which blurs it and takes its time.
+Not for: colours; layers that are not affine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import reduce
+from typing import Any
+
+from edgetl._lib.extras import keras, tensorflow
+
+# What a Keras layer's get_random_transformation() returns.
+Drawn = dict[str, Any]
+# What is done to photos, in the words of the layers' settings.
+_DONE = {"mode": "horizontal", "fill_mode": "reflect", "interpolation": "bilinear"}
+# a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f: which place in the photo, in pixels, a place in the view
+# shows. Numbers, or one for each photo.
+Coefficients = tuple[Any, Any, Any, Any, Any, Any]
+
+
+def compose_moves(layers: Sequence[Any], *, size: int) -> Callable[[Any], Any]:
+    """Return a function that does to photos what the layers do one after the other, with one bilinear interpolation.
+
+    What comes in at the edges is the photo reflected.
+
+    Args:
+        layers: Keras layers of the kinds in :data:`MOVES`.
+        size: Height and width of the photos in pixels.
+
+    Returns:
+        A function from float32 [n, size, size, channels] to the same type and shape.
+
+    Raises:
+        ValueError: A layer has a setting that asks for something else: a vertical flip, black edges.
+    """
+    for layer in layers:
+        for setting, done in _DONE.items():
+            if layer.get_config().get(setting, done) != done:
+                raise ValueError(f"{layer.name}: {setting} must be {done!r}")
+    tf, affine_transform = tensorflow(), keras().ops.image.affine_transform
+
+    def matrix(layer: Any, photos: Any) -> Any:
+        drawn = layer.get_random_transformation(photos, training=True)
+        rows = (*MOVES[type(layer).__name__](drawn, size - 1.0), 0.0, 0.0, 1.0)
+        return tf.reshape(tf.stack([tf.broadcast_to(row, tf.shape(photos)[:1]) for row in rows], axis=1), (-1, 3, 3))
+
+    def move(photos: Any) -> Any:
+        # From the view back to the photo: the first layer's map is the last to be applied to a place.
+        composed = reduce(tf.matmul, [matrix(layer, photos) for layer in layers])
+        # The eight numbers that Keras takes: the matrix without its last 1.
+        numbers = tf.reshape(composed, (-1, 9))[:, :8]
+        return affine_transform(photos, numbers, interpolation="bilinear", fill_mode="reflect")
+
+    return move
+
+
+def _flip(drawn: Drawn, last: float) -> Coefficients:
+    flipped = drawn["flips"][:, 0, 0, 0]
+    where = tensorflow().where
+    return where(flipped, -1.0, 1.0), 0.0, where(flipped, last, 0.0), 0.0, 1.0, 0.0
+
+
+def _rotate(drawn: Drawn, _: float) -> Coefficients:
+    a, b, c, d, e, f, *_ = tensorflow().unstack(drawn["rotation_matrix"], num=8, axis=1)
+    return a, b, c, d, e, f
+
+
+def _zoom(drawn: Drawn, last: float) -> Coefficients:
+    across, down = drawn["width_zoom"][:, 0], drawn["height_zoom"][:, 0]
+    return across, 0.0, (1 - across) * last / 2, 0.0, down, (1 - down) * last / 2
+
+
+def _shift(drawn: Drawn, _: float) -> Coefficients:
+    across, down = tensorflow().unstack(drawn["translations"], num=2, axis=1)
+    return 1.0, 0.0, -across, 0.0, 1.0, -down
+
+
+def _shear(drawn: Drawn, _: float) -> Coefficients:
+    across, down = tensorflow().unstack(drawn["shear_factor"], num=2, axis=1)
+    return 1.0, across, 0.0, down, 1.0, 0.0
+
+
+# Name of a Keras layer (RandomFlip: horizontal), and the function from what it drew and the number of a photo's last
+# column to coefficients. The layers have the same matrices inside.
+MOVES: dict[str, Callable[[Drawn, float], Coefficients]] = {
+    "RandomFlip": _flip,
+    "RandomRotation": _rotate,
+    "RandomZoom": _zoom,
+    "RandomTranslation": _shift,
+    "RandomShear": _shear,
+}

@@ -1,0 +1,113 @@
+"""A picture of what training will see: photos and their augmented views, side by side. Not for: drawing views."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw, ImageFont
+
+from edgetl._lib.progress import track
+from edgetl.data import Dataset, take_turns, targets_of
+from edgetl.features import frozen_base
+from edgetl.features.augment import check_preset
+
+_MARGIN, _TEXT = 6, 14
+_INK, _PAPER = (23, 28, 36), (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A photo with its views.
+
+    Attributes:
+        captions: What is written under the photo and each view.
+        pictures: uint8 [1 + views, S, S, 3], the photo first.
+    """
+
+    captions: tuple[str, ...]
+    pictures: npt.NDArray[np.uint8]
+
+
+def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int) -> list[Row]:
+    """Return some training photos with their first views: the very ones that training with the same seed draws.
+
+    A view depends on how many were drawn before it, so all views up to the last one shown are drawn.
+
+    Args:
+        dataset: Photos with their split.
+        preset: A name in :data:`edgetl.features.augment.PRESETS`.
+        seed: Of the views, as training takes it; it also chooses the photos, classes taking turns.
+        photos: How many rows; fewer where there are fewer training photos.
+        views: How many views of each.
+
+    Raises:
+        InputError: There is no preset of this name.
+    """
+    check_preset(preset)
+    samples = dataset.of("train")
+    rows = dataset.pixels.rows(samples)
+    places = {sample.path: place for place, sample in enumerate(samples)}
+    chosen = sorted(places[sample.path] for sample in take_turns(samples, count=photos, seed=seed))
+    targets = targets_of(samples, dataset.labels)
+    shown = frozen_base.view_targets(
+        targets, classes=len(dataset.labels), size=dataset.spec.size, preset=preset, seed=seed, count=views
+    )
+    found = _views(dataset, rows, chosen, preset, seed, views)
+    return [
+        Row(
+            captions=(f"{preset}: {samples[photo].label}", *_captions(shown, photo, dataset.labels, views)),
+            pictures=np.stack([dataset.pixels.array[rows[photo]], *pictures]),
+        )
+        for photo, pictures in zip(chosen, found, strict=True)
+    ]
+
+
+def grid(rows: Sequence[Row]) -> Image.Image:
+    """Draw rows of the same length as one picture."""
+    columns, side = rows[0].pictures.shape[:2]
+    cell, line = side + _MARGIN, side + _TEXT + _MARGIN
+    sheet = Image.new("RGB", (columns * cell + _MARGIN, len(rows) * line + _MARGIN), _PAPER)
+    pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
+    for y, row in enumerate(rows):
+        for x, (picture, caption) in enumerate(zip(row.pictures, row.captions, strict=True)):
+            left, top = _MARGIN + x * cell, _MARGIN + y * line
+            sheet.paste(Image.fromarray(picture), (left, top))
+            while caption and pen.textlength(caption, font) > side:
+                caption = caption[:-1]
+            pen.text((left, top + side), caption, _INK, font)
+    return sheet
+
+
+def _views(
+    dataset: Dataset, rows: npt.NDArray[np.int64], chosen: Sequence[int], preset: str, seed: int, views: int
+) -> npt.NDArray[np.uint8]:
+    """Return the views of the chosen photos, uint8 [chosen, views, S, S, 3]."""
+    wanted = {view * len(rows) + photo: (row, view) for row, photo in enumerate(chosen) for view in range(views)}
+    side = dataset.spec.size
+    found = np.empty((len(chosen), views, side, side, 3), np.uint8)
+    missing = len(wanted)
+    with track(f"Views, {preset}", views * len(rows)) as advance:
+        for places, pictures in frozen_base.draw_views(dataset.pixels, rows, preset, seed, views):
+            for place, picture in zip(places.tolist(), pictures, strict=True):
+                if place in wanted:
+                    found[wanted[place]] = picture
+                    missing -= 1
+            advance(len(places))
+            if not missing:
+                break
+    return found
+
+
+def _captions(shown: list[npt.NDArray[np.float32]] | None, photo: int, labels: Sequence[str], views: int) -> list[str]:
+    """Return what each view of a photo shows, where views mix photos: ``0.70 gear + 0.30 bolt``."""
+    if shown is None:
+        return [""] * views
+    return [
+        " + ".join(f"{view[photo][place]:.2f} {labels[place]}" for place in np.argsort(-view[photo])[:2])
+        if view[photo].max() < 0.995
+        else labels[int(view[photo].argmax())]
+        for view in shown
+    ]

@@ -1,0 +1,211 @@
+"""Which photos set the activation ranges of an int8 model, and whether they can: chosen, decoded, audited.
+
+They come from the training split, evenly over the classes, or from a folder of the user's, never from photos that are
+scored. Not for: how the ranges are used (``conversion``).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.data import Finding, Sample, take_turns
+from edgetl.runs.directory import Run
+from edgetl.runs.held_out import find_photos
+from edgetl_device.errors import InputError
+
+from .own_photos import OwnPhoto, own_photos
+
+# With min-max ranges, 10 photos gave the same error as 500; the means that bias correction takes need more than a few.
+FEW_PHOTOS = 10
+# A handful of photos with light and shade in them spans nearly all of 0..255.
+NARROW_SPAN = 192
+
+
+class _Sample(Protocol):
+    @property
+    def label(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+
+
+S = TypeVar("S", bound=_Sample)
+
+
+@dataclass(frozen=True)
+class CalibrationPhoto:
+    """A photo by its path in its folder, its class (None where the folder has none), its hash and that of its pixels.
+
+    ``group`` is the digest of the decoded pixels: identical photos share it, whatever their format.
+    """
+
+    path: str
+    label: str | None
+    sha256: str
+    group: str
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """The photos that calibrate, and what is known of them.
+
+    Attributes:
+        folder: The user's folder they are from; None for the training split.
+        photos: In the order of ``pixels``.
+        pixels: uint8 [n, S, S, 3].
+        findings: What the audit saw, of kinds ``few_photos``, ``repeated``, ``narrow_range``, ``missing_class``,
+            ``unreadable`` and ``not_all``.
+        labels: The run's classes.
+    """
+
+    folder: str | None
+    photos: tuple[CalibrationPhoto, ...]
+    pixels: npt.NDArray[np.uint8]
+    findings: tuple[Finding, ...]
+    labels: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """The messages of findings that the user should see."""
+        return tuple(finding.message for finding in self.findings if finding.severity != "info")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the list of the photos and the audit as a JSON object, for the bundle."""
+        count = Counter(photo.label for photo in self.photos)
+        classes: dict[str, Any] = {label: count[label] for label in self.labels}
+        source = {"split": "train"} if self.folder is None else {"folder": self.folder}
+        return source | {
+            "photos": len(self.photos),
+            "audit": {
+                "unique": len({photo.group for photo in self.photos}),
+                "classes": {"unknown": "the folder has no class folders"} if None in count else classes,
+                "pixel_range": {
+                    channel: [int(self.pixels[..., place].min()), int(self.pixels[..., place].max())]
+                    for place, channel in enumerate(("red", "green", "blue"))
+                },
+                "findings": [finding.to_json() for finding in self.findings],
+            },
+            "files": [{"path": photo.path, "sha256": photo.sha256} for photo in self.photos],
+        }
+
+
+def calibration_photos(
+    run: Run, *, count: int = 100, seed: int = 0, folder: Path | None = None, data: Path | None = None
+) -> Calibration:
+    """Choose and decode the photos that calibrate a run's model, and audit them.
+
+    Args:
+        run: A finished run.
+        count: At most so many photos, at least 1.
+        seed: Another seed draws others.
+        folder: A folder of the user's photos, flat or by class, in place of the training split.
+        data: The data set's folder, where it has moved since training.
+
+    Raises:
+        InputError: ``count`` is below 1, the training split is empty or its photos are not as they were, or ``folder``
+            cannot be used: it is missing or empty, names a class that the run does not have, or has a photo of the
+            validation or test split in it, by file or by decoded pixels.
+    """
+    if folder is None:
+        chosen = choose_calibration(run.samples, count=count, seed=seed)
+        found = find_photos(run, chosen, data=data)
+        photos = _listed(chosen)
+        return Calibration(None, photos, found.pixels, audit(photos, found.pixels, run.labels), run.labels)
+    _check_count(count)
+    own = own_photos(run, folder)
+    drawn = take_turns([photo for photo in own.photos if photo.first], count=count, seed=seed)
+    photos = _listed(drawn)
+    pixels = own.pixels.array[own.pixels.rows(drawn)]
+    findings = (*own.findings, *audit(photos, pixels, run.labels))
+    unused = sum(photo.first for photo in own.photos) - len(drawn)
+    if unused:
+        findings += (Finding("not_all", "info", f"{unused} more in {folder} not used: --calibration {count}"),)
+    return Calibration(str(folder), photos, pixels, findings, run.labels)
+
+
+def audit(
+    photos: Sequence[CalibrationPhoto], pixels: npt.NDArray[np.uint8], labels: Sequence[str]
+) -> tuple[Finding, ...]:
+    """Say what is wrong with calibration photos: too few, the same one again, a class without any, a narrow range.
+
+    The converters always see 0 and 255 (:func:`.conversion.tflite.calibration_inputs` puts them into corners), so
+    that the range of the input never depends on the photos. What the photos themselves reach still decides what the
+    layers behind it are calibrated for.
+
+    Args:
+        photos: At least one.
+        pixels: uint8 [n, S, S, 3], of the same photos.
+        labels: The model's classes.
+    """
+    findings = []
+    unique = len({photo.group for photo in photos})
+    if unique < FEW_PHOTOS:
+        message = f"only {unique} different calibration photo{'s' * (unique != 1)}; {FEW_PHOTOS} or more are safer"
+        findings.append(Finding("few_photos", "warning", message))
+    if unique < len(photos):
+        message = f"{len(photos) - unique} of {len(photos)} calibration photos are repeated"
+        findings.append(Finding("repeated", "warning", message, _repeated(photos)))
+    missing = [label for label in labels if label not in {photo.label for photo in photos}]
+    if missing and all(photo.label is not None for photo in photos):
+        findings.append(Finding("missing_class", "warning", f"no calibration photo of {', '.join(missing)}"))
+    low, high = int(pixels.min()), int(pixels.max())
+    if high - low < NARROW_SPAN:
+        message = f"calibration photos reach pixel values {low} to {high} only: brighter or darker ones may saturate"
+        findings.append(Finding("narrow_range", "warning", message))
+    return tuple(findings)
+
+
+def choose_calibration(samples: Iterable[S], *, count: int = 100, seed: int = 0) -> tuple[S, ...]:
+    """Return up to ``count`` training photos, the same number from each class as far as there are enough.
+
+    A photo's place in its class is a hash of its content and ``seed``: adding photos changes few of the choices, and
+    the order in which ``samples`` come changes none. The classes take turns in the result, so that any prefix of it is
+    balanced too.
+
+    Args:
+        samples: Photos of any split; those not in ``train`` are passed over.
+        count: At least 1.
+        seed: Another seed draws other photos.
+
+    Raises:
+        InputError: ``count`` is below 1, or no sample is in the training split.
+    """
+    _check_count(count)
+    training = [sample for sample in samples if sample.split == "train"]
+    if not training:
+        raise InputError(
+            "no calibration photos: the training split is empty",
+            why="calibrating on photos that are then scored would flatter the int8 model",
+        )
+    chosen = take_turns(training, count=count, seed=seed)
+    _refuse_held_out(chosen)
+    return chosen
+
+
+def _listed(photos: Iterable[Sample | OwnPhoto]) -> tuple[CalibrationPhoto, ...]:
+    return tuple(CalibrationPhoto(one.path, one.label, one.sha256, one.group) for one in photos)
+
+
+def _check_count(count: int) -> None:
+    if count < 1:
+        raise InputError(f"{count} calibration photos", why="at least 1 is needed")
+
+
+def _repeated(photos: Sequence[CalibrationPhoto]) -> tuple[str, ...]:
+    count = Counter(photo.group for photo in photos)
+    return tuple(photo.path for photo in photos if count[photo.group] > 1)
+
+
+def _refuse_held_out(chosen: Iterable[_Sample]) -> None:
+    # A promise of the design, so it is checked on the result and not only by how the result is made.
+    for sample in chosen:
+        if sample.split != "train":
+            raise AssertionError(f"calibration photo {sample.sha256} is from the {sample.split} split")

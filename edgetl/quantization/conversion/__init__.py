@@ -1,0 +1,1 @@
+"""Prepared graphs converted to int8 TFLite and ONNX files."""

@@ -1,0 +1,94 @@
+"""One operator of a TFLite file, or what follows it, as a file of its own: cut out of the flatbuffer, not simulated.
+
+Not for: files with several subgraphs; :func:`edgetl.inspection.tflite.file.describe` refuses them.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import dataclass
+from typing import Any
+
+from edgetl.inspection.tflite.file import TFLiteModel
+from edgetl.inspection.tflite.tree import Buffer, pack_tree
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A part of a TFLite file.
+
+    Attributes:
+        model: The part, as a TFLite file with the tensors of the whole, at the same indices.
+        feeds: The tensor to set in ``model`` by the tensor of the whole file whose values it takes.
+        outputs: Indices of the tensors that it computes.
+    """
+
+    model: bytes
+    feeds: dict[int, int]
+    outputs: tuple[int, ...]
+
+
+def separate(tree: Any, described: TFLiteModel) -> Cut:
+    """Return a file in which each operator stands alone: every activation that one reads is an input of the file.
+
+    One run of it computes all operators, each on what it is fed, as they are in the file: same kernel options, same
+    integer weights, biases and scales.
+
+    Args:
+        tree: What :func:`edgetl.inspection.tflite.tree.read_tree` returned; it is not changed.
+        described: The same file as :func:`edgetl.inspection.tflite.file.describe` sees it.
+    """
+    whole, graph = _copied(tree)
+    feeds: dict[int, int] = {}
+    operators = []
+    for operator, seen in zip(graph.operators, described.operators, strict=True):
+        alone = copy(operator)
+        for index in seen.inputs:
+            if index >= 0 and not described.tensors[index].constant and index not in feeds:
+                feeds[index] = len(graph.tensors)
+                entry = copy(graph.tensors[index])
+                entry.name = b"fed/" + (entry.name or b"")
+                graph.tensors.append(entry)
+        alone.inputs = [feeds.get(index, index) for index in seen.inputs]
+        operators.append(alone)
+    graph.operators = operators
+    graph.inputs = list(feeds.values())
+    graph.outputs = [index for operator in described.operators for index in operator.outputs]
+    return Cut(pack_tree(whole), feeds, tuple(graph.outputs))
+
+
+def after(tree: Any, described: TFLiteModel, tensor: int) -> Cut:
+    """Return the part of a file that depends on ``tensor``, from there to the file's outputs.
+
+    Other activations that cross the cut, such as the other side of a residual addition, are fed too.
+
+    Args:
+        tree: What :func:`edgetl.inspection.tflite.tree.read_tree` returned; it is not changed.
+        described: The same file as :func:`edgetl.inspection.tflite.file.describe` sees it.
+        tensor: Index of the activation to cut at.
+    """
+    whole, graph = _copied(tree)
+    reached, kept = {tensor}, []
+    for place, seen in enumerate(described.operators):
+        if reached.intersection(seen.inputs):
+            kept.append(place)
+            reached.update(seen.outputs)
+    read = [index for place in kept for index in described.operators[place].inputs if index >= 0]
+    made = {index for place in kept for index in described.operators[place].outputs}
+    feeds = {index: index for index in read if index not in made and not described.tensors[index].constant}
+    graph.operators = [graph.operators[place] for place in kept]
+    graph.inputs = list(feeds)
+    graph.outputs = [index for index in described.outputs if index in made]
+    # Constants that nothing reads any more would only be copied.
+    stored = {graph.tensors[index].buffer for index in read}
+    whole.buffers = [buffer if place in stored else Buffer(None) for place, buffer in enumerate(whole.buffers)]
+    return Cut(pack_tree(whole), feeds, tuple(graph.outputs))
+
+
+def _copied(tree: Any) -> tuple[Any, Any]:
+    whole, graph = copy(tree), copy(tree.subgraphs[0])
+    graph.tensors = list(graph.tensors)
+    whole.subgraphs = [graph]
+    # Both name tensors of the whole file.
+    whole.signatureDefs, whole.metadata = [], []
+    return whole, graph

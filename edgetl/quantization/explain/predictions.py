@@ -1,0 +1,112 @@
+"""Whose answers changed: accuracy lost class by class, and each photo on which int8 and float disagree.
+
+Not for: accuracy and agreement over all photos (:mod:`edgetl_device.bench.accuracy`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device.bench.accuracy import paired_drop
+
+Floats = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ClassDrop:
+    """One class: how many of its photos each model has right, and the difference with its 95% interval.
+
+    ``drop_pp`` and ``drop_ci95_pp`` (low, high) are percentage points.
+    """
+
+    label: str
+    photos: int
+    float_correct: int
+    int8_correct: int
+    drop_pp: float
+    drop_ci95_pp: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Flip:
+    """A photo on which the two models answer differently.
+
+    Attributes:
+        row: Its place among the photos.
+        path: Where it is.
+        label: What it shows.
+        float_answer: What the float model says.
+        float_probability: How sure it is of that.
+        int8_answer: What the int8 model says.
+        int8_probability: How sure it is of that.
+        tied: Whether int8 gives another class exactly the same probability; then the class that comes first counts.
+    """
+
+    row: int
+    path: str
+    label: str
+    float_answer: str
+    float_probability: float
+    int8_answer: str
+    int8_probability: float
+    tied: bool
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as a JSON object."""
+        return asdict(self)
+
+
+def drop_by_class(
+    expected: Floats, found: Floats, targets: npt.NDArray[np.int64], labels: Sequence[str]
+) -> tuple[ClassDrop, ...]:
+    """Return one entry a class that has photos, in the order of the labels.
+
+    Args:
+        expected: The float model's probabilities, float32 [n, classes].
+        found: The int8 model's.
+        targets: int64 [n], the true classes.
+        labels: Class names in the order of the outputs.
+    """
+    right, still_right = (answers.argmax(1) == targets for answers in (expected, found))
+    drops = []
+    for index, label in enumerate(labels):
+        here = targets == index
+        photos, before, after = (int(np.count_nonzero(mask & here)) for mask in (here, right, still_right))
+        if photos:
+            drop = paired_drop(right[here], still_right[here])
+            drops.append(ClassDrop(label, photos, before, after, drop.drop_pp, drop.ci95_pp))
+    return tuple(drops)
+
+
+def flips(
+    expected: Floats, found: Floats, targets: npt.NDArray[np.int64], labels: Sequence[str], paths: Sequence[str]
+) -> tuple[Flip, ...]:
+    """Return the photos whose most probable class differs, those that the float model was surest of first.
+
+    Args:
+        expected: The float model's probabilities, float32 [n, classes].
+        found: The int8 model's.
+        targets: int64 [n], the true classes.
+        labels: Class names in the order of the outputs.
+        paths: Of the photos, n.
+    """
+    ours, theirs = expected.argmax(1), found.argmax(1)
+    rows = sorted(np.flatnonzero(ours != theirs).tolist(), key=lambda row: -expected[row, ours[row]])
+    return tuple(
+        Flip(
+            row=row,
+            path=paths[row],
+            label=labels[targets[row]],
+            float_answer=labels[ours[row]],
+            float_probability=float(expected[row, ours[row]]),
+            int8_answer=labels[theirs[row]],
+            int8_probability=float(found[row, theirs[row]]),
+            tied=int(np.count_nonzero(found[row] == found[row].max())) > 1,
+        )
+        for row in rows
+    )

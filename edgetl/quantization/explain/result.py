@@ -1,0 +1,231 @@
+"""What an explanation consists of, and its form as JSON and as rows of a table. Not for: how the numbers come about."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.inspection.sqnr import decibels_to_json
+
+Floats = npt.NDArray[np.float32]
+Counts = npt.NDArray[np.int64]
+
+_NO_COUNTERPART = "an input of this operator has no counterpart in the float file"
+
+
+@dataclass(frozen=True, eq=False)
+class Kernel:
+    """The constants of a convolution or dense layer in both files, dequantized; arrays are [channels].
+
+    Attributes:
+        sqnr_db: Of the kernel, int8 against float.
+        low: Lowest weight of each output channel in the int8 file.
+        high: Highest weight of each output channel.
+        scale: Step of each output channel; one value where the kernel has one for all.
+        bias_shift: Bias of the int8 file minus that of the float file: the repair, and rounding far below it. What
+            only takes back an input scaling that the repair moved is not counted.
+    """
+
+    sqnr_db: float
+    low: Floats
+    high: Floats
+    scale: Floats
+    bias_shift: Floats
+
+    @property
+    def zero_channels(self) -> int:
+        """Output channels whose int8 weights are all zero."""
+        return int(np.count_nonzero((self.low == 0) & (self.high == 0)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Return a summary as a JSON object; the values of each channel are in the table."""
+        most = int(np.abs(self.bias_shift).argmax())
+        return {
+            "sqnr_db": decibels_to_json(self.sqnr_db),
+            "widest_range": float((self.high - self.low).max()),
+            "narrowest_range": float((self.high - self.low).min()),
+            "zero_channels": self.zero_channels,
+            "bias_shift": {
+                "mean_abs": float(np.abs(self.bias_shift).mean()),
+                "largest": float(self.bias_shift[most]),
+                "channel": most,
+            },
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """An activation, channel by channel, over all photos; arrays are [channels].
+
+    Attributes:
+        low: Lowest value in the float file.
+        high: Highest value in the float file.
+        int8_low: Lowest value in the int8 file, dequantized.
+        int8_high: Highest value in the int8 file, dequantized.
+        mean_error: Mean of int8 minus float in the file as it is: what bias correction lowers.
+        clipped: Values of the float file that lie beyond the int8 grid by more than half a step.
+    """
+
+    low: Floats
+    high: Floats
+    int8_low: Floats
+    int8_high: Floats
+    mean_error: Floats
+    clipped: Counts
+
+    @property
+    def dead(self) -> int:
+        """Channels that have one value for all photos and places in the float file: they tell the model nothing."""
+        return int(np.count_nonzero(self.low == self.high))
+
+    @property
+    def flattened(self) -> int:
+        """Channels that vary in the float file and have one value in the int8 file: all they said is lost."""
+        return int(np.count_nonzero((self.low < self.high) & (self.int8_low == self.int8_high)))
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """One operator of the int8 file.
+
+    Attributes:
+        name: The Keras layer it computes.
+        operator: Its TFLite name, such as ``CONV_2D``.
+        tensor: Name of its output in the int8 file.
+        float_tensor: Name of the counterpart in the float file.
+        shape: Of the output.
+        scale: Step of the output's grid.
+        reach: Lowest and highest value of that grid.
+        values: How many values of the output were compared.
+        sqnr_db: Of its output in the file as it is, so with the noise of all layers before it; inf is no error at all.
+        alone_sqnr_db: Of its output when this operator alone is int8; None where that could not be run.
+        answer_error: Mean absolute change of a probability when this operator alone is int8; None as above.
+        largest_error: Largest absolute error of its output in the file as it is.
+        channels: Its output, channel by channel.
+        kernel: Its constants; None where it has none.
+    """
+
+    name: str
+    operator: str
+    tensor: str
+    float_tensor: str
+    shape: tuple[int, ...]
+    scale: float
+    reach: tuple[float, float]
+    values: int
+    sqnr_db: float
+    alone_sqnr_db: float | None
+    answer_error: float | None
+    largest_error: float
+    channels: Channels
+    kernel: Kernel | None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the layer as a JSON object; decibels that are not finite are ``{"unknown": why}``."""
+        clipped = int(self.channels.clipped.sum())
+        document: dict[str, Any] = {
+            "name": self.name,
+            "operator": self.operator,
+            "tensor": self.tensor,
+            "shape": list(self.shape),
+            "sqnr_db": decibels_to_json(self.sqnr_db),
+            "alone_sqnr_db": _decibels(self.alone_sqnr_db),
+            "answer_error": {"unknown": _NO_COUNTERPART} if self.answer_error is None else self.answer_error,
+            "largest_error": self.largest_error,
+            "float_range": [float(self.channels.low.min()), float(self.channels.high.max())],
+            "int8_grid": {"low": self.reach[0], "high": self.reach[1], "step": self.scale},
+            "clipped": {"values": clipped, "share": clipped / self.values},
+            "channels": {
+                "count": len(self.channels.low),
+                "dead": self.channels.dead,
+                "flattened": self.channels.flattened,
+            },
+        }
+        if self.kernel is not None:
+            document["kernel"] = self.kernel.to_json()
+        return document
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What an int8 file loses, layer by layer.
+
+    Attributes:
+        photos: How many photos were run.
+        layers: In the order of the int8 file.
+        unmatched: Names of the int8 file's activations that have no counterpart in the float file: not measured.
+        answer_error: Mean absolute difference of a probability between the two files as they are.
+        unrepaired: The same of the file before repair, against the float file before repair; None where there is none.
+    """
+
+    photos: int
+    layers: tuple[Layer, ...]
+    unmatched: tuple[str, ...]
+    answer_error: float
+    unrepaired: Explanation | None = None
+
+    def worst(self, count: int = 1) -> tuple[Layer, ...]:
+        """Return the layers that move the answers most when they alone are int8, most costly first."""
+        measured = [layer for layer in self.layers if layer.answer_error is not None]
+        return tuple(sorted(measured, key=lambda layer: -(layer.answer_error or 0.0))[:count])
+
+    def unrepaired_layer(self, layer: Layer) -> Layer | None:
+        """Return ``layer`` as it was in the file before repair; None where it is not known."""
+        before = self.unrepaired.layers if self.unrepaired else ()
+        return next((other for other in before if other.float_tensor == layer.float_tensor), None)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the explanation as a JSON object; of the file before repair, three numbers a layer."""
+        rows = []
+        for layer in self.layers:
+            row = layer.to_json()
+            before = self.unrepaired_layer(layer)
+            if before is not None:
+                row["unrepaired"] = {
+                    key: value
+                    for key, value in before.to_json().items()
+                    if key in ("sqnr_db", "alone_sqnr_db", "answer_error")
+                }
+            rows.append(row)
+        document: dict[str, Any] = {
+            "photos": self.photos,
+            "answer_error": self.answer_error,
+            "layers": rows,
+            "unmatched": list(self.unmatched),
+        }
+        if self.unrepaired is not None:
+            document["unrepaired"] = {"answer_error": self.unrepaired.answer_error}
+        return document
+
+    def channel_rows(self) -> Iterator[dict[str, Any]]:
+        """Yield one row a channel of each layer; fields of a kernel are empty where a layer has none."""
+        for layer in self.layers:
+            channels, kernel = layer.channels, layer.kernel
+            for place in range(len(channels.low)):
+                yield {
+                    "layer": layer.name,
+                    "operator": layer.operator,
+                    "channel": place,
+                    "float_low": _short(channels.low[place]),
+                    "float_high": _short(channels.high[place]),
+                    "int8_low": _short(channels.int8_low[place]),
+                    "int8_high": _short(channels.int8_high[place]),
+                    "mean_error": _short(channels.mean_error[place]),
+                    "clipped": int(channels.clipped[place]),
+                    "weight_low": "" if kernel is None else _short(kernel.low[place]),
+                    "weight_high": "" if kernel is None else _short(kernel.high[place]),
+                    "weight_scale": "" if kernel is None else _short(kernel.scale[place % len(kernel.scale)]),
+                    "bias_shift": "" if kernel is None else _short(kernel.bias_shift[place]),
+                }
+
+
+def _decibels(value: float | None) -> Any:
+    return {"unknown": _NO_COUNTERPART} if value is None else decibels_to_json(value)
+
+
+def _short(value: Any) -> str:
+    return f"{float(value):.6g}"

@@ -1,0 +1,88 @@
+"""TFLite files run with every activation kept, by LiteRT's own kernels: a delegate would fuse operators.
+
+Not for: speed, and for the last bit: XNNPACK, which runs these files elsewhere, may round a value to the next step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl._lib import extras
+from edgetl.inspection.tflite.file import Tensor, TFLiteModel
+from edgetl_device.errors import InputError
+
+from .cut import Cut
+
+# Values of tensors, [n, 1, ...] with the file's batch of 1, by the tensor's index.
+Activations = dict[int, npt.NDArray[Any]]
+
+
+def activations(model: bytes, described: TFLiteModel, inputs: npt.NDArray[Any]) -> Activations:
+    """Return every activation of a file for each photo, its input included.
+
+    Args:
+        model: The file's bytes.
+        described: The same, read.
+        inputs: [n, 1, ...] in the input's type.
+
+    Raises:
+        InputError: LiteRT cannot run the file.
+    """
+    source = described.inputs[0]
+    wanted = [index for operator in described.operators for index in operator.outputs]
+    return _run(_interpreter(model, keep=True), {source: source}, {source: inputs}, wanted) | {source: inputs}
+
+
+def run_cut(cut: Cut, feeds: Mapping[int, npt.NDArray[Any]], *, delegate: bool = False) -> Activations:
+    """Run a part of a file on each photo and return what it computes.
+
+    Args:
+        cut: The part.
+        feeds: Values [n, 1, ...] for each tensor that ``cut.feeds`` names, by its index in the whole file.
+        delegate: Let XNNPACK run it.
+    """
+    return _run(_interpreter(cut.model, keep=False, delegate=delegate), cut.feeds, feeds, cut.outputs)
+
+
+def to_grid(values: npt.NDArray[np.float32], tensor: Tensor) -> npt.NDArray[Any]:
+    """Return real values on a tensor's integer grid, cut off at its ends; as they are where it has no grid."""
+    if not tensor.scales:
+        return values.astype(tensor.dtype)
+    limits = np.iinfo(tensor.dtype)
+    steps = np.rint(values / np.float32(tensor.scales[0])) + (tensor.zero_points or (0,))[0]
+    return np.clip(steps, limits.min, limits.max).astype(tensor.dtype)
+
+
+def _run(
+    interpreter: Any, places: Mapping[int, int], feeds: Mapping[int, npt.NDArray[Any]], wanted: Sequence[int]
+) -> Activations:
+    details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
+    count = len(next(iter(feeds.values())))
+    found = {index: np.empty((count, *details[index]["shape"]), details[index]["dtype"]) for index in wanted}
+    for row in range(count):
+        for index, place in places.items():
+            interpreter.set_tensor(place, feeds[index][row])
+        interpreter.invoke()
+        for index, values in found.items():
+            values[row] = interpreter.get_tensor(index)
+    return found
+
+
+def _interpreter(model: bytes, *, keep: bool, delegate: bool = False) -> Any:
+    litert = extras.require("ai_edge_litert.interpreter")
+    plain, default = litert.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES, litert.OpResolverType.AUTO
+    try:
+        interpreter = litert.Interpreter(
+            model_content=model,
+            num_threads=1,
+            experimental_op_resolver_type=default if delegate else plain,
+            experimental_preserve_all_tensors=keep,
+        )
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise InputError("LiteRT cannot run the file", why=str(error)[:300]) from None
+    return interpreter

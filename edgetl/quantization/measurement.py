@@ -1,0 +1,86 @@
+"""An exported variant run on photos: its accuracy, its agreement with the float model and its latency here.
+
+Not for: latencies to publish; ``edgetl bench`` measures those on the device.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl._lib.progress import track
+from edgetl._lib.quiet import quietly
+from edgetl.export.bundle import VariantFile
+from edgetl.runs import float_model
+from edgetl.runs.held_out import Photos
+from edgetl_device.bench.accuracy import score
+from edgetl_device.runtime import open_runtime
+
+
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """Photos with the float model's answers.
+
+    Attributes:
+        photos: Labelled photos of one split.
+        logits: float32 [n, classes].
+        probabilities: float32 [n, classes].
+    """
+
+    photos: Photos
+    logits: npt.NDArray[np.float32]
+    probabilities: npt.NDArray[np.float32]
+
+    @property
+    def accuracy(self) -> dict[str, Any]:
+        """The float model's own accuracy."""
+        accuracy: dict[str, Any] = score(self.probabilities, self.photos.targets, None)["accuracy"]
+        return accuracy
+
+
+def expected(model: Any, photos: Photos, *, description: str) -> Expected:
+    """Run the float model on photos."""
+    scores = float_model.logits(model, photos.pixels, np.arange(len(photos.targets)), description=description)
+    return Expected(photos, scores, float_model.softmax(scores))
+
+
+def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -> tuple[VariantFile, float]:
+    """Run a variant on photos, one thread, and return it with accuracy and agreement, and its median latency in ms."""
+    answers, latency_ms = answers_of(
+        variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
+    )
+    result = score(answers, against.photos.targets, against.probabilities, names=labels)
+    return replace(variant, accuracy=result["accuracy"], agreement=result["agreement"]), latency_ms
+
+
+def answers_of(
+    model: bytes, format: str, pixels: npt.NDArray[np.uint8], *, description: str
+) -> tuple[npt.NDArray[np.float32], float]:
+    """Run an exported file on photos, one thread.
+
+    Args:
+        model: The file.
+        format: ``tflite`` or ``onnx``.
+        pixels: uint8 [n, S, S, 3], n at least 1.
+        description: What the progress bar says.
+
+    Returns:
+        Probabilities, float32 [n, classes], and the median latency in ms.
+    """
+    with quietly():
+        runtime = open_runtime(model, format)
+    answers, latencies_ns = [], []
+    with track(description, len(pixels)) as advance:
+        for photo in pixels:
+            runtime.feed(photo)
+            started = time.perf_counter_ns()
+            runtime.invoke()
+            latencies_ns.append(time.perf_counter_ns() - started)
+            answers.append(runtime.probabilities())
+            advance(1)
+    runtime.close()
+    return np.stack(answers), float(np.median(latencies_ns)) / 1e6

@@ -1,0 +1,124 @@
+"""A folder of the user's photos for calibration: listed, decoded, and kept apart from what is scored.
+
+Not for: data sets to train on (``edgetl.data``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgetl.data import Finding
+from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
+from edgetl.data.readers.folders import scan
+from edgetl.runs.directory import Run
+from edgetl_device.errors import InputError
+
+_LAYOUT = "Give a folder of photos, or of class folders with photos."
+
+
+@dataclass(frozen=True)
+class OwnPhoto:
+    """A readable photo of the folder.
+
+    Attributes:
+        path: In the folder, with ``/``.
+        label: Name of its class folder; None in a flat folder.
+        sha256: Of the file's bytes.
+        group: Digest of its decoded pixels.
+        first: Whether it is the first by path of those with the same pixels.
+    """
+
+    path: str
+    label: str | None
+    sha256: str
+    group: str
+    first: bool
+
+
+@dataclass(frozen=True)
+class OwnPhotos:
+    """The readable photos of a folder by path, their pixels, and what was found on the way."""
+
+    photos: tuple[OwnPhoto, ...]
+    pixels: PixelCache
+    findings: tuple[Finding, ...]
+
+
+def own_photos(run: Run, folder: Path) -> OwnPhotos:
+    """List and decode a folder of calibration photos.
+
+    Args:
+        run: Whose model they calibrate.
+        folder: ``folder/*`` or ``folder/<class>/*`` with classes of the run.
+
+    Raises:
+        InputError: It is missing or empty, has a folder that is no class of the run, no file in it is a photo, or one
+            is in the validation or test split, by file or by decoded pixels.
+    """
+    files = _listed(run, folder)
+    hashes = hash_files([folder / path for path in files])
+    known = {sha256: folder / path for path, sha256 in zip(files, hashes, strict=True) if isinstance(sha256, str)}
+    if not known:
+        raise InputError(f"{folder}: none of its {len(files)} files can be opened", hint="Check the permissions.")
+    pixels = decode_files(known, run.preprocess)
+    photos: list[OwnPhoto] = []
+    unreadable, seen = [], set()
+    for (path, label), sha256 in zip(files.items(), hashes, strict=True):
+        fact = sha256 if isinstance(sha256, Unreadable) else pixels.facts[sha256]
+        if isinstance(sha256, str) and isinstance(fact, PhotoFacts):
+            photos.append(OwnPhoto(path, label, sha256, fact.digest, fact.digest not in seen))
+            seen.add(fact.digest)
+        else:
+            unreadable.append(path)
+    if not photos:
+        raise InputError(f"{folder}: none of its {len(files)} files is a photo that can be used", hint=_LAYOUT)
+    _refuse_held_out(run, folder, photos)
+    repeated = tuple(photo.path for photo in photos if not photo.first)
+    findings = []
+    if unreadable:
+        message = f"{len(unreadable)} of {len(files)} files in {folder} left out: no photos that can be read"
+        findings.append(Finding("unreadable", "warning", message, tuple(unreadable)))
+    if repeated:
+        message = f"{len(repeated)} of {len(photos)} photos in {folder} left out: the same pixels as another"
+        findings.append(Finding("repeated", "warning", message, repeated))
+    return OwnPhotos(tuple(photos), pixels, tuple(findings))
+
+
+def _listed(run: Run, folder: Path) -> dict[str, str | None]:
+    """Return the class of each file by its path in the folder, sorted."""
+    if not folder.is_dir():
+        what = "is a file, not a folder of photos" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {what}", hint=_LAYOUT)
+    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
+    loose = [entry.name for entry in entries if entry.is_file()]
+    folders = [entry.name for entry in entries if entry.is_dir()]
+    if not entries:
+        raise InputError(f"{folder}: is empty", hint=_LAYOUT)
+    if not folders:
+        return dict.fromkeys(loose)
+    unknown = [name for name in folders if name not in run.labels]
+    if unknown:
+        raise InputError(
+            f"{folder / unknown[0]}: is not a class of this model",
+            why=f"its classes are {', '.join(run.labels)}",
+            hint="Rename the folder, or put all photos into one folder without classes.",
+        )
+    if loose:
+        raise InputError(f"{folder}: has photos beside class folders, such as {loose[0]}", hint=_LAYOUT)
+    return {file.path: file.label for file in scan(folder).files}
+
+
+def _refuse_held_out(run: Run, folder: Path, photos: list[OwnPhoto]) -> None:
+    scored = [sample for sample in run.samples if sample.split != "train"]
+    by_file = {sample.sha256: sample for sample in scored}
+    by_pixels = {sample.group: sample for sample in scored}
+    for photo in photos:
+        same = by_file.get(photo.sha256) or by_pixels.get(photo.group)
+        if same is not None:
+            how = "the same file" if photo.sha256 == same.sha256 else "the same pixels"
+            raise InputError(
+                f"{folder / photo.path}: is {same.path} of the {same.split} split ({how})",
+                why="calibrating on photos that are then scored would flatter the int8 model",
+                hint="Remove it from the folder.",
+            )

@@ -1,0 +1,199 @@
+"""A run to a bundle: the float model and its int8 versions, each measured on the held-out photos, behind a gate.
+
+Not for: how models are folded, corrected and converted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from edgetl import __version__
+from edgetl._lib.progress import step
+from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, write_bundle
+from edgetl.runs.directory import Run
+from edgetl.runs.held_out import find_photos, held_out
+from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.errors import GateFailed
+from edgetl_device.jsonfile import write_json
+
+from .calibration_photos import Calibration
+from .candidates import Climb, climb, int8_names, misfit
+from .explain import Plain, explain_export
+from .measurement import Expected, expected, measured
+from .options import QuantizeConfig
+from .targets import TARGETS
+from .variants import Floats, calibration_of, float_variant, int8_variants, plain, repaired
+
+SCHEMA = "edgetl.quantize/1"
+# A float export computes the same numbers in another order. More than this is another model.
+FLOAT_TOLERANCE = 1e-4
+_EVALSET_MAX = 1000
+
+
+def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> dict[str, Any]:
+    """Export a run, measure every file on the held-out photos and write ``RUN/bundle``.
+
+    With a bound on what int8 may lose, a ladder of means is climbed on the validation photos until one keeps it
+    (:mod:`edgetl.quantization.candidates`). ``RUN/quantize.json`` is written before the bundle and says what was
+    measured, also when no rung keeps the bounds; whatever is refused, an earlier bundle stays as it was.
+
+    Args:
+        run: A finished run.
+        config: What to write.
+        data: The data set's folder, where it has moved since training.
+
+    Returns:
+        The report (``edgetl.quantize/1``).
+
+    Raises:
+        InputError: The run, its model or its photos are not as they were after training, or the calibration photos
+            cannot be used.
+        GateFailed: A float export differs from the model, int8 loses more than the bounds on every rung, or the target
+            cannot run it.
+    """
+    # First, as it may refuse the user's photos.
+    calibration = calibration_of(run, config, data) if config.int8 else None
+    model = run.load_model()
+    against = expected(
+        model, find_photos(run, held_out(run, most=_EVALSET_MAX), data=data), description="Float reference"
+    )
+    variants = [_measured(float_variant(model, name, run), against, run) for name in _float_names(config)]
+    floats = None if calibration is None else Floats(model, calibration)
+    ladder = None
+    if floats is not None:
+        ladder = _int8(floats, run, config, data)
+        if ladder.taken is not None:
+            variants += [_measured(variant, against, run) for variant in ladder.variants]
+    report = _report(run, config, against, variants, ladder, calibration)
+    write_json(run.folder / "quantize.json", report)
+    if config.explain and ladder is not None and floats is not None:
+        _explain(run, ladder, against, floats)
+    _gate(variants, ladder, config, run)
+    with step("Writing the bundle"):
+        write_bundle(
+            run.folder / "bundle",
+            labels=run.labels,
+            preprocess=run.preprocess,
+            variants=variants,
+            evalset=[
+                EvalPhoto(path, sample.label, sample.sha256)
+                for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
+            ],
+            reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
+            provenance=_provenance(run, config),
+        )
+    return report
+
+
+def _float_names(config: QuantizeConfig) -> list[str]:
+    return [
+        "float32",
+        "float32-onnx",
+        *(["float16"] if config.float16 else []),
+        *(["dynamic"] if config.dynamic else []),
+    ]
+
+
+def _int8(floats: Floats, run: Run, config: QuantizeConfig, data: Path | None) -> Climb:
+    """Return the int8 variants: of the first rung that keeps the bounds, or of the usual one where there are none."""
+    if config.gated:
+        return climb(floats, run, config, data=data)
+    target = TARGETS[config.target]
+    recipe = repaired(floats, target) if config.repair else plain(floats)
+    variants = int8_variants(recipe, run, floats.calibration, int8_names(target), target=target)
+    return Climb(recipe, variants, [], "repair" if config.repair else "plain", misfit(variants, target))
+
+
+def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
+    scored, _ = measured(variant, against, run.labels)
+    return scored
+
+
+def _explain(run: Run, ladder: Climb, against: Expected, floats: Floats) -> None:
+    (int8,) = (variant.data for variant in ladder.variants if variant.name == "int8")
+    is_repaired = ladder.recipe.model is not floats.folded
+    before = Plain(floats.folded, floats.calibration.pixels) if is_repaired else None
+    explain_export(run, ladder.recipe.exact, int8, against.photos, against.probabilities, plain=before)
+
+
+def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeConfig, run: Run) -> None:
+    report = f"The report is in {run.folder / 'quantize.json'}; no bundle was written."
+    for variant in variants:
+        difference = (variant.agreement or {})["max_abs"]
+        if variant.precision == "float32" and difference > FLOAT_TOLERANCE:
+            raise GateFailed(
+                f"{variant.name} differs from model.keras by {difference:.1e} in probability",
+                why=f"a float export must agree within {FLOAT_TOLERANCE:g}",
+                hint=report,
+            )
+    if ladder is not None and ladder.misfit is not None:
+        raise GateFailed(
+            f"int8 does not fit --target {config.target}",
+            why=ladder.misfit,
+            hint=f"Take another backbone, or --target generic. {report}",
+        )
+    if ladder is not None and ladder.taken is None:
+        last = ladder.rungs[-1]
+        worst = min(last["variants"], key=lambda row: row["agreement"]["top1"])
+        agreement = worst["agreement"]
+        drop_low, drop_high = agreement["drop_ci95_pp"]
+        low, high = wilson95(agreement["agree"], agreement["photos"])
+        bounds = [
+            *([f"--max-drop {config.max_drop_pp:g}"] if config.max_drop_pp is not None else []),
+            *([f"--min-agreement {config.min_agreement:g}"] if config.min_agreement is not None else []),
+        ]
+        raise GateFailed(
+            f"int8 stays outside {' and '.join(bounds)} after {len(ladder.rungs)} rung"
+            f"{'s' * (len(ladder.rungs) != 1)}: {', '.join(rung['name'] for rung in ladder.rungs)}",
+            why=f"in the end {worst['name']} loses {agreement['drop_pp']:.2f} pp (95% CI {drop_low:.1f} to "
+            f"{drop_high:.1f}) on {agreement['photos']} validation photos, with {agreement['top1']:.1%} agreement "
+            f"(95% CI {100 * low:.0f} to {100 * high:.0f})",
+            hint=report,
+        )
+
+
+def _report(
+    run: Run,
+    config: QuantizeConfig,
+    against: Expected,
+    variants: list[VariantFile],
+    ladder: Climb | None,
+    calibration: Calibration | None,
+) -> dict[str, Any]:
+    audit = calibration and {key: value for key, value in calibration.to_json().items() if key != "files"}
+    rungs = ladder.rungs if ladder is not None else []
+    return {
+        "schema": SCHEMA,
+        "producer": f"edgetl {__version__}",
+        "config": asdict(config),
+        "held_out": {"split": run.held_out, "photos": len(against.photos.targets)},
+        "reference": against.accuracy,
+        "variants": [
+            {
+                "name": variant.name,
+                "format": variant.format,
+                "bytes": len(variant.data),
+                "accuracy": variant.accuracy,
+                "agreement": variant.agreement,
+            }
+            for variant in variants
+        ],
+        "calibration": audit,
+        "target": {"name": config.target, "misfit": ladder.misfit if ladder is not None else None},
+        "ladder": {"judged_on": "val", "taken": ladder.taken if ladder else None, "rungs": rungs} if rungs else None,
+    }
+
+
+def _provenance(run: Run, config: QuantizeConfig) -> dict[str, Any]:
+    document = run.document
+    return {
+        "run": {"model_sha256": document["model"]["sha256"], "created": document["created"]},
+        "dataset_fingerprint": document["dataset"]["fingerprint"],
+        "held_out": run.held_out,
+        "backbone": {key: document["config"][key] for key in ("backbone", "width", "size")},
+        "weights": document["weights"],
+        "quantize": asdict(config),
+        "versions": document["versions"],
+    }

@@ -1,0 +1,1 @@
+"""A float graph made ready for int8: folded, equalized, ranges clipped, weights rounded (GPTQ), biases corrected."""

@@ -1,0 +1,72 @@
+"""Ranges of linear streams without the rarest values, so that the steps between all the others are finer.
+
+A bottleneck has no bound such as ReLU6's: its largest value over a hundred photos lies five to fourteen standard
+deviations out (MobileNetV2), and a range up to there has steps wider than nearly all values need. Not for: tensors
+behind an activation.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.quantization.preparation.equalization import linear_streams
+from edgetl.quantization.preparation.graph import Keras, walk
+
+Range = tuple[float, float]
+
+_SHARES = np.arange(1.0, 0.45, -0.05)
+_BINS = 4096
+_BATCH = 16
+_STEPS = 255
+
+
+def narrow_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]:
+    """Return, for every operation that writes into a linear stream, the lowest and highest value that int8 should have.
+
+    It is the share of the range over all photos, 1, 0.95 .. 0.5, with the least mean squared error: step ** 2 / 12 for
+    what lies inside, the squared distance to the end for what lies outside. After Nagel et al. 2021, "A White Paper on
+    Neural Network Quantization" (arXiv:2106.08295), section 3.1.
+
+    Args:
+        model: A flat functional model without BatchNormalization.
+        pixels: Calibration photos, uint8 [n, S, S, 3].
+    """
+    names = {name for stream in linear_streams(model) for name in stream.names}
+    ranges = dict.fromkeys(names, (0.0, 0.0))
+    counts = {name: np.zeros(_BINS, np.int64) for name in names}
+
+    def widen(name: str, values: npt.NDArray[np.float32]) -> None:
+        low, high = ranges[name]
+        ranges[name] = min(low, float(values.min())), max(high, float(values.max()))
+
+    def count(name: str, values: npt.NDArray[np.float32]) -> None:
+        counts[name] += np.histogram(values, _BINS, ranges[name])[0]
+
+    for look in (widen, count):
+
+        def compute(operation: Keras, args: tuple[Any, ...], kwargs: dict[str, Any], look: Any = look) -> Any:
+            output = operation(*args, **kwargs)
+            if operation.name in names:
+                look(operation.name, np.asarray(output))
+            return output
+
+        for start in range(0, len(pixels) if names else 0, _BATCH):
+            walk(model, pixels[start : start + _BATCH].astype(np.float32), compute)
+    return {name: _least_error(ranges[name], counts[name]) for name in sorted(names)}
+
+
+def _least_error(whole: Range, counts: npt.NDArray[np.int64]) -> Range:
+    edges = np.linspace(*whole, _BINS + 1)
+    values = (edges[1:] + edges[:-1]) / 2
+
+    def error(share: float) -> float:
+        low, high = whole[0] * share, whole[1] * share
+        outside = np.maximum(values - high, 0) + np.maximum(low - values, 0)
+        squares = np.where(outside > 0, outside**2, ((high - low) / _STEPS) ** 2 / 12)
+        return float(counts @ squares)
+
+    best = min(_SHARES, key=error)
+    return float(whole[0] * best), float(whole[1] * best)

@@ -1,0 +1,184 @@
+"""A run's model as the files of a bundle: which converter makes which variant, with labels and what calibrated it.
+
+Not for: whether they are any good.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+from edgetl import __version__
+from edgetl._lib.progress import step
+from edgetl.export import conversion
+from edgetl.export.bundle import VariantFile
+from edgetl.inspection.tflite.metadata import with_metadata
+from edgetl.quantization.conversion.onnx import int8_onnx
+from edgetl.quantization.conversion.tflite import int8_tflite
+from edgetl.quantization.preparation.bias_correction import correct_weights
+from edgetl.quantization.preparation.clip_ranges import Range, narrow_ranges
+from edgetl.quantization.preparation.equalization import equalize_streams
+from edgetl.quantization.preparation.folding import fold_batch_norm
+from edgetl.runs.directory import Run
+from edgetl_device.errors import InputError
+
+from .calibration_photos import Calibration, calibration_photos
+from .options import QuantizeConfig
+from .targets import TARGETS, Target
+
+FLOAT_NAMES = ("float32", "float16", "dynamic", "float32-onnx")
+INT8_NAMES = ("int8", "int8-onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Floats:
+    """A run's float model in the forms that int8 is made from; each is made once, when it is first asked for.
+
+    Attributes:
+        model: As it was trained; the reference of everything.
+        calibration: Photos that set ranges.
+    """
+
+    model: Any
+    calibration: Calibration
+
+    @cached_property
+    def folded(self) -> Any:
+        """BatchNorm folded. TensorFlow's converter would fold anyway, and ONNX Runtime's quantizer needs it done."""
+        with step("Folding BatchNorm"):
+            return fold_batch_norm(self.model)
+
+    @cached_property
+    def equalized(self) -> Any:
+        """Folded, and the channels of its residual streams brought to like ranges."""
+        folded = self.folded
+        with step("Equalizing streams"):
+            return equalize_streams(folded, self.calibration.pixels)
+
+
+@dataclass(frozen=True, eq=False)
+class Recipe:
+    """A model as it goes to the int8 converters.
+
+    Attributes:
+        model: Folded, and repaired where it is.
+        exact: The float model that the int8 file should equal layer by layer: ``model`` before weights were rounded.
+        repair: What was done to it, in words.
+        ranges: Lowest and highest value that int8 should have of some layers' outputs; of all others it has what
+            calibration finds.
+        keep_float: Names of layers that stay float in TFLite. ONNX Runtime's quantizer cannot leave a layer out: it
+            then gives the outputs around it the range that they have before their activation.
+    """
+
+    model: Any
+    exact: Any
+    repair: str
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+    keep_float: tuple[str, ...] = ()
+
+
+def plain(floats: Floats) -> Recipe:
+    """Return the model with BatchNorm folded and nothing else done to it."""
+    return Recipe(floats.folded, floats.folded, "none")
+
+
+def repaired(floats: Floats, target: Target, keep_float: tuple[str, ...] = ()) -> Recipe:
+    """Return the model with its streams equalized, and then :func:`corrected`."""
+    return corrected(floats.equalized, "equalized streams", floats.calibration, target, keep_float)
+
+
+def corrected(
+    exact: Any, before: str, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()
+) -> Recipe:
+    """Return a folded model with its weights rounded together, its biases corrected and its streams' ranges narrowed.
+
+    Args:
+        exact: The folded float model.
+        before: What was done to it since it was folded, in words.
+        calibration: Photos that set ranges.
+        target: How Dense layers are rounded.
+        keep_float: Names of layers that stay float.
+    """
+    with step("Repairing for int8"):
+        model = correct_weights(
+            exact, calibration.pixels, per_tensor_dense=target.per_tensor_dense, keep_float=keep_float
+        )
+        ranges = narrow_ranges(model, calibration.pixels)
+    repair = f"{before}, rounded weights, corrected biases, narrowed ranges"
+    return Recipe(model, exact, repair, ranges, keep_float)
+
+
+def calibration_of(run: Run, config: QuantizeConfig, data: Path | None = None) -> Calibration:
+    """Return the photos that calibrate, as the settings say."""
+    folder = None if config.calibration_photos is None else Path(config.calibration_photos)
+    return calibration_photos(run, count=config.calibration, seed=config.seed, folder=folder, data=data)
+
+
+def float_variant(model: Any, name: str, run: Run, *, layout: conversion.Layout = "nhwc") -> VariantFile:
+    """Export one variant that needs no calibration: a name in :data:`FLOAT_NAMES`. ``layout`` is that of ONNX."""
+    make: dict[str, tuple[str, Callable[[Any], bytes]]] = {
+        "float32": ("tflite", conversion.float32_tflite),
+        "float16": ("tflite", conversion.float16_tflite),
+        "dynamic": ("tflite", conversion.dynamic_tflite),
+        "float32-onnx": ("onnx", partial(conversion.float32_onnx, layout=layout)),
+    }
+    format, function = make[name]
+    with step(f"Exporting {name}"):
+        return VariantFile(name, format, name.split("-")[0], _labelled(function(model), format, run))
+
+
+def int8_variants(
+    recipe: Recipe,
+    run: Run,
+    calibration: Calibration,
+    names: tuple[str, ...] = INT8_NAMES,
+    *,
+    target: Target = TARGETS["generic"],
+    layout: conversion.Layout = "nhwc",
+) -> list[VariantFile]:
+    """Export int8 variants, names in :data:`INT8_NAMES`, made for a target; whether they fit it is not checked."""
+    about = calibration.to_json() | {"repair": recipe.repair}
+    variants = []
+    for name in names:
+        with step(f"Exporting {name}"):
+            if name == "int8":
+                exported = int8_tflite(
+                    recipe.model,
+                    calibration.pixels,
+                    dtype=target.dtype,
+                    per_tensor_dense=target.per_tensor_dense,
+                    keep_float=recipe.keep_float,
+                    ranges=recipe.ranges,
+                )
+                # The standard metadata describes uint8 and float pixels, and would lie in a microcontroller's flash.
+                if target.dtype == "uint8":
+                    exported = _labelled(exported, "tflite", run)
+                kept = {"float_layers": list(recipe.keep_float)}
+                variants.append(VariantFile(name, "tflite", "int8", exported, about | kept))
+            else:
+                exported = int8_onnx(recipe.model, calibration.pixels, layout=layout, ranges=recipe.ranges)
+                variants.append(VariantFile(name, "onnx", "int8", exported, about))
+    return variants
+
+
+def check_name(name: str) -> None:
+    """Raise InputError for a variant that edgetl does not export."""
+    known = (*FLOAT_NAMES, *INT8_NAMES)
+    if name not in known:
+        raise InputError(f"unknown variant {name!r}", why=f"edgetl exports {', '.join(known)}")
+
+
+def _labelled(exported: bytes, format: str, run: Run) -> bytes:
+    """Put the standard metadata with the labels into a TFLite file; ONNX has none."""
+    if format != "tflite":
+        return exported
+    size, fit = run.preprocess.size, run.preprocess.fit
+    return with_metadata(
+        exported,
+        name=run.document["config"]["backbone"],
+        labels=run.labels,
+        description=f"Image classifier by edgetl {__version__}, for photos brought to {size} x {size} pixels by {fit}.",
+    )

@@ -1,0 +1,92 @@
+"""Photos that a variant classifies otherwise than the float model, as cards with small pictures.
+
+Not for: which variant is better (``edgetl.comparison``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from edgetl_device.bundle import EVALSET, Bundle
+
+from .pictures import data_uri, thumbnail
+
+# Pictures are inside the page: at 60 of about 8 KB it can still be sent by mail.
+MOST = 60
+_ORDER = {"lost": 0, "gained": 1, "changed": 2}
+
+
+@dataclass(frozen=True)
+class Answered:
+    """What one variant says about a photo: its class, how sure it is, and what that means for its accuracy.
+
+    ``kind`` is ``lost`` (only the float model is right), ``gained`` (only the variant is) or ``changed`` (both wrong).
+    """
+
+    variant: str
+    predicted: str
+    probability: float
+    kind: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One photo with everything that is said about it; ``picture`` is a data URI, empty without a bundle."""
+
+    file: str
+    label: str
+    reference: str
+    answers: tuple[Answered, ...]
+    picture: str
+
+    @property
+    def kind(self) -> str:
+        """The gravest of its answers."""
+        return min((answer.kind for answer in self.answers), key=_ORDER.__getitem__)
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Cards of the photos that changed, the lost ones first, and how many more there are; or why nobody can tell."""
+
+    cards: tuple[Card, ...]
+    more: int
+    why_not: str = ""
+
+
+def flipped(document: dict[str, Any], bundle: Bundle | None) -> Gallery:
+    """Return the photos of a result that at least one variant classifies otherwise than the float model."""
+    labels, evalset = document["bundle"]["labels"], document["evalset"]
+    if isinstance(evalset["reference"], dict):
+        return Gallery((), 0, evalset["reference"]["unknown"])
+    found = []
+    for row, (photo, reference) in enumerate(zip(evalset["photos"], evalset["reference"], strict=True)):
+        answers = tuple(
+            Answered(
+                name, labels[predicted], run["answers"]["probability"][row], _kind(photo["label"], reference, predicted)
+            )
+            for name, run in one_per_variant(document).items()
+            if (predicted := run["answers"]["predicted"][row]) != reference
+        )
+        if answers:
+            found.append(Card(photo["file"], labels[photo["label"]], labels[reference], answers, ""))
+    found.sort(key=lambda card: (_ORDER[card.kind], card.label, card.file))
+    shown = [Card(**{**vars(card), "picture": _picture(bundle, card.file)}) for card in found[:MOST]]
+    return Gallery(tuple(shown), len(found) - len(shown))
+
+
+def one_per_variant(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the first run of each variant: its number of threads does not change its answers."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in document["runs"]:
+        found.setdefault(run["variant"], run)
+    return found
+
+
+def _kind(label: int, reference: int, predicted: int) -> str:
+    return "lost" if reference == label else "gained" if predicted == label else "changed"
+
+
+def _picture(bundle: Bundle | None, file: str) -> str:
+    return "" if bundle is None else data_uri(thumbnail(bundle.read(EVALSET + file)))

@@ -1,0 +1,47 @@
+"""Grad-CAM: where in a photo a trained run sees the evidence for a class. Not for: what the evidence is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl._lib.extras import keras, tensorflow
+from edgetl._lib.progress import track
+
+_BATCH = 32
+
+
+def grad_cam(model: Any, pixels: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    """Return heat maps of the last feature map, the one that is pooled.
+
+    Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+    arXiv:1610.02391, equations 1 and 2: the channels of the feature map are added up, weighed by the mean gradient of
+    the class's logit with respect to them, and what speaks against the class is cut off.
+
+    Args:
+        model: keras.Model with the layers ``pool`` and ``logits``.
+        pixels: uint8 [n, S, S, 3], raw RGB.
+        classes: int64 [n], whose evidence is looked for in each photo.
+
+    Returns:
+        float32 [n, h, w], each scaled so that its highest value is 1; all zeros where nothing speaks for the class.
+    """
+    tf, last = tensorflow(), model.get_layer("pool").input
+    to_features = keras().Model(model.input, last)
+    to_logits = keras().Model(last, model.get_layer("logits").output)
+    maps = []
+    with track("Grad-CAM", len(pixels)) as advance:
+        for start in range(0, len(pixels), _BATCH):
+            features = to_features(tf.constant(pixels[start : start + _BATCH].astype(np.float32)), training=False)
+            wanted = tf.constant(classes[start : start + _BATCH])
+            with tf.GradientTape() as tape:
+                tape.watch(features)
+                scores = tf.gather(to_logits(features, training=False), wanted, axis=1, batch_dims=1)
+            weights = tf.reduce_mean(tape.gradient(scores, features), axis=(1, 2), keepdims=True)
+            maps.append(tf.nn.relu(tf.reduce_sum(weights * features, axis=-1)).numpy())
+            advance(len(wanted))
+    heat = np.concatenate(maps)
+    highest = heat.max(axis=(1, 2), keepdims=True)
+    return np.asarray(heat / np.where(highest > 0, highest, 1))

@@ -1,0 +1,31 @@
+"""Templates of the pages. Not for: what is on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgetl import __version__
+from edgetl._lib import extras
+from edgetl_device.bench.accuracy import wilson95
+
+_TEMPLATES = Path(__file__).parent / "templates"
+
+
+def fill(template: str, **values: Any) -> str:
+    """Return a page: everything that is put into the template is escaped, and a name that is missing is an error.
+
+    Raises:
+        Unavailable: Jinja2 is not installed.
+    """
+    jinja2 = extras.require("jinja2", extra="report")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(_TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals["wilson95"] = wilson95
+    html: str = environment.get_template(template).render(version=__version__, **values)
+    return html

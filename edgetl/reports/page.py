@@ -1,0 +1,274 @@
+"""What is on the page: results turned into numbers, texts and positions. Not for: how it looks (templates)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from edgetl.comparison.results import batch_of, run_name
+from edgetl_device.bench.reference import FLOAT_MODEL
+from edgetl_device.bundle import Bundle
+
+from .charts import Course, Place, Scale, Tick, course, density_path, frontier, line_path, place_labels
+from .environment import Gauge, facts, gauges
+from .gallery import Gallery, flipped, one_per_variant
+
+Document = dict[str, Any]
+COLOURS = 8
+_STAGES = {
+    "decode": "decode: a file's bytes to an image",
+    "fit": "fit: to the model's size",
+    "invoke": "model",
+    "postprocess": "probabilities and top 5",
+}
+# A latency chart ends at this percentile of its slowest run: a single hiccup would squeeze everything else.
+_END = 99.5
+
+
+@dataclass(frozen=True)
+class Row:
+    """One run of one result, with its number on the page."""
+
+    number: int
+    result: str
+    name: str
+    document: Document
+    run: Document
+
+    @property
+    def colour(self) -> int:
+        """Which of the page's colours it has, from 0."""
+        return (self.number - 1) % COLOURS
+
+    @property
+    def batch(self) -> int:
+        """Photos in one inference."""
+        return batch_of(self.run)
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """One run in the chart of latencies; positions in percent."""
+
+    row: Row
+    path: str
+    p50: float
+    p95: float | None
+    course: Course
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a photo: its median and its share of the slowest run's sum, in percent."""
+
+    key: str
+    name: str
+    ms: float
+    percent: float
+
+
+@dataclass(frozen=True)
+class Point:
+    """One run in the chart of accuracy against latency; positions in percent from the left and from the top."""
+
+    row: Row
+    x: float
+    y: float
+    top: float
+    bottom: float
+    diameter_px: float
+    label: Place
+
+
+@dataclass(frozen=True)
+class Change:
+    """How one variant does on one class: photos right, and the difference from the float model where it is known."""
+
+    correct: int
+    drop_pp: float | None
+
+
+@dataclass(frozen=True)
+class ClassRow:
+    """One class: its photos, how many the float model has right if known, each variant; bars end at ``scale_pp``."""
+
+    label: str
+    photos: int
+    reference: int | None
+    changes: tuple[Change, ...]
+    scale_pp: float
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One result: where and how it was measured, its photos, and whose answers they are held against, if anyone's."""
+
+    name: str
+    document: Document
+    rows: tuple[Row, ...]
+    status: str
+    reasons: tuple[str, ...]
+    facts: tuple[tuple[str, str], ...]
+    unknown: tuple[tuple[str, str], ...]
+    gauges: tuple[Gauge, ...]
+    variants: tuple[str, ...]
+    classes: tuple[ClassRow, ...]
+    gallery: Gallery
+    has_bundle: bool
+    of_folder: bool
+    against: str
+
+
+def bench(name: str, document: Document, *, first_number: int, with_way: bool, bundle: Bundle | None) -> Bench:
+    """Return one result for the page; its runs are numbered from ``first_number``.
+
+    With ``with_way`` they are called by their threads and batch too, where these differ on the page.
+    """
+    runs = document["runs"]
+    statuses = [run["verdict"]["status"] for run in runs]
+    status = next(one for one in ("invalid", "degraded", "valid") if one in statuses)
+    known, unknown = facts(document)
+    unpaired = isinstance(document["evalset"]["reference"], dict)
+    return Bench(
+        name=name,
+        document=document,
+        rows=tuple(
+            Row(number, name, run_name(run) if with_way else run["variant"], document, run)
+            for number, run in enumerate(runs, start=first_number)
+        ),
+        status=status,
+        reasons=_reasons(runs),
+        facts=known,
+        unknown=unknown,
+        gauges=gauges(document["environment"]),
+        variants=tuple(one_per_variant(document)),
+        classes=_classes(document),
+        gallery=flipped(document, bundle),
+        has_bundle=bundle is not None,
+        of_folder=document["evalset"].get("source") == "folder",
+        against="" if unpaired else document["evalset"].get("reference_name", FLOAT_MODEL),
+    )
+
+
+def headline(rows: Sequence[Row]) -> str:
+    """Return the fastest believable run in one sentence."""
+    believed = [row for row in rows if row.run["verdict"]["status"] != "invalid"]
+    if not believed:
+        return "No measurement here is valid: measure again."
+    row = min(believed, key=lambda one: one.run["latency_ms"]["invoke"]["p50"])
+    run, environment = row.run, row.document["environment"]
+    board = next((environment[key] for key in ("board", "cpu") if isinstance(environment[key], str)), "this machine")
+    rank = next(rank for rank in ("p95", "p90", "p50") if not isinstance(run["latency_ms"]["invoke"][rank], dict))
+    text = (
+        f"{row.name}: {run['bytes'] / 1e6:.2f} MB, {run['latency_ms']['invoke'][rank]:.2f} ms at {rank} on {board}, "
+        "top-1 {:.1%} (95% interval {:.1f} to {:.1f})".format(
+            run["accuracy"]["top1"], *(100 * bound for bound in run["accuracy"]["ci95"])
+        )
+    )
+    agreement = run["agreement"]
+    if "unknown" in agreement:
+        return text + "."
+    low, high = agreement["drop_ci95_pp"]
+    drop = agreement["drop_pp"]
+    side = "as accurate as" if drop == 0 else f"{abs(drop):.2f} pp {'below' if drop > 0 else 'above'}"
+    return f"{text}, {side} the float model (95% interval of the drop {low:+.1f} to {high:+.1f} pp)."
+
+
+@dataclass(frozen=True)
+class Latency:
+    """The chart of latencies: its axis in ms, its runs, and the axis of their courses."""
+
+    ticks: list[Tick]
+    log: bool
+    distributions: tuple[Distribution, ...]
+
+
+def latency(rows: Sequence[Row]) -> Latency:
+    """Return the distributions of the model's time on one axis."""
+    samples = [np.array(row.run["samples_ns"]["invoke"]) / 1e6 for row in rows]
+    ends = [float(np.percentile(one, rank)) for one in samples for rank in (0.5, _END)]
+    scale = Scale.around(ends, margin=0.03)
+    found = []
+    for row, one in zip(rows, samples, strict=True):
+        ranks = row.run["latency_ms"]["invoke"]
+        # Too few samples give no p95.
+        p50, p95 = scale.at(ranks["p50"]), None if isinstance(ranks["p95"], dict) else scale.at(ranks["p95"])
+        own = Scale.around([float(np.percentile(one, 1)), float(np.percentile(one, _END))], log=False)
+        found.append(Distribution(row, density_path(one, scale), p50, p95, course(one, own)))
+    return Latency(scale.ticks(), scale.log, tuple(found))
+
+
+def stages(rows: Sequence[Row]) -> list[tuple[Row, list[Stage]]]:
+    """Return the median of each stage; bars share one axis from 0 to the slowest run's sum."""
+    medians = [{stage: row.run["latency_ms"][stage]["p50"] for stage in _STAGES} for row in rows]
+    longest = max(sum(one.values()) for one in medians)
+    return [
+        (row, [Stage(stage, _STAGES[stage], ms, 100 * ms / longest) for stage, ms in one.items()])
+        for row, one in zip(rows, medians, strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Pareto:
+    """The chart of accuracy (percent) against the model's median (ms)."""
+
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    log: bool
+    points: tuple[Point, ...]
+    path: str
+
+
+def pareto(rows: Sequence[Row]) -> Pareto:
+    """Return every run as a point with its interval; circles grow with the size of the file."""
+    costs = [row.run["latency_ms"]["invoke"]["p50"] for row in rows]
+    gains = [100 * row.run["accuracy"]["top1"] for row in rows]
+    intervals = [[100 * bound for bound in row.run["accuracy"]["ci95"]] for row in rows]
+    x = Scale.around(costs, margin=0.12)
+    y = Scale.around([bound for interval in intervals for bound in interval], margin=0.08, log=False)
+    best = frontier(list(zip(costs, gains, strict=True)))
+    largest = max(row.run["bytes"] for row in rows)
+    places = [(x.at(cost), 100 - y.at(gain)) for cost, gain in zip(costs, gains, strict=True)]
+    labels = place_labels(places, width=24, height=6)
+    points = []
+    for index, row in enumerate(rows):
+        low, high = intervals[index]
+        left, top = places[index]
+        # Areas, not diameters, are what eyes compare.
+        diameter = 12 + 22 * (row.run["bytes"] / largest) ** 0.5
+        points.append(Point(row, left, top, 100 - y.at(high), 100 - y.at(low), diameter, labels[index]))
+    path = line_path([(costs[index], gains[index]) for index in best], x, y)
+    y_ticks = [tick for tick in y.ticks(about=8) if float(tick.text) <= 100]
+    return Pareto(x.ticks(), y_ticks, x.log, tuple(points), path)
+
+
+def _reasons(runs: Sequence[Document]) -> tuple[str, ...]:
+    about: dict[str, list[str]] = {}
+    for run in runs:
+        for reason in run["verdict"]["reasons"]:
+            about.setdefault(reason, []).append(run_name(run))
+    return tuple(
+        f"{reason} ({'all runs' if len(names) == len(runs) else '; '.join(names)})" for reason, names in about.items()
+    )
+
+
+def _classes(document: Document) -> tuple[ClassRow, ...]:
+    truth = np.array([photo["label"] for photo in document["evalset"]["photos"]])
+    answers = document["evalset"]["reference"]
+    reference = None if isinstance(answers, dict) else np.array(answers)
+    predicted = [np.array(run["answers"]["predicted"]) for run in one_per_variant(document).values()]
+    found = []
+    for index, label in enumerate(document["bundle"]["labels"]):
+        mine = truth == index
+        photos = int(mine.sum())
+        if photos:
+            right = None if reference is None else int((reference[mine] == index).sum())
+            correct = [int((one[mine] == index).sum()) for one in predicted]
+            drops = [None if right is None else 100 * (right - one) / photos for one in correct]
+            found.append((label, photos, right, tuple(map(Change, correct, drops))))
+    scale_pp = max([10.0, *(abs(change.drop_pp or 0) for *_, changes in found for change in changes)])
+    rows = [ClassRow(label, photos, right, changes, scale_pp) for label, photos, right, changes in found]
+    return tuple(sorted(rows, key=lambda row: (-max(change.drop_pp or 0 for change in row.changes), row.label)))

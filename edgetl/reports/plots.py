@@ -1,0 +1,135 @@
+"""Pictures as PNG files: learning curves, confusion matrix, variants side by side. Not for: numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from edgetl._lib.extras import require
+
+# Names are written in the cells' axes only while they can be read.
+_MAX_NAMED_CLASSES = 40
+_MAX_COUNTED_CLASSES = 20
+
+
+def learning_curves(history: Sequence[dict[str, Any]], target: Path) -> None:
+    """Draw loss and accuracy over the epochs of the second stage; epoch 0 is the head alone."""
+    figure, (left, right) = _figure(9, 3.6, columns=2)
+    rows = [row for row in history if row["stage"] == "blocks"]
+    for axes, name in ((left, "loss"), (right, "accuracy")):
+        for prefix, label in (("", "training"), ("val_", "validation")):
+            points = [(row["epoch"], row[prefix + name]) for row in rows if prefix + name in row]
+            if points:
+                axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
+        axes.set_xlabel("epoch (0: head alone)")
+        axes.set_ylabel("cross-entropy, nats" if name == "loss" else "top-1 accuracy")
+        axes.grid(alpha=0.3)
+        if axes.lines:
+            axes.legend()
+    left.set_title("Loss (training: smoothed, augmented)", fontsize=10)
+    right.set_title("Accuracy", fontsize=10)
+    figure.savefig(target, dpi=130)
+
+
+def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], *, title: str, target: Path) -> None:
+    """Draw a confusion matrix; colours are shares of the true class, numbers are photos."""
+    classes = len(labels)
+    side = min(14.0, 3.0 + 0.45 * classes)
+    figure, axes = _figure(side + 1, side)
+    shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
+    image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(title, fontsize=10)
+    if classes <= _MAX_NAMED_CLASSES:
+        axes.set_xticks(range(classes), labels, rotation=45, ha="right")
+        axes.set_yticks(range(classes), labels)
+    if classes <= _MAX_COUNTED_CLASSES:
+        for y, row in enumerate(confusion):
+            for x, count in enumerate(row):
+                axes.text(x, y, str(count), ha="center", va="center", color="white" if shares[y][x] > 0.5 else "black")
+    figure.savefig(target, dpi=130)
+
+
+def sample_predictions(photos: Sequence[tuple[Any, str, str]], target: Path) -> None:
+    """Draw photos with what they are and what they were taken for; wrong answers are red.
+
+    Args:
+        photos: Pixels (uint8 [S, S, 3]), the true label and the answer, which begins with the predicted label.
+        target: The PNG to write.
+    """
+    columns = 4
+    rows = -(-len(photos) // columns)
+    figure = require("matplotlib.figure").Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for axes, (pixels, label, answer) in zip(grid, photos, strict=False):
+        axes.imshow(pixels)
+        right = answer.rsplit(" ", 1)[0] == label
+        axes.set_title(
+            answer if right else f"{answer}\nis {label}", fontsize=8, color="black" if right else "firebrick"
+        )
+    figure.savefig(target, dpi=100)
+
+
+def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]], *, title: str, target: Path) -> None:
+    """Draw a bench result as one picture: classified photos above, what each variant costs and how right it is below.
+
+    Args:
+        result: An ``edgetl.result/1`` document; the first number of threads is drawn.
+        photos: Pixels (uint8 [S, S, 3]), the true label and the predicted one with its probability, at least one.
+        title: Above everything.
+        target: The PNG to write.
+    """
+    figure = require("matplotlib.figure").Figure(figsize=(9.6, 4.9), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.35))
+    for axes, (pixels, label, answer) in zip(above.subplots(1, len(photos), squeeze=False)[0], photos, strict=True):
+        axes.imshow(pixels)
+        axes.set_title(answer, fontsize=8, color="black" if answer.startswith(label) else "firebrick")
+        axes.set_axis_off()
+    threads = result["runs"][0]["threads"]
+    runs = [run for run in result["runs"] if run["threads"] == threads]
+    panels = (
+        (
+            f"model, ms a photo, {threads} thread: p50, whisker p95",
+            [run["latency_ms"]["invoke"]["p50"] for run in runs],
+        ),
+        ("size, MB", [run["bytes"] / 1e6 for run in runs]),
+        ("top-1, %, with its 95% interval", [100 * run["accuracy"]["top1"] for run in runs]),
+    )
+    whiskers = (
+        [(0.0, _above_median(run["latency_ms"]["invoke"])) for run in runs],
+        None,
+        [_around(run["accuracy"]["top1"], run["accuracy"]["ci95"]) for run in runs],
+    )
+    for axes, (name, values), errors in zip(below.subplots(1, 3), panels, whiskers, strict=True):
+        colours = ["#9aa5b1" if run["precision"] == "float32" else "#1f77b4" for run in runs]
+        bars = axes.bar([run["variant"] for run in runs], values, color=colours, width=0.6)
+        if errors:
+            axes.errorbar(
+                range(len(runs)), values, yerr=list(zip(*errors, strict=True)), fmt="none", ecolor="black", capsize=4
+            )
+        axes.bar_label(bars, fmt="%.2f" if max(values) < 20 else "%.1f", label_type="center", fontsize=9)
+        axes.set_title(name, fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    figure.savefig(target, dpi=130)
+
+
+def _above_median(ranks: Mapping[str, Any]) -> float:
+    # Too few samples give no p95, and then there is no whisker.
+    return 0.0 if isinstance(ranks["p95"], dict) else float(ranks["p95"] - ranks["p50"])
+
+
+def _around(share: float, interval: Sequence[float]) -> tuple[float, float]:
+    low, high = interval
+    return 100 * (share - low), 100 * (high - share)
+
+
+def _figure(width_in: float, height_in: float, *, columns: int = 1) -> tuple[Any, Any]:
+    # Without pyplot there is no global state and no window system to ask for.
+    figure = require("matplotlib.figure").Figure(figsize=(width_in, height_in), layout="constrained")
+    return figure, figure.subplots(1, columns)

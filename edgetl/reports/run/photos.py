@@ -1,0 +1,152 @@
+"""Photos of a run on its page: what the audit found, and what the model has most confidently wrong.
+
+Photos are read from where the run was trained; those that are gone or changed are named, not shown. Not for: numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetl.data import photos_folder
+from edgetl.reports.grad_cam import grad_cam
+from edgetl.reports.pictures import data_uri, heat_over, thumbnail
+from edgetl.runs.directory import Run
+from edgetl.runs.held_out import find_photos
+from edgetl.runs.predictions import Prediction
+from edgetl_device.errors import InputError
+from edgetl_device.files import sha256_bytes
+from edgetl_device.preprocess import PhotoError
+
+# At about 8 KB a picture the page can still be sent by mail.
+MISTAKES = 24
+_A_FINDING = 8
+_FINDINGS = 32
+_FINDING_SIDE = 128
+
+
+@dataclass(frozen=True)
+class Album:
+    """Where the photos are; ``folder`` is None where they are gone, and then ``why`` says so."""
+
+    folder: Path | None
+    why: str = ""
+
+    @classmethod
+    def of(cls, run: Run, data: Path | None) -> Album:
+        """Find the photos of a run, in ``data`` where that is given.
+
+        Raises:
+            InputError: They are not in ``data``.
+        """
+        try:
+            return cls(photos_folder(data or run.data_root))
+        except InputError as error:
+            if data is not None:
+                raise
+            return cls(None, error.what)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One photo: its name and its picture as a data URI, or why there is none."""
+
+    file: str
+    picture: str
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A held-out photo that the model has wrong; ``heat`` is a picture of Grad-CAM, empty without it."""
+
+    card: Card
+    label: str
+    predicted: str
+    probability: float
+    heat: str = ""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding of the audit with its photos; ``more`` of them are not shown."""
+
+    kind: str
+    severity: str
+    message: str
+    cards: tuple[Card, ...]
+    more: int
+
+
+def findings(document: dict[str, Any], album: Album) -> tuple[Found, ...]:
+    """Return what the audit found, with a few photos each; identical photos are one picture under all their names."""
+    found, room = [], _FINDINGS
+    for finding in document["dataset"]["findings"]:
+        groups = finding.get("groups") or [[file] for file in finding["files"]]
+        shown = groups[: min(_A_FINDING, room)]
+        room -= len(shown)
+        cards = tuple(_card(album, group[0], name=" = ".join(group), side=_FINDING_SIDE) for group in shown)
+        found.append(Found(finding["kind"], finding["severity"], finding["message"], cards, len(groups) - len(shown)))
+    return tuple(found)
+
+
+def mistakes(
+    run: Run, predictions: Sequence[Prediction], album: Album, *, heat: bool, data: Path | None
+) -> tuple[tuple[Mistake, ...], int]:
+    """Return the most confident mistakes on held-out photos, and how many mistakes there are.
+
+    Args:
+        run: The run.
+        predictions: Of held-out photos.
+        album: Where the photos are.
+        heat: Show with Grad-CAM where the model sees the class that it predicts.
+        data: The data set, where it is not at the place that it was trained from.
+
+    Raises:
+        InputError: With ``heat``, a photo is missing or was changed since training.
+    """
+    wrong = sorted(
+        (one for one in predictions if one.predicted != one.label), key=lambda one: (-one.probability, one.path)
+    )
+    shown = wrong[:MISTAKES]
+    cards = [_card(album, one.path, sha256=one.sha256) for one in shown]
+    pictures = _heat(run, shown, data) if heat and shown else [""] * len(shown)
+    return (
+        tuple(
+            Mistake(card, one.label, one.predicted, one.probability, picture)
+            for card, one, picture in zip(cards, shown, pictures, strict=True)
+        ),
+        len(wrong),
+    )
+
+
+def _heat(run: Run, shown: Sequence[Prediction], data: Path | None) -> list[str]:
+    by_path = {sample.path: sample for sample in run.samples}
+    photos = find_photos(run, [by_path[one.path] for one in shown], data=data)
+    classes = np.array([run.labels.index(one.predicted) for one in shown], dtype=np.int64)
+    maps = grad_cam(run.load_model(), photos.pixels, classes)
+    found = []
+    for path, pixels, heat in zip(photos.paths, photos.pixels, maps, strict=True):
+        # A map of a stretched photo fits its own shape; a cropped or padded one is shown as the model sees it.
+        under = np.asarray(thumbnail(path.read_bytes())) if run.preprocess.fit == "stretch" else pixels
+        found.append(data_uri(heat_over(under, heat)))
+    return found
+
+
+def _card(album: Album, file: str, *, name: str = "", side: int | None = None, sha256: str | None = None) -> Card:
+    name = name or file
+    if album.folder is None:
+        return Card(name, "", "not here any more")
+    try:
+        photo = (album.folder / file).read_bytes()
+        if sha256 is not None and sha256_bytes(photo) != sha256:
+            return Card(name, "", "was changed since training")
+        return Card(name, data_uri(thumbnail(photo) if side is None else thumbnail(photo, side=side)))
+    except PhotoError as error:
+        return Card(name, "", {"truncated": "truncated", "empty": "zero bytes"}.get(error.kind, "cannot be shown"))
+    except OSError:
+        return Card(name, "", "not here any more")

@@ -1,0 +1,95 @@
+"""A training run to one HTML file. Not for: what is on the page (its neighbours)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from edgetl._lib import extras
+from edgetl.reports.html import fill
+from edgetl.runs.calibration_error import reliability
+from edgetl.runs.directory import Run
+from edgetl.runs.predictions import FILE, read_predictions
+from edgetl_device.files import write_text
+
+from . import facts, page
+from .curves import fits, plots, read_history
+from .int8 import read_int8
+from .photos import MISTAKES, Album, findings, mistakes
+from .reliability import calibration
+
+PAGE = "report.html"
+
+
+def write_run_report(run: Run, out: Path | None = None, *, grad_cam: bool = False, data: Path | None = None) -> Path:
+    """Write a run as one page that loads nothing from anywhere else, and return where it is.
+
+    Photos that are gone or were changed since training are named instead of shown, and the page says so.
+
+    Args:
+        run: The run.
+        out: The HTML file to write; ``report.html`` in the run directory by default.
+        grad_cam: Show where in the photos of its gallery the model sees what it predicts; needs TensorFlow.
+        data: The data set, where it is not at the place that it was trained from.
+
+    Raises:
+        InputError: A file of the run is damaged, ``data`` is no data set, or, with ``grad_cam``, a photo is missing.
+        Unavailable: Jinja2, or with ``grad_cam`` TensorFlow, is not installed.
+    """
+    target = run.folder / PAGE if out is None else out
+    write_text(target, render_run(run, target, grad_cam=grad_cam, data=data))
+    return target
+
+
+def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | None = None) -> str:
+    """Return the page as HTML; ``target`` is where it will be, for links; the rest as for :func:`write_run_report`."""
+    extras.check_installed("jinja2", extra="report")
+    document, history = run.document, read_history(run.folder / "history.csv")
+    split = next((name for name in ("test", "val") if name in document["metrics"]), None)
+    album = Album.of(run, data)
+    return fill(
+        "run.html",
+        name=run.folder.resolve().name,
+        document=document,
+        labels=run.labels,
+        album=album,
+        counts=document["dataset"]["classes"],
+        findings=findings(document, album),
+        fits=fits(history),
+        plots=plots(history, kept_epoch=document["model"]["best_epoch"]),
+        stages=facts.stages(document),
+        configuration=facts.configuration(document),
+        reasons=facts.reasons(document),
+        provenance=facts.provenance(document),
+        int8=read_int8(run.folder, target),
+        held_out=None if split is None else _held_out(run, split, album, grad_cam=grad_cam, data=data),
+    )
+
+
+def _held_out(run: Run, split: str, album: Album, *, grad_cam: bool, data: Path | None) -> dict[str, Any]:
+    """Return what held-out photos say."""
+    metrics = run.document["metrics"][split]
+    predictions = [one for one in read_predictions(run.folder / FILE) if one.split == split]
+    shown, wrong = mistakes(run, predictions, album, heat=grad_cam, data=data)
+    # Runs of earlier versions have no calibration in run.json.
+    measured = metrics.get("calibration") or reliability(
+        np.array([one.probability for one in predictions]),
+        np.array([one.predicted == one.label for one in predictions]),
+    )
+    return {
+        "split": split,
+        "metrics": metrics,
+        "headline": page.headline(metrics, split),
+        "cautions": page.cautions(run.document, split),
+        "scores": page.scores(run.document),
+        "classes": page.classes(metrics),
+        "matrix": len(run.labels) <= page.MATRIX_CLASSES,
+        "pairs": page.pairs(metrics, run.labels),
+        "calibration": calibration(measured, metrics["accuracy"]),
+        "mistakes": shown,
+        "wrong": wrong,
+        "most": MISTAKES,
+        "grad_cam": grad_cam,
+    }

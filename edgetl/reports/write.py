@@ -1,0 +1,84 @@
+"""Results to one HTML file. Not for: what is on the page (``page``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from edgetl._lib import extras
+from edgetl.comparison import text
+from edgetl.comparison.results import batch_of, compare_results
+from edgetl_device.bench import photoset, result
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import InputError
+from edgetl_device.files import write_text
+
+from . import page
+from .html import fill
+
+
+def write_report(results: Sequence[Path], out: str | os.PathLike[str], *, bundle: Path | None = None) -> None:
+    """Write results as one page that loads nothing from anywhere else.
+
+    Args:
+        results: Files that ``edgetl bench --json`` wrote.
+        out: The HTML file to write.
+        bundle: Where the held-out photos are taken from; without one, photos are named and not shown.
+
+    Raises:
+        InputError: A result or the bundle cannot be read, or the bundle's photos are not those of any result.
+        Unavailable: Jinja2 is not installed.
+    """
+    write_text(out, render(results, bundle=bundle))
+
+
+def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
+    """Return the page as HTML; arguments and errors as for :func:`write_report`."""
+    extras.check_installed("jinja2", extra="report")
+    documents = [result.read(path) for path in results]
+    photos = None if bundle is None else Bundle.open(bundle)
+    digest = None if photos is None else photoset.of_bundle(photos).digest
+    if photos is not None and digest not in {document["evalset"]["digest"] for document in documents}:
+        raise InputError(
+            f"{photos.path}: its held-out photos are not those of {results[0]}",
+            hint="Give the bundle that was benched.",
+        )
+    ways = {(run["threads"], batch_of(run)) for document in documents for run in document["runs"]}
+    benches: list[page.Bench] = []
+    for name, document in zip(_names(results), documents, strict=True):
+        benches.append(
+            page.bench(
+                name,
+                document,
+                first_number=1 + sum(len(bench.rows) for bench in benches),
+                with_way=len(ways) > 1 or any(batch > 1 for _, batch in ways),
+                bundle=photos if document["evalset"]["digest"] == digest else None,
+            )
+        )
+    rows = [row for bench in benches for row in bench.rows]
+    return fill(
+        "report.html",
+        benches=benches,
+        rows=rows,
+        headline=page.headline(rows),
+        latency=page.latency(rows),
+        stages=page.stages(rows),
+        pareto=page.pareto(rows),
+        comparison=_comparison(results) if len(results) > 1 else [],
+    )
+
+
+def _names(results: Sequence[Path]) -> list[str]:
+    stems = [path.stem for path in results]
+    return stems if len(set(stems)) == len(stems) else [str(path) for path in results]
+
+
+def _comparison(results: Sequence[Path]) -> list[str]:
+    """Return what the results show against the first, or why they may not be compared."""
+    try:
+        document: dict[str, Any] = compare_results(results)
+    except InputError as refusal:
+        return [" ".join(part for part in (refusal.what, refusal.why) if part)]
+    return text.conclusion_lines(document)

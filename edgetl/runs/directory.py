@@ -1,0 +1,97 @@
+"""The run directory: what ``edgetl train`` writes and every later command reads. Not for: how a run comes about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgetl._lib.csv import write_table
+from edgetl.data import Sample, Split, read_split
+from edgetl._lib.extras import keras
+from edgetl._lib.interrupts import uninterrupted
+from edgetl_device.errors import InputError
+from edgetl_device.files import sha256_file
+from edgetl_device.jsonfile import read_json
+from edgetl_device.preprocess import Preprocess
+
+SCHEMA = "edgetl.run/1"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training run.
+
+    Attributes:
+        folder: The run directory.
+        document: ``run.json``.
+        labels: Class names in the order of the model's outputs.
+        preprocess: How photos become the model's input.
+        samples: Every photo with its side of the split.
+        data_root: The data set, folder or file; :func:`edgetl.data.photos_folder` gives what the paths are relative
+            to.
+    """
+
+    folder: Path
+    document: dict[str, Any]
+    labels: tuple[str, ...]
+    preprocess: Preprocess
+    samples: tuple[Sample, ...]
+    data_root: Path
+
+    @classmethod
+    def open(cls, folder: Path) -> Run:
+        """Read a run directory.
+
+        Raises:
+            InputError: It is not one, or its files are damaged.
+        """
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such run", hint="Give the folder that edgetl train wrote.")
+        document = read_json(folder / "run.json", SCHEMA)
+        try:
+            labels = tuple(str(label) for label in document["labels"])
+            spec = Preprocess.from_json(document["preprocess"])
+            root = Path(document["dataset"]["root"])
+        except (KeyError, TypeError) as error:
+            raise InputError(f"{folder / 'run.json'}: lacks {error}", hint="Train again.") from None
+        return cls(folder, document, labels, spec, read_split(folder / "split.csv"), root)
+
+    def of(self, split: Split) -> tuple[Sample, ...]:
+        """Return the samples on one side of the split."""
+        return tuple(sample for sample in self.samples if sample.split == split)
+
+    @property
+    def held_out(self) -> Split:
+        """The side that numbers are reported on: the test split, else validation.
+
+        Raises:
+            InputError: There is neither.
+        """
+        for split in ("test", "val"):
+            if self.of(split):
+                return split
+        raise InputError(
+            f"{self.folder}: no photos were held out", hint="Train again with --val or --test greater than 0."
+        )
+
+    def load_model(self) -> Any:
+        """Return the trained keras.Model.
+
+        Raises:
+            InputError: The file is missing or not the one that was trained.
+        """
+        path = self.folder / "model.keras"
+        if not path.is_file():
+            raise InputError(f"{path}: no such file", hint="Train again.")
+        if sha256_file(path) != self.document["model"]["sha256"]:
+            raise InputError(f"{path}: was changed after training", why="its hash differs from run.json")
+        with uninterrupted():
+            return keras().saving.load_model(path, compile=False)
+
+
+def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
+    """Write one CSV row an entry, with the union of their fields as columns."""
+    columns = list(dict.fromkeys(key for row in history for key in row))
+    write_table(path, columns, ([row.get(column, "") for column in columns] for row in history))

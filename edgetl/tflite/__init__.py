@@ -1,4 +1,0 @@
-"""The TFLite file format: what is in a file, its metadata, its tree of objects, and what it needs on a microcontroller.
-
-Not for: making one of a Keras model (``edgetl.export``, ``edgetl.quantize.tflite``), or running it (``edgetl_device``).
-"""

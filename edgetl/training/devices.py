@@ -1,0 +1,88 @@
+"""Which devices the later stages train on. Not for: how they share a step (``mirrored``)."""
+
+from __future__ import annotations
+
+import re
+
+from edgetl._lib.extras import tensorflow
+from edgetl_device.errors import InputError
+
+AUTO = "auto"
+_NAME = re.compile(r"(?:/?device:|/)?((?:CPU|GPU):\d+)", re.IGNORECASE)
+
+
+def check_devices(requested: str) -> None:
+    """Refuse what cannot name devices on any machine.
+
+    Args:
+        requested: ``auto``, a number, or TensorFlow's names of devices, separated by commas.
+
+    Raises:
+        InputError: It is none of them, or names a device twice or two kinds of devices.
+    """
+    if requested == AUTO or (requested.isdecimal() and int(requested) > 0):
+        return
+    names = _names(requested)
+    if not names:
+        raise InputError(f"--devices {requested}", why="must be auto, a number from 1 on, or names such as GPU:0,GPU:1")
+    if len(set(names)) < len(names):
+        raise InputError(f"--devices {requested}", why="names a device twice")
+    if len({name[:3] for name in names}) > 1:
+        raise InputError(
+            f"--devices {requested}", why="a step would wait for the CPU", hint="Name devices of one kind."
+        )
+
+
+def training_devices(requested: str, *, step_photos: int) -> tuple[str, ...]:
+    """Return the devices of this machine that share each step: :func:`choose_devices` of what TensorFlow sees."""
+    return choose_devices(requested, gpus=_present("GPU"), cpus=_present("CPU"), step_photos=step_photos)
+
+
+def choose_devices(
+    requested: str, *, gpus: tuple[str, ...], cpus: tuple[str, ...], step_photos: int
+) -> tuple[str, ...]:
+    """Return the devices that share each step, as TensorFlow names them (``GPU:0``); the first one sums up.
+
+    Args:
+        requested: What :func:`check_devices` passed: ``auto`` takes every GPU, a number the first so many; without a
+            GPU there is one device, the CPU. Names are taken as they are.
+        gpus: The GPUs that are there.
+        cpus: The CPUs: one, unless TensorFlow was told to make several of it.
+        step_photos: Photos a step. Every device gets at least one, so ``auto`` takes no more devices than that.
+
+    Raises:
+        InputError: A device is not there, or there are more than photos a step.
+    """
+    usual = gpus or cpus[:1]
+    if requested == AUTO:
+        return usual[:step_photos]
+    wanted = int(requested) if requested.isdecimal() else 0
+    names = usual[:wanted] if wanted else _names(requested)
+    if len(names) < wanted or not {*gpus, *cpus}.issuperset(names):
+        raise InputError(
+            f"--devices {requested}: not all of them are here",
+            why=f"TensorFlow sees {', '.join((*gpus, *cpus))}",
+            hint="Leave --devices out to use every GPU.",
+        )
+    if len(names) > step_photos:
+        raise InputError(
+            f"--devices {requested}: {len(names)} devices share {step_photos} photos a step",
+            why="every device needs at least one",
+            hint="Take fewer devices, or a larger --batch-size.",
+        )
+    return names
+
+
+def is_usual(devices: tuple[str, ...]) -> bool:
+    """Whether this is the one device where TensorFlow puts everything anyway."""
+    return devices == (_present("GPU") or _present("CPU"))[:1]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Return the names without prefixes, in capitals; none where one cannot be read."""
+    found = [_NAME.fullmatch(name.strip()) for name in text.split(",")]
+    return tuple(name[1].upper() for name in found if name) if all(found) else ()
+
+
+def _present(kind: str) -> tuple[str, ...]:
+    return tuple(device.name.removeprefix("/device:") for device in tensorflow().config.list_logical_devices(kind))

@@ -1,0 +1,141 @@
+"""Stage 1: a linear classifier on the pooled features of the frozen base, solved to its optimum.
+
+Not for: anything that changes the base.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl._lib.extras import require
+from edgetl._lib.progress import track
+
+# Strength of the L2 penalty a photo, weakest last. scikit-learn's C is 1 / (strength * photos).
+_L2_STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01)
+# Taken where there are no validation photos to choose with.
+_DEFAULT_L2 = 0.1
+_MAX_ITERATIONS = 300
+_TOLERANCE = 1e-3
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """Pooled features, float32 [n, channels], and the class of each row, int64 [n]."""
+
+    features: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Head:
+    """Weights of the dense layer.
+
+    Attributes:
+        kernel: float32 [channels, classes].
+        bias: float32 [classes].
+        history: One row a fit: stage, l2, loss and accuracy on training and validation photos, what it was fitted on.
+            The last one is taken.
+    """
+
+    kernel: npt.NDArray[np.float32]
+    bias: npt.NDArray[np.float32]
+    history: tuple[dict[str, Any], ...]
+
+
+def fit_head(
+    photos: Labelled,
+    views: Sequence[Labelled],
+    val: Labelled,
+    *,
+    classes: int,
+    balanced: bool,
+) -> Head:
+    """Fit a multinomial logistic regression on the photos and their views.
+
+    The L2 penalty is the one with the lowest validation loss when only the photos are fitted, which takes a fraction of
+    the time; views are the same photos again and do not call for another.
+
+    Args:
+        photos: Training photos; every class occurs.
+        views: Augmented views of them.
+        val: Validation photos; may be empty, then a fixed penalty is used.
+        classes: Number of classes, at least 2.
+        balanced: Weigh photos by the inverse frequency of their class.
+    """
+    strengths = _L2_STRENGTHS if len(val.targets) else ()
+    rows: list[dict[str, Any]] = []
+    solver: Any = None
+    with track("Head on pooled features", len(strengths) + 1, unit="fits") as advance:
+        for strength in strengths:
+            solver = _solve(photos, strength, start=solver, balanced=balanced)
+            weights = _softmax_weights(solver, classes)
+            rows.append(_row(strength, weights, photos, val) | {"fitted_on": "photos"})
+            advance(1)
+        best = min(rows, key=lambda row: row["val_loss"])["l2"] if rows else _DEFAULT_L2
+        everything = Labelled(
+            np.concatenate([photos.features, *(view.features for view in views)]),
+            np.concatenate([photos.targets, *(view.targets for view in views)]),
+        )
+        weights = _softmax_weights(_solve(everything, best, start=solver, balanced=balanced), classes)
+        rows.append(_row(best, weights, everything, val) | {"fitted_on": "photos and views" if views else "photos"})
+        advance(1)
+    return Head(*weights, tuple(rows))
+
+
+def _solve(data: Labelled, strength: float, *, start: Any, balanced: bool) -> Any:
+    solver = require("sklearn.linear_model").LogisticRegression(
+        C=1 / (strength * len(data.targets)),
+        max_iter=_MAX_ITERATIONS,
+        tol=_TOLERANCE,
+        warm_start=True,
+        class_weight="balanced" if balanced else None,
+    )
+    if start is not None:
+        # The solutions lie close together: starting from the last one saves most of the iterations.
+        solver.coef_, solver.intercept_ = start.coef_.copy(), start.intercept_.copy()
+    with warnings.catch_warnings():
+        # A weak penalty may stop at the bound on iterations; validation decides whether that is any good.
+        warnings.simplefilter("ignore")
+        return solver.fit(data.features, data.targets)
+
+
+def _row(
+    strength: float, weights: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], data: Labelled, val: Labelled
+) -> dict[str, Any]:
+    row: dict[str, Any] = {"stage": "head", "l2": strength}
+    for prefix, part in (("", data), ("val_", val)):
+        if len(part.targets):
+            kernel, bias = weights
+            logits = part.features @ kernel + bias
+            row[f"{prefix}loss"] = float(cross_entropy(logits, part.targets).mean())
+            row[f"{prefix}accuracy"] = top1(logits, part.targets)
+    return row
+
+
+def _softmax_weights(solver: Any, classes: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    kernel, bias = solver.coef_.T.astype(np.float32), solver.intercept_.astype(np.float32)
+    if classes == 2:
+        # scikit-learn solves two classes with one row of weights; half of it each way gives the same softmax.
+        kernel, bias = np.hstack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
+    return np.ascontiguousarray(kernel), bias
+
+
+def cross_entropy(
+    logits: npt.NDArray[np.floating[Any]], targets: npt.NDArray[np.int64], *, label_smoothing: float = 0.0
+) -> npt.NDArray[np.float64]:
+    """Return the cross-entropy of each photo in nats, against smoothed labels, for logits [n, classes]: float64 [n]."""
+    shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    picked = log_probabilities[np.arange(len(targets)), targets]
+    return -(1 - label_smoothing) * picked - label_smoothing * log_probabilities.mean(axis=1)
+
+
+def top1(logits: npt.NDArray[np.floating[Any]], targets: npt.NDArray[np.int64]) -> float:
+    """Return the share of photos whose largest logit is that of their class."""
+    return float((logits.argmax(axis=1) == targets).mean())

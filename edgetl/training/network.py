@@ -1,0 +1,67 @@
+"""The network that is trained: a base with its head, and the cut between what is frozen and what is trained.
+
+Not for: running or fitting it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgetl._lib.extras import keras
+from edgetl._lib.interrupts import uninterrupted
+from edgetl.backbones import blocks
+from edgetl.backbones.spec import SCALE_LAYER
+from edgetl_device.errors import InputError
+
+# Keras' MobileNets come with 0.999, for ImageNet's many thousand steps: after a thousand, as with some hundred photos,
+# a third of the moving statistics would still be what they began with.
+_BATCH_NORM_MOMENTUM = 0.9
+
+
+def cut_layer(backbone: str, base: Any, trainable_blocks: int) -> str | None:
+    """Return the layer that the last ``trainable_blocks`` blocks start after; None when all are trained.
+
+    Raises:
+        InputError: The backbone has fewer blocks.
+    """
+    all_blocks = blocks(backbone, base)
+    if trainable_blocks > len(all_blocks):
+        raise InputError(f"--trainable-blocks {trainable_blocks}", why=f"{backbone} has {len(all_blocks)} blocks")
+    if trainable_blocks == len(all_blocks):
+        return None
+    return all_blocks[-trainable_blocks - 1].last_layer
+
+
+@uninterrupted()
+def build_network(base: Any, *, classes: int, dropout: float) -> Any:
+    """Put a head on a base: average pooling, dropout, a dense layer ``logits`` and a softmax ``probabilities``."""
+    layers = keras().layers
+    features = layers.GlobalAveragePooling2D(name="pool")(base.output)
+    features = layers.Dropout(dropout, name="dropout")(features)
+    logits = layers.Dense(classes, name="logits")(features)
+    return keras().Model(base.input, layers.Softmax(name="probabilities")(logits), name=base.name)
+
+
+def tail(network: Any, cut: str | None) -> Any:
+    """Return the trainable part as a keras.Model, sharing layers and weights with ``network``.
+
+    Its input is the output of the layer ``cut``, or raw pixels where ``cut`` is None; its output the logits.
+    """
+    start = network.input if cut is None else network.get_layer(cut).output
+    return keras().Model(start, network.get_layer("logits").output)
+
+
+def unfreeze(network: Any, cut: str | None, *, train_batch_norm: bool) -> None:
+    """Make the layers after ``cut`` trainable (all of them where it is None) and the others not.
+
+    What scales the pixels stays as it is, also where that is a convolution. BatchNorm keeps its moving statistics and
+    its scale (inference mode) unless ``train_batch_norm``: with few photos, batch statistics are worse than the ones
+    the weights came with.
+    """
+    trained = {layer.name for layer in tail(network, cut).layers}
+    for layer in network.layers:
+        is_norm = isinstance(layer, keras().layers.BatchNormalization)
+        fixed = layer.name == SCALE_LAYER or (is_norm and not train_batch_norm)
+        layer.trainable = layer.name in trained and not fixed
+        if is_norm and layer.trainable:
+            layer.momentum = min(layer.momentum, _BATCH_NORM_MOMENTUM)

@@ -1,0 +1,261 @@
+"""A folder of photos to a run directory: data, network, stages, report. Not for: how a stage works (``stages``)."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager, suppress
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from edgetl import __version__
+from edgetl._lib.extras import check_installed, keras, require
+from edgetl._lib.progress import note
+from edgetl.data import Dataset, load_dataset, require_training, write_split
+from edgetl.data.readers.source import check_source
+from edgetl.features.augment import check_preset
+from edgetl.runs.directory import SCHEMA, Run, write_history
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path, sha256_file
+from edgetl_device.jsonfile import write_json
+from edgetl_device.preprocess import Preprocess
+
+from .baseline import train_baseline
+from .checkpoint import CheckpointFile
+from .devices import training_devices
+from .log import Journal
+from .network import build_network, cut_layer
+from .options import TrainConfig
+from .plan import Decision, check_request, decide
+from .report import write_report
+from .resume_state import (
+    Request,
+    check_photos,
+    check_place,
+    claimed,
+    discard,
+    finished,
+    read_request,
+    refuse_leftover,
+)
+from .stages import Clock, Job, best_epoch, check_teachable, has_later_stages, run_stages
+from .teacher import check_teacher, open_teacher
+from .tensorboard import EventLog
+
+_PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
+_EVENTS = "tensorboard"
+
+
+def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False) -> Run:
+    """Train a classifier and write its run directory.
+
+    The directory appears when everything in it is written. Until then the state after each epoch is kept beside it, in
+    ``RUN.unfinished``, for :func:`resume`. Ctrl-C during the later stages ends training: the best weights so far are
+    kept, and ``run.json`` says that it was interrupted.
+
+    Args:
+        root: The data set's folder.
+        out: The run directory to write.
+        config: What to do.
+        overwrite: Replace a run that is there already, finished or not.
+
+    Raises:
+        InputError: The request or the data cannot be trained on, or an unfinished run is there.
+        Unavailable: The backbone's weights cannot be had here.
+    """
+    _check_target(out, overwrite=overwrite)
+    if not overwrite:
+        refuse_leftover(out)
+    return _run(Request.new(root, out, config, overwrite=overwrite), anew=True)
+
+
+def resume(
+    out: Path, *, given: Mapping[str, Any] | None = None, root: Path | None = None, overwrite: bool = False
+) -> Run:
+    """Go on with a run that was ended early, from its last epoch; the same weights come out as without the break.
+
+    A run that Ctrl-C ended is gone on with, and replaced, in the same way. One that is finished is returned as it is.
+
+    Args:
+        out: The run directory that was to appear.
+        given: Settings that the user repeats; each must be as it was.
+        root: Where the photos are now; None: where they were.
+        overwrite: Replace another run that has taken the place, or a bundle that was made of the interrupted one.
+
+    Raises:
+        InputError: There is nothing to go on with, or settings, photos or network are not what they were.
+    """
+    request = read_request(out, given=given or {}, root=root, overwrite=overwrite)
+    if finished(request):
+        discard(request)
+        return Run.open(out)
+    check_place(request)
+    return _run(request, anew=False)
+
+
+def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
+    # loaded: the request's photos where they have been read before, for the same settings.
+    started = time.perf_counter()
+    config, out = request.config, request.out
+    check_installed("tensorflow")
+    check_preset(config.augment)
+    spec = Preprocess(size=config.size, fit=config.fit)  # type: ignore[arg-type]  # checked by the class
+    check_request(config)
+    teacher = open_teacher(config)
+    check_source(request.root)  # what cannot be a data set is refused before seconds are spent on importing
+    clock = Clock()
+    with claimed(request, anew=anew):
+        with clock.stage("data"), _while_importing(keras):
+            dataset = loaded or load_dataset(
+                request.root,
+                spec,
+                seed=config.seed,
+                val=config.val,
+                test=config.test,
+                on_conflict=config.on_conflict,  # type: ignore[arg-type]  # checked by the function
+            )
+            require_training(dataset)
+            check_photos(request, dataset)
+            if teacher:
+                check_teacher(teacher, dataset)
+        with clock.stage("network"):
+            photos = len(dataset.of("train"))
+            devices = training_devices(config.devices, step_photos=min(config.batch_size, photos))
+            decision = decide(config, dataset)
+            config = decision.config.for_photos(photos)
+            check_teachable(config)
+            if len(devices) > 1 and has_later_stages(config):
+                note(f"training on {len(devices)} devices: {', '.join(devices)}")
+            network = build_network(decision.base, classes=len(dataset.labels), dropout=config.dropout)
+            cut = None if config.from_scratch else cut_layer(config.backbone, decision.base, config.blocks)
+        identity = _identity(config, dataset, decision, network, teacher)
+        events = EventLog(request.folder / _EVENTS) if config.tensorboard else None
+        with closing(Journal(file=CheckpointFile(request.checkpoint, identity), events=events)) as journal:
+            journal.resume()
+            if journal.start:
+                note(f"resumed after epoch {journal.start.epoch} of stage {journal.start.stage}")
+            job = Job(network, decision.base, cut, dataset, config, teacher, devices, clock, journal)
+            interrupted = run_stages(job)
+        history = journal.history
+
+        with atomic_path(out, directory=True) as folder:
+            network.save(folder / "model.keras")
+            seconds_to_model = time.perf_counter() - started
+            write_history(folder / "history.csv", history)
+            write_split(folder / "split.csv", dataset.samples)
+            baseline = {}
+            if config.compare_baseline:
+                with clock.stage("baseline"):
+                    baseline = {"baseline": _baseline(request, config, dataset)}
+            with clock.stage("report"):
+                metrics = write_report(network, dataset, history, folder, events)
+            if events:
+                events.close()
+                shutil.copytree(request.folder / _EVENTS, folder / _EVENTS)
+            write_json(
+                folder / "run.json",
+                {
+                    "schema": SCHEMA,
+                    "producer": f"edgetl {__version__}",
+                    "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "run_id": request.run_id,
+                    "config": config.to_json(),
+                    "labels": list(dataset.labels),
+                    "preprocess": spec.to_json(),
+                    "dataset": _describe(dataset),
+                    "weights": decision.weights.to_json(),
+                    "strategy": decision.record,
+                    "model": {
+                        "file": "model.keras",
+                        "bytes": (folder / "model.keras").stat().st_size,
+                        "sha256": sha256_file(folder / "model.keras"),
+                        "parameters": int(network.count_params()),
+                        "cut_layer": cut,
+                        "best_epoch": best_epoch(history, "blocks"),
+                    },
+                    "interrupted": interrupted,
+                    "devices": list(devices) if has_later_stages(config) else [],
+                    "metrics": metrics,
+                    **baseline,
+                    "stages": clock.stages,
+                    "seconds_to_model": round(seconds_to_model, 3),
+                    "seconds": round(time.perf_counter() - started, 3),
+                    "versions": {package: version(package) for package in _PACKAGES},
+                }
+                | ({"resumed": {"stage": journal.start.stage, "epoch": journal.start.epoch}} if journal.start else {})
+                | ({"teacher": _describe_teacher(teacher)} if teacher else {}),
+            )
+        if not interrupted:
+            discard(request)
+    return Run.open(out)
+
+
+def _baseline(request: Request, config: TrainConfig, dataset: Dataset) -> dict[str, Any] | None:
+    def train_again(out: Path, plain: TrainConfig) -> Run:
+        return _run(Request.new(request.root, out, plain, overwrite=False), anew=True, loaded=dataset)
+
+    return train_baseline(train_again, config)
+
+
+def _identity(
+    config: TrainConfig, dataset: Dataset, decision: Decision, network: Any, teacher: Run | None
+) -> dict[str, Any]:
+    """Return what the state of training depends on; the names are what an error message says has changed."""
+    return {
+        "settings": config.to_json(),
+        "set of photos": dataset.fingerprint,
+        "pretrained weights": decision.weights.to_json()["sha256"],
+        "network": [list(weight.shape) for weight in network.weights],
+        "teacher": teacher.document["model"]["sha256"] if teacher else None,
+    }
+
+
+def _describe_teacher(teacher: Run) -> dict[str, Any]:
+    config = teacher.document["config"]
+    return {
+        "sha256": teacher.document["model"]["sha256"],
+        **{name: config[name] for name in ("backbone", "width", "size")},
+        "metrics": {split: one["accuracy"] for split, one in teacher.document["metrics"].items()},
+    }
+
+
+def _describe(dataset: Dataset) -> dict[str, Any]:
+    return dataset.describe() | {"root": str(dataset.root.resolve())}
+
+
+def _check_target(out: Path, *, overwrite: bool) -> None:
+    # What forbids writing there is better known now than after training.
+    parent = next(folder for folder in out.resolve().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: cannot be written in {parent}", hint="Choose another place with --out.")
+    if not out.exists():
+        return
+    if not (out / "run.json").is_file():
+        raise InputError(f"{out}: is there already and is not a run", hint="Choose another place with --out.")
+    if not overwrite:
+        raise InputError(f"{out}: is there already", hint="Choose another place with --out, or give --overwrite.")
+
+
+@contextmanager
+def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
+    """Run the block while a thread imports TensorFlow, which takes seconds that decoding can use."""
+
+    def quiet_load() -> None:
+        # What fails here fails again below, where somebody catches it.
+        with suppress(Exception):
+            load()
+
+    thread = threading.Thread(target=quiet_load, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        # Also after an error: the interpreter must not shut down in the middle of loading a native library.
+        thread.join()
+    load()
+    require("sklearn.linear_model")

@@ -1,0 +1,72 @@
+"""What a trained network is worth: metrics, predictions and pictures of the held-out photos. Not for: training it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgetl._lib.progress import step
+from edgetl.data import SPLITS, Dataset
+from edgetl.reports import plots
+from edgetl.runs import float_model
+from edgetl.runs.metrics import classification_report
+from edgetl.runs.predictions import FILE, Prediction, predictions_of, write_predictions
+
+from .stages import rows_of
+from .tensorboard import EventLog
+
+_SHOWN_PHOTOS = 16
+
+
+def write_report(
+    network: Any, dataset: Dataset, history: list[dict[str, Any]], folder: Path, events: EventLog | None
+) -> dict[str, Any]:
+    """Evaluate on validation and test photos; write predictions and plots; return the metrics of each split.
+
+    Args:
+        network: The trained network.
+        dataset: Its photos.
+        history: Rows of all stages.
+        folder: The run directory; predictions and ``plots/`` go there.
+        events: TensorBoard's logs, which get the pictures too.
+    """
+    plots_folder = folder / "plots"
+    plots_folder.mkdir()
+    metrics: dict[str, Any] = {}
+    predictions: list[Prediction] = []
+    for split in SPLITS[1:]:
+        rows, targets = rows_of(dataset, split)
+        if len(rows):
+            scores = float_model.logits(network, dataset.pixels.array, rows, description=f"Evaluating on {split}")
+            probabilities = float_model.softmax(scores)
+            metrics[split] = classification_report(probabilities, targets, dataset.labels)
+            found = predictions_of(dataset.of(split), dataset.labels, probabilities)
+            predictions += found
+            if events:
+                answers = [
+                    (dataset.pixels.array[row], dataset.labels[target], f"{one.predicted} {one.probability:.0%}")
+                    for row, target, one in list(zip(rows, targets, found, strict=True))[:: _every(len(rows))]
+                ]
+                target_file = plots_folder / f"photos_{split}.png"
+                plots.sample_predictions(answers, target_file)
+                events.image(f"photos_{split}", target_file.read_bytes())
+    write_predictions(folder / FILE, predictions)
+    with step("Drawing plots"):
+        plots.learning_curves(history, plots_folder / "curves.png")
+        for name, report in metrics.items():
+            accuracy = report["accuracy"]
+            low, high = (100 * bound for bound in accuracy["ci95"])
+            title = (
+                f"{name}: {accuracy['correct']} of {accuracy['photos']} photos right "
+                f"({100 * accuracy['top1']:.0f}%, 95% interval {low:.0f} to {high:.0f}%)"
+            )
+            target_file = plots_folder / f"confusion_{name}.png"
+            plots.confusion_matrix(report["confusion"], dataset.labels, title=title, target=target_file)
+            if events:
+                events.image(f"confusion_{name}", target_file.read_bytes())
+    return metrics
+
+
+def _every(photos: int) -> int:
+    """Return the step that spreads the shown photos over all of them, and so over the classes."""
+    return max(1, -(-photos // _SHOWN_PHOTOS))

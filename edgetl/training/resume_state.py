@@ -1,0 +1,222 @@
+"""``RUN.unfinished``: what is kept of a run until its directory appears, so that a killed one can go on.
+
+Not for: what a checkpoint holds (``checkpoint``).
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from edgetl.data import Dataset, read_split, write_split
+from edgetl.runs.directory import SCHEMA as RUN_SCHEMA
+from edgetl_device.errors import InputError
+from edgetl_device.jsonfile import read_json, write_json
+
+from .options import TrainConfig
+
+_SCHEMA = "edgetl.unfinished/1"
+_SUFFIX = ".unfinished"
+_REQUEST, _CHECKPOINT, _SPLIT, _LOCK = "request.json", "checkpoint.npz", "split.csv", "lock"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a run was asked for.
+
+    Attributes:
+        root: The data set.
+        out: The run directory to appear.
+        config: The settings as given, before anything was resolved.
+        overwrite: Whether a run that is there already may be replaced.
+        run_id: A random name of this run, also in its ``run.json``.
+    """
+
+    root: Path
+    out: Path
+    config: TrainConfig
+    overwrite: bool
+    run_id: str
+
+    @classmethod
+    def new(cls, root: Path, out: Path, config: TrainConfig, *, overwrite: bool) -> Request:
+        """Return a request under a new name."""
+        return cls(root, out, config, overwrite, secrets.token_hex(6))
+
+    @property
+    def folder(self) -> Path:
+        """Where the unfinished run is kept."""
+        return folder_of(self.out)
+
+    @property
+    def checkpoint(self) -> Path:
+        """The file with the latest checkpoint; absent before the first one."""
+        return self.folder / _CHECKPOINT
+
+
+def folder_of(out: Path) -> Path:
+    """Return where the unfinished run of ``out`` is kept: beside it."""
+    whole = out.absolute()
+    return whole.with_name(whole.name + _SUFFIX)
+
+
+def refuse_leftover(out: Path) -> None:
+    """Raise InputError when there is an unfinished run of ``out`` with something to lose in it."""
+    if (folder_of(out) / _CHECKPOINT).exists():
+        raise InputError(
+            f"{out}: an unfinished run is there",
+            why=f"training was ended early; its last epoch is kept in {folder_of(out).name}",
+            hint=f"Go on with --resume {out}, or start again with --overwrite.",
+        )
+
+
+def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, overwrite: bool) -> Request:
+    """Return what an unfinished run was asked for.
+
+    Args:
+        out: The run directory that was to appear.
+        given: Settings that the user repeats; each must be as it was.
+        root: Where the photos are now; None: where they were.
+        overwrite: Replace a run that is there and is another one.
+
+    Raises:
+        InputError: There is no unfinished run, or a setting contradicts it.
+    """
+    path = folder_of(out) / _REQUEST
+    if not path.is_file():
+        state = "is finished" if (out / "run.json").is_file() else "there is no unfinished run"
+        raise InputError(f"{out}: {state}, nothing to resume", hint=f"Start one: edgetl train PHOTOS --out {out}")
+    document = read_json(path, _SCHEMA)
+    saved = document["config"]
+    unknown = set(saved) - {field.name for field in fields(TrainConfig)}
+    if unknown:
+        raise InputError(f"{path}: has settings that this edgetl does not know", why=", ".join(sorted(unknown)))
+    config = TrainConfig(**saved)
+    for name, value in given.items():
+        if value != getattr(config, name):
+            raise InputError(
+                f"--{name.replace('_', '-')} {value}: the unfinished run has {getattr(config, name)}",
+                why="a resumed run keeps its settings",
+                hint="Leave the option out, or start again with --overwrite and without --resume.",
+            )
+    where = Path(document["root"]) if root is None else root
+    return Request(where, out, config, overwrite or bool(document["overwrite"]), str(document["run_id"]))
+
+
+@contextmanager
+def claimed(request: Request, *, anew: bool) -> Iterator[None]:
+    """Keep the unfinished run for this process while the block runs.
+
+    When the block raises before there is a checkpoint, nothing is left. :func:`discard` removes the folder in the end.
+
+    Args:
+        request: What the run is asked for.
+        anew: Throw away what an earlier process left.
+
+    Raises:
+        InputError: Another process trains this run now.
+    """
+    import fcntl
+
+    request.folder.mkdir(parents=True, exist_ok=True)
+    with open(request.folder / _LOCK, "a") as lock:
+        try:
+            # The system frees it when the process ends, however it ends.
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"{request.out}: is being trained by another process", hint="Choose another place with --out."
+            ) from None
+        try:
+            if anew:
+                _empty(request.folder)
+                _write(request)
+            yield
+        except BaseException:
+            if not request.checkpoint.exists():
+                discard(request)
+            raise
+
+
+def discard(request: Request) -> None:
+    """Remove what was kept."""
+    # Killed in between, there must not be a checkpoint without what it belongs to.
+    request.checkpoint.unlink(missing_ok=True)
+    shutil.rmtree(request.folder, ignore_errors=True)
+
+
+def _write(request: Request) -> None:
+    write_json(
+        request.folder / _REQUEST,
+        {
+            "schema": _SCHEMA,
+            "run_id": request.run_id,
+            "root": str(request.root.resolve()),
+            "overwrite": request.overwrite,
+            "config": request.config.to_json(),
+        },
+    )
+
+
+def _empty(folder: Path) -> None:
+    for path in (folder / _CHECKPOINT, *folder.iterdir()):
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif path.name != _LOCK:
+            path.unlink(missing_ok=True)
+
+
+def check_photos(request: Request, dataset: Dataset) -> None:
+    """Keep the list of photos, or hold the photos against the one that was kept, and note where they are now.
+
+    Raises:
+        InputError: They are not the photos that training began with.
+    """
+    path = request.folder / _SPLIT
+    if not request.checkpoint.exists() or not path.exists():
+        write_split(path, dataset.samples)
+    before, now = (
+        {(one.path, one.label, one.split, one.sha256) for one in samples}
+        for samples in (read_split(path), dataset.samples)
+    )
+    if before != now:
+        gone, new = before - now, now - before
+        example = min(gone or new)[0]
+        raise InputError(
+            f"{request.root}: the photos have changed since training began",
+            why=f"{len(gone)} of them are gone or different, {len(new)} are new or different, such as {example}",
+            hint="Bring them back, or start again with --overwrite and without --resume.",
+        )
+    _write(request)
+
+
+def finished(request: Request) -> bool:
+    """Whether the run directory holds this very run, complete: it was ended between two last steps."""
+    document = _run_document(request.out)
+    return document.get("run_id") == request.run_id and not document["interrupted"]
+
+
+def check_place(request: Request) -> None:
+    """Refuse to go on when the run would replace something that its user may miss.
+
+    Raises:
+        InputError: Another run has taken the place, or a bundle was made of this one meanwhile.
+    """
+    if not request.out.exists() or request.overwrite:
+        return
+    if _run_document(request.out).get("run_id") != request.run_id:
+        raise InputError(f"{request.out}: another run is there by now", hint="Give --overwrite to replace it.")
+    if (request.out / "bundle").exists():
+        raise InputError(
+            f"{request.out}: has a bundle made of the interrupted run", hint="Give --overwrite to replace both."
+        )
+
+
+def _run_document(out: Path) -> dict[str, Any]:
+    path = out / "run.json"
+    return read_json(path, RUN_SCHEMA) if path.is_file() else {}

@@ -1,0 +1,221 @@
+"""The stages of training, in order: head, last blocks, and on request every layer. Not for: how each one fits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.data import Dataset, Split, targets_of
+from edgetl.features import frozen_base
+from edgetl.features.augment import mixes
+from edgetl.runs.directory import Run
+from edgetl_device.errors import InputError
+
+from .head import Labelled, fit_head
+from .log import Journal
+from .mirrored import mirrored
+from .network import tail, unfreeze
+from .options import TrainConfig
+from .tail import TailData, kept_epoch, train_tail
+from .teacher import teacher_targets
+
+# The head is fitted in memory. More rows than this do not move it, and stage 2 sees all photos anyway.
+_HEAD_MAX_ROWS = 20_000
+
+
+@dataclass
+class Clock:
+    """Seconds of each stage, in order."""
+
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time a block."""
+        started = time.perf_counter()
+        yield
+        self.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 3)})
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the stages work on.
+
+    Attributes:
+        network: The whole network, a keras.Model; its weights are what the stages change.
+        base: The part of it that is the backbone.
+        cut: The layer that the trainable blocks start after; None when all are trained.
+        dataset: The photos; the stages look at training and validation only.
+        config: Settings with everything resolved.
+        teacher: A run whose answers are learnt too.
+        devices: What shares each step of the later stages, as :func:`edgetl.training.devices.training_devices` says.
+        clock: Times the stages.
+        journal: Where they write down what they did.
+    """
+
+    network: Any
+    base: Any
+    cut: str | None
+    dataset: Dataset
+    config: TrainConfig
+    teacher: Run | None
+    devices: tuple[str, ...]
+    clock: Clock
+    journal: Journal
+
+
+def run_stages(job: Job) -> bool:
+    """Train the network in place; return whether Ctrl-C ended it early."""
+    config, journal = job.config, job.journal
+    interrupted = False
+    if not journal.is_past("blocks"):
+        if config.from_scratch:
+            interrupted = _train_all(job, config, stage="blocks", description="Training all layers")
+        else:
+            interrupted = _head_and_blocks(job)
+    if config.finetune_epochs and not interrupted:
+        interrupted = _train_all(
+            job, config.for_finetuning(), stage="finetune", description="Fine-tuning the whole network"
+        )
+    return interrupted
+
+
+def check_teachable(config: TrainConfig) -> None:
+    """Refuse a teacher where nothing would listen to it.
+
+    Raises:
+        InputError: Only the head is fitted: it is solved on labels.
+    """
+    if config.teacher and not has_later_stages(config):
+        raise InputError("--teacher with the head alone", why="the head is solved on labels, not taught")
+
+
+def has_later_stages(config: TrainConfig) -> bool:
+    """Whether anything is trained by steps; the head alone is solved."""
+    blocks = config.resolved_epochs and (config.from_scratch or config.blocks)
+    return bool(blocks or config.finetune_epochs)
+
+
+def best_epoch(history: list[dict[str, Any]], stage: str) -> int:
+    """Return the epoch of a stage whose weights were kept; 0 when there was no such stage."""
+    rows = [row for row in history if row["stage"] == stage]
+    return kept_epoch(rows) if rows else 0
+
+
+def _head_and_blocks(job: Job) -> bool:
+    """Fit the head on pooled features, then train the last blocks on activations cached at the cut."""
+    config, dataset = job.config, job.dataset
+    train_rows, targets = rows_of(dataset, "train")
+    head_only = config.trainable_blocks == 0
+    with job.clock.stage("frozen base"):
+        frozen = frozen_base.freeze(job.base, None if head_only else job.cut)
+        photos = frozen_base.photo_activations(frozen, dataset.pixels)
+        views = frozen_base.view_activations(
+            frozen, dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
+        )
+    if not job.journal.saved("blocks"):
+        with job.clock.stage("head"):
+            _fit_head(job, photos, views, train_rows, targets)
+    if head_only or config.resolved_epochs == 0:
+        unfreeze(job.network, job.cut, train_batch_norm=False)
+        return False
+    if photos.cut is None:
+        return _train_all(job, config, stage="blocks", description="Training all blocks")
+    with job.clock.stage("blocks"):
+        unfreeze(job.network, job.cut, train_batch_norm=False)
+        data = _tail_data(job, photos.cut, [view.cut for view in views if view.cut is not None])
+        description = f"Training the last {config.trainable_blocks} blocks"
+        return _train(job, tail(job.network, job.cut), data, config, stage="blocks", description=description)
+
+
+def _fit_head(
+    job: Job,
+    photos: frozen_base.Activations,
+    views: list[frozen_base.Activations],
+    train_rows: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int64],
+) -> None:
+    val_rows, val_targets = rows_of(job.dataset, "val")
+    # What a mixed view shows is no single class, so the head is fitted on the photos alone.
+    labelled, labelled_views = _head_rows(
+        photos, [] if mixes(job.config.augment) else views, train_rows, targets, job.config.seed
+    )
+    head = fit_head(
+        labelled,
+        labelled_views,
+        Labelled(photos.pooled[val_rows[:_HEAD_MAX_ROWS]], val_targets[:_HEAD_MAX_ROWS]),
+        classes=len(job.dataset.labels),
+        balanced=job.config.class_weights,
+    )
+    job.network.get_layer("logits").set_weights([head.kernel, head.bias])
+    job.journal.add(head.history)
+
+
+def _train_all(job: Job, config: TrainConfig, *, stage: str, description: str) -> bool:
+    """Train every layer on pixels; from scratch, BatchNorm learns its statistics too."""
+    with job.clock.stage("views"):
+        train_rows, _ = rows_of(job.dataset, "train")
+        views = frozen_base.view_pixels(
+            job.dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
+        )
+    with job.clock.stage(stage):
+        unfreeze(job.network, None, train_batch_norm=config.from_scratch)
+        data = _tail_data(job, job.dataset.pixels.array, views)
+        return _train(job, tail(job.network, None), data, config, stage=stage, description=description)
+
+
+def _train(job: Job, part: Any, data: TailData, config: TrainConfig, *, stage: str, description: str) -> bool:
+    with mirrored(part, job.devices) as model:
+        result = train_tail(model, data, config, job.journal, stage=stage, description=description)
+    job.journal.add(result.history, logged=True)
+    return result.interrupted
+
+
+def _views(config: TrainConfig) -> int:
+    head_only = config.trainable_blocks == 0 and not config.from_scratch and not config.finetune_epochs
+    return 0 if config.augment == "none" or (head_only and mixes(config.augment)) else config.resolved_views
+
+
+def _tail_data(job: Job, photos: npt.NDArray[Any], views: list[Any]) -> TailData:
+    config = job.config
+    train_rows, targets = rows_of(job.dataset, "train")
+    shown = frozen_base.view_targets(
+        targets,
+        classes=len(job.dataset.labels),
+        size=config.size,
+        preset=config.augment,
+        seed=config.seed,
+        count=len(views),
+    )
+    teacher = teacher_targets(job.teacher, job.dataset, config, views=len(views)) if job.teacher else None
+    return TailData(photos, views, train_rows, targets, *rows_of(job.dataset, "val"), shown, teacher)
+
+
+def _head_rows(
+    photos: frozen_base.Activations,
+    views: list[frozen_base.Activations],
+    train_rows: npt.NDArray[np.int64],
+    targets: npt.NDArray[np.int64],
+    seed: int,
+) -> tuple[Labelled, list[Labelled]]:
+    """Return pooled features of the training photos and of as many of their views as the head is fitted on."""
+    take = np.arange(len(targets))
+    if len(take) > _HEAD_MAX_ROWS:
+        take = np.sort(np.random.default_rng(seed).choice(take, _HEAD_MAX_ROWS, replace=False))
+    used = views[: max(0, _HEAD_MAX_ROWS // len(take) - 1)]
+    return (
+        Labelled(photos.pooled[train_rows[take]], targets[take]),
+        [Labelled(view.pooled[take], targets[take]) for view in used],
+    )
+
+
+def rows_of(dataset: Dataset, split: Split) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Return the rows in the pixel cache and the classes of one side of the split, int64 [samples] each."""
+    samples = dataset.of(split)
+    return dataset.pixels.rows(samples), targets_of(samples, dataset.labels)

@@ -1,0 +1,96 @@
+"""A finished run as the teacher of another: its softened answers on training photos and their views.
+
+Knowledge distillation, Hinton et al. 2015, arXiv:1503.02531. Not for: the loss that uses them (``optimizer``).
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.data import Dataset
+from edgetl.data.pixels import PixelCache, decode_files
+from edgetl.features import frozen_base
+from edgetl.features.augment import mixes
+from edgetl.runs import float_model
+from edgetl.runs.directory import Run
+from edgetl_device.errors import InputError
+
+from .options import TrainConfig
+from .tail import TeacherTargets
+
+
+def open_teacher(config: TrainConfig) -> Run | None:
+    """Open the teacher that the settings name, if any.
+
+    Raises:
+        InputError: It is not a run, or what it would have to look at cannot be shown to it.
+    """
+    if config.teacher is None:
+        return None
+    if mixes(config.augment):
+        raise InputError(
+            f"--teacher with --augment {config.augment}",
+            why="photos mixed at the student's input size cannot be shown to a teacher",
+            hint="Take a preset that does not mix photos.",
+        )
+    return Run.open(Path(config.teacher))
+
+
+def check_teacher(teacher: Run, dataset: Dataset) -> None:
+    """Refuse a teacher that answers another question, or that knows the photos a student is judged on.
+
+    Raises:
+        InputError: Its labels are others, or it was trained on a validation or test photo of this data set.
+    """
+    if set(teacher.labels) != set(dataset.labels):
+        raise InputError(
+            f"{teacher.folder}: the teacher knows other classes",
+            why=f"{', '.join(teacher.labels)}; the photos have {', '.join(dataset.labels)}",
+        )
+    seen = {key for sample in teacher.of("train") for key in (sample.sha256, sample.group)}
+    held_out = (*dataset.of("val"), *dataset.of("test"))
+    leaked = [sample.path for sample in held_out if sample.sha256 in seen or sample.group in seen]
+    if leaked:
+        raise InputError(
+            f"{teacher.folder}: the teacher was trained on {len(leaked)} photos that are held out here",
+            why=f"such as {leaked[0]}: what it knows of them would reach the student",
+            hint="Train the teacher on the same split: same photos, --seed, --val and --test.",
+        )
+
+
+def teacher_targets(teacher: Run, dataset: Dataset, config: TrainConfig, *, views: int) -> TeacherTargets:
+    """Return the teacher's softened probabilities on the training photos and on their views.
+
+    The teacher sees each photo fitted to its own input, and the same views drawn at its own size: turns, shifts and
+    zooms are shares of the picture's side, and Keras draws them alike for every size. It is run by LiteRT, and its
+    logits are cached.
+
+    Args:
+        teacher: A run that :func:`check_teacher` passed.
+        dataset: The student's photos.
+        config: The student's settings.
+        views: How many views of each photo it trains on.
+    """
+    pixels, rows = _pixels(teacher, dataset)
+    frozen = frozen_base.freeze_logits(teacher.load_model())
+    photos = frozen_base.row_activations(frozen, pixels, rows)
+    seen = frozen_base.view_activations(frozen, pixels, rows, preset=config.augment, seed=config.seed, count=views)
+    columns = [teacher.labels.index(label) for label in dataset.labels]
+
+    def softened(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return float_model.softmax(logits[:, columns] / config.teacher_temperature)
+
+    return TeacherTargets(softened(photos.pooled), [softened(view.pooled) for view in seen])
+
+
+def _pixels(teacher: Run, dataset: Dataset) -> tuple[PixelCache, npt.NDArray[np.int64]]:
+    """Return the training photos as the teacher's input, and their rows."""
+    samples = dataset.of("train")
+    if teacher.preprocess == dataset.spec:
+        return dataset.pixels, dataset.pixels.rows(samples)
+    files = {sample.sha256: dataset.folder / sample.path for sample in samples}
+    pixels = decode_files(files, teacher.preprocess)
+    return pixels, pixels.rows(samples)

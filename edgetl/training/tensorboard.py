@@ -1,0 +1,61 @@
+"""A run as TensorBoard shows it: scalars of every epoch, confusion matrices, photos with their predictions.
+
+Written with ``tf.summary``'s own writer, so that neither training nor reading the files back needs TensorBoard
+installed. Not for: plots that stand alone (``edgetl.reports.plots``).
+"""
+
+from __future__ import annotations
+
+import shutil
+import struct
+from pathlib import Path
+from typing import Any
+
+from edgetl._lib.extras import tensorflow
+
+_SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
+
+
+class EventLog:
+    """Event files in a folder, one sub-folder a stage: TensorBoard draws each as a curve of its own.
+
+    Args:
+        folder: Where they go; what is in it is removed.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writers: dict[str, Any] = {}
+        self._counts: dict[str, int] = {}
+        shutil.rmtree(folder, ignore_errors=True)
+
+    def scalars(self, row: dict[str, Any]) -> None:
+        """Add a row of the history; the step is its epoch, and the number of the fit where it has none (head)."""
+        stage = row["stage"]
+        count = self._counts[stage] = self._counts.get(stage, -1) + 1
+        for name in _SCALARS:
+            if name in row:
+                self._write(stage, name, float(row[name]), int(row.get("epoch", count)), kind="scalars")
+
+    def image(self, name: str, png: bytes) -> None:
+        """Add a picture, a PNG file's bytes."""
+        width, height = struct.unpack(">II", png[16:24])  # PNG specification, 11.2.1: IHDR comes first
+        self._write("pictures", name, [str(width).encode(), str(height).encode(), png], 0, kind="images")
+
+    def close(self) -> None:
+        """Write what is still in memory."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _write(self, stage: str, name: str, value: Any, step: int, *, kind: str) -> None:
+        tf = tensorflow()
+        if stage not in self._writers:
+            # Every epoch can be seen at once: they are seconds apart, not milliseconds.
+            self._writers[stage] = tf.summary.create_file_writer(str(self._folder / stage), max_queue=0)
+        metadata = tf.compat.v1.SummaryMetadata(
+            plugin_data={"plugin_name": kind},
+            data_class="DATA_CLASS_SCALAR" if kind == "scalars" else "DATA_CLASS_BLOB_SEQUENCE",
+        )
+        with self._writers[stage].as_default():
+            tf.summary.write(name, tf.constant(value), step=step, metadata=metadata)

@@ -1,0 +1,100 @@
+"""What a result keeps of each photo, and that it is checked on reading."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgetl_device import jsonfile
+from edgetl_device.bench import result
+from edgetl_device.bench.photoset import digest, of_bundle
+from edgetl_device.bench.predictions import answers, evalset
+from edgetl_device.bench.run import run_bench
+from edgetl_device.bundle import Bundle
+from edgetl_device.classifier import Classifier
+from edgetl_device.errors import InputError
+
+
+@pytest.fixture(scope="module")
+def document(tiny: Bundle) -> dict[str, Any]:
+    return run_bench(tiny, variants=["int8"], duration_s=0.05)
+
+
+def test_the_photos_of_a_result_are_those_of_the_bundle(document: dict[str, Any], tiny: Bundle) -> None:
+    found = document["evalset"]
+    assert found.items() > evalset(of_bundle(tiny)).items()
+    assert (found["source"], found["name"]) == ("bundle", "tiny.edgetl")
+    assert found["reference_name"] == "the float model that the bundle was made from"
+    assert [f"evalset/{photo['file']}" for photo in found["photos"]] == [photo.file for photo in tiny.photos()]
+    assert [tiny.labels[photo["label"]] for photo in found["photos"]] == [photo.label for photo in tiny.photos()]
+    assert all(tiny.files[f"evalset/{photo['file']}"].sha256 == photo["sha256"] for photo in found["photos"])
+    assert found["reference"] == tiny.reference().probabilities.argmax(axis=1).tolist()
+    assert document["bundle"]["preprocess"] == tiny.preprocess.to_json()
+
+
+def test_the_answers_are_those_of_the_classifier(document: dict[str, Any], tiny: Bundle) -> None:
+    (run,) = document["runs"]
+    with Classifier(tiny, "int8") as classifier:
+        for photo, index, probability in zip(
+            tiny.photos(), run["answers"]["predicted"], run["answers"]["probability"], strict=True
+        ):
+            best = classifier.classify(tiny.read(photo.file))[0]
+            assert (best.index, round(best.probability, 4)) == (index, probability)
+
+
+def test_of_equal_probabilities_the_first_class_counts() -> None:
+    assert answers(np.array([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0]], np.float32)) == {
+        "predicted": [1, 0],
+        "probability": [0.4, 0.5],
+    }
+
+
+def test_the_digest_knows_photos_and_labels_but_no_order() -> None:
+    photos = [("cat", "a" * 64), ("dog", "b" * 64)]
+    assert digest(photos) == digest(photos[::-1])
+    for other in (
+        photos[:1],
+        [*photos, photos[0]],
+        [("dog", "a" * 64), ("dog", "b" * 64)],
+        [photos[0], ("dog", "c" * 64)],
+    ):
+        assert digest(other) != digest(photos)
+
+
+def test_the_board_is_looked_at_between_the_rounds(document: dict[str, Any]) -> None:
+    environment = document["environment"]
+    states = [environment["before"], *environment["during"], environment["after"]]
+    assert len(states) == document["settings"]["rounds"] + 1
+    clocks = [state["clock_s"] for state in states]
+    assert clocks == sorted(clocks)
+    assert len(set(clocks)) == len(clocks)
+
+
+@pytest.mark.parametrize(
+    ("edit", "said"),
+    [
+        (lambda d: d["evalset"]["photos"][0].update(sha256="0" * 64), "digest of evalset"),
+        (lambda d: d["evalset"]["photos"][0].update(label=1), "digest of evalset"),
+        (lambda d: d["evalset"]["photos"][0].update(label=3), "not one of the labels"),
+        (lambda d: d["evalset"]["reference"].pop(), "the reference answers 11 of 12"),
+        (lambda d: d["runs"][0]["answers"]["predicted"].pop(), "int8 answers 11 of 12"),
+        (lambda d: d["runs"][0]["answers"]["probability"].append(0.5), "answers"),
+        (lambda d: d["runs"][0]["answers"]["predicted"].reverse(), "accuracy of int8"),
+        (lambda d: d["runs"][0].pop("answers"), "lacks answers"),
+    ],
+)
+def test_edited_answers_are_refused(
+    document: dict[str, Any], tmp_path: Path, edit: Callable[[dict[str, Any]], None], said: str
+) -> None:
+    edited = json.loads(json.dumps(document))
+    edit(edited)
+    edited["digest"] = jsonfile.digest(edited)
+    jsonfile.write_json(tmp_path / "result.json", edited)
+    with pytest.raises(InputError, match="not a whole result") as refusal:
+        result.read(tmp_path / "result.json")
+    assert said in refusal.value.why

@@ -1,0 +1,204 @@
+"""Frames and photos as they come: from a numpy source, and the command as a process."""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgetl_device import Bundle, Classifier
+from edgetl_device.live import session
+from edgetl_device.live.session import Live
+from edgetl_device.stream import Answer, Smoother, Unread, classify_frames, classify_photos
+
+GOLDEN = Path(__file__).parent.parent.parent / "golden"
+
+
+def pixels(name: str, size: tuple[int, int] = (96, 64)) -> np.ndarray:
+    return np.asarray(Image.open(GOLDEN / "photos" / name).convert("RGB").resize(size))
+
+
+CIRCLE, SQUARE = pixels("circle0.jpg"), pixels("square0.jpg")
+
+
+class Slides:
+    """A source of frames that are there already, so many a second of its own time."""
+
+    description = "slides"
+
+    def __init__(self, frames: Sequence[np.ndarray], rate: float = 10.0, interrupt_at: int = -1) -> None:
+        self.frames, self.rate, self.interrupt_at = frames, rate, interrupt_at
+        self.place, self.asked, self.closed = -1, 0, False
+
+    def grab(self) -> float | None:
+        self.place += 1
+        if self.place == self.interrupt_at:
+            raise KeyboardInterrupt
+        return self.place / self.rate if self.place < len(self.frames) else None
+
+    def pixels(self) -> np.ndarray:
+        self.asked += 1
+        return self.frames[self.place]
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(scope="module")
+def classifier(tiny: Bundle) -> Iterator[Classifier]:
+    with Classifier(tiny) as opened:
+        yield opened
+
+
+def test_frames_get_the_answers_that_photos_get(classifier: Classifier) -> None:
+    answers = list(classify_frames(classifier, Slides([CIRCLE, SQUARE])))
+    assert [answer.name for answer in answers] == [0, 1]
+    assert [answer.time_s for answer in answers] == [0.0, 0.1]
+    for answer, frame in zip(answers, (CIRCLE, SQUARE), strict=True):
+        (expected,) = classifier.classify(frame, top=1)
+        assert answer.prediction == answer.smoothed == expected
+        assert min(answer.decode_ms, answer.fit_ms, answer.invoke_ms, answer.fps) > 0
+
+
+def test_smoothing_is_a_low_pass_of_the_stated_time(classifier: Classifier) -> None:
+    start, end = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
+    for steps in (1, 10):  # however many frames there are on the way
+        smoother = Smoother(0.5)
+        np.testing.assert_array_equal(smoother.update(start, 7.0), start)
+        for step in range(1, steps + 1):
+            found = smoother.update(end, 7.0 + 0.5 * step / steps)
+        np.testing.assert_allclose(found, [math.exp(-1), 1 - math.exp(-1)], rtol=1e-5)
+    np.testing.assert_array_equal(Smoother(0.0).update(end, 1.0), end)
+    # One odd frame among ten a second is smoothed away; what it says itself is still told.
+    frames = [CIRCLE] * 5 + [SQUARE] + [CIRCLE] * 2
+    odd = list(classify_frames(classifier, Slides(frames), smooth_s=0.5))[5]
+    assert (odd.prediction.label, odd.smoothed.label) == ("square", "circle")
+
+
+def test_every_skips_frames_without_reading_their_pixels(classifier: Classifier) -> None:
+    slides = Slides([CIRCLE] * 31)
+    answers = list(classify_frames(classifier, slides, every_s=0.5))
+    assert [answer.name for answer in answers] == [0, 5, 10, 15, 20, 25, 30]
+    assert slides.asked == 7
+    # 0.25 s is no multiple of the frames' 0.1 s: four a second all the same.
+    assert len(list(classify_frames(classifier, Slides([CIRCLE] * 21), every_s=0.25))) == 9
+
+
+@contextmanager
+def no_camera_but(source: Slides, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "open_camera", lambda _which: source)
+        yield
+
+
+def test_the_camera_is_closed_at_the_end_of_everything(
+    classifier: Classifier, monkeypatch: pytest.MonkeyPatch, tiny_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgetl_device.__main__ import main
+
+    slides = Slides([CIRCLE] * 9, interrupt_at=4)
+    with no_camera_but(slides, monkeypatch):
+        assert main(["classify", str(tiny_file), "--camera", "0"]) == 130
+    assert slides.closed
+    out, err = capsys.readouterr()
+    assert [json.loads(line)["frame"] for line in out.splitlines()] == [0, 1, 2, 3]
+    assert "4 frames in" in err
+    slides = Slides([CIRCLE] * 9)
+    with no_camera_but(slides, monkeypatch):
+        assert main(["classify", str(tiny_file), "--camera", "0", "--frames", "3"]) == 0
+    assert slides.closed
+    assert (slides.place, len(capsys.readouterr().out.splitlines())) == (2, 3)
+
+
+def test_lines_for_people_and_for_programs(classifier: Classifier) -> None:
+    asked = Live(camera="0", threshold=0.99)
+    (answer,) = classify_frames(classifier, Slides([CIRCLE]))
+    assert session.as_text(answer, asked).split(" fps")[0].startswith("    0.00 s  unsure (circle 0.")
+    document = json.loads(session.as_json(answer, asked))
+    assert document["sure"] is False
+    assert document["label"] == document["smoothed"]["label"] == "circle"
+    assert set(document) == {
+        "frame", "time_s", "label", "probability", "smoothed", "sure", "decode_ms", "fit_ms", "invoke_ms", "fps",
+    }  # fmt: skip
+    tally = session.Tally(asked)
+    assert tally.add(answer) == "unsure"
+    assert "1 frame in" in tally.text()
+    assert "unsure 1" in tally.text()
+
+
+def test_photos_that_cannot_be_read_are_told_and_passed_over(classifier: Classifier, tmp_path: Path) -> None:
+    text = tmp_path / "text.jpg"
+    text.write_text("no photo")
+    photo = GOLDEN / "photos" / "circle0.jpg"
+    told = list(classify_photos(classifier, [photo, text, tmp_path / "gone.jpg", tmp_path, photo]))
+    assert [type(line) for line in told] == [Answer, Unread, Unread, Unread, Answer]
+    assert isinstance(told[0], Answer)
+    assert told[0].prediction == classifier.classify(photo, top=1)[0]
+    asked = Live(watch=".")
+    error = json.loads(session.as_json(told[1], asked))
+    assert error["photo"] == str(text)
+    assert "not an image" in error["error"]
+    assert f"not read: {tmp_path}/gone.jpg: no such file" in session.as_text(told[2], asked)
+
+
+def test_a_watched_folder_until_ctrl_c(tiny_file: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "edgetl_device", "classify", str(tiny_file), "--watch", str(tmp_path)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    try:
+        while "photos that appear in" not in process.stderr.readline():
+            assert process.poll() is None
+        time.sleep(0.3)  # it has looked once
+        (tmp_path / "photo.jpg").write_bytes((GOLDEN / "photos" / "circle0.jpg").read_bytes())
+        (tmp_path / "text.jpg").write_text("no photo")
+        lines = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    assert process.returncode == 130
+    assert out == ""
+    assert "Traceback" not in err
+    assert "1 photo in" in err
+    assert "not read 1" in err
+    told = {Path(line["photo"]).name: line for line in lines}
+    assert told["photo.jpg"]["label"] == "circle"
+    assert "error" in told["text.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "nothing to classify"),
+        (("--camera", "0", "--video", "a.mp4"), "too much"),
+        (("photo.jpg", "--camera", "0"), "one of them"),
+        (("--watch", ".", "--every", "1"), "--every"),
+        (("--camera", "0", "--existing"), "--existing"),
+        (("--camera", "0", "--smooth", "-1"), "--smooth"),
+        (("--camera", "0", "--smooth", "nan"), "--smooth"),
+        (("--camera", "0", "--frames", "0"), "--frames"),
+        (("--camera", "0", "--threshold", "1.5"), "--threshold"),
+        (("--camera", "0", "--top", "3"), "--top"),
+        (("--camera", "front"), "front"),
+        (("photo.jpg", "--threshold", "0.5"), "--threshold without"),
+        (("--watch", "nowhere"), "no such folder"),
+    ],
+)
+def test_requests_that_make_no_sense(
+    arguments: tuple[str, ...], said: str, tiny_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from edgetl_device.__main__ import main
+
+    assert main(["classify", str(tiny_file), *arguments]) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.preprocess import preprocess
+from edgetl_device.runtime import integer_grid, open_runtime
+
+NULL = b'{"size": 32, "classes": 4}'
+
+
+def test_each_variant_gives_the_references_probabilities(tiny: Bundle, variant: str) -> None:
+    chosen = tiny.variant(variant)
+    runtime = open_runtime(tiny.read(chosen.file), chosen.format, threads=2)
+    wanted = tiny.reference().probabilities
+    for row, photo in enumerate(tiny.photos()):
+        runtime.feed(preprocess(tiny.read(photo.file), tiny.preprocess))
+        runtime.invoke()
+        found = runtime.probabilities()
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted[row], atol=1e-5 if chosen.precision == "float32" else 0.03)
+    assert (runtime.input, runtime.output) == (chosen.input, chosen.output)
+    assert runtime.threads == 2
+    runtime.close()
+
+
+def test_int8_takes_pixels_as_they_are(tiny: Bundle) -> None:
+    for name in ("int8", "float32"):
+        spec = tiny.variant(name).input
+        assert spec.shape == (1, 32, 32, 3)
+        assert (spec.dtype, spec.scale, spec.zero_point) == (
+            ("uint8", 1.0, 0) if name == "int8" else ("float32", None, None)
+        )
+
+
+def test_probabilities_belong_to_the_caller(tiny: Bundle, variant: str) -> None:
+    chosen = tiny.variant(variant)
+    runtime = open_runtime(tiny.read(chosen.file), chosen.format)
+    runtime.feed(np.zeros((32, 32, 3), np.uint8))
+    runtime.invoke()
+    first = runtime.probabilities()
+    kept = first.copy()
+    runtime.feed(np.full((32, 32, 3), (200, 50, 40), np.uint8))
+    runtime.invoke()
+    assert (first == kept).all()
+    assert (runtime.probabilities() != kept).any()
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_what_is_not_a_model_is_refused(format: str) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed here")
+    for data in (b"", b"This is a text file.\n" * 50):
+        with pytest.raises(InputError) as caught:
+            open_runtime(data, format)
+        assert len(str(caught.value).splitlines()) <= 3
+
+
+@pytest.mark.parametrize("format", ["tflite", "onnx"])
+def test_a_truncated_model_is_refused(tiny: Bundle, format: str) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime", reason="onnxruntime is not installed here")
+    elif importlib.util.find_spec("ai_edge_litert") is None:
+        pytest.skip("tflite-runtime reads past the end of a truncated model; a bundle checks its SHA-256 first")
+    model = tiny.read(f"models/float32{'-onnx' if format == 'onnx' else ''}.{format}")
+    with pytest.raises(InputError, match="not a model"):
+        open_runtime(model[: len(model) // 3], format)
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257, 1.5, "2", True])
+def test_threads_are_a_whole_number(threads: object) -> None:
+    with pytest.raises(InputError, match="threads"):
+        open_runtime(NULL, "null", threads=threads)  # type: ignore[arg-type]
+
+
+def test_pixels_of_another_shape_or_type_are_refused(tiny: Bundle) -> None:
+    runtime = open_runtime(tiny.read("models/int8.tflite"), "tflite")
+    for shape, dtype in (((32, 31, 3), np.uint8), ((32, 32, 3), np.float32), ((1, 32, 32, 3), np.uint8)):
+        pixels = np.zeros(shape, dtype)
+        with pytest.raises(InputError, match="pixels"):
+            runtime.feed(pixels)
+
+
+def test_null_runtime_finds_all_classes_equal() -> None:
+    runtime = open_runtime(NULL, "null")
+    runtime.feed(np.zeros((32, 32, 3), np.uint8))
+    runtime.invoke()
+    assert runtime.probabilities().tolist() == [0.25] * 4
+
+
+def test_unknown_format_and_runtime_are_named() -> None:
+    with pytest.raises(InputError, match="pickle"):
+        open_runtime(b"", "pickle")
+    with pytest.raises(InputError, match="torch"):
+        open_runtime(b"", "tflite", prefer="torch")
+
+
+def test_an_absent_runtime_says_how_to_install_it(tiny: Bundle) -> None:
+    packages = {"ai-edge-litert": "ai_edge_litert", "tflite-runtime": "tflite_runtime"}
+    absent = [name for name, package in packages.items() if importlib.util.find_spec(package) is None]
+    if not absent:
+        pytest.skip("both TFLite runtimes are installed here")
+    with pytest.raises(Unavailable, match=f"pip install {absent[0]}"):
+        open_runtime(tiny.read("models/int8.tflite"), "tflite", prefer=absent[0])
+
+
+def test_tflite_runtime_with_numpy_2_is_refused_before_it_crashes(tmp_path: Path) -> None:
+    if int(np.__version__.split(".")[0]) < 2:
+        pytest.skip("needs NumPy 2")
+    (tmp_path / "tflite_runtime").mkdir()
+    (tmp_path / "tflite_runtime" / "__init__.py").write_text("raise SystemExit('imported')\n")
+    script = "from edgetl_device.runtime import open_runtime; open_runtime(b'', 'tflite', prefer='tflite-runtime')"
+    command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {script}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "Unavailable: tflite-runtime cannot be loaded with NumPy 2" in done.stderr
+    assert "numpy<2" in done.stderr
+
+
+def test_pixels_on_an_int8_grid() -> None:
+    pixels = np.arange(256, dtype=np.uint8)
+    grid = integer_grid.pixels_to_grid(pixels, "int8", 1.0, -128)
+    assert grid.dtype == np.int8
+    assert grid.tolist() == list(range(-128, 128))
+    assert (integer_grid.to_real(grid, 1.0, -128) == pixels).all()
+    # Converters round the scale of a calibrated 0..255 a little.
+    assert (
+        np.abs(
+            integer_grid.to_real(integer_grid.pixels_to_grid(pixels, "int8", 0.9995, -128), 0.9995, -128) - pixels
+        ).max()
+        < 1
+    )
+
+
+@pytest.mark.parametrize(("scale", "zero_point"), [(1 / 127.5, -1), (1 / 255, -128), (1.0, 0), (0.0, 0)])
+def test_a_grid_that_cannot_hold_raw_pixels_is_refused(scale: float, zero_point: int) -> None:
+    with pytest.raises(InputError, match="raw RGB"):
+        integer_grid.pixels_to_grid(np.zeros(3, np.uint8), "int8", scale, zero_point)

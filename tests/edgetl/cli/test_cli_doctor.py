@@ -1,0 +1,30 @@
+"""``edgetl doctor``: the device's checks and those of a workstation."""
+
+from __future__ import annotations
+
+import json
+
+from small import edgetl
+
+from edgetl.doctor import TRAINING, examine, training
+
+
+def test_the_command_prints_every_check_and_exits_0_here() -> None:
+    done = edgetl("doctor")
+    assert done.returncode == 0, done.stderr
+    for word in ("Python", "TFLite runtime", "Edge TPU", "governor", "free disk", "training", "Edge TPU compiler"):
+        assert word in done.stdout
+    document = json.loads(edgetl("doctor", "--json").stdout)
+    assert document["ok"]
+    assert [check["name"] for check in document["checks"]] == [check["name"] for check in examine()["checks"]]
+
+
+def test_a_part_of_the_training_packages_is_a_warning_and_none_is_not() -> None:
+    every = dict.fromkeys(TRAINING, "1.0")
+    gone = {name: {"unknown": "not installed"} for name in TRAINING}
+    assert training(every).status == "ok"
+    board = training(gone | {"onnxruntime": "1.0"})
+    assert (board.status, "pip install" in board.fix) == ("absent", True)
+    part = training(every | {"keras": {"unknown": "not installed"}})
+    assert part.status == "warning"
+    assert "keras missing" in part.found

@@ -1,0 +1,198 @@
+"""The ladder on a small trained run: the first rung that passes is taken, each is judged on validation photos only."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+
+from edgetl.cli.quantize import print_report
+from edgetl.inspection.tflite.file import describe
+from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.pipeline import quantize
+from edgetl.runs.directory import Run
+from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import GateFailed, InputError
+
+# No model can be 100 points better than another one and give the same answers.
+IMPOSSIBLE = QuantizeConfig(calibration=8, max_drop_pp=-100, min_agreement=1)
+FEASIBLE = replace(IMPOSSIBLE, max_drop_pp=100, min_agreement=0)
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A run of the smallest backbone, which all rungs together take seconds on; its three splits differ in size."""
+    from edgetl.training import train
+
+    config = small.config(backbone="simple_cnn", weights="none", epochs=1, size=48, augment="light", val=0.2, test=0.1)
+    return train(tiny_photos, tmp_path_factory.mktemp("ladder") / "run", config)
+
+
+@pytest.fixture
+def copy(trained: Run, tmp_path: Path) -> Run:
+    return Run.open(Path(shutil.copytree(trained.folder, tmp_path / "run")))
+
+
+@pytest.fixture(scope="module")
+def failed(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any], str, str]:
+    """Return a run with impossible bounds behind it, its report, the error and the digest of the bundle before."""
+    folder = tmp_path_factory.mktemp("failed") / "run"
+    run = Run.open(Path(shutil.copytree(trained.folder, folder)))
+    quantize(run, QuantizeConfig(int8=False))
+    before = Bundle.open(folder / "bundle").digest
+    with pytest.raises(GateFailed) as caught:
+        quantize(run, IMPOSSIBLE)
+    assert caught.value.exit_code == 3
+    return run, json.loads((folder / "quantize.json").read_text()), str(caught.value), before
+
+
+def _names(report: dict[str, Any]) -> list[str]:
+    return [rung["name"] for rung in report["ladder"]["rungs"]]
+
+
+def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
+    report = quantize(copy, FEASIBLE)
+    assert report["ladder"]["taken"] == "plain"
+    assert _names(report) == ["plain"]
+    assert report["ladder"]["rungs"][0]["passed"]
+    bundle = Bundle.open(copy.folder / "bundle")
+    for name in ("int8", "int8-onnx"):
+        variant = bundle.variant(name)
+        assert variant.calibration["repair"] == "none"
+        rung = next(row for row in report["ladder"]["rungs"][0]["variants"] if row["name"] == name)
+        assert rung["bytes"] == len(bundle.read(variant.file))
+        # The test photos have the last word, and are other photos.
+        assert variant.accuracy["photos"] == len(copy.of("test")) != rung["accuracy"]["photos"]
+
+
+def test_all_four_rungs_are_tried_and_reported_with_their_figures(failed: Any) -> None:
+    run, report, _, _ = failed
+    assert report["ladder"]["judged_on"] == "val"
+    assert report["ladder"]["taken"] is None
+    assert _names(report) == ["plain", "repair", "float layers", "distillation"]
+    photos = len(run.of("val"))
+    assert photos not in (len(run.of("train")), len(run.of("test")))
+    for rung in report["ladder"]["rungs"]:
+        assert not rung["passed"]
+        assert rung["seconds"] > 0
+        assert {row["name"] for row in rung["variants"]} == {"int8", "int8-onnx"}
+        for row in rung["variants"]:
+            assert row["accuracy"]["photos"] == row["agreement"]["photos"] == photos
+            assert row["bytes"] > 1000
+            assert row["latency_ms"] > 0
+            assert 0 <= row["agreement"]["mae"] < 0.2
+    plain, repair, _, _ = report["ladder"]["rungs"]
+    assert plain["repair"] == "none"
+    assert "rounded" in repair["repair"]
+    # What no rung allowed is in no bundle, so it is not among the files that were measured for one.
+    assert {row["name"] for row in report["variants"]} == {"float32", "float32-onnx"}
+
+
+def test_the_worst_layers_are_named_and_onnx_stays_as_it_was(failed: Any) -> None:
+    _, repair, floats, _ = failed[1]["ladder"]["rungs"]
+    layers = {layer.name for layer in failed[0].load_model().layers}
+    assert 0 < len(floats["float_layers"]) <= 4
+    assert set(floats["float_layers"]) <= layers
+    tflite, onnx = ({row["name"]: row["bytes"] for row in rung["variants"]} for rung in (repair, floats))
+    assert onnx["int8"] > tflite["int8"]
+    assert onnx["int8-onnx"] == tflite["int8-onnx"]
+
+
+def test_distillation_says_what_the_same_training_does_without_rounding(failed: Any) -> None:
+    run, report, _, _ = failed
+    distillation = report["ladder"]["rungs"][-1]
+    control = distillation["float_control"]
+    assert control["accuracy"]["photos"] == len(run.of("val"))
+    assert 0 <= control["agreement"]["mae"] < 0.1
+    assert distillation["photos"] == len(run.of("train"))
+    assert distillation["views"] == 2
+    assert "distilled" in distillation["repair"]
+
+
+def test_impossible_bounds_leave_the_bundle_and_say_where_the_figures_are(failed: Any) -> None:
+    run, report, message, before = failed
+    assert "--max-drop -100 and --min-agreement 1 after 4 rungs" in message
+    assert "quantize.json" in message
+    assert len(message.splitlines()) <= 3
+    worst = min(report["ladder"]["rungs"][-1]["variants"], key=lambda row: row["agreement"]["top1"])
+    agreement = worst["agreement"]
+    drop, agree = agreement["drop_ci95_pp"], wilson95(agreement["agree"], agreement["photos"])
+    assert f"loses {agreement['drop_pp']:.2f} pp (95% CI {drop[0]:.1f} to {drop[1]:.1f}) on " in message
+    assert f"{agreement['top1']:.1%} agreement (95% CI {100 * agree[0]:.0f} to {100 * agree[1]:.0f})" in message
+    assert Bundle.open(run.folder / "bundle").digest == before
+    assert small.left_over(run.folder) == []
+
+
+def test_no_share_is_printed_without_its_interval(failed: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    print_report(failed[1])
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if "int8" in line or "float32" in line]
+    # Two files on each of four rungs, then the two float ones.
+    assert len(rows) == 10
+    for row in rows:
+        assert len([cell for cell in row if re.fullmatch(r"[-+]?[\d.]+\.\.[-+]?[\d.]+%?", cell)]) == 3, row
+
+
+def test_without_repair_there_is_the_plain_rung_only(copy: Run) -> None:
+    with pytest.raises(GateFailed, match="after 1 rung: plain"):
+        quantize(copy, replace(IMPOSSIBLE, repair=False))
+    report = json.loads((copy.folder / "quantize.json").read_text())
+    assert _names(report) == ["plain"]
+    assert not (copy.folder / "bundle").exists()
+
+
+def test_coral_has_no_float_layers_and_no_onnx(copy: Run) -> None:
+    with pytest.raises(GateFailed, match="after 3 rungs"):
+        quantize(copy, replace(IMPOSSIBLE, target="coral"))
+    report = json.loads((copy.folder / "quantize.json").read_text())
+    assert _names(report) == ["plain", "repair", "distillation"]
+    assert {row["name"] for rung in report["ladder"]["rungs"] for row in rung["variants"]} == {"int8"}
+
+
+def test_a_bundle_for_microcontrollers_has_signed_pixels(copy: Run) -> None:
+    report = quantize(copy, QuantizeConfig(calibration=8, target="mcu"))
+    assert report["ladder"] is None
+    bundle = Bundle.open(copy.folder / "bundle")
+    model = describe(bundle.read(bundle.variant("int8").file))
+    assert [model.tensors[index].dtype for index in (*model.inputs, *model.outputs)] == ["int8", "int8"]
+    assert "int8-onnx" not in {variant.name for variant in bundle.variants}
+    assert bundle.variant("int8").agreement["mae"] < 0.05
+
+
+def test_a_bound_needs_validation_photos(copy: Run) -> None:
+    with open(copy.folder / "split.csv", newline="") as stream:
+        rows = [row for row in csv.reader(stream) if row[2] != "val"]
+    (copy.folder / "split.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="needs validation photos"):
+        quantize(Run.open(copy.folder), FEASIBLE)
+    assert not (copy.folder / "bundle").exists()
+
+
+def test_the_command_prints_the_ladder(copy: Run) -> None:
+    done = small.edgetl("quantize", copy.folder, "--int8", "--calibration", 3, "--max-drop", 100)
+    assert done.returncode == 0, done.stderr
+    assert f"judged on {len(copy.of('val'))} validation photos" in done.stdout
+    assert "bundle" in done.stdout
+
+
+def test_a_misfit_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path: Path) -> None:
+    from edgetl.training import train
+
+    config = small.config(backbone="mobilenet_v3_small", weights="none", epochs=0, size=32, augment="none", val=0.2)
+    run = train(tiny_photos, tmp_path / "run", config)
+    for rungs, bound in enumerate((None, -100.0)):
+        with pytest.raises(GateFailed, match="--target coral") as caught:
+            quantize(run, QuantizeConfig(calibration=8, target="coral", max_drop_pp=bound, repair=False))
+        assert len(str(caught.value).splitlines()) <= 3
+        report = json.loads((run.folder / "quantize.json").read_text())
+        assert report["target"]["name"] == "coral"
+        assert "would stay on the CPU" in report["target"]["misfit"]
+        assert len(report["ladder"]["rungs"] if rungs else []) == rungs
+        assert not (run.folder / "bundle").exists()

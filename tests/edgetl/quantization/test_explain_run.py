@@ -1,0 +1,125 @@
+"""``edgetl quantize --explain --calibration-photos`` on a small run: files, table, exit codes."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import small
+from drawing import draw_photo
+from PIL import Image
+
+from edgetl.cli.console.explain import print_explanation
+from edgetl.quantization.explain import Plain, explain_export
+from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.pipeline import quantize
+from edgetl.quantization.preparation.folding import fold_batch_norm
+from edgetl.runs.directory import Run
+from edgetl.runs.held_out import find_photos
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import GateFailed, InputError
+from edgetl_device.files import sha256_bytes
+
+
+@pytest.fixture(scope="module")
+def explained(tiny_run: Run, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose repaired int8 file is explained."""
+    folder = tmp_path_factory.mktemp("explained") / "run"
+    run = Run.open(Path(shutil.copytree(tiny_run.folder, folder)))
+    bundle = Bundle.open(tiny_bundle)
+    int8 = bundle.read(bundle.variant("int8").file)
+    photos = find_photos(run, run.of("test"))
+    folded = fold_batch_norm(run.load_model())
+    calibration = find_photos(run, run.of("train")[:6]).pixels
+    expected = bundle.reference().probabilities
+    explain_export(run, folded, int8, photos, expected, plain=Plain(folded, calibration))
+    return folder
+
+
+def test_what_is_written(explained: Path, tiny_run: Run, tiny_bundle: Path) -> None:
+    document = json.loads((explained / "explain.json").read_text())
+    assert document["schema"] == "edgetl.explain/1"
+    bundle = Bundle.open(tiny_bundle)
+    assert document["int8"]["sha256"] == sha256_bytes(bundle.read(bundle.variant("int8").file))
+    assert document["flips"]["photos"] == len(tiny_run.of("test"))
+    assert sum(row["photos"] for row in document["classes"]) == len(tiny_run.of("test"))
+    assert document["unmatched"] == []
+    names = [row["name"] for row in document["layers"]]
+    assert "expanded_conv_depthwise" in names
+    assert names[-2] == "logits"
+    assert document["costs_most"]["answer_error"] == max(row["answer_error"] for row in document["layers"])
+    repair = document["repair"]
+    (row,) = (row for row in document["layers"] if row["name"] == repair["name"])
+    assert repair["before"]["answer_error"] == row["unrepaired"]["answer_error"]
+    assert repair["before"]["answer_error"] == max(
+        row["unrepaired"]["answer_error"] for row in document["layers"] if "unrepaired" in row
+    )
+    assert repair["after"]["answer_error"] == row["answer_error"]
+
+
+def test_pictures_and_channels(explained: Path) -> None:
+    document = json.loads((explained / "explain.json").read_text())
+    written = sorted(f"explain/{path.name}" for path in (explained / "explain").iterdir())
+    assert written == document["files"]
+    assert {"explain/layers.png", "explain/costs_most.png", "explain/repaired.png"} <= set(written)
+    assert ("explain/flips.png" in written) == bool(document["flips"]["flipped"])
+    for name in written:
+        if name.endswith(".png"):
+            with Image.open(explained / name) as picture:
+                assert min(picture.size) > 300
+    with open(explained / "explain" / "channels.csv", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == sum(row["channels"]["count"] for row in document["layers"])
+    assert small.left_over(explained) == []
+
+
+def test_the_table(explained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+    document: dict[str, Any] = json.loads((explained / "explain.json").read_text())
+    print_explanation(explained)
+    text = capsys.readouterr().out
+    worst = sorted((row["answer_error"] for row in document["layers"]), reverse=True)
+    shown = [line.split() for line in text.splitlines()]
+    layers = [words for words in shown if len(words) > 5 and words[0] in {row["name"] for row in document["layers"]}]
+    assert [float(words[2]) for words in layers] == pytest.approx([round(error, 4) for error in worst[:10]])
+    assert layers[0][0] == document["costs_most"]["name"]
+    assert f"{len(document['layers'])} that move them most" in text
+    assert f"flipped   {len(document['flips']['flipped'])} of {document['flips']['photos']} answers" in text
+
+
+def test_own_photos_and_an_explanation_that_a_gate_leaves(tiny_run: Run, tmp_path: Path) -> None:
+    run = Run.open(Path(shutil.copytree(tiny_run.folder, tmp_path / "run")))
+    own = tmp_path / "own"
+    own.mkdir()
+    for number in range(8):
+        draw_photo(9000 + number, 96, 96).save(own / f"{number}.png")
+    # No model can be 101 points better than another one: the one bound that every model misses.
+    config = QuantizeConfig(calibration_photos=str(own), explain=True, repair=False, max_drop_pp=-101)
+    with pytest.raises(GateFailed):
+        quantize(run, config)
+    document = json.loads((run.folder / "explain.json").read_text())
+    assert "unrepaired" not in document
+    assert "repair" not in document
+    assert not (run.folder / "bundle").exists()
+    calibration = json.loads((run.folder / "quantize.json").read_text())["calibration"]
+    assert calibration["folder"] == str(own)
+    assert calibration["photos"] == calibration["audit"]["unique"] == 8
+    assert [finding["kind"] for finding in calibration["audit"]["findings"]] == ["few_photos"]
+
+
+def test_the_command_refuses_before_it_works(tiny_run: Run, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
+    own = tmp_path / "own"
+    own.mkdir()
+    scored = tiny_run.of("test")[0]
+    shutil.copy(tiny_run.data_root / scored.path, own)
+    text = small.refused(small.edgetl("quantize", run, "--int8", "--calibration-photos", own))
+    assert scored.path in text
+    assert not (run / "bundle").exists()
+    assert "--int8" in small.refused(small.edgetl("quantize", run, "--explain"))
+    with pytest.raises(InputError, match="without int8"):
+        QuantizeConfig(int8=False, explain=True)

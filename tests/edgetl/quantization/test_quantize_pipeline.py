@@ -1,0 +1,193 @@
+"""A run to a bundle: what is in it comes from the right side of the split, what it says is true, and gates hold."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+
+from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
+from edgetl.runs.directory import Run
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import GateFailed, InputError
+from edgetl_device.files import sha256_bytes, sha256_file
+from edgetl_device.verify import verify
+
+FLOAT_ONLY = QuantizeConfig(int8=False)
+
+
+@pytest.fixture
+def copy(tiny_run: Run, tmp_path: Path) -> Run:
+    return Run.open(Path(shutil.copytree(tiny_run.folder, tmp_path / "run")))
+
+
+@pytest.fixture(scope="module")
+def report(tiny_bundle: Path) -> dict[str, Any]:
+    return dict(json.loads((tiny_bundle.parent / "quantize.json").read_text()))
+
+
+def test_the_bundle_verifies_with_four_variants(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    assert {(one.name, one.format, one.precision) for one in bundle.variants} == {
+        ("float32", "tflite", "float32"), ("float32-onnx", "onnx", "float32"),
+        ("int8", "tflite", "int8"), ("int8-onnx", "onnx", "int8"),
+    }  # fmt: skip
+    checks = verify(bundle)
+    assert checks["ok"], checks
+
+
+def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bundle: Path, tiny_run: Run) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    held_out = [sha256_bytes(bundle.read(photo.file)) for photo in bundle.photos()]
+    assert held_out == [sample.sha256 for sample in tiny_run.of("test")]
+    assert [photo.label for photo in bundle.photos()] == [sample.label for sample in tiny_run.of("test")]
+    train = {(sample.path, sample.sha256) for sample in tiny_run.of("train")}
+    for name in ("int8", "int8-onnx"):
+        calibration = bundle.variant(name).calibration
+        assert calibration["repair"] == "equalized streams, rounded weights, corrected biases, narrowed ranges"
+        files = {(row["path"], row["sha256"]) for row in calibration["files"]}
+        assert len(files) == calibration["photos"] == 12
+        assert files <= train
+        counts = [sum(path.startswith(f"{label}/") for path, _ in files) for label in small.LABELS]
+        assert max(counts) - min(counts) <= 1
+    assert bundle.variant("float32").calibration is None
+
+
+def test_the_reference_is_model_keras(tiny_bundle: Path, tiny_run: Run) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    reference = bundle.reference()
+    from edgetl_device.preprocess import preprocess
+
+    pixels = np.stack([preprocess(bundle.read(photo.file), bundle.preprocess) for photo in bundle.photos()])
+    answers = tiny_run.load_model().predict(pixels.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(reference.probabilities, answers, atol=1e-5)
+    exponentials = np.exp(reference.logits - reference.logits.max(1, keepdims=True))
+    np.testing.assert_allclose(exponentials / exponentials.sum(1, keepdims=True), answers, atol=1e-5)
+
+
+def test_the_report_is_what_the_bundle_says(report: dict[str, Any], tiny_bundle: Path, tiny_run: Run) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    assert report["schema"] == "edgetl.quantize/1"
+    assert report["held_out"] == {"split": "test", "photos": len(tiny_run.of("test"))}
+    assert report["ladder"] is None, "there was no bound to climb for"
+    assert report["reference"]["correct"] == tiny_run.document["metrics"]["test"]["accuracy"]["correct"]
+    assert len(report["variants"]) == len(bundle.variants)
+    for row in report["variants"]:
+        variant = bundle.variant(row["name"])
+        assert (row["accuracy"], row["agreement"]) == (variant.accuracy, variant.agreement)
+        assert row["bytes"] == len(bundle.read(variant.file))
+        if row["name"].startswith("float32"):
+            assert row["agreement"]["max_abs"] <= FLOAT_TOLERANCE
+        else:
+            assert 0 < row["agreement"]["mae"] < 0.1
+            drop = report["reference"]["correct"] - row["accuracy"]["correct"]
+            assert row["agreement"]["drop_pp"] == pytest.approx(100 * drop / report["held_out"]["photos"])
+
+
+def test_provenance_leads_back_to_the_run(tiny_bundle: Path, tiny_run: Run) -> None:
+    provenance = Bundle.open(tiny_bundle).provenance
+    assert provenance["run"]["model_sha256"] == sha256_file(tiny_run.folder / "model.keras")
+    assert provenance["dataset_fingerprint"] == tiny_run.document["dataset"]["fingerprint"]
+    assert provenance["weights"] == tiny_run.document["weights"]
+    assert provenance["held_out"] == "test"
+    assert provenance["quantize"]["calibration"] == 12
+
+
+def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> None:
+    quantize(copy, FLOAT_ONLY)
+    before = Bundle.open(copy.folder / "bundle").digest
+    (copy.folder / "quantize.json").unlink()
+    # No model can be 101 points better than another one: the one bound that every model misses.
+    done = small.edgetl("quantize", copy.folder, "--int8", "--no-repair", "--calibration", 3, "--max-drop", -101)
+    text = small.refused(done, 3)
+    assert "int8 stays outside --max-drop -101 after 1 rung: plain" in text
+    assert "quantize.json" in text
+    written = json.loads((copy.folder / "quantize.json").read_text())
+    assert [row["name"] for row in written["variants"]] == ["float32", "float32-onnx"]
+    (rung,) = written["ladder"]["rungs"]
+    assert [row["name"] for row in rung["variants"]] == ["int8", "int8-onnx"]
+    assert written["config"]["max_drop_pp"] == -101
+    assert Bundle.open(copy.folder / "bundle").digest == before
+    assert small.left_over(copy.folder) == []
+
+
+def test_float16_and_dynamic_come_on_request_and_are_measured_too(copy: Run) -> None:
+    report = quantize(copy, QuantizeConfig(int8=False, float16=True, dynamic=True))
+    assert report["ladder"] is None
+    assert report["calibration"] is None
+    rows = {row["name"]: row for row in report["variants"]}
+    assert list(rows) == ["float32", "float32-onnx", "float16", "dynamic"]
+    size = {name: row["bytes"] / rows["float32"]["bytes"] for name, row in rows.items()}
+    assert size["float16"] < 0.55
+    assert size["dynamic"] < 0.35
+    for name in ("float16", "dynamic"):
+        assert 0 < rows[name]["agreement"]["mae"] < 0.1
+    bundle = Bundle.open(copy.folder / "bundle")
+    assert {variant.name: variant.precision for variant in bundle.variants}["dynamic"] == "dynamic"
+    checks = verify(bundle)
+    assert checks["ok"], checks
+
+
+def test_a_float_export_that_differs_is_refused(copy: Run) -> None:
+    """Logits of 1e6 with classes a hair apart: float32 cannot tell them, so each runtime answers something else."""
+    model = copy.load_model()
+    kernel, bias = model.get_layer("logits").get_weights()
+    model.get_layer("logits").set_weights([kernel * 1e-3 + 1e6 * np.abs(kernel[:, :1]), bias])
+    model.save(copy.folder / "model.keras")
+    document = json.loads((copy.folder / "run.json").read_text())
+    document["model"]["sha256"] = sha256_file(copy.folder / "model.keras")
+    (copy.folder / "run.json").write_text(json.dumps(document))
+    with pytest.raises(GateFailed, match=r"differs from model\.keras") as caught:
+        quantize(Run.open(copy.folder), FLOAT_ONLY)
+    assert "0.0001" in str(caught.value)
+    assert (copy.folder / "quantize.json").is_file()
+    assert not (copy.folder / "bundle").exists()
+
+
+def test_a_data_set_that_moved_is_found_with_data(copy: Run, tiny_photos: Path, tmp_path: Path) -> None:
+    moved = tiny_photos.parent / "moved"
+    tiny_photos.rename(moved)
+    try:
+        text = small.refused(small.edgetl("quantize", copy.folder))
+        assert "is missing" in text
+        assert "--data FOLDER" in text
+        assert not (copy.folder / "quantize.json").exists()
+        quantize(copy, FLOAT_ONLY, data=moved)
+    finally:
+        moved.rename(tiny_photos)
+    assert verify(Bundle.open(copy.folder / "bundle"))["ok"]
+
+
+@pytest.mark.parametrize("split", ["test", "train"])
+def test_a_photo_that_changed_is_refused(copy: Run, tiny_photos: Path, tmp_path: Path, split: Any) -> None:
+    photos = Path(shutil.copytree(tiny_photos, tmp_path / "photos"))
+    for sample in copy.of(split):
+        path = photos / sample.path
+        path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(InputError, match="was changed since training"):
+        quantize(copy, QuantizeConfig(calibration=3), data=photos)
+    assert not (copy.folder / "bundle").exists()
+
+
+def test_without_held_out_photos_there_is_no_bundle(copy: Run) -> None:
+    with open(copy.folder / "split.csv", newline="") as stream:
+        rows = [row for row in csv.reader(stream) if row[2] in ("split", "train")]
+    (copy.folder / "split.csv").write_text("".join(",".join(row) + "\n" for row in rows))
+    with pytest.raises(InputError, match="no photos were held out"):
+        quantize(Run.open(copy.folder), FLOAT_ONLY)
+
+
+def test_export_writes_one_file(copy: Run, tmp_path: Path) -> None:
+    out = tmp_path / "half.tflite"
+    done = small.edgetl("export", copy.folder, "--variant", "float16", "-o", out)
+    assert done.returncode == 0, done.stderr
+    assert str(out) in done.stdout
+    assert out.read_bytes()[4:8] == b"TFL3"
+    assert "float16, dynamic" in small.refused(small.edgetl("export", copy.folder, "--variant", "int4"))

@@ -1,0 +1,301 @@
+"""Boards through SSH, against a real sshd on loopback: good ones, and every way in which one can fail."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small import edgetl, refused
+from sshd import SSHD, Lab, SshBoard
+
+from edgetl_device.bench import result
+
+TINY = Path(__file__).resolve().parent.parent.parent / "golden" / "tiny.edgetl"
+QUICK = ("--variants", "int8", "--quick", "--duration", "0.2")
+LONG = ("--variants", "int8", "--duration", "40")
+
+pytestmark = pytest.mark.skipif(
+    SSHD is None or shutil.which("ssh") is None, reason="no sshd here: apt install openssh-server"
+)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def good(lab: Lab) -> SshBoard:
+    return lab.board("good")
+
+
+@pytest.fixture(scope="module")
+def second(lab: Lab) -> SshBoard:
+    return lab.board("second")
+
+
+@pytest.fixture(scope="module")
+def benched(lab: Lab, good: SshBoard) -> tuple[str, Path]:
+    """What the first bench on ``good`` said, and where its result is."""
+    out = lab.folder / "first"
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, "--out", out, env=lab.environment)
+    assert done.returncode == 0, done.stderr
+    return done.stderr, out / "good.json"
+
+
+def shape(value: Any, depth: int = 3) -> Any:
+    """Return the keys of nested objects: the form of a document without its numbers."""
+    if isinstance(value, dict) and depth and "unknown" not in value:
+        return {key: shape(item, depth - 1) for key, item in value.items()}
+    return ...
+
+
+def test_a_board_gives_the_result_that_this_machine_gives(
+    good: SshBoard, benched: tuple[str, Path], tmp_path: Path
+) -> None:
+    there = result.read(benched[1])
+    done = edgetl("bench", TINY, *QUICK, "--json", tmp_path / "here.json")
+    assert done.returncode == 0, done.stderr
+    here = result.read(tmp_path / "here.json")
+    assert shape(there) == shape(here)
+    assert shape(there["runs"][0]) == shape(here["runs"][0])
+    for key in ("bundle", "evalset", "settings"):
+        assert there[key] == here[key]
+    assert there["runs"][0]["answers"] == here["runs"][0]["answers"]
+    assert good.wait_quiet() == []
+
+
+def test_a_sustained_run_on_a_board_has_its_times_by_the_second(good: SshBoard, lab: Lab, tmp_path: Path) -> None:
+    options = ("--variants", "int8", "--sustained", "0.03", "--json", tmp_path / "result.json")
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *options, env=lab.environment)
+    assert done.returncode == 0, done.stderr
+    document = result.read(tmp_path / "result.json")
+    assert document["settings"]["sustained"] is True
+    assert "--scenario is for this machine" in refused(
+        edgetl("bench", TINY, "--fleet", lab.fleet(good), "--scenario", "offline", env=lab.environment)
+    )
+
+
+def test_a_second_bench_copies_nothing_and_prints_as_one_of_this_machine(
+    good: SshBoard, lab: Lab, benched: tuple[str, Path], tmp_path: Path
+) -> None:
+    assert "good: copying the bundle" in benched[0]
+    (copy,) = (good.cache / "edgetl" / "remote" / "bundles").glob("*/tiny.edgetl")
+    assert copy.read_bytes() == TINY.read_bytes()
+    before = copy.stat()
+    gates = ("--fail-if", "int8.p95_ms>1000", "--fail-if", "int8.size_mb>0")
+    written = tmp_path / "result.json"
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, *gates, "--json", written, env=lab.environment)
+    assert "good: int8, 1 thread" in refused(done, 3)
+    assert done.stdout.startswith("tiny.edgetl, 1 thread\n")
+    assert result.read(written)["bundle"]["name"] == "tiny.edgetl"
+    assert "copying the bundle" not in done.stderr
+    after = copy.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_board_that_fails_is_a_row_and_the_others_finish(
+    lab: Lab, good: SshBoard, second: SshBoard, tmp_path: Path
+) -> None:
+    stranger = lab.board("stranger", known=False)
+    gone = lab.board("gone")
+    gone.process.terminate()
+    gone.process.wait()
+    noisy = lab.board("no-python", shell="echo Welcome; exec no-such-python3")
+    fleet = lab.fleet(good, second, stranger, gone, noisy)
+    done = edgetl("bench", TINY, "--fleet", fleet, *QUICK, "--out", tmp_path / "out", env=lab.environment)
+    error = refused(done, 4)
+    assert "3 of 5 boards gave no result: stranger, gone, no-python" in error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.json", "second.json"]
+    lines = {line.partition(":")[0]: line for line in done.stdout.splitlines() if "no result: " in line}
+    assert "Host key verification failed" in lines["stranger"]
+    assert "Connection refused" in lines["gone"]
+    assert "not found" in lines["no-python"]
+    assert not stranger.cache.exists()
+    assert [*good.wait_quiet(), *second.wait_quiet()] == []
+
+
+def started(lab: Lab, *arguments: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "edgetl", "bench", TINY, *LONG, *arguments]
+    return subprocess.Popen(
+        [*map(str, command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | lab.environment,
+    )
+
+
+def until(process: subprocess.Popen[str], *texts: str) -> None:
+    """Wait until it has said all of ``texts``, none of which may come after its board is done."""
+    assert process.stderr is not None
+    left = set(texts)
+    for line in process.stderr:
+        assert ": done" not in line, left
+        left -= {text for text in left if text in line}
+        if not left:
+            return
+    pytest.fail(f"it ended without {left}")
+
+
+def test_a_board_that_dies_half_way(lab: Lab, good: SshBoard, second: SshBoard, tmp_path: Path) -> None:
+    process = started(lab, "--fleet", lab.fleet(second), "--out", tmp_path)
+    until(process, "measuring, round 1")
+    assert second.running()
+    second.cut()
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == 4, error
+    assert "second: the connection ended half-way" in error
+    assert list(tmp_path.iterdir()) == []
+    # The board noticed too, although its bench had most of its time to go.
+    assert second.wait_quiet() == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL)])
+def test_two_boards_work_at_once_and_nothing_is_left_running(
+    lab: Lab, good: SshBoard, second: SshBoard, number: int, code: int
+) -> None:
+    process = started(lab, "--fleet", lab.fleet(good, second))
+    until(process, "good: measuring, round 1", "second: measuring, round 1")
+    assert good.running()
+    assert second.running()
+    process.send_signal(number)
+    _, error = process.communicate(timeout=30)
+    assert process.returncode == code, error
+    assert "Traceback" not in error
+    assert [*good.wait_quiet(), *second.wait_quiet()] == []
+    assert [*good.connections(), *second.connections()] == []
+
+
+def test_two_benches_wait_for_each_other(lab: Lab, good: SshBoard) -> None:
+    first = started(lab, "--fleet", lab.fleet(good))
+    until(first, "measuring, round 1")
+    other = started(lab, "--fleet", lab.fleet(good))
+    until(other, "waiting: another edgetl uses this board")
+    first.send_signal(signal.SIGINT)
+    until(other, "measuring, round 1")
+    other.send_signal(signal.SIGINT)
+    for process in (first, other):
+        process.communicate(timeout=30)
+    assert good.wait_quiet() == []
+
+
+def test_no_room_for_the_bundle(lab: Lab) -> None:
+    # In blocks of 512 bytes or of 1 KiB; the bundle has over 100.
+    small = lab.board("small", shell='echo Welcome; ulimit -f 8; exec sh -c "$SSH_ORIGINAL_COMMAND"')
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(small), *QUICK, env=lab.environment)
+    assert "File too large" in refused(done, 4)
+    assert not [path for path in small.cache.rglob("*") if path.suffix in (".part", ".edgetl")]
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("riscv", "import platform; platform.machine = lambda: 'riscv64'", "no TFLite runtime has wheels for riscv64"),
+        ("old", "import sys; sys.version_info = (3, 9, 2)", "edgetl needs Python 3.10 or newer, this is 3.9"),
+        ("bare", "import sys; sys.modules['ensurepip'] = None", "Python there has no venv"),
+        ("musl", "import platform; platform.libc_ver = lambda: ('', '')", "C library"),
+    ],
+)
+def test_a_board_that_cannot_be_set_up(lab: Lab, tmp_path: Path, name: str, change: str, said: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(change)
+    board = lab.board(name, env=f"PYTHONPATH={tmp_path}")
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(board, python=""), *QUICK, env=lab.environment)
+    assert said in refused(done, 4)
+
+
+def test_a_given_python_must_have_the_package(lab: Lab, good: SshBoard) -> None:
+    # Without the packages of the environment that the tests run in.
+    base = str(Path(sys.base_prefix) / "bin" / "python3")
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good, python=base), *QUICK, env=lab.environment)
+    assert f"good: {base} has no edgetl-device" in refused(done, 4)
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good, python="~/no such/python"), *QUICK, env=lab.environment)
+    error = refused(done, 4)
+    assert "no ~/no such/python there" in error
+    assert f"{Path.home()}/no such/python: not found" in error or "No such file" in error
+
+
+def test_doctor_on_a_board(lab: Lab, good: SshBoard) -> None:
+    done = edgetl("doctor", "--fleet", lab.fleet(good), "--json", env=lab.environment)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(done.stdout)
+    assert (document["schema"], document["ok"]) == ("edgetl.doctor/1", True)
+    # A board needs nothing of what a workstation has.
+    assert "training" not in {check["name"] for check in document["checks"]}
+    assert "no-such-board" in refused(edgetl("doctor", "--on", "no-such-board.invalid", env=lab.environment), 4)
+
+
+def test_the_far_end_ends_when_the_near_end_falls_silent(tmp_path: Path) -> None:
+    """A laptop that sleeps keeps its connection, and says nothing."""
+    script = files("edgetl.remote").joinpath("far_end.py").read_text()
+    impatient = script.replace("SILENCE_S = 60.0", "SILENCE_S = 0.5")
+    assert impatient != script
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    far = subprocess.Popen(
+        [sys.executable, "-c", impatient], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
+    )
+    assert far.stdin is not None
+    try:
+        far.stdin.write(b'{"do": "run", "command": ["sleep", "31.4159"], "tell": false}\n')
+        far.stdin.flush()
+        assert far.wait(10) == 0
+        programs = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+        assert "sleep 31.4159" not in programs
+    finally:
+        far.kill()
+        far.communicate()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--offline",)])
+def test_a_virtual_environment_is_made_once(lab: Lab, tmp_path: Path, more: tuple[str, ...]) -> None:
+    board = lab.board("fresh" + "".join(more))
+    done = edgetl("bench", TINY, "--on", board.name, *QUICK, *more, "--out", tmp_path, env=lab.environment)
+    if "No matching distribution" in done.stderr or "Connection" in done.stderr:
+        pytest.skip(f"no package index here: {done.stderr.splitlines()[-1]}")
+    assert done.returncode == 0, done.stderr
+    assert "installing" in done.stderr
+    assert ("fetching wheels here" in done.stderr) == bool(more)
+    assert result.read(tmp_path / f"{board.name}.json")["runs"]
+    (ready,) = board.cache.rglob("ready")
+    assert sorted(path.name for path in ready.parent.iterdir()) == ["ready", "venv"]
+    done = edgetl("doctor", "--on", board.name, *more, env=lab.environment)
+    assert done.returncode == 0, done.stderr
+    assert "installing" not in done.stderr
+    assert "TFLite runtime" in done.stdout
+    assert board.wait_quiet() == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("board = []", "not a fleet"),
+        ("[[board]]\nname = 'a'", "host is missing"),
+        ("[[board]]\nname = 'a'\nhost = 'h'\nthread = 2", "Did you mean threads?"),
+        ("[[board]]\nname = '../a'\nhost = 'h'", "board name '../a'"),
+        ("[[board]]\nname = 'a'\nhost = '-oProxyCommand=true'", "host '-oProxyCommand=true'"),
+        ("[[board]]\nname = 'a'\nhost = 'h'\n[[board]]\nname = 'a'\nhost = 'i'", "two boards are called 'a'"),
+        ("[[board]", "not valid TOML"),
+        ("[[board]]\nname = 'a'\nhost = 'h'\nvariants = 'int9'", "variant 'int9'"),
+    ],
+)
+def test_a_wrong_fleet_is_refused_before_anything_starts(tmp_path: Path, text: str, said: str) -> None:
+    path = tmp_path / "fleet.toml"
+    path.write_text(text)
+    assert said in refused(edgetl("bench", TINY, "--fleet", path))
+
+
+def test_options_that_do_not_fit_together() -> None:
+    assert "--out DIR" in refused(edgetl("bench", TINY, "--on", "a", "--on", "b", "--json", "-"))
+    assert "--on and --fleet" in refused(edgetl("bench", TINY, "--on", "a", "--fleet", "b"))
+    assert "--out is for boards" in refused(edgetl("bench", TINY, "--out", "x"))

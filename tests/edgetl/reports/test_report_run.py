@@ -1,0 +1,333 @@
+"""``RUN/report.html``: it stands alone, shows what the run recorded and its photos, and escapes what others wrote."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+from PIL import Image
+from webpage import Page
+
+from edgetl.reports.grad_cam import grad_cam
+from edgetl.reports.run import render_run, write_run_report
+from edgetl.reports.run.photos import MISTAKES
+from edgetl.reports.run.reliability import calibration
+from edgetl.runs.directory import Run
+from edgetl.runs.predictions import FILE, Prediction, read_predictions, write_predictions
+from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.errors import InputError
+from edgetl_device.files import sha256_file
+from edgetl_device.preprocess import preprocess
+
+Document = dict[str, Any]
+
+
+def copied(run: Run, target: Path, change: Callable[[Document], None] | None = None) -> Run:
+    """Copy what the page is made of; ``change`` edits ``run.json``."""
+    target.mkdir()
+    for name in ("run.json", "split.csv", "history.csv", FILE):
+        shutil.copy(run.folder / name, target)
+    if change:
+        document = json.loads((target / "run.json").read_text())
+        change(document)
+        (target / "run.json").write_text(json.dumps(document))
+    return Run.open(target)
+
+
+def with_wrong(run: Run, wrong: list[float]) -> list[Prediction]:
+    """Make the first test photos wrong, as sure as said, and the others right; return the wrong ones."""
+    rows = [replace(one, predicted=one.label) for one in read_predictions(run.folder / FILE)]
+    test = [place for place, one in enumerate(rows) if one.split == "test"]
+    for place, probability in zip(test, wrong, strict=False):
+        other = next(label for label in run.labels if label != rows[place].label)
+        rows[place] = replace(rows[place], predicted=other, probability=probability)
+    write_predictions(run.folder / FILE, rows)
+    return [rows[place] for place in test[: len(wrong)]]
+
+
+def page_of(run: Run, **options: Any) -> Page:
+    return Page(render_run(run, run.folder / "report.html", **options))
+
+
+def shown(page: Page) -> dict[str, Image.Image]:
+    """Return the pictures of a page by their alternative text."""
+    return {
+        str(one["alt"]): Image.open(io.BytesIO(base64.b64decode(str(one["src"]).partition(",")[2])))
+        for one in page.named("img")
+    }
+
+
+def test_the_page_shows_the_run_and_needs_nothing_else(tiny_run: Run) -> None:
+    page, document = page_of(tiny_run), tiny_run.document
+    page.assert_needs_nothing_else()
+    assert not any("href" in attributes for _, attributes in page.tags)
+    accuracy = document["metrics"]["test"]["accuracy"]
+    low, high = accuracy["ci95"]
+    assert f"{accuracy['correct']} of {accuracy['photos']} test photos right: top-1 {accuracy['top1']:.1%}" in page.text
+    assert f"(95% interval {100 * low:.1f} to {high:.1%})" in page.text
+    for row in document["metrics"]["test"]["per_class"]:
+        low, high = row["recall_ci95"]
+        assert f"{row['recall']:.1%} {100 * low:.1f} to {100 * high:.1f} {row['f1']:.3f}" in page.text
+    for stage in document["stages"]:
+        assert f"{stage['name']} {stage['seconds']:.1f} s" in page.text
+    ece = document["metrics"]["test"]["calibration"]["ece"]
+    assert f"expected calibration error is {ece:.1%}" in page.text
+    for fact in (
+        document["model"]["sha256"],
+        document["weights"]["sha256"],
+        document["dataset"]["fingerprint"],
+        document["versions"]["tensorflow"],
+        "trainable blocks 6",
+    ):
+        assert fact in page.text
+    # Two curves of the second stage: loss and accuracy, each for training and validation.
+    assert len([one for one in page.named("path") if "trace" in str(one.get("class"))]) == 4
+    assert "Quantized" not in page.text
+
+
+def test_mistakes_are_shown_the_most_confident_first(tiny_run: Run, tmp_path: Path) -> None:
+    run = copied(tiny_run, tmp_path / "run")
+    wrong = with_wrong(run, [0.5, 0.9, 0.7])
+    page = page_of(run)
+    assert [one["alt"] for one in page.named("img")] == [wrong[place].path for place in (1, 2, 0)]
+    for one in wrong:
+        assert f"{one.label} predicted: {one.predicted} {one.probability:.2f} {one.path}" in page.text
+    for path, picture in shown(page).items():
+        with Image.open(run.data_root / path) as original:
+            assert picture.width / picture.height == pytest.approx(original.width / original.height, abs=0.03)
+            pair = [np.asarray(one.convert("RGB").resize((24, 24)), np.float32) for one in (picture, original)]
+        assert np.abs(pair[0] - pair[1]).mean() < 10
+    with_wrong(run, [])
+    assert "None: all" in page_of(run).text
+
+
+def test_only_so_many_mistakes_are_shown(tiny_run: Run, tmp_path: Path) -> None:
+    run = copied(tiny_run, tmp_path / "run")
+    few = [one for one in read_predictions(run.folder / FILE) if one.split == "test"]
+    others = [replace(one, path=f"{index}/{one.path}", predicted="x") for index in range(9) for one in few]
+    write_predictions(run.folder / FILE, others)
+    page = page_of(run)
+    assert len([one for one in page.named("li") if one.get("class") == "card"]) == MISTAKES < len(others)
+    assert f"these are the {MISTAKES} that the model is most sure of" in page.text
+
+
+def test_findings_show_their_photos(tiny_run: Run, tmp_path: Path) -> None:
+    one, other = (sample.path for sample in tiny_run.samples[:2])
+
+    def change(document: Document) -> None:
+        groups = [[one, "copy/a.jpg"], [other, "copy/b.jpg"]]
+        document["dataset"]["findings"] = [
+            {"kind": "leak", "severity": "warning", "message": "2 photos dropped", "files": [], "groups": groups},
+            {"kind": "empty", "severity": "warning", "message": "1 file left out", "files": ["gear/none.jpg"]},
+            {"kind": "small", "severity": "info", "message": "many", "files": [other] * 11},
+        ]
+
+    page = page_of(copied(tiny_run, tmp_path / "run", change))
+    assert f"{one} = copy/a.jpg" in shown(page)
+    assert f"{other} = copy/b.jpg" in shown(page)
+    assert "not here any more gear/none.jpg" in page.text
+    assert "And 3 more" in page.text
+
+
+def test_photos_that_are_gone_or_changed_are_named(tiny_run: Run, tmp_path: Path, tiny_photos: Path) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_photos, moved)
+    run = copied(
+        tiny_run, tmp_path / "run", lambda document: document["dataset"].update(root=str(tmp_path / "<b>gone</b>"))
+    )
+    one, other = with_wrong(run, [0.9, 0.8])
+    page = page_of(run)
+    assert not page.named("img")
+    assert "The photos cannot be shown" in page.text
+    assert "<b>gone</b>: the data set of this run is missing" in page.text
+    assert one.path in page.text
+    (moved / one.path).write_bytes(b"another photo")
+    page = page_of(run, data=moved)
+    assert "The photos cannot be shown" not in page.text
+    assert list(shown(page)) == [other.path]
+    assert "was changed since training" in page.text
+    with pytest.raises(InputError, match="missing"):
+        page_of(run, data=tmp_path / "nowhere")
+    with pytest.raises(InputError, match="was changed since training"):
+        page_of(run, data=moved, grad_cam=True)
+
+
+def test_what_others_wrote_is_text(tiny_run: Run, tmp_path: Path) -> None:
+    label, file = '"><img src=x onerror=alert(1)>', "<script>alert(2)</script>.jpg"
+
+    def hostile(document: Document) -> None:
+        document["labels"][0] = label
+        document["dataset"]["classes"] = {label: {"train": 1, "val": 1, "test": 1}}
+        document["dataset"]["findings"] = [
+            {"kind": "<s>", "severity": "warning", "message": "<u>why</u>", "files": [file]}
+        ]
+        document["metrics"]["test"]["per_class"][0]["label"] = label
+        document["config"]["augment"] = "<i>"
+        document["weights"]["licence"] = "<i>free</i>"
+
+    run = copied(tiny_run, tmp_path / "<em>run", hostile)
+    rows = [replace(one, predicted=label, label="<b>x</b>", path=file) for one in read_predictions(run.folder / FILE)]
+    write_predictions(run.folder / FILE, rows)
+    page = page_of(run)
+    assert not {"script", "img", "u", "s", "i>", "em", "b"} & {tag for tag, _ in page.tags}
+    assert not any("onerror" in attributes for _, attributes in page.tags)
+    for said in (label, file, "<u>why</u>", "<i>free</i>", "<b>x</b>", "<em>run"):
+        assert said in page.text
+
+
+def test_without_held_out_photos_epochs_or_calibration(tiny_run: Run, tmp_path: Path) -> None:
+    def head_alone(document: Document) -> None:
+        document["metrics"] = {}
+        document["interrupted"] = True
+
+    run = copied(tiny_run, tmp_path / "run", head_alone)
+    rows = (run.folder / "history.csv").read_text().splitlines()
+    (run.folder / "history.csv").write_text("\n".join(row for row in rows if not row.startswith("blocks")) + "\n")
+    page = page_of(run)
+    assert "No photos were held out" in page.text
+    assert "there are no epochs" in page.text
+
+    def old(document: Document) -> None:
+        del document["metrics"]["test"]
+        del document["metrics"]["val"]["calibration"]
+        document["interrupted"] = True
+
+    page = page_of(copied(tiny_run, tmp_path / "old", old))
+    ece = tiny_run.document["metrics"]["val"]["calibration"]["ece"]
+    assert f"expected calibration error is {ece:.1%}" in page.text
+    assert "There are no test photos" in page.text
+    assert "was interrupted" in page.text
+
+
+def test_a_model_that_is_too_sure_is_told_how_right_it_is() -> None:
+    measured = {"ece": 0.3, "ece_by_chance": 0.05, "confidence": 0.9, "bins": []}
+    verdict = calibration(measured, {"top1": 0.6, "ci95": [0.45, 0.74]}).verdict
+    assert verdict.startswith(
+        "More sure than it is right: on average it states 90% and has 60% right (95% interval 45 to"
+    )
+
+
+def test_the_baseline_stands_beside_the_run(tiny_run: Run, tmp_path: Path) -> None:
+    def change(document: Document) -> None:
+        metrics = json.loads(json.dumps(document["metrics"]))
+        metrics["test"]["accuracy"] |= {"correct": 1, "top1": 0.125, "ci95": [0.02, 0.47]}
+        document["baseline"] = {"backbone": "simple_cnn", "metrics": metrics, "seconds": 41.25, "parameters": 102405}
+
+    page = page_of(copied(tiny_run, tmp_path / "run", change))
+    assert "test, simple_cnn from scratch" in page.text
+    assert "12.5% 2.0 to 47.0" in page.text
+    assert "102,405 41.2" in page.text
+
+
+def test_what_quantizing_gave(tiny_bundle: Path, tmp_path: Path) -> None:
+    run = Run.open(Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run")))
+    document = json.loads((run.folder / "quantize.json").read_text())
+    rung = {"name": "third rung", "passed": True, "variants": [document["variants"][-1]]}
+    document["ladder"] = {"judged_on": "val", "taken": "third rung", "rungs": [rung]}
+    (run.folder / "quantize.json").write_text(json.dumps(document))
+    page = page_of(run)
+    for row in document["variants"]:
+        agreement = row["agreement"]
+        drop, agree = agreement["drop_ci95_pp"], wilson95(agreement["agree"], agreement["photos"])
+        cells = f"{agreement['drop_pp']:+.2f} {drop[0]:+.1f} to {drop[1]:+.1f} "
+        cells += f"{agreement['top1']:.1%} {100 * agree[0]:.1f} to {100 * agree[1]:.1f}"
+        assert page.text.count(cells) >= 1
+    # In its rung once more.
+    assert page.text.index(f"{cells} yes") > page.text.index("third rung was taken")
+    layers = [
+        {"name": name, "operator": "CONV_2D", "answer_error": error}
+        for name, error in (("<b>first", 0.01), ("second", 0.02), ("unmeasured", None))
+    ]
+    (run.folder / "explain.json").write_text(
+        json.dumps({"schema": "edgetl.explain/1", "answer_error": 0.025, "layers": layers})
+    )
+    (run.folder / "explain").mkdir(exist_ok=True)
+    (run.folder / "explain" / "layers.png").write_bytes(b"")
+    page = page_of(run)
+    assert page.text.index("second CONV_2D, 0.0200") < page.text.index("<b>first CONV_2D, 0.0100")
+    assert "move them by 0.0250" in page.text
+    assert "unmeasured" not in page.text
+    assert [one["href"] for one in page.named("a")] == ["explain/layers.png"]
+    elsewhere = Page(render_run(run, tmp_path / "pages" / "page.html"))
+    assert [one["href"] for one in elsewhere.named("a")] == ["../run/explain/layers.png"]
+
+
+def test_grad_cam_lies_over_each_mistake(tiny_run: Run, tmp_path: Path) -> None:
+    run = copied(tiny_run, tmp_path / "run")
+    shutil.copy(tiny_run.folder / "model.keras", run.folder)
+    one = _seen_in_one_place(tiny_run)
+    # Another label makes a mistake of an answer that the model did give.
+    one = replace(one, label=next(label for label in run.labels if label != one.predicted))
+    write_predictions(run.folder / FILE, [one])
+    pictures = shown(page_of(run, grad_cam=True))
+    assert list(pictures) == [one.path, f"Grad-CAM of {one.path} for {one.predicted}"]
+    photo, heat = pictures.values()
+    assert photo.size == heat.size
+    # Where it is not hot, the photo is grey.
+    spread = np.ptp(np.asarray(heat).astype(int), axis=-1)
+    assert np.percentile(spread, 5) < 20
+    assert np.percentile(spread, 99) > 40
+
+
+def _seen_in_one_place(run: Run) -> Prediction:
+    """Return the prediction whose map has the largest cold part: a model may look at all of a photo, or at nothing."""
+    test = [one for one in read_predictions(run.folder / FILE) if one.split == "test"]
+    pixels = np.stack([preprocess(run.data_root / one.path, run.preprocess) for one in test])
+    maps = grad_cam(run.load_model(), pixels, np.array([run.labels.index(one.predicted) for one in test]))
+    cold = np.where(maps.max((1, 2)) > 0, (maps < 0.1).mean((1, 2)), 0)
+    return test[int(cold.argmax())]
+
+
+def test_the_command(tiny_run: Run, tmp_path: Path) -> None:
+    run = copied(tiny_run, tmp_path / "run")
+    done = small.edgetl("report", run.folder)
+    page = run.folder / "report.html"
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == f"{page} ({page.stat().st_size / 1000:.0f} KB)\n"
+    before = sha256_file(page)
+    assert "Traceback" not in done.stderr
+    out = tmp_path / "deep" / "page.html"
+    assert small.edgetl("report", run.folder, "-o", out).returncode == 0
+    assert out.read_text().startswith("<!doctype html>")
+    (run.folder / "history.csv").write_text("stage\nhead,1,2\n")
+    for arguments, said in (
+        ((run.folder,), "not a history"),
+        ((run.folder, "result.json"), "is a run"),
+        ((run.folder, "--bundle", tmp_path), "is for bench results"),
+        ((tmp_path / "none.json", "--grad-cam"), "is for runs"),
+    ):
+        assert said in small.refused(small.edgetl("report", *arguments))
+    assert sha256_file(page) == before
+    assert small.left_over(run.folder) == []
+
+
+def test_written_beside_the_run(tiny_run: Run, tmp_path: Path) -> None:
+    run = copied(tiny_run, tmp_path / "run")
+    assert write_run_report(run) == run.folder / "report.html"
+    assert write_run_report(run, tmp_path / "other.html").read_text() == (run.folder / "report.html").read_text()
+
+
+def test_without_jinja_a_run_is_complete_and_says_so_in_one_line(tiny_run: Run, tmp_path: Path) -> None:
+    run = copied(tiny_run, tmp_path / "run")
+    done = small.python(f"""
+import sys
+sys.modules["jinja2"] = None
+from pathlib import Path
+from edgetl.cli.report import written_page
+from edgetl.runs.directory import Run
+print("report   ", written_page(Run.open(Path({str(run.folder)!r}))))
+""")
+    assert done.returncode == 0, done.stderr
+    (line,) = done.stdout.splitlines()
+    assert "none: this command needs jinja2" in line
+    assert "'.[report]'" in line
+    assert not (run.folder / "report.html").exists()

@@ -1,0 +1,64 @@
+"""Accuracy, precision, recall, F1 and confusion worked out by hand; plots are pictures of a sane size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from edgetl.reports import plots
+from edgetl.runs.metrics import classification_report
+
+LABELS = ("a", "b", "c", "d")
+
+
+def report(pairs: list[tuple[int, int]]) -> dict:
+    """Report on (true, predicted) pairs."""
+    targets = np.array([true for true, _ in pairs])
+    return classification_report(np.eye(4, dtype=np.float32)[[found for _, found in pairs]], targets, LABELS)
+
+
+def test_by_hand() -> None:
+    # a: 3 of 4 found, one taken for b. b: both found. c: never found, taken for a. d: no photo, never predicted.
+    found = report([(0, 0), (0, 0), (0, 0), (0, 1), (1, 1), (1, 1), (2, 0)])
+    assert found["confusion"] == [[3, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
+    accuracy = found["accuracy"]
+    assert (accuracy["photos"], accuracy["correct"]) == (7, 5)
+    assert accuracy["top1"] == pytest.approx(5 / 7)
+    low, high = accuracy["ci95"]
+    assert low < 5 / 7 < high
+    a, b, c, d = found["per_class"]
+    assert (a["label"], a["photos"]) == ("a", 4)
+    assert (a["precision"], a["recall"], a["f1"]) == pytest.approx((3 / 4, 3 / 4, 3 / 4))
+    assert (b["precision"], b["recall"], b["f1"]) == pytest.approx((2 / 3, 1, 4 / 5))
+    assert (c["precision"], c["recall"], c["f1"]) == (0, 0, 0)
+    assert d["photos"] == 0
+    # Over the three classes that occur.
+    assert found["macro_f1"] == pytest.approx((3 / 4 + 4 / 5 + 0) / 3)
+
+
+def test_all_right() -> None:
+    found = report([(0, 0), (1, 1), (2, 2), (3, 3)])
+    assert found["macro_f1"] == 1
+    assert found["accuracy"]["ci95"][1] == pytest.approx(1)
+
+
+def test_plots_are_pictures(tmp_path: Path) -> None:
+    rows = [{"stage": "head", "loss": 1.0}]
+    rows += [{"stage": "blocks", "epoch": epoch, "val_loss": 1 / (epoch + 1)} for epoch in range(4)]
+    plots.learning_curves(rows, tmp_path / "curves.png")
+    plots.learning_curves([], tmp_path / "no-epochs.png")
+    for classes in (2, 21, 60):
+        labels = [f"class number {index}" for index in range(classes)]
+        confusion = np.eye(classes, dtype=int).tolist()
+        plots.confusion_matrix(confusion, labels, title="test", target=tmp_path / f"confusion-{classes}.png")
+    pictures = sorted(tmp_path.iterdir())
+    assert len(pictures) == 5
+    for path in pictures:
+        with Image.open(path) as picture:
+            assert picture.format == "PNG"
+            assert 300 <= picture.height <= 2500
+            assert 300 <= picture.width <= 2500
+            assert len(picture.convert("RGB").getcolors(1 << 24)) > 2
