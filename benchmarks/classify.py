@@ -10,7 +10,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from harness import SCRIPTS, Outcome, RowFailed, Workspace, in_words, run, say, spread, take_turns
+from harness import SCRIPTS, Outcome, RowFailed, Workspace, in_words, run, say, spread, stratified_sample
 from PIL import Image
 
 MEDIAPIPE = "1.2.2"
@@ -77,7 +77,7 @@ def _compared(
         done["ms"] = spread([sample / 1e6 for sample in done["samples_ns"]])["median"]
         return done
 
-    rounds = take_turns(work.short_rounds, lambda _: classify(ours), lambda _: classify(theirs))
+    rounds = stratified_sample(work.short_rounds, lambda _: classify(ours), lambda _: classify(theirs))
     ratio = spread([b["ms"] / a["ms"] for a, b in rounds])
     ms = {
         name: spread([row["ms"] for row in rows])

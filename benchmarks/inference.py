@@ -24,7 +24,7 @@ from harness import (
     run,
     say,
     spread,
-    take_turns,
+    stratified_sample,
 )
 
 from edgetl_device.bench import result
@@ -118,7 +118,7 @@ def bench_cost(work: Workspace) -> Outcome:
     bundle = work.flowers_bundle()
     values: dict[str, Any] = {}
     for variant in ("int8", "float32"):
-        rounds = take_turns(
+        rounds = stratified_sample(
             2 * work.short_rounds - 1,  # a few percent are looked for: as much as one process differs from the next
             lambda _, variant=variant: _p50_ms(_bench(work, bundle, variant)[variant]),  # type: ignore[misc]
             lambda _, variant=variant: _bare_p50_ms(bundle, variant),  # type: ignore[misc]

@@ -11,7 +11,19 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from harness import EDGETL, SCRIPTS, Finished, Outcome, Workspace, in_words, read_run, run, say, spread, take_turns
+from harness import (
+    EDGETL,
+    SCRIPTS,
+    Finished,
+    Outcome,
+    Workspace,
+    in_words,
+    read_run,
+    run,
+    say,
+    spread,
+    stratified_sample,
+)
 
 from edgetl.training import TrainConfig
 
@@ -135,7 +147,7 @@ def _against_keras(work: Workspace, data: Path, *, reach: float) -> Outcome:
         say(f"Keras, round {index + 1}: {row['to_model_s']:.1f} s, {row['top1']:.3f}")
         return row
 
-    rounds = take_turns(work.rounds, edgetl, keras)
+    rounds = stratified_sample(work.rounds, edgetl, keras)
     ours, theirs = [a for a, _ in rounds], [b for _, b in rounds]
     ratio = spread([b["to_model_s"] / a["to_model_s"] for a, b in rounds])
     seconds = {name: spread([row["to_model_s"] for row in rows]) for name, rows in (("e", ours), ("k", theirs))}

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from edgetl_device.delegates.delegate import Delegate
-from edgetl_device.runtime.trial_run import rehearse
+from edgetl_device.runtime.trial_run import trial_run
 
 from .bundle import Bundle
 from .errors import EdgetlError, InputError
@@ -49,7 +49,7 @@ class Classifier:
         prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
         delegate: For TFLite variants, a delegate. A library of the wrong version may end the process:
             :func:`open_classifier` finds that out first.
-        batch: Images in one inference, 1 to 256, for :meth:`run_together`; above 1 for TFLite variants only.
+        batch: Images in one inference, 1 to 256, for :meth:`run_batch`; above 1 for TFLite variants only.
 
     Raises:
         InputError: The bundle is damaged, has no such variant, or the variant is not made for the delegate or the
@@ -131,9 +131,9 @@ class Classifier:
         Raises:
             ValueError: The classifier is closed.
         """
-        return self.run_together([pixels])[0]
+        return self.run_batch([pixels])[0]
 
-    def run_together(self, pixels: Sequence[Pixels]) -> list[Probabilities]:
+    def run_batch(self, pixels: Sequence[Pixels]) -> list[Probabilities]:
         """Return the same for several photos in one inference: at most as many as the batch.
 
         Raises:
@@ -144,7 +144,7 @@ class Classifier:
             if len(pixels) > (batch := self.runtime.input.shape[0]):
                 raise ValueError(f"{len(pixels)} photos for a batch of {batch}")
             for row, one in enumerate(pixels):
-                self.runtime.feed(one, row)
+                self.runtime.set_input(one, row)
             self.runtime.invoke()
             return [self.runtime.probabilities(row) for row in range(len(pixels))]
 
@@ -199,7 +199,7 @@ def open_classifier(
     opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
     chosen = opened.variant(variant)
     if delegate is not None and delegate.external and chosen.format == "tflite":
-        rehearse(opened.read(chosen.file), delegate, prefer=prefer)
+        trial_run(opened.read(chosen.file), delegate, prefer=prefer)
     return Classifier(opened, variant, threads, prefer=prefer, delegate=delegate)
 
 

@@ -63,7 +63,7 @@ def bench_boards(
     from edgetl.cli.console.bench import print_result, records
     from edgetl.comparison.gates import judge, outcome_lines, raise_failed
     from edgetl.comparison.results import gate_subjects
-    from edgetl.remote.board import Parcel, bench_board
+    from edgetl.remote.board import Upload, bench_board
     from edgetl.remote.connection import ssh_command
     from edgetl.remote.parallel import on_boards
     from edgetl_device.bench.photoset import of_folder
@@ -77,7 +77,7 @@ def bench_boards(
     if printing.out:
         Path(printing.out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch, BoardView(boards) as view:
-        parcel = Parcel(bundle, Path(scratch), photos)
+        upload = Upload(bundle, Path(scratch), photos)
 
         def finished(outcome: Outcome) -> None:
             if outcome.document is not None:
@@ -86,7 +86,7 @@ def bench_boards(
 
         outcomes = on_boards(
             boards,
-            lambda board, children, say: bench_board(board, parcel, settings, children=children, say=say),
+            lambda board, children, say: bench_board(board, upload, settings, children=children, say=say),
             say=view.say,
             finished=finished,
         )
@@ -99,7 +99,7 @@ def bench_boards(
     judged = judge(gates, subjects) if results else ()
     lines = outcome_lines(judged)
     if len(boards) > 1 and printing.form is not Format.csv:
-        print_report(printing.form, [_summary(parcel.name, outcomes)], [*_about(outcomes), *lines])
+        print_report(printing.form, [_summary(upload.name, outcomes)], [*_about(outcomes), *lines])
     elif printing.json != "-" and printing.form is not Format.csv:
         for document in results.values():
             print_result(document, printing.form, lines)

@@ -34,7 +34,7 @@ def export(
     from edgetl.quantization.options import QuantizeConfig
     from edgetl.quantization.targets import TARGETS
     from edgetl.quantization.variants import (
-        Floats,
+        ModelForms,
         calibration_of,
         check_name,
         float_variant,
@@ -54,7 +54,7 @@ def export(
     model = opened.load_model()
     if variant.startswith("int8"):
         calibration = calibration_of(opened, config, data)
-        recipe = repaired(Floats(model, calibration), TARGETS[target])
+        recipe = repaired(ModelForms(model, calibration), TARGETS[target])
         (made,) = int8_variants(recipe, opened, calibration, (variant,), target=TARGETS[target], layout=chosen)
         if made.format == "tflite":
             TARGETS[target].check(made.data, variant)

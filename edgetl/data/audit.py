@@ -47,14 +47,14 @@ def unreadable(
             photos.append(Photo(file.path, file.label, file.folder, sha256, fact.digest, fact.width, fact.height))
         elif isinstance(fact, Unreadable):
             left_out[fact.kind].append(file.path)
-    left_out["no_access"] += scan.odd
+    left_out["no_access"] += scan.unreadable
     found = [
         Finding(kind, "warning", f"{_files(len(paths))} left out: {_LEFT_OUT.get(kind, kind)}", tuple(sorted(paths)))
         for kind, paths in sorted(left_out.items())
         if paths
     ]
-    if scan.strays:
-        found.append(Finding("stray", "info", f"{_files(len(scan.strays))} of no class, ignored", scan.strays))
+    if scan.ignored:
+        found.append(Finding("stray", "info", f"{_files(len(scan.ignored))} of no class, ignored", scan.ignored))
     return photos, found
 
 

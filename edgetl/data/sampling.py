@@ -17,7 +17,7 @@ class _Labelled(Protocol):
 L = TypeVar("L", bound=_Labelled)
 
 
-def take_turns(photos: Iterable[L], *, count: int, seed: int) -> tuple[L, ...]:
+def stratified_sample(photos: Iterable[L], *, count: int, seed: int) -> tuple[L, ...]:
     """Return up to ``count`` photos, class by class in turn, each class in the order of a hash of content and seed.
 
     Args:

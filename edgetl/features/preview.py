@@ -10,7 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
 from edgetl._lib.progress import track
-from edgetl.data import Dataset, take_turns, targets_of
+from edgetl.data import Dataset, stratified_sample, targets_of
 from edgetl.features import frozen_base
 from edgetl.features.augment import check_preset
 
@@ -50,7 +50,7 @@ def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int
     samples = dataset.of("train")
     rows = dataset.pixels.rows(samples)
     places = {sample.path: place for place, sample in enumerate(samples)}
-    chosen = sorted(places[sample.path] for sample in take_turns(samples, count=photos, seed=seed))
+    chosen = sorted(places[sample.path] for sample in stratified_sample(samples, count=photos, seed=seed))
     targets = targets_of(samples, dataset.labels)
     shown = frozen_base.view_targets(
         targets, classes=len(dataset.labels), size=dataset.spec.size, preset=preset, seed=seed, count=views

@@ -15,11 +15,11 @@
 ``graph``        the walk over a flat Keras graph that the stages share
 ``variants``     which of these make which file of a bundle
 ``measure``      a file run on photos
-``ladder``       one means after the other until the files are within the bounds
+``search_result``       one means after the other until the files are within the bounds
 ``pipeline``     all of these for one run, measured on held-out photos, into a bundle
 ``explain``      what each layer of an int8 file costs
 ===============  ======================================================================================
 
 Stages from ``fold`` to ``distill`` are pure functions, model in and model or bytes out; accuracy and files are the
-concern of ``ladder`` and ``pipeline``. Not for: float exports (``edgetl.export.conversion``).
+concern of ``search_result`` and ``pipeline``. Not for: float exports (``edgetl.export.conversion``).
 """

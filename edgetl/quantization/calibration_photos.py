@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.data import Finding, Sample, take_turns
+from edgetl.data import Finding, Sample, stratified_sample
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos
 from edgetl_device.errors import InputError
@@ -121,7 +121,7 @@ def calibration_photos(
         return Calibration(None, photos, found.pixels, audit(photos, found.pixels, run.labels), run.labels)
     _check_count(count)
     own = own_photos(run, folder)
-    drawn = take_turns([photo for photo in own.photos if photo.first], count=count, seed=seed)
+    drawn = stratified_sample([photo for photo in own.photos if photo.first], count=count, seed=seed)
     photos = _listed(drawn)
     pixels = own.pixels.array[own.pixels.rows(drawn)]
     findings = (*own.findings, *audit(photos, pixels, run.labels))
@@ -185,7 +185,7 @@ def choose_calibration(samples: Iterable[S], *, count: int = 100, seed: int = 0)
             "no calibration photos: the training split is empty",
             why="calibrating on photos that are then scored would flatter the int8 model",
         )
-    chosen = take_turns(training, count=count, seed=seed)
+    chosen = stratified_sample(training, count=count, seed=seed)
     _refuse_held_out(chosen)
     return chosen
 

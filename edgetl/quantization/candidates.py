@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from edgetl._lib.progress import step
-from edgetl.data import take_turns
+from edgetl.data import stratified_sample
 from edgetl.export.bundle import VariantFile
 from edgetl.export.conversion import float32_tflite
 from edgetl.features.augment import augmenter
@@ -31,7 +31,7 @@ from .explain import explain
 from .measurement import Expected, expected, measured
 from .options import QuantizeConfig
 from .targets import TARGETS, Target
-from .variants import INT8_NAMES, Floats, Recipe, corrected, int8_variants, plain, repaired
+from .variants import INT8_NAMES, ModelForms, PreparedModel, corrected, int8_variants, plain, repaired
 
 _KEEP_FLOAT = 4
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
@@ -42,7 +42,7 @@ _VIEW_BATCH = 32
 
 
 @dataclass(frozen=True, eq=False)
-class Climb:
+class SearchResult:
     """Where the ladder ended.
 
     Attributes:
@@ -53,11 +53,11 @@ class Climb:
         misfit: What keeps the int8 TFLite file from running on the target, or None.
     """
 
-    recipe: Recipe
+    prepared: PreparedModel
     variants: list[VariantFile]
-    rungs: list[dict[str, Any]]
+    candidates: list[dict[str, Any]]
     taken: str | None
-    misfit: str | None
+    incompatibility: str | None
 
 
 def int8_names(target: Target) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def int8_names(target: Target) -> tuple[str, ...]:
     return INT8_NAMES if target.onnx else ("int8",)
 
 
-def climb(floats: Floats, run: Run, config: QuantizeConfig, *, data: Path | None) -> Climb:
+def search(forms: ModelForms, run: Run, config: QuantizeConfig, *, data: Path | None) -> SearchResult:
     """Try one rung after the other until all int8 files of one are within the bounds of ``config``.
 
     Args:
@@ -85,17 +85,17 @@ def climb(floats: Floats, run: Run, config: QuantizeConfig, *, data: Path | None
             hint="Train with --val 0.15.",
         )
     target = TARGETS[config.target]
-    against = expected(floats.model, find_photos(run, samples, data=data), description="Float reference, validation")
-    rungs: list[dict[str, Any]] = []
+    against = expected(forms.model, find_photos(run, samples, data=data), description="Float reference, validation")
+    candidates: list[dict[str, Any]] = []
     variants: list[VariantFile] = []
-    for name, prepare in _rungs(floats, run, config, against, data):
+    for name, prepare in _candidates(forms, run, config, against, data):
         started = time.perf_counter()
-        recipe, about = prepare(variants)
-        # ONNX cannot leave layers out (:class:`Recipe`), so its file stays the one of the rung before.
-        earlier = [variant for variant in variants if variant.format == "onnx"] if recipe.keep_float else []
-        names = ("int8",) if recipe.keep_float else int8_names(target)
-        variants = [*int8_variants(recipe, run, floats.calibration, names, target=target), *earlier]
-        complaint = misfit(variants, target)
+        prepared, about = prepare(variants)
+        # ONNX cannot leave layers out (:class:`PreparedModel`), so its file stays the one of the rung before.
+        earlier = [variant for variant in variants if variant.format == "onnx"] if prepared.keep_float else []
+        names = ("int8",) if prepared.keep_float else int8_names(target)
+        variants = [*int8_variants(prepared, run, forms.calibration, names, target=target), *earlier]
+        complaint = incompatibility(variants, target)
         rows, passed = [], complaint is None
         for variant in variants:
             scored, latency_ms = measured(variant, against, run.labels)
@@ -109,17 +109,17 @@ def climb(floats: Floats, run: Run, config: QuantizeConfig, *, data: Path | None
                     "agreement": scored.agreement,
                 }
             )
-        rungs.append(
-            {"name": name, "repair": recipe.repair, "float_layers": list(recipe.keep_float), **about}
+        candidates.append(
+            {"name": name, "repair": prepared.repair, "float_layers": list(prepared.keep_float), **about}
             | {"passed": passed, "seconds": round(time.perf_counter() - started, 3), "variants": rows}
         )
         # A file that does not fit the target has the same operators on every rung.
         if passed or complaint is not None:
-            return Climb(recipe, variants, rungs, name if passed else None, complaint)
-    return Climb(recipe, variants, rungs, None, None)
+            return SearchResult(prepared, variants, candidates, name if passed else None, complaint)
+    return SearchResult(prepared, variants, candidates, None, None)
 
 
-def misfit(variants: list[VariantFile], target: Target) -> str | None:
+def incompatibility(variants: list[VariantFile], target: Target) -> str | None:
     """Return what keeps the int8 TFLite file among ``variants`` from running on a target, or None."""
     (int8,) = (variant.data for variant in variants if variant.name == "int8")
     return target.complaint(int8)
@@ -133,37 +133,37 @@ def within(variant: VariantFile, config: QuantizeConfig) -> bool:
 
 
 # Makes a rung's recipe, and what else is to be reported of it, from the files of the rung before.
-_Prepare = Callable[[list[VariantFile]], tuple[Recipe, dict[str, Any]]]
+_Prepare = Callable[[list[VariantFile]], tuple[PreparedModel, dict[str, Any]]]
 
 
-def _rungs(
-    floats: Floats, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
+def _candidates(
+    forms: ModelForms, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
 ) -> Iterator[tuple[str, _Prepare]]:
     target = TARGETS[config.target]
-    yield "plain", lambda _: (plain(floats), {})
+    yield "plain", lambda _: (plain(forms), {})
     if not config.repair:
         return
-    yield "repair", lambda _: (repaired(floats, target), {})
+    yield "repair", lambda _: (repaired(forms, target), {})
     if target.float_layers:
-        yield "float layers", lambda before: (repaired(floats, target, _worst(floats, before, against)), {})
-    yield "distillation", lambda _: _distilled(floats, run, config, against, data)
+        yield "float layers", lambda before: (repaired(forms, target, _worst(forms, before, against)), {})
+    yield "distillation", lambda _: _distilled(forms, run, config, against, data)
 
 
-def _worst(floats: Floats, repaired: list[VariantFile], against: Expected) -> tuple[str, ...]:
+def _worst(forms: ModelForms, repaired: list[VariantFile], against: Expected) -> tuple[str, ...]:
     """Return the convolutions whose int8 form moves the answers most, in the repaired file."""
     (int8,) = (variant.data for variant in repaired if variant.name == "int8")
-    explanation = explain(float32_tflite(floats.equalized), int8, against.photos.pixels)
+    explanation = explain(float32_tflite(forms.equalized), int8, against.photos.pixels)
     costly = [layer.name for layer in explanation.worst(len(explanation.layers)) if layer.operator in _CONVOLUTIONS]
     return tuple(costly[:_KEEP_FLOAT])
 
 
 def _distilled(
-    floats: Floats, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
-) -> tuple[Recipe, dict[str, Any]]:
+    forms: ModelForms, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
+) -> tuple[PreparedModel, dict[str, Any]]:
     """Distill the layers that training trained, with and without rounding, and repair the one with it."""
-    names = {layer.name for layer in floats.model.layers if layer.trainable and layer.weights}
+    names = {layer.name for layer in forms.model.layers if layer.trainable and layer.weights}
     trained = frozenset(names | {f"{name}_depthwise" for name in names})
-    photos = find_photos(run, take_turns(run.of("train"), count=_TEACHING_PHOTOS, seed=config.seed), data=data)
+    photos = find_photos(run, stratified_sample(run.of("train"), count=_TEACHING_PHOTOS, seed=config.seed), data=data)
     preset, size = run.document["config"]["augment"], run.preprocess.size
     views = _TEACHING_VIEWS if preset != "none" else 0
     batches = np.array_split(photos.pixels, math.ceil(len(photos.pixels) / _VIEW_BATCH))
@@ -171,20 +171,20 @@ def _distilled(
         draw = augmenter(preset, size=size, seed=config.seed)
         pixels = np.concatenate([photos.pixels, *(draw(batch) for _ in range(views) for batch in batches)])
     rows = np.arange(len(pixels))
-    answers = float_model.softmax(float_model.logits(floats.model, pixels, rows, description="Float answers to learn"))
-    teaching = Teaching(pixels, answers, floats.calibration.pixels)
-    control = distill(floats.equalized, trained, teaching, rounded=False, seed=config.seed)
+    answers = float_model.softmax(float_model.logits(forms.model, pixels, rows, description="Float answers to learn"))
+    teaching = Teaching(pixels, answers, forms.calibration.pixels)
+    control = distill(forms.equalized, trained, teaching, rounded=False, seed=config.seed)
     found = float_model.softmax(
         float_model.logits(
             control, against.photos.pixels, np.arange(len(against.photos.targets)), description="Control"
         )
     )
     scores = score(found, against.photos.targets, against.probabilities, names=run.labels)
-    student = distill(floats.equalized, trained, teaching, rounded=True, seed=config.seed)
+    student = distill(forms.equalized, trained, teaching, rounded=True, seed=config.seed)
     about = {
         # The same training without rounding: what of the result is more training and not better quantization.
         "float_control": {"accuracy": scores["accuracy"], "agreement": scores["agreement"]},
         "photos": len(photos.targets),
         "views": views,
     }
-    return corrected(student, "distilled through rounding", floats.calibration, TARGETS[config.target]), about
+    return corrected(student, "distilled through rounding", forms.calibration, TARGETS[config.target]), about

@@ -76,7 +76,7 @@ def answers_of(
     answers, latencies_ns = [], []
     with track(description, len(pixels)) as advance:
         for photo in pixels:
-            runtime.feed(photo)
+            runtime.set_input(photo)
             started = time.perf_counter_ns()
             runtime.invoke()
             latencies_ns.append(time.perf_counter_ns() - started)

@@ -19,12 +19,12 @@ from edgetl_device.errors import GateFailed
 from edgetl_device.jsonfile import write_json
 
 from .calibration_photos import Calibration
-from .candidates import Climb, climb, int8_names, misfit
+from .candidates import SearchResult, incompatibility, int8_names, search
 from .explain import Plain, explain_export
 from .measurement import Expected, expected, measured
 from .options import QuantizeConfig
 from .targets import TARGETS
-from .variants import Floats, calibration_of, float_variant, int8_variants, plain, repaired
+from .variants import ModelForms, calibration_of, float_variant, int8_variants, plain, repaired
 
 SCHEMA = "edgetl.quantize/1"
 # A float export computes the same numbers in another order. More than this is another model.
@@ -60,17 +60,17 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
         model, find_photos(run, held_out(run, most=_EVALSET_MAX), data=data), description="Float reference"
     )
     variants = [_measured(float_variant(model, name, run), against, run) for name in _float_names(config)]
-    floats = None if calibration is None else Floats(model, calibration)
-    ladder = None
-    if floats is not None:
-        ladder = _int8(floats, run, config, data)
-        if ladder.taken is not None:
-            variants += [_measured(variant, against, run) for variant in ladder.variants]
-    report = _report(run, config, against, variants, ladder, calibration)
+    forms = None if calibration is None else ModelForms(model, calibration)
+    search_result = None
+    if forms is not None:
+        search_result = _int8(forms, run, config, data)
+        if search_result.taken is not None:
+            variants += [_measured(variant, against, run) for variant in search_result.variants]
+    report = _report(run, config, against, variants, search_result, calibration)
     write_json(run.folder / "quantize.json", report)
-    if config.explain and ladder is not None and floats is not None:
-        _explain(run, ladder, against, floats)
-    _gate(variants, ladder, config, run)
+    if config.explain and search_result is not None and forms is not None:
+        _explain(run, search_result, against, forms)
+    _gate(variants, search_result, config, run)
     with step("Writing the bundle"):
         write_bundle(
             run.folder / "bundle",
@@ -96,14 +96,16 @@ def _float_names(config: QuantizeConfig) -> list[str]:
     ]
 
 
-def _int8(floats: Floats, run: Run, config: QuantizeConfig, data: Path | None) -> Climb:
+def _int8(forms: ModelForms, run: Run, config: QuantizeConfig, data: Path | None) -> SearchResult:
     """Return the int8 variants: of the first rung that keeps the bounds, or of the usual one where there are none."""
     if config.gated:
-        return climb(floats, run, config, data=data)
+        return search(forms, run, config, data=data)
     target = TARGETS[config.target]
-    recipe = repaired(floats, target) if config.repair else plain(floats)
-    variants = int8_variants(recipe, run, floats.calibration, int8_names(target), target=target)
-    return Climb(recipe, variants, [], "repair" if config.repair else "plain", misfit(variants, target))
+    prepared = repaired(forms, target) if config.repair else plain(forms)
+    variants = int8_variants(prepared, run, forms.calibration, int8_names(target), target=target)
+    return SearchResult(
+        prepared, variants, [], "repair" if config.repair else "plain", incompatibility(variants, target)
+    )
 
 
 def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
@@ -111,14 +113,14 @@ def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
     return scored
 
 
-def _explain(run: Run, ladder: Climb, against: Expected, floats: Floats) -> None:
-    (int8,) = (variant.data for variant in ladder.variants if variant.name == "int8")
-    is_repaired = ladder.recipe.model is not floats.folded
-    before = Plain(floats.folded, floats.calibration.pixels) if is_repaired else None
-    explain_export(run, ladder.recipe.exact, int8, against.photos, against.probabilities, plain=before)
+def _explain(run: Run, search_result: SearchResult, against: Expected, forms: ModelForms) -> None:
+    (int8,) = (variant.data for variant in search_result.variants if variant.name == "int8")
+    is_repaired = search_result.prepared.model is not forms.folded
+    before = Plain(forms.folded, forms.calibration.pixels) if is_repaired else None
+    explain_export(run, search_result.prepared.exact, int8, against.photos, against.probabilities, plain=before)
 
 
-def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeConfig, run: Run) -> None:
+def _gate(variants: list[VariantFile], search_result: SearchResult | None, config: QuantizeConfig, run: Run) -> None:
     report = f"The report is in {run.folder / 'quantize.json'}; no bundle was written."
     for variant in variants:
         difference = (variant.agreement or {})["max_abs"]
@@ -128,14 +130,14 @@ def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeCon
                 why=f"a float export must agree within {FLOAT_TOLERANCE:g}",
                 hint=report,
             )
-    if ladder is not None and ladder.misfit is not None:
+    if search_result is not None and search_result.incompatibility is not None:
         raise GateFailed(
             f"int8 does not fit --target {config.target}",
-            why=ladder.misfit,
+            why=search_result.incompatibility,
             hint=f"Take another backbone, or --target generic. {report}",
         )
-    if ladder is not None and ladder.taken is None:
-        last = ladder.rungs[-1]
+    if search_result is not None and search_result.taken is None:
+        last = search_result.candidates[-1]
         worst = min(last["variants"], key=lambda row: row["agreement"]["top1"])
         agreement = worst["agreement"]
         drop_low, drop_high = agreement["drop_ci95_pp"]
@@ -145,8 +147,8 @@ def _gate(variants: list[VariantFile], ladder: Climb | None, config: QuantizeCon
             *([f"--min-agreement {config.min_agreement:g}"] if config.min_agreement is not None else []),
         ]
         raise GateFailed(
-            f"int8 stays outside {' and '.join(bounds)} after {len(ladder.rungs)} rung"
-            f"{'s' * (len(ladder.rungs) != 1)}: {', '.join(rung['name'] for rung in ladder.rungs)}",
+            f"int8 stays outside {' and '.join(bounds)} with every candidate: "
+            f"{', '.join(one['name'] for one in search_result.candidates)}",
             why=f"in the end {worst['name']} loses {agreement['drop_pp']:.2f} pp (95% CI {drop_low:.1f} to "
             f"{drop_high:.1f}) on {agreement['photos']} validation photos, with {agreement['top1']:.1%} agreement "
             f"(95% CI {100 * low:.0f} to {100 * high:.0f})",
@@ -159,11 +161,11 @@ def _report(
     config: QuantizeConfig,
     against: Expected,
     variants: list[VariantFile],
-    ladder: Climb | None,
+    search_result: SearchResult | None,
     calibration: Calibration | None,
 ) -> dict[str, Any]:
     audit = calibration and {key: value for key, value in calibration.to_json().items() if key != "files"}
-    rungs = ladder.rungs if ladder is not None else []
+    candidates = search_result.candidates if search_result is not None else []
     return {
         "schema": SCHEMA,
         "producer": f"edgetl {__version__}",
@@ -181,8 +183,13 @@ def _report(
             for variant in variants
         ],
         "calibration": audit,
-        "target": {"name": config.target, "misfit": ladder.misfit if ladder is not None else None},
-        "ladder": {"judged_on": "val", "taken": ladder.taken if ladder else None, "rungs": rungs} if rungs else None,
+        "target": {
+            "name": config.target,
+            "misfit": search_result.incompatibility if search_result is not None else None,
+        },
+        "ladder": {"judged_on": "val", "taken": search_result.taken if search_result else None, "rungs": candidates}
+        if candidates
+        else None,
     }
 
 

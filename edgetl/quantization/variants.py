@@ -20,7 +20,7 @@ from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.preparation.bias_correction import correct_weights
 from edgetl.quantization.preparation.clip_ranges import Range, narrow_ranges
-from edgetl.quantization.preparation.equalization import equalize_streams
+from edgetl.quantization.preparation.equalization import equalize_cross_layer
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
@@ -34,7 +34,7 @@ INT8_NAMES = ("int8", "int8-onnx")
 
 
 @dataclass(frozen=True, eq=False)
-class Floats:
+class ModelForms:
     """A run's float model in the forms that int8 is made from; each is made once, when it is first asked for.
 
     Attributes:
@@ -56,11 +56,11 @@ class Floats:
         """Folded, and the channels of its residual streams brought to like ranges."""
         folded = self.folded
         with step("Equalizing streams"):
-            return equalize_streams(folded, self.calibration.pixels)
+            return equalize_cross_layer(folded, self.calibration.pixels)
 
 
 @dataclass(frozen=True, eq=False)
-class Recipe:
+class PreparedModel:
     """A model as it goes to the int8 converters.
 
     Attributes:
@@ -80,19 +80,19 @@ class Recipe:
     keep_float: tuple[str, ...] = ()
 
 
-def plain(floats: Floats) -> Recipe:
+def plain(forms: ModelForms) -> PreparedModel:
     """Return the model with BatchNorm folded and nothing else done to it."""
-    return Recipe(floats.folded, floats.folded, "none")
+    return PreparedModel(forms.folded, forms.folded, "none")
 
 
-def repaired(floats: Floats, target: Target, keep_float: tuple[str, ...] = ()) -> Recipe:
+def repaired(forms: ModelForms, target: Target, keep_float: tuple[str, ...] = ()) -> PreparedModel:
     """Return the model with its streams equalized, and then :func:`corrected`."""
-    return corrected(floats.equalized, "equalized streams", floats.calibration, target, keep_float)
+    return corrected(forms.equalized, "equalized streams", forms.calibration, target, keep_float)
 
 
 def corrected(
     exact: Any, before: str, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()
-) -> Recipe:
+) -> PreparedModel:
     """Return a folded model with its weights rounded together, its biases corrected and its streams' ranges narrowed.
 
     Args:
@@ -108,7 +108,7 @@ def corrected(
         )
         ranges = narrow_ranges(model, calibration.pixels)
     repair = f"{before}, rounded weights, corrected biases, narrowed ranges"
-    return Recipe(model, exact, repair, ranges, keep_float)
+    return PreparedModel(model, exact, repair, ranges, keep_float)
 
 
 def calibration_of(run: Run, config: QuantizeConfig, data: Path | None = None) -> Calibration:
@@ -131,7 +131,7 @@ def float_variant(model: Any, name: str, run: Run, *, layout: conversion.Layout 
 
 
 def int8_variants(
-    recipe: Recipe,
+    prepared: PreparedModel,
     run: Run,
     calibration: Calibration,
     names: tuple[str, ...] = INT8_NAMES,
@@ -140,26 +140,26 @@ def int8_variants(
     layout: conversion.Layout = "nhwc",
 ) -> list[VariantFile]:
     """Export int8 variants, names in :data:`INT8_NAMES`, made for a target; whether they fit it is not checked."""
-    about = calibration.to_json() | {"repair": recipe.repair}
+    about = calibration.to_json() | {"repair": prepared.repair}
     variants = []
     for name in names:
         with step(f"Exporting {name}"):
             if name == "int8":
                 exported = int8_tflite(
-                    recipe.model,
+                    prepared.model,
                     calibration.pixels,
                     dtype=target.dtype,
                     per_tensor_dense=target.per_tensor_dense,
-                    keep_float=recipe.keep_float,
-                    ranges=recipe.ranges,
+                    keep_float=prepared.keep_float,
+                    ranges=prepared.ranges,
                 )
                 # The standard metadata describes uint8 and float pixels, and would lie in a microcontroller's flash.
                 if target.dtype == "uint8":
                     exported = _labelled(exported, "tflite", run)
-                kept = {"float_layers": list(recipe.keep_float)}
+                kept = {"float_layers": list(prepared.keep_float)}
                 variants.append(VariantFile(name, "tflite", "int8", exported, about | kept))
             else:
-                exported = int8_onnx(recipe.model, calibration.pixels, layout=layout, ranges=recipe.ranges)
+                exported = int8_onnx(prepared.model, calibration.pixels, layout=layout, ranges=prepared.ranges)
                 variants.append(VariantFile(name, "onnx", "int8", exported, about))
     return variants
 

@@ -34,7 +34,7 @@ SILENCE_S = 60.0
 GRACE_S = 3.0
 
 
-class Gone(Exception):
+class Disconnected(Exception):
     """The near end is not there any more."""
 
 
@@ -54,11 +54,11 @@ class Link:
         if ready:
             data = os.read(self.source, 1 << 16)
             if not data:
-                raise Gone
+                raise Disconnected
             self._held += data
             self._heard_s = time.monotonic()
         elif time.monotonic() - self._heard_s > SILENCE_S:
-            raise Gone
+            raise Disconnected
 
     def request(self) -> dict[str, Any]:
         """Return the next request; beats, which only show that the near end lives, are left out."""
@@ -108,7 +108,7 @@ def main() -> None:
                     raise
                 except OSError as error:
                     link.send(error=str(error))
-    except (Gone, BrokenPipeError):
+    except (Disconnected, BrokenPipeError):
         pass
     except OSError as error:
         link.send(error=str(error))
@@ -116,7 +116,7 @@ def main() -> None:
 
 def _leave(number: int, frame: Any) -> None:
     del number, frame
-    raise Gone
+    raise Disconnected
 
 
 def _root() -> Path:

@@ -30,7 +30,7 @@ _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2
 _MACHINES = ("x86_64", "aarch64", "armv7l")
 
 
-class Parcel:
+class Upload:
     """A bundle as one file, packed when a board turns out to lack it, and once for all; and photos of a folder."""
 
     def __init__(self, bundle: Bundle, folder: Path, photos: PhotoSet | None = None) -> None:
@@ -48,7 +48,7 @@ class Parcel:
             return self._target if self._target.exists() else pack(self.bundle.path, self._target)
 
 
-def bench_board(board: Board, parcel: Parcel, settings: Settings, *, children: Children, say: Say) -> dict[str, Any]:
+def bench_board(board: Board, upload: Upload, settings: Settings, *, children: Children, say: Say) -> dict[str, Any]:
     """Bench a bundle on a board and return the ``edgetl.result/1``.
 
     Raises:
@@ -63,25 +63,25 @@ def bench_board(board: Board, parcel: Parcel, settings: Settings, *, children: C
         options += ["--delegate", delegate]
     options += settings.options
     # Only who asks for an ONNX variant needs that runtime; with "all" it is left out, and the result says so.
-    named = [variant for variant in parcel.bundle.variants if variant.name in variants.split(",")]
+    named = [variant for variant in upload.bundle.variants if variant.name in variants.split(",")]
     extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()
     say("connecting")
     with Connection(board.host, board.python or "python3", children=children, say=say) as link:
         link.ask("lock")
         python = _ready_python(link, board, extras, settings.offline, children=children, say=say)
-        bundle = f"bundles/{parcel.bundle.digest}/{parcel.name}"
+        bundle = f"bundles/{upload.bundle.digest}/{upload.name}"
         if not link.ask("has", path=bundle):
             say("copying the bundle")
-            with parcel.file().open("rb") as stream:
+            with upload.file().open("rb") as stream:
                 link.ask("put", stream, path=bundle)
             link.ask("keep", path="bundles", count=_BUNDLES)
-        if parcel.photos:
-            options += ["--data", _ready_photos(link, parcel.photos, say)]
+        if upload.photos:
+            options += ["--data", _ready_photos(link, upload.photos, say)]
         say("starting")
         found = _run_device(link, python, ["bench", bundle, *options], RESULT)
-    if found.get("digest") != jsonfile.digest(found) or found["bundle"]["digest"] != parcel.bundle.digest:
+    if found.get("digest") != jsonfile.digest(found) or found["bundle"]["digest"] != upload.bundle.digest:
         raise Unavailable("the result was damaged on the way")
-    if parcel.photos and found["evalset"]["digest"] != parcel.photos.digest:
+    if upload.photos and found["evalset"]["digest"] != upload.photos.digest:
         raise Unavailable("the board has other photos than those that were sent")
     return found
 

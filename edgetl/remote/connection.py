@@ -38,7 +38,7 @@ _OPTIONS = (
     "ClearAllForwardings=yes",
     "RemoteCommand=none",
 )
-# The only thing that a command line carries; the far end itself comes through stdin, as so many bytes.
+# The only thing that a command line carries; the agent itself comes through stdin, as so many bytes.
 _BOOT = (
     "import sys; v = sys.version_info[:2]; "
     'v < (3, 10) and sys.exit("edgetl needs Python 3.10 or newer, this is %d.%d" % v); '
@@ -85,7 +85,7 @@ class Children:
 
 
 class Connection:
-    """A context manager; :meth:`ask` the far end, one request at a time.
+    """A context manager; :meth:`ask` the agent, one request at a time.
 
     Args:
         host: As :class:`edgetl.remote.fleet.Board` has it.
@@ -94,7 +94,7 @@ class Connection:
         say: Called with each line about what is going on there.
 
     Attributes:
-        about: What the far end says about its board.
+        about: What the agent says about its board.
 
     Raises:
         Unavailable: The board cannot be reached, refuses, or lacks a new enough Python.
@@ -140,10 +140,10 @@ class Connection:
         self._close()
 
     def ask(self, do: str, payload: BinaryIO | None = None, **fields: Any) -> Any:
-        """Return the far end's answer to a request; ``payload`` is a seekable file whose content goes along.
+        """Return the agent's answer to a request; ``payload`` is a seekable file whose content goes along.
 
         Raises:
-            Unavailable: The far end could not do it, or the connection ended.
+            Unavailable: The agent could not do it, or the connection ended.
         """
         if payload is None:
             self._write(_line(do=do, **fields))
@@ -226,7 +226,7 @@ class Connection:
         return ""
 
     def _close(self) -> None:
-        """Close stdin, at which the far end ends whatever runs there, and wait for ssh."""
+        """Close stdin, at which the agent ends whatever runs there, and wait for ssh."""
         self._over.set()
         assert self._process.stdin is not None
         assert self._process.stdout is not None

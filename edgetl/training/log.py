@@ -13,7 +13,7 @@ from .tensorboard import EventLog
 
 
 @dataclass
-class Journal:
+class TrainingLog:
     """The history of a run, and where it is kept meanwhile.
 
     Attributes:

@@ -28,7 +28,7 @@ from edgetl_device.preprocess import Preprocess
 from .baseline import train_baseline
 from .checkpoint import CheckpointFile
 from .devices import training_devices
-from .log import Journal
+from .log import TrainingLog
 from .network import build_network, cut_layer
 from .options import TrainConfig
 from .plan import Decision, check_request, decide
@@ -37,13 +37,13 @@ from .resume_state import (
     Request,
     check_photos,
     check_place,
-    claimed,
     discard,
     finished,
+    locked,
     read_request,
     refuse_leftover,
 )
-from .stages import Clock, Job, best_epoch, check_teachable, has_later_stages, run_stages
+from .stages import StageTimer, TrainingContext, best_epoch, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
 
@@ -108,9 +108,9 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
     check_request(config)
     teacher = open_teacher(config)
     check_source(request.root)  # what cannot be a data set is refused before seconds are spent on importing
-    clock = Clock()
-    with claimed(request, anew=anew):
-        with clock.stage("data"), _while_importing(keras):
+    timer = StageTimer()
+    with locked(request, anew=anew):
+        with timer.stage("data"), _while_importing(keras):
             dataset = loaded or load_dataset(
                 request.root,
                 spec,
@@ -123,7 +123,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             check_photos(request, dataset)
             if teacher:
                 check_teacher(teacher, dataset)
-        with clock.stage("network"):
+        with timer.stage("network"):
             photos = len(dataset.of("train"))
             devices = training_devices(config.devices, step_photos=min(config.batch_size, photos))
             decision = decide(config, dataset)
@@ -135,13 +135,13 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             cut = None if config.from_scratch else cut_layer(config.backbone, decision.base, config.blocks)
         identity = _identity(config, dataset, decision, network, teacher)
         events = EventLog(request.folder / _EVENTS) if config.tensorboard else None
-        with closing(Journal(file=CheckpointFile(request.checkpoint, identity), events=events)) as journal:
-            journal.resume()
-            if journal.start:
-                note(f"resumed after epoch {journal.start.epoch} of stage {journal.start.stage}")
-            job = Job(network, decision.base, cut, dataset, config, teacher, devices, clock, journal)
-            interrupted = run_stages(job)
-        history = journal.history
+        with closing(TrainingLog(file=CheckpointFile(request.checkpoint, identity), events=events)) as log:
+            log.resume()
+            if log.start:
+                note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")
+            context = TrainingContext(network, decision.base, cut, dataset, config, teacher, devices, timer, log)
+            interrupted = run_stages(context)
+        history = log.history
 
         with atomic_path(out, directory=True) as folder:
             network.save(folder / "model.keras")
@@ -150,9 +150,9 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             write_split(folder / "split.csv", dataset.samples)
             baseline = {}
             if config.compare_baseline:
-                with clock.stage("baseline"):
+                with timer.stage("baseline"):
                     baseline = {"baseline": _baseline(request, config, dataset)}
-            with clock.stage("report"):
+            with timer.stage("report"):
                 metrics = write_report(network, dataset, history, folder, events)
             if events:
                 events.close()
@@ -182,12 +182,12 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
                     "devices": list(devices) if has_later_stages(config) else [],
                     "metrics": metrics,
                     **baseline,
-                    "stages": clock.stages,
+                    "stages": timer.stages,
                     "seconds_to_model": round(seconds_to_model, 3),
                     "seconds": round(time.perf_counter() - started, 3),
                     "versions": {package: version(package) for package in _PACKAGES},
                 }
-                | ({"resumed": {"stage": journal.start.stage, "epoch": journal.start.epoch}} if journal.start else {})
+                | ({"resumed": {"stage": log.start.stage, "epoch": log.start.epoch}} if log.start else {})
                 | ({"teacher": _describe_teacher(teacher)} if teacher else {}),
             )
         if not interrupted:

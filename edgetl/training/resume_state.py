@@ -109,7 +109,7 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
 
 
 @contextmanager
-def claimed(request: Request, *, anew: bool) -> Iterator[None]:
+def locked(request: Request, *, anew: bool) -> Iterator[None]:
     """Keep the unfinished run for this process while the block runs.
 
     When the block raises before there is a checkpoint, nothing is left. :func:`discard` removes the folder in the end.

@@ -18,7 +18,7 @@ from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
 
 from .head import Labelled, fit_head
-from .log import Journal
+from .log import TrainingLog
 from .mirrored import mirrored
 from .network import tail, unfreeze
 from .options import TrainConfig
@@ -30,7 +30,7 @@ _HEAD_MAX_ROWS = 20_000
 
 
 @dataclass
-class Clock:
+class StageTimer:
     """Seconds of each stage, in order."""
 
     stages: list[dict[str, Any]] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Clock:
 
 
 @dataclass(frozen=True)
-class Job:
+class TrainingContext:
     """What the stages work on.
 
     Attributes:
@@ -66,22 +66,22 @@ class Job:
     config: TrainConfig
     teacher: Run | None
     devices: tuple[str, ...]
-    clock: Clock
-    journal: Journal
+    timer: StageTimer
+    log: TrainingLog
 
 
-def run_stages(job: Job) -> bool:
+def run_stages(context: TrainingContext) -> bool:
     """Train the network in place; return whether Ctrl-C ended it early."""
-    config, journal = job.config, job.journal
+    config, log = context.config, context.log
     interrupted = False
-    if not journal.is_past("blocks"):
+    if not log.is_past("blocks"):
         if config.from_scratch:
-            interrupted = _train_all(job, config, stage="blocks", description="Training all layers")
+            interrupted = _train_all(context, config, stage="blocks", description="Training all layers")
         else:
-            interrupted = _head_and_blocks(job)
+            interrupted = _head_and_blocks(context)
     if config.finetune_epochs and not interrupted:
         interrupted = _train_all(
-            job, config.for_finetuning(), stage="finetune", description="Fine-tuning the whole network"
+            context, config.for_finetuning(), stage="finetune", description="Fine-tuning the whole network"
         )
     return interrupted
 
@@ -108,72 +108,76 @@ def best_epoch(history: list[dict[str, Any]], stage: str) -> int:
     return kept_epoch(rows) if rows else 0
 
 
-def _head_and_blocks(job: Job) -> bool:
+def _head_and_blocks(context: TrainingContext) -> bool:
     """Fit the head on pooled features, then train the last blocks on activations cached at the cut."""
-    config, dataset = job.config, job.dataset
+    config, dataset = context.config, context.dataset
     train_rows, targets = rows_of(dataset, "train")
     head_only = config.trainable_blocks == 0
-    with job.clock.stage("frozen base"):
-        frozen = frozen_base.freeze(job.base, None if head_only else job.cut)
+    with context.timer.stage("frozen base"):
+        frozen = frozen_base.freeze(context.base, None if head_only else context.cut)
         photos = frozen_base.photo_activations(frozen, dataset.pixels)
         views = frozen_base.view_activations(
             frozen, dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
         )
-    if not job.journal.saved("blocks"):
-        with job.clock.stage("head"):
-            _fit_head(job, photos, views, train_rows, targets)
+    if not context.log.saved("blocks"):
+        with context.timer.stage("head"):
+            _fit_head(context, photos, views, train_rows, targets)
     if head_only or config.resolved_epochs == 0:
-        unfreeze(job.network, job.cut, train_batch_norm=False)
+        unfreeze(context.network, context.cut, train_batch_norm=False)
         return False
     if photos.cut is None:
-        return _train_all(job, config, stage="blocks", description="Training all blocks")
-    with job.clock.stage("blocks"):
-        unfreeze(job.network, job.cut, train_batch_norm=False)
-        data = _tail_data(job, photos.cut, [view.cut for view in views if view.cut is not None])
+        return _train_all(context, config, stage="blocks", description="Training all blocks")
+    with context.timer.stage("blocks"):
+        unfreeze(context.network, context.cut, train_batch_norm=False)
+        data = _tail_data(context, photos.cut, [view.cut for view in views if view.cut is not None])
         description = f"Training the last {config.trainable_blocks} blocks"
-        return _train(job, tail(job.network, job.cut), data, config, stage="blocks", description=description)
+        return _train(
+            context, tail(context.network, context.cut), data, config, stage="blocks", description=description
+        )
 
 
 def _fit_head(
-    job: Job,
+    context: TrainingContext,
     photos: frozen_base.Activations,
     views: list[frozen_base.Activations],
     train_rows: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
 ) -> None:
-    val_rows, val_targets = rows_of(job.dataset, "val")
+    val_rows, val_targets = rows_of(context.dataset, "val")
     # What a mixed view shows is no single class, so the head is fitted on the photos alone.
     labelled, labelled_views = _head_rows(
-        photos, [] if mixes(job.config.augment) else views, train_rows, targets, job.config.seed
+        photos, [] if mixes(context.config.augment) else views, train_rows, targets, context.config.seed
     )
     head = fit_head(
         labelled,
         labelled_views,
         Labelled(photos.pooled[val_rows[:_HEAD_MAX_ROWS]], val_targets[:_HEAD_MAX_ROWS]),
-        classes=len(job.dataset.labels),
-        balanced=job.config.class_weights,
+        classes=len(context.dataset.labels),
+        balanced=context.config.class_weights,
     )
-    job.network.get_layer("logits").set_weights([head.kernel, head.bias])
-    job.journal.add(head.history)
+    context.network.get_layer("logits").set_weights([head.kernel, head.bias])
+    context.log.add(head.history)
 
 
-def _train_all(job: Job, config: TrainConfig, *, stage: str, description: str) -> bool:
+def _train_all(context: TrainingContext, config: TrainConfig, *, stage: str, description: str) -> bool:
     """Train every layer on pixels; from scratch, BatchNorm learns its statistics too."""
-    with job.clock.stage("views"):
-        train_rows, _ = rows_of(job.dataset, "train")
+    with context.timer.stage("views"):
+        train_rows, _ = rows_of(context.dataset, "train")
         views = frozen_base.view_pixels(
-            job.dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
+            context.dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
         )
-    with job.clock.stage(stage):
-        unfreeze(job.network, None, train_batch_norm=config.from_scratch)
-        data = _tail_data(job, job.dataset.pixels.array, views)
-        return _train(job, tail(job.network, None), data, config, stage=stage, description=description)
+    with context.timer.stage(stage):
+        unfreeze(context.network, None, train_batch_norm=config.from_scratch)
+        data = _tail_data(context, context.dataset.pixels.array, views)
+        return _train(context, tail(context.network, None), data, config, stage=stage, description=description)
 
 
-def _train(job: Job, part: Any, data: TailData, config: TrainConfig, *, stage: str, description: str) -> bool:
-    with mirrored(part, job.devices) as model:
-        result = train_tail(model, data, config, job.journal, stage=stage, description=description)
-    job.journal.add(result.history, logged=True)
+def _train(
+    context: TrainingContext, part: Any, data: TailData, config: TrainConfig, *, stage: str, description: str
+) -> bool:
+    with mirrored(part, context.devices) as model:
+        result = train_tail(model, data, config, context.log, stage=stage, description=description)
+    context.log.add(result.history, logged=True)
     return result.interrupted
 
 
@@ -182,19 +186,19 @@ def _views(config: TrainConfig) -> int:
     return 0 if config.augment == "none" or (head_only and mixes(config.augment)) else config.resolved_views
 
 
-def _tail_data(job: Job, photos: npt.NDArray[Any], views: list[Any]) -> TailData:
-    config = job.config
-    train_rows, targets = rows_of(job.dataset, "train")
+def _tail_data(context: TrainingContext, photos: npt.NDArray[Any], views: list[Any]) -> TailData:
+    config = context.config
+    train_rows, targets = rows_of(context.dataset, "train")
     shown = frozen_base.view_targets(
         targets,
-        classes=len(job.dataset.labels),
+        classes=len(context.dataset.labels),
         size=config.size,
         preset=config.augment,
         seed=config.seed,
         count=len(views),
     )
-    teacher = teacher_targets(job.teacher, job.dataset, config, views=len(views)) if job.teacher else None
-    return TailData(photos, views, train_rows, targets, *rows_of(job.dataset, "val"), shown, teacher)
+    teacher = teacher_targets(context.teacher, context.dataset, config, views=len(views)) if context.teacher else None
+    return TailData(photos, views, train_rows, targets, *rows_of(context.dataset, "val"), shown, teacher)
 
 
 def _head_rows(

@@ -19,7 +19,7 @@ from edgetl._lib.progress import track
 
 from .checkpoint import Checkpoint
 from .head import cross_entropy, top1
-from .log import Journal
+from .log import TrainingLog
 from .optimizer import compile_tail
 from .options import TrainConfig
 from .precision import computing_in, resolve_precision
@@ -83,7 +83,7 @@ class TailResult:
 
 
 def train_tail(
-    tail: Any, data: TailData, config: TrainConfig, journal: Journal, *, stage: str = "blocks", description: str
+    tail: Any, data: TailData, config: TrainConfig, log: TrainingLog, *, stage: str = "blocks", description: str
 ) -> TailResult:
     """Train a tail in place and leave the weights of the epoch that :func:`kept_epoch` says in it, epoch 0 included.
 
@@ -111,7 +111,7 @@ def train_tail(
     random = np.random.default_rng(config.seed)
     rows: list[dict[str, Any]] = []
     best_epoch, best_weights = 0, tail.get_weights()
-    if saved := journal.saved(stage):
+    if saved := log.saved(stage):
         _restore(tail, random, saved)
         rows, best_epoch, best_weights = list(saved.rows), saved.best_epoch, saved.best
     interrupted = False
@@ -123,7 +123,7 @@ def train_tail(
             advance(max(0, len(rows) - 1) * len(data.train))
             if not rows:
                 rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, config))
-                journal.log(rows[0])
+                log.log(rows[0])
             for epoch in range(len(rows), config.resolved_epochs + 1):
                 if epoch - 1 - _lowest_epoch(rows) >= config.patience:
                     break
@@ -146,7 +146,7 @@ def train_tail(
                     rows.append(row)
                     if kept_epoch(rows) == epoch:
                         best_epoch, best_weights = epoch, tail.get_weights()
-                journal.keep(_checkpoint(tail, random, stage, rows, best_epoch, best_weights, journal.history))
+                log.keep(_checkpoint(tail, random, stage, rows, best_epoch, best_weights, log.history))
     except KeyboardInterrupt:
         interrupted = True
     tail.set_weights(best_weights)

@@ -141,7 +141,7 @@ def run(data: bytes, format: str, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[
     runtime = open_runtime(data, format)
     found = []
     for photo in pixels:
-        runtime.feed(photo)
+        runtime.set_input(photo)
         runtime.invoke()
         found.append(runtime.probabilities())
     runtime.close()

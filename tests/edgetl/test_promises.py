@@ -118,7 +118,7 @@ def test_variants_take_raw_pixels(tiny_bundle: Path) -> None:
         elif variant.precision == "float32":
             assert runtime.input.dtype == "float32"
         assert runtime.input.shape == (1, small.SIZE, small.SIZE, 3)
-        runtime.feed(pixels)
+        runtime.set_input(pixels)
         runtime.invoke()
         np.testing.assert_allclose(runtime.probabilities(), bundle.reference().probabilities[0], atol=0.2)
         runtime.close()

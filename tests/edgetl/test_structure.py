@@ -52,12 +52,18 @@ def imports_of_siblings(graph: grimp.ImportGraph, package: str) -> dict[str, set
     return found
 
 
-def circles(graph: grimp.ImportGraph) -> Iterator[str]:
-    for package in sorted(module for module in graph.modules if graph.find_children(module)):
-        try:
-            graphlib.TopologicalSorter(imports_of_siblings(graph, package)).prepare()
-        except graphlib.CycleError as error:
-            yield " imports ".join(reversed(error.args[1]))
+def circle(graph: grimp.ImportGraph, package: str) -> str:
+    """Return a circle among the children of a package, or nothing."""
+    try:
+        graphlib.TopologicalSorter(imports_of_siblings(graph, package)).prepare()
+    except graphlib.CycleError as error:
+        return " imports ".join(reversed(error.args[1]))
+    return ""
+
+
+def circles(graph: grimp.ImportGraph) -> list[str]:
+    packages = sorted(module for module in graph.modules if graph.find_children(module))
+    return [found for package in packages if (found := circle(graph, package))]
 
 
 def upward(graph: grimp.ImportGraph, package: str, layers: tuple[set[str], ...]) -> Iterator[str]:
@@ -71,7 +77,7 @@ def upward(graph: grimp.ImportGraph, package: str, layers: tuple[set[str], ...])
 
 
 def test_no_circles(graph: grimp.ImportGraph) -> None:
-    assert list(circles(graph)) == []
+    assert circles(graph) == []
 
 
 def test_nothing_imports_upward(graph: grimp.ImportGraph) -> None:
@@ -88,7 +94,7 @@ def test_the_walk_sees_wrong_imports(graph: grimp.ImportGraph) -> None:
     wrong.add_import(importer="edgetl.data.split", imported="edgetl.training.pipeline")
     wrong.add_import(importer="edgetl_device.errors", imported="edgetl_device.files")
     wrong.add_import(importer="edgetl_device.files", imported="edgetl._lib.cache")
-    assert list(circles(wrong)) != []
+    assert circles(wrong) != []
     assert list(upward(wrong, "edgetl", LAYERS)) == ["edgetl.data imports edgetl.training"]
     assert list(upward(wrong, "edgetl_device", DEVICE_LAYERS)) == ["edgetl_device.errors imports edgetl_device.files"]
     assert wrong.find_shortest_chains("edgetl_device", "edgetl", as_packages=True)

@@ -157,7 +157,7 @@ def main(scratch: Path) -> None:
         runtime = open_runtime(data, format)
         answers = []
         for photo in held_out:
-            runtime.feed(photo)
+            runtime.set_input(photo)
             runtime.invoke()
             answers.append(runtime.probabilities())
         scores = accuracy.score(np.stack(answers), truth, probabilities)

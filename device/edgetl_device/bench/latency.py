@@ -128,7 +128,7 @@ class Stopwatch:
             fitted = clock()
             decode_ns, fit_ns, at = decode_ns + decoded - at, fit_ns + fitted - decoded, fitted
         for row, one in enumerate(pixels):
-            runtime.feed(one, row)
+            runtime.set_input(one, row)
         runtime.invoke()
         invoked = clock()
         for row in range(batch):

@@ -27,7 +27,7 @@ _NO_DELEGATES = {"unknown": "delegates are TFLite's; ONNX Runtime ran it with it
 
 
 @dataclass
-class Lane:
+class Measurement:
     """One setup, loaded, and what was measured of it so far."""
 
     setup: Setup
@@ -62,37 +62,37 @@ class Lane:
             meter.during(self.usage, measure)
 
 
-def load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | None) -> Lane:
+def load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | None) -> Measurement:
     """Load a setup; ``files`` are the photos that it will be measured with."""
     started = time.perf_counter_ns()
     classifier = Classifier(
         bundle, setup.variant.name, setup.threads, prefer=prefer, delegate=setup.delegate, batch=setup.batch
     )
-    return Lane(setup, classifier, time.perf_counter_ns() - started, Stopwatch(classifier, files))
+    return Measurement(setup, classifier, time.perf_counter_ns() - started, Stopwatch(classifier, files))
 
 
-def row(lane: Lane) -> dict[str, Any]:
+def row(measurement: Measurement) -> dict[str, Any]:
     """Return what is known of a setup from its times alone, as fields of a run."""
-    variant, samples, runtime = lane.setup.variant, lane.stopwatch.samples, lane.classifier.runtime
+    variant, samples, runtime = measurement.setup.variant, measurement.stopwatch.samples, measurement.classifier.runtime
     share = runtime.share
     return {
         "variant": variant.name,
         "format": variant.format,
         "precision": variant.precision,
         "threads": runtime.threads,
-        "batch": lane.setup.batch,
+        "batch": measurement.setup.batch,
         "runtime": {"name": runtime.name, "version": runtime.version},
         "delegate": share["name"] if share else _NO_DELEGATES,
         **({"delegated": {key: share[key] for key in ("operators", "of", "partitions")}} if share else {}),
         "bytes": variant.bytes,
-        "load_ms": lane.load_ns / 1e6,
+        "load_ms": measurement.load_ns / 1e6,
         "first_inference_ms": samples.first_inference_ns / 1e6,
         "warmup": {"inferences": samples.warmup_inferences, "steady": samples.steady},
         "samples_ns": samples.stages_ns,
-        "windows": lane.windows,
+        "windows": measurement.windows,
         "latency_ms": latency.summary_ms(samples),
         "latency_ci95_ms": latency.intervals_ms(samples),
-        "throughput_per_s": latency.throughput_per_s(samples, lane.setup.batch),
+        "throughput_per_s": latency.throughput_per_s(samples, measurement.setup.batch),
     }
 
 

@@ -116,7 +116,7 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}", hint=_LAYOUT)
-    folders, strays = children(root)
+    folders, ignored = children(root)
     if unknown := [name for name in folders if name not in bundle.labels]:
         inside = next((name for name in unknown if set(children(root / name)[0]) & set(bundle.labels)), "")
         raise InputError(
@@ -124,7 +124,7 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
             why=f"they are {_listed(bundle.labels)}",
             hint=f"Give {root / inside}." if inside else _LAYOUT,
         )
-    if loose := [name for name in strays if name.lower().endswith(PHOTO_SUFFIXES)]:
+    if loose := [name for name in ignored if name.lower().endswith(PHOTO_SUFFIXES)]:
         raise InputError(f"{root}: photos in no class folder: {_listed(loose)}", hint=_LAYOUT)
     photos, bad = [], []
     for label in folders:

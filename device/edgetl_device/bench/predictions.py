@@ -38,7 +38,7 @@ def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.fl
     rows, batch = [], classifier.runtime.input.shape[0]
     for start in range(0, len(photos.photos), batch):
         together = photos.photos[start : start + batch]
-        rows += classifier.run_together([classifier.pixels(photos.read(photo)) for photo in together])
+        rows += classifier.run_batch([classifier.pixels(photos.read(photo)) for photo in together])
     return np.stack(rows)
 
 

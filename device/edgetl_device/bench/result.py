@@ -42,11 +42,11 @@ def assemble(
     """Return the document of a bench.
 
     Args:
-        evalset: The photos (:func:`answers.evalset`) and their ``reference``.
+        evalset: The photos (:func:`.predictions.evalset`) and their ``reference``.
         settings: What was asked for: variants, threads, delegates, batches, duration_s, min_inferences, rounds, ...
         environment: :func:`environment.describe`, with :func:`environment.state` of three times: ``before``,
             ``during`` (a list, after each round but the last) and ``after``.
-        harness: What the bench itself costs (:func:`harness.cost`).
+        harness: What the bench itself costs (:func:`.overhead.cost`).
         runs: One row for each variant, delegate, number of threads and batch.
         skipped: Variants that this machine cannot run: ``variant`` and ``why``.
     """

@@ -14,25 +14,21 @@ from edgetl_device.bundle import Bundle
 from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.machine import energy, environment
-from edgetl_device.runtime.trial_run import rehearse
+from edgetl_device.runtime.trial_run import trial_run
 
 from . import (
     loadgen,
     memory,
+    overhead,
     percentiles,
     photoset,
+    predictions,
     result,
     sweep,
     verdict,
 )
-from . import (
-    overhead as harness,
-)
-from . import (
-    predictions as answers,
-)
 from .latency import MIN_INFERENCES
-from .measurement import Lane, load, row, score
+from .measurement import Measurement, load, row, score
 from .reference import reference_of
 
 # The duration of each setup is cut into so many pieces, and the setups take turns: a clock or a temperature that
@@ -122,7 +118,7 @@ def run_bench(
     for name, delegate in dict.fromkeys((one.variant.name, one.delegate) for one in plan.setups):
         if delegate is not None and delegate.external:
             say(f"trial run of {name} on {delegate.name}")
-            rehearse(bundle.read(bundle.variant(name).file), delegate, prefer=prefer)
+            trial_run(bundle.read(bundle.variant(name).file), delegate, prefer=prefer)
     if data is not None:
         say(f"reading the photos of {os.fspath(data)}")
     photos = photoset.of_bundle(bundle) if data is None else photoset.of_folder(data, bundle)
@@ -130,69 +126,69 @@ def run_bench(
     files = photos.timed()
 
     described = environment.describe(root)
-    cost = harness.cost(bundle, files)
+    cost = overhead.cost(bundle, files)
     meter, why_no_meter = _meter(root, say) if with_energy else (None, "")
-    lanes: list[Lane] = []
+    measurements: list[Measurement] = []
     try:
         states = [environment.state(root)]
         for setup in plan.setups:
             # One by one, so that those already loaded are closed when one fails.
-            lanes.append(load(bundle, setup, files, prefer))  # noqa: PERF401
-        for lane in lanes:
-            say(f"warming up {lane.setup}")
-            lane.stopwatch.warm_up()
+            measurements.append(load(bundle, setup, files, prefer))  # noqa: PERF401
+        for measurement in measurements:
+            say(f"warming up {measurement.setup}")
+            measurement.stopwatch.warm_up()
         for number in range(rounds):
             if rounds == ROUNDS or number % 10 == 0:
                 say(f"measuring, round {number + 1} of {rounds}")
-            for lane in sweep.shuffled(lanes, number):
-                lane.sample(duration_s / rounds, -(-least // rounds), meter)
+            for measurement in sweep.shuffled(measurements, number):
+                measurement.sample(duration_s / rounds, -(-least // rounds), meter)
             states.append(environment.state(root))
         runs = []
-        for lane in lanes:
-            say(f"accuracy and memory of {lane.setup}")
-            run = row(lane) | score(lane.classifier, photos, reference)
+        for measurement in measurements:
+            say(f"accuracy and memory of {measurement.setup}")
+            run = row(measurement) | score(measurement.classifier, photos, reference)
             run["peak_rss_bytes"] = memory.peak_rss_bytes(
                 bundle.path,
-                lane.setup.variant.name,
-                lane.setup.threads,
-                batch=lane.setup.batch,
+                measurement.setup.variant.name,
+                measurement.setup.threads,
+                batch=measurement.setup.batch,
                 prefer=prefer,
-                delegate=lane.setup.delegate,
+                delegate=measurement.setup.delegate,
             )
             if with_energy:
-                run["energy"] = meter.summary(lane.usage) if meter else {"unknown": why_no_meter}
+                run["energy"] = meter.summary(measurement.usage) if meter else {"unknown": why_no_meter}
             if with_profile:
                 run["operators"] = {"unknown": NO_PROFILER}
             if scenario is not None and log is not None:
-                say(f"LoadGen, {scenario}: {lane.setup}")
+                say(f"LoadGen, {scenario}: {measurement.setup}")
                 run["loadgen"] = loadgen.drive(
-                    lane.classifier,
+                    measurement.classifier,
                     files,
                     scenario=scenario,
                     duration_s=duration_s,
                     min_inferences=least,
                     expected_ms=run["latency_ms"]["invoke"]["p50"],
-                    folder=log / str(lane.setup).replace(", ", "-").replace(" ", "-"),
+                    folder=log / str(measurement.setup).replace(", ", "-").replace(" ", "-"),
                 )
             run["verdict"] = verdict.judge(
-                lane.stopwatch.samples,
+                measurement.stopwatch.samples,
                 states,
                 emulated=described["emulated"],
                 governor=described["governor"],
                 quick=quick,
                 # It is measured with one photo; a batch copies as many as it has.
-                harness_ns=cost["latency_ms"]["invoke"]["p50"] * 1e6 * lane.setup.batch,
+                harness_ns=cost["latency_ms"]["invoke"]["p50"] * 1e6 * measurement.setup.batch,
             )
             runs.append(run)
     finally:
-        for lane in lanes:
-            lane.classifier.close()
+        for measurement in measurements:
+            measurement.classifier.close()
         if meter:
             meter.close()
     before, *during, after = states
     return result.assemble(
         bundle,
-        evalset=answers.evalset(photos) | reference.to_json(),
+        evalset=predictions.evalset(photos) | reference.to_json(),
         settings={
             "variants": list(dict.fromkeys(setup.variant.name for setup in plan.setups)),
             "threads": list(threads),
@@ -207,7 +203,8 @@ def run_bench(
             "order": f"shuffled in each round, seed {sweep.SEED}",
             "percentiles": "nearest rank",
         },
-        environment=described | {"delegate": _delegate(lanes), "before": before, "during": during, "after": after},
+        environment=described
+        | {"delegate": _delegate(measurements), "before": before, "during": during, "after": after},
         harness=cost,
         runs=runs,
         skipped=list(plan.skipped),
@@ -253,10 +250,10 @@ def _meter(root: Path, say: Say) -> tuple[energy.Meter | None, str]:
         return None, f"{error.what}: {error.why}"
 
 
-def _delegate(lanes: Sequence[Lane]) -> dict[str, Any] | str:
+def _delegate(measurements: Sequence[Measurement]) -> dict[str, Any] | str:
     """Return which external delegate a bench used, for its environment; how much it took is in the runs."""
-    for lane in lanes:
-        if used := lane.classifier.runtime.delegate:
+    for measurement in measurements:
+        if used := measurement.classifier.runtime.delegate:
             return {key: used[key] for key in ("name", "library", "options", "version")}
     return "none"
 

@@ -73,7 +73,7 @@ class _TFLiteRuntime:
         # interpreter refuses to run, because running may move the memory.
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
 
-    def feed(self, pixels: Pixels, row: int = 0) -> None:
+    def set_input(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
         self._input_view()[row] = pixels if self.input.dtype != "int8" else shifted(pixels, self.input)
 

@@ -33,7 +33,7 @@ class _NullRuntime:
         self._batch = np.zeros(self.input.shape, np.uint8)
         self._result = np.full(self.output.shape, 1 / classes, np.float32)
 
-    def feed(self, pixels: Pixels, row: int = 0) -> None:
+    def set_input(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
         self._batch[row] = pixels
 

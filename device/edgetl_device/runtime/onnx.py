@@ -53,7 +53,7 @@ class _OnnxRuntime:
         self._feeds = {self._session.get_inputs()[0].name: self._batch}
         self._result = np.zeros(self.output.shape, self.output.dtype)
 
-    def feed(self, pixels: Pixels, row: int = 0) -> None:
+    def set_input(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
         self._batch[row] = pixels
 

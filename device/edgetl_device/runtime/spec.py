@@ -65,7 +65,7 @@ class Runtime(Protocol):
     delegate: dict[str, Any] | None
     share: dict[str, Any] | None
 
-    def feed(self, pixels: Pixels, row: int = 0) -> None:
+    def set_input(self, pixels: Pixels, row: int = 0) -> None:
         """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to a row of the batch, below ``input.shape[0]``.
 
         Float models get the same values as float32.

@@ -21,7 +21,7 @@ from . import tflite_runtime
 _TIMEOUT_S = 120.0
 
 
-def rehearse(model: bytes, delegate: Delegate, *, prefer: str | None = None) -> None:
+def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) -> None:
     """Run a TFLite model once through the delegate in another process, and return when that process survives.
 
     A library built for another TFLite often ends the whole process with a segmentation fault; here that becomes an
@@ -63,7 +63,7 @@ def _main(delegate: str, prefer: str) -> None:
         runtime = open_runtime(
             sys.stdin.buffer.read(), "tflite", prefer=prefer or None, delegate=parse_delegate(delegate)
         )
-        runtime.feed(np.zeros(runtime.input.shape[1:], np.uint8))
+        runtime.set_input(np.zeros(runtime.input.shape[1:], np.uint8))
         runtime.invoke()
         runtime.close()
     except EdgetlError as error:

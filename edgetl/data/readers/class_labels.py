@@ -79,9 +79,9 @@ def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
         raise InputError(f"{where}: has {twice!r} twice", hint="Every class needs a name of its own.")
-    odd = next((name for name in names if len(name.splitlines()) != 1 or not name.strip()), None)
-    if odd is not None:
-        raise InputError(f"{where}: {odd!r} cannot be a class name", why="labels are lines of text")
+    wrong = next((name for name in names if len(name.splitlines()) != 1 or not name.strip()), None)
+    if wrong is not None:
+        raise InputError(f"{where}: {wrong!r} cannot be a class name", why="labels are lines of text")
     return tuple(names)
 
 
@@ -113,9 +113,9 @@ def decode_labels(array: npt.NDArray[Any], where: str, *, count: int, first: int
     if values.ndim == 2 and values.shape[1] > 1:
         return _one_hot(values, where)
     values = values.reshape(-1)
-    odd = values != np.rint(values)
-    if odd.any():
-        row = int(odd.argmax())
+    wrong = values != np.rint(values)
+    if wrong.any():
+        row = int(wrong.argmax())
         raise InputError(f"{where}: row {row} is {values[row]}", why="labels must be whole numbers, one-hot or names")
     index = values.astype(np.int64) - first
     if len(index) and index.min() < 0:

@@ -44,8 +44,8 @@ class Scan:
 
     files: tuple[FoundFile, ...]
     classes: dict[Split | None, tuple[str, ...]]
-    strays: tuple[str, ...]
-    odd: tuple[str, ...]
+    ignored: tuple[str, ...]
+    unreadable: tuple[str, ...]
     folder: Path
     order: tuple[str, ...] | None = None
 
@@ -61,16 +61,16 @@ def scan(root: Path) -> Scan:
         raise InputError(f"{root}: no such folder", hint=_LAYOUTS)
     if not root.is_dir():
         raise InputError(f"{root}: is a file, not a folder of photos", hint=_LAYOUTS)
-    folders, strays = children(root)
+    folders, ignored = children(root)
     if not folders:
-        raise InputError(f"{root}: has no class folders", why="it is empty" if not strays else "", hint=_LAYOUTS)
+        raise InputError(f"{root}: has no class folders", why="it is empty" if not ignored else "", hint=_LAYOUTS)
 
     files: list[FoundFile] = []
-    odd: list[str] = []
+    unreadable: list[str] = []
     classes: dict[Split | None, tuple[str, ...]] = {}
     for split, base in _split_folders(root, folders).items():
         names, loose = (folders, []) if base == root else children(base)
-        strays += [f"{base.name}/{name}" for name in loose]
+        ignored += [f"{base.name}/{name}" for name in loose]
         classes[split] = tuple(names)
         for label in names:
             for path in files_below(base / label):
@@ -78,11 +78,11 @@ def scan(root: Path) -> Scan:
                 if is_utf8(relative) and path.is_file():
                     files.append(FoundFile(relative, label, split))
                 else:
-                    odd.append(printable(relative))
+                    unreadable.append(printable(relative))
     if not files:
         raise InputError(f"{root}: has no photos in its class folders", hint=_LAYOUTS)
     by_path = tuple(sorted(files, key=lambda file: file.path))
-    return Scan(by_path, classes, tuple(map(printable, strays)), tuple(odd), root)
+    return Scan(by_path, classes, tuple(map(printable, ignored)), tuple(unreadable), root)
 
 
 def subfolders(root: Path) -> list[str]:

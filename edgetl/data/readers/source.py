@@ -27,7 +27,7 @@ def list_photos(data: Path) -> Scan:
     if isinstance(source, Scan):
         return source
     listed = scan_table(unpack(source) / TABLE)
-    return replace(listed, strays=source.ignored)
+    return replace(listed, ignored=source.ignored)
 
 
 def check_source(data: Path) -> Scan | ArraySource:

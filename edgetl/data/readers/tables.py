@@ -70,8 +70,8 @@ def scan_table(file: Path) -> Scan:
     return Scan(
         files=tuple(sorted(files, key=lambda one: one.path)),
         classes={split: order or tuple(sorted(labels)) for split, labels in used.items()},
-        strays=(),
-        odd=(),
+        ignored=(),
+        unreadable=(),
         folder=file.parent,
         order=order,
     )

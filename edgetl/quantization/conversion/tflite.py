@@ -143,8 +143,8 @@ def check_integer_only(model: TFLiteModel, *, dtype: str = "uint8", keep_float: 
     for operator in model.operators:
         if operator.custom:
             raise _refusal(f"has the custom operator {operator.name}")
-        floats = operator.name == "DEQUANTIZE" or of_layer(model.tensors[operator.outputs[0]].name, keep_float)
-        if keep_float and (floats or operator.name == "QUANTIZE"):
+        forms = operator.name == "DEQUANTIZE" or of_layer(model.tensors[operator.outputs[0]].name, keep_float)
+        if keep_float and (forms or operator.name == "QUANTIZE"):
             continue
         for index in (*operator.inputs, *operator.outputs):
             if index < 0:

@@ -38,7 +38,7 @@ class Stream:
     names: tuple[str, ...]
 
 
-def equalize_streams(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
+def equalize_cross_layer(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
     """Return a copy of ``folded`` that computes the same, with its linear streams' channels scaled to like ranges.
 
     A stream is what linear convolutions write, Add sums up and only convolutions read: MobileNetV2's bottlenecks. Its

@@ -31,10 +31,10 @@ def test_each_row_of_a_batch_is_answered_as_the_photo_alone(tiny: Bundle, name: 
         alone = np.stack([one.run(photo) for photo in pixels])
         assert len({row.tobytes() for row in alone}) > 4
         # Float32 sums in another order; one step of the output's 1/256 is what int8 may move.
-        together = np.stack(four.run_together(pixels[:4]) + four.run_together(pixels[4:]))
+        together = np.stack(four.run_batch(pixels[:4]) + four.run_batch(pixels[4:]))
         np.testing.assert_allclose(together, alone, atol=1e-6 if name == "float32" else 1 / 256)
         with pytest.raises(ValueError, match="5 photos for a batch of 4"):
-            four.run_together(pixels[:5])
+            four.run_batch(pixels[:5])
 
 
 def test_a_sample_is_one_inference_of_the_whole_batch(tiny: Bundle) -> None:
@@ -43,8 +43,8 @@ def test_a_sample_is_one_inference_of_the_whole_batch(tiny: Bundle) -> None:
     with Classifier(tiny, "int8", batch=4) as classifier:
         fed: list[int] = []
         invoked: list[int] = []
-        feed, invoke = classifier.runtime.feed, classifier.runtime.invoke
-        classifier.runtime.feed = lambda pixels, row=0: (fed.append(row), feed(pixels, row))[1]
+        set_input, invoke = classifier.runtime.set_input, classifier.runtime.invoke
+        classifier.runtime.set_input = lambda pixels, row=0: (fed.append(row), set_input(pixels, row))[1]
         classifier.runtime.invoke = lambda: (invoked.append(len(fed)), invoke())[1]
         watch = Stopwatch(classifier, photos, clock=lambda: next(ticks))
         watch.measure(0, min_inferences=2)

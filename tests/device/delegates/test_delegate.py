@@ -18,7 +18,7 @@ from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates.delegate import Delegate, needs_edgetpu, parse_delegate
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.runtime import Runtime, open_runtime, tflite_runtime
-from edgetl_device.runtime.trial_run import rehearse
+from edgetl_device.runtime.trial_run import trial_run
 
 Device = Callable[..., subprocess.CompletedProcess[str]]
 Refuses = Callable[..., None]
@@ -48,7 +48,7 @@ def int8(tiny: Bundle) -> bytes:
 
 def run_once(model: bytes, text: str) -> Runtime:
     runtime = open_runtime(model, "tflite", delegate=parse_delegate(text))
-    runtime.feed(np.zeros(runtime.input.shape[1:], np.uint8))
+    runtime.set_input(np.zeros(runtime.input.shape[1:], np.uint8))
     runtime.invoke()
     return runtime
 
@@ -189,12 +189,12 @@ def test_a_compiler_newer_than_the_library_is_explained(compiled: bytes, edgetpu
 
 def test_a_crash_becomes_an_error(tiny: Bundle, int8: bytes, library: Path) -> None:
     with pytest.raises(Unavailable, match="SIGSEGV") as caught:
-        rehearse(int8, parse_delegate(f"{library}:claim=crash"))
+        trial_run(int8, parse_delegate(f"{library}:claim=crash"))
     assert tflite_runtime() in str(caught.value)
     with pytest.raises(Unavailable, match="SIGSEGV"):
         open_classifier(tiny, "int8", delegate=parse_delegate(f"{library}:claim=crash"))
     # What fails in an orderly way is left to the real run, which says it better.
-    rehearse(int8, parse_delegate(f"{library}:claim=none"))
+    trial_run(int8, parse_delegate(f"{library}:claim=none"))
 
 
 def test_delegates_are_for_tflite(tiny: Bundle) -> None:

@@ -21,7 +21,7 @@ def test_each_variant_gives_the_references_probabilities(tiny: Bundle, variant: 
     runtime = open_runtime(tiny.read(chosen.file), chosen.format, threads=2)
     wanted = tiny.reference().probabilities
     for row, photo in enumerate(tiny.photos()):
-        runtime.feed(preprocess(tiny.read(photo.file), tiny.preprocess))
+        runtime.set_input(preprocess(tiny.read(photo.file), tiny.preprocess))
         runtime.invoke()
         found = runtime.probabilities()
         assert found.dtype == np.float32
@@ -43,11 +43,11 @@ def test_int8_takes_pixels_as_they_are(tiny: Bundle) -> None:
 def test_probabilities_belong_to_the_caller(tiny: Bundle, variant: str) -> None:
     chosen = tiny.variant(variant)
     runtime = open_runtime(tiny.read(chosen.file), chosen.format)
-    runtime.feed(np.zeros((32, 32, 3), np.uint8))
+    runtime.set_input(np.zeros((32, 32, 3), np.uint8))
     runtime.invoke()
     first = runtime.probabilities()
     kept = first.copy()
-    runtime.feed(np.full((32, 32, 3), (200, 50, 40), np.uint8))
+    runtime.set_input(np.full((32, 32, 3), (200, 50, 40), np.uint8))
     runtime.invoke()
     assert (first == kept).all()
     assert (runtime.probabilities() != kept).any()
@@ -85,12 +85,12 @@ def test_pixels_of_another_shape_or_type_are_refused(tiny: Bundle) -> None:
     for shape, dtype in (((32, 31, 3), np.uint8), ((32, 32, 3), np.float32), ((1, 32, 32, 3), np.uint8)):
         pixels = np.zeros(shape, dtype)
         with pytest.raises(InputError, match="pixels"):
-            runtime.feed(pixels)
+            runtime.set_input(pixels)
 
 
 def test_null_runtime_finds_all_classes_equal() -> None:
     runtime = open_runtime(NULL, "null")
-    runtime.feed(np.zeros((32, 32, 3), np.uint8))
+    runtime.set_input(np.zeros((32, 32, 3), np.uint8))
     runtime.invoke()
     assert runtime.probabilities().tolist() == [0.25] * 4
 

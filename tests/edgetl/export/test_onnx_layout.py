@@ -33,7 +33,7 @@ def _answers(data: bytes, layout: Layout, dtype: type = np.uint8) -> npt.NDArray
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
     batches = (photo[None].astype(dtype) for photo in PHOTOS)
     feeds = (batch if layout == "nhwc" else np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) for batch in batches)
-    return np.concatenate([session.run(None, {"pixels": feed})[0] for feed in feeds])
+    return np.concatenate([session.run(None, {"pixels": set_input})[0] for set_input in feeds])
 
 
 def test_nchw_takes_raw_pixels_and_gives_the_same_answers() -> None:

@@ -89,6 +89,6 @@ def test_dense_layers_get_one_scale_and_keep_their_answers() -> None:
     before, after = open_runtime(model, "tflite"), open_runtime(changed, "tflite")
     for photo in tiny.photos():
         for runtime in (before, after):
-            runtime.feed(preprocess(tiny.read(photo.file), tiny.preprocess))
+            runtime.set_input(preprocess(tiny.read(photo.file), tiny.preprocess))
             runtime.invoke()
         np.testing.assert_allclose(before.probabilities(), after.probabilities(), atol=0.02)

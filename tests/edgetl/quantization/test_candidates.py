@@ -55,7 +55,7 @@ def failed(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run,
 
 
 def _names(report: dict[str, Any]) -> list[str]:
-    return [rung["name"] for rung in report["ladder"]["rungs"]]
+    return [candidate["name"] for candidate in report["ladder"]["rungs"]]
 
 
 def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
@@ -67,10 +67,10 @@ def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
     for name in ("int8", "int8-onnx"):
         variant = bundle.variant(name)
         assert variant.calibration["repair"] == "none"
-        rung = next(row for row in report["ladder"]["rungs"][0]["variants"] if row["name"] == name)
-        assert rung["bytes"] == len(bundle.read(variant.file))
+        candidate = next(row for row in report["ladder"]["rungs"][0]["variants"] if row["name"] == name)
+        assert candidate["bytes"] == len(bundle.read(variant.file))
         # The test photos have the last word, and are other photos.
-        assert variant.accuracy["photos"] == len(copy.of("test")) != rung["accuracy"]["photos"]
+        assert variant.accuracy["photos"] == len(copy.of("test")) != candidate["accuracy"]["photos"]
 
 
 def test_all_four_rungs_are_tried_and_reported_with_their_figures(failed: Any) -> None:
@@ -80,11 +80,11 @@ def test_all_four_rungs_are_tried_and_reported_with_their_figures(failed: Any) -
     assert _names(report) == ["plain", "repair", "float layers", "distillation"]
     photos = len(run.of("val"))
     assert photos not in (len(run.of("train")), len(run.of("test")))
-    for rung in report["ladder"]["rungs"]:
-        assert not rung["passed"]
-        assert rung["seconds"] > 0
-        assert {row["name"] for row in rung["variants"]} == {"int8", "int8-onnx"}
-        for row in rung["variants"]:
+    for candidate in report["ladder"]["rungs"]:
+        assert not candidate["passed"]
+        assert candidate["seconds"] > 0
+        assert {row["name"] for row in candidate["variants"]} == {"int8", "int8-onnx"}
+        for row in candidate["variants"]:
             assert row["accuracy"]["photos"] == row["agreement"]["photos"] == photos
             assert row["bytes"] > 1000
             assert row["latency_ms"] > 0
@@ -97,11 +97,11 @@ def test_all_four_rungs_are_tried_and_reported_with_their_figures(failed: Any) -
 
 
 def test_the_worst_layers_are_named_and_onnx_stays_as_it_was(failed: Any) -> None:
-    _, repair, floats, _ = failed[1]["ladder"]["rungs"]
+    _, repair, forms, _ = failed[1]["ladder"]["rungs"]
     layers = {layer.name for layer in failed[0].load_model().layers}
-    assert 0 < len(floats["float_layers"]) <= 4
-    assert set(floats["float_layers"]) <= layers
-    tflite, onnx = ({row["name"]: row["bytes"] for row in rung["variants"]} for rung in (repair, floats))
+    assert 0 < len(forms["float_layers"]) <= 4
+    assert set(forms["float_layers"]) <= layers
+    tflite, onnx = ({row["name"]: row["bytes"] for row in candidate["variants"]} for candidate in (repair, forms))
     assert onnx["int8"] > tflite["int8"]
     assert onnx["int8-onnx"] == tflite["int8-onnx"]
 
@@ -141,7 +141,7 @@ def test_no_share_is_printed_without_its_interval(failed: Any, capsys: pytest.Ca
 
 
 def test_without_repair_there_is_the_plain_rung_only(copy: Run) -> None:
-    with pytest.raises(GateFailed, match="after 1 rung: plain"):
+    with pytest.raises(GateFailed, match="with every candidate: plain"):
         quantize(copy, replace(IMPOSSIBLE, repair=False))
     report = json.loads((copy.folder / "quantize.json").read_text())
     assert _names(report) == ["plain"]
@@ -153,7 +153,7 @@ def test_coral_has_no_float_layers_and_no_onnx(copy: Run) -> None:
         quantize(copy, replace(IMPOSSIBLE, target="coral"))
     report = json.loads((copy.folder / "quantize.json").read_text())
     assert _names(report) == ["plain", "repair", "distillation"]
-    assert {row["name"] for rung in report["ladder"]["rungs"] for row in rung["variants"]} == {"int8"}
+    assert {row["name"] for candidate in report["ladder"]["rungs"] for row in candidate["variants"]} == {"int8"}
 
 
 def test_a_bundle_for_microcontrollers_has_signed_pixels(copy: Run) -> None:
@@ -187,12 +187,12 @@ def test_a_misfit_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path:
 
     config = small.config(backbone="mobilenet_v3_small", weights="none", epochs=0, size=32, augment="none", val=0.2)
     run = train(tiny_photos, tmp_path / "run", config)
-    for rungs, bound in enumerate((None, -100.0)):
+    for candidates, bound in enumerate((None, -100.0)):
         with pytest.raises(GateFailed, match="--target coral") as caught:
             quantize(run, QuantizeConfig(calibration=8, target="coral", max_drop_pp=bound, repair=False))
         assert len(str(caught.value).splitlines()) <= 3
         report = json.loads((run.folder / "quantize.json").read_text())
         assert report["target"]["name"] == "coral"
         assert "would stay on the CPU" in report["target"]["misfit"]
-        assert len(report["ladder"]["rungs"] if rungs else []) == rungs
+        assert len(report["ladder"]["rungs"] if candidates else []) == candidates
         assert not (run.folder / "bundle").exists()

@@ -21,7 +21,7 @@ from edgetl.quantization.preparation.clip_ranges import narrow_ranges
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import rebuild
 from edgetl.quantization.targets import TARGETS
-from edgetl.quantization.variants import Floats, calibration_of, int8_variants, plain, repaired
+from edgetl.quantization.variants import ModelForms, calibration_of, int8_variants, plain, repaired
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
 
@@ -127,13 +127,13 @@ def test_the_onnx_file_has_the_ranges() -> None:
 
 def test_repair_narrows_both_files_and_plain_conversion_neither(tiny_run: Run) -> None:
     calibration = calibration_of(tiny_run, QuantizeConfig(calibration=12))
-    floats = Floats(tiny_run.load_model(), calibration)
-    repair = repaired(floats, TARGETS["generic"])
+    forms = ModelForms(tiny_run.load_model(), calibration)
+    repair = repaired(forms, TARGETS["generic"])
     assert repair.repair.endswith("narrowed ranges")
     assert set(repair.ranges) == set(narrow_ranges(repair.model, calibration.pixels))
     whole, narrowed = (
-        {variant.name: variant.data for variant in int8_variants(recipe, tiny_run, calibration)}
-        for recipe in (replace(repair, ranges={}), repair)
+        {variant.name: variant.data for variant in int8_variants(prepared, tiny_run, calibration)}
+        for prepared in (replace(repair, ranges={}), repair)
     )
     finer = 0
     for layer, (low, high) in repair.ranges.items():
@@ -142,7 +142,7 @@ def test_repair_narrows_both_files_and_plain_conversion_neither(tiny_run: Run) -
         assert _onnx_scale(narrowed["int8-onnx"], layer) == step
         finer += _tflite_grid(whole["int8"], layer)[0] > 1.04 * (high - low) / 255
     assert finer > len(repair.ranges) / 2
-    assert plain(floats).ranges == {}
+    assert plain(forms).ranges == {}
 
 
 @pytest.mark.parametrize("convert", [int8_tflite, int8_onnx])

@@ -13,7 +13,7 @@ import pytest
 
 from edgetl._lib import extras
 from edgetl.backbones import BACKBONES
-from edgetl.quantization.preparation.equalization import equalize_streams
+from edgetl.quantization.preparation.equalization import equalize_cross_layer
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import rebuild
 
@@ -32,7 +32,7 @@ def test_backbones_give_the_same_answers(name: str) -> None:
     photos = lively.photos(4, first_seed=900)[:, :size, :size]
     expected = lively.answers(folded, photos)
     assert expected.std(axis=0).max() > 0.1, "the model answers the same to every photo; this test could not fail"
-    equalized = equalize_streams(folded, photos)
+    equalized = equalize_cross_layer(folded, photos)
     np.testing.assert_allclose(lively.answers(equalized, photos), expected, atol=1e-4)
     # V1 and the small CNN have a ReLU behind every convolution, and so have no stream.
     touched = name.startswith(("mobilenet_v2", "mobilenet_v3", "efficientnet"))
@@ -86,7 +86,7 @@ def _bottleneck(x: Any, layers: Any) -> Any:
 
 def test_ranges_of_a_bottleneck_become_alike_by_the_stated_factor() -> None:
     model = _model(_bottleneck)
-    equalized = equalize_streams(model, PHOTOS)
+    equalized = equalize_cross_layer(model, PHOTOS)
     before, after = _ranges(model, "write"), _ranges(equalized, "write")
     assert before.max() > 40 * before.min()
     np.testing.assert_allclose(after, before * np.minimum((before.max() / before) ** 0.75, 64), rtol=1e-4)
@@ -104,7 +104,7 @@ def _residual(x: Any, layers: Any) -> Any:
 
 def test_what_is_summed_up_has_one_factor() -> None:
     model = _model(_residual)
-    equalized = equalize_streams(model, PHOTOS)
+    equalized = equalize_cross_layer(model, PHOTOS)
     assert _changed(model, equalized) == {"write_1", "write_2", "read", "read_2"}
     widest = np.max([_ranges(model, name) for name in ("write_1", "write_2", "add")], axis=0)
     factor = np.minimum((widest.max() / widest) ** 0.75, 64)
@@ -119,7 +119,7 @@ def test_a_convolution_that_reads_and_writes_the_same_stream() -> None:
         return _read(layers)(layers.Add(name="add")([first, _write(layers, "write_2")(first)]))
 
     model = _model(body)
-    equalized = equalize_streams(model, PHOTOS)
+    equalized = equalize_cross_layer(model, PHOTOS)
     assert _changed(model, equalized) == {"write_1", "write_2", "read"}
     np.testing.assert_allclose(lively.answers(equalized, PHOTOS), lively.answers(model, PHOTOS), rtol=1e-3, atol=1e-5)
 
@@ -145,7 +145,7 @@ def test_a_convolution_that_reads_and_writes_the_same_stream() -> None:
 )  # fmt: skip
 def test_other_streams_stay_as_they_are(body: Callable[[Any, Any], Any]) -> None:
     model = _model(body)
-    assert _changed(model, equalize_streams(model, PHOTOS)) == set()
+    assert _changed(model, equalize_cross_layer(model, PHOTOS)) == set()
 
 
 @pytest.mark.parametrize("dead", [[3], [0, 1, 2, 3, 4, 5]])
@@ -154,7 +154,7 @@ def test_channels_that_are_always_zero_stay_so(dead: list[int]) -> None:
     kernel, bias = model.get_layer("write").get_weights()
     kernel[..., dead], bias[dead] = 0, 0
     model = rebuild(model, {"write": [kernel, bias]})
-    equalized = equalize_streams(model, PHOTOS)
+    equalized = equalize_cross_layer(model, PHOTOS)
     assert not _ranges(equalized, "write")[dead].any()
     np.testing.assert_array_equal(
         equalized.get_layer("read").get_weights()[0][:, :, dead], model.get_layer("read").get_weights()[0][:, :, dead]

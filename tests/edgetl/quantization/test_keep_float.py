@@ -44,9 +44,9 @@ def _products(model: TFLiteModel, dtype: str) -> list[Operator]:
 def test_named_layers_are_float_in_the_file_and_all_others_int8() -> None:
     plain, mixed = describe(_int8(())), describe(_int8(KEPT))
     assert _products(plain, "float32") == []
-    floats = _products(mixed, "float32")
-    assert len(floats) == len(KEPT)
-    for operator, layer in zip(floats, KEPT, strict=True):
+    forms = _products(mixed, "float32")
+    assert len(forms) == len(KEPT)
+    for operator, layer in zip(forms, KEPT, strict=True):
         assert layer in mixed.tensors[operator.outputs[0]].name
         assert mixed.tensors[operator.inputs[1]].dtype == "float32"
     int8 = _products(mixed, "int8")
