@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +40,8 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
 def parse(data: bytes, schema: str, *, name: str) -> dict[str, Any]:
     """Parse and check one JSON document; ``name`` is what error messages call it."""
     try:
-        document = json.loads(data)
-    except ValueError as error:
+        document = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"{name}: not valid JSON", why=str(error), hint="The file is truncated or edited; make or copy it again."
         ) from None
@@ -50,13 +51,17 @@ def parse(data: bytes, schema: str, *, name: str) -> dict[str, Any]:
     return document
 
 
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a number in JSON")
+
+
 def check_schema(found: str, wanted: str, *, name: str) -> None:
     """Accept the wanted schema in the wanted version only; a newer version names the remedy."""
     if found == wanted:
         return
     kind, _, version = wanted.partition("/")
     found_kind, _, found_version = found.partition("/")
-    if found_kind != kind or not found_version.isdigit():
+    if found_kind != kind or not re.fullmatch("[0-9]{1,9}", found_version):
         raise InputError(f"{name}: its schema is {found!r}", why=f"expected {wanted!r}")
     raise InputError(
         f"{name}: schema {found}, which this edgetl cannot read",

@@ -29,7 +29,8 @@ DEVICE_LAYERS = (
     {"bundle"},
     {"machine", "runtime"},
     {"delegates", "preprocess", "storage"},
-    {"child", "jsonfile", "folders"},
+    {"documents"},
+    {"child", "folders", "jsonfile"},
     {"errors", "files"},
 )
 

@@ -1,0 +1,516 @@
+"""JSON documents typed by frozen dataclasses: from each class come its reader, its writer and its JSON Schema.
+
+Bytes from strangers are read with this: a missing field, one of another type, a number out of bounds, NaN, a lone
+surrogate or nesting without end is an InputError that names the field. Fields that a class does not have are passed
+over: later versions of edgetl may add some.
+
+Types of fields: ``str``, ``int``, ``float`` (a JSON integer too), ``bool``, ``None``, ``Literal``, ``tuple[T, ...]``,
+``tuple[T, U]``, ``dict[str, T]``, dataclasses, unions of these, and :data:`Json` for what is passed on unread.
+``Annotated`` with :class:`Is` adds bounds.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+import types
+import typing
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from functools import cache
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, Union
+
+from . import jsonfile
+from .errors import InputError
+
+Json = Any  # what json.loads returns, and json.dumps takes
+_MAX_DEPTH = 64
+_MAX_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Is:
+    """Bounds of a value, for ``Annotated``.
+
+    Attributes:
+        low: The least number.
+        above: What a number must be over.
+        high: The largest number.
+        items: The least length of a list or text.
+        pattern: A regular expression that the whole text matches.
+    """
+
+    low: float | None = None
+    above: float | None = None
+    high: float | None = None
+    items: int | None = None
+    pattern: str | None = None
+
+
+Share = Annotated[float, Is(low=0, high=1)]
+Count = Annotated[int, Is(low=0)]
+Positive = Annotated[int, Is(low=1)]
+Seconds = Annotated[float, Is(low=0)]
+Milliseconds = Annotated[float, Is(low=0)]
+Percentage = Annotated[float, Is(low=-100, high=100)]
+Text = Annotated[str, Is(items=1)]
+Sha256 = Annotated[str, Is(pattern="[0-9a-f]{64}")]
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A value that could not be measured or read.
+
+    Attributes:
+        unknown: Why.
+    """
+
+    unknown: Text
+
+
+class Document(Protocol):
+    """A dataclass whose JSON object begins with the field ``schema``."""
+
+    SCHEMA: ClassVar[str]
+
+
+T = TypeVar("T")
+D = TypeVar("D", bound=Document)
+
+
+def optional(*, key: str = "") -> Any:
+    """Declare a field that is left out of the JSON object while it is None."""
+    return field(default=None, metadata={"optional": True, "key": key})
+
+
+def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTES) -> D:
+    """Read a document from a file.
+
+    Args:
+        kind: Its class.
+        path: The file.
+        max_bytes: A larger file is refused before it is read.
+
+    Raises:
+        InputError: The file is absent, too large, or not such a document; the message names the field.
+    """
+    path = Path(path)
+    try:
+        with open(path, "rb") as stream:
+            data = stream.read(max_bytes + 1)
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: no such file", hint=f"A document of {kind.SCHEMA} was expected there.") from None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder", why=f"a document of {kind.SCHEMA} was expected") from None
+    if len(data) > max_bytes:
+        raise InputError(f"{path}: is larger than {max_bytes} bytes", why=f"no document of {kind.SCHEMA} is")
+    return parse(kind, data, name=fspath(path))
+
+
+def parse(kind: type[D], data: bytes, *, name: str) -> D:
+    """Read a document from bytes; ``name`` is what errors call it.
+
+    Raises:
+        InputError: They are not such a document; the message names the field.
+    """
+    return of_json(kind, jsonfile.parse(data, kind.SCHEMA, name=name), name=name)
+
+
+def of_json(kind: type[T], value: Json, *, name: str) -> T:
+    """Return the object that a JSON value describes; ``name`` is what errors call the whole.
+
+    Raises:
+        InputError: The value does not fit the class; the message names the field.
+    """
+    try:
+        return typing.cast(T, _reader(typing.cast(Hashable, kind))(value))
+    except _Wrong as wrong:
+        raise InputError(
+            f"{name}: {wrong.path or 'the document'} {wrong.what}",
+            hint="The file is damaged, edited, or not from edgetl; make or copy it again.",
+        ) from None
+
+
+def to_json(value: Any) -> Json:
+    """Return the JSON value of a document or a part of one, its fields in the order of their definition."""
+    if is_dataclass(value) and not isinstance(value, type):
+        found: dict[str, Json] = {"schema": value.SCHEMA} if hasattr(value, "SCHEMA") else {}
+        for one in fields(value):
+            part = getattr(value, one.name)
+            if part is None and one.metadata.get("optional"):
+                continue
+            found[_key(one)] = to_json(part)
+        return found
+    if isinstance(value, Mapping):
+        return {str(key): to_json(part) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [to_json(part) for part in value]
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def write(path: str | PathLike[str], document: Document) -> None:
+    """Write a document atomically."""
+    jsonfile.write_json(path, to_json(document))
+
+
+def dumps(document: Document) -> str:
+    """Return a document as indented JSON with a final newline."""
+    return jsonfile.dumps(to_json(document))
+
+
+def json_schema(kind: type[Document]) -> dict[str, Json]:
+    """Return the JSON Schema (draft 2020-12) of a document; descriptions are those of the classes' docstrings."""
+    definitions: dict[str, Json] = {}
+    body = _object_schema(kind, definitions)
+    name, _, version = kind.SCHEMA.partition("/")
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": f"urn:{name.replace('.', ':')}:{version}",
+        "title": kind.SCHEMA,
+        **body,
+        **({"$defs": dict(sorted(definitions.items()))} if definitions else {}),
+    }
+
+
+def field_help(kind: type[Any]) -> dict[str, str]:
+    """Return what the ``Attributes:`` of a class's docstring say of each field, as one line."""
+    # The part ends where a line is indented no more than its title.
+    text = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
+    found: dict[str, str] = {}
+    name = ""
+    for line in text.splitlines():
+        if line and not line.startswith(" "):
+            break
+        if entry := re.match(r" {4}(\w+): (.*)", line):
+            name = entry[1]
+            found[name] = entry[2]
+        elif line.strip() and name:
+            found[name] += " " + line.strip()
+    return found
+
+
+# How a value is read: a function made once for each type.
+
+
+class _Wrong(Exception):
+    """A value that does not fit; ``path`` grows from the inside out."""
+
+    def __init__(self, what: str, path: str = "") -> None:
+        super().__init__(what)
+        self.what, self.path = what, path
+
+    def under(self, step: str) -> _Wrong:
+        joint = "" if not self.path or self.path.startswith("[") else "."
+        return _Wrong(self.what, f"{step}{joint}{self.path}")
+
+
+_Reader = Callable[[Json], Any]
+
+
+@cache
+def _reader(kind: Any) -> _Reader:
+    if kind is Any:
+        return _read_any
+    if kind in _SIMPLE:
+        return _SIMPLE[kind]
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return _bounded(_reader(arguments[0]), [one for one in arguments[1:] if isinstance(one, Is)])
+    if origin is Literal:
+        return _one_of(arguments)
+    if origin in (Union, types.UnionType):
+        return _any_of(arguments)
+    if origin is tuple:
+        return _list_of(arguments[0]) if arguments[1:] == (...,) else _row_of(arguments)
+    if origin is dict:
+        return _mapping_of(arguments[1])
+    if isinstance(kind, type) and is_dataclass(kind):
+        return _object_of(kind)
+    raise TypeError(f"{kind} cannot be a field of a document")
+
+
+def _read_text(value: Json) -> str:
+    if not isinstance(value, str):
+        raise _Wrong(f"must be text, not {_shown(value)}")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise _Wrong("holds half a surrogate pair, which is no text") from None
+    return value
+
+
+def _read_integer(value: Json) -> int:
+    if type(value) is not int:
+        raise _Wrong(f"must be a whole number, not {_shown(value)}")
+    return value
+
+
+def _read_number(value: Json) -> float:
+    if type(value) not in (int, float) or not math.isfinite(value):
+        raise _Wrong(f"must be a number, not {_shown(value)}")
+    return value  # type: ignore[no-any-return]  # an int stays one: it is written as it was read
+
+
+def _read_truth(value: Json) -> bool:
+    if type(value) is not bool:
+        raise _Wrong(f"must be true or false, not {_shown(value)}")
+    return value
+
+
+def _read_none(value: Json) -> None:
+    if value is not None:
+        raise _Wrong(f"must be null, not {_shown(value)}")
+
+
+def _read_any(value: Json, depth: int = 0) -> Json:
+    if depth > _MAX_DEPTH:
+        raise _Wrong(f"is nested more than {_MAX_DEPTH} deep")
+    if isinstance(value, dict):
+        return {_read_text(key): _read_any(part, depth + 1) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_read_any(part, depth + 1) for part in value]
+    if isinstance(value, str):
+        return _read_text(value)
+    if isinstance(value, float):
+        return _read_number(value)
+    return value
+
+
+_SIMPLE: dict[Any, _Reader] = {
+    str: _read_text,
+    int: _read_integer,
+    float: _read_number,
+    bool: _read_truth,
+    type(None): _read_none,
+    None: _read_none,
+}
+
+
+def _bounded(inner: _Reader, bounds: list[Is]) -> _Reader:
+    def read_bounded(value: Json) -> Any:
+        found = inner(value)
+        for one in bounds:
+            if one.low is not None and found < one.low:
+                raise _Wrong(f"is {_shown(value)}, under {one.low:g}")
+            if one.above is not None and found <= one.above:
+                raise _Wrong(f"is {_shown(value)}, not over {one.above:g}")
+            if one.high is not None and found > one.high:
+                raise _Wrong(f"is {_shown(value)}, over {one.high:g}")
+            if one.items is not None and len(found) < one.items:
+                raise _Wrong("is empty" if one.items == 1 else f"has {len(found)} entries, fewer than {one.items}")
+            if one.pattern is not None and not re.fullmatch(one.pattern, found):
+                raise _Wrong(f"is {_shown(value)}, which does not match {one.pattern}")
+        return found
+
+    return read_bounded
+
+
+def _one_of(choices: tuple[Any, ...]) -> _Reader:
+    def read_choice(value: Json) -> Any:
+        # 1 == True, and a list has no hash: the type counts too.
+        if any(type(value) is type(choice) and value == choice for choice in choices):
+            return value
+        raise _Wrong(f"must be {' or '.join(map(_shown, choices))}, not {_shown(value)}")
+
+    return read_choice
+
+
+def _any_of(kinds: tuple[Any, ...]) -> _Reader:
+    readers = [(_json_type(kind), _reader(kind)) for kind in kinds]
+
+    def read_union(value: Json) -> Any:
+        fitting = [reader for accepts, reader in readers if accepts is None or type(value) in accepts]
+        failed = _Wrong(f"cannot be {_shown(value)}")
+        for reader in fitting:
+            try:
+                return reader(value)
+            except _Wrong as wrong:  # noqa: PERF203 - at most a handful of members
+                failed = wrong
+        raise failed
+
+    return read_union
+
+
+def _json_type(kind: Any) -> tuple[type, ...] | None:
+    """Return the Python types of the JSON values that a type is read from; None for all."""
+    origin = typing.get_origin(kind)
+    if origin is Annotated:
+        return _json_type(typing.get_args(kind)[0])
+    if kind in (type(None), None):
+        return (type(None),)
+    if origin is Literal:
+        return tuple({type(choice) for choice in typing.get_args(kind)})
+    if is_dataclass(kind) or origin is dict:
+        return (dict,)
+    if origin is tuple:
+        return (list,)
+    return {str: (str,), bool: (bool,), int: (int,), float: (int, float)}.get(kind)
+
+
+def _list_of(kind: Any) -> _Reader:
+    reader = _reader(kind)
+
+    def read_list(value: Json) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise _Wrong(f"must be a list, not {_shown(value)}")
+        found = []
+        for index, part in enumerate(value):
+            try:
+                found.append(reader(part))
+            except _Wrong as wrong:  # noqa: PERF203 - says which entry it was
+                raise wrong.under(f"[{index}]") from None
+        return tuple(found)
+
+    return read_list
+
+
+def _row_of(kinds: tuple[Any, ...]) -> _Reader:
+    readers = [_reader(kind) for kind in kinds]
+
+    def read_row(value: Json) -> tuple[Any, ...]:
+        if not isinstance(value, list) or len(value) != len(readers):
+            raise _Wrong(f"must be a list of {len(readers)}, not {_shown(value)}")
+        found = []
+        for index, (part, reader) in enumerate(zip(value, readers, strict=True)):
+            try:
+                found.append(reader(part))
+            except _Wrong as wrong:  # noqa: PERF203 - says which entry it was
+                raise wrong.under(f"[{index}]") from None
+        return tuple(found)
+
+    return read_row
+
+
+def _mapping_of(kind: Any) -> _Reader:
+    reader = _reader(kind)
+
+    def read_mapping(value: Json) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise _Wrong(f"must be an object, not {_shown(value)}")
+        found = {}
+        for key, part in value.items():
+            try:
+                found[_read_text(key)] = reader(part)
+            except _Wrong as wrong:  # noqa: PERF203 - says which entry it was
+                raise wrong.under(_shown(key)) from None
+        return found
+
+    return read_mapping
+
+
+def _object_of(kind: type[Any]) -> _Reader:
+    # Made on the first use: classes may name each other.
+    parts: list[tuple[Field[Any], str, _Reader]] = []
+
+    def read_object(value: Json) -> Any:
+        if not parts:
+            hints = _hints(kind)
+            parts.extend((one, _key(one), _reader(hints[one.name])) for one in fields(kind))
+        if not isinstance(value, dict):
+            raise _Wrong(f"must be an object, not {_shown(value)}")
+        found = {}
+        for one, key, reader in parts:
+            if key not in value:
+                if one.default is MISSING and one.default_factory is MISSING:
+                    raise _Wrong("is missing", key)
+                continue
+            try:
+                found[one.name] = reader(value[key])
+            except _Wrong as wrong:
+                raise wrong.under(key) from None
+        return kind(**found)
+
+    return read_object
+
+
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return typing.get_type_hints(kind, include_extras=True)
+
+
+def _key(one: Field[Any]) -> str:
+    return one.metadata.get("key") or one.name
+
+
+def _shown(value: Json) -> str:
+    """Return a value as it stands in JSON, shortened, on one line and in ASCII."""
+    try:
+        text = json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        text = type(value).__name__
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+# How a type is told to others.
+
+
+def _object_schema(kind: type[Any], definitions: dict[str, Json]) -> dict[str, Json]:
+    hints, said = _hints(kind), field_help(kind)
+    properties: dict[str, Json] = {"schema": {"const": kind.SCHEMA}} if hasattr(kind, "SCHEMA") else {}
+    required = list(properties)
+    for one in fields(kind):
+        about = {"description": said[one.name]} if one.name in said else {}
+        properties[_key(one)] = about | _schema(hints[one.name], definitions, leave_none=one.metadata.get("optional"))
+        if one.default is MISSING and one.default_factory is MISSING:
+            required.append(_key(one))
+    summary = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
+    return {"description": summary, "type": "object", "required": required, "properties": properties}
+
+
+def _schema(kind: Any, definitions: dict[str, Json], *, leave_none: Any = False) -> dict[str, Json]:
+    if kind is Any:
+        return {}
+    if kind in _TYPE_NAMES:
+        return {"type": _TYPE_NAMES[kind]}
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        found = _schema(arguments[0], definitions)
+        for bound in arguments[1:]:
+            found |= _bounds_schema(bound, found.get("type")) if isinstance(bound, Is) else {}
+        return found
+    if origin is Literal:
+        return {"enum": list(arguments)}
+    if origin in (Union, types.UnionType):
+        members = [one for one in arguments if not (leave_none and one is type(None))]
+        schemas = [_schema(one, definitions) for one in members]
+        return schemas[0] if len(schemas) == 1 else {"anyOf": schemas}
+    if origin is tuple:
+        if arguments[1:] == (...,):
+            return {"type": "array", "items": _schema(arguments[0], definitions)}
+        rows = [_schema(one, definitions) for one in arguments]
+        return {"type": "array", "prefixItems": rows, "minItems": len(rows), "maxItems": len(rows)}
+    if origin is dict:
+        return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
+    if kind.__name__ not in definitions:
+        definitions[kind.__name__] = {}  # taken, for classes that name themselves
+        definitions[kind.__name__] = _object_schema(kind, definitions)
+    return {"$ref": f"#/$defs/{kind.__name__}"}
+
+
+_TYPE_NAMES: dict[Any, str] = {
+    str: "string",
+    int: "integer",
+    float: "number",
+    bool: "boolean",
+    type(None): "null",
+    None: "null",
+}
+
+
+def _bounds_schema(bound: Is, kind: Any) -> dict[str, Json]:
+    length = "minLength" if kind == "string" else "minItems"
+    found = {
+        "minimum": bound.low,
+        "exclusiveMinimum": bound.above,
+        "maximum": bound.high,
+        length: bound.items,
+        "pattern": None if bound.pattern is None else f"^({bound.pattern})$",
+    }
+    return {name: value for name, value in found.items() if value is not None}
