@@ -6,13 +6,17 @@ import hashlib
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .errors import InputError
+
 
 @contextmanager
-def atomic_path(target: str | os.PathLike[str], *, directory: bool = False) -> Iterator[Path]:
+def atomic_path(
+    target: str | os.PathLike[str], *, directory: bool = False, replaceable: Callable[[Path], None] | None = None
+) -> Iterator[Path]:
     """Yield a temporary sibling of ``target``; when the block ends well it takes ``target``'s place by renaming.
 
     When the block raises, the temporary file or folder is removed and ``target`` stays as it was. An existing folder is
@@ -21,6 +25,11 @@ def atomic_path(target: str | os.PathLike[str], *, directory: bool = False) -> I
     Args:
         target: The file or folder to appear.
         directory: Yield a new empty folder instead of a path that does not exist yet.
+        replaceable: Called with an existing folder just before it is replaced, and raises when it must stay. Without
+            it, only an empty folder is replaced.
+
+    Raises:
+        InputError: A folder was asked for where there is something already.
     """
     target = Path(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -31,6 +40,8 @@ def atomic_path(target: str | os.PathLike[str], *, directory: bool = False) -> I
             temporary.mkdir()
         yield temporary
         if directory:
+            if os.path.lexists(target):
+                (replaceable or _refuse)(target)
             _replace_directory(temporary, target, aside=holder / "old")
         else:
             temporary.replace(target)
@@ -66,6 +77,11 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
         while block := stream.read(1 << 20):
             digest.update(block)
     return digest.hexdigest()
+
+
+def _refuse(target: Path) -> None:
+    if not target.is_dir() or any(target.iterdir()):
+        raise InputError(f"{target}: is there already", hint="Choose another place, or remove it.")
 
 
 def _replace_directory(temporary: Path, target: Path, aside: Path) -> None:

@@ -1,35 +1,72 @@
 """The folder for what can be computed again: decoded pixels, converted bases, activations.
 
-An entry's key must hold everything that changes its content. Not for: anything a user would miss.
+An entry's key must hold everything that changes its content. Nothing is removed but entries, and leftovers of killed
+processes, that carry their seal and hold nothing else, in a folder that edgetl has marked. Not for: anything a user
+would miss.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import time
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgetl._lib.progress import note
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path
+from edgetl_device.files import write_text
 
 _DEFAULT_LIMIT_GB = 20.0
-_ABANDONED_S = 24 * 3600
-# Beside the files of an entry: what they were when it was finished.
+# Marks the folder, to edgetl and to what makes backups: https://bford.info/cachedir/
+_TAG = "CACHEDIR.TAG"
+_TAG_TEXT = (
+    "Signature: 8a477f597d28d172789f06886806bc55\n"
+    "# The cache of edgetl. It removes entries of its own from here when they take too much room.\n"
+    "# About cache directory tags: https://bford.info/cachedir/\n"
+)
+_OWN_TAG = "\n".join(_TAG_TEXT.splitlines()[:2])
+# Beside the files of an entry: what they were when it was finished, or that it is not.
 _SEAL = "entry.json"
+_SCHEMA = "edgetl.cache-entry/1"
+# Where the first version kept its entries, without a mark: in the default folder itself.
+_EARLIER = ("activations", "bases", "pictures", "pixels", "views", "wheels")
+
+# path relative to the entry: size in bytes, time of writing in ns
+_Files = dict[str, list[int]]
+
+_MOST_HELD = 128
+# Entries that this process has been given: a shared lock on each seal, which the system frees when the process ends.
+_held: dict[Path, int] = {}
+_held_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """A folder with a seal, finished or not."""
+
+    folder: Path
+    files: _Files | None
+    last_use: float
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(size for size, _ in (self.files or {}).values())
 
 
 def cache_dir() -> Path:
-    """Return ``$EDGETL_CACHE``, else ``edgetl`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    """Return ``$EDGETL_CACHE``, else ``edgetl/cache`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if own := os.environ.get("EDGETL_CACHE"):
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "edgetl"
+    return Path(base) / "edgetl" / "cache"
 
 
 def key_of(**parts: Any) -> str:
@@ -41,47 +78,273 @@ def key_of(**parts: Any) -> str:
 def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """Return the folder of a cache entry, made by ``make(folder)`` when it is not there yet.
 
-    The folder appears only when ``make`` has ended; two processes may make the same entry, and one of them wins.
-    An entry whose files are not as ``make`` left them (another size or time of writing) is made again, and said.
-    Entries unused for longest are removed when the cache is over its limit (``$EDGETL_CACHE_GB``, 20 by default).
+    The folder appears only when ``make`` has ended; of processes that make the same entry at once, the first wins. An
+    entry whose files are not as ``make`` left them (another size or time of writing) is made again, and said. Entries
+    unused for longest are removed when the cache is over its limit (``$EDGETL_CACHE_GB``, 20 by default), but none that
+    a running process has asked for.
+
+    Raises:
+        InputError: The cache folder is not edgetl's, or a damaged entry has files in it that are not.
     """
-    folder = cache_dir() / kind / key
-    if folder.is_dir() and not _is_whole(folder):
-        note(f"damaged cache entry, made again: {folder}")
-        shutil.rmtree(folder, ignore_errors=True)
-    if not folder.is_dir():
-        with atomic_path(folder, directory=True) as temporary:
-            make(temporary)
-            (temporary / _SEAL).write_text(json.dumps(_files(temporary)), encoding="utf-8")
-        _prune(keep=folder)
-    os.utime(folder)
+    limit_bytes = _limit_bytes()
+    root = marked_root()
+    folder = root / kind / key
+    folder.parent.mkdir(exist_ok=True)
+    if _found(root, folder):
+        return folder
+    with _temporary(root, folder) as temporary:
+        make(temporary)
+        _publish(root, temporary, folder)
+    _prune(root, limit_bytes)
     return folder
 
 
-def _files(folder: Path) -> dict[str, list[int]]:
-    """Return the size in bytes and the time of writing in ns of every file; renaming the folder changes neither."""
-    status = {path.name: path.stat() for path in folder.iterdir() if path.name != _SEAL}
-    return {name: [one.st_size, one.st_mtime_ns] for name, one in sorted(status.items())}
+def marked_root() -> Path:
+    """Return the cache folder; it is made and marked when it is not there.
+
+    Raises:
+        InputError: Something else is there.
+    """
+    root = cache_dir()
+    if _is_marked(root):
+        return root
+    root.mkdir(parents=True, exist_ok=True)
+    others = sorted(path.name for path in root.iterdir() if not path.name.startswith(f".{_TAG}."))
+    if _is_marked(root):  # by another process, meanwhile
+        return root
+    if others:
+        raise InputError(
+            f"{root}: is not a cache that edgetl made: {', '.join(others[:3])}{' ...' * (len(others) > 3)}",
+            why=f"edgetl removes old entries from its cache, and only where its own {_TAG} is",
+            hint="Let EDGETL_CACHE name a new or empty folder. What an earlier edgetl cached you may remove.",
+        )
+    write_text(root / _TAG, _TAG_TEXT)
+    earlier = [name for name in _EARLIER if (root.parent / name).is_dir()]
+    if earlier and not os.environ.get("EDGETL_CACHE"):
+        note(f"{root.parent}: an earlier edgetl cached here ({', '.join(earlier)}); unused now, remove them for room")
+    return root
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_marked(root: Path) -> bool:
     try:
-        return bool(json.loads((folder / _SEAL).read_bytes()) == _files(folder))
-    except (OSError, ValueError):
+        return (root / _TAG).read_text(encoding="utf-8", errors="replace").startswith(_OWN_TAG)
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 
-def _prune(keep: Path) -> None:
-    limit_bytes = _limit_bytes()
-    entries = sorted((folder for folder in cache_dir().glob("*/*") if _is_old(folder)), key=_last_use)
-    sizes = {folder: sum(_size(file) for file in folder.rglob("*")) for folder in entries}
-    total = sum(sizes.values())
-    for folder in entries:
-        # A name with a dot is what a killed process left unfinished.
-        left_over = folder.name.startswith(".")
-        if folder != keep and (left_over or total > limit_bytes):
-            shutil.rmtree(folder, ignore_errors=True)
-            total -= sizes[folder]
+@contextmanager
+def _locked(root: Path) -> Iterator[None]:
+    """Keep all other threads and processes from adding and removing entries while the block runs."""
+    while True:
+        with open(root / _TAG, "r+b") as tag:
+            _lock(tag.fileno(), fcntl.LOCK_EX)
+            # Two processes that make one cache at once both write its tag.
+            if os.path.samestat(os.fstat(tag.fileno()), (root / _TAG).stat()):
+                yield
+                return
+
+
+def _lock(descriptor: int, how: int) -> bool:
+    """Lock a file; whether that succeeded. Where the file system knows no locks, nothing is ever removed."""
+    try:
+        fcntl.flock(descriptor, how)
+    except OSError:
+        return False
+    return True
+
+
+def _found(root: Path, folder: Path) -> bool:
+    """Whether an entry is there and whole; then it is kept for this process."""
+    if not os.path.lexists(folder):
+        return False
+    with _locked(root):
+        whole = _is_whole(folder)
+        aside = None if whole else _set_aside(folder)
+        if whole:
+            _hold(folder)
+    _remove(aside)
+    return whole
+
+
+def _publish(root: Path, temporary: Path, folder: Path) -> None:
+    """Have an entry appear, unless another process has been faster; either way it is kept for this process."""
+    files = _files(temporary)
+    aside = None
+    with _locked(root):
+        if not _is_whole(folder):
+            aside = _set_aside(folder)
+            _seal(temporary, files)
+            temporary.rename(folder)
+        _hold(folder)
+    _remove(aside)
+
+
+def _hold(folder: Path) -> None:
+    os.utime(folder)
+    with _held_lock:
+        before = _held.pop(folder, None)
+        descriptor = os.open(folder / _SEAL, os.O_RDONLY)
+        _lock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        _held[folder] = descriptor
+        spare = [before] if before is not None else []
+        while len(_held) > _MOST_HELD:
+            spare.append(_held.pop(next(iter(_held))))
+    for descriptor in spare:
+        os.close(descriptor)
+
+
+@contextmanager
+def _temporary(root: Path, folder: Path) -> Iterator[Path]:
+    """Yield a folder to make an entry in. Its seal is locked: that tells a living process from a killed one."""
+    with ExitStack() as stack:
+        with _locked(root):
+            temporary = _new_name(folder)
+            stack.callback(_remove, temporary)
+            _seal(temporary, None)
+            seal = stack.enter_context(open(temporary / _SEAL, "rb"))
+            _lock(seal.fileno(), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        yield temporary
+
+
+def _new_name(folder: Path) -> Path:
+    made = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
+    made.mkdir()  # with the user's rights, which mkdtemp's folders do not get
+    return made
+
+
+def _seal(folder: Path, files: _Files | None) -> None:
+    """Write the seal, None for an entry that is being made; at any moment there is a whole one."""
+    new = folder / f"{_SEAL}.new"
+    with open(new, "w", encoding="utf-8") as stream:
+        json.dump({"schema": _SCHEMA, "files": files}, stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.replace(folder / _SEAL)
+
+
+def _sealed(folder: Path) -> _Entry | None:
+    """Return an entry as its seal has it; None when there is no seal."""
+    try:
+        document = json.loads((folder / _SEAL).read_bytes())
+        last_use = folder.lstat().st_mtime
+    except (OSError, ValueError):
+        return None
+    if not isinstance(document, dict) or document.get("schema") != _SCHEMA:
+        return None
+    files = document.get("files")
+    return _Entry(folder, files, last_use) if files is None or isinstance(files, dict) else None
+
+
+def _files(folder: Path) -> _Files:
+    """Return the size and the time of writing of every file but the seal; renaming the folder changes neither."""
+    found = {}
+    for parent, folders, names in os.walk(folder):
+        above = Path(parent)
+        for path in (above / name for name in [*names, *(one for one in folders if (above / one).is_symlink())]):
+            status = path.lstat()
+            found[path.relative_to(folder).as_posix()] = [status.st_size, status.st_mtime_ns]
+    found.pop(_SEAL, None)
+    return found
+
+
+def _is_whole(folder: Path) -> bool:
+    """Whether a finished entry is there with every file as it was."""
+    sealed = _sealed(folder)
+    if sealed is None or sealed.files is None:
+        return False
+    try:
+        status = {name: (folder / name).lstat() for name in sealed.files}
+    except OSError:
+        return False
+    return all([one.st_size, one.st_mtime_ns] == sealed.files[name] for name, one in status.items())
+
+
+def _is_own(sealed: _Entry) -> bool:
+    """Whether nothing is in an entry but what edgetl wrote; one that was never finished is all its own."""
+    return sealed.files is None or not set(_files(sealed.folder)) - set(sealed.files)
+
+
+def _set_aside(folder: Path) -> Path | None:
+    """Take a damaged entry out of the way; return where it is now, if it has anything in it.
+
+    Raises:
+        InputError: It is not wholly edgetl's.
+    """
+    if not os.path.lexists(folder):
+        return None
+    sealed = None if folder.is_symlink() else _sealed(folder)
+    if sealed is not None and _is_own(sealed):
+        note(f"damaged cache entry, made again: {folder}")
+        return _moved_aside(folder)
+    try:
+        folder.rmdir()  # somebody emptied it
+    except OSError:
+        raise InputError(
+            f"{folder}: is damaged, and has something in it that is not edgetl's",
+            why="edgetl removes only what it made",
+            hint="Move it away, or let EDGETL_CACHE name another folder.",
+        ) from None
+    note(f"damaged cache entry, made again: {folder}")
+    return None
+
+
+def _moved_aside(folder: Path) -> Path:
+    """Give an entry the name of a leftover: should this process be killed now, another one removes it."""
+    aside = _new_name(folder)
+    folder.rename(aside)
+    return aside
+
+
+def _remove(folder: Path | None) -> None:
+    """Remove an entry, its seal last: until then another process can tell what it is."""
+    if folder is None:
+        return
+    with suppress(OSError):
+        for path in folder.iterdir():
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.name != _SEAL:
+                path.unlink(missing_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _prune(root: Path, limit_bytes: float) -> None:
+    """Remove what killed processes left, and over the limit what was unused for longest and nobody uses."""
+    gone = []
+    with _locked(root):
+        found = sorted(_entries(root), key=lambda one: one.last_use)
+        total = sum(one.size_bytes for one in found)
+        for one in found:
+            left_over = one.folder.name.startswith(".")
+            if not (left_over or total > limit_bytes) or _is_in_use(one.folder):
+                continue
+            if left_over:
+                gone.append(one.folder)
+            elif _is_own(one):
+                gone.append(_moved_aside(one.folder))
+            else:
+                continue
+            total -= one.size_bytes
+    for folder in gone:
+        _remove(folder)
+
+
+def _entries(root: Path) -> Iterator[_Entry]:
+    """Yield the folders with a seal, two below the root; links lead out of it."""
+    for kind in root.iterdir():
+        if kind.is_symlink() or not kind.is_dir():
+            continue
+        for folder in kind.iterdir():
+            if folder.is_dir() and not folder.is_symlink() and (sealed := _sealed(folder)):
+                yield sealed
+
+
+def _is_in_use(folder: Path) -> bool:
+    try:
+        with open(folder / _SEAL, "r+b") as seal:
+            return not _lock(seal.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return True
 
 
 def _limit_bytes() -> float:
@@ -90,23 +353,3 @@ def _limit_bytes() -> float:
         return float(text) * 1e9
     except ValueError:
         raise InputError(f"EDGETL_CACHE_GB is {text!r}", why="it must be a number of gigabytes") from None
-
-
-def _is_old(folder: Path) -> bool:
-    """Whether another process is surely not writing this entry: it is finished, or a day old."""
-    return not folder.name.startswith(".") or time.time() - _last_use(folder) > _ABANDONED_S
-
-
-def _last_use(path: Path) -> float:
-    # Another process may remove entries at the same time.
-    try:
-        return path.stat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except FileNotFoundError:
-        return 0

@@ -8,6 +8,8 @@ import typer
 
 from edgetl.cli.console.output import note
 
+_WRITTEN = ("run", "run.unfinished", "parts.edgetl", "result.json", "result.png")
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -38,6 +40,7 @@ def demo(
     from edgetl_device.jsonfile import write_json
 
     photos, run_folder, picture = out / f"photos-{per_class}", out / "run", out / "result.png"
+    _check_place(out)
     note(f"edgetl demo: synthetic photos of machine parts, drawn here ({', '.join(synthetic.CLASSES)})")
     if not photos.is_dir():
         with track("Drawing photos", per_class * len(synthetic.CLASSES)) as advance:
@@ -69,3 +72,23 @@ def demo(
     print(f"bundle  {run_folder / 'bundle'}, as one file: {packed} ({packed.stat().st_size / 1e6:.1f} MB)")
     print(f"result  {out / 'result.json'}, as a picture: {picture}")
     print("next    edgetl train your_photos/")
+
+
+def _check_place(out: Path) -> None:
+    """Refuse a folder in which a demo would replace somebody's files."""
+    from edgetl_device.errors import InputError
+    from edgetl_device.jsonfile import read_json
+    from edgetl_device.result import SCHEMA
+
+    if not out.is_dir():
+        return
+    names = sorted(path.name for path in out.iterdir())
+    strange = [name for name in names if name not in _WRITTEN and not name.startswith("photos-")]
+    if strange:
+        raise InputError(
+            f"{out}: has something in it that is not of a demo: {strange[0]}",
+            why="a demo replaces what an earlier one wrote",
+            hint="Name a new folder with --out.",
+        )
+    if (out / "result.json").exists():
+        read_json(out / "result.json", SCHEMA)

@@ -59,9 +59,12 @@ def report(
 
         written = write_run_report(Run.open(runs[0]), out, grad_cam=grad_cam, data=data)
     else:
+        from edgetl._lib.owned import check_written
         from edgetl.reports import write_report
 
         written = out or Path("report.html")
+        if out is None:
+            check_written(written, hint="Choose another name with --out.")
         write_report(sources, written, bundle=bundle)
     typer.echo(f"{written} ({written.stat().st_size / 1000:.0f} KB)")
 

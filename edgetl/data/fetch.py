@@ -12,7 +12,7 @@ import tarfile
 import time
 import zipfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.client import HTTPException, HTTPResponse
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
@@ -36,7 +36,8 @@ def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> P
     """Download a data set and unpack it to ``to``, in a form that ``edgetl train`` takes.
 
     Files are downloaded to ``<to>.download``, where an interrupted download goes on the next time, and where files
-    that came another way are taken from. The folder is removed when all is done.
+    that came another way are taken from. What was downloaded is removed when all is done, and the folder, unless
+    something else is in it.
 
     Args:
         dataset: What to fetch.
@@ -55,10 +56,13 @@ def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> P
         raise InputError(f"{to}: exists already", hint="Choose another folder with --to, or remove it.")
     downloads = to.with_name(f"{to.name}.download")
     downloads.mkdir(parents=True, exist_ok=True)
-    paths = [
-        download(file, downloads / file.name, url=f"{base_url.rstrip('/')}/{file.name}" if base_url else file.url)
-        for file in dataset.files
-    ]
+    paths = []
+    for file in dataset.files:
+        path = downloads / file.name
+        came_another_way = path.exists()
+        paths.append(download(file, path, url=f"{base_url.rstrip('/')}/{file.name}" if base_url else file.url))
+        if not came_another_way:
+            _mark_of(path).touch()
     with atomic_path(to, directory=True) as folder:
         for path in paths:
             if dataset.inside is None:
@@ -69,7 +73,12 @@ def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> P
         if dataset.class_names:
             text = "".join(f"{name}\n" for name in dataset.class_names)
             (folder / NAME_FILES[0]).write_text(text, encoding="utf-8")
-    shutil.rmtree(downloads)
+    for path in paths:
+        if _mark_of(path).exists():
+            path.unlink()
+            _mark_of(path).unlink()
+    with suppress(OSError):
+        downloads.rmdir()
     return to
 
 
@@ -180,6 +189,11 @@ def _unreachable(url: str, target: Path, why: str) -> Unavailable:
         why=why,
         hint=f"Fetch it on a machine with a network, put it at {target}, and run this again.",
     )
+
+
+def _mark_of(path: Path) -> Path:
+    """Return what lies beside a file that edgetl itself has downloaded, and may remove."""
+    return path.with_name(f"{path.name}.downloaded")
 
 
 def _size(path: Path) -> int:

@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from edgetl import __version__
 from edgetl._lib.csv import table_text
+from edgetl._lib.owned import check_bundle
 from edgetl_device import jsonfile
 from edgetl_device.bundle import EVALSET, INDEX, INDEX_COLUMNS, LABELS, MANIFEST, REFERENCE, SCHEMA, Bundle
 from edgetl_device.errors import InputError
@@ -83,7 +84,7 @@ def write_bundle(
     reference: ReferenceArrays,
     provenance: dict[str, Any],
 ) -> Bundle:
-    """Write a bundle to ``folder``, replacing what was there, and return it opened.
+    """Write a bundle to ``folder``, replacing a bundle that was there, and return it opened.
 
     Each model is loaded once, to record what its input and output really are. Golden pixels are taken from the first
     photo of up to four labels.
@@ -98,7 +99,8 @@ def write_bundle(
         provenance: Where the model comes from, as JSON values.
 
     Raises:
-        InputError: The parts do not fit together, or a photo changed since its hash was taken.
+        InputError: The parts do not fit together, a photo changed since its hash was taken, or what is there is not a
+            bundle or has other files in it.
         Unavailable: A model cannot be loaded here.
     """
     _check(labels, variants, evalset, reference)
@@ -108,7 +110,7 @@ def write_bundle(
         file = f"models/{variant.name}.{variant.format}"
         contents[file] = variant.data
         rows.append(_variant_row(variant, file, size=preprocess.size, classes=len(labels)))
-    with atomic_path(folder, directory=True) as temporary:
+    with atomic_path(folder, directory=True, replaceable=check_bundle) as temporary:
         files = {name: _put(temporary, name, data) for name, data in contents.items()}
         index = []
         for position, photo in enumerate(evalset):

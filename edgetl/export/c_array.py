@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl import __version__
+from edgetl._lib.owned import WRITTEN_BY, check_written
 from edgetl.inspection.tflite.file import Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.micro import PACKAGE, Arena
 from edgetl_device.errors import InputError
@@ -54,7 +55,7 @@ def write_c_array(array: CArray, target: Path) -> Path:
     """Write ``target`` and the header beside it, and return the header's path; both are written before either appears.
 
     Raises:
-        InputError: ``target`` does not end with .c, .cc or .cpp.
+        InputError: ``target`` does not end with .c, .cc or .cpp, or the header beside it is somebody else's.
     """
     check_target(target)
     header = target.with_suffix(".h")
@@ -65,13 +66,14 @@ def write_c_array(array: CArray, target: Path) -> Path:
 
 
 def check_target(target: Path) -> None:
-    """Refuse a file name that C compilers would not take for a source file.
+    """Refuse a file name that C compilers would not take for a source file, or whose header would replace another.
 
     Raises:
-        InputError: It does not end with .c, .cc or .cpp.
+        InputError: It does not end with .c, .cc or .cpp, or the header beside it is not edgetl's.
     """
     if target.suffix not in SOURCE_SUFFIXES:
         raise InputError(f"{target}: not a C source file", hint=f"Choose a name that ends with {SOURCE_SUFFIXES[0]}.")
+    check_written(target.with_suffix(".h"), hint="Choose another name with --out.")
 
 
 def _ends(model: TFLiteModel, classes: int) -> tuple[Tensor, Tensor]:
@@ -95,7 +97,7 @@ def _header(
     _, height, width, channels = source.shape
     operators = " ".join(sorted({operator.name for operator in found.operators}))
     lines = [
-        f"/* Written by edgetl {__version__}. Do not edit: export the model again.",
+        f"/* {WRITTEN_BY} {__version__}. Do not edit: export the model again.",
         f" * SHA-256 of the model: {sha256_bytes(model)}",
         f" * Operators for the resolver: {operators}",
         " */",

@@ -76,8 +76,9 @@ def _grid(tensor: Tensor) -> tuple[float | None, int | None]:
 def _as_folder(bundle: Bundle) -> Iterator[Path]:
     """Yield a copy of a bundle as a folder; when the block ends well it takes the bundle's place."""
     if bundle.path.is_dir():
-        with atomic_path(bundle.path, directory=True) as copy:
-            shutil.copytree(bundle.path, copy, dirs_exist_ok=True)
+        # What is not of the bundle is copied with it.
+        with atomic_path(bundle.path, directory=True, replaceable=lambda _: None) as copy:
+            shutil.copytree(bundle.path, copy, symlinks=True, dirs_exist_ok=True)
             yield copy
         return
     with tempfile.TemporaryDirectory(prefix="edgetl-bundle-") as name:

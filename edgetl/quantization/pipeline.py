@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl import __version__
+from edgetl._lib.owned import check_bundle
 from edgetl._lib.progress import step
 from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, write_bundle
 from edgetl.runs.directory import Run
@@ -20,7 +21,8 @@ from edgetl_device.jsonfile import write_json
 
 from .calibration_photos import Calibration
 from .candidates import SearchResult, incompatibility, int8_names, search
-from .explain import Plain, explain_export
+from .explain import FOLDER as EXPLAINED
+from .explain import Plain, check_explained, explain_export
 from .measurement import Expected, expected, measured
 from .options import QuantizeConfig
 from .targets import TARGETS
@@ -48,12 +50,15 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
         The report (``edgetl.quantize/1``).
 
     Raises:
-        InputError: The run, its model or its photos are not as they were after training, or the calibration photos
-            cannot be used.
+        InputError: The run, its model or its photos are not as they were after training, the calibration photos
+            cannot be used, or ``RUN/bundle`` is not a bundle or has other files in it.
         GateFailed: A float export differs from the model, int8 loses more than the bounds on every rung, or the target
             cannot run it.
     """
-    # First, as it may refuse the user's photos.
+    # First, what may be refused: the places, then the user's photos.
+    check_bundle(run.folder / "bundle")
+    if config.explain:
+        check_explained(run.folder / EXPLAINED)
     calibration = calibration_of(run, config, data) if config.int8 else None
     model = run.load_model()
     against = expected(

@@ -30,6 +30,8 @@ from typing import Any
 HELLO = "edgetl-far-end/1 "
 # The near end says something every few seconds, so a silent one is asleep or cut off.
 SILENCE_S = 60.0
+# In each folder that this makes, and therefore may remove.
+MARK = ".edgetl"
 # A program that is told to end gets so long before it is killed.
 GRACE_S = 3.0
 
@@ -172,6 +174,7 @@ def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
     part = target.with_name(target.name + ".part")
     digest, failed = hashlib.sha256(), None
     try:
+        _marked(root, request["path"])
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as stream:
             for piece in link.take(request["bytes"]):
@@ -193,15 +196,37 @@ def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
             part.unlink()
 
 
+def _marked(root: Path, path: str) -> Path:
+    """Return the folder that ``path`` lies in, such as ``venvs/KEY``; made and marked where it is not there."""
+    folder = root.joinpath(*Path(path).parts[:2])
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / MARK).touch()
+    return folder
+
+
+def _make(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
+    """Make a folder, empty but for its mark; what was there of the same name is removed."""
+    _remove(link, root, request, lock)
+    _marked(root, request["path"])
+
+
 def _remove(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
+    """Remove a folder that was made here, or one inside it."""
     del link, lock
-    shutil.rmtree(root / request["path"], ignore_errors=True)
+    path = root / request["path"]
+    if not path.exists():
+        return
+    if not (root.joinpath(*Path(request["path"]).parts[:2]) / MARK).is_file():
+        raise OSError(f"{path}: was not made by this edgetl, and is not removed; move it away")
+    shutil.rmtree(path)
 
 
 def _keep(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Remove all but the folders used last."""
+    """Remove all but the folders used last, of those that were made here."""
     del link, lock
-    folders = sorted((root / request["path"]).iterdir(), key=lambda folder: folder.stat().st_mtime)
+    made = [folder for folder in (root / request["path"]).iterdir() if (folder / MARK).is_file()]
+    folders = sorted(made, key=lambda folder: folder.stat().st_mtime)
     for folder in folders[: -request["count"]]:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -263,7 +288,15 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.wait(GRACE_S)
 
 
-_OPERATIONS = {"lock": _lock, "has": _has, "put": _put, "remove": _remove, "keep": _keep, "run": _run}
+_OPERATIONS = {
+    "lock": _lock,
+    "has": _has,
+    "put": _put,
+    "make": _make,
+    "remove": _remove,
+    "keep": _keep,
+    "run": _run,
+}
 
 if __name__ == "__main__":
     main()

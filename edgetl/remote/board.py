@@ -147,7 +147,7 @@ def _ready_python(
         return python
     _check_installable(about)
     say("making a virtual environment")
-    link.ask("remove", path=folder)
+    link.ask("make", path=folder)
     try:
         asked = ("[" + ",".join(extras) + "]") if extras else ""
         wheels = [(wheel.name, in_memory(wheel.data))]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,12 +12,33 @@ from edgetl._lib.csv import write_table
 from edgetl.data import Sample, Split, read_split
 from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
+from edgetl._lib.owned import Kind, bundle_files, check_replaceable
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import Preprocess
 
 SCHEMA = "edgetl.run/1"
+
+# All that commands write to a run directory, when they are not told another place.
+_FILES = (
+    "run.json",
+    "model.keras",
+    "split.csv",
+    "history.csv",
+    "predictions.csv",
+    "report.html",
+    "plots/curves.png",
+    "plots/confusion_*.png",
+    "plots/photos_*.png",
+    "tensorboard/*/events.out.tfevents.*",
+    "quantize.json",
+    "explain.json",
+    "explain/*.png",
+    "explain/channels.csv",
+    "bundle.edgetpu.json",
+)
+_EXPORTS = ("float32", "float16", "dynamic", "int8")
 
 
 @dataclass(frozen=True)
@@ -89,6 +111,20 @@ class Run:
             raise InputError(f"{path}: was changed after training", why="its hash differs from run.json")
         with uninterrupted():
             return keras().saving.load_model(path, compile=False)
+
+
+def check_run_replaceable(folder: Path) -> None:
+    """Refuse to replace a folder that is not a run, or has something in it that edgetl did not write.
+
+    Raises:
+        InputError: So it is.
+    """
+    exports = [f"{name}.tflite" for name in _EXPORTS]
+    exports += [f"{name}{layout}.onnx" for name in _EXPORTS for layout in ("", "-nchw")]
+    exports += [glob.escape(folder.resolve().name) + suffix for suffix in (".c", ".h")]
+    bundle = [f"bundle/{name}" for name in ("bundle.json", *bundle_files(folder / "bundle"))]
+    kind = Kind("a run", "run.json", SCHEMA, (*_FILES, *exports, *bundle))
+    check_replaceable(folder, kind, hint="Move it away, or choose another place with --out.")
 
 
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime, timezone
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from edgetl._lib.progress import note
 from edgetl.data import Dataset, load_dataset, require_training, write_split
 from edgetl.data.readers.source import check_source
 from edgetl.features.augment import check_preset
-from edgetl.runs.directory import SCHEMA, Run, write_history
+from edgetl.runs.directory import SCHEMA, Run, check_run_replaceable, write_history
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.jsonfile import write_json
@@ -34,6 +35,7 @@ from .options import TrainConfig
 from .plan import Decision, check_request, decide
 from .report import write_report
 from .resume_state import (
+    EVENTS,
     Request,
     check_photos,
     check_place,
@@ -48,7 +50,6 @@ from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
 
 _PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
-_EVENTS = "tensorboard"
 
 
 def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False) -> Run:
@@ -65,7 +66,8 @@ def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False
         overwrite: Replace a run that is there already, finished or not.
 
     Raises:
-        InputError: The request or the data cannot be trained on, or an unfinished run is there.
+        InputError: The request or the data cannot be trained on, an unfinished run is there, or what would be
+            replaced is not wholly edgetl's.
         Unavailable: The backbone's weights cannot be had here.
     """
     _check_target(out, overwrite=overwrite)
@@ -94,7 +96,8 @@ def resume(
     if finished(request):
         discard(request)
         return Run.open(out)
-    check_place(request)
+    if out.exists():
+        _check_replaceable(request, out)
     return _run(request, anew=False)
 
 
@@ -134,7 +137,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             network = build_network(decision.base, classes=len(dataset.labels), dropout=config.dropout)
             cut = None if config.from_scratch else cut_layer(config.backbone, decision.base, config.blocks)
         identity = _identity(config, dataset, decision, network, teacher)
-        events = EventLog(request.folder / _EVENTS) if config.tensorboard else None
+        events = EventLog(request.folder / EVENTS) if config.tensorboard else None
         with closing(TrainingLog(file=CheckpointFile(request.checkpoint, identity), events=events)) as log:
             log.resume()
             if log.start:
@@ -143,7 +146,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             interrupted = run_stages(context)
         history = log.history
 
-        with atomic_path(out, directory=True) as folder:
+        with atomic_path(out, directory=True, replaceable=partial(_check_replaceable, request)) as folder:
             network.save(folder / "model.keras")
             seconds_to_model = time.perf_counter() - started
             write_history(folder / "history.csv", history)
@@ -156,7 +159,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
                 metrics = write_report(network, dataset, history, folder, events)
             if events:
                 events.close()
-                shutil.copytree(request.folder / _EVENTS, folder / _EVENTS)
+                shutil.copytree(request.folder / EVENTS, folder / EVENTS)
             write_json(
                 folder / "run.json",
                 {
@@ -239,6 +242,13 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
         raise InputError(f"{out}: is there already and is not a run", hint="Choose another place with --out.")
     if not overwrite:
         raise InputError(f"{out}: is there already", hint="Choose another place with --out, or give --overwrite.")
+    check_run_replaceable(out)
+
+
+def _check_replaceable(request: Request, out: Path) -> None:
+    # Again after training: hours may have passed. The unfinished run is still there when this refuses.
+    check_place(request)
+    check_run_replaceable(out)
 
 
 @contextmanager

@@ -6,23 +6,33 @@ Not for: what a checkpoint holds (``checkpoint``).
 from __future__ import annotations
 
 import secrets
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from edgetl._lib.owned import Kind, check_replaceable, remove
 from edgetl.data import Dataset, read_split, write_split
 from edgetl.runs.directory import SCHEMA as RUN_SCHEMA
 from edgetl_device.errors import InputError
 from edgetl_device.jsonfile import read_json, write_json
 
 from .options import TrainConfig
+from .tensorboard import EVENT_FILES
 
+EVENTS = "tensorboard"
 _SCHEMA = "edgetl.unfinished/1"
 _SUFFIX = ".unfinished"
 _REQUEST, _CHECKPOINT, _SPLIT, _LOCK = "request.json", "checkpoint.npz", "split.csv", "lock"
+_KEPT = (
+    _CHECKPOINT,
+    _REQUEST,
+    _SPLIT,
+    *(f"{EVENTS}/{name}" for name in EVENT_FILES),
+    # What a killed process was writing.
+    *(f".{name}.*.tmp/{name}" for name in (_CHECKPOINT, _REQUEST, _SPLIT)),
+)
 
 
 @dataclass(frozen=True)
@@ -119,10 +129,11 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
         anew: Throw away what an earlier process left.
 
     Raises:
-        InputError: Another process trains this run now.
+        InputError: Another process trains this run now, or the folder has something in it that edgetl did not write.
     """
     import fcntl
 
+    _check_own(request.folder)
     request.folder.mkdir(parents=True, exist_ok=True)
     with open(request.folder / _LOCK, "a") as lock:
         try:
@@ -134,7 +145,7 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
             ) from None
         try:
             if anew:
-                _empty(request.folder)
+                _remove_kept(request)
                 _write(request)
             yield
         except BaseException:
@@ -144,10 +155,29 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
 
 
 def discard(request: Request) -> None:
-    """Remove what was kept."""
+    """Remove what was kept; what somebody else put there stays."""
+    _remove_kept(request)
+    remove(request.folder, (_LOCK,))
+
+
+def _remove_kept(request: Request) -> None:
+    """Remove what was kept but the lock. The request goes last: it tells whose folder this is."""
     # Killed in between, there must not be a checkpoint without what it belongs to.
     request.checkpoint.unlink(missing_ok=True)
-    shutil.rmtree(request.folder, ignore_errors=True)
+    remove(request.folder, [pattern for pattern in _KEPT if pattern != _REQUEST])
+    remove(request.folder, (_REQUEST,))
+
+
+def _check_own(folder: Path) -> None:
+    """Refuse a folder that is not an unfinished run, or has something else in it.
+
+    A process that is killed as it begins or ends leaves the lock alone, or nothing.
+    """
+    kind = Kind("an unfinished run", _REQUEST, _SCHEMA, (*_KEPT, _LOCK))
+    hint = "Move it away, or choose another place with --out."
+    if folder.is_dir() and {path.name for path in folder.iterdir()} <= {_LOCK}:
+        return
+    check_replaceable(folder, kind, hint=hint)
 
 
 def _write(request: Request) -> None:
@@ -161,14 +191,6 @@ def _write(request: Request) -> None:
             "config": request.config.to_json(),
         },
     )
-
-
-def _empty(folder: Path) -> None:
-    for path in (folder / _CHECKPOINT, *folder.iterdir()):
-        if path.is_dir():
-            shutil.rmtree(path)
-        elif path.name != _LOCK:
-            path.unlink(missing_ok=True)
 
 
 def check_photos(request: Request, dataset: Dataset) -> None:

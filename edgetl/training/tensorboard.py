@@ -6,13 +6,14 @@ installed. Not for: plots that stand alone (``edgetl.reports.plots``).
 
 from __future__ import annotations
 
-import shutil
 import struct
 from pathlib import Path
 from typing import Any
 
 from edgetl._lib.extras import tensorflow
+from edgetl._lib.owned import remove
 
+EVENT_FILES = ("*/events.out.tfevents.*",)
 _SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 
 
@@ -20,14 +21,14 @@ class EventLog:
     """Event files in a folder, one sub-folder a stage: TensorBoard draws each as a curve of its own.
 
     Args:
-        folder: Where they go; what is in it is removed.
+        folder: Where they go; event files that are in it are removed.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._writers: dict[str, Any] = {}
         self._counts: dict[str, int] = {}
-        shutil.rmtree(folder, ignore_errors=True)
+        remove(folder, EVENT_FILES)
 
     def scalars(self, row: dict[str, Any]) -> None:
         """Add a row of the history; the step is its epoch, and the number of the fit where it has none (head)."""

@@ -22,7 +22,7 @@ from PIL import Image
 
 from edgetl._lib.cache import entry, key_of
 from edgetl._lib.csv import write_table
-from edgetl._lib.progress import note, track
+from edgetl._lib.progress import track
 from edgetl.data.pixels import in_threads
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
@@ -58,19 +58,7 @@ def unpack(source: ArraySource) -> Path:
         format=_FORMAT,
     )
     make = partial(_write, source=source, names=names)
-    written = entry("pictures", key, make)
-    if not _all_there(written):
-        note(f"damaged cache entry, made again: {written}")
-        rmtree(written)
-        written = entry("pictures", key, make)
-    return written
-
-
-def _all_there(folder: Path) -> bool:
-    """Whether all files are in a cache entry: its seal knows the top folder only."""
-    with open(folder / TABLE, encoding="utf-8") as table:
-        rows = sum(1 for _ in table) - 1
-    return sum(1 for _ in folder.rglob("*.bmp")) == rows
+    return entry("pictures", key, make)
 
 
 @dataclass(frozen=True)

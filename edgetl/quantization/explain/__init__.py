@@ -16,8 +16,19 @@
 Not for: repairing anything (``edgetl.quantization.preparation.bias_correction``).
 """
 
-from .files import Plain, explain_export, explain_run
+from .files import FOLDER, Plain, check_explained, explain_export, explain_run
 from .layers import explain
 from .result import Channels, Explanation, Kernel, Layer
 
-__all__ = ["Channels", "Explanation", "Kernel", "Layer", "Plain", "explain", "explain_export", "explain_run"]
+__all__ = [
+    "FOLDER",
+    "Channels",
+    "Explanation",
+    "Kernel",
+    "Layer",
+    "Plain",
+    "check_explained",
+    "explain",
+    "explain_export",
+    "explain_run",
+]

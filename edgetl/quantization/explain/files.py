@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from edgetl import __version__
 from edgetl._lib.csv import write_table
+from edgetl._lib.owned import Kind, check_replaceable
 from edgetl._lib.progress import step
 from edgetl.export.conversion import float32_tflite
 from edgetl.quantization.conversion.tflite import int8_tflite as convert_int8
@@ -30,6 +31,7 @@ from .result import Explanation, Layer
 
 SCHEMA = "edgetl.explain/1"
 DOCUMENT, FOLDER = "explain.json", "explain"
+FILES = ("layers.png", "costs_most.png", "repaired.png", "flips.png", "channels.csv")
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,12 +125,21 @@ def explain_run(
         "flips": {"photos": len(photos.samples), "flipped": [flip.to_json() for flip in changed]},
         **explanation.to_json(),
     }
-    with atomic_path(folder / FOLDER, directory=True) as target:
+    with atomic_path(folder / FOLDER, directory=True, replaceable=check_explained) as target:
         _write_pictures(target, explanation, changed, photos.pixels)
         _write_channels(target / "channels.csv", explanation)
         document["files"] = sorted(f"{FOLDER}/{path.name}" for path in target.iterdir())
     write_json(folder / DOCUMENT, document)
     return document
+
+
+def check_explained(folder: Path) -> None:
+    """Refuse to replace ``RUN/explain`` when there is something else in it.
+
+    Raises:
+        InputError: There is.
+    """
+    check_replaceable(folder, Kind("an explanation", "", "", FILES))
 
 
 def _summary(explanation: Explanation) -> dict[str, Any]:

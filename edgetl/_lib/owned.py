@@ -1,0 +1,149 @@
+"""What edgetl made, told from what it did not: folders may be replaced, and files removed, only when this says so.
+
+A folder of edgetl's is known by a document with a schema in it, and its files by their names. Not for: the cache, whose
+entries list their own files (``cache``).
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from edgetl_device.bundle import MANIFEST
+from edgetl_device.bundle import SCHEMA as BUNDLE_SCHEMA
+from edgetl_device.errors import InputError
+from edgetl_device.jsonfile import read_json
+
+# In every text that edgetl writes under a name of its own choice.
+WRITTEN_BY = "Written by edgetl"
+
+_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of folder that edgetl writes.
+
+    Attributes:
+        name: In messages, such as ``a run``.
+        document: The file that marks it; empty where only the names tell.
+        schema: Of that document.
+        files: Patterns of all that edgetl writes there, relative to the folder; ``*`` does not match ``/``.
+    """
+
+    name: str
+    document: str
+    schema: str
+    files: tuple[str, ...]
+
+
+def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
+    """Refuse a folder that is not wholly edgetl's; one that is not there, or has nothing in it, is nobody's.
+
+    Raises:
+        InputError: It lacks its mark, or has something in it that edgetl did not write.
+    """
+    if not os.path.lexists(folder):
+        return
+    hint = hint or "Move it away, or choose another place."
+    if not folder.is_dir():
+        raise InputError(f"{folder}: is a file, not {kind.name}", why="edgetl replaces only what it made", hint=hint)
+    strange = foreign(folder, kind.files)
+    if strange:
+        raise InputError(
+            f"{folder}: has something in it that is not of {kind.name}: {_listed(strange)}",
+            why="edgetl replaces and removes only what it made",
+            hint=hint,
+        )
+    if kind.document and any(folder.iterdir()):
+        try:
+            read_json(folder / kind.document, kind.schema)
+        except InputError as error:
+            raise InputError(
+                f"{folder}: is not {kind.name} that edgetl made", why=f"{error.what} {error.why}".strip(), hint=hint
+            ) from None
+
+
+def check_bundle(folder: Path, *, hint: str = "") -> None:
+    """Refuse to replace a folder that is not a bundle, or has other files than its manifest lists.
+
+    Raises:
+        InputError: So it is.
+    """
+    hint = hint or "Move it away, or choose another place."
+    check_replaceable(folder, Kind("a bundle", MANIFEST, BUNDLE_SCHEMA, ("*", "*/*", "*/*/*")), hint=hint)
+    if (folder / MANIFEST).is_file():
+        check_replaceable(folder, Kind("the bundle", "", "", bundle_files(folder)), hint=hint)
+
+
+def bundle_files(folder: Path) -> tuple[str, ...]:
+    """Return patterns of the files of a bundle, as its manifest lists them; none when there is no such manifest."""
+    try:
+        listed = read_json(folder / MANIFEST, BUNDLE_SCHEMA)["files"]
+    except (InputError, KeyError):
+        return ()
+    return (MANIFEST, *(glob.escape(str(name)) for name in listed))
+
+
+def check_written(file: Path, *, hint: str) -> None:
+    """Refuse to replace a file whose name the user did not give, unless its text says that edgetl wrote it.
+
+    Raises:
+        InputError: It does not say so.
+    """
+    if os.path.lexists(file) and not (file.is_file() and WRITTEN_BY.encode() in file.read_bytes()):
+        raise InputError(f"{file}: would be replaced, and edgetl did not write it", hint=hint)
+
+
+def foreign(folder: Path, files: Sequence[str]) -> list[str]:
+    """Return what no pattern matches, relative to the folder; of a folder that no file of ours lies in, its name."""
+    return [path for path, own in _walk(folder, _split(files)) if not own]
+
+
+def remove(folder: Path, files: Sequence[str]) -> None:
+    """Remove the files that a pattern matches, and then the folders that are empty, ``folder`` too."""
+    if not folder.is_dir() or folder.is_symlink():
+        return
+    parents = {folder}
+    for path, own in list(_walk(folder, _split(files))):
+        if own:
+            (folder / path).unlink(missing_ok=True)
+            parents |= {folder / parent for parent in Path(path).parents}
+    for parent in sorted(parents, key=lambda one: len(one.parts), reverse=True):
+        with suppress(OSError):  # something of somebody else is in it
+            parent.rmdir()
+
+
+def _split(files: Sequence[str]) -> list[list[str]]:
+    return [pattern.split("/") for pattern in files]
+
+
+def _walk(folder: Path, patterns: list[list[str]], above: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
+    """Yield each file below, and whether it is ours; a folder or a link that cannot hold ours comes as one."""
+    with os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda one: one.name):
+            parts = (*above, entry.name)
+            path = "/".join(parts)
+            if entry.is_dir(follow_symlinks=False):
+                deeper = [one for one in patterns if len(one) > len(parts) and _match(parts, one)]
+                if deeper:
+                    yield from _walk(Path(entry.path), deeper, parts)
+                else:
+                    yield f"{path}/", False
+            else:
+                own = entry.is_file(follow_symlinks=False)
+                yield path, own and any(len(one) == len(parts) and _match(parts, one) for one in patterns)
+
+
+def _match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    return all(fnmatchcase(part, one) for part, one in zip(parts, pattern, strict=False))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
