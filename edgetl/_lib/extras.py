@@ -6,11 +6,19 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import ModuleType
 
+from edgetl._lib.cache import marked_root
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.quiet import quietly
+from edgetl_device import telemetry
 from edgetl_device.errors import Unavailable
+
+# Packages whose import writes into the user's home.
+_HOMES = ("tensorflow", "keras", "tf2onnx", "matplotlib")
 
 
 @uninterrupted()
@@ -20,12 +28,42 @@ def require(module: str, *, extra: str = "train") -> ModuleType:
     Raises:
         Unavailable: It is not installed.
     """
+    telemetry.switch_off()
     try:
-        return importlib.import_module(module)
+        with _own_folders(module):
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or error.name.split(".")[0] != module.split(".")[0]:
             raise
         raise _absent(module, extra) from None
+
+
+@contextmanager
+def _own_folders(module: str) -> Iterator[None]:
+    """Keep Keras and Matplotlib, which Keras imports, from making folders in the user's home."""
+    if module.split(".")[0] not in _HOMES:
+        yield
+        return
+    given = {}
+    if "keras" not in sys.modules:
+        # Under a file nothing can be made. Keras reads no keras.json then, whose settings a run would not tell of.
+        given["KERAS_HOME"] = os.devnull
+    if "matplotlib" not in sys.modules:
+        given["MPLCONFIGDIR"] = str(marked_root() / "matplotlib")  # its list of fonts, which takes seconds to make
+    given = {name: value for name, value in given.items() if name not in os.environ}
+    os.environ.update(given)
+    try:
+        yield
+        if "MPLCONFIGDIR" in given and "matplotlib" in sys.modules:
+            # It asks for the folder when it first draws a letter, and remembers what it was told.
+            sys.modules["matplotlib"].get_cachedir()
+    finally:
+        for name in given:
+            del os.environ[name]
+        config = sys.modules.get("keras.src.backend.config")
+        if "KERAS_HOME" in given and config is not None:
+            # For what the user's own program may download through Keras later.
+            config._KERAS_DIR = str(Path.home() / ".keras")  # type: ignore[attr-defined]
 
 
 def check_installed(module: str, *, extra: str = "train") -> None:

@@ -109,14 +109,12 @@ def remove(folder: Path, files: Sequence[str]) -> None:
     """Remove the files that a pattern matches, and then the folders that are empty, ``folder`` too."""
     if not folder.is_dir() or folder.is_symlink():
         return
-    parents = {folder}
-    for path, own in list(_walk(folder, _split(files))):
-        if own:
+    for path, own in [*_walk(folder, _split(files)), ("", True)]:
+        if own and path and not path.endswith("/"):
             (folder / path).unlink(missing_ok=True)
-            parents |= {folder / parent for parent in Path(path).parents}
-    for parent in sorted(parents, key=lambda one: len(one.parts), reverse=True):
-        with suppress(OSError):  # something of somebody else is in it
-            parent.rmdir()
+        elif own:
+            with suppress(OSError):  # something of somebody else is in it
+                (folder / path).rmdir()
 
 
 def _split(files: Sequence[str]) -> list[list[str]]:
@@ -124,7 +122,10 @@ def _split(files: Sequence[str]) -> list[list[str]]:
 
 
 def _walk(folder: Path, patterns: list[list[str]], above: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
-    """Yield each file below, and whether it is ours; a folder or a link that cannot hold ours comes as one."""
+    """Yield each path below, and whether it is ours: a folder after what is in it, with a slash at its end.
+
+    A folder or a link that cannot hold a file of ours is not looked into.
+    """
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda one: one.name):
             parts = (*above, entry.name)
@@ -133,8 +134,7 @@ def _walk(folder: Path, patterns: list[list[str]], above: tuple[str, ...] = ()) 
                 deeper = [one for one in patterns if len(one) > len(parts) and _match(parts, one)]
                 if deeper:
                     yield from _walk(Path(entry.path), deeper, parts)
-                else:
-                    yield f"{path}/", False
+                yield f"{path}/", bool(deeper)
             else:
                 own = entry.is_file(follow_symlinks=False)
                 yield path, own and any(len(one) == len(parts) and _match(parts, one) for one in patterns)

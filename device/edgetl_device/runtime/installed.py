@@ -7,6 +7,7 @@ import importlib.metadata
 import sys
 from types import ModuleType
 
+from edgetl_device import telemetry
 from edgetl_device.errors import Unavailable
 
 
@@ -16,6 +17,7 @@ def load(module: str, package: str, *, hint: str) -> ModuleType:
     Raises:
         Unavailable: The package is not installed (``hint`` says what to do then), or cannot be loaded.
     """
+    telemetry.switch_off()
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

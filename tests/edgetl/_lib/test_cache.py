@@ -1,16 +1,25 @@
-"""The cache: an entry is whole or not there, made once, made again when damaged, and goes when there is no room."""
+"""The cache: an entry is whole or not there, made once, made again when damaged, and goes when there is no room.
+
+Nothing that edgetl did not make is ever removed, wherever EDGETL_CACHE points.
+"""
 
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
 import pytest
+import small
 
 from edgetl._lib import cache
 from edgetl_device.errors import InputError
+
+DAYS_S = 3 * 24 * 3600
 
 
 def write(text: str):
@@ -29,10 +38,10 @@ def test_where_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache.cache_dir() == tmp_path / "own"
     monkeypatch.delenv("EDGETL_CACHE")
-    assert cache.cache_dir() == tmp_path / "xdg" / "edgetl"
+    assert cache.cache_dir() == tmp_path / "xdg" / "edgetl" / "cache"
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert cache.cache_dir() == tmp_path / "home" / ".cache" / "edgetl"
+    assert cache.cache_dir() == tmp_path / "home" / ".cache" / "edgetl" / "cache"
 
 
 def test_an_entry_is_made_once(fresh_cache: Path) -> None:
@@ -100,32 +109,167 @@ def entries(folder: Path) -> set[str]:
     return {path.name for path in (folder / "kind").iterdir()}
 
 
-def test_what_was_unused_for_longest_goes_first(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for age, name in enumerate(("new", "middle", "old")):
-        folder = cache.entry("kind", name, write("x" * 4000))
-        then = time.time() - 100 * (age + 1)
-        os.utime(folder, (then, then))
-    cache.entry("kind", "old", never)  # use makes it young again
-    monkeypatch.setenv("EDGETL_CACHE_GB", "0.000014")
-    cache.entry("kind", "more", write("x" * 4000))
+def in_a_process(*names: str, size: int = 4000, gigabytes: float = 20) -> None:
+    """Make entries in a process of its own, which ends: an entry is kept for the process that asked for it."""
+    script = f"""
+from edgetl import cache
+for name in {names!r}:
+    cache.entry("kind", name, lambda folder: (folder / "content").write_text("x" * {size}))
+"""
+    done = small.python(script, env={"EDGETL_CACHE_GB": str(gigabytes)})
+    assert done.returncode == 0, done.stderr
+
+
+def age(folder: Path, seconds: float) -> None:
+    os.utime(folder, (time.time() - seconds,) * 2)
+
+
+def test_what_was_unused_for_longest_goes_first(fresh_cache: Path) -> None:
+    in_a_process("new", "middle", "old")
+    for seconds, name in ((100, "new"), (200, "middle"), (300, "old")):
+        age(fresh_cache / "kind" / name, seconds)
+    in_a_process("old")  # use makes it young again
+    in_a_process("more", gigabytes=0.000014)
     assert entries(fresh_cache) == {"more", "new", "old"}
 
 
-def test_an_entry_over_the_limit_is_kept_while_it_is_needed(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_is_kept_while_a_process_uses_it(fresh_cache: Path) -> None:
+    folder = cache.entry("kind", "mine", write("x"))
+    in_a_process("first")
+    in_a_process("second", gigabytes=0)
+    assert entries(fresh_cache) == {"mine", "second"}
+    assert (folder / "content").read_text() == "x"
+
+
+def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(fresh_cache: Path) -> None:
+    script = """
+from edgetl import cache
+def make(folder):
+    (folder / "half").write_text("written")
+    print("making", flush=True)
+    input()
+cache.entry("kind", "long", make)
+"""
+    both = [
+        subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        for _ in range(2)
+    ]
+    try:
+        for process in both:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"making\n"
+        both[0].send_signal(signal.SIGKILL)
+        both[0].wait()
+        assert len(entries(fresh_cache)) == 2
+        in_a_process("key")
+        (unfinished,) = entries(fresh_cache) - {"key"}
+        both[1].communicate(b"\n", timeout=30)
+        assert both[1].returncode == 0
+        assert unfinished.startswith(".long.")
+        assert entries(fresh_cache) == {"key", "long"}
+    finally:
+        for process in both:
+            process.kill()
+            process.communicate()
+
+
+def test_many_processes_on_one_full_cache(fresh_cache: Path) -> None:
+    """Each makes, damages, uses and evicts the same entries; none fails, and what it was given it can read."""
+    script = """
+import random, sys
+from edgetl import cache
+order = random.Random(int(sys.argv[1]))
+for _ in range(60):
+    name = str(order.randrange(6))
+    def make(folder):
+        (folder / "deep").mkdir()
+        for part in range(5):
+            (folder / "deep" / str(part)).write_text(name * 1000)
+    folder = cache.entry(order.choice(("one", "two")), name, make)
+    for part in range(5):
+        text = (folder / "deep" / str(part)).read_text()
+        assert text == name * 1000, (folder, part)
+    cache._held.clear() if order.random() < 0.5 else None
+"""
+    environment = os.environ | {"EDGETL_CACHE_GB": "0.00001"}
+    running = [
+        subprocess.Popen([sys.executable, "-c", script, str(seed)], stderr=subprocess.PIPE, text=True, env=environment)
+        for seed in range(4)
+    ]
+    for process in running:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert said == ""
+    assert not [path for path in fresh_cache.rglob(".*") if not path.name.startswith(".CACHEDIR")]
+
+
+def project(folder: Path) -> set[Path]:
+    """Make somebody's project with old files; return all paths in it."""
+    for name in (".git/HEAD", ".venv/pyvenv.cfg", "photos/1.jpg"):
+        file = folder / "proj" / name
+        file.parent.mkdir(parents=True)
+        file.write_text("mine")
+        age(file.parent, DAYS_S)
+    return set(folder.rglob("*"))
+
+
+@pytest.mark.parametrize("gigabytes", ["20", "0"])
+def test_a_folder_of_somebody_else_is_refused(tiny_photos: Path, tmp_path: Path, gigabytes: str) -> None:
+    before = project(tmp_path / "work")
+    environment = {"EDGETL_CACHE": str(tmp_path / "work"), "EDGETL_CACHE_GB": gigabytes}
+    said = small.refused(small.edgetl("data", "check", tiny_photos, env=environment))
+    assert "is not a cache that edgetl made: proj" in said
+    assert "Let EDGETL_CACHE name a new or empty folder" in said
+    assert set((tmp_path / "work").rglob("*")) == before
+
+
+def test_a_tag_of_another_program_is_not_edgetls(fresh_cache: Path) -> None:
+    fresh_cache.mkdir()
+    (fresh_cache / "CACHEDIR.TAG").write_text("Signature: 8a477f597d28d172789f06886806bc55\n# By cargo\n")
+    with pytest.raises(InputError, match="is not a cache that edgetl made"):
+        cache.entry("kind", "key", write("a"))
+
+
+def test_what_is_put_into_the_cache_stays_there(fresh_cache: Path, tmp_path: Path) -> None:
+    in_a_process("key", "kept")
+    (fresh_cache / "kind" / "kept" / "notes.txt").write_text("mine")
+    before = project(fresh_cache) | project(tmp_path / "elsewhere") | set((fresh_cache / "kind" / "kept").iterdir())
+    (fresh_cache / "link").symlink_to(tmp_path / "elsewhere" / "proj")
+    (fresh_cache / "proj" / ".day.tmp").mkdir()
+    age(fresh_cache / "proj" / ".day.tmp", DAYS_S)
+    before |= {fresh_cache / "proj" / ".day.tmp", fresh_cache / "link"}
+    in_a_process("more", gigabytes=0)
+    left = set(fresh_cache.rglob("*")) | set((tmp_path / "elsewhere").rglob("*"))
+    assert not {path for path in before if path not in left and "key" not in path.parts}
+    assert entries(fresh_cache) == {"kept", "more"}
+
+
+def test_a_damaged_entry_with_somebodys_file_is_refused(fresh_cache: Path) -> None:
+    in_a_process("key")
+    (fresh_cache / "kind" / "key" / "content").write_text("cut")
+    (fresh_cache / "kind" / "key" / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="has something in it that is not edgetl's"):
+        cache.entry("kind", "key", write("a"))
+    assert (fresh_cache / "kind" / "key" / "notes.txt").read_text() == "mine"
+
+
+def test_an_earlier_cache_and_the_boards_folder_are_left_alone(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("EDGETL_CACHE")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("EDGETL_CACHE_GB", "0")
-    folder = cache.entry("kind", "key", write("x" * 4000))
-    assert folder.is_dir()
-    cache.entry("kind", "next", write("y"))
-    assert entries(fresh_cache) == {"next"}
-
-
-def test_leftovers_of_killed_processes_go_after_a_day(fresh_cache: Path) -> None:
-    for name, hours in ((".young.tmp", 1), (".day.tmp", 25)):
-        folder = fresh_cache / "kind" / name
-        folder.mkdir(parents=True)
-        os.utime(folder, (time.time() - hours * 3600,) * 2)
-    cache.entry("kind", "key", write("a"))
-    assert entries(fresh_cache) == {"key", ".young.tmp"}
+    old = tmp_path / "edgetl" / "pixels" / "0123" / "pixels.npy"
+    board = tmp_path / "edgetl" / "remote" / "venvs" / "0123" / "ready"
+    for file in (old, board):
+        file.parent.mkdir(parents=True)
+        file.write_text("x" * 1000)
+        age(file.parent, DAYS_S)
+    for name in ("a", "b"):
+        cache.entry("kind", name, write("x"))
+    assert old.exists()
+    assert board.exists()
+    assert capsys.readouterr().err.count("an earlier edgetl cached here (pixels)") == 1
 
 
 def test_a_limit_that_is_no_number_is_refused(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,91 @@
+"""Nothing leaves the machine unasked: no internet socket, no name looked up, nothing in the user's home but the cache.
+
+Most commands run one after the other in one process, which imports TensorFlow once, and then waits: what reports does
+so after a while, from threads of its own.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+from network_watch import build, watched
+
+SCRIPT = """
+import sys, time
+from edgetl.cli import main
+
+commands = [
+    "data check photos",
+    "train photos --out run --size 48 --views 1 --epochs 1 --batch-size 8 --trainable-blocks 1",
+    "quantize run --calibration 12 --int8 --explain",
+    "evaluate run photos --variant int8-onnx",
+    "verify run/bundle",
+    "bench run/bundle --variants float32-onnx,int8-onnx,int8 --quick --duration 0.2 --json result.json",
+    "classify run/bundle --variant int8-onnx photos/bolt/000.jpg",
+    "export run",
+    "inspect run/bundle",
+    "report run",
+    "report result.json",
+    "compare result.json result.json",
+    "advise photos --size 48 --plot advice.png",
+    "models",
+    "pack run",
+    "doctor",
+]
+failed = []
+for command in commands:
+    sys.argv = ["edgetl", *command.split()]
+    try:
+        main()
+    except SystemExit as stop:
+        if stop.code:
+            failed.append(f"{command}: {stop.code}")
+time.sleep(2)
+sys.exit("; ".join(failed) or 0)
+"""
+# ONNX Runtime loaded as a program would that knows nothing of edgetl, and by edgetl_device.
+ALONE = "import onnxruntime, time; time.sleep(1)"
+DEVICE = "from edgetl_device.runtime import load_library; import time; load_library('onnx'); time.sleep(1)"
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("watch"))
+
+
+def test_no_command_talks_or_leaves_anything(tiny_photos: Path, library: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").symlink_to(tiny_photos)
+    done = watched([sys.executable, "-c", SCRIPT], library, tmp_path)
+    assert done.code == 0, done.said
+    assert done.network == []
+    assert [file for file in done.home if not file.startswith(".cache/edgetl/cache/")] == []
+    assert any(file.endswith("pixels.npy") for file in done.home)
+
+
+def test_the_watch_sees_python_and_native_code(library: Path, tmp_path: Path) -> None:
+    script = "import socket; socket.socket(); socket.getaddrinfo('localhost', 80)"
+    assert watched([sys.executable, "-c", script], library, tmp_path).network[:2] == [
+        "socket IPv4",
+        "getaddrinfo localhost",
+    ]
+
+
+def test_onnx_runtime_leaves_an_id_where_edgetl_leaves_none(library: Path, tmp_path: Path) -> None:
+    import onnxruntime
+
+    for folder in ("alone", "device"):
+        (tmp_path / folder).mkdir()
+    if tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 32):
+        assert watched([sys.executable, "-c", ALONE], library, tmp_path / "alone").home
+    assert watched([sys.executable, "-c", DEVICE], library, tmp_path / "device").home == []
+
+
+def test_keras_downloads_go_where_they_always_did(tmp_path: Path) -> None:
+    script = (
+        "from edgetl.extras import keras; keras(); from keras.src.backend.config import keras_home; print(keras_home())"
+    )
+    done = watched([sys.executable, "-c", script], build(tmp_path), tmp_path)
+    assert done.said.split()[-1] == str(tmp_path / "home" / ".keras")
+    assert done.home == []

@@ -1,0 +1,44 @@
+"""Builds ``network_watch.c`` and runs processes under it. Imports nothing that a board would not have."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+SOURCE = Path(__file__).parent / "network_watch.c"
+# Where programs keep things by default.
+_HOMES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "EDGETL_CACHE", "KERAS_HOME",
+          "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Watched:
+    """How a process ended, what it did on the network, and the files that it left in its home."""
+
+    code: int
+    said: str
+    network: list[str]
+    home: list[str]
+
+
+def build(folder: Path) -> Path:
+    """Return the library, compiled; without a C compiler this fails, as the promise would go unchecked."""
+    library = folder / "network_watch.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
+    return library
+
+
+def watched(command: list[str], library: Path, folder: Path, *, timeout_s: float = 180) -> Watched:
+    """Run a command in ``folder`` with an empty home there."""
+    log, home = folder / "network.log", folder / "home"
+    home.mkdir()
+    environment = {name: value for name, value in os.environ.items() if name not in _HOMES}
+    environment |= {"LD_PRELOAD": str(library), "NETWORK_WATCH": str(log), "HOME": str(home)}
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, check=False, timeout=timeout_s
+    )
+    network = log.read_text().splitlines() if log.exists() else []
+    files = sorted(path.relative_to(home).as_posix() for path in home.rglob("*") if not path.is_dir())
+    return Watched(done.returncode, done.stdout + done.stderr, network, files)
