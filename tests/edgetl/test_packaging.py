@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from programs import cannot_run
 
 REPO = Path(__file__).resolve().parent.parent.parent
 GOLDEN = REPO / "tests" / "golden"
@@ -19,12 +20,12 @@ def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProces
 
 
 def pip(python: object, *arguments: object) -> None:
-    """Run pip; skip the test when the package index cannot be reached, and fail on anything else."""
+    """Run pip; end the test when the package index cannot be reached, and fail on anything else."""
     done = run(python, "-m", "pip", "--disable-pip-version-check", *arguments)
     if done.returncode:
         words = ("No matching distribution found", "Connection", "Temporary failure in name resolution", "timed out")
         if any(word in done.stderr for word in words):
-            pytest.skip(f"no package index here: {done.stderr.strip().splitlines()[-1]}")
+            cannot_run(f"no package index here: {done.stderr.strip().splitlines()[-1]}")
         pytest.fail(done.stderr)
 
 
