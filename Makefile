@@ -60,5 +60,10 @@ $(TFLITE)/.installed: device/pyproject.toml
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps -e ./device
 	touch $@
 
+# The lowest versions that pyproject.toml allows, as constraints for pip: PIP_CONSTRAINT=lowest.txt make test. Needs uv.
+lowest.txt: pyproject.toml device/pyproject.toml
+	echo '-e ./device' | uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --extra dev \
+	  --extra camera --python $(PYTHON) - pyproject.toml device/pyproject.toml | grep -v '^-e' > $@
+
 clean:
-	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist lowest.txt .coverage .pytest_cache .mypy_cache .ruff_cache

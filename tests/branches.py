@@ -58,7 +58,8 @@ def report(modules: list[Module], bounds: dict[str, float] = BOUNDS) -> tuple[st
     lines, enough = [], True
     for package, bound in bounds.items():
         own = [module for module in modules if module.package == package]
-        share = percent(sum(module.covered for module in own), sum(module.total for module in own))
+        # Nothing measured is not everything measured.
+        share = percent(sum(module.covered for module in own), sum(module.total for module in own)) if own else 0.0
         # Not rounded up to a bound that is not reached.
         kept = share >= bound
         lines.append(f"{package:14}{share:7.2f}%  at least {bound:g}%{'' if kept else ': NOT REACHED'}")
