@@ -11,9 +11,9 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(BIN)/edgetl demo
 
-# The main suite comes last, so that its summary is the last thing to be seen.
+# The main suite comes last, so that its summary is the last thing to be seen. What it must cover: tests/branches.py.
 test: lint types test-device test-tflite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15 --cov --cov-report= --coverage-bounds
 
 # What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted.
 test-slow: $(STAMP)
@@ -60,5 +60,10 @@ $(TFLITE)/.installed: device/pyproject.toml
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps -e ./device
 	touch $@
 
+# The lowest versions that pyproject.toml allows, as constraints for pip: PIP_CONSTRAINT=lowest.txt make test. Needs uv.
+lowest.txt: pyproject.toml device/pyproject.toml
+	echo '-e ./device' | uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --extra dev \
+	  --extra camera --python $(PYTHON) - pyproject.toml device/pyproject.toml | grep -v '^-e' > $@
+
 clean:
-	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist lowest.txt .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -10,14 +10,46 @@ from pathlib import Path
 
 import pytest
 from drawing import draw_photo
+from programs import needs_program
 
 REPO = Path(__file__).resolve().parent.parent
+_COVERAGE = pytest.StashKey[str]()
 
 
 def pytest_configure() -> None:
     # Where a shell started the tests in the background, Ctrl-C is ignored, and so it would be by what they start.
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--coverage-bounds", action="store_true", help="hold what --cov measured against tests/branches.py"
+    )
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    # The coordinating process only: a worker has measured a part.
+    if not session.config.getoption("--coverage-bounds") or hasattr(session.config, "workerinput"):
+        return
+    import branches
+
+    text, enough = branches.report(branches.measured(session.config.rootpath / ".coverage"))
+    session.config.stash[_COVERAGE] = text
+    if not enough and exitstatus == 0:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if text := terminalreporter.config.stash.get(_COVERAGE, None):
+        terminalreporter.section("branch coverage")
+        terminalreporter.write_line(text)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs_program"):
+        for name in mark.args:
+            needs_program(name)
 
 
 @pytest.fixture(scope="session")

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from edgetl._lib.csv import write_table
-from edgetl.data import Sample, Split, read_split
 from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.owned import Kind, bundle_files, check_replaceable
+from edgetl.data import Sample, Split, read_split
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.jsonfile import read_json

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.runs import float_model
-from edgetl.data import SPLITS, Dataset, Sample, load_dataset, targets_of
-from edgetl.runs.metrics import classification_report
 from edgetl._lib.progress import track
+from edgetl.data import SPLITS, Dataset, Sample, load_dataset, targets_of
+from edgetl.runs import float_model
 from edgetl.runs.directory import Run
+from edgetl.runs.metrics import classification_report
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError
@@ -32,7 +32,8 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
         split: Which photos of a folder that is split; by default its test photos, else its validation photos, else all.
 
     Returns:
-        ``edgetl.evaluation/1``: what was scored, on which photos, and :func:`edgetl.runs.metrics.classification_report`.
+        ``edgetl.evaluation/1``: what was scored, on which photos, and
+        :func:`edgetl.runs.metrics.classification_report`.
 
     Raises:
         InputError: The folder has other classes or no photos of that split, or there is no such variant.

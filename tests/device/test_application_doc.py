@@ -109,7 +109,7 @@ def test_the_service(service: tuple[str, subprocess.Popen[str]], place: Path) ->
     assert process.wait(timeout=20) == 0
 
 
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed here")
+@pytest.mark.needs_program("systemd-analyze")
 @pytest.mark.parametrize("name", ["classify", "classify-inbox"])
 def test_the_units_pass_systemds_own_check(name: str, tmp_path: Path) -> None:
     text = block("ini", "service.py" if name == "classify" else "--watch")

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-SSHD = shutil.which("sshd", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
+from programs import needs_program
 
 
 @dataclass
@@ -104,7 +104,6 @@ class Lab:
             shell: A script that it runs instead of what is asked for.
             env: Further ``NAME=value`` of its programs.
         """
-        assert SSHD is not None
         folder = self.folder / name
         folder.mkdir()
         cache = folder / "cache"
@@ -127,9 +126,8 @@ class Lab:
             # Compiled into sshd: where it puts its unprivileged half.
             Path("/run/sshd").mkdir(exist_ok=True)
         log = (folder / "log").open("wb")
-        process = subprocess.Popen(
-            [SSHD, "-D", "-e", "-f", str(folder / "sshd_config")], stdin=subprocess.DEVNULL, stdout=log, stderr=log
-        )
+        command = [needs_program("sshd"), "-D", "-e", "-f", str(folder / "sshd_config")]
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
         log.close()
         board = SshBoard(name, folder, cache, port, process)
         self.boards.append(board)

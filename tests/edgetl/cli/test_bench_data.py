@@ -10,7 +10,8 @@ from pathlib import Path
 import benched
 import pytest
 import small
-from sshd import SSHD, Lab
+from programs import needs_program
+from sshd import Lab
 from webpage import Page
 
 from edgetl.comparison import gates
@@ -118,8 +119,8 @@ def test_results_on_unlike_photos_are_not_compared(measured: tuple[Path, str], t
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    if SSHD is None or shutil.which("ssh") is None:
-        pytest.skip("no sshd here: apt install openssh-server")
+    for name in ("ssh", "sshd"):
+        needs_program(name)
     with Lab(tmp_path_factory.mktemp("lab")) as lab:
         yield lab
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 import small
+from programs import needs_program
 from typer.testing import CliRunner
 
 from edgetl.cli import app
@@ -47,8 +47,7 @@ def model() -> bytes:
 
 @pytest.mark.parametrize(("compiler", "options"), [("gcc", ["-std=c99", "-pedantic"]), ("g++", ["-x", "c++"])])
 def test_the_files_compile_and_hold_the_model(model: bytes, tmp_path: Path, compiler: str, options: list[str]) -> None:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not installed here")
+    compiler = needs_program(compiler)
     header = write_c_array(c_array(model, name="Parts 3", labels=LABELS, arena=NOT_MEASURED), tmp_path / "parts_3.c")
     assert header == tmp_path / "parts_3.h"
     (tmp_path / "main.c").write_text(_MAIN.format(name="parts_3", upper="PARTS_3"))

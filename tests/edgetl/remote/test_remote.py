@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from programs import cannot_run
 from small import edgetl, refused
-from sshd import SSHD, Lab, SshBoard
+from sshd import Lab, SshBoard
 
 from edgetl_device.bench import result
 
@@ -23,9 +23,7 @@ TINY = Path(__file__).resolve().parent.parent.parent / "golden" / "tiny.edgetl"
 QUICK = ("--variants", "int8", "--quick", "--duration", "0.2")
 LONG = ("--variants", "int8", "--duration", "40")
 
-pytestmark = pytest.mark.skipif(
-    SSHD is None or shutil.which("ssh") is None, reason="no sshd here: apt install openssh-server"
-)
+pytestmark = pytest.mark.needs_program("ssh", "sshd", "ps")
 
 
 @pytest.fixture(scope="module")
@@ -262,7 +260,7 @@ def test_a_virtual_environment_is_made_once(lab: Lab, tmp_path: Path, more: tupl
     board = lab.board("fresh" + "".join(more))
     done = edgetl("bench", TINY, "--on", board.name, *QUICK, *more, "--out", tmp_path, env=lab.environment)
     if "No matching distribution" in done.stderr or "Connection" in done.stderr:
-        pytest.skip(f"no package index here: {done.stderr.splitlines()[-1]}")
+        cannot_run(f"no package index here: {done.stderr.splitlines()[-1]}")
     assert done.returncode == 0, done.stderr
     assert "installing" in done.stderr
     assert ("fetching wheels here" in done.stderr) == bool(more)

@@ -1,13 +1,12 @@
 """The pages in headless Chromium: light, dark, on a phone and printed. Screenshots stay in ``tests/artifacts``.
 
-Skipped where there is no Chromium; ``EDGETL_TEST_ARTIFACTS`` names another folder.
+``EDGETL_TEST_ARTIFACTS`` names another folder.
 """
 
 from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -15,18 +14,18 @@ import benched
 import numpy as np
 import pytest
 from PIL import Image
+from programs import needs_program
 
 from edgetl.reports import render
 from edgetl.reports.run import render_run
 from edgetl.runs.directory import Run
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 ARTIFACTS = Path(os.environ.get("EDGETL_TEST_ARTIFACTS") or Path(__file__).parents[2] / "artifacts")
 PHONE, DESKTOP = 390, 1100
 # Blink's number for what prefers-color-scheme asks.
 DARK = "--blink-settings=preferredColorScheme=0"
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium, to look at pages")
+pytestmark = pytest.mark.needs_program("chromium")
 
 
 @pytest.fixture(params=["run", "bench"])
@@ -42,7 +41,7 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def browse(profile: Path, *options: str) -> str:
-    command = [str(CHROMIUM), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command = [needs_program("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += [f"--user-data-dir={profile}", "--force-device-scale-factor=1", *options]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
     return done.stdout

@@ -1,0 +1,79 @@
+"""What those who carry edgetl on rely on: the changelog, the contributor's pages, the workflow."""
+
+from __future__ import annotations
+
+import re
+from datetime import date
+from pathlib import Path
+
+import pytest
+import yaml
+
+import edgetl
+
+REPO = Path(__file__).parents[2]
+WORKFLOWS = sorted((REPO / ".github" / "workflows").glob("*.yml"))
+
+
+def read(name: str) -> str:
+    return (REPO / name).read_text()
+
+
+def test_the_changelog_goes_by_version_and_date() -> None:
+    text = read("CHANGELOG.md")
+    first, *versions = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    rows = [re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", version) for version in versions]
+    assert all(rows), versions
+    released = [(tuple(map(int, row[1].split("."))), date.fromisoformat(row[2])) for row in rows if row]
+    assert released == sorted(released, reverse=True)
+    assert versions[0].startswith(f"[{edgetl.__version__}]")
+    sections = set(re.findall(r"^### (.*)$", text, re.MULTILINE))
+    assert sections <= {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}
+
+
+def test_contributing_knows_every_package() -> None:
+    packages = {file.parent.name for file in (REPO / "edgetl").glob("*/__init__.py")}
+    assert [name for name in sorted(packages) if f"`{name}`" not in read("CONTRIBUTING.md")] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "SECURITY.md"])
+def test_pages_link_to_what_is_here(page: str) -> None:
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", read(page))
+    assert [link for link in links if not (REPO / link).exists()] == []
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    targets = set(re.findall(r"^([\w.-]+):", read("Makefile"), re.MULTILINE))
+    for page in ("README.md", "CONTRIBUTING.md", *(str(file.relative_to(REPO)) for file in WORKFLOWS)):
+        named = re.findall(r"(?:^|`|run: |`, `)\s*make ((?:[a-z][\w.-]*)(?: types)?)", read(page), re.MULTILINE)
+        for name in {one for words in named for one in words.split()}:
+            assert name in targets, f"{page}: make {name}"
+
+
+def test_the_workflow_runs_every_python_that_the_packages_name() -> None:
+    (workflow,) = WORKFLOWS
+    matrix = yaml.safe_load(workflow.read_text())["jobs"]["test"]["strategy"]["matrix"]
+    for file in ("pyproject.toml", "device/pyproject.toml"):
+        assert re.findall(r'"Programming Language :: Python :: (3\.\d+)"', read(file)) == matrix["python"]
+    assert [row["dependencies"] for row in matrix["include"]] == ["lowest"]
+
+
+def test_the_workflow_trusts_pinned_actions_only_and_may_little() -> None:
+    for file in WORKFLOWS:
+        uses = re.findall(r"uses: (.*)", file.read_text())
+        assert uses
+        assert [one for one in uses if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", one)] == []
+        workflow = yaml.safe_load(file.read_text())
+        assert workflow["permissions"] == {"contents": "read"}
+        rights = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+        assert rights == {"publish": {"id-token": "write"}}
+        assert set(workflow["jobs"]["publish"]["needs"]) == set(workflow["jobs"]) - {"publish"}
+
+
+def test_hooks_run_the_tools_whose_versions_pyproject_states() -> None:
+    hooks = [hook for repo in yaml.safe_load(read(".pre-commit-config.yaml"))["repos"] for hook in repo["hooks"]]
+    tools = [hook["entry"].split()[0] for hook in hooks]
+    assert tools == [".venv/bin/ruff", ".venv/bin/ruff", ".venv/bin/mypy"]
+    for tool in ("ruff", "mypy"):
+        assert re.search(rf'"{tool}==[\d.]+"', read("pyproject.toml"))
