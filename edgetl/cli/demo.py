@@ -76,9 +76,9 @@ def demo(
 
 def _check_place(out: Path) -> None:
     """Refuse a folder in which a demo would replace somebody's files."""
+    from edgetl_device.bench.result import SCHEMA
     from edgetl_device.errors import InputError
     from edgetl_device.jsonfile import read_json
-    from edgetl_device.result import SCHEMA
 
     if not out.is_dir():
         return

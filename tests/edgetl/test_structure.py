@@ -31,7 +31,8 @@ DEVICE_LAYERS = (
     {"delegates", "preprocess", "storage"},
     {"documents"},
     {"child", "folders", "jsonfile"},
-    {"errors", "files"},
+    {"files"},
+    {"errors", "telemetry"},
 )
 
 

@@ -112,7 +112,7 @@ def entries(folder: Path) -> set[str]:
 def in_a_process(*names: str, size: int = 4000, gigabytes: float = 20) -> None:
     """Make entries in a process of its own, which ends: an entry is kept for the process that asked for it."""
     script = f"""
-from edgetl import cache
+from edgetl._lib import cache
 for name in {names!r}:
     cache.entry("kind", name, lambda folder: (folder / "content").write_text("x" * {size}))
 """
@@ -143,7 +143,7 @@ def test_an_entry_is_kept_while_a_process_uses_it(fresh_cache: Path) -> None:
 
 def test_leftovers_of_killed_processes_go_and_those_of_living_ones_stay(fresh_cache: Path) -> None:
     script = """
-from edgetl import cache
+from edgetl._lib import cache
 def make(folder):
     (folder / "half").write_text("written")
     print("making", flush=True)
@@ -177,7 +177,7 @@ def test_many_processes_on_one_full_cache(fresh_cache: Path) -> None:
     """Each makes, damages, uses and evicts the same entries; none fails, and what it was given it can read."""
     script = """
 import random, sys
-from edgetl import cache
+from edgetl._lib import cache
 order = random.Random(int(sys.argv[1]))
 for _ in range(60):
     name = str(order.randrange(6))

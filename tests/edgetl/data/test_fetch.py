@@ -264,6 +264,17 @@ def test_without_a_network_a_file_from_elsewhere_will_do(server: Server, tmp_pat
         assert not (tmp_path / "flowers").exists()
         place.write_bytes(server.files["flower_photos.tgz"])
         assert (fetch(dataset, tmp_path / "flowers", base_url=dead) / "rose/1.png").read_bytes() == photo(1)
+        # It may be the only copy, carried here by hand.
+        assert place.read_bytes() == server.files["flower_photos.tgz"]
+
+
+def test_what_else_lies_beside_a_download_stays(server: Server, tmp_path: Path) -> None:
+    dataset = served(server, "flowers", {"flower_photos.tgz": tar({"flower_photos/rose/1.png": photo(1)})})
+    notes = tmp_path / "flowers.download" / "notes.txt"
+    notes.parent.mkdir()
+    notes.write_text("mine")
+    fetch(dataset, tmp_path / "flowers")
+    assert list(notes.parent.iterdir()) == [notes]
 
 
 def test_the_command_offline(tmp_path: Path) -> None:

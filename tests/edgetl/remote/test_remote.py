@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -235,7 +236,7 @@ def test_doctor_on_a_board(lab: Lab, good: SshBoard) -> None:
 
 def test_the_far_end_ends_when_the_near_end_falls_silent(tmp_path: Path) -> None:
     """A laptop that sleeps keeps its connection, and says nothing."""
-    script = files("edgetl.remote").joinpath("far_end.py").read_text()
+    script = files("edgetl.remote").joinpath("agent.py").read_text()
     impatient = script.replace("SILENCE_S = 60.0", "SILENCE_S = 0.5")
     assert impatient != script
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
@@ -254,6 +255,38 @@ def test_the_far_end_ends_when_the_near_end_falls_silent(tmp_path: Path) -> None
         far.communicate()
 
 
+def test_a_board_loses_nothing_that_edgetl_did_not_make(tmp_path: Path) -> None:
+    root = tmp_path / "edgetl" / "remote"
+    for name in ("venvs/mine/notes.txt", "venvs/.git/HEAD", "bundles/old/photo.jpg"):
+        (root / name).parent.mkdir(parents=True)
+        (root / name).write_text("mine")
+        os.utime((root / name).parent, (0, 0))
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    requests: list[dict[str, object]] = [
+        *({"do": "make", "path": f"venvs/{key}"} for key in ("one", "two", "two")),
+        {"do": "put", "path": "bundles/new/a.edgetl", "bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()},
+        {"do": "keep", "path": "venvs", "count": 1},
+        {"do": "keep", "path": "bundles", "count": 1},
+        {"do": "remove", "path": "venvs/mine"},
+        {"do": "make", "path": "bundles/old"},
+    ]
+    done = subprocess.run(
+        [sys.executable, "-c", files("edgetl.remote").joinpath("agent.py").read_text()],
+        input="".join(json.dumps(request) + "\n" for request in requests),
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=30,
+        check=True,
+    )
+    *_, seventh, eighth = (json.loads(line) for line in done.stdout.splitlines()[1:])
+    for answer in (seventh, eighth):
+        assert "was not made by this edgetl" in answer["error"]
+    left = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file())
+    kept = ["bundles/new/.edgetl", "bundles/new/a.edgetl", "bundles/old/photo.jpg", "lock"]
+    assert left == [*kept, "venvs/.git/HEAD", "venvs/mine/notes.txt", "venvs/two/.edgetl"]
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--offline",)])
 def test_a_virtual_environment_is_made_once(lab: Lab, tmp_path: Path, more: tuple[str, ...]) -> None:
@@ -266,7 +299,7 @@ def test_a_virtual_environment_is_made_once(lab: Lab, tmp_path: Path, more: tupl
     assert ("fetching wheels here" in done.stderr) == bool(more)
     assert result.read(tmp_path / f"{board.name}.json")["runs"]
     (ready,) = board.cache.rglob("ready")
-    assert sorted(path.name for path in ready.parent.iterdir()) == ["ready", "venv"]
+    assert sorted(path.name for path in ready.parent.iterdir()) == [".edgetl", "ready", "venv"]
     done = edgetl("doctor", "--on", board.name, *more, env=lab.environment)
     assert done.returncode == 0, done.stderr
     assert "installing" not in done.stderr
