@@ -41,7 +41,7 @@ class TrainOptions(Options):
         choices=(*STRATEGIES, AUTO),
         metavar="NAME",
         unset="blocks",
-        help="What is trained: the head, the last blocks, all layers, all from scratch; auto: what edgetl advise finds.",
+        help="Which layers are trained; auto: what edgetl advise recommends.",
     )
     trainable_blocks: int | None = option(
         None,
