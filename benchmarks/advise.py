@@ -76,8 +76,8 @@ def main() -> None:
 
 def measure(data: DataSet, runs: Path) -> dict[str, Any]:
     """Train every fixed strategy and what is recommended; return accuracies and the paired difference to the best."""
-    spec = Preprocess(size=data.config.size)
-    advice = advise(load_dataset(data.folder, spec, test=0.0), backbones=[data.config.backbone])
+    spec = Preprocess(size=data.options.size)
+    advice = advise(load_dataset(data.folder, spec, test=0.0), backbones=[data.options.backbone])
     chosen = advice.recommendation
     probed = advice.backbones[0].probed
     whole = probed[-1]
@@ -102,7 +102,7 @@ def measure(data: DataSet, runs: Path) -> dict[str, Any]:
         "training_photos": advice.photos.count,
         "fewest_a_class": advice.photos.fewest,
         "classes": advice.photos.classes,
-        "size": data.config.size,
+        "size": data.options.size,
         "advice": advice.to_json(),
         "strategies": rows,
         "recommended": name,
@@ -137,7 +137,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _train(data: DataSet, out: Path, changes: dict[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
-    document = train(data.folder, out, replace(data.config, **changes)).document
+    document = train(data.folder, out, replace(data.options, **changes)).document
     answers = [one for one in read_predictions(out / FILE) if one.split == "test"]
     cut = document["strategy"]["truncated"]
     row = document["metrics"]["test"]["accuracy"] | {

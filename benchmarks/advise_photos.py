@@ -15,7 +15,7 @@ import numpy.typing as npt
 from harness import RowFailed
 
 from edgetl.data.readers.array_files import open_file
-from edgetl.training import TrainConfig
+from edgetl.training import TrainOptions
 
 Pictures = npt.NDArray[np.uint8]
 
@@ -30,15 +30,15 @@ class DataSet:
 
     name: str
     folder: Path
-    config: TrainConfig
+    options: TrainOptions
 
 
 def flowers(arguments: argparse.Namespace, photos: Path) -> DataSet:
-    return DataSet("flowers", _shared(arguments, "flowers", "test", photos), TrainConfig(test=0.0))
+    return DataSet("flowers", _shared(arguments, "flowers", "test", photos), TrainOptions(test=0.0))
 
 
 def food3(arguments: argparse.Namespace, photos: Path) -> DataSet:
-    return DataSet("food3", _shared(arguments, "food3", "validation", photos), TrainConfig(size=96, test=0.0))
+    return DataSet("food3", _shared(arguments, "food3", "validation", photos), TrainOptions(size=96, test=0.0))
 
 
 def _shared(arguments: argparse.Namespace, name: str, held_out: str, photos: Path) -> Path:
@@ -69,7 +69,7 @@ def digits(arguments: argparse.Namespace, photos: Path) -> DataSet:
     held_out = (pictures[arguments.photos :], targets[arguments.photos :])
     names = [str(number) for number in range(10)]
     folder = _write(photos / "digits", (pictures[: arguments.photos], targets[: arguments.photos]), held_out, names)
-    return DataSet("digits", folder, TrainConfig(size=32, test=0.0, augment="none"))
+    return DataSet("digits", folder, TrainOptions(size=32, test=0.0, augment="none"))
 
 
 def fashion(arguments: argparse.Namespace, photos: Path) -> DataSet:
@@ -94,7 +94,7 @@ def fashion(arguments: argparse.Namespace, photos: Path) -> DataSet:
         (test_pictures[:held], test_targets[:held]),
         _FASHION_NAMES,
     )
-    return DataSet("Fashion-MNIST", folder, TrainConfig(size=32, test=0.0, augment="none"))
+    return DataSet("Fashion-MNIST", folder, TrainOptions(size=32, test=0.0, augment="none"))
 
 
 def read_idx(file: Path) -> Pictures:

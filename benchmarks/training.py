@@ -25,7 +25,8 @@ from harness import (
     stratified_sample,
 )
 
-from edgetl.training import TrainConfig
+from edgetl.training import TrainOptions
+from edgetl.training.plan import default_epochs
 
 _FLOWERS_TOP1, _FLOWERS_WALL_S = 0.88, 90.0
 _AUTO_TOP1, _ADVISE_S = 0.90, 20.0
@@ -132,7 +133,7 @@ def synthetic_against_keras(work: Workspace) -> Outcome:
 
 def _against_keras(work: Workspace, data: Path, *, reach: float) -> Outcome:
     photos = sum(1 for _ in (data / "train").glob("*/*"))
-    epochs = TrainConfig().for_photos(round((1 - TrainConfig().val) * photos)).resolved_epochs
+    epochs = default_epochs(round((1 - TrainOptions().val) * photos), from_scratch=False)
 
     def edgetl(index: int) -> dict[str, Any]:
         folder, process = work.train(data, seed=index)

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from . import __version__
+from .bench.options import BenchOptions
 from .errors import EdgetlError, InputError, from_os_error
+from .options import add_arguments, from_arguments
 
 _DELEGATES = "none, xnnpack, edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
 _DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
@@ -27,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return 0
     except EdgetlError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {error.for_command_line()}\n")
         return error.exit_code
     except BrokenPipeError:
         # The reader of our output went away; say nothing more, not even when the interpreter flushes at shutdown.
@@ -69,19 +71,8 @@ def _parser() -> argparse.ArgumentParser:
     _live_options(classify)
 
     bench = _command(commands, "bench", _bench, "measure latency, memory, accuracy and agreement")
-    bench.add_argument("--variants", default="all", help="all, or names with commas")
-    bench.add_argument("--threads", default="1", help="numbers with commas")
-    bench.add_argument("--batch", default="1", help="numbers of images in one inference with commas; TFLite only")
-    bench.add_argument("--data", metavar="DIR", help="photos in DIR/<class>/ in the place of the bundle's own")
-    bench.add_argument("--duration", type=float, default=None, metavar="SECONDS", help="default 10, with --quick 1")
-    bench.add_argument("--quick", action="store_true", help="be content with fewer inferences; the verdict says so")
-    bench.add_argument("--sustained", type=float, metavar="MINUTES", help="one run, with its times second by second")
-    bench.add_argument("--energy", action="store_true", help="joules per inference, where the board has a sensor")
-    bench.add_argument("--profile", action="store_true", help="the time of each operator, where the runtime can tell")
-    bench.add_argument("--scenario", metavar="NAME", help="MLPerf's LoadGen too: single-stream or offline")
+    add_arguments(bench, BenchOptions)
     bench.add_argument("--log", type=Path, default=Path("loadgen"), metavar="DIR", help="for LoadGen's logs")
-    help = f"{_DELEGATES}; several with commas, or by repeating it, are measured side by side"
-    bench.add_argument("--delegates", "--delegate", action="append", default=[], metavar="DELEGATES", help=help)
 
     _command(commands, "verify", _verify, "check hashes, golden pixels and the agreement with the reference")
 
@@ -174,29 +165,12 @@ def _stream(classifier: Any, live: Any) -> None:
 
 
 def _bench(options: argparse.Namespace) -> None:
-    from edgetl_device.bench.run import parse_counts, parse_variants, run_bench
-    from edgetl_device.delegates.delegate import parse_delegates
+    from edgetl_device.bench.run import run_bench
 
     from .bundle import Bundle
 
-    document = run_bench(
-        Bundle.open(options.bundle),
-        variants=parse_variants(options.variants),
-        threads=parse_counts("threads", options.threads),
-        delegates=parse_delegates(options.delegates),
-        batches=parse_counts("batch", options.batch),
-        data=options.data,
-        duration_s=options.duration,
-        quick=options.quick,
-        sustained_min=options.sustained,
-        with_energy=options.energy,
-        with_profile=options.profile,
-        scenario=options.scenario,
-        log=options.log,
-        prefer=options.runtime,
-        say=_say,
-    )
-    _print(document)
+    asked = from_arguments(BenchOptions, options)
+    _print(run_bench(Bundle.open(options.bundle), asked, log=options.log, prefer=options.runtime, say=_say))
 
 
 def _verify(options: argparse.Namespace) -> None:

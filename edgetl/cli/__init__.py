@@ -87,5 +87,5 @@ def _fail(error: Exception) -> None:
     from edgetl_device.errors import EdgetlError
 
     assert isinstance(error, EdgetlError)
-    sys.stderr.write(f"error: {error}\n")
+    sys.stderr.write(f"error: {error.for_command_line()}\n")
     sys.exit(error.exit_code)

@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.formats import Format, print_csv, require_one_output
+from edgetl.cli.console.output import note, print_json
+from edgetl_device.bench.options import BenchOptions
+from edgetl_device.errors import InputError
+
+from .options import Asked, add_command
 
 if TYPE_CHECKING:
     from edgetl.comparison.gates import Gate
     from edgetl_device.bundle import Bundle
 
+_BOARDS = "Boards"
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
 )
@@ -21,53 +27,41 @@ _Bundle = typer.Argument(
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command("bench")(bench)
+    add_command(app, "bench", BenchOptions, bench)
 
 
 def bench(
+    asked: Asked[BenchOptions],
     bundle: Path = _Bundle,
-    variants: str = typer.Option("all", help="all, or names with commas: int8,float32."),
-    threads: str = typer.Option("1", help="Numbers of CPU threads with commas: 1,2."),
-    delegates: list[str] = typer.Option(
-        [],
-        "--delegates",
-        "--delegate",
-        help="none, xnnpack, edgetpu[:usb|:pci|:N], with commas; or PATH.so[:key=value,...]. May be repeated.",
-        show_default=False,
-    ),
-    batch: str = typer.Option("1", help="Numbers of images in one inference with commas: 1,4,8. TFLite only."),
-    data: str = typer.Option(
-        "",
-        metavar="DIR",
-        help="Photos in DIR/<class>/ in the place of the bundle's own; drop and agreement against float32, run here.",
-    ),
-    duration: float = typer.Option(
-        None, help="Seconds of sampling for each run: 10, with --quick 1. Never under 1,024 photos.", show_default=False
-    ),
-    quick: bool = typer.Option(False, "--quick", help="Be content with 130 photos; the verdict says so."),
-    sustained: float = typer.Option(
-        None, metavar="MINUTES", help="One run for so long, with times and heat by the second.", show_default=False
-    ),
-    profile: bool = typer.Option(False, "--profile", help="The time of each operator, where the runtime can tell."),
-    scenario: str = typer.Option(
-        None, metavar="NAME", help="MLPerf's LoadGen too: single-stream or offline.", show_default=False
-    ),
-    energy: bool = typer.Option(False, "--energy", help="Joules for each photo, where the board has a sensor."),
     fail_if: list[str] = typer.Option(
         [], metavar="EXPR", help='Exit with 3 if true: "int8.p95_ms>40". May be repeated.', show_default=False
     ),
     form: Format = typer.Option(Format.table, "--format", help="How to print the result."),
     json: str = typer.Option("", "--json", metavar="OUT", help="Write the result with its raw samples; - prints it."),
     on: list[str] = typer.Option(
-        [], metavar="HOST", help="Bench on a board, through SSH: pi@host. May be repeated.", show_default=False
+        [],
+        metavar="HOST",
+        help="Bench on a board, through SSH: pi@host. May be repeated.",
+        show_default=False,
+        rich_help_panel=_BOARDS,
     ),
     fleet: str = typer.Option(
-        "", metavar="FILE", help="Bench on all boards of a fleet.toml: docs/remote.md.", show_default=False
+        "",
+        metavar="FILE",
+        help="Bench on all boards of a fleet.toml: docs/remote.md.",
+        show_default=False,
+        rich_help_panel=_BOARDS,
     ),
     out: str = typer.Option(
-        "", metavar="DIR", help="With boards: write each one's result to DIR/NAME.json.", show_default=False
+        "",
+        metavar="DIR",
+        help="Write each board's result to DIR/NAME.json.",
+        show_default=False,
+        rich_help_panel=_BOARDS,
     ),
-    offline: bool = typer.Option(False, "--offline", help="With boards: bring every wheel from here, over SSH."),
+    offline: bool = typer.Option(
+        False, "--offline", help="Bring every wheel from here, over SSH.", rich_help_panel=_BOARDS
+    ),
 ) -> None:
     """Measure a bundle, here or on boards: float and int8 side by side, with a verdict on the measurement.
 
@@ -78,56 +72,39 @@ def bench(
     Example: edgetl bench parts.edgetl --data field-photos --fail-if "int8.accuracy_drop_pp>1"
     """
     from edgetl.cli import bench_remote
-    from edgetl.cli.console.bench import print_result, records
-    from edgetl.cli.console.output import note, print_json
     from edgetl.comparison import gates
-    from edgetl.comparison.results import gate_subjects
-    from edgetl.remote.fleet import Settings
-    from edgetl_device.bench.run import parse_counts, parse_variants, run_bench
     from edgetl_device.bundle import Bundle
-    from edgetl_device.delegates.delegate import parse_delegates
-    from edgetl_device.errors import InputError
-    from edgetl_device.jsonfile import write_json
 
     require_one_output(form, json=json == "-")
-    opened, chosen = Bundle.open(bundle), parse_variants(variants)
+    opened, options = Bundle.open(bundle), asked.options
     # Whatever is wrong with a bound or forbids writing there is better known now than after the bench.
     wanted = gates.parse_gates(fail_if, gates.RUN_METRICS)
-    gates.check_variants(wanted, chosen or [variant.name for variant in opened.variants])
+    gates.check_variants(wanted, options.named_variants or [variant.name for variant in opened.variants])
     boards = bench_remote.chosen_boards(on, fleet)
-    if data:
+    if options.data is not None:
         require_reference(opened, wanted, here=not boards)
     if json not in ("", "-"):
         Path(json).parent.mkdir(parents=True, exist_ok=True)
     if boards:
-        if scenario:
-            raise InputError("--scenario is for this machine: LoadGen is not brought to boards", hint="Leave it out.")
-        asked = {"--quick": quick, "--energy": energy, "--profile": profile}
-        more = [option for option, wanted_there in asked.items() if wanted_there]
-        if sustained is not None:
-            more += ["--sustained", str(sustained)]
-        settings = Settings(variants, threads, duration, ",".join(delegates), offline, batch, tuple(more))
-        bench_remote.bench_boards(opened, data, boards, settings, wanted, bench_remote.Printing(form, json, out))
+        printing = bench_remote.Printing(form, json, out)
+        bench_remote.bench_boards(opened, boards, options, wanted, printing, offline=offline)
         return
     if out:
         raise InputError("--out is for boards", hint="Use --json OUT, or name boards with --on.")
-    document = run_bench(
-        opened,
-        variants=chosen,
-        threads=parse_counts("threads", threads),
-        delegates=parse_delegates(delegates),
-        batches=parse_counts("batch", batch),
-        data=data or None,
-        duration_s=duration,
-        quick=quick,
-        sustained_min=sustained,
-        with_energy=energy,
-        with_profile=profile,
-        scenario=scenario,
-        # LoadGen's log lies beside the result that tells of it.
-        log=Path(json).with_suffix(".loadgen") if json not in ("", "-") else Path("loadgen"),
-        say=note,
-    )
+    _bench_here(opened, options, wanted, form, json)
+
+
+def _bench_here(bundle: Bundle, options: BenchOptions, wanted: Sequence[Gate], form: Format, json: str) -> None:
+    """Bench on this machine, write the result, print it, and hold gates against it."""
+    from edgetl.cli.console.bench import print_result, records
+    from edgetl.comparison import gates
+    from edgetl.comparison.results import gate_subjects
+    from edgetl_device.bench.run import run_bench
+    from edgetl_device.jsonfile import write_json
+
+    # LoadGen's log lies beside the result that tells of it.
+    log = Path(json).with_suffix(".loadgen") if json not in ("", "-") else Path("loadgen")
+    document = run_bench(bundle, options, log=log, say=note)
     if json not in ("", "-"):
         write_json(json, document)
     outcomes = gates.judge(wanted, gate_subjects(document))

@@ -16,8 +16,9 @@ from .boards import BoardView, reason
 
 if TYPE_CHECKING:
     from edgetl.comparison.gates import Gate
-    from edgetl.remote.fleet import Board, Settings
+    from edgetl.remote.fleet import Board
     from edgetl.remote.parallel import Outcome
+    from edgetl_device.bench.options import BenchOptions
     from edgetl_device.bundle import Bundle
 
 
@@ -45,15 +46,16 @@ def chosen_boards(on: Sequence[str], fleet: str) -> tuple[Board, ...]:
 
 def bench_boards(
     bundle: Bundle,
-    data: str,
     boards: Sequence[Board],
-    settings: Settings,
+    options: BenchOptions,
     gates: Sequence[Gate],
     printing: Printing,
+    *,
+    offline: bool = False,
 ) -> None:
     """Bench on all boards, keep each result as it comes, print them, and hold gates against them.
 
-    With ``data``, a folder of labelled photos, those go to the boards too.
+    A folder of labelled photos among the options goes to the boards too. With ``offline``, so do all wheels.
 
     Raises:
         InputError: The request is wrong, whatever the boards are.
@@ -70,10 +72,12 @@ def bench_boards(
 
     if printing.json and len(boards) > 1:
         raise InputError(f"--json takes one result, there are {len(boards)} boards", hint="Use --out DIR.")
+    if options.scenario is not None:
+        raise InputError("--scenario is for this machine: LoadGen is not brought to boards", hint="Leave it out.")
     ssh_command()  # raises when there is none
     for board in boards:
-        _check(bundle, board, settings)
-    photos = of_folder(data, bundle) if data else None
+        _check(bundle, board.options(options))
+    photos = of_folder(options.data, bundle) if options.data is not None else None
     if printing.out:
         Path(printing.out).mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch, BoardView(boards) as view:
@@ -86,7 +90,9 @@ def bench_boards(
 
         outcomes = on_boards(
             boards,
-            lambda board, children, say: bench_board(board, upload, settings, children=children, say=say),
+            lambda board, children, say: bench_board(
+                board, upload, board.options(options), offline=offline, children=children, say=say
+            ),
             say=view.say,
             finished=finished,
         )
@@ -114,20 +120,10 @@ def bench_boards(
     raise_failed(judged)
 
 
-def _check(bundle: Bundle, board: Board, settings: Settings) -> None:
+def _check(bundle: Bundle, options: BenchOptions) -> None:
     """Refuse here what every board would refuse."""
-    from edgetl_device.bench.run import parse_counts, parse_variants
-    from edgetl_device.delegates.delegate import parse_delegates
-    from edgetl_device.runtime import check_batch, check_threads
-
-    for count in parse_counts("threads", board.threads or settings.threads):
-        check_threads(count)
-    for count in parse_counts("batch", settings.batch):
-        check_batch(count)
-    for name in parse_variants(board.variants or settings.variants) or []:
+    for name in options.named_variants or ():
         bundle.variant(name)
-    if delegate := board.delegate or settings.delegate:
-        parse_delegates([delegate])
 
 
 def raise_failures(outcomes: Sequence[Outcome]) -> None:

@@ -30,10 +30,11 @@ def demo(
     from edgetl.cli.console.bench import print_result
     from edgetl.cli.report import written_page
     from edgetl.export.bundle import pack
-    from edgetl.quantization.options import QuantizeConfig
+    from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.pipeline import quantize
     from edgetl.reports import plots
-    from edgetl.training import TrainConfig, train
+    from edgetl.training import TrainOptions, train
+    from edgetl_device.bench.options import BenchOptions
     from edgetl_device.bench.run import run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.classifier import Classifier
@@ -45,11 +46,12 @@ def demo(
     if not photos.is_dir():
         with track("Drawing photos", per_class * len(synthetic.CLASSES)) as advance:
             synthetic.draw_dataset(photos, per_class=per_class, progress=advance)
-    run = train(photos, run_folder, TrainConfig(), overwrite=True)
-    quantize(run, QuantizeConfig())
+    run = train(photos, run_folder, TrainOptions(), overwrite=True)
+    quantize(run, QuantizeOptions(int8=True))
     bundle = Bundle.open(run_folder / "bundle")
+    bench = BenchOptions(variants=("float32", "int8"), duration=duration, quick=True)
     packed = pack(bundle.path, out / "parts.edgetl")
-    result = run_bench(bundle, variants=["float32", "int8"], duration_s=duration, quick=True, say=note)
+    result = run_bench(bundle, bench, say=note)
     write_json(out / "result.json", result)
 
     print_result(result)

@@ -31,7 +31,7 @@ def export(
 
     Example: edgetl export runs/photos --variant int8 --target mcu --c-array -o firmware/photos.c
     """
-    from edgetl.quantization.options import QuantizeConfig
+    from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.targets import TARGETS
     from edgetl.quantization.variants import (
         ModelForms,
@@ -45,7 +45,7 @@ def export(
     from edgetl_device.files import write_bytes
 
     check_name(variant)
-    config = QuantizeConfig(target=target)
+    options = QuantizeOptions(int8=True, target=target)
     chosen = _layout(layout, variant)
     file = out or run / (f"{run.resolve().name}.c" if c_array else _file_name(variant, chosen))
     if c_array:
@@ -53,7 +53,7 @@ def export(
     opened = Run.open(run)
     model = opened.load_model()
     if variant.startswith("int8"):
-        calibration = calibration_of(opened, config, data)
+        calibration = calibration_of(opened, options, data)
         recipe = repaired(ModelForms(model, calibration), TARGETS[target])
         (made,) = int8_variants(recipe, opened, calibration, (variant,), target=TARGETS[target], layout=chosen)
         if made.format == "tflite":

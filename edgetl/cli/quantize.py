@@ -8,67 +8,38 @@ from typing import Any
 import typer
 
 from edgetl.cli.console.output import accuracy_text, agreement_interval, note, print_json, print_table
+from edgetl.quantization.options import QuantizeOptions
+
+from .options import Asked, add_command
 
 _ACCURACY_COLUMNS = ("top-1", "95% CI", "drop pp", "95% CI", "agree", "95% CI", "MAE")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
-    app.command("quantize")(quantize)
+    add_command(app, "quantize", QuantizeOptions, quantize)
 
 
 def quantize(
+    asked: Asked[QuantizeOptions],
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
-    int8: bool = typer.Option(False, "--int8", help="Write int8 TFLite and ONNX beside float32."),
-    float16: bool = typer.Option(False, "--float16", help="Write TFLite with float16 weights too."),
-    dynamic: bool = typer.Option(False, "--dynamic", help="Write TFLite with int8 weights, float activations too."),
-    repair: bool = typer.Option(True, "--repair/--no-repair", help="Equalize, round, correct and narrow before int8."),
-    calibration: int = typer.Option(100, help="How many photos set the activation ranges, at most."),
-    calibration_photos: Path | None = typer.Option(
-        None, metavar="DIR", help="Your own photos for that, in place of training photos.", show_default=False
-    ),
-    max_drop: float | None = typer.Option(
-        None, help="Percentage points int8 may lose, else the next means is tried; exit 3.", show_default=False
-    ),
-    min_agreement: float | None = typer.Option(
-        None, help="Share of the float model's answers that int8 must give, 0..1.", show_default=False
-    ),
-    target: str = typer.Option("generic", help="What will run it: generic, coral, mcu or mediapipe."),
-    data: Path | None = typer.Option(None, help="The data set, if it has moved.", show_default=False),
-    seed: int = typer.Option(0, help="Of the choice of calibration photos."),
-    explain: bool = typer.Option(
-        False, "--explain", help="Measure what each layer costs: RUN/explain.json and pictures in RUN/explain."
-    ),
+    data: Path | None = typer.Option(None, metavar="DATA", help="The data set, if it has moved.", show_default=False),
     json: bool = typer.Option(False, "--json", help="Print the report on stdout."),
 ) -> None:
     """Write RUN/bundle: float32 and int8 files, each measured against the float model on held-out photos.
 
     Example: edgetl quantize runs/photos --int8 --max-drop 0.5
     """
-    from edgetl.quantization.options import QuantizeConfig
     from edgetl.quantization.pipeline import quantize as run_quantize
     from edgetl.runs.directory import Run
 
-    config = QuantizeConfig(
-        int8=int8,
-        float16=float16,
-        dynamic=dynamic,
-        repair=repair,
-        calibration=calibration,
-        calibration_photos=None if calibration_photos is None else str(calibration_photos),
-        max_drop_pp=max_drop,
-        min_agreement=min_agreement,
-        target=target,
-        seed=seed,
-        explain=explain,
-    )
-    report = run_quantize(Run.open(run), config, data=data)
+    report = run_quantize(Run.open(run), asked.options, data=data)
     print_calibration_notes(report["calibration"])
     if json:
         print_json(report)
         return
     print_report(report)
-    if explain:
+    if asked.options.explain:
         from edgetl.cli.console.explain import print_explanation
 
         print_explanation(run)

@@ -1,7 +1,7 @@
 """From a float Keras model to int8 files that keep its answers: fold, repair, calibrate, convert, check.
 
 ===============  ======================================================================================
-``config``       what is asked for
+``options``      what is asked for
 ``targets``      what kinds of device need of an int8 file
 ``calibration``  which training photos set the activation ranges, and ``own_photos`` of the user in their place
 ``fold``         BatchNorm into the convolution before it, so that no scale is left between the two

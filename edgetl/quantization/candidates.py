@@ -29,7 +29,7 @@ from edgetl_device.errors import InputError
 from .distillation import Teaching, distill
 from .explain import explain
 from .measurement import Expected, expected, measured
-from .options import QuantizeConfig
+from .options import QuantizeOptions
 from .targets import TARGETS, Target
 from .variants import INT8_NAMES, ModelForms, PreparedModel, corrected, int8_variants, plain, repaired
 
@@ -65,13 +65,13 @@ def int8_names(target: Target) -> tuple[str, ...]:
     return INT8_NAMES if target.onnx else ("int8",)
 
 
-def search(forms: ModelForms, run: Run, config: QuantizeConfig, *, data: Path | None) -> SearchResult:
-    """Try one rung after the other until all int8 files of one are within the bounds of ``config``.
+def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path | None) -> SearchResult:
+    """Try one rung after the other until all int8 files of one are within the bounds of ``options``.
 
     Args:
         floats: The float model, the reference, and the photos that calibrate.
         run: Its run.
-        config: Bounds and target. ``repair=False`` leaves the plain rung alone.
+        options: Bounds and target. ``repair=False`` leaves the plain rung alone.
         data: The data set's folder, where it has moved since training.
 
     Raises:
@@ -84,11 +84,11 @@ def search(forms: ModelForms, run: Run, config: QuantizeConfig, *, data: Path | 
             why="the test photos give the final number only",
             hint="Train with --val 0.15.",
         )
-    target = TARGETS[config.target]
+    target = TARGETS[options.target]
     against = expected(forms.model, find_photos(run, samples, data=data), description="Float reference, validation")
     candidates: list[dict[str, Any]] = []
     variants: list[VariantFile] = []
-    for name, prepare in _candidates(forms, run, config, against, data):
+    for name, prepare in _candidates(forms, run, options, against, data):
         started = time.perf_counter()
         prepared, about = prepare(variants)
         # ONNX cannot leave layers out (:class:`PreparedModel`), so its file stays the one of the rung before.
@@ -99,7 +99,7 @@ def search(forms: ModelForms, run: Run, config: QuantizeConfig, *, data: Path | 
         rows, passed = [], complaint is None
         for variant in variants:
             scored, latency_ms = measured(variant, against, run.labels)
-            passed = passed and within(scored, config)
+            passed = passed and within(scored, options)
             rows.append(
                 {
                     "name": variant.name,
@@ -125,11 +125,11 @@ def incompatibility(variants: list[VariantFile], target: Target) -> str | None:
     return target.complaint(int8)
 
 
-def within(variant: VariantFile, config: QuantizeConfig) -> bool:
+def within(variant: VariantFile, options: QuantizeOptions) -> bool:
     """Whether a measured variant loses no more than the bounds allow."""
     agreement = variant.agreement or {}
-    drop_fits = config.max_drop_pp is None or agreement["drop_pp"] <= config.max_drop_pp
-    return drop_fits and (config.min_agreement is None or agreement["top1"] >= config.min_agreement)
+    drop_fits = options.max_drop is None or agreement["drop_pp"] <= options.max_drop
+    return drop_fits and (options.min_agreement is None or agreement["top1"] >= options.min_agreement)
 
 
 # Makes a rung's recipe, and what else is to be reported of it, from the files of the rung before.
@@ -137,16 +137,16 @@ _Prepare = Callable[[list[VariantFile]], tuple[PreparedModel, dict[str, Any]]]
 
 
 def _candidates(
-    forms: ModelForms, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
+    forms: ModelForms, run: Run, options: QuantizeOptions, against: Expected, data: Path | None
 ) -> Iterator[tuple[str, _Prepare]]:
-    target = TARGETS[config.target]
+    target = TARGETS[options.target]
     yield "plain", lambda _: (plain(forms), {})
-    if not config.repair:
+    if not options.repair:
         return
     yield "repair", lambda _: (repaired(forms, target), {})
     if target.float_layers:
         yield "float layers", lambda before: (repaired(forms, target, _worst(forms, before, against)), {})
-    yield "distillation", lambda _: _distilled(forms, run, config, against, data)
+    yield "distillation", lambda _: _distilled(forms, run, options, against, data)
 
 
 def _worst(forms: ModelForms, repaired: list[VariantFile], against: Expected) -> tuple[str, ...]:
@@ -158,33 +158,33 @@ def _worst(forms: ModelForms, repaired: list[VariantFile], against: Expected) ->
 
 
 def _distilled(
-    forms: ModelForms, run: Run, config: QuantizeConfig, against: Expected, data: Path | None
+    forms: ModelForms, run: Run, options: QuantizeOptions, against: Expected, data: Path | None
 ) -> tuple[PreparedModel, dict[str, Any]]:
     """Distill the layers that training trained, with and without rounding, and repair the one with it."""
     names = {layer.name for layer in forms.model.layers if layer.trainable and layer.weights}
     trained = frozenset(names | {f"{name}_depthwise" for name in names})
-    photos = find_photos(run, stratified_sample(run.of("train"), count=_TEACHING_PHOTOS, seed=config.seed), data=data)
+    photos = find_photos(run, stratified_sample(run.of("train"), count=_TEACHING_PHOTOS, seed=options.seed), data=data)
     preset, size = run.document["config"]["augment"], run.preprocess.size
     views = _TEACHING_VIEWS if preset != "none" else 0
     batches = np.array_split(photos.pixels, math.ceil(len(photos.pixels) / _VIEW_BATCH))
     with step("Augmented views"):
-        draw = augmenter(preset, size=size, seed=config.seed)
+        draw = augmenter(preset, size=size, seed=options.seed)
         pixels = np.concatenate([photos.pixels, *(draw(batch) for _ in range(views) for batch in batches)])
     rows = np.arange(len(pixels))
     answers = float_model.softmax(float_model.logits(forms.model, pixels, rows, description="Float answers to learn"))
     teaching = Teaching(pixels, answers, forms.calibration.pixels)
-    control = distill(forms.equalized, trained, teaching, rounded=False, seed=config.seed)
+    control = distill(forms.equalized, trained, teaching, rounded=False, seed=options.seed)
     found = float_model.softmax(
         float_model.logits(
             control, against.photos.pixels, np.arange(len(against.photos.targets)), description="Control"
         )
     )
     scores = score(found, against.photos.targets, against.probabilities, names=run.labels)
-    student = distill(forms.equalized, trained, teaching, rounded=True, seed=config.seed)
+    student = distill(forms.equalized, trained, teaching, rounded=True, seed=options.seed)
     about = {
         # The same training without rounding: what of the result is more training and not better quantization.
         "float_control": {"accuracy": scores["accuracy"], "agreement": scores["agreement"]},
         "photos": len(photos.targets),
         "views": views,
     }
-    return corrected(student, "distilled through rounding", forms.calibration, TARGETS[config.target]), about
+    return corrected(student, "distilled through rounding", forms.calibration, TARGETS[options.target]), about

@@ -1,60 +1,67 @@
-"""What ``edgetl quantize`` is asked to do, resolved once and saved with the report. Not for: how it is done."""
+"""What quantizing is asked to do. Not for: how it is done."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from typing import Any
 
-from edgetl_device.errors import InputError
+from edgetl_device.errors import OptionError
+from edgetl_device.options import Options, option
 
-from .targets import TARGETS
+# As edgetl.quantization.targets.TARGETS has them, which loads NumPy; a test compares.
+TARGET_NAMES = ("generic", "coral", "mcu", "mediapipe")
+
+_CALIBRATION, _MORE = "Calibration", "More files"
 
 
 @dataclass(frozen=True)
-class QuantizeConfig:
-    """What to write.
+class QuantizeOptions(Options):
+    """Options of :func:`edgetl.quantization.pipeline.quantize`. float32 TFLite and ONNX are written in any case.
 
-    Attributes:
-        int8: Write int8 variants.
-        float16: Write TFLite with float16 weights.
-        dynamic: Write TFLite with int8 weights and float activations.
-        repair: Equalize, round, correct and narrow before int8; False shows the plain result.
-        calibration: How many photos set the activation ranges, at most.
-        calibration_photos: Folder of the photos that do, in place of the training split.
-        max_drop_pp: Refuse int8 files that lose more accuracy than this on the validation photos, in percentage points.
-        min_agreement: Refuse int8 files that give fewer of the float model's answers there, 0..1.
-        target: A name in :data:`edgetl.quantization.targets.TARGETS`.
-        seed: Of the choice of calibration photos and of distillation.
-        explain: Measure what each layer of the int8 TFLite file costs, and write ``RUN/explain.json``.
+    Raises:
+        OptionError: A value is out of bounds, or two contradict each other.
     """
 
-    int8: bool = True
-    float16: bool = False
-    dynamic: bool = False
-    repair: bool = True
-    calibration: int = 100
-    calibration_photos: str | None = None
-    max_drop_pp: float | None = None
-    min_agreement: float | None = None
-    target: str = "generic"
-    seed: int = 0
-    explain: bool = False
+    int8: bool = option(False, help="Write int8 TFLite and ONNX.")
+    float16: bool = option(False, group=_MORE, help="Write TFLite with float16 weights.")
+    dynamic: bool = option(False, group=_MORE, help="Write TFLite with int8 weights and float activations.")
+    repair: bool = option(True, help="Repair int8: equalize, round with GPTQ, correct biases, clip ranges.")
+    calibration: int = option(
+        100, group=_CALIBRATION, low=1, high=100_000, metavar="PHOTOS", help="Photos that set the ranges, at most."
+    )
+    calibration_photos: str | None = option(
+        None, group=_CALIBRATION, metavar="DIR", help="Your own photos for that, instead of training photos."
+    )
+    max_drop: float | None = option(
+        None,
+        low=0,
+        high=100,
+        metavar="POINTS",
+        help="Accuracy that int8 may lose, in percentage points of the validation photos; if no candidate keeps it,"
+        " exit with 3.",
+    )
+    min_agreement: float | None = option(
+        None, low=0, high=1, metavar="SHARE", help="Share of the float model's labels that int8 must give, likewise."
+    )
+    target: str = option("generic", choices=TARGET_NAMES, metavar="NAME", help="What will run it.")
+    seed: int = option(
+        0, group=_CALIBRATION, low=0, high=2**31 - 1, help="Of the choice of photos, and of distillation."
+    )
+    explain: bool = option(False, help="Measure what each layer costs: RUN/explain.json and pictures in RUN/explain.")
 
-    def __post_init__(self) -> None:
-        if self.target not in TARGETS:
-            raise InputError(f"--target {self.target!r}", why=f"the targets are {', '.join(TARGETS)}")
-        if self.target != "generic" and not self.int8:
-            raise InputError(f"--target {self.target} without int8", hint="Add --int8.")
-        if self.max_drop_pp is not None and not math.isfinite(self.max_drop_pp):
-            raise InputError(f"--max-drop {self.max_drop_pp}", why="must be a number of percentage points")
-        if self.min_agreement is not None and not 0 <= self.min_agreement <= 1:
-            raise InputError(f"--min-agreement {self.min_agreement}", why="must be 0 to 1")
-        if self.explain and not self.int8:
-            raise InputError("an explanation of int8 without int8", hint="Add --int8.")
-        if self.gated and not self.int8:
-            raise InputError("a bound on what int8 may lose, without int8", hint="Add --int8.")
+    def check_together(self) -> None:
+        """Refuse what is about int8 where none is written."""
+        if self.int8:
+            return
+        for name in ("target", "explain", "max_drop", "min_agreement"):
+            if name in self.changed():
+                raise OptionError(f"{{{name}=}} without {{int8}}", hint="Add {int8}.", **{name: getattr(self, name)})
 
     @property
     def gated(self) -> bool:
         """Whether there is a bound on what int8 may lose."""
-        return self.max_drop_pp is not None or self.min_agreement is not None
+        return self.max_drop is not None or self.min_agreement is not None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all values as a JSON object, in documents ``max_drop`` with its unit."""
+        return {"max_drop_pp" if name == "max_drop" else name: value for name, value in super().to_json().items()}

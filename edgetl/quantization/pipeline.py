@@ -5,7 +5,6 @@ Not for: how models are folded, corrected and converted.
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from .candidates import SearchResult, incompatibility, int8_names, search
 from .explain import FOLDER as EXPLAINED
 from .explain import Plain, check_explained, explain_export
 from .measurement import Expected, expected, measured
-from .options import QuantizeConfig
+from .options import QuantizeOptions
 from .targets import TARGETS
 from .variants import ModelForms, calibration_of, float_variant, int8_variants, plain, repaired
 
@@ -34,7 +33,7 @@ FLOAT_TOLERANCE = 1e-4
 _EVALSET_MAX = 1000
 
 
-def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> dict[str, Any]:
+def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) -> dict[str, Any]:
     """Export a run, measure every file on the held-out photos and write ``RUN/bundle``.
 
     With a bound on what int8 may lose, a ladder of means is climbed on the validation photos until one keeps it
@@ -43,7 +42,7 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
 
     Args:
         run: A finished run.
-        config: What to write.
+        options: What to write.
         data: The data set's folder, where it has moved since training.
 
     Returns:
@@ -57,25 +56,25 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
     """
     # First, what may be refused: the places, then the user's photos.
     check_bundle(run.folder / "bundle")
-    if config.explain:
+    if options.explain:
         check_explained(run.folder / EXPLAINED)
-    calibration = calibration_of(run, config, data) if config.int8 else None
+    calibration = calibration_of(run, options, data) if options.int8 else None
     model = run.load_model()
     against = expected(
         model, find_photos(run, held_out(run, most=_EVALSET_MAX), data=data), description="Float reference"
     )
-    variants = [_measured(float_variant(model, name, run), against, run) for name in _float_names(config)]
+    variants = [_measured(float_variant(model, name, run), against, run) for name in _float_names(options)]
     forms = None if calibration is None else ModelForms(model, calibration)
     search_result = None
     if forms is not None:
-        search_result = _int8(forms, run, config, data)
+        search_result = _int8(forms, run, options, data)
         if search_result.taken is not None:
             variants += [_measured(variant, against, run) for variant in search_result.variants]
-    report = _report(run, config, against, variants, search_result, calibration)
+    report = _report(run, options, against, variants, search_result, calibration)
     write_json(run.folder / "quantize.json", report)
-    if config.explain and search_result is not None and forms is not None:
+    if options.explain and search_result is not None and forms is not None:
         _explain(run, search_result, against, forms)
-    _gate(variants, search_result, config, run)
+    _gate(variants, search_result, options, run)
     with step("Writing the bundle"):
         write_bundle(
             run.folder / "bundle",
@@ -87,29 +86,29 @@ def quantize(run: Run, config: QuantizeConfig, *, data: Path | None = None) -> d
                 for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
             ],
             reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
-            provenance=_provenance(run, config),
+            provenance=_provenance(run, options),
         )
     return report
 
 
-def _float_names(config: QuantizeConfig) -> list[str]:
+def _float_names(options: QuantizeOptions) -> list[str]:
     return [
         "float32",
         "float32-onnx",
-        *(["float16"] if config.float16 else []),
-        *(["dynamic"] if config.dynamic else []),
+        *(["float16"] if options.float16 else []),
+        *(["dynamic"] if options.dynamic else []),
     ]
 
 
-def _int8(forms: ModelForms, run: Run, config: QuantizeConfig, data: Path | None) -> SearchResult:
+def _int8(forms: ModelForms, run: Run, options: QuantizeOptions, data: Path | None) -> SearchResult:
     """Return the int8 variants: of the first rung that keeps the bounds, or of the usual one where there are none."""
-    if config.gated:
-        return search(forms, run, config, data=data)
-    target = TARGETS[config.target]
-    prepared = repaired(forms, target) if config.repair else plain(forms)
+    if options.gated:
+        return search(forms, run, options, data=data)
+    target = TARGETS[options.target]
+    prepared = repaired(forms, target) if options.repair else plain(forms)
     variants = int8_variants(prepared, run, forms.calibration, int8_names(target), target=target)
     return SearchResult(
-        prepared, variants, [], "repair" if config.repair else "plain", incompatibility(variants, target)
+        prepared, variants, [], "repair" if options.repair else "plain", incompatibility(variants, target)
     )
 
 
@@ -125,7 +124,7 @@ def _explain(run: Run, search_result: SearchResult, against: Expected, forms: Mo
     explain_export(run, search_result.prepared.exact, int8, against.photos, against.probabilities, plain=before)
 
 
-def _gate(variants: list[VariantFile], search_result: SearchResult | None, config: QuantizeConfig, run: Run) -> None:
+def _gate(variants: list[VariantFile], search_result: SearchResult | None, options: QuantizeOptions, run: Run) -> None:
     report = f"The report is in {run.folder / 'quantize.json'}; no bundle was written."
     for variant in variants:
         difference = (variant.agreement or {})["max_abs"]
@@ -137,9 +136,10 @@ def _gate(variants: list[VariantFile], search_result: SearchResult | None, confi
             )
     if search_result is not None and search_result.incompatibility is not None:
         raise GateFailed(
-            f"int8 does not fit --target {config.target}",
+            "int8 does not fit {target=}",
             why=search_result.incompatibility,
-            hint=f"Take another backbone, or --target generic. {report}",
+            hint=f"Take another backbone, or another {{target}}. {report}",
+            options={"target": options.target},
         )
     if search_result is not None and search_result.taken is None:
         last = search_result.candidates[-1]
@@ -147,23 +147,22 @@ def _gate(variants: list[VariantFile], search_result: SearchResult | None, confi
         agreement = worst["agreement"]
         drop_low, drop_high = agreement["drop_ci95_pp"]
         low, high = wilson95(agreement["agree"], agreement["photos"])
-        bounds = [
-            *([f"--max-drop {config.max_drop_pp:g}"] if config.max_drop_pp is not None else []),
-            *([f"--min-agreement {config.min_agreement:g}"] if config.min_agreement is not None else []),
-        ]
+        bounds = {name: options.changed().get(name) for name in ("max_drop", "min_agreement")}
+        missed = [f"{{{name}=}}" for name, bound in bounds.items() if bound is not None]
         raise GateFailed(
-            f"int8 stays outside {' and '.join(bounds)} with every candidate: "
+            f"int8 stays outside {' and '.join(missed)} with every candidate: "
             f"{', '.join(one['name'] for one in search_result.candidates)}",
             why=f"in the end {worst['name']} loses {agreement['drop_pp']:.2f} pp (95% CI {drop_low:.1f} to "
             f"{drop_high:.1f}) on {agreement['photos']} validation photos, with {agreement['top1']:.1%} agreement "
             f"(95% CI {100 * low:.0f} to {100 * high:.0f})",
             hint=report,
+            options=bounds,
         )
 
 
 def _report(
     run: Run,
-    config: QuantizeConfig,
+    options: QuantizeOptions,
     against: Expected,
     variants: list[VariantFile],
     search_result: SearchResult | None,
@@ -174,7 +173,7 @@ def _report(
     return {
         "schema": SCHEMA,
         "producer": f"edgetl {__version__}",
-        "config": asdict(config),
+        "config": options.to_json(),
         "held_out": {"split": run.held_out, "photos": len(against.photos.targets)},
         "reference": against.accuracy,
         "variants": [
@@ -189,7 +188,7 @@ def _report(
         ],
         "calibration": audit,
         "target": {
-            "name": config.target,
+            "name": options.target,
             "misfit": search_result.incompatibility if search_result is not None else None,
         },
         "ladder": {"judged_on": "val", "taken": search_result.taken if search_result else None, "rungs": candidates}
@@ -198,7 +197,7 @@ def _report(
     }
 
 
-def _provenance(run: Run, config: QuantizeConfig) -> dict[str, Any]:
+def _provenance(run: Run, options: QuantizeOptions) -> dict[str, Any]:
     document = run.document
     return {
         "run": {"model_sha256": document["model"]["sha256"], "created": document["created"]},
@@ -206,6 +205,6 @@ def _provenance(run: Run, config: QuantizeConfig) -> dict[str, Any]:
         "held_out": run.held_out,
         "backbone": {key: document["config"][key] for key in ("backbone", "width", "size")},
         "weights": document["weights"],
-        "quantize": asdict(config),
+        "quantize": options.to_json(),
         "versions": document["versions"],
     }

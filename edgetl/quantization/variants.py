@@ -26,7 +26,7 @@ from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
 
 from .calibration_photos import Calibration, calibration_photos
-from .options import QuantizeConfig
+from .options import QuantizeOptions
 from .targets import TARGETS, Target
 
 FLOAT_NAMES = ("float32", "float16", "dynamic", "float32-onnx")
@@ -111,10 +111,10 @@ def corrected(
     return PreparedModel(model, exact, repair, ranges, keep_float)
 
 
-def calibration_of(run: Run, config: QuantizeConfig, data: Path | None = None) -> Calibration:
+def calibration_of(run: Run, options: QuantizeOptions, data: Path | None = None) -> Calibration:
     """Return the photos that calibrate, as the settings say."""
-    folder = None if config.calibration_photos is None else Path(config.calibration_photos)
-    return calibration_photos(run, count=config.calibration, seed=config.seed, folder=folder, data=data)
+    folder = None if options.calibration_photos is None else Path(options.calibration_photos)
+    return calibration_photos(run, count=options.calibration, seed=options.seed, folder=folder, data=data)
 
 
 def float_variant(model: Any, name: str, run: Run, *, layout: conversion.Layout = "nhwc") -> VariantFile:

@@ -8,21 +8,24 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgetl._lib.cache import key_of
 from edgetl.export.bundle import pack
 from edgetl.remote.connection import Children, Connection, Say, in_memory
-from edgetl.remote.fleet import Board, Settings
+from edgetl.remote.fleet import Board
 from edgetl.remote.offline import Target, fetch_wheels
 from edgetl.remote.wheel import device_wheel
 from edgetl_device import __version__, jsonfile
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import PhotoSet
 from edgetl_device.bench.result import SCHEMA as RESULT
 from edgetl_device.bundle import Bundle
 from edgetl_device.doctor import SCHEMA as DOCTOR
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.options import arguments
 
 # So many stay on a board: those used last.
 _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2
@@ -48,27 +51,30 @@ class Upload:
             return self._target if self._target.exists() else pack(self.bundle.path, self._target)
 
 
-def bench_board(board: Board, upload: Upload, settings: Settings, *, children: Children, say: Say) -> dict[str, Any]:
+def bench_board(
+    board: Board, upload: Upload, options: BenchOptions, *, offline: bool, children: Children, say: Say
+) -> dict[str, Any]:
     """Bench a bundle on a board and return the ``edgetl.result/1``.
+
+    Args:
+        board: Where.
+        upload: What is measured, and the photos it is measured with where the options name a folder of them here.
+        options: What to measure there.
+        offline: Bring all wheels from here; the board's pip reaches no index.
+        children: The processes that this starts.
+        say: Called with one line about each step.
 
     Raises:
         Unavailable: The board cannot be reached, or lacks something; ``what`` is the reason in a line.
         InputError: The board's command refuses the request.
     """
-    variants = board.variants or settings.variants
-    options = ["--variants", variants, "--threads", board.threads or settings.threads, "--batch", settings.batch]
-    if settings.duration_s is not None:
-        options += ["--duration", str(settings.duration_s)]
-    if delegate := board.delegate or settings.delegate:
-        options += ["--delegate", delegate]
-    options += settings.options
     # Only who asks for an ONNX variant needs that runtime; with "all" it is left out, and the result says so.
-    named = [variant for variant in upload.bundle.variants if variant.name in variants.split(",")]
+    named = [variant for variant in upload.bundle.variants if variant.name in options.variants]
     extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()
     say("connecting")
     with Connection(board.host, board.python or "python3", children=children, say=say) as link:
         link.ask("lock")
-        python = _ready_python(link, board, extras, settings.offline, children=children, say=say)
+        python = _ready_python(link, board, extras, offline, children=children, say=say)
         bundle = f"bundles/{upload.bundle.digest}/{upload.name}"
         if not link.ask("has", path=bundle):
             say("copying the bundle")
@@ -76,9 +82,9 @@ def bench_board(board: Board, upload: Upload, settings: Settings, *, children: C
                 link.ask("put", stream, path=bundle)
             link.ask("keep", path="bundles", count=_BUNDLES)
         if upload.photos:
-            options += ["--data", _ready_photos(link, upload.photos, say)]
+            options = replace(options, data=_ready_photos(link, upload.photos, say))
         say("starting")
-        found = _run_device(link, python, ["bench", bundle, *options], RESULT)
+        found = _run_device(link, python, ["bench", bundle, *arguments(options)], RESULT)
     if found.get("digest") != jsonfile.digest(found) or found["bundle"]["digest"] != upload.bundle.digest:
         raise Unavailable("the result was damaged on the way")
     if upload.photos and found["evalset"]["digest"] != upload.photos.digest:

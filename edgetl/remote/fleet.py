@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import difflib
-import importlib.util
 import os
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from edgetl_device.errors import InputError, Unavailable
+from edgetl._lib.toml import read_toml
+from edgetl_device.bench.options import BenchOptions
+from edgetl_device.errors import InputError
+from edgetl_device.options import options_of
 
 # Also names of files: one result a board.
 _NAME = re.compile(r"[\w@+-][\w.@+-]*")
+
+
+# A board's own values of these take the place of the command line's; a file may say delegate, as the flag may.
+_OWN_OPTIONS = ("threads", "variants", "delegates")
 
 
 @dataclass(frozen=True)
@@ -26,40 +32,22 @@ class Board:
         host: What ``ssh`` takes: a host, an alias of ``~/.ssh/config``, ``user@host``, or ``ssh://user@host:port``.
         python: A Python on the board that has edgetl-device and a runtime, used as it is; empty for a virtual
             environment that edgetl makes there.
-        threads: Numbers of threads with commas, or empty for what the command line says.
-        variants: ``all`` or names with commas, or empty likewise.
-        delegate: As in ``--delegate``, with paths on the board, or empty likewise.
+        threads: As in :class:`edgetl_device.bench.options.BenchOptions`; None for what the command line says.
+        variants: Likewise.
+        delegates: Likewise, with paths on the board.
     """
 
     name: str
     host: str
     python: str = ""
-    threads: str = ""
-    variants: str = ""
-    delegate: str = ""
+    threads: tuple[int, ...] | None = None
+    variants: tuple[str, ...] | None = None
+    delegates: tuple[str, ...] | None = None
 
-
-@dataclass(frozen=True)
-class Settings:
-    """How boards are benched, where their rows in the fleet file do not say otherwise.
-
-    Attributes:
-        variants: ``all`` or names with commas.
-        threads: Numbers with commas.
-        duration_s: Seconds of sampling for each variant and number of threads; None leaves it to the board.
-        delegate: As ``--delegate``, or empty.
-        offline: Bring all wheels from here; the board's pip reaches no index.
-        batch: Numbers of images in one inference with commas.
-        options: More options of the device's ``bench``, such as ``--quick``.
-    """
-
-    variants: str = "all"
-    threads: str = "1"
-    duration_s: float | None = None
-    delegate: str = ""
-    offline: bool = False
-    batch: str = "1"
-    options: tuple[str, ...] = ()
+    def options(self, asked: BenchOptions) -> BenchOptions:
+        """Return what is measured on this board where ``asked`` is what all are asked for."""
+        own = {name: getattr(self, name) for name in _OWN_OPTIONS}
+        return replace(asked, **{name: value for name, value in own.items() if value is not None})
 
 
 def from_hosts(hosts: Sequence[str]) -> tuple[Board, ...]:
@@ -81,10 +69,7 @@ def read_fleet(path: str | os.PathLike[str]) -> tuple[Board, ...]:
         Unavailable: This Python cannot read TOML.
     """
     path = Path(path)
-    try:
-        document = _toml().loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise InputError(f"{path}: not valid TOML", why=str(error)) from None
+    document = read_toml(path)
     rows = document.get("board")
     if set(document) != {"board"} or not isinstance(rows, list) or not rows:
         raise InputError(f"{path}: not a fleet", why="it must have [[board]] tables and nothing else")
@@ -92,7 +77,7 @@ def read_fleet(path: str | os.PathLike[str]) -> tuple[Board, ...]:
 
 
 def _board(row: dict[str, Any], where: str) -> Board:
-    known = [field.name for field in fields(Board)]
+    known = [*(field.name for field in fields(Board)), "delegate"]
     if unknown := sorted(set(row) - set(known)):
         close = difflib.get_close_matches(unknown[0], known, n=1)
         raise InputError(
@@ -100,15 +85,19 @@ def _board(row: dict[str, Any], where: str) -> Board:
             why=f"there are {', '.join(known)}",
             hint=f"Did you mean {close[0]}?" if close else "",
         )
-    # threads = 2 and threads = [1, 2] are what people write first.
-    threads = row.get("threads", "")
-    numbers = threads if isinstance(threads, list) else [threads]
-    row = {**row, "threads": ",".join(map(str, numbers))}
-    if wrong := [key for key, value in row.items() if not isinstance(value, str)]:
+    if "delegate" in row and "delegates" in row:
+        raise InputError(f"{where}: delegate and delegates", why="they are the same", hint="Leave one out.")
+    if wrong := [key for key in ("name", "host", "python") if not isinstance(row.get(key, ""), str)]:
         raise InputError(f"{where}: {wrong[0]} must be text, not {row[wrong[0]]!r}")
     if missing := [key for key in ("name", "host") if not row.get(key)]:
         raise InputError(f"{where}: {missing[0]} is missing")
-    return Board(**row)
+    row = {("delegates" if key == "delegate" else key): value for key, value in row.items() if value != ""}
+    try:
+        own = {one.name: one.check(row[one.name]) for one in options_of(BenchOptions) if one.name in row}
+        BenchOptions.of(**own)
+    except InputError as error:
+        raise InputError(f"{where}: {error.what}", why=error.why, hint=error.hint) from None
+    return Board(**row | own)
 
 
 def _checked(boards: list[Board]) -> tuple[Board, ...]:
@@ -122,14 +111,3 @@ def _checked(boards: list[Board]) -> tuple[Board, ...]:
     if twice := [name for name in names if names.count(name) > 1]:
         raise InputError(f"two boards are called {twice[0]!r}", hint="Give each a name of its own.")
     return tuple(boards)
-
-
-def _toml() -> Any:
-    for name in ("tomllib", "tomli"):
-        if importlib.util.find_spec(name):
-            return importlib.import_module(name)
-    raise Unavailable(
-        "this Python cannot read TOML",
-        why="tomllib came with Python 3.11",
-        hint="Run: pip install tomli. Or name the boards with --on.",
-    )

@@ -14,24 +14,25 @@ from typing import Any
 from edgetl._lib.progress import note
 from edgetl.runs.directory import Run
 
-from .options import TrainConfig
+from .options import TrainOptions
+from .plan import TrainPlan
 
 BACKBONE = "simple_cnn"
 
 
-def baseline_config(config: TrainConfig) -> TrainConfig:
-    """Return the settings of the baseline: data, split, views, seed, devices of ``config``, all else by default."""
-    plain = TrainConfig(backbone=BACKBONE, strategy="scratch", weights="none")
-    shared = ("size", "fit", "augment", "views", "class_weights", "val", "test", "on_conflict", "seed", "devices")
-    return replace(plain, **{name: getattr(config, name) for name in shared})
+def baseline_options(plan: TrainPlan) -> TrainOptions:
+    """Return the options of the baseline: data, split, views, seed and devices of a run, all else by default."""
+    plain = TrainOptions(backbone=BACKBONE, strategy="scratch", weights="none", views=plan.views)
+    shared = ("size", "fit", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
+    return replace(plain, **{name: getattr(plan.options, name) for name in shared})
 
 
-def train_baseline(train: Callable[[Path, TrainConfig], Run], config: TrainConfig) -> dict[str, Any] | None:
+def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> dict[str, Any] | None:
     """Train the baseline on the same split and throw the model away.
 
     Args:
-        train: Writes a run directory of the same photos with other settings.
-        config: Of the run that it is compared with.
+        train: Writes a run directory of the same photos with other options.
+        plan: Of the run that it is compared with.
 
     Returns:
         For ``run.json``: ``backbone``, ``parameters``, ``metrics`` as in the run itself, ``seconds``
@@ -40,7 +41,7 @@ def train_baseline(train: Callable[[Path, TrainConfig], Run], config: TrainConfi
     note(f"baseline: {BACKBONE}, from scratch")
     try:
         with tempfile.TemporaryDirectory(prefix="edgetl-baseline-") as scratch:
-            document = train(Path(scratch) / "run", baseline_config(config)).document
+            document = train(Path(scratch) / "run", baseline_options(plan)).document
     except KeyboardInterrupt:
         # The run that is compared is trained already, and must not be lost.
         note("baseline: interrupted, left out")

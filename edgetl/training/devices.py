@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from edgetl._lib.extras import tensorflow
-from edgetl_device.errors import InputError
+from edgetl_device.errors import OptionError
 
 AUTO = "auto"
 _NAME = re.compile(r"(?:/?device:|/)?((?:CPU|GPU):\d+)", re.IGNORECASE)
@@ -18,18 +18,20 @@ def check_devices(requested: str) -> None:
         requested: ``auto``, a number, or TensorFlow's names of devices, separated by commas.
 
     Raises:
-        InputError: It is none of them, or names a device twice or two kinds of devices.
+        OptionError: It is none of them, or names a device twice or two kinds of devices.
     """
     if requested == AUTO or (requested.isdecimal() and int(requested) > 0):
         return
     names = _names(requested)
     if not names:
-        raise InputError(f"--devices {requested}", why="must be auto, a number from 1 on, or names such as GPU:0,GPU:1")
+        raise OptionError(
+            "{devices=}: must be auto, a number from 1 on, or names such as GPU:0,GPU:1", devices=requested
+        )
     if len(set(names)) < len(names):
-        raise InputError(f"--devices {requested}", why="names a device twice")
+        raise OptionError("{devices=}: names a device twice", devices=requested)
     if len({name[:3] for name in names}) > 1:
-        raise InputError(
-            f"--devices {requested}", why="a step would wait for the CPU", hint="Name devices of one kind."
+        raise OptionError(
+            "{devices=}: a step would wait for the CPU", hint="Name devices of one kind.", devices=requested
         )
 
 
@@ -51,7 +53,7 @@ def choose_devices(
         step_photos: Photos a step. Every device gets at least one, so ``auto`` takes no more devices than that.
 
     Raises:
-        InputError: A device is not there, or there are more than photos a step.
+        OptionError: A device is not there, or there are more than photos a step.
     """
     usual = gpus or cpus[:1]
     if requested == AUTO:
@@ -59,16 +61,18 @@ def choose_devices(
     wanted = int(requested) if requested.isdecimal() else 0
     names = usual[:wanted] if wanted else _names(requested)
     if len(names) < wanted or not {*gpus, *cpus}.issuperset(names):
-        raise InputError(
-            f"--devices {requested}: not all of them are here",
+        raise OptionError(
+            "{devices=}: not all of them are here",
             why=f"TensorFlow sees {', '.join((*gpus, *cpus))}",
-            hint="Leave --devices out to use every GPU.",
+            hint="Leave {devices} out to use every GPU.",
+            devices=requested,
         )
     if len(names) > step_photos:
-        raise InputError(
-            f"--devices {requested}: {len(names)} devices share {step_photos} photos a step",
+        raise OptionError(
+            f"{{devices=}}: {len(names)} devices share {step_photos} photos a step",
             why="every device needs at least one",
-            hint="Take fewer devices, or a larger --batch-size.",
+            hint="Take fewer devices, or a larger {batch_size}.",
+            devices=requested,
         )
     return names
 

@@ -8,7 +8,8 @@ from typing import Any
 from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 
-from .options import TrainConfig
+from .options import TrainOptions
+from .plan import TrainPlan
 
 _FINAL_LR = 0.05  # of the peak
 _AVERAGED_EPOCHS = 1  # the horizon of the moving average of the weights
@@ -17,7 +18,7 @@ _SGD_MOMENTUM = 0.9
 
 @uninterrupted()
 def compile_tail(
-    tail: Any, config: TrainConfig, *, epoch_steps: int, policy: str = "float32", distilled: bool = False
+    tail: Any, plan: TrainPlan, *, epoch_steps: int, policy: str = "float32", distilled: bool = False
 ) -> None:
     """Compile a tail for training.
 
@@ -27,18 +28,18 @@ def compile_tail(
 
     Args:
         tail: keras.Model from activations or pixels to logits.
-        config: Settings with everything resolved.
+        plan: Of the stage.
         epoch_steps: Steps an epoch.
         policy: Keras dtype policy it computes in; float16's small range needs a scaled loss.
         distilled: Targets are [n, 2 * classes]: what the photo shows, then the teacher's softened probabilities.
     """
     library = keras()
-    loss: Any = library.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=config.smoothing)
+    loss: Any = library.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=plan.label_smoothing)
     accuracy: Any = library.metrics.CategoricalAccuracy(name="accuracy")
     if distilled:
-        loss = _distillation(loss, config)
+        loss = _distillation(loss, plan.options)
         accuracy = library.metrics.MeanMetricWrapper(_label_accuracy, name="accuracy")
-    optimizer = _optimizer(config, epoch_steps)
+    optimizer = _optimizer(plan, epoch_steps)
     if policy == "mixed_float16":
         optimizer = library.optimizers.LossScaleOptimizer(optimizer)
     tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
@@ -46,35 +47,35 @@ def compile_tail(
     tail.optimizer.build(tail.trainable_variables)
 
 
-def _optimizer(config: TrainConfig, epoch_steps: int) -> Any:
-    library = keras().optimizers
+def _optimizer(plan: TrainPlan, epoch_steps: int) -> Any:
+    library, options = keras().optimizers, plan.options
     averaging: dict[str, Any] = {}
-    if config.ema:
+    if options.ema:
         averaging = {"use_ema": True, "ema_momentum": 1 - 1 / (_AVERAGED_EPOCHS * epoch_steps + 1)}
-    rate = _schedule(config, epoch_steps * config.resolved_epochs)
-    if config.optimizer == "sgd":
+    rate = _schedule(plan, epoch_steps * plan.epochs)
+    if options.optimizer == "sgd":
         found = library.SGD(
-            rate, momentum=_SGD_MOMENTUM, nesterov=True, weight_decay=config.weight_decay or None, **averaging
+            rate, momentum=_SGD_MOMENTUM, nesterov=True, weight_decay=options.weight_decay or None, **averaging
         )
-    elif config.optimizer == "adam":
+    elif options.optimizer == "adam":
         found = library.Adam(rate, **averaging)
     else:
-        found = library.AdamW(rate, weight_decay=config.weight_decay, **averaging)
-    if config.weight_decay:
+        found = library.AdamW(rate, weight_decay=options.weight_decay, **averaging)
+    if options.weight_decay:
         # Scales and offsets have no reason to be small.
         found.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return found
 
 
-def _schedule(config: TrainConfig, total_steps: int) -> Any:
+def _schedule(plan: TrainPlan, total_steps: int) -> Any:
     """Return a Keras schedule: linear from 5% of the peak rate while warming up, then a cosine to 5%, or constant.
 
     Keras' CosineDecay computes the same with a branch in the graph for each weight, which takes its time to trace.
     """
     library = keras()
-    ops, peak, warm_up = library.ops, config.peak_lr, int(config.warmup * total_steps)
+    ops, peak, warm_up = library.ops, plan.lr, int(plan.options.warmup * total_steps)
     # A cosine that ends where it began is a constant.
-    final = _FINAL_LR if config.schedule == "cosine" else 1.0
+    final = _FINAL_LR if plan.options.schedule == "cosine" else 1.0
 
     class WarmUpThenCosine(library.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc,name-defined]
         def __call__(self, step: Any) -> Any:
@@ -87,10 +88,10 @@ def _schedule(config: TrainConfig, total_steps: int) -> Any:
     return WarmUpThenCosine()
 
 
-def _distillation(label_loss: Any, config: TrainConfig) -> Any:
+def _distillation(label_loss: Any, options: TrainOptions) -> Any:
     """Return the loss of Hinton et al. 2015, arXiv:1503.02531, section 2, with its factor T squared."""
     ops = keras().ops
-    weight, temperature = config.teacher_weight, config.teacher_temperature
+    weight, temperature = options.teacher_weight, options.teacher_temperature
 
     def loss(targets: Any, logits: Any) -> Any:
         shown, teacher = ops.split(targets, 2, axis=-1)

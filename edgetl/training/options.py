@@ -1,229 +1,182 @@
-"""What a training run is asked to do, resolved once and saved with the run. Not for: how it is done."""
+"""What a training run is asked to do. Not for: what that comes to for a backbone and its photos (``plan``)."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from dataclasses import dataclass
 
-from edgetl_device.errors import InputError
+from edgetl_device.errors import OptionError
+from edgetl_device.options import Options, option
 
 from .devices import check_devices
+from .strategy import AUTO, STRATEGIES, check_strategy
 
-# A base is cut short where its late features do not help: photos unlike those of its weights, which early layers have
-# to fit too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
-_ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
-_SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
-_ALL_LAYERS_SMOOTHING = 0.1
+# As edgetl.features.augment.PRESETS and edgetl_device.preprocess.Fit have them, which load NumPy; a test compares.
+AUGMENT = (
+    "none", "light", "standard", "strong", "no-flip", "colour", "erase", "rand-augment", "mixup", "cutmix",
+)  # fmt: skip
+FIT = ("stretch", "crop", "pad")
 
-# In fewer epochs a view is hardly seen. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4 views
-# gave 0.903 and 0.893, 0.900 and 0.899, 0.896 and 0.897 on 1,500 photos that were held out.
-_EPOCHS_A_VIEW, _MOST_VIEWS = 4, 4
-
-# What else than a number a setting may be.
-CHOICES = {
-    "optimizer": ("adamw", "adam", "sgd"),
-    "schedule": ("cosine", "constant"),
-    "precision": ("auto", "float32", "mixed_float16", "mixed_bfloat16"),
-}
+_NETWORK, _PHOTOS, _OPTIMIZER = "Network", "Photos", "Optimizer"
+_THIRD_STAGE, _TEACHER, _MACHINE, _REPORT = "Third stage", "Teacher", "Machine", "Report"
+_EPOCHS = 100_000
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Settings of a run.
+class TrainOptions(Options):
+    """Options of :func:`edgetl.training.train`; None leaves a value to the plan.
 
-    Attributes:
-        backbone: A name in :data:`edgetl.backbones.BACKBONES`; with strategy ``auto`` also ``auto``, which compares
-            those with embedded weights.
-        width: Width multiplier of the backbone.
-        size: Input height and width in pixels.
-        fit: How photos are fitted to the input, as in :class:`edgetl_device.preprocess.Preprocess`.
-        weights: ``auto``, ``imagenet``, ``none`` or the path of a weights file.
-        strategy: ``head``, ``blocks``, ``all`` or ``scratch``, as in :class:`edgetl.training.strategy.Plan`; ``auto``
-            takes what :func:`edgetl.advice.advise` recommends. None follows from ``weights`` and ``trainable_blocks``.
-        trainable_blocks: How many of the last blocks are trained after the head; 0 trains the head alone. The number of
-            all blocks includes the stem. None takes 6, or all but one where there are fewer.
-        truncate: The last block that is kept, by name or number; None keeps the whole backbone.
-        epochs: Of the second stage; every epoch sees each training photo once, as itself or as one of its views. None
-            takes fewer the more photos there are (:func:`default_epochs`).
-        augment: A preset in :data:`edgetl.features.augment.PRESETS`.
-        views: Augmented views drawn of each training photo. None takes one for every four epochs, 4 at most
-            (:meth:`for_photos`).
-        batch_size: Photos a step, over all devices.
-        lr: Peak learning rate of the second stage; None takes 3e-4, 1e-3 from scratch, 2e-4 with strategy ``all``
-            (1e-3 on a truncated backbone).
-        label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567; None takes 0.1 where every layer is trained
-            and 0 otherwise (:attr:`smoothing`).
-        dropout: Of the pooled features, 0..1.
-        class_weights: Weigh each photo by the inverse frequency of its class.
-        patience: Stop after so many epochs without a lower validation loss.
-        val: Share of the training photos held out for validation where the folder has none.
-        test: Share held out for the test where the folder is not split at all.
-        on_conflict: ``error`` or ``drop``, for a photo under two labels.
-        seed: Of the split, the views, the initial weights and the order of photos.
-        compare_baseline: Also train a small CNN from scratch on the same split, for the report.
-        optimizer: ``adamw``, ``adam`` or ``sgd`` (Nesterov momentum 0.9); ``sgd`` has default rates of its own.
-        weight_decay: Decoupled, of kernels only, 0..1; none with ``adam``.
-        schedule: ``cosine`` to a twentieth of the peak, or ``constant``.
-        warmup: Share of all steps in which the rate rises from a twentieth of its peak, 0..0.9.
-        ema: Validate and keep the moving average of the weights over about an epoch.
-        precision: ``float32``, ``mixed_float16``, ``mixed_bfloat16``, or ``auto``: what the GPU is fast at, float32
-            without one. Weights, and the model that is saved, are float32 in any case.
-        finetune_epochs: Of the third stage: every layer, on pixels; 0 leaves it out.
-        finetune_lr: Its peak learning rate; None takes a tenth of ``lr``.
-        teacher: Run directory of a teacher whose probabilities are learnt too; None: labels alone.
-        teacher_weight: Share of the teacher in the loss, over 0..1.
-        teacher_temperature: What teacher and student are softened by, 1..20.
-        tensorboard: Write TensorBoard's logs.
-        devices: What shares each step of the later stages: ``auto`` (every GPU, the CPU where there is none), a number
-            of GPUs, or TensorFlow's names separated by commas, such as ``GPU:0,GPU:2``.
+    Raises:
+        OptionError: A value is out of bounds, or two contradict each other.
     """
 
-    backbone: str = "mobilenet_v2"
-    width: float = 1.0
-    size: int = 160
-    fit: str = "stretch"
-    weights: str = "auto"
-    strategy: str | None = None
-    trainable_blocks: int | None = None
-    truncate: str | None = None
-    epochs: int | None = None
-    augment: str = "standard"
-    views: int | None = None
-    batch_size: int = 32
-    lr: float | None = None
-    label_smoothing: float | None = None
-    dropout: float = 0.2
-    class_weights: bool = False
-    patience: int = 8
-    val: float = 0.15
-    test: float = 0.15
-    on_conflict: str = "error"
-    seed: int = 0
-    compare_baseline: bool = False
-    optimizer: str = "adamw"
-    weight_decay: float = 0.0
-    schedule: str = "cosine"
-    warmup: float = 0.1
-    ema: bool = True
-    precision: str = "auto"
-    finetune_epochs: int = 0
-    finetune_lr: float | None = None
-    teacher: str | None = None
-    teacher_weight: float = 0.5
-    teacher_temperature: float = 2.0
-    tensorboard: bool = False
-    devices: str = "auto"
+    backbone: str = option(
+        "mobilenet_v2", metavar="NAME", help="Backbone, as edgetl models lists it; auto, with --strategy auto."
+    )
+    width: float = option(1.0, group=_NETWORK, above=0, high=10, help="Width multiplier of the backbone.")
+    size: int = option(160, low=16, high=2048, metavar="PIXELS", help="Height and width of the input.")
+    fit: str = option("stretch", group=_NETWORK, choices=FIT, help="How photos are fitted to the input.")
+    weights: str = option("auto", metavar="SOURCE", help="auto, imagenet, none (train from scratch) or a weights file.")
+    strategy: str | None = option(
+        None,
+        choices=(*STRATEGIES, AUTO),
+        metavar="NAME",
+        unset="blocks",
+        help="Which layers are trained; auto: what edgetl advise recommends.",
+    )
+    trainable_blocks: int | None = option(
+        None,
+        group=_NETWORK,
+        low=0,
+        high=1000,
+        unset="6, or all but one of fewer",
+        help="How many of the last blocks are trained; 0: the head alone.",
+    )
+    truncate: str | None = option(
+        None, group=_NETWORK, metavar="BLOCK", help="End the backbone after this block: its name, or how many to keep."
+    )
+    epochs: int | None = option(
+        None,
+        low=0,
+        high=_EPOCHS,
+        unset="16, fewer from 500 photos on",
+        help="Epochs after the head is fitted, at most.",
+    )
+    augment: str = option(
+        "standard", choices=AUGMENT, metavar="PRESET", help="Augmentation, as docs/training.md describes it."
+    )
+    views: int | None = option(
+        None,
+        group=_PHOTOS,
+        low=0,
+        high=1000,
+        unset="4, 2 from 1,000 photos on",
+        help="Augmented views of each training photo.",
+    )
+    batch_size: int = option(32, low=1, high=65_536, help="Photos a step, over all devices.")
+    lr: float | None = option(
+        None,
+        above=0,
+        high=1,
+        metavar="RATE",
+        unset="3e-4; scratch 1e-3; all layers 2e-4, truncated 1e-3",
+        help="Peak learning rate.",
+    )
+    label_smoothing: float | None = option(
+        None,
+        group=_OPTIMIZER,
+        low=0,
+        high=0.9,
+        metavar="SHARE",
+        unset="0; all layers and scratch 0.1",
+        help="Label smoothing.",
+    )
+    dropout: float = option(
+        0.2, group=_NETWORK, low=0, high=0.95, metavar="SHARE", help="Dropout before the last layer."
+    )
+    class_weights: bool = option(False, group=_PHOTOS, help="Weight classes by the inverse of their frequency.")
+    patience: int = option(
+        8, group=_OPTIMIZER, low=1, high=_EPOCHS, metavar="EPOCHS", help="Stop after N epochs without a lower val loss."
+    )
+    val: float = option(
+        0.15, group=_PHOTOS, low=0, high=0.9, metavar="SHARE", help="Validation photos, where the folder has no val/."
+    )
+    test: float = option(
+        0.15, group=_PHOTOS, low=0, high=0.9, metavar="SHARE", help="Test photos, where the folder is not split."
+    )
+    on_conflict: str = option(
+        "error", group=_PHOTOS, choices=("error", "drop"), help="What to do with a photo under two labels."
+    )
+    seed: int = option(0, low=0, high=2**31 - 1, help="The same seed on the same machine gives the same weights.")
+    compare_baseline: bool = option(
+        False, group=_REPORT, help="Also train a small CNN from scratch on the same split, to compare."
+    )
+    optimizer: str = option("adamw", group=_OPTIMIZER, choices=("adamw", "adam", "sgd"), help="Optimizer.")
+    weight_decay: float = option(
+        0.0, group=_OPTIMIZER, low=0, high=1, help="Decoupled weight decay of kernels; with adamw and sgd."
+    )
+    schedule: str = option(
+        "cosine", group=_OPTIMIZER, choices=("cosine", "constant"), help="Learning rate after the warm-up."
+    )
+    warmup: float = option(
+        0.1, group=_OPTIMIZER, low=0, high=0.9, metavar="SHARE", help="Share of the steps in which the rate rises."
+    )
+    ema: bool = option(True, group=_OPTIMIZER, help="Validate and keep the moving average of the weights.")
+    precision: str = option(
+        "auto",
+        group=_MACHINE,
+        choices=("auto", "float32", "mixed_float16", "mixed_bfloat16"),
+        metavar="DTYPE",
+        help="Precision of computing; auto: what the GPU is fast at, float32 without one.",
+    )
+    finetune_epochs: int = option(
+        0, group=_THIRD_STAGE, low=0, high=_EPOCHS, help="Epochs of a third stage that trains every layer, on pixels."
+    )
+    finetune_lr: float | None = option(
+        None, group=_THIRD_STAGE, above=0, high=1, metavar="RATE", unset="a tenth of lr", help="Its peak learning rate."
+    )
+    teacher: str | None = option(
+        None, group=_TEACHER, metavar="RUN", help="A finished run to distil from: its probabilities are learnt too."
+    )
+    teacher_weight: float = option(
+        0.5, group=_TEACHER, low=0, high=1, metavar="SHARE", help="Share of the teacher in the loss."
+    )
+    teacher_temperature: float = option(
+        2.0, group=_TEACHER, low=1, high=20, help="Temperature that softens both sides."
+    )
+    tensorboard: bool = option(False, group=_REPORT, help="Write TensorBoard logs to RUN/tensorboard.")
+    devices: str = option(
+        "auto", group=_MACHINE, help="What shares each step: auto (every GPU), the first N, or GPU:0,GPU:2."
+    )
 
-    def __post_init__(self) -> None:
-        bounds: dict[str, tuple[float, float]] = {
-            "trainable_blocks": (0, 1000),
-            "epochs": (0, 100_000),
-            "views": (0, 1000),
-            "batch_size": (1, 65_536),
-            "label_smoothing": (0, 0.9),
-            "dropout": (0, 0.95),
-            "patience": (1, 100_000),
-            "val": (0, 0.9),
-            "test": (0, 0.9),
-            "seed": (0, 2**31 - 1),
-            "weight_decay": (0, 1),
-            "warmup": (0, 0.9),
-            "finetune_epochs": (0, 100_000),
-            "teacher_weight": (0, 1),
-            "teacher_temperature": (1, 20),
-        }
-        for name, (low, high) in bounds.items():
-            value = getattr(self, name)
-            if value is not None and not low <= value <= high:
-                raise InputError(f"--{name.replace('_', '-')} {value}", why=f"must be {low} to {high}")
+    def check_together(self) -> None:
+        """Refuse options that contradict each other, whatever the backbone and the photos are."""
         if self.val + self.test > 0.9:
-            raise InputError(f"--val {self.val} and --test {self.test}", why="leave less than a tenth for training")
-        for name in ("lr", "finetune_lr"):
-            rate = getattr(self, name)
-            if rate is not None and not 0 < rate <= 1:
-                raise InputError(f"--{name.replace('_', '-')} {rate}", why="must be over 0 and at most 1")
-        for name, choices in CHOICES.items():
-            if getattr(self, name) not in choices:
-                raise InputError(f"--{name} {getattr(self, name)}", why=f"must be one of {', '.join(choices)}")
+            raise OptionError("{val=} and {test=}: leave less than a tenth for training", val=self.val, test=self.test)
         check_devices(self.devices)
         if self.optimizer == "adam" and self.weight_decay:
-            raise InputError("--weight-decay with --optimizer adam", hint="Adam with weight decay is adamw.")
+            raise OptionError(
+                "{weight_decay=} with {optimizer=}",
+                hint="Adam with weight decay is adamw.",
+                weight_decay=self.weight_decay,
+                optimizer=self.optimizer,
+            )
+        check_strategy(
+            self.strategy,
+            trainable_blocks=self.trainable_blocks,
+            weights=self.weights,
+            truncate=self.truncate,
+            backbone=self.backbone,
+        )
+        if self.backbone == AUTO and (self.weights != "auto" or self.width != 1.0):
+            raise OptionError(
+                "{backbone=}: it compares the backbones as embedded, without {width} and {weights}", backbone=AUTO
+            )
         if self.finetune_epochs and self.from_scratch:
-            raise InputError("--finetune-epochs from scratch", why="every layer is trained already")
+            raise OptionError(
+                "{finetune_epochs=} from scratch: every layer is trained already", finetune_epochs=self.finetune_epochs
+            )
 
     @property
     def from_scratch(self) -> bool:
         """Whether every layer starts from random weights."""
         return self.weights == "none" or self.strategy == "scratch"
-
-    @property
-    def peak_lr(self) -> float:
-        """Peak learning rate of the second stage."""
-        if self.lr is not None:
-            return self.lr
-        if self.optimizer == "sgd":
-            return _SGD_SCRATCH_LR if self.from_scratch else _SGD_LR
-        # Early layers are general already (Yosinski et al. 2014, arXiv:1411.1792): with all of them go slower.
-        if self.strategy == "all":
-            return _ALL_LAYERS_LR_TRUNCATED if self.truncate else _ALL_LAYERS_LR
-        return 1e-3 if self.from_scratch else 3e-4
-
-    @property
-    def smoothing(self) -> float:
-        """Label smoothing of the second stage.
-
-        On 175 held-out photos of flowers, about 190 trained on: with 0.1 and without, the last blocks reached 0.842 and
-        0.845 (means of 8 seeds) with a calibration error of 0.131 and 0.087; all layers 0.842 and 0.833 (6 seeds).
-        """
-        if self.label_smoothing is not None:
-            return self.label_smoothing
-        return _ALL_LAYERS_SMOOTHING if self.strategy == "all" or self.from_scratch else 0.0
-
-    def for_finetuning(self) -> TrainConfig:
-        """Return the settings of the third stage."""
-        rate = self.peak_lr / 10 if self.finetune_lr is None else self.finetune_lr
-        return replace(self, epochs=self.finetune_epochs, lr=rate)
-
-    @property
-    def blocks(self) -> int:
-        """How many of the last blocks are trained, after :func:`edgetl.training.strategy.resolve_strategy`."""
-        if self.trainable_blocks is None:
-            raise ValueError("the strategy is not resolved yet")
-        return self.trainable_blocks
-
-    @property
-    def resolved_epochs(self) -> int:
-        """Epochs of the second stage, after :meth:`for_photos`."""
-        if self.epochs is None:
-            raise ValueError("epochs are not resolved yet")
-        return self.epochs
-
-    @property
-    def resolved_views(self) -> int:
-        """Views of each photo, after :meth:`for_photos`."""
-        if self.views is None:
-            raise ValueError("views are not resolved yet")
-        return self.views
-
-    def for_photos(self, photos: int) -> TrainConfig:
-        """Return the settings with everything resolved for this number of training photos."""
-        epochs = self.epochs
-        if epochs is None:
-            epochs = default_epochs(photos, from_scratch=self.from_scratch, all_layers=self.strategy == "all")
-        views = min(_MOST_VIEWS, max(1, math.ceil(epochs / _EPOCHS_A_VIEW))) if self.views is None else self.views
-        return replace(self, epochs=epochs, views=views, lr=self.peak_lr, label_smoothing=self.smoothing)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the settings as a JSON object."""
-        return asdict(self)
-
-
-def default_epochs(photos: int, *, from_scratch: bool, all_layers: bool = False) -> int:
-    """Return how many epochs the second stage takes at most: 16 up to 500 training photos, 8 from 1,000 on.
-
-    With more photos an epoch has more steps, and fewer of them are needed. All layers take three times as many, and
-    early stopping; random weights 60, always.
-    """
-    few = min(16, max(8, 8_000 // max(1, photos)))
-    return 60 if from_scratch else 3 * few if all_layers else few

@@ -19,7 +19,6 @@ from edgetl._lib.extras import check_installed, keras, require
 from edgetl._lib.progress import note
 from edgetl.data import Dataset, load_dataset, require_training, write_split
 from edgetl.data.readers.source import check_source
-from edgetl.features.augment import check_preset
 from edgetl.runs.directory import SCHEMA, Run, check_run_replaceable, write_history
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_file
@@ -31,8 +30,8 @@ from .checkpoint import CheckpointFile
 from .devices import training_devices
 from .log import TrainingLog
 from .network import build_network, cut_layer
-from .options import TrainConfig
-from .plan import Decision, check_request, decide
+from .options import TrainOptions
+from .plan import Decision, TrainPlan, check_request, decide
 from .report import write_report
 from .resume_state import (
     EVENTS,
@@ -52,7 +51,7 @@ from .tensorboard import EventLog
 _PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
 
 
-def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False) -> Run:
+def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = False) -> Run:
     """Train a classifier and write its run directory.
 
     The directory appears when everything in it is written. Until then the state after each epoch is kept beside it, in
@@ -62,7 +61,7 @@ def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False
     Args:
         root: The data set's folder.
         out: The run directory to write.
-        config: What to do.
+        options: What to do.
         overwrite: Replace a run that is there already, finished or not.
 
     Raises:
@@ -73,7 +72,7 @@ def train(root: Path, out: Path, config: TrainConfig, *, overwrite: bool = False
     _check_target(out, overwrite=overwrite)
     if not overwrite:
         refuse_leftover(out)
-    return _run(Request.new(root, out, config, overwrite=overwrite), anew=True)
+    return _run(Request.new(root, out, options, overwrite=overwrite), anew=True)
 
 
 def resume(
@@ -104,12 +103,11 @@ def resume(
 def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
     # loaded: the request's photos where they have been read before, for the same settings.
     started = time.perf_counter()
-    config, out = request.config, request.out
+    options, out = request.options, request.out
     check_installed("tensorflow")
-    check_preset(config.augment)
-    spec = Preprocess(size=config.size, fit=config.fit)  # type: ignore[arg-type]  # checked by the class
-    check_request(config)
-    teacher = open_teacher(config)
+    spec = Preprocess(size=options.size, fit=options.fit)  # type: ignore[arg-type]  # checked by the class
+    check_request(options)
+    teacher = open_teacher(options)
     check_source(request.root)  # what cannot be a data set is refused before seconds are spent on importing
     timer = StageTimer()
     with locked(request, anew=anew):
@@ -117,10 +115,10 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             dataset = loaded or load_dataset(
                 request.root,
                 spec,
-                seed=config.seed,
-                val=config.val,
-                test=config.test,
-                on_conflict=config.on_conflict,  # type: ignore[arg-type]  # checked by the function
+                seed=options.seed,
+                val=options.val,
+                test=options.test,
+                on_conflict=options.on_conflict,  # type: ignore[arg-type]  # checked by the function
             )
             require_training(dataset)
             check_photos(request, dataset)
@@ -128,21 +126,21 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
                 check_teacher(teacher, dataset)
         with timer.stage("network"):
             photos = len(dataset.of("train"))
-            devices = training_devices(config.devices, step_photos=min(config.batch_size, photos))
-            decision = decide(config, dataset)
-            config = decision.config.for_photos(photos)
-            check_teachable(config)
-            if len(devices) > 1 and has_later_stages(config):
+            devices = training_devices(options.devices, step_photos=min(options.batch_size, photos))
+            decision = decide(options, dataset)
+            plan = decision.plan
+            check_teachable(plan)
+            if len(devices) > 1 and has_later_stages(plan):
                 note(f"training on {len(devices)} devices: {', '.join(devices)}")
-            network = build_network(decision.base, classes=len(dataset.labels), dropout=config.dropout)
-            cut = None if config.from_scratch else cut_layer(config.backbone, decision.base, config.blocks)
-        identity = _identity(config, dataset, decision, network, teacher)
-        events = EventLog(request.folder / EVENTS) if config.tensorboard else None
+            network = build_network(decision.base, classes=len(dataset.labels), dropout=options.dropout)
+            cut = None if plan.from_scratch else cut_layer(plan.backbone, decision.base, plan.trainable_blocks)
+        identity = _identity(plan, dataset, decision, network, teacher)
+        events = EventLog(request.folder / EVENTS) if options.tensorboard else None
         with closing(TrainingLog(file=CheckpointFile(request.checkpoint, identity), events=events)) as log:
             log.resume()
             if log.start:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")
-            context = TrainingContext(network, decision.base, cut, dataset, config, teacher, devices, timer, log)
+            context = TrainingContext(network, decision.base, cut, dataset, plan, teacher, devices, timer, log)
             interrupted = run_stages(context)
         history = log.history
 
@@ -152,9 +150,9 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             write_history(folder / "history.csv", history)
             write_split(folder / "split.csv", dataset.samples)
             baseline = {}
-            if config.compare_baseline:
+            if options.compare_baseline:
                 with timer.stage("baseline"):
-                    baseline = {"baseline": _baseline(request, config, dataset)}
+                    baseline = {"baseline": _baseline(request, plan, dataset)}
             with timer.stage("report"):
                 metrics = write_report(network, dataset, history, folder, events)
             if events:
@@ -167,7 +165,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
                     "producer": f"edgetl {__version__}",
                     "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
                     "run_id": request.run_id,
-                    "config": config.to_json(),
+                    "config": plan.to_json(),
                     "labels": list(dataset.labels),
                     "preprocess": spec.to_json(),
                     "dataset": _describe(dataset),
@@ -182,7 +180,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
                         "best_epoch": best_epoch(history, "blocks"),
                     },
                     "interrupted": interrupted,
-                    "devices": list(devices) if has_later_stages(config) else [],
+                    "devices": list(devices) if has_later_stages(plan) else [],
                     "metrics": metrics,
                     **baseline,
                     "stages": timer.stages,
@@ -198,19 +196,19 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
     return Run.open(out)
 
 
-def _baseline(request: Request, config: TrainConfig, dataset: Dataset) -> dict[str, Any] | None:
-    def train_again(out: Path, plain: TrainConfig) -> Run:
+def _baseline(request: Request, plan: TrainPlan, dataset: Dataset) -> dict[str, Any] | None:
+    def train_again(out: Path, plain: TrainOptions) -> Run:
         return _run(Request.new(request.root, out, plain, overwrite=False), anew=True, loaded=dataset)
 
-    return train_baseline(train_again, config)
+    return train_baseline(train_again, plan)
 
 
 def _identity(
-    config: TrainConfig, dataset: Dataset, decision: Decision, network: Any, teacher: Run | None
+    plan: TrainPlan, dataset: Dataset, decision: Decision, network: Any, teacher: Run | None
 ) -> dict[str, Any]:
     """Return what the state of training depends on; the names are what an error message says has changed."""
     return {
-        "settings": config.to_json(),
+        "settings": plan.to_json(),
         "set of photos": dataset.fingerprint,
         "pretrained weights": decision.weights.to_json()["sha256"],
         "network": [list(weight.shape) for weight in network.weights],

@@ -1,10 +1,11 @@
-"""From what was asked to what is trained: advice where it was asked for, the base as cut, the settings as resolved.
+"""From what was asked to what is trained: advice where it was asked for, the base as cut, every value resolved.
 
 Not for: the rules (``strategy``, ``edgetl.advice``).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,10 +14,68 @@ from edgetl._lib.progress import note
 from edgetl.backbones import ResolvedWeights, backbone, blocks, build_base, resolve_weights
 from edgetl.backbones.truncate import find_block, truncate
 from edgetl.data import Dataset
-from edgetl_device.errors import InputError
 
-from .options import TrainConfig
-from .strategy import AUTO, check_strategy, resolve_strategy
+from .options import TrainOptions
+from .strategy import AUTO, Strategy, TrainedLayers, resolve_strategy
+
+# A base is cut short where its late features do not help: photos unlike those of its weights, which early layers have
+# to fit too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
+_ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
+_SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
+_ALL_LAYERS_SMOOTHING = 0.1
+
+# In fewer epochs a view is hardly seen. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4 views
+# gave 0.903 and 0.893, 0.900 and 0.899, 0.896 and 0.897 on 1,500 photos that were held out.
+_EPOCHS_A_VIEW, _MOST_VIEWS = 4, 4
+
+
+@dataclass(frozen=True)
+class TrainPlan:
+    """What a run does: its options, and the values that they left open or that the backbone and the photos decided.
+
+    Attributes:
+        options: As asked. The fields below take the place of those of the same name.
+        backbone: A name in :data:`edgetl.backbones.BACKBONES`.
+        weights: ``none`` where every layer starts from random weights.
+        strategy: Which layers are trained.
+        trainable_blocks: How many of the last blocks are trained; 0: the head alone.
+        truncate: The name of the last block that is kept; None keeps the whole backbone.
+        epochs: Of the stage after the head, or of the third one in a plan :meth:`for_finetuning`.
+        views: Augmented views of each training photo.
+        lr: Peak learning rate of the same stage.
+        label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567.
+        finetune_lr: Peak learning rate of the third stage.
+    """
+
+    options: TrainOptions
+    backbone: str
+    weights: str
+    strategy: Strategy
+    trainable_blocks: int
+    truncate: str | None
+    epochs: int
+    views: int
+    lr: float
+    label_smoothing: float
+    finetune_lr: float
+
+    @property
+    def from_scratch(self) -> bool:
+        """Whether every layer starts from random weights."""
+        return self.strategy == "scratch"
+
+    def for_finetuning(self) -> TrainPlan:
+        """Return the plan of the third stage."""
+        return replace(self, epochs=self.options.finetune_epochs, lr=self.finetune_lr)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all values as a JSON object with the names of the options; each is what was trained with."""
+        document = self.options.to_json()
+        resolved = {name: getattr(self, name) for name in document if name in self.__dataclass_fields__}
+        if not self.options.finetune_epochs:
+            # Nothing was trained at that rate.
+            del resolved["finetune_lr"]
+        return document | resolved
 
 
 @dataclass(frozen=True)
@@ -24,112 +83,152 @@ class Decision:
     """What is trained, and why.
 
     Attributes:
-        config: The settings with strategy, blocks, backbone and cut as resolved.
+        plan: How.
         weights: What the base gets.
-        base: The base as a keras.Model, cut where the settings say.
+        base: The base as a keras.Model, cut where the plan says.
         record: For ``run.json``: what was asked, the reasons, and the advice behind them.
     """
 
-    config: TrainConfig
+    plan: TrainPlan
     weights: ResolvedWeights
     base: Any
     record: dict[str, Any]
 
 
-def check_request(config: TrainConfig) -> None:
+def check_request(options: TrainOptions) -> None:
     """Refuse what can be refused before photos are read; weights are downloaded where they have to be.
 
     Raises:
-        InputError: Options contradict each other, or the backbone does not have what they ask for.
+        InputError: The backbone does not have what the options ask for.
         Unavailable: The weights cannot be had here.
     """
-    check_strategy(
-        config.strategy,
-        trainable_blocks=config.trainable_blocks,
-        weights=config.weights,
-        truncate=config.truncate,
-        backbone=config.backbone,
-    )
-    if config.backbone == AUTO:
-        if config.weights != "auto" or config.width != 1.0:
-            raise InputError("--backbone auto", why="it compares the backbones as embedded: no --width, no --weights")
+    if options.backbone == AUTO:
         return
-    row = backbone(config.backbone)
-    row.check(width=config.width, size=config.size)
-    if config.truncate is None and config.strategy != AUTO:
-        _resolved(config, row.block_count)
-    _weights(config)
+    row = backbone(options.backbone)
+    row.check(width=options.width, size=options.size)
+    if options.truncate is None and options.strategy != AUTO:
+        _trained_layers(options, row.block_count)
+    _weights(options)
 
 
-def decide(config: TrainConfig, dataset: Dataset) -> Decision:
+def decide(options: TrainOptions, dataset: Dataset) -> Decision:
     """Return what is trained on a data set; ``auto`` asks :func:`edgetl.advice.advise` first.
 
     Args:
-        config: A request that :func:`check_request` passed.
+        options: A request that :func:`check_request` passed.
         dataset: Its photos; test photos are not looked at.
     """
-    record: dict[str, Any] = {"asked": config.strategy, "reasons": []}
-    if config.strategy == AUTO:
+    record: dict[str, Any] = {"asked": options.strategy, "reasons": []}
+    chosen = options
+    if options.strategy == AUTO:
         from edgetl.advice import advise
 
-        advice = advise(dataset, backbones=_candidates(config), width=config.width, weights=config.weights)
-        chosen = advice.recommendation
-        record |= {"reasons": list(chosen.reasons), "advice": advice.to_json()}
-        config = replace(
-            config,
-            backbone=chosen.backbone,
-            strategy=chosen.strategy,
-            trainable_blocks=chosen.trainable_blocks,
-            truncate=chosen.truncate,
+        advice = advise(dataset, backbones=_candidates(options), width=options.width, weights=options.weights)
+        found = advice.recommendation
+        record |= {"reasons": list(found.reasons), "advice": advice.to_json()}
+        chosen = replace(
+            options,
+            backbone=found.backbone,
+            strategy=found.strategy,
+            trainable_blocks=found.trainable_blocks,
+            truncate=found.truncate,
         )
-        note(f"strategy auto: {chosen.title}")
-        for reason in chosen.reasons:
+        note(f"strategy auto: {found.title}")
+        for reason in found.reasons:
             note(f"  - {reason}")
-    weights = _weights(config)
-    base, record["truncated"] = _base(config, weights)
-    config, remark = _resolved(config, len(blocks(config.backbone, base)))
+    weights = _weights(chosen)
+    base, record["truncated"] = _base(chosen, weights)
+    trained = _trained_layers(chosen, len(blocks(chosen.backbone, base)))
     if cut := record["truncated"]:
-        config = replace(config, truncate=cut["block"])
-        note(f"{config.backbone} ends at {cut['block']}: {cut['blocks']} of {cut['of_blocks']} blocks are kept")
-    if remark:
-        record["reasons"].append(remark)
-        note(remark)
-    return Decision(config, weights, base, record)
+        chosen = replace(chosen, truncate=cut["block"])
+        note(f"{chosen.backbone} ends at {cut['block']}: {cut['blocks']} of {cut['of_blocks']} blocks are kept")
+    if trained.note:
+        record["reasons"].append(trained.note)
+        note(trained.note)
+    return Decision(resolve(chosen, trained, photos=len(dataset.of("train"))), weights, base, record)
 
 
-def _candidates(config: TrainConfig) -> tuple[str, ...]:
+def resolve(options: TrainOptions, trained: TrainedLayers, *, photos: int) -> TrainPlan:
+    """Return the plan for so many training photos and layers; a value that was asked for stays."""
+    scratch, all_layers = trained.strategy == "scratch", trained.strategy == "all"
+    epochs, views, lr = options.epochs, options.views, options.lr
+    if epochs is None:
+        epochs = default_epochs(photos, from_scratch=scratch, all_layers=all_layers)
+    if views is None:
+        views = min(_MOST_VIEWS, max(1, math.ceil(epochs / _EPOCHS_A_VIEW)))
+    if lr is None:
+        lr = _default_lr(options, trained.strategy)
+    smoothing = options.label_smoothing
+    if smoothing is None:
+        # On 175 held-out photos of flowers, about 190 trained on, with 0.1 and without: the last blocks reached 0.842
+        # and 0.845 (means of 8 seeds), calibration error 0.131 and 0.087; all layers 0.842 and 0.833 (6 seeds).
+        smoothing = _ALL_LAYERS_SMOOTHING if scratch or all_layers else 0.0
+    return TrainPlan(
+        options=options,
+        backbone=options.backbone,
+        weights=trained.weights,
+        strategy=trained.strategy,
+        trainable_blocks=trained.trainable_blocks,
+        truncate=options.truncate,
+        epochs=epochs,
+        views=views,
+        lr=lr,
+        label_smoothing=smoothing,
+        finetune_lr=lr / 10 if options.finetune_lr is None else options.finetune_lr,
+    )
+
+
+def default_epochs(photos: int, *, from_scratch: bool, all_layers: bool = False) -> int:
+    """Return how many epochs the second stage takes at most: 16 up to 500 training photos, 8 from 1,000 on.
+
+    With more photos an epoch has more steps, and fewer of them are needed. All layers take three times as many, and
+    early stopping; random weights 60, always.
+    """
+    few = min(16, max(8, 8_000 // max(1, photos)))
+    return 60 if from_scratch else 3 * few if all_layers else few
+
+
+def _default_lr(options: TrainOptions, strategy: Strategy) -> float:
+    scratch = strategy == "scratch"
+    if options.optimizer == "sgd":
+        return _SGD_SCRATCH_LR if scratch else _SGD_LR
+    # Early layers are general already (Yosinski et al. 2014, arXiv:1411.1792): with all of them go slower.
+    if strategy == "all":
+        return _ALL_LAYERS_LR_TRUNCATED if options.truncate else _ALL_LAYERS_LR
+    return 1e-3 if scratch else 3e-4
+
+
+def _candidates(options: TrainOptions) -> tuple[str, ...]:
     from edgetl.advice import embedded_backbones
 
-    return embedded_backbones() if config.backbone == AUTO else (config.backbone,)
+    return embedded_backbones() if options.backbone == AUTO else (options.backbone,)
 
 
-def _weights(config: TrainConfig) -> ResolvedWeights:
-    request = "none" if config.from_scratch else config.weights
-    return resolve_weights(config.backbone, width=config.width, request=request, size=config.size)
+def _weights(options: TrainOptions) -> ResolvedWeights:
+    request = "none" if options.from_scratch else options.weights
+    return resolve_weights(options.backbone, width=options.width, request=request, size=options.size)
 
 
 @uninterrupted()
-def _base(config: TrainConfig, weights: ResolvedWeights) -> tuple[Any, dict[str, Any] | None]:
+def _base(options: TrainOptions, weights: ResolvedWeights) -> tuple[Any, dict[str, Any] | None]:
     from edgetl._lib.extras import keras, tensorflow
 
-    keras().utils.set_random_seed(config.seed)
+    keras().utils.set_random_seed(options.seed)
     tensorflow().config.experimental.enable_op_determinism()
-    whole = build_base(config.backbone, size=config.size, width=config.width, weights=weights)
-    if config.truncate is None:
+    whole = build_base(options.backbone, size=options.size, width=options.width, weights=weights)
+    if options.truncate is None:
         return whole, None
-    block = find_block(config.backbone, whole, config.truncate)
-    base = truncate(config.backbone, whole, config.truncate)
-    kept, every = (len(blocks(config.backbone, one)) for one in (base, whole))
+    block = find_block(options.backbone, whole, options.truncate)
+    base = truncate(options.backbone, whole, options.truncate)
+    kept, every = (len(blocks(options.backbone, one)) for one in (base, whole))
     return base, {"block": block.name, "layer": block.last_layer, "blocks": kept, "of_blocks": every}
 
 
-def _resolved(config: TrainConfig, block_count: int) -> tuple[TrainConfig, str]:
-    plan = resolve_strategy(
-        config.strategy,
-        trainable_blocks=config.trainable_blocks,
-        weights=config.weights,
+def _trained_layers(options: TrainOptions, block_count: int) -> TrainedLayers:
+    return resolve_strategy(
+        options.strategy,
+        trainable_blocks=options.trainable_blocks,
+        weights=options.weights,
         blocks=block_count,
-        backbone=config.backbone + (f" up to {config.truncate}" if config.truncate else ""),
+        backbone=options.backbone + (f" up to {options.truncate}" if options.truncate else ""),
     )
-    resolved = replace(config, strategy=plan.strategy, trainable_blocks=plan.trainable_blocks, weights=plan.weights)
-    return resolved, plan.note

@@ -8,17 +8,18 @@ from __future__ import annotations
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from edgetl._lib.owned import Kind, check_replaceable, remove
 from edgetl.data import Dataset, read_split, write_split
 from edgetl.runs.directory import SCHEMA as RUN_SCHEMA
-from edgetl_device.errors import InputError
+from edgetl_device.errors import InputError, OptionError
 from edgetl_device.jsonfile import read_json, write_json
+from edgetl_device.options import options_of
 
-from .options import TrainConfig
+from .options import TrainOptions
 from .tensorboard import EVENT_FILES
 
 EVENTS = "tensorboard"
@@ -42,21 +43,21 @@ class Request:
     Attributes:
         root: The data set.
         out: The run directory to appear.
-        config: The settings as given, before anything was resolved.
+        options: As given, before anything was resolved.
         overwrite: Whether a run that is there already may be replaced.
         run_id: A random name of this run, also in its ``run.json``.
     """
 
     root: Path
     out: Path
-    config: TrainConfig
+    options: TrainOptions
     overwrite: bool
     run_id: str
 
     @classmethod
-    def new(cls, root: Path, out: Path, config: TrainConfig, *, overwrite: bool) -> Request:
+    def new(cls, root: Path, out: Path, options: TrainOptions, *, overwrite: bool) -> Request:
         """Return a request under a new name."""
-        return cls(root, out, config, overwrite, secrets.token_hex(6))
+        return cls(root, out, options, overwrite, secrets.token_hex(6))
 
     @property
     def folder(self) -> Path:
@@ -103,19 +104,21 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
         raise InputError(f"{out}: {state}, nothing to resume", hint=f"Start one: edgetl train PHOTOS --out {out}")
     document = read_json(path, _SCHEMA)
     saved = document["config"]
-    unknown = set(saved) - {field.name for field in fields(TrainConfig)}
+    unknown = set(saved) - {one.name for one in options_of(TrainOptions)}
     if unknown:
         raise InputError(f"{path}: has settings that this edgetl does not know", why=", ".join(sorted(unknown)))
-    config = TrainConfig(**saved)
+    options = TrainOptions(**saved)
     for name, value in given.items():
-        if value != getattr(config, name):
-            raise InputError(
-                f"--{name.replace('_', '-')} {value}: the unfinished run has {getattr(config, name)}",
+        before = getattr(options, name)
+        if value != before:
+            raise OptionError(
+                f"{{{name}=}}: the unfinished run has {before}",
                 why="a resumed run keeps its settings",
-                hint="Leave the option out, or start again with --overwrite and without --resume.",
+                hint="Leave {" + name + "} out, or start again with --overwrite and without --resume.",
+                **{name: value},
             )
     where = Path(document["root"]) if root is None else root
-    return Request(where, out, config, overwrite or bool(document["overwrite"]), str(document["run_id"]))
+    return Request(where, out, options, overwrite or bool(document["overwrite"]), str(document["run_id"]))
 
 
 @contextmanager
@@ -188,7 +191,7 @@ def _write(request: Request) -> None:
             "run_id": request.run_id,
             "root": str(request.root.resolve()),
             "overwrite": request.overwrite,
-            "config": request.config.to_json(),
+            "config": request.options.to_json(),
         },
     )
 

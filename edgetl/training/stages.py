@@ -15,13 +15,13 @@ from edgetl.data import Dataset, Split, targets_of
 from edgetl.features import frozen_base
 from edgetl.features.augment import mixes
 from edgetl.runs.directory import Run
-from edgetl_device.errors import InputError
+from edgetl_device.errors import OptionError
 
 from .head import Labelled, fit_head
 from .log import TrainingLog
 from .mirrored import mirrored
 from .network import tail, unfreeze
-from .options import TrainConfig
+from .plan import TrainPlan
 from .tail import TailData, kept_epoch, train_tail
 from .teacher import teacher_targets
 
@@ -52,7 +52,7 @@ class TrainingContext:
         base: The part of it that is the backbone.
         cut: The layer that the trainable blocks start after; None when all are trained.
         dataset: The photos; the stages look at training and validation only.
-        config: Settings with everything resolved.
+        plan: What is trained, and how.
         teacher: A run whose answers are learnt too.
         devices: What shares each step of the later stages, as :func:`edgetl.training.devices.training_devices` says.
         clock: Times the stages.
@@ -63,7 +63,7 @@ class TrainingContext:
     base: Any
     cut: str | None
     dataset: Dataset
-    config: TrainConfig
+    plan: TrainPlan
     teacher: Run | None
     devices: tuple[str, ...]
     timer: StageTimer
@@ -72,34 +72,34 @@ class TrainingContext:
 
 def run_stages(context: TrainingContext) -> bool:
     """Train the network in place; return whether Ctrl-C ended it early."""
-    config, log = context.config, context.log
+    plan, log = context.plan, context.log
     interrupted = False
     if not log.is_past("blocks"):
-        if config.from_scratch:
-            interrupted = _train_all(context, config, stage="blocks", description="Training all layers")
+        if plan.from_scratch:
+            interrupted = _train_all(context, plan, stage="blocks", description="Training all layers")
         else:
             interrupted = _head_and_blocks(context)
-    if config.finetune_epochs and not interrupted:
+    if plan.options.finetune_epochs and not interrupted:
         interrupted = _train_all(
-            context, config.for_finetuning(), stage="finetune", description="Fine-tuning the whole network"
+            context, plan.for_finetuning(), stage="finetune", description="Fine-tuning the whole network"
         )
     return interrupted
 
 
-def check_teachable(config: TrainConfig) -> None:
+def check_teachable(plan: TrainPlan) -> None:
     """Refuse a teacher where nothing would listen to it.
 
     Raises:
-        InputError: Only the head is fitted: it is solved on labels.
+        OptionError: Only the head is fitted: it is solved on labels.
     """
-    if config.teacher and not has_later_stages(config):
-        raise InputError("--teacher with the head alone", why="the head is solved on labels, not taught")
+    if plan.options.teacher and not has_later_stages(plan):
+        raise OptionError("{teacher} with the head alone: it is solved on labels, not taught")
 
 
-def has_later_stages(config: TrainConfig) -> bool:
+def has_later_stages(plan: TrainPlan) -> bool:
     """Whether anything is trained by steps; the head alone is solved."""
-    blocks = config.resolved_epochs and (config.from_scratch or config.blocks)
-    return bool(blocks or config.finetune_epochs)
+    blocks = plan.epochs and (plan.from_scratch or plan.trainable_blocks)
+    return bool(blocks or plan.options.finetune_epochs)
 
 
 def best_epoch(history: list[dict[str, Any]], stage: str) -> int:
@@ -110,30 +110,28 @@ def best_epoch(history: list[dict[str, Any]], stage: str) -> int:
 
 def _head_and_blocks(context: TrainingContext) -> bool:
     """Fit the head on pooled features, then train the last blocks on activations cached at the cut."""
-    config, dataset = context.config, context.dataset
+    plan, dataset = context.plan, context.dataset
     train_rows, targets = rows_of(dataset, "train")
-    head_only = config.trainable_blocks == 0
+    head_only = plan.trainable_blocks == 0
     with context.timer.stage("frozen base"):
         frozen = frozen_base.freeze(context.base, None if head_only else context.cut)
         photos = frozen_base.photo_activations(frozen, dataset.pixels)
         views = frozen_base.view_activations(
-            frozen, dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
+            frozen, dataset.pixels, train_rows, preset=plan.options.augment, seed=plan.options.seed, count=_views(plan)
         )
     if not context.log.saved("blocks"):
         with context.timer.stage("head"):
             _fit_head(context, photos, views, train_rows, targets)
-    if head_only or config.resolved_epochs == 0:
+    if head_only or plan.epochs == 0:
         unfreeze(context.network, context.cut, train_batch_norm=False)
         return False
     if photos.cut is None:
-        return _train_all(context, config, stage="blocks", description="Training all blocks")
+        return _train_all(context, plan, stage="blocks", description="Training all blocks")
     with context.timer.stage("blocks"):
         unfreeze(context.network, context.cut, train_batch_norm=False)
         data = _tail_data(context, photos.cut, [view.cut for view in views if view.cut is not None])
-        description = f"Training the last {config.trainable_blocks} blocks"
-        return _train(
-            context, tail(context.network, context.cut), data, config, stage="blocks", description=description
-        )
+        description = f"Training the last {plan.trainable_blocks} blocks"
+        return _train(context, tail(context.network, context.cut), data, plan, stage="blocks", description=description)
 
 
 def _fit_head(
@@ -146,58 +144,58 @@ def _fit_head(
     val_rows, val_targets = rows_of(context.dataset, "val")
     # What a mixed view shows is no single class, so the head is fitted on the photos alone.
     labelled, labelled_views = _head_rows(
-        photos, [] if mixes(context.config.augment) else views, train_rows, targets, context.config.seed
+        photos, [] if mixes(context.plan.options.augment) else views, train_rows, targets, context.plan.options.seed
     )
     head = fit_head(
         labelled,
         labelled_views,
         Labelled(photos.pooled[val_rows[:_HEAD_MAX_ROWS]], val_targets[:_HEAD_MAX_ROWS]),
         classes=len(context.dataset.labels),
-        balanced=context.config.class_weights,
+        balanced=context.plan.options.class_weights,
     )
     context.network.get_layer("logits").set_weights([head.kernel, head.bias])
     context.log.add(head.history)
 
 
-def _train_all(context: TrainingContext, config: TrainConfig, *, stage: str, description: str) -> bool:
+def _train_all(context: TrainingContext, plan: TrainPlan, *, stage: str, description: str) -> bool:
     """Train every layer on pixels; from scratch, BatchNorm learns its statistics too."""
     with context.timer.stage("views"):
         train_rows, _ = rows_of(context.dataset, "train")
         views = frozen_base.view_pixels(
-            context.dataset.pixels, train_rows, preset=config.augment, seed=config.seed, count=_views(config)
+            context.dataset.pixels, train_rows, preset=plan.options.augment, seed=plan.options.seed, count=_views(plan)
         )
     with context.timer.stage(stage):
-        unfreeze(context.network, None, train_batch_norm=config.from_scratch)
+        unfreeze(context.network, None, train_batch_norm=plan.from_scratch)
         data = _tail_data(context, context.dataset.pixels.array, views)
-        return _train(context, tail(context.network, None), data, config, stage=stage, description=description)
+        return _train(context, tail(context.network, None), data, plan, stage=stage, description=description)
 
 
 def _train(
-    context: TrainingContext, part: Any, data: TailData, config: TrainConfig, *, stage: str, description: str
+    context: TrainingContext, part: Any, data: TailData, plan: TrainPlan, *, stage: str, description: str
 ) -> bool:
     with mirrored(part, context.devices) as model:
-        result = train_tail(model, data, config, context.log, stage=stage, description=description)
+        result = train_tail(model, data, plan, context.log, stage=stage, description=description)
     context.log.add(result.history, logged=True)
     return result.interrupted
 
 
-def _views(config: TrainConfig) -> int:
-    head_only = config.trainable_blocks == 0 and not config.from_scratch and not config.finetune_epochs
-    return 0 if config.augment == "none" or (head_only and mixes(config.augment)) else config.resolved_views
+def _views(plan: TrainPlan) -> int:
+    head_only = plan.trainable_blocks == 0 and not plan.from_scratch and not plan.options.finetune_epochs
+    return 0 if plan.options.augment == "none" or (head_only and mixes(plan.options.augment)) else plan.views
 
 
 def _tail_data(context: TrainingContext, photos: npt.NDArray[Any], views: list[Any]) -> TailData:
-    config = context.config
+    options = context.plan.options
     train_rows, targets = rows_of(context.dataset, "train")
     shown = frozen_base.view_targets(
         targets,
         classes=len(context.dataset.labels),
-        size=config.size,
-        preset=config.augment,
-        seed=config.seed,
+        size=options.size,
+        preset=options.augment,
+        seed=options.seed,
         count=len(views),
     )
-    teacher = teacher_targets(context.teacher, context.dataset, config, views=len(views)) if context.teacher else None
+    teacher = teacher_targets(context.teacher, context.dataset, options, views=len(views)) if context.teacher else None
     return TailData(photos, views, train_rows, targets, *rows_of(context.dataset, "val"), shown, teacher)
 
 

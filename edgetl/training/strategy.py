@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
-from edgetl_device.errors import InputError
+from edgetl_device.errors import OptionError
 
 Strategy = Literal["head", "blocks", "all", "scratch"]
 STRATEGIES: tuple[Strategy, ...] = get_args(Strategy)
@@ -18,7 +18,7 @@ _DEFAULT_BLOCKS = 6
 
 
 @dataclass(frozen=True)
-class Plan:
+class TrainedLayers:
     """What is trained.
 
     Attributes:
@@ -26,7 +26,7 @@ class Plan:
             ``scratch``: all layers, from random weights.
         trainable_blocks: How many of the last blocks; all of them for ``all`` and ``scratch``.
         weights: As requested; ``none`` for ``scratch``.
-        note: What was not asked for in so many words, in a sentence; "" where nothing was decided.
+        note: What was not asked for, in a sentence; "" where nothing was decided.
     """
 
     strategy: Strategy
@@ -41,38 +41,35 @@ def check_strategy(
     """Refuse options that contradict each other, whatever the backbone has.
 
     Raises:
-        InputError: Two options cannot both hold, or there is no such strategy.
+        OptionError: Two options cannot both hold.
     """
-    if strategy is not None and strategy not in (AUTO, *STRATEGIES):
-        raise InputError(f"--strategy {strategy}", why=f"must be {AUTO}, {', '.join(STRATEGIES)}")
+    given = {"strategy": strategy, "trainable_blocks": trainable_blocks, "weights": weights, "truncate": truncate}
     if strategy == AUTO:
-        for name, given in (("--trainable-blocks", trainable_blocks), ("--truncate", truncate)):
-            if given is not None:
-                raise _contradiction(f"--strategy auto with {name} {given}", f"auto chooses {name} itself")
+        for name in ("trainable_blocks", "truncate"):
+            if given[name] is not None:
+                raise _contradiction(f"{{strategy=}} with {{{name}=}}", f"auto chooses {{{name}}} itself", **given)
         if weights == "none":
             raise _contradiction(
-                "--strategy auto with --weights none", "it compares features that need pretrained weights"
+                "{strategy=} with {weights=}", "it compares features that need pretrained weights", **given
             )
     elif backbone == AUTO:
-        raise _contradiction("--backbone auto", "the photos choose the backbone with --strategy auto only")
+        raise _contradiction(
+            "{backbone=}", "the photos choose the backbone with {strategy=} only", backbone=backbone, strategy=AUTO
+        )
     if strategy == "scratch" and weights not in ("auto", "none"):
-        raise _contradiction(f"--strategy scratch with --weights {weights}", "from scratch means random weights")
+        raise _contradiction("{strategy=} with {weights=}", "from scratch means random weights", **given)
     if strategy in ("head", "blocks", "all") and weights == "none":
-        raise _contradiction(
-            f"--strategy {strategy} with --weights none", "random layers that are not trained are of no use"
-        )
+        raise _contradiction("{strategy=} with {weights=}", "random layers that are not trained are of no use", **given)
     if strategy == "head" and trainable_blocks:
-        raise _contradiction(
-            f"--strategy head with --trainable-blocks {trainable_blocks}", "the head alone is 0 blocks"
-        )
+        raise _contradiction("{strategy=} with {trainable_blocks=}", "the head alone is 0 blocks", **given)
     if strategy == "blocks" and trainable_blocks == 0:
-        raise _contradiction("--strategy blocks with --trainable-blocks 0", "that is --strategy head")
+        raise _contradiction("{strategy=} with {trainable_blocks=}", "that is the strategy head", **given)
 
 
 def resolve_strategy(
     strategy: str | None, *, trainable_blocks: int | None, weights: str, blocks: int, backbone: str
-) -> Plan:
-    """Return what a checked request other than ``auto`` means for a backbone; a plan's own fields give it again.
+) -> TrainedLayers:
+    """Return what a checked request other than ``auto`` means for a backbone; its own fields give it again.
 
     Args:
         strategy: As asked, or None: ``scratch`` with weights ``none``, ``head`` with 0 blocks, else ``blocks``.
@@ -82,33 +79,35 @@ def resolve_strategy(
         backbone: What it is called in messages.
 
     Raises:
-        InputError: More blocks are asked for than there are, or only some where the strategy trains all.
+        OptionError: More blocks are asked for than there are, or only some where the strategy trains all.
     """
     if trainable_blocks is not None and trainable_blocks > blocks:
-        raise InputError(f"--trainable-blocks {trainable_blocks}", why=f"{backbone} has {blocks} blocks")
+        raise OptionError(f"{{trainable_blocks=}}: {backbone} has {blocks} blocks", trainable_blocks=trainable_blocks)
     if strategy is None:
         strategy = "scratch" if weights == "none" else "head" if trainable_blocks == 0 else "blocks"
     if strategy in ("all", "scratch"):
         if trainable_blocks not in (None, blocks):
             raise _contradiction(
-                f"{'--strategy ' + strategy if weights != 'none' else '--weights none'} with --trainable-blocks "
-                f"{trainable_blocks}",
+                f"{'{strategy=}' if weights != 'none' else '{weights=}'} with {{trainable_blocks=}}",
                 f"that trains all {blocks} blocks",
+                strategy=strategy,
+                weights=weights,
+                trainable_blocks=trainable_blocks,
             )
-        return Plan("all", blocks, weights) if strategy == "all" else Plan("scratch", blocks, "none")
+        return TrainedLayers("all", blocks, weights) if strategy == "all" else TrainedLayers("scratch", blocks, "none")
     if strategy == "head":
-        return Plan("head", 0, weights)
+        return TrainedLayers("head", 0, weights)
     if trainable_blocks is not None:
-        return Plan("blocks", trainable_blocks, weights)
+        return TrainedLayers("blocks", trainable_blocks, weights)
     fewer = blocks - 1
     if fewer >= _DEFAULT_BLOCKS:
-        return Plan("blocks", _DEFAULT_BLOCKS, weights)
+        return TrainedLayers("blocks", _DEFAULT_BLOCKS, weights)
     if fewer == 0:
-        return Plan(
+        return TrainedLayers(
             "head", 0, weights, f"{backbone} has one block: the head alone is trained; --strategy all trains it"
         )
-    return Plan("blocks", fewer, weights, f"{backbone} has {blocks} blocks: the last {fewer} are trained")
+    return TrainedLayers("blocks", fewer, weights, f"{backbone} has {blocks} blocks: the last {fewer} are trained")
 
 
-def _contradiction(what: str, why: str) -> InputError:
-    return InputError(what, why=why, hint="Leave one of them out.")
+def _contradiction(what: str, why: str, **values: object) -> OptionError:
+    return OptionError(what, why=why, hint="Leave one of them out.", **values)

@@ -21,7 +21,7 @@ from .checkpoint import Checkpoint
 from .head import cross_entropy, top1
 from .log import TrainingLog
 from .optimizer import compile_tail
-from .options import TrainConfig
+from .plan import TrainPlan
 from .precision import computing_in, resolve_precision
 
 _EVAL_BATCH = 128
@@ -83,7 +83,7 @@ class TailResult:
 
 
 def train_tail(
-    tail: Any, data: TailData, config: TrainConfig, log: TrainingLog, *, stage: str = "blocks", description: str
+    tail: Any, data: TailData, plan: TrainPlan, log: TrainingLog, *, stage: str = "blocks", description: str
 ) -> TailResult:
     """Train a tail in place and leave the weights of the epoch that :func:`kept_epoch` says in it, epoch 0 included.
 
@@ -97,18 +97,19 @@ def train_tail(
     Args:
         tail: keras.Model from activations or pixels to logits.
         data: What it is trained and validated on.
-        config: Settings with everything resolved.
+        plan: Of the stage.
         journal: Where epochs are written down, and where an earlier process may have left some.
         stage: The name of the stage in the history.
         description: What the progress bar says.
     """
-    batch_size = min(config.batch_size, len(data.train))
+    options = plan.options
+    batch_size = min(options.batch_size, len(data.train))
     steps = math.ceil(len(data.train) / batch_size)
-    policy = resolve_precision(config.precision)
-    compile_tail(tail, config, epoch_steps=steps, policy=policy, distilled=data.teacher is not None)
+    policy = resolve_precision(options.precision)
+    compile_tail(tail, plan, epoch_steps=steps, policy=policy, distilled=data.teacher is not None)
     classes = tail.output.shape[-1]
-    weights = _class_weights(data.targets) if config.class_weights else np.ones(classes, np.float32)
-    random = np.random.default_rng(config.seed)
+    weights = _class_weights(data.targets) if options.class_weights else np.ones(classes, np.float32)
+    random = np.random.default_rng(options.seed)
     rows: list[dict[str, Any]] = []
     best_epoch, best_weights = 0, tail.get_weights()
     if saved := log.saved(stage):
@@ -118,14 +119,14 @@ def train_tail(
     try:
         with (
             computing_in(policy, tail),
-            track(description, config.resolved_epochs * len(data.train)) as advance,
+            track(description, plan.epochs * len(data.train)) as advance,
         ):
             advance(max(0, len(rows) - 1) * len(data.train))
             if not rows:
-                rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, config))
+                rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, plan))
                 log.log(rows[0])
-            for epoch in range(len(rows), config.resolved_epochs + 1):
-                if epoch - 1 - _lowest_epoch(rows) >= config.patience:
+            for epoch in range(len(rows), plan.epochs + 1):
+                if epoch - 1 - _lowest_epoch(rows) >= options.patience:
                     break
                 started = time.perf_counter()
                 logs = []
@@ -140,7 +141,7 @@ def train_tail(
                     row = (
                         {"stage": stage, "epoch": epoch}
                         | {name: float(np.mean([log[name] for log in logs])) for name in ("loss", "accuracy")}
-                        | _validate(tail, data, config)
+                        | _validate(tail, data, plan)
                         | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
                     )
                     rows.append(row)
@@ -244,12 +245,12 @@ def _pick(
     return inputs, targets
 
 
-def _validate(tail: Any, data: TailData, config: TrainConfig) -> dict[str, float]:
+def _validate(tail: Any, data: TailData, plan: TrainPlan) -> dict[str, float]:
     """Return the validation loss, smoothed like the training loss, its standard error, and the accuracy."""
     if not len(data.val):
         return {}
     logits = tail_logits(tail, data.photos, data.val)
-    losses = cross_entropy(logits, data.val_targets, label_smoothing=config.smoothing)
+    losses = cross_entropy(logits, data.val_targets, label_smoothing=plan.label_smoothing)
     error = losses.std(ddof=1) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
     return {
         "val_loss": float(losses.mean()),

@@ -16,27 +16,28 @@ from edgetl.features import frozen_base
 from edgetl.features.augment import mixes
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
-from edgetl_device.errors import InputError
+from edgetl_device.errors import InputError, OptionError
 
-from .options import TrainConfig
+from .options import TrainOptions
 from .tail import TeacherTargets
 
 
-def open_teacher(config: TrainConfig) -> Run | None:
-    """Open the teacher that the settings name, if any.
+def open_teacher(options: TrainOptions) -> Run | None:
+    """Open the teacher that the options name, if any.
 
     Raises:
         InputError: It is not a run, or what it would have to look at cannot be shown to it.
     """
-    if config.teacher is None:
+    if options.teacher is None:
         return None
-    if mixes(config.augment):
-        raise InputError(
-            f"--teacher with --augment {config.augment}",
+    if mixes(options.augment):
+        raise OptionError(
+            "{teacher} with {augment=}",
             why="photos mixed at the student's input size cannot be shown to a teacher",
             hint="Take a preset that does not mix photos.",
+            augment=options.augment,
         )
-    return Run.open(Path(config.teacher))
+    return Run.open(Path(options.teacher))
 
 
 def check_teacher(teacher: Run, dataset: Dataset) -> None:
@@ -61,7 +62,7 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
         )
 
 
-def teacher_targets(teacher: Run, dataset: Dataset, config: TrainConfig, *, views: int) -> TeacherTargets:
+def teacher_targets(teacher: Run, dataset: Dataset, options: TrainOptions, *, views: int) -> TeacherTargets:
     """Return the teacher's softened probabilities on the training photos and on their views.
 
     The teacher sees each photo fitted to its own input, and the same views drawn at its own size: turns, shifts and
@@ -71,17 +72,17 @@ def teacher_targets(teacher: Run, dataset: Dataset, config: TrainConfig, *, view
     Args:
         teacher: A run that :func:`check_teacher` passed.
         dataset: The student's photos.
-        config: The student's settings.
+        options: The student's.
         views: How many views of each photo it trains on.
     """
     pixels, rows = _pixels(teacher, dataset)
     frozen = frozen_base.freeze_logits(teacher.load_model())
     photos = frozen_base.row_activations(frozen, pixels, rows)
-    seen = frozen_base.view_activations(frozen, pixels, rows, preset=config.augment, seed=config.seed, count=views)
+    seen = frozen_base.view_activations(frozen, pixels, rows, preset=options.augment, seed=options.seed, count=views)
     columns = [teacher.labels.index(label) for label in dataset.labels]
 
     def softened(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        return float_model.softmax(logits[:, columns] / config.teacher_temperature)
+        return float_model.softmax(logits[:, columns] / options.teacher_temperature)
 
     return TeacherTargets(softened(photos.pooled), [softened(view.pooled) for view in seen])
 

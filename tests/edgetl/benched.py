@@ -10,6 +10,7 @@ from typing import Any
 
 from edgetl_device import jsonfile
 from edgetl_device.bench import accuracy, latency, photoset
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 
@@ -20,7 +21,7 @@ Change = Callable[[Document], Any]
 
 @functools.cache
 def _bench() -> Document:
-    document = run_bench(Bundle.open(TINY), variants=["float32", "int8"], duration_s=0.05)
+    document = run_bench(Bundle.open(TINY), BenchOptions(variants=["float32", "int8"], duration=0.05))
     # The machine that tests run on is busy; what a bench says of that is tested with the bench.
     for run in document["runs"]:
         run["verdict"] = {"status": "valid", "reasons": []}

@@ -25,18 +25,18 @@ def tiny_run(tiny_photos: Path) -> Run:
     """A finished run on ``tiny_photos`` from the embedded weights: do not write to it."""
     from edgetl.training import train
 
-    return train(tiny_photos, tiny_photos.parent / "run", small.config())
+    return train(tiny_photos, tiny_photos.parent / "run", small.options())
 
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The bundle of a copy of ``tiny_run``; ``quantize.json`` lies beside it. Do not write to it."""
-    from edgetl.quantization.options import QuantizeConfig
+    from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.pipeline import quantize
 
     folder = tmp_path_factory.mktemp("quantized") / "run"
     shutil.copytree(tiny_run.folder, folder)
-    quantize(Run.open(folder), QuantizeConfig(calibration=12))
+    quantize(Run.open(folder), QuantizeOptions(int8=True, calibration=12))
     return folder / "bundle"
 
 

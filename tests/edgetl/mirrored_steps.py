@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import small
 
 from edgetl._lib.extras import keras, tensorflow
-from edgetl.training import TrainConfig
 from edgetl.training.checkpoint import Checkpoint, CheckpointFile
 from edgetl.training.log import Journal
 from edgetl.training.mirrored import mirrored
@@ -82,11 +82,11 @@ class EndsAfter(Journal):
 
 
 def trained(devices: tuple[str, ...], journal: Journal | None = None, **changes: Any) -> dict[str, Any]:
-    config = TrainConfig(**(BASE | {"dropout": 0.0} | changes))
-    tail = make_tail(dropout=config.dropout)
+    plan = small.plan(**(BASE | {"dropout": 0.0} | changes))
+    tail = make_tail(dropout=plan.options.dropout)
     with mirrored(tail, devices) as model:
         SEEN.clear()
-        result = train_tail(model, make_data(), config, journal or Journal(), description="training")
+        result = train_tail(model, make_data(), plan, journal or Journal(), description="training")
     return {
         **{f"weight/{place}": weight for place, weight in enumerate(tail.get_weights())},
         "seen": np.array(SEEN),
@@ -121,7 +121,7 @@ def overflowing() -> dict[str, Any]:
     weights = np.repeat(np.float32([1, 1e36]), 4)
     targets = np.eye(CLASSES, dtype=np.float32)[np.arange(8) % CLASSES]
     with mirrored(tail, TWO) as model:
-        compile_tail(model, TrainConfig(**BASE), epoch_steps=1, policy="mixed_float16")
+        compile_tail(model, small.plan(**BASE), epoch_steps=1, policy="mixed_float16")
         before = model.get_layer("logits").get_weights()[0]
         with computing_in("mixed_float16", model):
             model.train_on_batch(inputs, targets, sample_weight=weights)
@@ -139,7 +139,7 @@ def dropped() -> dict[str, Any]:
     for devices in (ONE, TWO):
         count = len(devices)
         with mirrored(make_tail(dropout=0.5), devices) as model:
-            compile_tail(model, TrainConfig(**BASE), epoch_steps=1)
+            compile_tail(model, small.plan(**BASE), epoch_steps=1)
             logs = model.train_on_batch(
                 np.repeat(photo, count, axis=0),
                 np.repeat(np.eye(CLASSES, dtype=np.float32)[:1], count, axis=0),

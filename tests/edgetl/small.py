@@ -16,11 +16,38 @@ SIZE = 96
 FLAGS = ("--size", SIZE, "--views", 1, "--epochs", 2, "--batch-size", 8)
 
 
-def config(**changes: Any) -> Any:
-    """Return a TrainConfig that takes seconds, with changes."""
-    from edgetl.training import TrainConfig
+def options(**changes: Any) -> Any:
+    """Return a TrainOptions that takes seconds, with changes."""
+    from edgetl.training import TrainOptions
 
-    return TrainConfig(**({"size": SIZE, "views": 1, "epochs": 2, "batch_size": 8} | changes))
+    return TrainOptions(**({"size": SIZE, "views": 1, "epochs": 2, "batch_size": 8} | changes))
+
+
+def plan(*, photos: int = 500, **changes: Any) -> Any:
+    """Return the TrainPlan of such options for a backbone of 18 blocks and so many training photos."""
+    from edgetl.training import TrainOptions
+    from edgetl.training.plan import resolve
+    from edgetl.training.strategy import resolve_strategy
+
+    asked = TrainOptions(**changes)
+    trained = resolve_strategy(
+        asked.strategy,
+        trainable_blocks=asked.trainable_blocks,
+        weights=asked.weights,
+        blocks=18,
+        backbone=asked.backbone,
+    )
+    return resolve(asked, trained, photos=photos)
+
+
+def impossible(**values: Any) -> Any:
+    """Return QuantizeOptions with a bound that no model keeps: to be 101 points better than another one."""
+    from edgetl.quantization.options import QuantizeOptions
+
+    made = QuantizeOptions(int8=True, **values)
+    # Who asks for it is refused.
+    object.__setattr__(made, "max_drop", -101.0)
+    return made
 
 
 def edgetl(

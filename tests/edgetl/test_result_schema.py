@@ -12,6 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from edgetl_device.bench import result
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 
@@ -52,7 +53,7 @@ def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Pa
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(bundle.read(photo.file))
     document = run_bench(
-        bundle, variants=["int8", "int8-onnx"], batches=(1, 2), data=tmp_path, duration_s=0.05, quick=True
+        bundle, BenchOptions(variants=["int8", "int8-onnx"], batch=(1, 2), data=tmp_path, duration=0.05, quick=True)
     )
     assert document["skipped"]
     assert errors(close(result.json_schema()), document) == []

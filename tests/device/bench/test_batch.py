@@ -11,6 +11,7 @@ import pytest
 from edgetl_device.bench import photoset, sweep
 from edgetl_device.bench.latency import STAGES, Stopwatch
 from edgetl_device.bench.memory import peak_rss_bytes
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
@@ -55,7 +56,7 @@ def test_a_sample_is_one_inference_of_the_whole_batch(tiny: Bundle) -> None:
 
 
 def test_batches_are_measured_side_by_side(tiny: Bundle) -> None:
-    document = run_bench(tiny, variants=["int8", "float32"], batches=(1, 4), duration_s=0.05, quick=True)
+    document = run_bench(tiny, BenchOptions(variants=["int8", "float32"], batch=(1, 4), duration=0.05, quick=True))
     assert document["settings"]["batches"] == [1, 4]
     runs = {(run["variant"], run["batch"]): run for run in document["runs"]}
     assert list(runs) == [("int8", 1), ("float32", 1), ("int8", 4), ("float32", 4)]
@@ -69,7 +70,7 @@ def test_batches_are_measured_side_by_side(tiny: Bundle) -> None:
 
 
 def test_a_last_batch_that_is_not_full_is_answered(tiny: Bundle) -> None:
-    (run,) = run_bench(tiny, variants=["int8"], batches=(5,), duration_s=0.05, quick=True)["runs"]
+    (run,) = run_bench(tiny, BenchOptions(variants=["int8"], batch=(5,), duration=0.05, quick=True))["runs"]
     assert run["accuracy"] == tiny.variant("int8").accuracy
 
 
@@ -89,7 +90,7 @@ def test_what_cannot_take_a_batch_is_left_out_or_refused(tiny: Bundle) -> None:
         with pytest.raises(InputError, match=said):
             sweep.plan(tiny, threads=(1,), delegates=[None], **wrong)
     with pytest.raises(InputError, match="scenario"):
-        run_bench(tiny, batches=(4,), scenario="offline")
+        run_bench(tiny, BenchOptions(batch=(4,), scenario="offline"))
 
 
 def test_libraries_take_no_batch(tiny: Bundle) -> None:

@@ -16,7 +16,8 @@ from edgetl_device import jsonfile
 from edgetl_device.bench import latency, memory, result, sweep
 from edgetl_device.bench import run as bench
 from edgetl_device.bench.latency import STAGES, Samples
-from edgetl_device.bench.run import parse_counts, parse_variants, run_bench
+from edgetl_device.bench.options import BenchOptions
+from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.delegates.delegate import parse_delegates
 from edgetl_device.errors import InputError
@@ -27,7 +28,7 @@ HAS_ONNX = importlib.util.find_spec("onnxruntime") is not None
 
 @pytest.fixture(scope="module")
 def document(tiny: Bundle) -> dict[str, Any]:
-    return run_bench(tiny, threads=(1, 2), duration_s=0.05, quick=True)
+    return run_bench(tiny, BenchOptions(threads=(1, 2), duration=0.05, quick=True))
 
 
 def test_all_variants_are_measured_or_named(document: dict[str, Any], tiny: Bundle) -> None:
@@ -118,31 +119,26 @@ def test_an_edited_result_is_refused(
 
 def test_wrong_requests(tiny: Bundle) -> None:
     for wrong in (
-        {"duration_s": 0},
-        {"duration_s": float("nan")},
-        {"duration_s": 1e9},
-        {"sustained_min": 0},
-        {"sustained_min": 61},
-        {"sustained_min": float("inf")},
-        {"sustained_min": 1, "quick": True},
-        {"sustained_min": 1, "duration_s": 10},
-        {"sustained_min": 0.01, "variants": ["int8", "float32"]},
+        {"duration": 0},
+        {"duration": float("nan")},
+        {"duration": 1e9},
+        {"sustained": 0},
+        {"sustained": 61},
+        {"sustained": float("inf")},
+        {"sustained": 1, "quick": True},
+        {"sustained": 1, "duration": 10},
+        {"sustained": 0.01, "variants": ["int8", "float32"]},
         {"threads": ()},
         {"threads": (0,)},
         {"variants": ["int9"]},
         {"variants": []},
     ):
         with pytest.raises(InputError):
-            run_bench(tiny, **wrong)
-    assert parse_variants("all") is None
-    assert parse_variants("int8, float32") == ["int8", "float32"]
-    assert parse_counts("threads", "1,2") == [1, 2]
-    with pytest.raises(InputError, match="whole numbers"):
-        parse_counts("threads", "1,two")
+            run_bench(tiny, BenchOptions(**wrong))
 
 
 def test_a_bench_that_is_not_quick_has_a_p90_to_publish(tiny: Bundle) -> None:
-    document = run_bench(tiny, variants=["int8"], duration_s=0.01)
+    document = run_bench(tiny, BenchOptions(variants=["int8"], duration=0.01))
     (run,) = document["runs"]
     assert len(run["samples_ns"]["invoke"]) >= 1024
     assert all(isinstance(value, float) for value in run["latency_ms"]["invoke"].values())
@@ -159,7 +155,7 @@ def test_the_bench_knows_its_own_cost(document: dict[str, Any], tiny: Bundle) ->
 def test_delegates_are_measured_side_by_side(tiny: Bundle) -> None:
     pytest.importorskip("ai_edge_litert", reason="builds of tflite-runtime may apply no XNNPACK by themselves")
     document = run_bench(
-        tiny, variants=["int8", "float32"], delegates=parse_delegates(["none,xnnpack"]), duration_s=0.05, quick=True
+        tiny, BenchOptions(variants=["int8", "float32"], delegates=["none", "xnnpack"], duration=0.05, quick=True)
     )
     assert document["settings"]["delegates"] == ["none", "xnnpack"]
     found = {(run["variant"], run["delegate"]): run["delegated"]["operators"] for run in document["runs"]}
@@ -233,7 +229,7 @@ def test_a_sustained_bench_keeps_times_and_heat(tiny: Bundle, tmp_path: Path) ->
     heater = threading.Thread(target=heat)
     heater.start()
     try:
-        document = run_bench(tiny, variants=["int8"], sustained_min=0.05, root=tmp_path)
+        document = run_bench(tiny, BenchOptions(variants=["int8"], sustained=0.05), root=tmp_path)
     finally:
         ended.set()
         heater.join()

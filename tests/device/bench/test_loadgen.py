@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from edgetl_device.bench import loadgen
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError, Unavailable
@@ -17,7 +18,9 @@ from edgetl_device.errors import InputError, Unavailable
 def test_a_scenario_has_its_log_and_verdict(tiny: Bundle, tmp_path: Path, scenario: str, metric: str) -> None:
     pytest.importorskip("mlperf_loadgen")
     document = run_bench(
-        tiny, variants=["int8"], duration_s=0.2, quick=True, scenario=scenario, log=tmp_path / "deep" / "log"
+        tiny,
+        BenchOptions(variants=["int8"], duration=0.2, quick=True, scenario=scenario),
+        log=tmp_path / "deep" / "log",
     )
     found = document["runs"][0]["loadgen"]
     assert (found["scenario"], found["metric"], found["verdict"]) == (scenario, metric, "VALID")
@@ -53,12 +56,12 @@ def test_a_model_that_fails_does_not_end_the_process(tiny: Bundle, tmp_path: Pat
 
 def test_without_loadgen_nothing_is_measured(tiny: Bundle, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be one of single-stream, offline"):
-        run_bench(tiny, scenario="server", log=tmp_path)
+        run_bench(tiny, BenchOptions(scenario="server"), log=tmp_path)
     if importlib.util.find_spec("mlperf_loadgen") is not None:
         pytest.skip("LoadGen is installed here")
     said: list[str] = []
     with pytest.raises(Unavailable, match="pip install mlcommons-loadgen"):
-        run_bench(tiny, scenario="offline", log=tmp_path, say=said.append)
+        run_bench(tiny, BenchOptions(scenario="offline"), log=tmp_path, say=said.append)
     assert said == []
 
 

@@ -15,12 +15,13 @@ from PIL import Image
 
 from edgetl_device import jsonfile
 from edgetl_device.bench import accuracy, photoset, result
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError
 
-QUICK: dict[str, Any] = {"duration_s": 0.05, "quick": True}
+QUICK: dict[str, Any] = {"duration": 0.05, "quick": True}
 
 
 @pytest.fixture
@@ -37,8 +38,8 @@ def data(tiny: Bundle, tmp_path: Path) -> Path:
 
 
 def test_the_same_photos_in_a_folder_give_the_same_accuracy(data: Path, tiny: Bundle, tmp_path: Path) -> None:
-    document = run_bench(tiny, variants=["int8"], data=data, **QUICK)
-    own = run_bench(tiny, variants=["int8"], **QUICK)
+    document = run_bench(tiny, BenchOptions(variants=["int8"], data=data, **QUICK))
+    own = run_bench(tiny, BenchOptions(variants=["int8"], **QUICK))
     found = document["evalset"]
     assert (found["source"], found["name"], found["reference_name"]) == ("folder", "field", "float32 on this device")
     assert found["digest"] == own["evalset"]["digest"]
@@ -55,7 +56,7 @@ def test_the_same_photos_in_a_folder_give_the_same_accuracy(data: Path, tiny: Bu
 def test_pairs_are_with_the_float32_variant_on_this_device(data: Path, tiny: Bundle) -> None:
     # Mislabelled: one photo that float32 has right as a circle is now a wrong square, for both.
     shutil.move(next((data / "circle").glob("photo*")), data / "square" / "moved.png")
-    document = run_bench(tiny, variants=["int8"], data=data, **QUICK)
+    document = run_bench(tiny, BenchOptions(variants=["int8"], data=data, **QUICK))
     photos = photoset.of_folder(data, tiny)
     with Classifier(tiny, "float32") as float32, Classifier(tiny, "int8") as int8:
         pixels = [float32.pixels(photos.read(photo)) for photo in photos.photos]
@@ -80,7 +81,7 @@ def test_without_a_float32_variant_nothing_is_paired_and_the_result_says_why(
 ) -> None:
     bundle = Bundle.open(reseal(without_float32))
     said: list[str] = []
-    document = run_bench(bundle, variants=["int8"], data=data, say=said.append, **QUICK)
+    document = run_bench(bundle, BenchOptions(variants=["int8"], data=data, **QUICK), say=said.append)
     why = "tiny has no float32 variant: only that one can be a reference here"
     assert document["evalset"]["reference"] == document["runs"][0]["agreement"] == {"unknown": why}
     assert "reference_name" not in document["evalset"]
@@ -123,7 +124,7 @@ def test_folders_that_cannot_be_used_are_refused(data: Path, tiny: Bundle) -> No
 
 def test_a_class_without_photos_is_unknown_not_wrong(data: Path, tiny: Bundle) -> None:
     shutil.rmtree(data / "square")
-    (run,) = run_bench(tiny, variants=["int8"], data=data, **QUICK)["runs"]
+    (run,) = run_bench(tiny, BenchOptions(variants=["int8"], data=data, **QUICK))["runs"]
     assert run["per_class"][1]["photos"] == 0
     assert run["per_class"][1]["recall"] == {"unknown": "no photos of this class"}
 

@@ -12,6 +12,7 @@ import pytest
 
 from edgetl_device import jsonfile
 from edgetl_device.bench import result
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import digest, of_bundle
 from edgetl_device.bench.predictions import answers, evalset
 from edgetl_device.bench.run import run_bench
@@ -22,7 +23,7 @@ from edgetl_device.errors import InputError
 
 @pytest.fixture(scope="module")
 def document(tiny: Bundle) -> dict[str, Any]:
-    return run_bench(tiny, variants=["int8"], duration_s=0.05)
+    return run_bench(tiny, BenchOptions(variants=["int8"], duration=0.05))
 
 
 def test_the_photos_of_a_result_are_those_of_the_bundle(document: dict[str, Any], tiny: Bundle) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import Unavailable
@@ -165,7 +166,9 @@ def test_a_bench_with_energy(tiny: Bundle, tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(energy, "IDLE_S", 0.2)
     counter = rapl(tmp_path)
     with advancing(lambda s: put(counter, int(4e6 * s))):
-        document = run_bench(tiny, variants=["int8"], duration_s=1.2, quick=True, with_energy=True, root=tmp_path)
+        document = run_bench(
+            tiny, BenchOptions(variants=["int8"], duration=1.2, quick=True, energy=True), root=tmp_path
+        )
     (run,) = document["runs"]
     found = run["energy"]
     assert found["inferences"] == len(run["samples_ns"]["invoke"])

@@ -260,7 +260,7 @@ def test_what_cannot_be_advised_is_refused(tiny_photos: Path, flags: tuple[Any, 
 def test_auto_trains_what_is_recommended_beside_a_baseline(
     tiny_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    wanted = small.config(size=SIZE, strategy="auto", backbone="auto", compare_baseline=True)
+    wanted = small.options(size=SIZE, strategy="auto", backbone="auto", compare_baseline=True)
     document = train(tiny_photos, tmp_path / "run", wanted).document
     decided = document["strategy"]
     advice = decided["advice"]["recommendation"]

@@ -15,7 +15,7 @@ from edgetl.backbones import BACKBONES, blocks
 from edgetl.backbones.cost import int8_bytes_estimate, multiply_adds
 from edgetl.backbones.facts import facts_of
 from edgetl.backbones.truncate import find_block, truncate
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
 from edgetl.training import train
@@ -71,7 +71,7 @@ def test_the_estimated_file_is_within_a_tenth_of_the_written_one(name: str) -> N
 @pytest.fixture(scope="module")
 def truncated(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     folder = tmp_path_factory.mktemp("truncated") / "run"
-    return train(tiny_photos, folder, small.config(truncate="5", trainable_blocks=2, size=64))
+    return train(tiny_photos, folder, small.options(truncate="5", trainable_blocks=2, size=64))
 
 
 def test_the_run_records_the_cut_and_trains_only_the_last_blocks_of_what_is_left(truncated: Run) -> None:
@@ -90,7 +90,7 @@ def test_the_run_records_the_cut_and_trains_only_the_last_blocks_of_what_is_left
 
 
 def test_it_becomes_an_int8_bundle_like_any_other(truncated: Run) -> None:
-    quantize(truncated, QuantizeConfig(calibration=12))
+    quantize(truncated, QuantizeOptions(int8=True, calibration=12))
     report = read_json(truncated.folder / "quantize.json", "edgetl.quantize/1")
     (int8,) = [row for row in report["variants"] if row["name"] == "int8"]
     assert int8["bytes"] < 100_000
@@ -104,7 +104,7 @@ def test_it_becomes_an_int8_bundle_like_any_other(truncated: Run) -> None:
 
 def test_a_block_that_is_not_there_leaves_no_run(tiny_photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="--truncate block_40: mobilenet_v2 has no such block"):
-        train(tiny_photos, tmp_path / "run", small.config(truncate="block_40"))
+        train(tiny_photos, tmp_path / "run", small.options(truncate="block_40"))
     with pytest.raises(InputError, match="up to block_3 has 4 blocks"):
-        train(tiny_photos, tmp_path / "run", small.config(truncate="block_3", trainable_blocks=5))
+        train(tiny_photos, tmp_path / "run", small.options(truncate="block_3", trainable_blocks=5))
     assert list(tmp_path.iterdir()) == []

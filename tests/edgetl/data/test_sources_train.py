@@ -11,7 +11,7 @@ import small
 from array_sources import table
 from PIL import Image
 
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
 from edgetl.runs.evaluation import evaluate
@@ -24,7 +24,7 @@ from edgetl_device.verify import verify
 # Not by name, and one that is no file name.
 NAMES = ("washer", "gear", "M8/bolt")
 LABELS = ("washer", "gear", "bolt")
-FLOAT_ONLY = QuantizeConfig(int8=False)
+FLOAT_ONLY = QuantizeOptions(int8=False)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def npz(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def run(npz: Path) -> Run:
-    return train(npz, npz.parent / "run", small.config(trainable_blocks=0))
+    return train(npz, npz.parent / "run", small.options(trainable_blocks=0))
 
 
 def test_a_run_on_an_array_knows_its_source_and_order(run: Run, npz: Path) -> None:
@@ -87,7 +87,7 @@ def test_an_array_that_moved_or_changed_is_said(run: Run, npz: Path, tmp_path: P
 
 def test_a_table_trains_and_its_photos_are_found_where_they_lie(tiny_photos: Path, tmp_path: Path) -> None:
     rows = [f"{path},{path.parent.name}" for path in tiny_photos.glob("*/*")]
-    run = train(table(tmp_path, "path,label", *rows), tmp_path / "run", small.config(trainable_blocks=0, views=0))
+    run = train(table(tmp_path, "path,label", *rows), tmp_path / "run", small.options(trainable_blocks=0, views=0))
     assert run.labels == tuple(sorted(LABELS))
     assert run.data_root == tmp_path / "photos.csv"
     found = find_photos(run, run.of("test"))

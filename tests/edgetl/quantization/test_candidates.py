@@ -15,16 +15,15 @@ import small
 
 from edgetl.cli.quantize import print_report
 from edgetl.inspection.tflite.file import describe
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import GateFailed, InputError
 
-# No model can be 100 points better than another one and give the same answers.
-IMPOSSIBLE = QuantizeConfig(calibration=8, max_drop_pp=-100, min_agreement=1)
-FEASIBLE = replace(IMPOSSIBLE, max_drop_pp=100, min_agreement=0)
+IMPOSSIBLE = small.impossible(calibration=8, min_agreement=1)
+FEASIBLE = replace(IMPOSSIBLE, max_drop=100, min_agreement=0)
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +31,7 @@ def trained(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run of the smallest backbone, which all rungs together take seconds on; its three splits differ in size."""
     from edgetl.training import train
 
-    config = small.config(backbone="simple_cnn", weights="none", epochs=1, size=48, augment="light", val=0.2, test=0.1)
+    config = small.options(backbone="simple_cnn", weights="none", epochs=1, size=48, augment="light", val=0.2, test=0.1)
     return train(tiny_photos, tmp_path_factory.mktemp("ladder") / "run", config)
 
 
@@ -46,7 +45,7 @@ def failed(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run,
     """Return a run with impossible bounds behind it, its report, the error and the digest of the bundle before."""
     folder = tmp_path_factory.mktemp("failed") / "run"
     run = Run.open(Path(shutil.copytree(trained.folder, folder)))
-    quantize(run, QuantizeConfig(int8=False))
+    quantize(run, QuantizeOptions(int8=False))
     before = Bundle.open(folder / "bundle").digest
     with pytest.raises(GateFailed) as caught:
         quantize(run, IMPOSSIBLE)
@@ -157,7 +156,7 @@ def test_coral_has_no_float_layers_and_no_onnx(copy: Run) -> None:
 
 
 def test_a_bundle_for_microcontrollers_has_signed_pixels(copy: Run) -> None:
-    report = quantize(copy, QuantizeConfig(calibration=8, target="mcu"))
+    report = quantize(copy, QuantizeOptions(int8=True, calibration=8, target="mcu"))
     assert report["ladder"] is None
     bundle = Bundle.open(copy.folder / "bundle")
     model = describe(bundle.read(bundle.variant("int8").file))
@@ -185,11 +184,12 @@ def test_the_command_prints_the_ladder(copy: Run) -> None:
 def test_a_misfit_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path: Path) -> None:
     from edgetl.training import train
 
-    config = small.config(backbone="mobilenet_v3_small", weights="none", epochs=0, size=32, augment="none", val=0.2)
+    config = small.options(backbone="mobilenet_v3_small", weights="none", epochs=0, size=32, augment="none", val=0.2)
     run = train(tiny_photos, tmp_path / "run", config)
-    for candidates, bound in enumerate((None, -100.0)):
-        with pytest.raises(GateFailed, match="--target coral") as caught:
-            quantize(run, QuantizeConfig(calibration=8, target="coral", max_drop_pp=bound, repair=False))
+    asked = {"calibration": 8, "target": "coral", "repair": False}
+    for candidates, options in enumerate((QuantizeOptions(int8=True, **asked), small.impossible(**asked))):
+        with pytest.raises(GateFailed, match="target='coral'") as caught:
+            quantize(run, options)
         assert len(str(caught.value).splitlines()) <= 3
         report = json.loads((run.folder / "quantize.json").read_text())
         assert report["target"]["name"] == "coral"

@@ -16,7 +16,7 @@ from edgetl._lib import extras
 from edgetl.inspection.tflite.file import describe
 from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite, of_layer
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.preparation.clip_ranges import narrow_ranges
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import rebuild
@@ -126,7 +126,7 @@ def test_the_onnx_file_has_the_ranges() -> None:
 
 
 def test_repair_narrows_both_files_and_plain_conversion_neither(tiny_run: Run) -> None:
-    calibration = calibration_of(tiny_run, QuantizeConfig(calibration=12))
+    calibration = calibration_of(tiny_run, QuantizeOptions(int8=True, calibration=12))
     forms = ModelForms(tiny_run.load_model(), calibration)
     repair = repaired(forms, TARGETS["generic"])
     assert repair.repair.endswith("narrowed ranges")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgetl.cli.console.explain import print_explanation
 from edgetl.quantization.explain import Plain, explain_export
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.runs.directory import Run
@@ -98,7 +98,7 @@ def test_own_photos_and_an_explanation_that_a_gate_leaves(tiny_run: Run, tmp_pat
     for number in range(8):
         draw_photo(9000 + number, 96, 96).save(own / f"{number}.png")
     # No model can be 101 points better than another one: the one bound that every model misses.
-    config = QuantizeConfig(calibration_photos=str(own), explain=True, repair=False, max_drop_pp=-101)
+    config = small.impossible(calibration_photos=str(own), explain=True, repair=False)
     with pytest.raises(GateFailed):
         quantize(run, config)
     document = json.loads((run.folder / "explain.json").read_text())
@@ -122,4 +122,4 @@ def test_the_command_refuses_before_it_works(tiny_run: Run, tmp_path: Path) -> N
     assert not (run / "bundle").exists()
     assert "--int8" in small.refused(small.edgetl("quantize", run, "--explain"))
     with pytest.raises(InputError, match="without int8"):
-        QuantizeConfig(int8=False, explain=True)
+        QuantizeOptions(int8=False, explain=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import small
 
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
 from edgetl.runs.directory import Run
 from edgetl_device.bundle import Bundle
@@ -20,7 +20,7 @@ from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.verify import verify
 
-FLOAT_ONLY = QuantizeConfig(int8=False)
+FLOAT_ONLY = QuantizeOptions(int8=False)
 
 
 @pytest.fixture
@@ -104,10 +104,11 @@ def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> No
     quantize(copy, FLOAT_ONLY)
     before = Bundle.open(copy.folder / "bundle").digest
     (copy.folder / "quantize.json").unlink()
-    # No model can be 101 points better than another one: the one bound that every model misses.
-    done = small.edgetl("quantize", copy.folder, "--int8", "--no-repair", "--calibration", 3, "--max-drop", -101)
-    text = small.refused(done, 3)
-    assert "int8 stays outside --max-drop -101 with every candidate: plain" in text
+    with pytest.raises(GateFailed) as caught:
+        quantize(copy, small.impossible(repair=False, calibration=3))
+    text = caught.value.for_command_line()
+    assert "int8 stays outside --max-drop -101.0 with every candidate: plain" in text
+    assert "int8 stays outside max_drop=-101.0 with every candidate: plain" in str(caught.value)
     assert "quantize.json" in text
     written = json.loads((copy.folder / "quantize.json").read_text())
     assert [row["name"] for row in written["variants"]] == ["float32", "float32-onnx"]
@@ -119,7 +120,7 @@ def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> No
 
 
 def test_float16_and_dynamic_come_on_request_and_are_measured_too(copy: Run) -> None:
-    report = quantize(copy, QuantizeConfig(int8=False, float16=True, dynamic=True))
+    report = quantize(copy, QuantizeOptions(int8=False, float16=True, dynamic=True))
     assert report["ladder"] is None
     assert report["calibration"] is None
     rows = {row["name"]: row for row in report["variants"]}
@@ -172,7 +173,7 @@ def test_a_photo_that_changed_is_refused(copy: Run, tiny_photos: Path, tmp_path:
         path = photos / sample.path
         path.write_bytes(path.read_bytes() + b"\0")
     with pytest.raises(InputError, match="was changed since training"):
-        quantize(copy, QuantizeConfig(calibration=3), data=photos)
+        quantize(copy, QuantizeOptions(int8=True, calibration=3), data=photos)
     assert not (copy.folder / "bundle").exists()
 
 

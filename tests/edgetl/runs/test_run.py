@@ -33,7 +33,10 @@ def test_run_json_says_what_was_done(tiny_run: Run, tiny_photos: Path) -> None:
     assert document["labels"] == list(small.LABELS)
     assert document["preprocess"] == Preprocess(size=small.SIZE).to_json()
     # Resolved: no default is left to be guessed by a reader.
-    resolved = small.config(strategy="blocks", trainable_blocks=6).for_photos(len(tiny_run.of("train")))
+    resolved = small.plan(
+        photos=len(tiny_run.of("train")),
+        **small.options(strategy="blocks", trainable_blocks=6).to_json(),
+    )
     assert document["config"] == resolved.to_json()
     assert document["config"]["lr"] == 3e-4
     assert isinstance(document["config"]["lr"], float)

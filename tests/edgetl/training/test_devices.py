@@ -13,7 +13,7 @@ import pytest
 import small
 
 from edgetl.runs.directory import Run
-from edgetl.training import TrainConfig, train
+from edgetl.training import TrainOptions, train
 from edgetl.training.devices import choose_devices, training_devices
 from edgetl_device.errors import InputError
 
@@ -100,7 +100,7 @@ def test_training_goes_on_with_fewer_devices(steps: Any) -> None:
 def test_a_whole_run_on_two_devices(tiny_photos: Path, tmp_path: Path) -> None:
     settings = {"size": 32, "trainable_blocks": 1, "epochs": 2, "finetune_epochs": 1, "batch_size": 7}
     settings |= {"optimizer": "sgd", "dropout": 0.0, "val": 0.0, "views": 1, "truncate": "block_1"}
-    one = train(tiny_photos, tmp_path / "one", TrainConfig(**settings))  # type: ignore[arg-type]
+    one = train(tiny_photos, tmp_path / "one", TrainOptions(**settings))  # type: ignore[arg-type]
     flags = [part for name, value in settings.items() for part in (f"--{name.replace('_', '-')}", str(value))]
     command = ["train", str(tiny_photos), "--out", str(tmp_path / "two"), *flags, "--devices", "cpu:0,/device:CPU:1"]
     done = subprocess.run(
@@ -117,21 +117,21 @@ def test_a_whole_run_on_two_devices(tiny_photos: Path, tmp_path: Path) -> None:
 
 
 def test_the_head_alone_trains_on_no_device(tiny_photos: Path, tmp_path: Path) -> None:
-    run = train(tiny_photos, tmp_path / "run", small.config(size=32, views=0, trainable_blocks=0, truncate="block_2"))
+    run = train(tiny_photos, tmp_path / "run", small.options(size=32, views=0, trainable_blocks=0, truncate="block_2"))
     assert run.document["devices"] == []
 
 
-@pytest.mark.parametrize("wrong", ["0", "-1", "two", "GPU", "GPU:0;GPU:1", "TPU:0", ""])
+@pytest.mark.parametrize("wrong", ["0", "-1", "two", "GPU", "GPU:0;GPU:1", "TPU:0"])
 def test_what_names_no_device_is_refused(wrong: str) -> None:
     with pytest.raises(InputError, match=r"auto, a number from 1 on, or names such as GPU:0,GPU:1"):
-        TrainConfig(devices=wrong)
+        TrainOptions(devices=wrong)
 
 
 def test_devices_named_twice_and_of_two_kinds_are_refused() -> None:
     with pytest.raises(InputError, match="twice"):
-        TrainConfig(devices="GPU:1,/gpu:1")
+        TrainOptions(devices="GPU:1,/gpu:1")
     with pytest.raises(InputError, match="wait for the CPU"):
-        TrainConfig(devices="CPU:0,GPU:0")
+        TrainOptions(devices="CPU:0,GPU:0")
 
 
 @pytest.mark.parametrize("absent", ["2", "GPU:0", "CPU:0,CPU:1"])
@@ -139,8 +139,8 @@ def test_devices_that_are_not_there_are_refused_with_those_that_are(
     tiny_photos: Path, tmp_path: Path, absent: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        train(tiny_photos, tmp_path / "run", small.config(size=32, devices=absent))
-    assert f"--devices {absent}" in str(caught.value)
+        train(tiny_photos, tmp_path / "run", small.options(size=32, devices=absent))
+    assert f"devices={absent!r}" in str(caught.value)
     assert "TensorFlow sees CPU:0" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 

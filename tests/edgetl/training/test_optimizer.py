@@ -22,8 +22,8 @@ def tail() -> Any:
 
 @pytest.mark.parametrize("warmup", [0.0, 0.1, 0.5])
 def test_the_rate_of_each_step_is_that_of_keras_cosine(warmup: float) -> None:
-    config, model = small.config(epochs=EPOCHS, lr=3e-4, warmup=warmup), tail()
-    compile_tail(model, config, epoch_steps=STEPS)
+    plan, model = small.plan(epochs=EPOCHS, lr=3e-4, warmup=warmup), tail()
+    compile_tail(model, plan, epoch_steps=STEPS)
     total = EPOCHS * STEPS
     first = int(warmup * total)
     cosine = keras().optimizers.schedules.CosineDecay(
@@ -41,8 +41,8 @@ def test_the_rate_of_each_step_is_that_of_keras_cosine(warmup: float) -> None:
 
 
 def test_a_constant_rate_stays_at_its_peak_after_the_warm_up() -> None:
-    config, model = small.config(epochs=EPOCHS, lr=3e-4, warmup=0.1, schedule="constant"), tail()
-    compile_tail(model, config, epoch_steps=STEPS)
+    plan, model = small.plan(epochs=EPOCHS, lr=3e-4, warmup=0.1, schedule="constant"), tail()
+    compile_tail(model, plan, epoch_steps=STEPS)
     for step, wanted in ((0, 0.05 * 3e-4), (3, 3e-4), (10, 3e-4), (29, 3e-4)):
         model.optimizer.iterations.assign(step)
         assert float(model.optimizer.learning_rate) == pytest.approx(wanted)
@@ -59,7 +59,7 @@ def test_a_step_is_traced_once(distilled: bool, optimizer: str, monkeypatch: pyt
         return call(self, *args, **more)
 
     monkeypatch.setattr(type(model), "call", noted)
-    compile_tail(model, small.config(optimizer=optimizer), epoch_steps=STEPS, distilled=distilled)
+    compile_tail(model, small.plan(optimizer=optimizer), epoch_steps=STEPS, distilled=distilled)
     targets = np.tile(np.eye(CLASSES, dtype=np.float32), 2 if distilled else 1)
     for _ in range(3):
         model.train_on_batch(np.ones((3, 4), np.float32), targets, sample_weight=np.ones(3, np.float32))

@@ -19,7 +19,7 @@ import pytest
 import small
 
 from edgetl.runs.directory import Run
-from edgetl.training import TrainConfig, resume, train
+from edgetl.training import TrainOptions, resume, train
 from edgetl_device.errors import InputError
 
 FLAGS = ("--size", 32, "--views", 1, "--epochs", 12, "--patience", 12, "--batch-size", 4, "--trainable-blocks", 2)
@@ -107,13 +107,13 @@ def test_killed_again_and_again_it_ends_in_the_same_run(unbroken: Run, killed: P
 def test_a_killed_run_is_said_and_is_no_run(tiny_photos: Path, killed: Path, tmp_path: Path) -> None:
     out = copy_of(killed, tmp_path)
     with pytest.raises(InputError, match="an unfinished run is there") as caught:
-        train(tiny_photos, out, small.config())
+        train(tiny_photos, out, small.options())
     assert "--resume" in str(caught.value)
     assert "--overwrite" in str(caught.value)
     for folder in (out, unfinished(out)):
         with pytest.raises(InputError):
             Run.open(folder)
-    run = train(tiny_photos, out, small.config(size=32, epochs=0), overwrite=True)
+    run = train(tiny_photos, out, small.options(size=32, epochs=0), overwrite=True)
     assert run.document["config"]["epochs"] == 0
     assert not unfinished(out).exists()
 
@@ -124,7 +124,7 @@ def test_other_settings_photos_and_networks_are_refused_and_nothing_is_lost(
     out = copy_of(killed, tmp_path)
     before = (unfinished(out) / "checkpoint.npz").read_bytes()
 
-    with pytest.raises(InputError, match=r"--epochs 7: the unfinished run has 12"):
+    with pytest.raises(InputError, match=r"epochs=7: the unfinished run has 12"):
         resume(out, given={"epochs": 7})
     for flags, said in ((("--lr", 0.1), "--lr 0.1"), (("--out", tmp_path / "other"), "begun")):
         assert said in small.refused(small.edgetl("train", "--resume", out, *flags))
@@ -179,7 +179,7 @@ def test_two_processes_do_not_train_one_run(tiny_photos: Path, tmp_path: Path) -
     try:
         wait_for(process, lambda: (unfinished(out) / "request.json").exists())
         with pytest.raises(InputError, match="is being trained by another process"):
-            train(tiny_photos, out, TrainConfig(size=32), overwrite=True)
+            train(tiny_photos, out, TrainOptions(size=32), overwrite=True)
     finally:
         process.kill()
         process.wait()

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+import small
 
 from edgetl.backbones import BACKBONES
-from edgetl.training import TrainConfig
+from edgetl.training import TrainOptions
 from edgetl.training.plan import check_request
-from edgetl.training.strategy import STRATEGIES, Plan, check_strategy, resolve_strategy
+from edgetl.training.strategy import STRATEGIES, TrainedLayers, check_strategy, resolve_strategy
 from edgetl_device.errors import InputError
 
 
-def resolved(strategy: str | None = None, blocks: int = 17, **changes: Any) -> Plan:
+def resolved(strategy: str | None = None, blocks: int = 17, **changes: Any) -> TrainedLayers:
     request = {"trainable_blocks": None, "weights": "auto", "backbone": "mobilenet_v2"} | changes
     check_strategy(strategy, truncate=None, **request)
     return resolve_strategy(strategy, blocks=blocks, **request)
@@ -68,19 +69,18 @@ def test_the_default_fits_every_backbone_and_says_when_it_is_another(name: str) 
 @pytest.mark.parametrize(
     ("request_", "said"),
     [
-        ({"strategy": "best"}, "auto, head, blocks, all, scratch"),
-        ({"strategy": "head", "trainable_blocks": 4}, "--strategy head with --trainable-blocks 4"),
-        ({"strategy": "blocks", "trainable_blocks": 0}, "that is --strategy head"),
+        ({"strategy": "head", "trainable_blocks": 4}, "strategy='head' with trainable_blocks=4"),
+        ({"strategy": "blocks", "trainable_blocks": 0}, "that is the strategy head"),
         ({"strategy": "all", "trainable_blocks": 4}, "that trains all 17 blocks"),
         ({"strategy": "scratch", "trainable_blocks": 4}, "that trains all 17 blocks"),
-        ({"weights": "none", "trainable_blocks": 4}, "--weights none with --trainable-blocks 4"),
+        ({"weights": "none", "trainable_blocks": 4}, "weights='none' with trainable_blocks=4"),
         ({"strategy": "scratch", "weights": "my.h5"}, "random weights"),
-        ({"strategy": "head", "weights": "none"}, "--weights none"),
-        ({"strategy": "blocks", "weights": "none"}, "--weights none"),
-        ({"strategy": "all", "weights": "none"}, "--weights none"),
+        ({"strategy": "head", "weights": "none"}, "weights='none'"),
+        ({"strategy": "blocks", "weights": "none"}, "weights='none'"),
+        ({"strategy": "all", "weights": "none"}, "weights='none'"),
         ({"strategy": "auto", "weights": "none"}, "pretrained"),
         ({"strategy": "auto", "trainable_blocks": 4}, "auto chooses"),
-        ({"strategy": "blocks", "backbone": "auto"}, "--strategy auto"),
+        ({"strategy": "blocks", "backbone": "auto"}, "strategy='auto'"),
     ],
 )
 def test_contradictions_are_refused(request_: dict[str, Any], said: str) -> None:
@@ -93,26 +93,27 @@ def test_contradictions_are_refused(request_: dict[str, Any], said: str) -> None
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"strategy": "auto", "truncate": "block_3"}, "--truncate block_3"),
-        ({"strategy": "auto", "backbone": "auto", "width": 0.5}, "--backbone auto"),
-        ({"strategy": "auto", "backbone": "auto", "weights": "imagenet"}, "--backbone auto"),
+        ({"strategy": "best"}, "strategy='best': must be one of head, blocks, all, scratch, auto"),
+        ({"strategy": "auto", "truncate": "block_3"}, "truncate='block_3'"),
+        ({"strategy": "auto", "backbone": "auto", "width": 0.5}, "backbone='auto'"),
+        ({"strategy": "auto", "backbone": "auto", "weights": "imagenet"}, "backbone='auto'"),
         ({"trainable_blocks": 18}, "mobilenet_v2 has 17 blocks"),
     ],
 )
 def test_they_are_refused_before_photos_are_read(settings: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        check_request(TrainConfig(**settings))
+        check_request(TrainOptions(**settings))
 
 
 def test_all_layers_and_random_weights_have_rates_and_smoothing_of_their_own() -> None:
-    rates = {strategy: TrainConfig(strategy=strategy).peak_lr for strategy in STRATEGIES}
+    rates = {strategy: small.plan(strategy=strategy).lr for strategy in STRATEGIES}
     assert rates["all"] < rates["blocks"] < rates["scratch"]
-    assert TrainConfig().peak_lr == rates["blocks"] == 3e-4
-    assert rates["all"] < TrainConfig(strategy="all", truncate="block_9").peak_lr
-    assert TrainConfig(strategy="blocks", truncate="block_9").peak_lr == rates["blocks"]
-    assert TrainConfig(strategy="all", lr=0.5).peak_lr == 0.5
-    smoothing = {one: TrainConfig(strategy=one).for_photos(500).label_smoothing for one in STRATEGIES}
+    assert small.plan().lr == rates["blocks"] == 3e-4
+    assert rates["all"] < small.plan(strategy="all", truncate="block_9").lr
+    assert small.plan(strategy="blocks", truncate="block_9").lr == rates["blocks"]
+    assert small.plan(strategy="all", lr=0.5).lr == 0.5
+    smoothing = {one: small.plan(strategy=one).label_smoothing for one in STRATEGIES}
     assert smoothing == {"head": 0, "blocks": 0, "all": 0.1, "scratch": 0.1}
-    assert TrainConfig(strategy="all", label_smoothing=0).for_photos(500).smoothing == 0
-    epochs = {one: TrainConfig(strategy=one).for_photos(500).epochs for one in STRATEGIES}
+    assert small.plan(strategy="all", label_smoothing=0).label_smoothing == 0
+    epochs = {one: small.plan(strategy=one).epochs for one in STRATEGIES}
     assert epochs == {"head": 16, "blocks": 16, "all": 48, "scratch": 60}

@@ -16,12 +16,12 @@ import small
 
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, blocks, build_base, resolve_weights
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.targets import TARGETS
 from edgetl.quantization.variants import Floats, calibration_of, int8_variants, repaired
 from edgetl.runs.directory import Run
 from edgetl.synthetic import draw_dataset
-from edgetl.training import TrainConfig, train
+from edgetl.training import TrainOptions, train
 from edgetl.training.tail import kept_epoch
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import preprocess
@@ -30,8 +30,8 @@ from edgetl_device.preprocess import preprocess
 QUICK_SIZE = 32
 
 
-def quick(**changes: Any) -> TrainConfig:
-    return small.config(**({"size": QUICK_SIZE, "epochs": 1} | changes))
+def quick(**changes: Any) -> TrainOptions:
+    return small.options(**({"size": QUICK_SIZE, "epochs": 1} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -125,10 +125,10 @@ def test_from_scratch_trains_batch_norm_too(few_photos: Path, tmp_path: Path) ->
 def test_the_same_seed_gives_the_same_weights_with_nothing_cached(
     tiny_run: Run, tiny_photos: Path, tmp_path: Path
 ) -> None:
-    again = train(tiny_photos, tmp_path / "again", small.config())
+    again = train(tiny_photos, tmp_path / "again", small.options())
     assert equal_models(again, tiny_run)
     assert again.samples == tiny_run.samples
-    other = train(tiny_photos, tmp_path / "other", small.config(seed=1, epochs=0))
+    other = train(tiny_photos, tmp_path / "other", small.options(seed=1, epochs=0))
     assert other.samples != tiny_run.samples
 
 
@@ -223,7 +223,7 @@ def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_pat
     )
     assert run.document["config"]["backbone"] == name
     model = run.load_model()
-    calibration = calibration_of(run, QuantizeConfig(calibration=6))
+    calibration = calibration_of(run, QuantizeOptions(int8=True, calibration=6))
     (int8,) = int8_variants(repaired(Floats(model, calibration), TARGETS["generic"]), run, calibration, ("int8",))
     pixels = np.stack([preprocess(run.data_root / one.path, run.preprocess) for one in run.of("test")])
     expected = model.predict(pixels.astype(np.float32), verbose=0)
@@ -247,25 +247,25 @@ def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_pat
 def test_more_photos_take_fewer_epochs_and_views(
     photos: int, settings: dict[str, object], epochs: int, views: int
 ) -> None:
-    resolved = TrainConfig(**settings).for_photos(photos)
-    assert (resolved.resolved_epochs, resolved.resolved_views) == (epochs, views)
+    plan = small.plan(photos=photos, **settings)
+    assert (plan.epochs, plan.views) == (epochs, views)
 
 
 @pytest.mark.parametrize(
     ("wrong", "said"),
     [
-        ({"epochs": -1}, "--epochs -1"),
-        ({"batch_size": 0}, "--batch-size 0"),
-        ({"lr": 0.0}, "--lr 0"),
-        ({"lr": 2.0}, "--lr 2"),
-        ({"label_smoothing": 1.0}, "--label-smoothing"),
-        ({"val": 0.6, "test": 0.5}, "--test 0.5"),
-        ({"seed": -1}, "--seed"),
+        ({"epochs": -1}, "epochs=-1"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"lr": 0.0}, "lr=0"),
+        ({"lr": 2.0}, "lr=2"),
+        ({"label_smoothing": 1.0}, "label_smoothing=1"),
+        ({"val": 0.6, "test": 0.5}, "val=0.6 and test=0.5"),
+        ({"seed": -1}, "seed=-1"),
     ],
 )
 def test_settings_out_of_range_are_named(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
-        TrainConfig(**wrong)
+        TrainOptions(**wrong)
 
 
 @pytest.mark.parametrize(
@@ -277,14 +277,14 @@ def test_settings_out_of_range_are_named(wrong: dict[str, Any], said: str) -> No
         ({"fit": "guess"}, "guess"),
         ({"augment": "wild"}, "strong"),
         ({"weights": "nowhere.h5"}, "nowhere.h5"),
-        ({"on_conflict": "guess"}, "on-conflict"),
+        ({"on_conflict": "guess"}, "on_conflict"),
     ],
 )
 def test_requests_that_cannot_be_met_leave_no_run(
     tiny_photos: Path, tmp_path: Path, wrong: dict[str, Any], said: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        train(tiny_photos, tmp_path / "run", small.config(**wrong))
+        train(tiny_photos, tmp_path / "run", small.options(**wrong))
     assert said in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
@@ -293,13 +293,13 @@ def test_an_existing_run_is_replaced_only_when_asked(tiny_run: Run, tiny_photos:
     folder = Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
     (folder / "bundle").mkdir()
     with pytest.raises(InputError, match="--overwrite"):
-        train(tiny_photos, folder, small.config())
+        train(tiny_photos, folder, small.options())
     train(tiny_photos, folder, quick(epochs=0), overwrite=True)
     assert json.loads((folder / "run.json").read_text())["config"]["epochs"] == 0
     assert not (folder / "bundle").exists()
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("all of it")
     with pytest.raises(InputError, match="is not a run"):
-        train(tiny_photos, tmp_path / "mine", small.config(), overwrite=True)
+        train(tiny_photos, tmp_path / "mine", small.options(), overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").exists()
     assert small.left_over(tmp_path) == []

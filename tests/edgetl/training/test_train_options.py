@@ -18,13 +18,13 @@ from edgetl.backbones import build_base, resolve_weights
 from edgetl.data.pixels import decode_files
 from edgetl.runs.directory import Run
 from edgetl.synthetic import draw_dataset
-from edgetl.training import TrainConfig, train
+from edgetl.training import TrainOptions, train
 from edgetl.training.teacher import teacher_targets
 from edgetl_device.errors import InputError
 
 
-def quick(**changes: Any) -> TrainConfig:
-    return small.config(**({"size": 32, "epochs": 1, "trainable_blocks": 1} | changes))
+def quick(**changes: Any) -> TrainOptions:
+    return small.options(**({"size": 32, "epochs": 1, "trainable_blocks": 1} | changes))
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +140,7 @@ def test_teachers_that_cannot_teach_are_refused(tiny_photos: Path, tiny_run: Run
     draw_dataset(tmp_path / "drawn", per_class=4, classes=small.LABELS[:2], size=64, seed=3)
     with pytest.raises(InputError, match="knows other classes"):
         train(tmp_path / "drawn", tmp_path / "run", quick(teacher=teacher))
-    with pytest.raises(InputError, match="--augment mixup"):
+    with pytest.raises(InputError, match="augment='mixup'"):
         train(tiny_photos, tmp_path / "run", quick(teacher=teacher, augment="mixup"))
     with pytest.raises(InputError, match="head alone"):
         train(tiny_photos, tmp_path / "run", quick(teacher=teacher, trainable_blocks=0))
@@ -180,16 +180,16 @@ def test_tensorboard_shows_every_epoch_and_pictures(tiny_photos: Path, tmp_path:
         ({"optimizer": "lion"}, "adamw, adam, sgd"),
         ({"schedule": "step"}, "cosine, constant"),
         ({"precision": "int8"}, "mixed_bfloat16"),
-        ({"warmup": 1.0}, "--warmup 1.0"),
-        ({"weight_decay": -1.0}, "--weight-decay -1.0"),
+        ({"warmup": 1.0}, "warmup=1.0"),
+        ({"weight_decay": -1.0}, "weight_decay=-1.0"),
         ({"optimizer": "adam", "weight_decay": 0.1}, "adamw"),
-        ({"finetune_epochs": 1, "weights": "none"}, "--finetune-epochs from scratch"),
-        ({"finetune_lr": 0.0}, "--finetune-lr 0.0"),
-        ({"teacher_temperature": 0.5}, "--teacher-temperature 0.5"),
-        ({"teacher_weight": 2.0}, "--teacher-weight 2.0"),
+        ({"finetune_epochs": 1, "weights": "none"}, "finetune_epochs=1 from scratch"),
+        ({"finetune_lr": 0.0}, "finetune_lr=0.0"),
+        ({"teacher_temperature": 0.5}, "teacher_temperature=0.5"),
+        ({"teacher_weight": 2.0}, "teacher_weight=2.0"),
     ],
 )
 def test_options_out_of_range_are_named(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as caught:
-        TrainConfig(**wrong)
+        TrainOptions(**wrong)
     assert said in str(caught.value)

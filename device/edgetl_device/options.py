@@ -1,0 +1,396 @@
+"""Options of a verb, each defined once: as a field of a frozen dataclass that says all there is to say about it.
+
+Keyword arguments, their check, flags, configuration files, help and the tables in the docs are made from the fields.
+A field's type is ``bool``, ``int``, ``float``, ``str``, ``tuple[int, ...]`` or ``tuple[str, ...]``, or one of them
+with None, which means that the value follows from something else, as ``unset`` says. Numbers are finite and bounded.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+import typing
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from functools import cache
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from .errors import OptionError, as_flag
+
+if TYPE_CHECKING:
+    import argparse
+
+O = TypeVar("O", bound="Options")  # noqa: E741  # the class of some options
+
+BASICS = "Basics"
+
+_KINDS = {bool: "true or false", int: "a whole number", float: "a number", str: "text"}
+_METAVARS = {bool: "", int: "N", float: "NUMBER", str: "TEXT"}
+_WIDEST_CHOICES = 24
+
+
+def option(
+    default: Any,
+    *,
+    help: str,
+    group: str = BASICS,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    choices: Sequence[str] = (),
+    metavar: str = "",
+    unset: str = "",
+    aliases: Sequence[str] = (),
+    split: Callable[[str], list[str]] | None = None,
+) -> Any:
+    """Declare an option as the field of a dataclass that inherits from :class:`Options`.
+
+    Args:
+        default: Its value when nothing is said.
+        help: One or two short sentences, with the unit where there is one.
+        group: The heading under which help and docs list it.
+        low: The least number, of each item where there are several.
+        above: What a number must be over, where it has no least one.
+        high: The largest number.
+        choices: The only values of a text.
+        metavar: What help calls the value, where neither the type nor the choices say it.
+        unset: What stands for the default None.
+        aliases: Further flags, with their dashes.
+        split: Cuts a text into the items of a tuple; by default at its commas.
+    """
+    own = {
+        "help": help,
+        "group": group,
+        "low": low,
+        "above": above,
+        "high": high,
+        "choices": tuple(choices),
+        "metavar": metavar,
+        "unset": unset,
+        "aliases": tuple(aliases),
+        "split": split or _at_commas,
+    }
+    return field(default=default, metadata={"option": own})
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option as its field defines it, with what follows from that.
+
+    Attributes:
+        name: Of the field, the keyword and the key in a configuration file.
+        kind: ``bool``, ``int``, ``float`` or ``str``: the type of its value, or of each item.
+        many: Whether its value is a tuple.
+        optional: Whether it may be None.
+        default: Its value when nothing is said.
+        help: As in :func:`option`, and so are all others.
+    """
+
+    name: str
+    kind: type
+    many: bool
+    optional: bool
+    default: Any
+    help: str
+    group: str
+    low: float | None
+    above: float | None
+    high: float | None
+    choices: tuple[str, ...]
+    metavar: str
+    unset: str
+    aliases: tuple[str, ...]
+    split: Callable[[str], list[str]]
+
+    @property
+    def flag(self) -> str:
+        """Its flag: ``--batch-size``."""
+        return as_flag(self.name)
+
+    @property
+    def negative(self) -> str:
+        """The flag that switches a ``bool`` off."""
+        return f"--no-{self.flag[2:]}"
+
+    @property
+    def value_name(self) -> str:
+        """What help calls its value; empty for a ``bool``."""
+        if self.metavar:
+            return self.metavar
+        listed = "|".join(self.choices)
+        if self.choices:
+            return listed if len(listed) <= _WIDEST_CHOICES else "NAME"
+        return _METAVARS[self.kind] + (",..." if self.many else "")
+
+    @property
+    def bounds(self) -> str:
+        """What its value, or each item, may be: ``1 to 256``, ``over 0 and at most 1``, ``one of a, b``; or empty."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.above is not None:
+            return f"over {_number(self.above)}" + ("" if self.high is None else f" and at most {_number(self.high)}")
+        if self.low is not None:
+            return f"{_number(self.low)} " + ("or more" if self.high is None else f"to {_number(self.high)}")
+        return "" if self.high is None else f"at most {_number(self.high)}"
+
+    @property
+    def help_text(self) -> str:
+        """What help says: what it does, then bounds and default in brackets."""
+        bounds = "" if self.value_name == "|".join(self.choices) != "" else self.bounds
+        default = f"default: {self.default_text}" if self.default_text and self.kind is not bool else ""
+        facts = "; ".join(filter(None, (bounds, default)))
+        return f"{self.help}  [{facts}]" if facts else self.help
+
+    @property
+    def default_text(self) -> str:
+        """Its default for people; empty where there is nothing to tell: a ``bool`` that is off, an absent value."""
+        if self.default is None or self.default == ():
+            return self.unset
+        if self.kind is bool:
+            return "on" if self.default else ""
+        return self.unset or self.text(self.default)
+
+    def check(self, value: Any) -> Any:
+        """Return a value as the field keeps it: a list as a tuple, a whole number as a float, a path as its text.
+
+        Raises:
+            OptionError: It has another type, is not finite, or is out of bounds.
+        """
+        if value is None and self.optional:
+            return None
+        if not self.many:
+            return self._item(value, value)
+        if isinstance(value, str):
+            return self.parse([value])
+        items = value if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)) else [value]
+        return self._several(tuple(self._item(item, value) for item in items), value)
+
+    def parse(self, texts: Sequence[str]) -> Any:
+        """Return the value that texts on a command line mean: of several the last one, for a tuple all together.
+
+        Raises:
+            OptionError: They cannot be read as one, or it is out of bounds.
+        """
+        if not self.many:
+            return self._item(self._read(texts[-1], texts[-1]), texts[-1])
+        whole = ",".join(texts)
+        items = [item.strip() for text in texts for item in self.split(text) if item.strip()]
+        return self._several(tuple(self._item(self._read(item, whole), whole) for item in items), whole)
+
+    def text(self, value: Any) -> str:
+        """Return a value, or the items of one with commas, as people write it."""
+        if self.many:
+            return ",".join(map(str, value))
+        return _number(value) if self.kind is float else str(value)
+
+    def arguments(self, value: Any) -> list[str]:
+        """Return the flags that say a value other than None on a command line."""
+        if self.kind is bool:
+            return [self.flag if value else self.negative]
+        # With the equals sign, a value may begin with a dash.
+        return [f"{self.flag}={item}" for item in (value if self.many else [value])]
+
+    def wrong(self, value: Any, must_be: str) -> OptionError:
+        """Return the error for a value."""
+        return OptionError(f"{{{self.name}=}}: must be {must_be}", **{self.name: value})
+
+    def _several(self, items: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
+        if not items and self.default != ():
+            raise self.wrong(value, "at least one")
+        return items
+
+    def _read(self, text: str, whole: str) -> Any:
+        try:
+            return self.kind(text)
+        except ValueError:
+            wanted = _KINDS[self.kind] if not self.many else f"{_KINDS[self.kind]}s with commas".removeprefix("a ")
+            raise self.wrong(whole, wanted) from None
+
+    def _item(self, item: Any, value: Any) -> Any:
+        """Return one item of a value, or the value itself, as it is kept."""
+        if self.kind is str and isinstance(item, os.PathLike):
+            item = os.fspath(item)
+        wanted = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str}[self.kind]
+        if not isinstance(item, wanted) or (isinstance(item, bool) and self.kind is not bool):
+            raise self.wrong(value, _KINDS[self.kind])
+        found = self.kind(item)
+        if self.kind is str and (not found or "\0" in found):
+            raise self.wrong(value, "text that is not empty" if not found else "text without NUL")
+        if self.kind is float and not math.isfinite(found):
+            raise self.wrong(value, "a finite number" if not self.bounds else self.bounds)
+        below = (self.low is not None and found < self.low) or (self.above is not None and found <= self.above)
+        if below or (self.high is not None and found > self.high) or (self.choices and found not in self.choices):
+            raise self.wrong(value, self.bounds)
+        return found
+
+
+class Options:
+    """Base of the options of a verb: a frozen dataclass whose fields are made with :func:`option`.
+
+    They are checked when they are made, one by one and then together.
+    """
+
+    def __post_init__(self) -> None:
+        for one in options_of(type(self)):
+            object.__setattr__(self, one.name, one.check(getattr(self, one.name)))
+        self.check_together()
+
+    def check_together(self) -> None:
+        """Refuse values that contradict each other; each has been checked by itself.
+
+        Raises:
+            OptionError: Two of them cannot both hold.
+        """
+
+    @classmethod
+    def of(cls: type[O], **keywords: Any) -> O:
+        """Return options with values by name.
+
+        Raises:
+            OptionError: There is no such option, or a value is wrong.
+        """
+        check_names(cls, keywords)
+        return cls(**keywords)
+
+    def changed(self) -> dict[str, Any]:
+        """Return the values that are not the default, by name."""
+        pairs = ((one, getattr(self, one.name)) for one in options_of(type(self)))
+        return {one.name: value for one, value in pairs if value != one.default}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return all values as a JSON object."""
+        values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # those that inherit are dataclasses
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+
+
+def options_of(kind: type[Options]) -> tuple[Option, ...]:
+    """Return the options of a class in the order of its fields."""
+    return _options_of(typing.cast(Hashable, kind))
+
+
+@cache
+def _options_of(kind: Any) -> tuple[Option, ...]:
+    hints = typing.get_type_hints(kind)
+    return tuple(_defined(one, hints[one.name]) for one in fields(kind))
+
+
+def groups_of(kind: type[Options]) -> dict[str, list[Option]]:
+    """Return the options of a class under their groups, both in the order of the fields; the basics come first."""
+    found: dict[str, list[Option]] = {BASICS: []}
+    for one in options_of(kind):
+        found.setdefault(one.group, []).append(one)
+    return {group: options for group, options in found.items() if options}
+
+
+def check_names(kind: type[Options], names: Iterable[str], *, where: str = "") -> None:
+    """Refuse names that no option has; ``where`` is the file that they stand in.
+
+    Raises:
+        OptionError: It names the first of them, and the option with the nearest name.
+    """
+    import difflib
+
+    known = [one.name for one in options_of(kind)]
+    for name in names:
+        if name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            raise OptionError(
+                f"{where}: there is no option {name!r}" if where else f"there is no option {name!r}",
+                hint=f"Did you mean {close[0]}?" if close else f"There are {', '.join(known)}.",
+            )
+
+
+def add_arguments(parser: argparse.ArgumentParser, kind: type[Options]) -> None:
+    """Add a flag for each option to a parser, under headings; :func:`from_arguments` reads what was given."""
+    import argparse
+
+    for group, options in groups_of(kind).items():
+        titled = parser.add_argument_group(group.lower())
+        for one in options:
+            help = one.help_text.replace("%", "%%")
+            shared: dict[str, Any] = {"dest": one.name, "default": argparse.SUPPRESS, "help": help}
+            if one.kind is bool:
+                titled.add_argument(one.flag, *one.aliases, action=argparse.BooleanOptionalAction, **shared)
+            else:
+                shared["metavar"] = one.value_name.replace("%", "%%")
+                titled.add_argument(one.flag, *one.aliases, action="append", **shared)
+
+
+def from_arguments(kind: type[O], given: argparse.Namespace) -> O:
+    """Return the options that a parser with :func:`add_arguments` read.
+
+    Raises:
+        OptionError: A value is wrong.
+    """
+    return kind.of(**parsed(kind, vars(given)))
+
+
+def parsed(kind: type[Options], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values of the options that a command line gave, as texts or truth values by name; others are left out.
+
+    Raises:
+        OptionError: A text cannot be read.
+    """
+    return {
+        one.name: given[one.name] if one.kind is bool else one.parse(given[one.name])
+        for one in options_of(kind)
+        if given.get(one.name) not in (None, [], ())
+    }
+
+
+def arguments(options: Options) -> list[str]:
+    """Return the flags that give the same options: those that are not the default."""
+    changed = options.changed()
+    return [
+        word for one in options_of(type(options)) if one.name in changed for word in one.arguments(changed[one.name])
+    ]
+
+
+def markdown_table(kind: type[Options]) -> str:
+    """Return all options as Markdown: a table for each group."""
+    parts = []
+    for group, options in groups_of(kind).items():
+        rows = [f"### {group}", "", "| option | value | default | what it does |", "|---|---|---|---|"]
+        for one in options:
+            flags = ", ".join(f"`{flag}`" for flag in _flags(one))
+            cells = (flags, _values(one), one.default_text or ("off" if one.kind is bool else ""), one.help)
+            rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
+        parts.append("\n".join(rows))
+    return "\n\n".join(parts) + "\n"
+
+
+def _flags(one: Option) -> list[str]:
+    return [one.negative if one.default is True else one.flag, *one.aliases]
+
+
+def _values(one: Option) -> str:
+    if one.kind is bool:
+        return ""
+    return one.bounds + (", several with commas" if one.many and one.bounds else "") or one.value_name
+
+
+def _defined(one: Field[Any], hint: Any) -> Option:
+    if "option" not in one.metadata or one.default is MISSING:
+        raise TypeError(f"{one.name} is not made with option()")
+    inner = [kind for kind in typing.get_args(hint) if kind is not type(None)]
+    optional = type(None) in typing.get_args(hint)
+    kind = inner[0] if optional else hint
+    many = typing.get_origin(kind) is tuple
+    return Option(
+        name=one.name,
+        kind=typing.get_args(kind)[0] if many else kind,
+        many=many,
+        optional=optional,
+        default=one.default,
+        **one.metadata["option"],
+    )
+
+
+def _at_commas(text: str) -> list[str]:
+    return text.split(",")
+
+
+def _number(value: float) -> str:
+    """Return a number without a needless fraction: 1, 0.15, 3e-05."""
+    return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

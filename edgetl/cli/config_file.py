@@ -1,0 +1,69 @@
+"""Options in a TOML file: ``--config`` reads it, ``--print-config`` writes it. Not for: what the options are.
+
+A file has one table a command, ``[train]``, ``[quantize]``, ``[bench]``; or the options of one command and no table.
+"""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from edgetl_device.errors import InputError
+from edgetl_device.options import Option, Options, check_names, groups_of, options_of
+
+VERBS = ("train", "quantize", "bench")
+_WIDTH = 100
+
+
+def read_config(path: Path, verb: str, kind: type[Options]) -> dict[str, Any]:
+    """Return the values that a file gives to options of a command, by name, each checked by itself.
+
+    Raises:
+        InputError: The file is absent, not TOML or of other commands only, or a name or a value in it is wrong.
+    """
+    from edgetl._lib.toml import read_toml
+
+    document = read_toml(path)
+    if document and all(name in VERBS and isinstance(value, dict) for name, value in document.items()):
+        if verb not in document:
+            raise InputError(
+                f"{path}: has no table [{verb}]", why=f"it has {', '.join(f'[{one}]' for one in document)}"
+            )
+        document = document[verb]
+    check_names(kind, document, where=str(path))
+    try:
+        return {one.name: one.check(document[one.name]) for one in options_of(kind) if one.name in document}
+    except InputError as error:
+        raise InputError(f"{path}: {error.what}", why=error.why, hint=error.hint) from None
+
+
+def config_text(options: Options, verb: str) -> str:
+    """Return options as a TOML table with comments that :func:`read_config` reads as equal ones."""
+    lines = [f"[{verb}]"]
+    for group, members in groups_of(type(options)).items():
+        lines += ["", f"## {group}"]
+        for one in members:
+            lines += ["", *_described(one), _assigned(one, getattr(options, one.name))]
+    return "\n".join(lines) + "\n"
+
+
+def _described(one: Option) -> list[str]:
+    bounds = f" {one.bounds[0].upper()}{one.bounds[1:]}." if one.bounds else ""
+    default = f" Default: {one.default_text}." if one.default_text and one.kind is not bool else ""
+    return textwrap.wrap(one.help + bounds + default, _WIDTH, initial_indent="# ", subsequent_indent="# ")
+
+
+def _assigned(one: Option, value: Any) -> str:
+    # TOML has no null: what is left out is None.
+    return f"# {one.name} =" if value is None else f"{one.name} = {_toml(value)}"
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, str):
+        # A JSON string is a TOML string, but for DEL.
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return str(value).lower() if isinstance(value, bool) else repr(value)

@@ -1,0 +1,140 @@
+"""Flags of a command from the definition of its options, and help under headings. Not for: what the options are."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import typer
+from typer.core import TyperCommand
+
+from edgetl_device.options import Option, Options, groups_of, options_of, parsed
+
+O = TypeVar("O", bound=Options)  # noqa: E741  # the class of some options
+
+_FILE = "Configuration file"
+_PRINT_CONFIG = "--print-config"
+# The first column of help; a longer flag has a line of its own.
+_FIRST_COLUMN = 30
+
+
+@dataclass(frozen=True)
+class Asked(Generic[O]):
+    """What a command was asked for.
+
+    Attributes:
+        options: The command line's values, else those of the file, else the defaults.
+        given: The values that either gave, by name.
+    """
+
+    options: O
+    given: Mapping[str, Any]
+
+
+def add_command(app: typer.Typer, verb: str, kind: type[O], function: Callable[..., None]) -> None:
+    """Add a command whose flags are options of a class, beside those of the function's own parameters.
+
+    Args:
+        app: The application.
+        verb: The command's name, and its table's in a configuration file.
+        kind: Its options.
+        function: What is called with them: ``function(asked, ...)``, where all but the first are Typer's parameters.
+    """
+    from .config_file import config_text, read_config
+
+    def command(**values: Any) -> None:
+        file, print_only = values.pop("config"), values.pop("print_config")
+        own = {name: values[name] for name in own_names}
+        given = read_config(file, verb, kind) if file is not None else {}
+        typed = {name: value for name, value in values.items() if value}
+        typed |= {name.removeprefix("no_"): False for name in typed if name in negatives}
+        given |= parsed(kind, typed)
+        options = kind.of(**given)
+        if print_only:
+            sys.stdout.write(config_text(options, verb))
+            return
+        function(Asked(options, given), **own)
+
+    negatives = {_negative_name(one) for one in options_of(kind) if one.kind is bool}
+    hints = typing.get_type_hints(function)
+    mine = list(inspect.signature(function).parameters.values())[1:]
+    own_names = [one.name for one in mine]
+    mine = [one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY) for one in mine]
+    positional = [one for one in mine if isinstance(one.default, type(typer.Argument()))]
+    flags = [parameter for options in groups_of(kind).values() for one in options for parameter in _parameters(one)]
+    parameters = [*positional, *flags, *(one for one in mine if one not in positional), *_file_parameters(verb)]
+    command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {one.name: one.annotation for one in parameters}
+    command.__doc__ = function.__doc__
+    app.command(verb, cls=PanelCommand)(command)
+
+
+class PanelCommand(TyperCommand):
+    """A command whose help lists options under headings, in plain text: Rich takes longer than Python to start."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line; who asks for the configuration needs to name no input."""
+        required = [one for one in self.params if one.required] if _PRINT_CONFIG in args else []
+        for one in required:
+            one.required = False
+        try:
+            return typing.cast("list[str]", super().parse_args(ctx, args))
+        finally:
+            for one in required:
+                one.required = True
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write a section for each ``rich_help_panel``, in the order in which they first appear."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for one in self.get_params(ctx):
+            record = one.get_help_record(ctx)
+            if record is not None:
+                usual = "Arguments" if one.param_type_name == "argument" else "Options"
+                sections.setdefault(getattr(one, "rich_help_panel", None) or usual, []).append(record)
+        for heading, rows in sections.items():
+            with formatter.section(heading):
+                formatter.write_dl(rows, col_max=_FIRST_COLUMN)
+
+
+def _parameters(one: Option) -> list[inspect.Parameter]:
+    """Return Typer's parameters for an option; all are None, or empty, unless they are given."""
+    shared: dict[str, Any] = {"rich_help_panel": one.group, "show_default": False}
+    help = one.help_text
+    if one.kind is not bool:
+        text = typer.Option(None, one.flag, *one.aliases, metavar=one.value_name, help=help, **shared)
+        return [_parameter(one.name, list[str], text)]
+    on = typer.Option(False, one.flag, *one.aliases, help=help, hidden=one.default is True, **shared)
+    off = typer.Option(False, one.negative, help=_not(help), hidden=one.default is False, **shared)
+    return [_parameter(one.name, bool, on), _parameter(_negative_name(one), bool, off)]
+
+
+def _not(help: str) -> str:
+    return f"Do not {help[0].lower()}{help[1:]}"
+
+
+def _file_parameters(verb: str) -> list[inspect.Parameter]:
+    file = typer.Option(
+        None,
+        "--config",
+        metavar="FILE",
+        help=f"Take options from a TOML file, from its table [{verb}] if it has tables; the command line wins.",
+        rich_help_panel=_FILE,
+        show_default=False,
+    )
+    show = typer.Option(
+        False, _PRINT_CONFIG, help="Print such a file with the options as they are now, and end.", rich_help_panel=_FILE
+    )
+    return [_parameter("config", Path, file), _parameter("print_config", bool, show)]
+
+
+def _parameter(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _negative_name(one: Option) -> str:
+    return f"no_{one.name}"
