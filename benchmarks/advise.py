@@ -164,7 +164,7 @@ def _latency(data: DataSet, measured: dict[str, Any], runs: Path) -> dict[str, A
         run([*EDGETL, "quantize", runs / name, "--int8"])
         out = runs / f"{name}.json"
         run([*EDGETL, "bench", runs / name / "bundle", "--variants", "int8", "--duration", _BENCH_S, "--json", out])
-        (rows[name],) = result.read(out)["runs"]
+        (rows[name],) = result.read(out).to_json()["runs"]
         right[name] = _int8_right(runs / name)
     p50 = {name: row["latency_ms"]["invoke"]["p50"] for name, row in rows.items()}
     drop = paired_drop(right[whole], right["fast"])

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgetl_device.documents import Unknown, to_json
 from edgetl_device.jsonfile import read_json
 from edgetl_device.machine import environment
 
@@ -241,14 +242,13 @@ def others_watched(record: dict[str, Any]) -> Iterator[None]:
         yield
     finally:
         after = environment.state()
-        record["seconds"] = round(after["clock_s"] - before["clock_s"], 1)
-        record["load_average_before"] = before["load_average_1m"]
-        busy = [state["busy_cpu_s"] for state in (before, after)]
-        if any(isinstance(value, dict) for value in busy):
+        record["seconds"] = round(after.clock_s - before.clock_s, 1)
+        record["load_average_before"] = to_json(before.load_average_1m)
+        if isinstance(before.busy_cpu_s, Unknown) or isinstance(after.busy_cpu_s, Unknown):
             record["others_cores"] = {"unknown": "the system does not say how busy it was"}
         else:
-            others_s = busy[1] - busy[0] - (_own_cpu_s() - own)
-            record["others_cores"] = round(max(0.0, others_s / (after["clock_s"] - before["clock_s"])), 3)
+            others_s = after.busy_cpu_s - before.busy_cpu_s - (_own_cpu_s() - own)
+            record["others_cores"] = round(max(0.0, others_s / (after.clock_s - before.clock_s)), 3)
 
 
 def _own_cpu_s() -> float:

@@ -15,6 +15,7 @@ from typing import Any
 
 from harness import DISTURBED_CORES, REPO, is_scattered
 
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 from edgetl_device.files import write_text
 from edgetl_device.jsonfile import read_json, write_json
@@ -53,7 +54,7 @@ class Results:
     @classmethod
     def start(cls, folder: Path, names: tuple[str, ...], *, settings: dict[str, Any], trial: bool) -> Results:
         """Describe this machine and choose a file name that no other run has; a trial stays out of the table."""
-        described = environment.describe()
+        described = to_json(environment.describe())
         now = datetime.now(timezone.utc)
         document = {
             "schema": SCHEMA,
@@ -61,7 +62,7 @@ class Results:
             "commit": _commit(),
             "trial": trial,
             "settings": settings,
-            "environment": described | {"before": environment.state()},
+            "environment": described | {"before": to_json(environment.state())},
             "versions": {package: _version(package) for package in _PACKAGES},
             "rows": [],
         }

@@ -7,48 +7,56 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
 
 from edgetl.inspection.edgetpu.compiler import PROGRAM
 from edgetl_device import doctor
-from edgetl_device.doctor import Check
+from edgetl_device.doctor import Check, Report, lacking
+from edgetl_device.documents import Unknown
 from edgetl_device.machine.environment import package_version
+from edgetl_device.reasons import Reason, table
 
 # The extra [train] of pyproject.toml.
 TRAINING = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "scikit-learn", "matplotlib")
 _INSTALL = "In edgetl's checkout: pip install ./device '.[train]'"
 
+# Beside those of the device package.
+WORKSTATION = table(
+    Reason("training-missing", "info", "None of the packages that training needs is installed.", _INSTALL),
+    Reason("training-incomplete", "warning", "Some of the packages that training needs are not installed.", _INSTALL),
+    Reason(
+        "edge-tpu-compiler-missing",
+        "info",
+        "The Edge TPU compiler is absent; only edgetl compile needs it.",
+        "See docs/coral.md.",
+    ),
+)
 
-def examine(*, root: Path = Path("/"), place: Path = Path()) -> dict[str, Any]:
-    """Return the document of :func:`edgetl_device.doctor.examine` with the checks of a workstation added."""
-    document = doctor.examine(root=root, place=place)
-    found = [Check(**check) for check in document["checks"]]
+
+def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
+    """Return the report of :func:`edgetl_device.doctor.examine` with the checks of a workstation added."""
+    found = doctor.examine(root=root, place=place).checks
     return doctor.report([*found, training({name: package_version(name) for name in TRAINING}), _compiler()])
 
 
-def training(versions: dict[str, Any]) -> Check:
+def training(versions: dict[str, str | Unknown]) -> Check:
     """Judge the packages that training needs: all, none (a board), or a part of them, which is a mistake.
 
     Args:
-        versions: A version, or ``{"unknown": why}``, for each of :data:`TRAINING`.
+        versions: A version for each of :data:`TRAINING` that is installed.
     """
-    installed = {name: version for name, version in versions.items() if not isinstance(version, dict)}
+    installed = {name: version for name, version in versions.items() if not isinstance(version, Unknown)}
     missing = [name for name in versions if name not in installed]
     if not missing:
         return Check("training", "ok", ", ".join(f"{name} {version}" for name, version in installed.items()))
     # onnxruntime alone is what a board installs for ONNX variants.
     if not set(installed) - {"onnxruntime"}:
-        return Check("training", "absent", "not installed; boards need none of it", _INSTALL)
-    return Check("training", "warning", f"incomplete: {', '.join(missing)} missing", _INSTALL)
+        return lacking("training", WORKSTATION["training-missing"], "not installed; boards need none of it")
+    return lacking("training", WORKSTATION["training-incomplete"], f"incomplete: {', '.join(missing)} missing")
 
 
 def _compiler() -> Check:
     program = shutil.which(PROGRAM)
     if program is None:
-        return Check(
-            "Edge TPU compiler",
-            "absent",
-            f"no {PROGRAM}; only edgetl compile needs it",
-            "See docs/coral.md.",
-        )
+        nothing = f"no {PROGRAM}; only edgetl compile needs it"
+        return lacking("Edge TPU compiler", WORKSTATION["edge-tpu-compiler-missing"], nothing)
     return Check("Edge TPU compiler", "ok", program)

@@ -186,8 +186,8 @@ def _say(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
-def _print(document: dict[str, Any]) -> None:
-    from .jsonfile import dumps
+def _print(document: Any) -> None:
+    from .documents import dumps
 
     sys.stdout.write(dumps(document))
 

@@ -14,19 +14,20 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
-from . import jsonfile, storage
+from . import documents, storage
+from .documents import Count, Is, Json, Named, Positive, Sha256, Text, Time, Unknown, optional
 from .errors import InputError
 from .files import sha256_bytes
 from .preprocess import Preprocess
-from .runtime import FORMATS, TensorSpec
-from .storage import MAX_FILE_BYTES, Storage, damaged
+from .runtime import TensorSpec
+from .scores import Accuracy, Agreement
+from .storage import MAX_FILE_BYTES, Entry, Storage, damaged
 
-SCHEMA = "edgetl.bundle/1"
 MANIFEST = "bundle.json"
 LABELS = "labels.txt"
 REFERENCE = "reference.npz"
@@ -42,28 +43,91 @@ class Variant:
     """One model file of a bundle.
 
     Attributes:
-        name: ``float32``, ``int8``, ``float16``, ``float32-onnx`` or ``int8-onnx``.
-        format: ``tflite``, ``onnx`` or ``null``.
+        name: ``float32``, ``int8``, ``float16``, ``float32-onnx`` or ``int8-onnx``; with ``-edgetpu`` at its
+            end of a file that the Edge TPU compiler made.
+        format: Of the file.
         precision: ``float32``, ``float16`` or ``int8``.
         file: Its path in the bundle.
         bytes: Its size.
+        sha256: Of its bytes.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        calibration: How the integer grid was chosen; None for float models.
-        accuracy: Accuracy on the held-out photos when the bundle was made, or None.
-        agreement: Agreement with the reference then, or None.
+        calibration: How the integer grid was chosen; null for float models.
+        accuracy: Accuracy on the held-out photos when the bundle was made, where it was measured.
+        agreement: Agreement with the reference then, where it was measured.
+        compilation: What the Edge TPU compiler said; of files that it made.
+    """
+
+    name: Text
+    format: Literal["tflite", "onnx"]
+    precision: Text
+    file: Text
+    bytes: Annotated[int, Is(low=0, high=MAX_FILE_BYTES)]
+    sha256: Sha256
+    input: TensorSpec
+    output: TensorSpec
+    calibration: dict[str, Json] | None
+    accuracy: Accuracy | None
+    agreement: Agreement | Unknown | None
+    compilation: dict[str, Json] | None = optional()
+
+
+@dataclass(frozen=True)
+class ReferenceFile:
+    """Where the float model's answers are.
+
+    Attributes:
+        file: Its path in the bundle.
+        photos: How many photos they are about.
+        golden: The photos whose pixels are kept.
+    """
+
+    file: str
+    photos: Positive
+    golden: tuple[Count, ...]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What is in a bundle: its ``bundle.json``.
+
+    Attributes:
+        producer: What wrote it.
+        created: UTC, ISO 8601.
+        labels: Class names, in the order of the models' output.
+        preprocess: How a photo becomes the models' input.
+        variants: The models.
+        reference: The float model's answers to the held-out photos.
+        provenance: Where the model comes from.
+        files: Size and SHA-256 of every file, by path in the bundle.
+        digest: SHA-256 of this document's canonical form without this field; two bundles with the same are the same.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.bundle/1"
+    SEALED: ClassVar[bool] = True
+
+    producer: Named
+    created: Time
+    labels: Annotated[tuple[Annotated[str, Is(pattern="[^\n]+")], ...], Is(items=2, unique=True)]
+    preprocess: Preprocess
+    variants: Annotated[tuple[Variant, ...], Is(items=1)]
+    reference: ReferenceFile
+    provenance: dict[str, Json]
+    files: dict[str, Entry]
+    digest: Sha256 = documents.stated("0" * 64)
+
+
+@dataclass(frozen=True)
+class BundleName:
+    """Which bundle.
+
+    Attributes:
+        name: Of its folder or file.
+        digest: SHA-256 of its bundle.json.
     """
 
     name: str
-    format: str
-    precision: str
-    file: str
-    bytes: int
-    input: TensorSpec
-    output: TensorSpec
-    calibration: dict[str, Any] | None
-    accuracy: dict[str, Any] | None
-    agreement: dict[str, Any] | None
+    digest: Sha256
 
 
 @dataclass(frozen=True)
@@ -110,8 +174,8 @@ class Bundle:
     labels: tuple[str, ...]
     preprocess: Preprocess
     variants: tuple[Variant, ...]
-    files: Mapping[str, storage.Entry]
-    provenance: dict[str, Any]
+    files: Mapping[str, Entry]
+    provenance: dict[str, Json]
     digest: str
     _storage: Storage
 
@@ -120,40 +184,23 @@ class Bundle:
         """Open a folder, a run folder with ``bundle`` in it, or an ``.edgetl`` file.
 
         Raises:
-            InputError: It is absent, damaged, edited, or of a schema that this version does not read.
+            InputError: It is absent, damaged, edited, or of a schema that this version does not read; the message names
+                the field that is wrong.
         """
         place = Path(path)
         if (place / "bundle" / MANIFEST).is_file():
             place = place / "bundle"
         store = storage.open_storage(place, MANIFEST)
         name = f"{place}: {MANIFEST}"
-        document = jsonfile.parse(store.read(MANIFEST, limit_bytes=_MAX_MANIFEST_BYTES), SCHEMA, name=name)
-        if document.get("digest") != jsonfile.digest(document):
-            raise damaged(name, "it does not match its own digest")
-        try:
-            return cls._of(document, place, store)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            # Well-formed JSON with a field that is absent or of another type.
-            raise damaged(name, f"a field is missing or wrong: {error!r}") from None
-
-    @classmethod
-    def _of(cls, document: dict[str, Any], place: Path, store: Storage) -> Bundle:
-        files = {
-            storage.checked_name(name): storage.Entry(int(entry["bytes"]), str(entry["sha256"]))
-            for name, entry in document["files"].items()
-        }
-        variants = tuple(_variant(fields, files) for fields in document["variants"])
-        names = [variant.name for variant in variants]
-        if not names or len(set(names)) != len(names):
-            raise ValueError(f"variants {names}")
+        manifest = read_manifest(store.read(MANIFEST, limit_bytes=_MAX_MANIFEST_BYTES), name=name)
         return cls(
             path=place,
-            labels=_labels(document["labels"]),
-            preprocess=Preprocess.from_json(document["preprocess"]),
-            variants=variants,
-            files=files,
-            provenance=dict(document["provenance"]),
-            digest=document["digest"],
+            labels=manifest.labels,
+            preprocess=manifest.preprocess,
+            variants=manifest.variants,
+            files=manifest.files,
+            provenance=manifest.provenance,
+            digest=manifest.digest,
             _storage=store,
         )
 
@@ -182,7 +229,7 @@ class Bundle:
         entry = self.files.get(file)
         if entry is None:
             raise InputError(f"{self.path}: {file} is not listed in {MANIFEST}")
-        if not 0 <= entry.bytes <= MAX_FILE_BYTES or self._storage.size_bytes(file) != entry.bytes:
+        if self._storage.size_bytes(file) != entry.bytes:
             raise damaged(f"{self.path}: {file}", f"its size is not the {entry.bytes} bytes that {MANIFEST} lists")
         data = self._storage.read(file, limit_bytes=entry.bytes)
         if len(data) != entry.bytes or sha256_bytes(data) != entry.sha256:
@@ -250,40 +297,20 @@ class Bundle:
         return Photo(file, row["label"], self.labels.index(row["label"]))
 
 
-def _labels(value: list[str]) -> tuple[str, ...]:
-    if (
-        not isinstance(value, list)
-        or len(value) < 2
-        or len(set(value)) != len(value)
-        or not all(isinstance(label, str) and label and "\n" not in label for label in value)
-    ):
-        raise ValueError(f"labels {value!r}")
-    return tuple(value)
+def read_manifest(data: bytes, *, name: str) -> Manifest:
+    """Read a ``bundle.json`` whose parts fit each other; ``name`` is what errors call it.
 
-
-def _variant(fields: dict[str, Any], files: Mapping[str, storage.Entry]) -> Variant:
-    file = fields["file"]
-    entry = files[file]
-    if entry != storage.Entry(fields["bytes"], fields["sha256"]) or fields["format"] not in FORMATS:
-        raise ValueError(f"variant {fields['name']!r}")
-    return Variant(
-        name=str(fields["name"]),
-        format=fields["format"],
-        precision=str(fields["precision"]),
-        file=file,
-        bytes=entry.bytes,
-        input=_spec(fields["input"]),
-        output=_spec(fields["output"]),
-        calibration=fields["calibration"],
-        accuracy=fields["accuracy"],
-        agreement=fields["agreement"],
-    )
-
-
-def _spec(fields: dict[str, Any]) -> TensorSpec:
-    return TensorSpec(
-        str(fields["dtype"]),
-        tuple(int(side) for side in fields["shape"]),
-        fields.get("scale"),
-        fields.get("zero_point"),
-    )
+    Raises:
+        InputError: It is damaged, edited, or of another schema; the message names the field.
+    """
+    manifest = documents.parse(Manifest, data, name=name)
+    for file in manifest.files:
+        storage.checked_name(file)
+    names: set[str] = set()
+    for place, variant in enumerate(manifest.variants):
+        if variant.name in names:
+            raise damaged(f"{name}: variants[{place}].name is {variant.name}", "another variant has it, too")
+        names.add(variant.name)
+        if manifest.files.get(variant.file) != Entry(variant.sha256, variant.bytes):
+            raise damaged(f"{name}: variants[{place}].file is {variant.file}", "files does not list it so")
+    return manifest

@@ -10,16 +10,19 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
 from edgetl_device.delegates.delegate import Delegate
+from edgetl_device.delegates.share import External, Share
 from edgetl_device.runtime.trial_run import trial_run
 
-from .bundle import Bundle
+from . import documents
+from .bundle import Bundle, BundleName
+from .documents import Count, Json, Named
 from .errors import EdgetlError, InputError
 from .preprocess import Pixels, Source, preprocess
 from .runtime import Probabilities, Runtime, check_threads, open_runtime
@@ -30,11 +33,70 @@ PhotoLike = Source | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class and how likely it is: its name, a probability 0..1, and its place in the label order."""
+    """A class and how likely it is.
+
+    Attributes:
+        label: Its name.
+        probability: 0 to 1.
+        index: Its place in the order of the labels.
+    """
 
     label: str
-    probability: float
-    index: int
+    probability: documents.Share
+    index: Count
+
+
+@dataclass(frozen=True)
+class Classified:
+    """The likeliest classes of one photo.
+
+    Attributes:
+        photo: Its path, as it was given.
+        predictions: Likeliest first.
+    """
+
+    photo: str
+    predictions: tuple[Prediction, ...]
+
+
+@dataclass(frozen=True)
+class UsedDelegate(Share, External):
+    """A delegate of a library of its own, and how much of the model it ran.
+
+    Attributes:
+        name: ``edgetpu``, or the file name of the library.
+        library: What the system's loader got.
+        options: What the library got.
+        version: What the library says of itself.
+        operators: Operators that the delegate took.
+        of: Operators of the model.
+        partitions: Stretches of operators that it runs at once.
+    """
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Photos and what a variant says about them.
+
+    Attributes:
+        bundle: The bundle of the variant.
+        variant: Which model was run.
+        runtime: What ran it.
+        delegate: The external delegate, or none.
+        photos: In the order they were given.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.predictions/1"
+
+    bundle: BundleName
+    variant: str
+    runtime: Named
+    delegate: UsedDelegate | Literal["none"]
+    photos: tuple[Classified, ...]
+
+    def to_json(self) -> Json:
+        """Return the document that ``edgetl classify --json`` prints."""
+        return documents.to_json(self)
 
 
 class Classifier:
@@ -228,17 +290,16 @@ def _open(
         raise type(error)(f"{bundle.path}: {file}: {error.what}", why=error.why, hint=error.hint) from None
 
 
-def predictions(classifier: Classifier, photos: Iterable[str], top: int = 5) -> dict[str, Any]:
-    """Classify files and return the document that ``classify`` prints as JSON (``edgetl.predictions/1``)."""
-    rows = [
-        {"photo": photo, "predictions": [vars(prediction) for prediction in classifier.classify(photo, top)]}
-        for photo in photos
-    ]
-    return {
-        "schema": "edgetl.predictions/1",
-        "bundle": {"name": classifier.bundle.path.name, "digest": classifier.bundle.digest},
-        "variant": classifier.variant.name,
-        "runtime": {"name": classifier.runtime.name, "version": classifier.runtime.version},
-        "delegate": classifier.runtime.delegate or "none",
-        "photos": rows,
-    }
+def predictions(classifier: Classifier, photos: Iterable[str], top: int = 5) -> Predictions:
+    """Classify files and return the document that ``classify`` prints as JSON."""
+    runtime = classifier.runtime
+    used: UsedDelegate | Literal["none"] = "none"
+    if runtime.external is not None and runtime.share is not None:
+        used = UsedDelegate(**vars(runtime.external), **vars(runtime.share))
+    return Predictions(
+        bundle=BundleName(classifier.bundle.path.name, classifier.bundle.digest),
+        variant=classifier.variant.name,
+        runtime=Named(runtime.name, runtime.version),
+        delegate=used,
+        photos=tuple(Classified(photo, tuple(classifier.classify(photo, top))) for photo in photos),
+    )

@@ -11,18 +11,16 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal
 
 from . import __version__
+from .documents import Json, Named, Text, Unknown, optional, to_json
 from .errors import EdgetlError, Unavailable
 from .machine import accelerators, environment
-
-SCHEMA = "edgetl.doctor/1"
-
-# "problem" is the one that counts: edgetl cannot work here without it. "absent" is something only some need.
-STATUSES = ("ok", "absent", "unknown", "warning", "problem")
+from .machine.environment import Environment
+from .reasons import DOCTOR, Code, Reason, Severity
 
 MINIMUM_PYTHON = (3, 10)
 # ai-edge-litert 2.3: CPython 3.10 to 3.14, manylinux x86_64 and aarch64. tflite-runtime 2.14: up to 3.11, armv7l too.
@@ -45,26 +43,66 @@ DELEGATES = {
 _LIBRARY_FOLDERS = ("usr/lib", "usr/lib/{machine}-linux-gnu", "usr/lib/arm-linux-gnueabihf", "usr/local/lib", "lib")
 
 
+Status = Literal["ok", "absent", "unknown", "warning", "problem"]
+
+
 @dataclass(frozen=True)
 class Check:
-    """One finding: its status is one of :data:`STATUSES`; ``fix`` is empty when there is nothing to do."""
+    """One thing that was looked at.
 
-    name: str
-    status: str
+    Attributes:
+        name: What.
+        status: ``problem`` is the one that counts: edgetl cannot work here without it. ``absent`` is something that
+            only some need.
+        found: What was found, in one line.
+        fix: What to do; empty when there is nothing to do.
+        code: The stable code of a problem, a warning, or something absent; see :data:`edgetl_device.reasons.DOCTOR`.
+    """
+
+    name: Text
+    status: Status
     found: str
     fix: str = ""
+    code: Code | None = optional()
 
 
-def examine(*, root: Path = Path("/"), place: Path = Path()) -> dict[str, Any]:
+_STATUS: dict[Severity, Status] = {"error": "problem", "warning": "warning", "info": "absent"}
+
+
+def lacking(name: str, reason: Reason, found: str, fix: str | None = None) -> Check:
+    """Return a check that something is missing or wrong; ``fix`` replaces the reason's advice."""
+    return Check(name, _STATUS[reason.severity], found, reason.advice if fix is None else fix, reason.code)
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a machine has for edgetl, and what it lacks.
+
+    Attributes:
+        producer: What looked.
+        ok: No check is a problem.
+        checks: Everything that was looked at.
+        environment: The machine.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.doctor/1"
+
+    producer: Named
+    ok: bool
+    checks: tuple[Check, ...]
+    environment: Environment
+
+    def to_json(self) -> Json:
+        """Return the document that ``edgetl doctor --json`` prints."""
+        return to_json(self)
+
+
+def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
     """Look at this machine.
 
     Args:
         root: Where ``sys``, ``dev`` and ``usr`` are looked for.
         place: The folder whose free disk space counts.
-
-    Returns:
-        ``schema``, ``producer``, ``ok`` (no check is a problem), ``checks`` and ``environment``
-        (:func:`edgetl_device.machine.environment.describe`).
     """
     checks = [
         _python(),
@@ -81,38 +119,37 @@ def examine(*, root: Path = Path("/"), place: Path = Path()) -> dict[str, Any]:
     return report(checks)
 
 
-def report(checks: Iterable[Check]) -> dict[str, Any]:
+def report(checks: Iterable[Check]) -> Report:
     """Return the document of checks."""
-    found = list(checks)
-    return {
-        "schema": SCHEMA,
-        "producer": {"name": "edgetl-device", "version": __version__},
-        "ok": all(check.status != "problem" for check in found),
-        "checks": [asdict(check) for check in found],
-        "environment": environment.describe(),
-    }
+    found = tuple(checks)
+    return Report(
+        producer=Named("edgetl-device", __version__),
+        ok=all(check.status != "problem" for check in found),
+        checks=found,
+        environment=environment.describe(),
+    )
 
 
-def raise_problems(document: dict[str, Any]) -> None:
+def raise_problems(report: Report) -> None:
     """Return when nothing that edgetl needs is missing.
 
     Raises:
         Unavailable: Something is; the first is told, with its fix.
     """
-    problems = [check for check in document["checks"] if check["status"] == "problem"]
+    problems = [check for check in report.checks if check.status == "problem"]
     if problems:
-        names = ", ".join(check["name"] for check in problems)
+        names = ", ".join(check.name for check in problems)
         raise Unavailable(
             f"edgetl lacks {len(problems)} thing{'s' * (len(problems) > 1)} here: {names}",
-            why=problems[0]["found"],
-            hint=problems[0]["fix"],
+            why=problems[0].found,
+            hint=problems[0].fix,
         )
 
 
 def _python() -> Check:
     found = f"{platform.python_version()} on {platform.machine()}"
     if sys.version_info[:2] < MINIMUM_PYTHON:
-        return Check("Python", "problem", found, "Install Python 3.10 or newer.")
+        return lacking("Python", DOCTOR["python-too-old"], found)
     return Check("Python", "ok", found)
 
 
@@ -120,8 +157,8 @@ def _packages() -> list[Check]:
     checks = []
     for name in ("numpy", "pillow"):
         version = environment.package_version(name)
-        if isinstance(version, dict):
-            checks.append(Check(name, "problem", "not installed", f"pip install {name}"))
+        if isinstance(version, Unknown):
+            checks.append(lacking(name, DOCTOR["package-missing"], "not installed", f"pip install {name}"))
         else:
             checks.append(Check(name, "ok", version))
     return checks
@@ -130,9 +167,9 @@ def _packages() -> list[Check]:
 def _runtimes() -> list[Check]:
     litert, old, onnx = map(environment.package_version, ("ai-edge-litert", "tflite-runtime", "onnxruntime"))
     return [
-        _tflite(None if isinstance(litert, dict) else litert, None if isinstance(old, dict) else old),
-        Check("ONNX Runtime", "absent", "not installed; ONNX variants need it", "pip install onnxruntime")
-        if isinstance(onnx, dict)
+        _tflite(None if isinstance(litert, Unknown) else litert, None if isinstance(old, Unknown) else old),
+        lacking("ONNX Runtime", DOCTOR["onnx-runtime-missing"], "not installed; ONNX variants need it")
+        if isinstance(onnx, Unknown)
         else Check("ONNX Runtime", "ok", onnx),
     ]
 
@@ -142,12 +179,14 @@ def _tflite(litert: str | None, old: str | None) -> Check:
         f"{name} {version}" for name, version in (("ai-edge-litert", litert), ("tflite-runtime", old)) if version
     )
     if not installed:
-        return Check("TFLite runtime", "problem", "neither ai-edge-litert nor tflite-runtime", tflite_install())
+        found = "neither ai-edge-litert nor tflite-runtime"
+        return lacking("TFLite runtime", DOCTOR["tflite-runtime-missing"], found, tflite_install())
     # Loading is what tells: a wheel for another system, or NumPy 2 under tflite-runtime, fails here and not before.
     failure = _failure(_load_runtime)
     if failure is not None:
         fix = "pip install 'numpy<2'" if "NumPy" in failure.what else failure.hint or tflite_install()
-        return Check("TFLite runtime", "problem", f"{installed}: {failure.what}: {failure.why}", fix)
+        found = f"{installed}: {failure.what}: {failure.why}"
+        return lacking("TFLite runtime", DOCTOR["tflite-runtime-broken"], found, fix)
     return Check("TFLite runtime", "ok", installed + (" (the first is used)" if litert and old else ""))
 
 
@@ -184,7 +223,8 @@ def _delegates(root: Path) -> list[Check]:
         place = find_library(file, root)
         if place is not None:
             checks.append(Check("delegate", "ok", f"{what}: {place}{_version(place)}"))
-    return checks or [Check("delegate", "absent", "no library of a known TFLite delegate; CPUs need none")]
+    nothing = "no library of a known TFLite delegate; CPUs need none"
+    return checks or [lacking("delegate", DOCTOR["delegate-missing"], nothing)]
 
 
 def find_library(file: str, root: Path = Path("/")) -> Path | None:
@@ -198,7 +238,7 @@ def _version(library: Path) -> str:
     from edgetl_device.delegates.delegate import version_of
 
     version = version_of(library)
-    return f", {version}" if isinstance(version, str) else f", version unknown: {version['unknown']}"
+    return f", {version}" if isinstance(version, str) else f", version unknown: {version.unknown}"
 
 
 def _edge_tpus(root: Path) -> list[Check]:
@@ -207,14 +247,18 @@ def _edge_tpus(root: Path) -> list[Check]:
     except OSError as error:
         return [Check("Edge TPU", "unknown", f"{error.filename}: {error.strerror}")]
     if not devices:
-        return [Check("Edge TPU", "absent", "none on USB or PCIe")]
+        return [lacking("Edge TPU", DOCTOR["edge-tpu-missing"], "none on USB or PCIe")]
     checks = []
     for device in devices:
         found = f"{device.bus} {device.place}, {device.state}" + (f": {device.problem}" if device.problem else "")
-        checks.append(Check("Edge TPU", "warning" if device.problem else "ok", found, device.fix))
+        checks.append(
+            lacking("Edge TPU", DOCTOR["edge-tpu-hindered"], found, device.fix)
+            if device.problem
+            else Check("Edge TPU", "ok", found, device.fix)
+        )
     if find_library("libedgetpu.so.1", root) is None:
-        fix = "sudo apt install libedgetpu1-std from Coral's source, or a build for your runtime: see docs/coral.md"
-        checks.append(Check("Edge TPU library", "warning", "an Edge TPU is here, but no libedgetpu.so.1", fix))
+        found = "an Edge TPU is here, but no libedgetpu.so.1"
+        checks.append(lacking("Edge TPU library", DOCTOR["edge-tpu-library-missing"], found))
     return checks
 
 
@@ -226,34 +270,34 @@ def _governor(root: Path) -> Check:
         return Check("governor", "unknown", f"{file}: {error.strerror}")
     if governor == "performance":
         return Check("governor", "ok", governor)
-    fix = "For steady measurements: echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-    return Check("governor", "warning", f"{governor}: the clock changes while edgetl bench measures", fix)
+    return lacking("governor", DOCTOR["clock-governor"], f"{governor}: the clock changes while edgetl bench measures")
 
 
 def _throttling() -> list[Check]:
     checks = []
     for name, flags in (
-        ("throttled now", environment.state()["throttled"]),
+        ("throttled now", environment.state().throttled),
         ("throttled since the start", environment.throttled_since_boot()),
     ):
-        if isinstance(flags, dict):
-            checks.append(Check(name, "unknown", flags["unknown"]))
+        if isinstance(flags, Unknown):
+            checks.append(Check(name, "unknown", flags.unknown))
         elif not flags:
             checks.append(Check(name, "ok", "no"))
         else:
-            power = any("voltage" in flag for flag in flags)
-            fix = "Use the maker's power supply and a short cable." if power else "Give it a heat sink or a fan."
-            checks.append(Check(name, "warning", ", ".join(flags), fix))
+            code = "under-voltage" if any("voltage" in flag for flag in flags) else "throttled"
+            checks.append(lacking(name, DOCTOR[code], ", ".join(flags)))
     return checks
 
 
 def _temperature() -> Check:
-    celsius = environment.state()["temperature_c"]
-    if isinstance(celsius, dict):
-        return Check("temperature", "unknown", celsius["unknown"])
-    hot = celsius >= _HOT_C
-    fix = "Let it cool down before edgetl bench; give it a heat sink or a fan." if hot else ""
-    return Check("temperature", "warning" if hot else "ok", f"{celsius:.0f} C", fix)
+    celsius = environment.state().temperature_c
+    if isinstance(celsius, Unknown):
+        return Check("temperature", "unknown", celsius.unknown)
+    return _bounded("temperature", DOCTOR["hot"], f"{celsius:.0f} C", wrong=celsius >= _HOT_C)
+
+
+def _bounded(name: str, reason: Reason, found: str, *, wrong: bool) -> Check:
+    return lacking(name, reason, found) if wrong else Check(name, "ok", found)
 
 
 def _disk(place: Path) -> Check:
@@ -261,15 +305,13 @@ def _disk(place: Path) -> Check:
         free_bytes = shutil.disk_usage(place).free
     except OSError as error:
         return Check("free disk", "unknown", f"{place}: {error.strerror}")
-    low = free_bytes < _DISK_BYTES
-    fix = "Free some space: a bundle takes tens of MB, and results a few." if low else ""
-    return Check("free disk", "warning" if low else "ok", f"{free_bytes / 1e9:.1f} GB in {place}", fix)
+    found = f"{free_bytes / 1e9:.1f} GB in {place}"
+    return _bounded("free disk", DOCTOR["disk-low"], found, wrong=free_bytes < _DISK_BYTES)
 
 
 def _memory() -> Check:
     available_bytes = environment.memory_available_bytes()
-    if isinstance(available_bytes, dict):
-        return Check("free memory", "unknown", available_bytes["unknown"])
-    low = available_bytes < _MEMORY_BYTES
-    fix = "End other programs: one int8 classifier takes about 64 MB, a bench about twice that." if low else ""
-    return Check("free memory", "warning" if low else "ok", f"{available_bytes / 1e9:.1f} GB", fix)
+    if isinstance(available_bytes, Unknown):
+        return Check("free memory", "unknown", available_bytes.unknown)
+    found = f"{available_bytes / 1e9:.1f} GB"
+    return _bounded("free memory", DOCTOR["memory-low"], found, wrong=available_bytes < _MEMORY_BYTES)

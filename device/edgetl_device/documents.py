@@ -6,7 +6,8 @@ over: later versions of edgetl may add some.
 
 Types of fields: ``str``, ``int``, ``float`` (a JSON integer too), ``bool``, ``None``, ``Literal``, ``tuple[T, ...]``,
 ``tuple[T, U]``, ``dict[str, T]``, dataclasses, unions of these, and :data:`Json` for what is passed on unread.
-``Annotated`` with :class:`Is` adds bounds.
+``Annotated`` with :class:`Is` adds bounds. A class with ``CLOSED = True`` refuses fields that it does not have. One
+with ``SEALED = True`` has a field ``digest``, the SHA-256 of the rest: an edit by hand is found out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import re
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from functools import cache
 from os import PathLike, fspath
 from pathlib import Path
@@ -42,6 +43,8 @@ class Is:
         high: The largest number.
         items: The least length of a list or text.
         pattern: A regular expression that the whole text matches.
+        unique: No two entries of a list are equal.
+        format: A format of JSON Schema, such as ``date-time``: told to others, as there not checked.
     """
 
     low: float | None = None
@@ -49,6 +52,8 @@ class Is:
     high: float | None = None
     items: int | None = None
     pattern: str | None = None
+    unique: bool = False
+    format: str | None = None
 
 
 Share = Annotated[float, Is(low=0, high=1)]
@@ -59,7 +64,21 @@ Milliseconds = Annotated[float, Is(low=0)]
 Percentage = Annotated[float, Is(low=-100, high=100)]
 Text = Annotated[str, Is(items=1)]
 Sha256 = Annotated[str, Is(pattern="[0-9a-f]{64}")]
+Time = Annotated[str, Is(format="date-time")]
 Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Named:
+    """Which program wrote a document, or which library it is about, and its version.
+
+    Attributes:
+        name: Of the package.
+        version: Of the package.
+    """
+
+    name: str
+    version: str
 
 
 @dataclass(frozen=True)
@@ -69,6 +88,8 @@ class Unknown:
     Attributes:
         unknown: Why.
     """
+
+    CLOSED: ClassVar[bool] = True
 
     unknown: Text
 
@@ -86,6 +107,16 @@ D = TypeVar("D", bound=Document)
 def optional(*, key: str = "") -> Any:
     """Declare a field that is left out of the JSON object while it is None."""
     return field(default=None, metadata={"optional": True, "key": key})
+
+
+def named(key: str) -> Any:
+    """Declare a field that is called otherwise in the JSON object."""
+    return field(metadata={"key": key})
+
+
+def stated(default: Any) -> Any:
+    """Declare a field with a default for Python only: in the JSON object it must be there, so that nobody guesses."""
+    return field(default=default, metadata={"stated": True})
 
 
 def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTES) -> D:
@@ -118,7 +149,10 @@ def parse(kind: type[D], data: bytes, *, name: str) -> D:
     Raises:
         InputError: They are not such a document; the message names the field.
     """
-    return of_json(kind, jsonfile.parse(data, kind.SCHEMA, name=name), name=name)
+    document = jsonfile.parse(data, kind.SCHEMA, name=name)
+    if getattr(kind, "SEALED", False):
+        _check_digest(document, name)
+    return of_json(kind, document, name=name)
 
 
 def of_json(kind: type[T], value: Json, *, name: str) -> T:
@@ -136,8 +170,15 @@ def of_json(kind: type[T], value: Json, *, name: str) -> T:
         ) from None
 
 
+def sealed(document: T) -> T:
+    """Return a document with the digest of what is in it."""
+    return replace(document, digest=jsonfile.digest(to_json(document)))  # type: ignore[type-var]
+
+
 def to_json(value: Any) -> Json:
     """Return the JSON value of a document or a part of one, its fields in the order of their definition."""
+    if value is None or isinstance(value, (str, bool, int, float)):
+        return value
     if is_dataclass(value) and not isinstance(value, type):
         found: dict[str, Json] = {"schema": value.SCHEMA} if hasattr(value, "SCHEMA") else {}
         for one in fields(value):
@@ -150,8 +191,6 @@ def to_json(value: Any) -> Json:
         return {str(key): to_json(part) for key, part in value.items()}
     if isinstance(value, (list, tuple)):
         return [to_json(part) for part in value]
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
     raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
@@ -194,6 +233,17 @@ def field_help(kind: type[Any]) -> dict[str, str]:
         elif line.strip() and name:
             found[name] += " " + line.strip()
     return found
+
+
+def _check_digest(document: dict[str, Json], name: str) -> None:
+    try:
+        if document.get("digest") == jsonfile.digest(document):
+            return
+        why = "it was changed after it was written"
+    except (ValueError, RecursionError) as error:
+        # Half a surrogate pair, a number without end, or nesting without end: nothing that edgetl writes.
+        why = str(error)
+    raise InputError(f"{name}: does not match its own digest", why=why, hint="Copy it again, or make it again.")
 
 
 # How a value is read: a function made once for each type.
@@ -306,6 +356,8 @@ def _bounded(inner: _Reader, bounds: list[Is]) -> _Reader:
                 raise _Wrong(f"is {_shown(value)}, over {one.high:g}")
             if one.items is not None and len(found) < one.items:
                 raise _Wrong("is empty" if one.items == 1 else f"has {len(found)} entries, fewer than {one.items}")
+            if one.unique and len(set(found)) < len(found):
+                raise _Wrong("has an entry twice")
             if one.pattern is not None and not re.fullmatch(one.pattern, found):
                 raise _Wrong(f"is {_shown(value)}, which does not match {one.pattern}")
         return found
@@ -328,13 +380,14 @@ def _any_of(kinds: tuple[Any, ...]) -> _Reader:
 
     def read_union(value: Json) -> Any:
         fitting = [reader for accepts, reader in readers if accepts is None or type(value) in accepts]
-        failed = _Wrong(f"cannot be {_shown(value)}")
+        failures = []
         for reader in fitting:
             try:
                 return reader(value)
             except _Wrong as wrong:  # noqa: PERF203 - at most a handful of members
-                failed = wrong
-        raise failed
+                failures.append(wrong)
+        # Of an object that may be unknown, what it should have been is the more telling.
+        raise failures[0] if failures else _Wrong(f"cannot be {_shown(value)}")
 
     return read_union
 
@@ -416,10 +469,12 @@ def _object_of(kind: type[Any]) -> _Reader:
             parts.extend((one, _key(one), _reader(hints[one.name])) for one in fields(kind))
         if not isinstance(value, dict):
             raise _Wrong(f"must be an object, not {_shown(value)}")
+        if getattr(kind, "CLOSED", False) and (more := set(value) - {key for _, key, _ in parts}):
+            raise _Wrong(f"has a field {_shown(min(more))}, which is none of its own")
         found = {}
         for one, key, reader in parts:
             if key not in value:
-                if one.default is MISSING and one.default_factory is MISSING:
+                if _is_required(one):
                     raise _Wrong("is missing", key)
                 continue
             try:
@@ -437,6 +492,10 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 def _key(one: Field[Any]) -> str:
     return one.metadata.get("key") or one.name
+
+
+def _is_required(one: Field[Any]) -> bool:
+    return one.metadata.get("stated", False) or (one.default is MISSING and one.default_factory is MISSING)
 
 
 def _shown(value: Json) -> str:
@@ -458,10 +517,11 @@ def _object_schema(kind: type[Any], definitions: dict[str, Json]) -> dict[str, J
     for one in fields(kind):
         about = {"description": said[one.name]} if one.name in said else {}
         properties[_key(one)] = about | _schema(hints[one.name], definitions, leave_none=one.metadata.get("optional"))
-        if one.default is MISSING and one.default_factory is MISSING:
+        if _is_required(one):
             required.append(_key(one))
     summary = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    return {"description": summary, "type": "object", "required": required, "properties": properties}
+    closed = {"additionalProperties": False} if getattr(kind, "CLOSED", False) else {}
+    return {"description": summary, "type": "object", "required": required, "properties": properties} | closed
 
 
 def _schema(kind: Any, definitions: dict[str, Json], *, leave_none: Any = False) -> dict[str, Json]:
@@ -476,7 +536,7 @@ def _schema(kind: Any, definitions: dict[str, Json], *, leave_none: Any = False)
             found |= _bounds_schema(bound, found.get("type")) if isinstance(bound, Is) else {}
         return found
     if origin is Literal:
-        return {"enum": list(arguments)}
+        return {"enum": list(arguments)} if len(arguments) > 1 else {"const": arguments[0]}
     if origin in (Union, types.UnionType):
         members = [one for one in arguments if not (leave_none and one is type(None))]
         schemas = [_schema(one, definitions) for one in members]
@@ -512,5 +572,7 @@ def _bounds_schema(bound: Is, kind: Any) -> dict[str, Json]:
         "maximum": bound.high,
         length: bound.items,
         "pattern": None if bound.pattern is None else f"^({bound.pattern})$",
+        "uniqueItems": bound.unique or None,
+        "format": bound.format,
     }
     return {name: value for name, value in found.items() if value is not None}

@@ -47,7 +47,7 @@ def parse(data: bytes, schema: str, *, name: str) -> dict[str, Any]:
         ) from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
         raise InputError(f"{name}: has no schema", why=f"expected {schema}")
-    check_schema(document["schema"], schema, name=name)
+    check_schema(document["schema"], schema, name=name, producer=document.get("producer"))
     return document
 
 
@@ -55,19 +55,36 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(f"{name} is not a number in JSON")
 
 
-def check_schema(found: str, wanted: str, *, name: str) -> None:
-    """Accept the wanted schema in the wanted version only; a newer version names the remedy."""
+def check_schema(found: str, wanted: str, *, name: str, producer: Any = None) -> None:
+    """Accept the wanted schema in the wanted version only; another version names what reads it: ``producer`` or later.
+
+    Raises:
+        InputError: It is another schema, or another version of it.
+    """
     if found == wanted:
         return
     kind, _, version = wanted.partition("/")
     found_kind, _, found_version = found.partition("/")
     if found_kind != kind or not re.fullmatch("[0-9]{1,9}", found_version):
         raise InputError(f"{name}: its schema is {found!r}", why=f"expected {wanted!r}")
+    writer = _named(producer)
+    if int(found_version) > int(version):
+        hint = f"Update edgetl: {writer} wrote it." if writer else "Update edgetl."
+    else:
+        hint = f"Make it again with this edgetl, or read it with {writer or 'the one that wrote it'}."
     raise InputError(
-        f"{name}: schema {found}, which this edgetl cannot read",
-        why=f"this edgetl reads {kind}/{version}",
-        hint="Update edgetl." if int(found_version) > int(version) else "Make it again with this edgetl.",
+        f"{name}: schema {found}, which this edgetl cannot read", why=f"this edgetl reads {kind}/{version}", hint=hint
     )
+
+
+def _named(producer: Any) -> str:
+    """Return a document's ``producer`` in words, or "" where it says nothing that could be one."""
+    if not isinstance(producer, dict):
+        return ""
+    parts = [producer.get("name"), producer.get("version")]
+    # It comes from the file, and goes to a terminal.
+    good = all(isinstance(part, str) and re.fullmatch(r"[\w.+-]{1,40}", part, re.ASCII) for part in parts)
+    return " ".join(map(str, parts)) if good else ""
 
 
 def digest(document: dict[str, Any], *, without: str = "digest") -> str:

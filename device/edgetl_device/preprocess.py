@@ -12,12 +12,13 @@ import struct
 import zlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps
 
+from .documents import Is, stated
 from .errors import InputError
 
 Pixels = npt.NDArray[np.uint8]
@@ -81,9 +82,12 @@ class Preprocess:
         resample: ``bilinear`` or ``bicubic``, both with Pillow's support scaling (antialiasing).
     """
 
-    size: int = 160
-    fit: Literal["stretch", "crop", "pad"] = "stretch"
-    resample: Literal["bilinear", "bicubic"] = "bilinear"
+    # A field that is not known here would make the pixels others than the model was trained on.
+    CLOSED: ClassVar[bool] = True
+
+    size: Annotated[int, Is(low=16, high=2048)] = stated(160)
+    fit: Literal["stretch", "crop", "pad"] = stated("stretch")
+    resample: Literal["bilinear", "bicubic"] = stated("bilinear")
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or not 16 <= self.size <= 2048:

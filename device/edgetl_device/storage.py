@@ -11,8 +11,9 @@ import zipfile
 import zlib
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Protocol
+from typing import Annotated, Protocol
 
+from .documents import Is, Sha256
 from .errors import InputError
 
 # No file of a bundle is larger: a TFLite flatbuffer ends at 2 GiB.
@@ -23,10 +24,15 @@ _AGAIN = "Copy it again, or make it again with edgetl."
 
 @dataclass(frozen=True)
 class Entry:
-    """What ``bundle.json`` says about a file: its size and its SHA-256 in hexadecimal."""
+    """What ``bundle.json`` says about a file.
 
-    bytes: int
-    sha256: str
+    Attributes:
+        sha256: Of its bytes.
+        bytes: Its size.
+    """
+
+    sha256: Sha256
+    bytes: Annotated[int, Is(low=0, high=MAX_FILE_BYTES)]
 
 
 class Storage(Protocol):

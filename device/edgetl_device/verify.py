@@ -6,12 +6,14 @@ Not for: accuracy (``edgetl bench``): a few photos show that nothing broke on th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .bundle import LABELS, Bundle, Photo, Reference, Variant
+from .bundle import LABELS, Bundle, BundleName, Photo, Reference, Variant
 from .classifier import Classifier
+from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
 
@@ -30,12 +32,46 @@ ROUNDING_ALLOWANCE = 0.05
 _PHOTOS = 8
 
 
-def verify(bundle: Bundle, *, prefer: str | None = None) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes:
+        name: What.
+        status: ``skipped`` is what this machine or this bundle does not allow.
+        detail: What was found, in one line.
+    """
+
+    name: Text
+    status: Literal["ok", "failed", "skipped"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class Verification:
+    """Whether a bundle is whole, and runs here as it did where it was made.
+
+    Attributes:
+        bundle: Which one.
+        ok: No check failed.
+        checks: Everything that was looked at.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.verify/1"
+
+    bundle: BundleName
+    ok: bool
+    checks: tuple[Check, ...]
+
+    def to_json(self) -> Json:
+        """Return the document that ``edgetl verify --json`` prints."""
+        return to_json(self)
+
+
+def verify(bundle: Bundle, *, prefer: str | None = None) -> Verification:
     """Check every file, the labels, the golden pixels, and each variant that can run here on a few photos.
 
-    Returns:
-        ``ok``, and ``checks``: rows of name, status (``ok``, ``failed`` or ``skipped``) and detail. A damaged file is a
-        failed check, not an exception, so that one report names everything that is wrong.
+    A damaged file is a failed check, not an exception, so that one report names everything that is wrong.
     """
     checks = [_files(bundle), _check("labels", lambda: _labels(bundle))]
     checks.append(_check("golden pixels", lambda: _golden(bundle)))
@@ -43,52 +79,49 @@ def verify(bundle: Bundle, *, prefer: str | None = None) -> dict[str, Any]:
         _check(f"reference, {variant.name}", lambda variant=variant: _reference(bundle, variant, prefer))  # type: ignore[misc]
         for variant in bundle.variants
     ]
-    return {
-        "schema": "edgetl.verify/1",
-        "bundle": {"name": bundle.path.name, "digest": bundle.digest},
-        "ok": all(check["status"] != "failed" for check in checks),
-        "checks": checks,
-    }
+    return Verification(
+        BundleName(bundle.path.name, bundle.digest), all(check.status != "failed" for check in checks), tuple(checks)
+    )
 
 
-def raise_failures(report: dict[str, Any]) -> None:
+def raise_failures(report: Verification) -> None:
     """Raise the failed checks of a report as one error of at most three lines; return when there are none.
 
     Raises:
         InputError: A check failed.
     """
-    failed = [check for check in report["checks"] if check["status"] == "failed"]
+    failed = [check for check in report.checks if check.status == "failed"]
     if failed:
         raise InputError(
-            f"{report['bundle']['name']}: {len(failed)} of {len(report['checks'])} checks failed: "
-            + ", ".join(check["name"] for check in failed),
-            why=failed[0]["detail"],
+            f"{report.bundle.name}: {len(failed)} of {len(report.checks)} checks failed: "
+            + ", ".join(check.name for check in failed),
+            why=failed[0].detail,
             hint="Copy the bundle again; if it stays, make it again or use the versions named in its provenance.",
         )
 
 
-def _check(name: str, run: Callable[[], str]) -> dict[str, Any]:
+def _check(name: str, run: Callable[[], str]) -> Check:
     try:
-        return {"name": name, "status": "ok", "detail": run()}
+        return Check(name, "ok", run())
     except _Skipped as why:
-        return {"name": name, "status": "skipped", "detail": str(why)}
+        return Check(name, "skipped", str(why))
     except Unavailable as error:
-        return {"name": name, "status": "skipped", "detail": _one_line(error)}
+        return Check(name, "skipped", _one_line(error))
     except InputError as error:
-        return {"name": name, "status": "failed", "detail": _one_line(error)}
+        return Check(name, "failed", _one_line(error))
 
 
 class _Skipped(Exception):
     pass
 
 
-def _files(bundle: Bundle) -> dict[str, Any]:
+def _files(bundle: Bundle) -> Check:
     wrong = [why for file in bundle.files if (why := _wrong(bundle, file))]
     if wrong:
         detail = f"{len(wrong)} of {len(bundle.files)}: " + "; ".join(wrong)
-        return {"name": "files", "status": "failed", "detail": detail}
+        return Check("files", "failed", detail)
     size_mb = sum(entry.bytes for entry in bundle.files.values()) / 1e6
-    return {"name": "files", "status": "ok", "detail": f"{len(bundle.files)} files, {size_mb:.1f} MB, as listed"}
+    return Check("files", "ok", f"{len(bundle.files)} files, {size_mb:.1f} MB, as listed")
 
 
 def _wrong(bundle: Bundle, file: str) -> str:
@@ -145,11 +178,11 @@ def _reference(bundle: Bundle, variant: Variant, prefer: str | None) -> str:
 def _limits(variant: Variant) -> tuple[float, float]:
     if variant.precision == "float32":
         return FLOAT_TOLERANCE, FLOAT_TOLERANCE
-    if not variant.agreement or "max_abs" not in variant.agreement:
+    found = variant.agreement
+    if found is None or isinstance(found, Unknown):
         raise _Skipped("bundle.json does not say how far this variant was from the reference")
-    largest, mean = float(variant.agreement["max_abs"]), float(variant.agreement["mae"])
     # The few photos here may be harder than the average one: three times the recorded mean, and 2.5 steps of 1/256.
-    return largest + ROUNDING_ALLOWANCE, 3 * mean + 0.01
+    return found.max_abs + ROUNDING_ALLOWANCE, 3 * found.mae + 0.01
 
 
 def _differences(

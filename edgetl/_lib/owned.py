@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from edgetl_device.bundle import MANIFEST
-from edgetl_device.bundle import SCHEMA as BUNDLE_SCHEMA
+from edgetl_device.bundle import MANIFEST, Manifest
 from edgetl_device.errors import InputError
 from edgetl_device.jsonfile import read_json
 
@@ -76,7 +75,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
         InputError: So it is.
     """
     hint = hint or "Move it away, or choose another place."
-    check_replaceable(folder, Kind("a bundle", MANIFEST, BUNDLE_SCHEMA, ("*", "*/*", "*/*/*")), hint=hint)
+    check_replaceable(folder, Kind("a bundle", MANIFEST, Manifest.SCHEMA, ("*", "*/*", "*/*/*")), hint=hint)
     if (folder / MANIFEST).is_file():
         check_replaceable(folder, Kind("the bundle", "", "", bundle_files(folder)), hint=hint)
 
@@ -84,7 +83,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
 def bundle_files(folder: Path) -> tuple[str, ...]:
     """Return patterns of the files of a bundle, as its manifest lists them; none when there is no such manifest."""
     try:
-        listed = read_json(folder / MANIFEST, BUNDLE_SCHEMA)["files"]
+        listed = read_json(folder / MANIFEST, Manifest.SCHEMA)["files"]
     except (InputError, KeyError):
         return ()
     return (MANIFEST, *(glob.escape(str(name)) for name in listed))

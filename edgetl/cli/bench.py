@@ -16,7 +16,7 @@ from edgetl_device.errors import InputError
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
-    from edgetl.comparison.gates import Gate
+    from edgetl.comparison.gates import AnyGate
     from edgetl_device.bundle import Bundle
 
 _BOARDS = "Boards"
@@ -65,7 +65,8 @@ def bench(
 ) -> None:
     """Measure a bundle, here or on boards: float and int8 side by side, with a verdict on the measurement.
 
-    --fail-if also takes accuracy_drop_pp, size_mb, photo_p95_ms, ...; the result is written before it fails.
+    --fail-if also takes accuracy_drop_pp, size_mb, photo_p95_ms, ... and codes of the verdict, such as noisy-latency;
+    the result is written before it fails.
 
     Example: edgetl bench runs/parts/bundle --threads 1,2 --delegates none,xnnpack --json result.json
 
@@ -94,36 +95,36 @@ def bench(
     _bench_here(opened, options, wanted, form, json)
 
 
-def _bench_here(bundle: Bundle, options: BenchOptions, wanted: Sequence[Gate], form: Format, json: str) -> None:
+def _bench_here(bundle: Bundle, options: BenchOptions, wanted: Sequence[AnyGate], form: Format, json: str) -> None:
     """Bench on this machine, write the result, print it, and hold gates against it."""
     from edgetl.cli.console.bench import print_result, records
     from edgetl.comparison import gates
     from edgetl.comparison.results import gate_subjects
     from edgetl_device.bench.run import run_bench
-    from edgetl_device.jsonfile import write_json
+    from edgetl_device.documents import write
 
     # LoadGen's log lies beside the result that tells of it.
     log = Path(json).with_suffix(".loadgen") if json not in ("", "-") else Path("loadgen")
-    document = run_bench(bundle, options, log=log, say=note)
+    result = run_bench(bundle, options, log=log, say=note)
     if json not in ("", "-"):
-        write_json(json, document)
-    outcomes = gates.judge(wanted, gate_subjects(document))
+        write(json, result)
+    outcomes = gates.judge(wanted, gate_subjects(result))
     gate_lines = gates.outcome_lines(outcomes)
     if json == "-" or form is Format.csv:
         if json == "-":
-            print_json(document)
+            print_json(result.to_json())
         else:
-            print_csv(records(document))
+            print_csv(records(result))
         for line in gate_lines:
             note(line)
     else:
-        print_result(document, form, gate_lines)
+        print_result(result, form, gate_lines)
     if json not in ("", "-"):
         note(f"written: {json}")
     gates.raise_failed(outcomes)
 
 
-def require_reference(bundle: Bundle, wanted: Sequence[Gate], *, here: bool) -> None:
+def require_reference(bundle: Bundle, wanted: Sequence[AnyGate], *, here: bool) -> None:
     """Refuse gates on what only a reference gives where a bundle has none for other photos than its own.
 
     Raises:
@@ -134,7 +135,7 @@ def require_reference(bundle: Bundle, wanted: Sequence[Gate], *, here: bool) -> 
     from edgetl_device.bench.reference import float_variant
     from edgetl_device.errors import EdgetlError, Unavailable
 
-    paired = next((gate for gate in wanted if gates.is_paired(gate.metric)), None)
+    paired = next((gate for gate in wanted if isinstance(gate, gates.Gate) and gates.is_paired(gate.metric)), None)
     if paired is None:
         return
     try:

@@ -15,10 +15,11 @@ from edgetl_device.errors import InputError, Unavailable
 from .boards import BoardView, reason
 
 if TYPE_CHECKING:
-    from edgetl.comparison.gates import Gate
+    from edgetl.comparison.gates import AnyGate
     from edgetl.remote.fleet import Board
     from edgetl.remote.parallel import Outcome
     from edgetl_device.bench.options import BenchOptions
+    from edgetl_device.bench.result import Result
     from edgetl_device.bundle import Bundle
 
 
@@ -48,7 +49,7 @@ def bench_boards(
     bundle: Bundle,
     boards: Sequence[Board],
     options: BenchOptions,
-    gates: Sequence[Gate],
+    gates: Sequence[AnyGate],
     printing: Printing,
     *,
     offline: bool = False,
@@ -83,7 +84,7 @@ def bench_boards(
     with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch, BoardView(boards) as view:
         upload = Upload(bundle, Path(scratch), photos)
 
-        def finished(outcome: Outcome) -> None:
+        def finished(outcome: Outcome[Result]) -> None:
             if outcome.document is not None:
                 _write(outcome.document, outcome.board, printing)
             view.finished(outcome)
@@ -99,21 +100,21 @@ def bench_boards(
     results = {outcome.board.name: outcome.document for outcome in outcomes if outcome.document is not None}
     subjects = [
         replace(subject, name=f"{name}: {subject.name}")
-        for name, document in results.items()
-        for subject in gate_subjects(document)
+        for name, result in results.items()
+        for subject in gate_subjects(result)
     ]
     judged = judge(gates, subjects) if results else ()
     lines = outcome_lines(judged)
     if len(boards) > 1 and printing.form is not Format.csv:
         print_report(printing.form, [_summary(upload.name, outcomes)], [*_about(outcomes), *lines])
     elif printing.json != "-" and printing.form is not Format.csv:
-        for document in results.values():
-            print_result(document, printing.form, lines)
+        for result in results.values():
+            print_result(result, printing.form, lines)
     elif results:
         if printing.json == "-":
-            print_json(results[boards[0].name])
+            print_json(results[boards[0].name].to_json())
         else:
-            print_csv([{"on": name} | row for name, document in results.items() for row in records(document)])
+            print_csv([{"on": name} | row for name, result in results.items() for row in records(result)])
         for line in lines:
             note(line)
     raise_failures(outcomes)
@@ -126,7 +127,7 @@ def _check(bundle: Bundle, options: BenchOptions) -> None:
         bundle.variant(name)
 
 
-def raise_failures(outcomes: Sequence[Outcome]) -> None:
+def raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
     """Return when every board gave a result.
 
     Raises:
@@ -145,21 +146,20 @@ def raise_failures(outcomes: Sequence[Outcome]) -> None:
     )
 
 
-def _write(document: dict[str, Any], board: Board, printing: Printing) -> None:
-    from edgetl_device.jsonfile import write_json
+def _write(result: Result, board: Board, printing: Printing) -> None:
+    from edgetl_device.documents import write
 
     if printing.json not in ("", "-"):
-        write_json(printing.json, document)
+        write(printing.json, result)
         note(f"written: {printing.json}")
     if printing.out:
         path = Path(printing.out) / f"{board.name}.json"
-        write_json(path, document)
+        write(path, result)
         note(f"written: {path}")
 
 
-def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
-    from edgetl.cli.console.bench import drop_with_interval
-    from edgetl.comparison.results import batch_of
+def _summary(bundle: str, outcomes: Sequence[Outcome[Result]]) -> Table:
+    from edgetl.cli.console.bench import drop_with_interval, megabytes, milliseconds
 
     numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp (95%)", "memory"]
     columns = ["board", "variant", "threads", *numbers, "verdict"]
@@ -168,29 +168,27 @@ def _summary(bundle: str, outcomes: Sequence[Outcome]) -> Table:
         if outcome.document is None:
             rows.append([outcome.board.name, *["-"] * (len(columns) - 2), "no result"])
             continue
-        for run in outcome.document["runs"]:
-            model, photo, peak = run["latency_ms"]["invoke"], run["latency_ms"]["total"], run["peak_rss_bytes"]
-            top1 = run["accuracy"]["top1"]
-            rows.append(
-                [
-                    outcome.board.name,
-                    run["variant"] + (f", batch {batch_of(run)}" if batch_of(run) > 1 else ""),
-                    str(run["threads"]),
-                    f"{model['p50']:.2f} ms",
-                    f"{model['p95']:.2f} ms",
-                    f"{photo['p95']:.2f} ms",
-                    "{:.1%} ({:.1f}..{:.1f})".format(top1, *(100 * bound for bound in run["accuracy"]["ci95"])),
-                    drop_with_interval(run),
-                    "unknown" if isinstance(peak, dict) else f"{peak / 1e6:.0f} MB",
-                    run["verdict"]["status"],
-                ]
-            )
+        rows += [
+            [
+                outcome.board.name,
+                run.variant + (f", batch {run.batch}" if run.batch > 1 else ""),
+                str(run.threads),
+                milliseconds(run.latency.p50_ms),
+                milliseconds(run.latency.p95_ms),
+                milliseconds(run.latency_ms.total.p95_ms),
+                "{:.1%} ({:.1f}..{:.1f})".format(run.accuracy.top1, *(100 * bound for bound in run.accuracy.ci95)),
+                drop_with_interval(run),
+                megabytes(run.peak_rss_bytes),
+                run.verdict.status,
+            ]
+            for run in outcome.document.runs
+        ]
     return Table(f"{bundle} on {len(outcomes)} boards", columns, rows)
 
 
-def _about(outcomes: Sequence[Outcome]) -> list[str]:
+def _about(outcomes: Sequence[Outcome[Result]]) -> list[str]:
     """Return, for each board, what it is or why it gave no result, and why its measurements are not valid."""
-    from edgetl_device.bench.sweep import left_out
+    from edgetl_device.documents import Unknown
 
     lines = []
     for outcome in outcomes:
@@ -198,14 +196,10 @@ def _about(outcomes: Sequence[Outcome]) -> list[str]:
         if outcome.document is None:
             lines.append(f"{name}: no result: {reason(outcome)}")
             continue
-        environment = outcome.document["environment"]
-        where = [value for key in ("board", "cpu") if not isinstance(value := environment[key], dict)]
-        lines.append(f"{name}: {', '.join([*where, environment['machine']])}")
-        why = {
-            f"{name}: {run['verdict']['status']}: {text}"
-            for run in outcome.document["runs"]
-            for text in run["verdict"]["reasons"]
-        }
+        environment = outcome.document.environment
+        where = [value for value in (environment.board, environment.cpu) if not isinstance(value, Unknown)]
+        lines.append(f"{name}: {', '.join([*where, environment.machine])}")
+        why = {f"{name}: {run.verdict.status}: {text}" for run in outcome.document.runs for text in run.verdict.reasons}
         lines += sorted(why)
-        lines += [f"{name}: left out: {left_out(row)}: {row['why']}" for row in outcome.document["skipped"]]
+        lines += [f"{name}: left out: {left}: {left.why}" for left in outcome.document.skipped]
     return lines

@@ -52,7 +52,7 @@ class BoardView:
         if not text.startswith(_NOISE):
             self._show(board.name, "", text)
 
-    def finished(self, outcome: Outcome) -> None:
+    def finished(self, outcome: Outcome[Any]) -> None:
         """Show how a board ended."""
         self._took_s[outcome.board.name] = outcome.elapsed_s
         if outcome.error is None:
@@ -82,7 +82,7 @@ class BoardView:
         return table
 
 
-def reason(outcome: Outcome) -> str:
+def reason(outcome: Outcome[Any]) -> str:
     """Return why a board gave no result, in one line."""
     assert outcome.error is not None
     return ". ".join(part.rstrip(".") for part in str(outcome.error).splitlines())

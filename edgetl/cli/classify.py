@@ -90,12 +90,12 @@ def classify(
         return
     chosen = parse_delegate(delegate) if delegate else None
     with open_classifier(bundle, variant, threads, delegate=chosen) as classifier:
-        if used := classifier.runtime.delegate:
-            note(f"delegate {used['name']} ran {used['operators']} of {used['of']} operators")
+        if (used := classifier.runtime.external) and (share := classifier.runtime.share):
+            note(f"delegate {used.name} ran {share.operators} of {share.of} operators")
         if live:
             _stream(classifier, live, json=json)
         else:
-            _show(predictions(classifier, named, shown), json=json)
+            _show(predictions(classifier, named, shown).to_json(), json=json)
 
 
 def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import typer
@@ -39,17 +40,19 @@ def compare(
     from edgetl.cli.console.output import note, print_json
     from edgetl.comparison import compare as run
     from edgetl.comparison import gates, text
+    from edgetl_device.reasons import VERDICT
 
     require_one_output(form, json=json)
     metrics = gates.TRAINED_METRICS if any(path.is_dir() for path in paths) else gates.COMPARISON_METRICS
-    wanted = gates.parse_gates(fail_if, metrics)
+    trained = metrics is gates.TRAINED_METRICS
+    wanted = gates.parse_gates(fail_if, metrics, {} if trained else VERDICT)
     document = run(paths, baseline=baseline)
     outcomes = gates.judge(wanted, text.subjects(document))
-    document["gates"] = [outcome.to_json() for outcome in outcomes]
+    document = replace(document, gates=tuple(outcome.judged() for outcome in outcomes))
     gate_lines = gates.outcome_lines(outcomes)
     if json or form is Format.csv:
         if json:
-            print_json(document)
+            print_json(document.to_json())
         else:
             print_csv(text.records(document))
         for line in [*text.warning_lines(document), *gate_lines]:

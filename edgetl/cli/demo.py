@@ -38,7 +38,7 @@ def demo(
     from edgetl_device.bench.run import run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.classifier import Classifier
-    from edgetl_device.jsonfile import write_json
+    from edgetl_device.documents import write
 
     photos, run_folder, picture = out / f"photos-{per_class}", out / "run", out / "result.png"
     _check_place(out)
@@ -52,7 +52,7 @@ def demo(
     bench = BenchOptions(variants=("float32", "int8"), duration=duration, quick=True)
     packed = pack(bundle.path, out / "parts.edgetl")
     result = run_bench(bundle, bench, say=note)
-    write_json(out / "result.json", result)
+    write(out / "result.json", result)
 
     print_result(result)
     shown = []
@@ -78,7 +78,7 @@ def demo(
 
 def _check_place(out: Path) -> None:
     """Refuse a folder in which a demo would replace somebody's files."""
-    from edgetl_device.bench.result import SCHEMA
+    from edgetl_device.bench.result import Result
     from edgetl_device.errors import InputError
     from edgetl_device.jsonfile import read_json
 
@@ -93,4 +93,4 @@ def _check_place(out: Path) -> None:
             hint="Name a new folder with --out.",
         )
     if (out / "result.json").exists():
-        read_json(out / "result.json", SCHEMA)
+        read_json(out / "result.json", Result.SCHEMA)

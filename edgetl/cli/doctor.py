@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
     from edgetl.remote.fleet import Board
+    from edgetl_device.doctor import Report
 
 
 def register(app: typer.Typer) -> None:
@@ -39,12 +40,12 @@ def doctor(
     if boards := chosen_boards(on, fleet):
         _doctor_boards(boards, json=json, offline=offline)
         return
-    document = examine(place=Path())
+    report = examine(place=Path())
     if json:
-        print_json(document)
+        print_json(report.to_json())
     else:
-        _print_checks(document)
-    raise_problems(document)
+        _print_checks(report)
+    raise_problems(report)
 
 
 def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> None:
@@ -68,22 +69,22 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
             finished=view.finished,
         )
     examined = {outcome.board.name: outcome.document for outcome in outcomes if outcome.document is not None}
-    for name, document in examined.items():
+    for name, report in examined.items():
         if json:
-            print_json(document)
+            print_json(report.to_json())
         else:
             typer.echo(f"{name}:")
-            _print_checks(document)
+            _print_checks(report)
     raise_failures(outcomes)
     if len(boards) == 1:
         raise_problems(examined[boards[0].name])
-    elif lacking := [name for name, document in examined.items() if not document["ok"]]:
+    elif lacking := [name for name, report in examined.items() if not report.ok]:
         raise Unavailable(f"edgetl lacks things on {', '.join(lacking)}", hint="See the lines marked problem.")
 
 
-def _print_checks(document: dict[str, Any]) -> None:
-    width = max(len(check["name"]) for check in document["checks"])
-    for check in document["checks"]:
-        typer.echo(f"{check['status']:<8} {check['name']:<{width}}  {check['found']}")
-        if check["fix"] and check["status"] != "ok":
-            typer.echo(f"{'':<8} {'':<{width}}  -> {check['fix']}")
+def _print_checks(report: Report) -> None:
+    width = max(len(check.name) for check in report.checks)
+    for check in report.checks:
+        typer.echo(f"{check.status:<8} {check.name:<{width}}  {check.found}")
+        if check.fix and check.status != "ok":
+            typer.echo(f"{'':<8} {'':<{width}}  -> {check.fix}")

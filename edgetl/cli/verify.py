@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
+
+if TYPE_CHECKING:
+    from edgetl_device.verify import Verification
 
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
@@ -35,13 +38,13 @@ def verify(
     if json:
         from edgetl.cli.console.output import print_json
 
-        print_json(report)
+        print_json(report.to_json())
     else:
         _print(report)
     raise_failures(report)
 
 
-def _print(report: dict[str, Any]) -> None:
-    width = max(len(check["name"]) for check in report["checks"])
-    for check in report["checks"]:
-        typer.echo(f"{check['status']:<8} {check['name']:<{width}}  {check['detail']}")
+def _print(report: Verification) -> None:
+    width = max(len(check.name) for check in report.checks)
+    for check in report.checks:
+        typer.echo(f"{check.status:<8} {check.name:<{width}}  {check.detail}")

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from edgetl_device.errors import InputError
 
-from .results import SCHEMA, compare_results, run_name
+from .document import Comparison
+from .results import compare_results, run_name
 from .runs import compare_runs
 
-__all__ = ["SCHEMA", "compare", "compare_results", "compare_runs", "run_name"]
+__all__ = ["Comparison", "compare", "compare_results", "compare_runs", "run_name"]
 
 
-def compare(paths: Sequence[Path], *, baseline: str | None = None) -> dict[str, Any]:
-    """Compare bench results, or training runs, with the first of them: ``edgetl.comparison/1``.
+def compare(paths: Sequence[Path], *, baseline: str | None = None) -> Comparison:
+    """Compare bench results, or training runs, with the first of them.
 
     Args:
         paths: Files that ``edgetl bench --json`` wrote, or folders that ``edgetl train`` wrote.

@@ -5,11 +5,11 @@ Not for: the comparison itself.
 
 from __future__ import annotations
 
-from typing import Any
-
+from edgetl_device.bench.result import Result, ResultRun
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 
-Document = dict[str, Any]
+from .document import Warning
 
 # What makes the same model slower or faster without being another model.
 _CIRCUMSTANCES = (
@@ -23,33 +23,34 @@ _CIRCUMSTANCES = (
 )
 
 
-def require_alike(one: Document, one_name: str, two: Document, two_name: str) -> None:
+def require_alike(one: Result, one_name: str, two: Result, two_name: str) -> None:
     """Refuse two results that do not measure the same thing.
 
     Raises:
         InputError: Their labels, preprocessing or photos differ.
     """
     pair = f"{one_name} and {two_name} cannot be compared"
-    labels, other_labels = one["bundle"]["labels"], two["bundle"]["labels"]
+    labels, other_labels = one.bundle.labels, two.bundle.labels
     if labels != other_labels:
         raise InputError(
             f"{pair}: different labels",
             why=f"{', '.join(labels)} / {', '.join(other_labels)}",
             hint="Compare models that were trained on the same classes.",
         )
-    spec, other_spec = one["bundle"]["preprocess"], two["bundle"]["preprocess"]
+    spec, other_spec = one.bundle.preprocess, two.bundle.preprocess
     if spec != other_spec:
+        pairs = ((key, value, vars(other_spec)[key]) for key, value in vars(spec).items())
         raise InputError(
             f"{pair}: different preprocessing",
-            why="; ".join(f"{key} {spec[key]} / {other_spec[key]}" for key in spec if spec[key] != other_spec[key]),
+            why="; ".join(f"{key} {value} / {other}" for key, value, other in pairs if value != other),
             hint="Compare bundles of the same input size and fit.",
         )
-    if one["evalset"]["digest"] != two["evalset"]["digest"]:
-        of_folder = "folder" in {document["evalset"].get("source") for document in (one, two)}
+    if one.evalset.digest != two.evalset.digest:
+        of_folder = "folder" in (one.evalset.source, two.evalset.source)
         raise different_photos(
             pair,
-            [(photo["sha256"], labels[photo["label"]]) for photo in one["evalset"]["photos"]],
-            [(photo["sha256"], labels[photo["label"]]) for photo in two["evalset"]["photos"]],
+            [(photo.sha256, labels[photo.label]) for photo in one.evalset.photos],
+            [(photo.sha256, labels[photo.label]) for photo in two.evalset.photos],
             hint="Bench both on the same folder: --data DIR."
             if of_folder
             else "Bench bundles that were made from the same data set, split and seed.",
@@ -72,56 +73,51 @@ def different_photos(
     return InputError(f"{pair}: different {what}", why=why, hint=hint)
 
 
-def require_valid(run: dict[str, Any], name: str) -> None:
+def require_valid(run: ResultRun, name: str) -> None:
     """Refuse a run whose verdict is invalid.
 
     Raises:
         InputError: It is; the message has the reasons.
     """
-    if run["verdict"]["status"] == "invalid":
+    if run.verdict.status == "invalid":
         raise InputError(
             f"{name}: the measurement is invalid",
-            why="; ".join(run["verdict"]["reasons"]),
+            why="; ".join(run.verdict.reasons),
             hint="Measure it again, or leave it out with --variants.",
         )
 
 
-def warning(about: str, text: str) -> dict[str, str]:
-    """Return one warning: what it is ``about`` and its ``text``."""
-    return {"about": about, "text": text}
-
-
-def circumstances(one: Document, two: Document, about: str) -> list[dict[str, str]]:
+def circumstances(one: Result, two: Result, about: str) -> list[Warning]:
     """Return a warning for each circumstance in which two results differ; what neither knows does not differ."""
-    old, new = one["environment"], two["environment"]
-    pairs = [(plural, old[key], new[key]) for key, plural in _CIRCUMSTANCES]
-    pairs += [(f"versions of {name}", old["packages"][name], new["packages"].get(name)) for name in old["packages"]]
-    pairs.append(("versions of edgetl-device", one["producer"]["version"], two["producer"]["version"]))
+    old, new = one.environment, two.environment
+    pairs = [(plural, getattr(old, name), getattr(new, name)) for name, plural in _CIRCUMSTANCES]
+    pairs += [(f"versions of {name}", version, new.packages.get(name)) for name, version in old.packages.items()]
+    pairs.append(("versions of edgetl-device", one.producer.version, two.producer.version))
     return [
-        warning(about, f"different {plural}: {_text(before)} / {_text(after)}")
+        Warning(about, f"different {plural}: {_text(before)} / {_text(after)}")
         for plural, before, after in pairs
         # Why a value is unknown may be worded differently; that is no difference.
-        if before != after and not (isinstance(before, dict) and isinstance(after, dict))
+        if before != after and not (isinstance(before, Unknown) and isinstance(after, Unknown))
     ]
 
 
-def run_circumstances(one: dict[str, Any], one_name: str, two: dict[str, Any], two_name: str) -> list[dict[str, str]]:
+def run_circumstances(one: ResultRun, one_name: str, two: ResultRun, two_name: str) -> list[Warning]:
     """Return a warning for each circumstance in which two runs differ, and for a verdict that is not valid."""
     about = f"{one_name} / {two_name}"
     warnings = []
-    if one["threads"] != two["threads"]:
-        warnings.append(warning(about, f"different numbers of threads: {one['threads']} / {two['threads']}"))
-    old, new = (f"{run['runtime']['name']} {run['runtime']['version']}" for run in (one, two))
+    if one.threads != two.threads:
+        warnings.append(Warning(about, f"different numbers of threads: {one.threads} / {two.threads}"))
+    old, new = (f"{run.runtime.name} {run.runtime.version}" for run in (one, two))
     if old != new:
-        warnings.append(warning(about, f"different runtimes: {old} / {new}"))
-    old, new = (_text(run["delegate"]) for run in (one, two))
+        warnings.append(Warning(about, f"different runtimes: {old} / {new}"))
+    old, new = (_text(run.delegate) for run in (one, two))
     if old != new:
-        warnings.append(warning(about, f"different delegates: {old} / {new}"))
+        warnings.append(Warning(about, f"different delegates: {old} / {new}"))
     for run, name in ((one, one_name), (two, two_name)):
-        if run["verdict"]["status"] == "degraded":
-            warnings += [warning(name, f"degraded: {reason}") for reason in run["verdict"]["reasons"]]
+        if run.verdict.status == "degraded":
+            warnings += [Warning(name, f"degraded: {reason}") for reason in run.verdict.reasons]
     return warnings
 
 
-def _text(value: Any) -> str:
-    return "unknown" if isinstance(value, dict) else str(value)
+def _text(value: object) -> str:
+    return "unknown" if isinstance(value, Unknown) else str(value)

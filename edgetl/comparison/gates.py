@@ -1,4 +1,4 @@
-"""Named numbers of a measurement, and bounds on them: ``--fail-if "int8.p95_ms>40"``.
+"""Named numbers of a measurement and codes of its verdict, and what must not be: ``--fail-if "int8.p95_ms>40"``.
 
 One table of metrics serves ``edgetl bench`` and ``edgetl compare``, their gates and their CSV. Not for: measuring, and
 the gate of ``edgetl quantize`` (``--max-drop``).
@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.documents import Unknown, optional
 from edgetl_device.errors import GateFailed, InputError
+from edgetl_device.reasons import VERDICT, Reason
 
-# A number, or {"unknown": why} where there is none.
-Value = Any
-Row = Mapping[str, Any]
+Value = float | Unknown
+# A run of a result, or a comparison that has attributes of the same names.
+Row = Any
 Reader = Callable[[Row], Value]
 
 
@@ -30,7 +32,7 @@ class Metric:
     Attributes:
         name: With its unit.
         meaning: One line for people.
-        value: Reads it from a row: a run of an ``edgetl.result/1``, or a comparison that has the same fields.
+        value: Reads it from a row: a run of a result, or a comparison that has attributes of the same names.
         timed: It comes from a clock, so an invalid measurement says nothing about it.
         interval: Names of the metrics that are the ends of its 95% interval; None where there are none.
     """
@@ -42,16 +44,16 @@ class Metric:
     interval: tuple[str, str] | None = None
 
 
-def _path(*keys: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
-    """Return a reader that follows keys down to a number; what is unknown on the way stays unknown."""
+def _path(*names: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
+    """Return a reader that follows attributes, or places in a pair, to a number; what is unknown stays so."""
 
     def read(row: Row) -> Value:
         value: Any = row
-        for key in keys:
-            if isinstance(value, dict) and "unknown" in value:
+        for name in names:
+            if isinstance(value, Unknown):
                 return value
-            value = value[key]
-        return value if isinstance(value, dict) else times * value / per
+            value = value[name] if isinstance(name, int) else getattr(value, name)
+        return value if isinstance(value, Unknown) else times * value / per
 
     return read
 
@@ -59,7 +61,7 @@ def _path(*keys: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
 def _percentiles(prefix: str, stage: str, what: str) -> tuple[Metric, ...]:
     return tuple(
         Metric(
-            f"{prefix}p{rank}_ms", f"{what}, {rank}th percentile", _path("latency_ms", stage, f"p{rank}"), timed=True
+            f"{prefix}p{rank}_ms", f"{what}, {rank}th percentile", _path("latency_ms", stage, f"p{rank}_ms"), timed=True
         )
         for rank in (50, 90, 95, 99)
     )
@@ -86,8 +88,8 @@ def _ratio(prefix: str, what: str, whose: str) -> tuple[Metric, ...]:
 
 def _agreement_end(end: int) -> Reader:
     def read(row: Row) -> Value:
-        found = row["agreement"]
-        return found if "unknown" in found else 100 * wilson95(found["agree"], found["photos"])[end]
+        found = row.agreement
+        return found if isinstance(found, Unknown) else 100 * wilson95(found.agree, found.photos)[end]
 
     return read
 
@@ -168,6 +170,18 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class CodeGate:
+    """A reason that a verdict must not give: it fails if the verdict on ``variant`` (or on any) has ``code``."""
+
+    text: str
+    variant: str | None
+    code: str
+
+
+AnyGate = Gate | CodeGate
+
+
+@dataclass(frozen=True)
 class Subject:
     """What gates look at: one run or one comparison.
 
@@ -176,12 +190,33 @@ class Subject:
         variant: What a gate's prefix must be to mean this one.
         values: Of every metric.
         invalid: Why its times cannot be believed; empty when they can.
+        codes: Of the reasons in its verdict.
     """
 
     name: str
     variant: str
     values: Mapping[str, Value]
     invalid: str = ""
+    codes: tuple[str, ...] | Unknown = ()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One gate on one subject, as documents tell it.
+
+    Attributes:
+        gate: As it was given.
+        of: The name of the subject.
+        value: The number that was held against the bound; of a code, whether the verdict has it.
+        failed: Whether the gate failed.
+        why: Why it failed where the value alone does not say it.
+    """
+
+    gate: str
+    of: str
+    value: bool | float | Unknown
+    failed: bool
+    why: str | None = optional()
 
 
 @dataclass(frozen=True)
@@ -189,41 +224,58 @@ class Outcome:
     """One gate on one subject.
 
     Attributes:
-        gate: The bound.
+        gate: The bound or the code.
         subject: What it was held against.
-        value: The number, or ``{"unknown": why}``.
+        value: The number; of a code, whether the verdict has it.
         failed: Whether the gate failed.
         why: Why it failed where the number alone does not say it.
     """
 
-    gate: Gate
+    gate: AnyGate
     subject: Subject
-    value: Value
+    value: bool | Value
     failed: bool
     why: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as JSON values."""
-        document = {"gate": self.gate.text, "of": self.subject.name, "value": self.value, "failed": self.failed}
-        return document | ({"why": self.why} if self.why else {})
+    def judged(self) -> Judged:
+        """Return it as documents tell it."""
+        return Judged(self.gate.text, self.subject.name, self.value, self.failed, self.why or None)
 
 
 _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _GATE = re.compile(r"\s*(?:(?P<variant>\S+)\.)?(?P<name>[A-Za-z]\w*)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>\S+)\s*")
+_CODE = re.compile(r"\s*(?:(?P<variant>\S+)\.)?(?P<code>[a-z0-9]+(?:-[a-z0-9]+)*)\s*")
 _EXAMPLE = 'Write it as "p95_ms>40" or "int8.accuracy_drop_pp>0.5".'
 
 
-def parse_gates(texts: Iterable[str], metrics: Sequence[Metric]) -> tuple[Gate, ...]:
-    """Read gates on some metrics.
+def parse_gates(
+    texts: Iterable[str], metrics: Sequence[Metric], codes: Mapping[str, Reason] = VERDICT
+) -> tuple[AnyGate, ...]:
+    """Read gates on some metrics, and on codes of verdicts.
+
+    Args:
+        texts: Such as ``int8.p95_ms>40``, and ``int8.noisy-latency`` or ``noisy-latency``.
+        metrics: Those there are.
+        codes: Those there are; empty where there are no verdicts.
 
     Raises:
-        InputError: One is not such an expression, or names no metric; the message lists those there are.
+        InputError: One is not such an expression, or names no metric and no code; the message lists those there are.
     """
     by_name = {metric.name: metric for metric in metrics}
-    return tuple(_parse(text, by_name) for text in texts)
+    return tuple(_parse(text, by_name, codes) for text in texts)
 
 
-def _parse(text: str, metrics: Mapping[str, Metric]) -> Gate:
+def _parse(text: str, metrics: Mapping[str, Metric], codes: Mapping[str, Reason]) -> AnyGate:
+    coded = _CODE.fullmatch(text)
+    if coded is not None and codes:
+        if coded["code"] in codes:
+            return CodeGate(text.strip(), coded["variant"], coded["code"])
+        close = difflib.get_close_matches(coded["code"], codes, n=1)
+        raise InputError(
+            f"--fail-if {text!r}: neither a bound nor the code of a reason in a verdict",
+            why=f"the codes are {', '.join(codes)}",
+            hint=f"Did you mean {close[0]}?" if close else _EXAMPLE,
+        )
     match = _GATE.fullmatch(text)
     if match is None:
         raise InputError(f"--fail-if {text!r}: not a name, a sign of > >= < <= and a number", hint=_EXAMPLE)
@@ -243,7 +295,7 @@ def _parse(text: str, metrics: Mapping[str, Metric]) -> Gate:
     return Gate(text.strip(), match["variant"], metrics[match["name"]], match["sign"], bound)
 
 
-def check_variants(gates: Iterable[Gate], variants: Iterable[str]) -> None:
+def check_variants(gates: Iterable[AnyGate], variants: Iterable[str]) -> None:
     """Raise InputError when a gate is about a variant that is not among ``variants``."""
     known = list(dict.fromkeys(variants))
     for gate in gates:
@@ -253,7 +305,7 @@ def check_variants(gates: Iterable[Gate], variants: Iterable[str]) -> None:
             )
 
 
-def judge(gates: Iterable[Gate], subjects: Sequence[Subject]) -> tuple[Outcome, ...]:
+def judge(gates: Iterable[AnyGate], subjects: Sequence[Subject]) -> tuple[Outcome, ...]:
     """Hold gates against subjects. What is unknown, or timed in an invalid measurement, fails: it defends nothing.
 
     Raises:
@@ -266,10 +318,15 @@ def judge(gates: Iterable[Gate], subjects: Sequence[Subject]) -> tuple[Outcome, 
     )
 
 
-def _judge(gate: Gate, subject: Subject) -> Outcome:
+def _judge(gate: AnyGate, subject: Subject) -> Outcome:
+    if isinstance(gate, CodeGate):
+        if isinstance(subject.codes, Unknown):
+            return Outcome(gate, subject, subject.codes, True, f"unknown: {subject.codes.unknown}")
+        given = gate.code in subject.codes
+        return Outcome(gate, subject, given, given, VERDICT[gate.code].meaning.rstrip(".") if given else "")
     value = subject.values[gate.metric.name]
-    if isinstance(value, dict):
-        return Outcome(gate, subject, value, True, f"unknown: {value['unknown']}")
+    if isinstance(value, Unknown):
+        return Outcome(gate, subject, value, True, f"unknown: {value.unknown}")
     if gate.metric.timed and subject.invalid:
         return Outcome(gate, subject, value, True, f"the measurement is invalid: {subject.invalid}")
     return Outcome(gate, subject, value, bool(_SIGNS[gate.sign](value, gate.bound)))
@@ -281,14 +338,17 @@ def outcome_lines(outcomes: Iterable[Outcome]) -> list[str]:
 
 
 def _named(outcome: Outcome) -> str:
-    number = "" if isinstance(outcome.value, dict) else f"{outcome.value:.4g}"
-    parts = (number, _interval(outcome), outcome.why)
-    return f"{outcome.subject.name} ({', '.join(part for part in parts if part)})"
+    number = "" if isinstance(outcome.value, (bool, Unknown)) else f"{outcome.value:.4g}"
+    parts = ", ".join(filter(None, (number, _interval(outcome), outcome.why)))
+    return f"{outcome.subject.name} ({parts})" if parts else outcome.subject.name
 
 
 def _interval(outcome: Outcome) -> str:
-    bounds = [outcome.subject.values[name] for name in outcome.gate.metric.interval or ()]
-    if not bounds or any(isinstance(bound, dict) for bound in (outcome.value, *bounds)):
+    if isinstance(outcome.gate, CodeGate):
+        return ""
+    ends = [outcome.subject.values[name] for name in outcome.gate.metric.interval or ()]
+    bounds = [end for end in ends if not isinstance(end, Unknown)]
+    if isinstance(outcome.value, Unknown) or len(bounds) < 2:
         return ""
     return "95% CI {:.3g} to {:.3g}".format(*bounds)
 

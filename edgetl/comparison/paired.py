@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 
 from edgetl_device.bench.accuracy import Bools, mcnemar_exact, paired_drop
+from edgetl_device.documents import Count, Interval, Percentage, Positive, Sha256, Share
 
 # The level at which the exact McNemar test counts as a difference.
 ALPHA = 0.05
-NO_DIFFERENCE = "no difference that this data can show"
+NoDifference = Literal["no difference that this data can show"]
+NO_DIFFERENCE: NoDifference = "no difference that this data can show"
 
 
 @dataclass(frozen=True)
@@ -25,18 +27,85 @@ class Answer:
     predicted: str
 
 
-def compare_answers(baseline: Sequence[Answer], other: Sequence[Answer]) -> dict[str, Any]:
-    """Return how the accuracy of ``other`` differs from that of ``baseline``, as JSON values.
+@dataclass(frozen=True)
+class ClassChange:
+    """How many photos of one class each has right.
+
+    Attributes:
+        label: The class.
+        photos: How many it has.
+        baseline_correct: Of the baseline.
+        correct: Of the other.
+        drop_pp: Of the recall, percentage points.
+    """
+
+    label: str
+    photos: Positive
+    baseline_correct: Count
+    correct: Count
+    drop_pp: Percentage
+
+
+@dataclass(frozen=True)
+class ChangedPhoto:
+    """A photo that is given another class.
+
+    Attributes:
+        file: Its name in the set.
+        sha256: Of its bytes.
+        label: Its true class.
+        baseline: What the baseline says.
+        other: What the other says.
+    """
+
+    file: str
+    sha256: Sha256
+    label: str
+    baseline: str
+    other: str
+
+
+@dataclass(frozen=True)
+class PairedAgreement:
+    """How the accuracy of one model differs from that of another on the same photos.
+
+    Attributes:
+        photos: How many there are.
+        baseline_correct: How many the baseline has right.
+        correct: How many the other has right.
+        agree: Photos with the same most likely class.
+        top1: agree / photos
+        drop_pp: Accuracy of the baseline minus that of the other, percentage points.
+        drop_ci95_pp: Its 95% interval for matched pairs.
+        lost: Photos that only the baseline has right.
+        gained: Photos that only the other has right.
+        mcnemar_p: Two-sided exact McNemar test on lost and gained.
+        verdict: At the level of 5%.
+        per_class: One row a class, sorted by name.
+        changed: Every photo of another class.
+    """
+
+    photos: Positive
+    baseline_correct: Count
+    correct: Count
+    agree: Count
+    top1: Share
+    drop_pp: Percentage
+    drop_ci95_pp: Interval
+    lost: Count
+    gained: Count
+    mcnemar_p: Share
+    verdict: Literal["better", "worse"] | NoDifference
+    per_class: tuple[ClassChange, ...]
+    changed: tuple[ChangedPhoto, ...]
+
+
+def compare_answers(baseline: Sequence[Answer], other: Sequence[Answer]) -> PairedAgreement:
+    """Return how the accuracy of ``other`` differs from that of ``baseline``.
 
     Args:
         baseline: Answers to some photos, at least one.
         other: Answers to the same photos, in any order.
-
-    Returns:
-        ``photos``, ``baseline_correct``, ``correct``; ``agree`` (photos of the same class) and its share ``top1``;
-        ``drop_pp`` (baseline minus other, percentage points) with ``drop_ci95_pp``; ``lost`` and ``gained`` (photos
-        that only the baseline, or only the other, has right) and their exact two-sided ``mcnemar_p``; ``verdict``
-        (``better``, ``worse`` or :data:`NO_DIFFERENCE`); ``per_class``; ``changed``, every photo of another class.
     """
     pairs = list(zip(_ordered(baseline), _ordered(other), strict=True))
     if not pairs or any((one.sha256, one.label) != (two.sha256, two.label) for one, two in pairs):
@@ -46,30 +115,24 @@ def compare_answers(baseline: Sequence[Answer], other: Sequence[Answer]) -> dict
     drop = paired_drop(was_right, is_right)
     p = mcnemar_exact(drop.lost, drop.gained)
     changed = [(one, two) for one, two in pairs if one.predicted != two.predicted]
-    return {
-        "photos": len(pairs),
-        "baseline_correct": int(was_right.sum()),
-        "correct": int(is_right.sum()),
-        "agree": len(pairs) - len(changed),
-        "top1": 1 - len(changed) / len(pairs),
-        "drop_pp": drop.drop_pp,
-        "drop_ci95_pp": list(drop.ci95_pp),
-        "lost": drop.lost,
-        "gained": drop.gained,
-        "mcnemar_p": p,
-        "verdict": NO_DIFFERENCE if p >= ALPHA else "worse" if drop.lost > drop.gained else "better",
-        "per_class": _per_class([one.label for one, _ in pairs], was_right, is_right),
-        "changed": [
-            {
-                "file": one.file,
-                "sha256": one.sha256,
-                "label": one.label,
-                "baseline": one.predicted,
-                "other": two.predicted,
-            }
+    return PairedAgreement(
+        photos=len(pairs),
+        baseline_correct=int(was_right.sum()),
+        correct=int(is_right.sum()),
+        agree=len(pairs) - len(changed),
+        top1=1 - len(changed) / len(pairs),
+        drop_pp=drop.drop_pp,
+        drop_ci95_pp=drop.ci95_pp,
+        lost=drop.lost,
+        gained=drop.gained,
+        mcnemar_p=p,
+        verdict=NO_DIFFERENCE if p >= ALPHA else "worse" if drop.lost > drop.gained else "better",
+        per_class=_per_class([one.label for one, _ in pairs], was_right, is_right),
+        changed=tuple(
+            ChangedPhoto(one.file, one.sha256, one.label, one.predicted, two.predicted)
             for one, two in sorted(changed, key=lambda pair: pair[0].file)
-        ],
-    }
+        ),
+    )
 
 
 def _ordered(answers: Sequence[Answer]) -> list[Answer]:
@@ -77,11 +140,10 @@ def _ordered(answers: Sequence[Answer]) -> list[Answer]:
     return sorted(answers, key=lambda answer: (answer.sha256, answer.label))
 
 
-def _per_class(labels: Sequence[str], was_right: Bools, is_right: Bools) -> list[dict[str, Any]]:
+def _per_class(labels: Sequence[str], was_right: Bools, is_right: Bools) -> tuple[ClassChange, ...]:
     rows = []
     for label in sorted(set(labels)):
         mine = np.array([one == label for one in labels])
         photos, was, now = int(mine.sum()), int(was_right[mine].sum()), int(is_right[mine].sum())
-        drop_pp = 100 * (was - now) / photos
-        rows.append({"label": label, "photos": photos, "baseline_correct": was, "correct": now, "drop_pp": drop_pp})
-    return rows
+        rows.append(ClassChange(label, photos, was, now, 100 * (was - now) / photos))
+    return tuple(rows)

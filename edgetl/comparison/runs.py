@@ -6,17 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
 
 from edgetl import __version__
 from edgetl.comparison.gates import TRAINED_BASELINE_METRICS, TRAINED_METRICS, values
 from edgetl.runs.directory import Run
 from edgetl.runs.predictions import FILE, read_predictions
+from edgetl_device.documents import Named, of_json
 from edgetl_device.errors import InputError
+from edgetl_device.scores import Accuracy
 
-from .comparability import different_photos, warning
+from .comparability import different_photos
+from .document import Compared, Comparison, TrainedSide, TrainedSource, Warning
 from .paired import Answer, compare_answers
-from .results import SCHEMA
 
 
 @dataclass(frozen=True)
@@ -32,15 +34,11 @@ class _Tested:
         return [(answer.sha256, answer.label) for answer in self.answers]
 
 
-def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
+def compare_runs(folders: Sequence[Path]) -> Comparison:
     """Compare training runs with the first of them: their float models, on the photos that both held out.
 
     Args:
         folders: Run directories.
-
-    Returns:
-        ``edgetl.comparison/1`` with ``sources`` and ``comparisons``; each has ``agreement``, ``warnings`` and the flat
-        ``metrics``.
 
     Raises:
         InputError: A folder is no run or keeps no predictions, or the runs were tested on unlike photos.
@@ -49,15 +47,14 @@ def compare_runs(folders: Sequence[Path]) -> dict[str, Any]:
     first = tested[0]
     for other in tested[1:]:
         _require_alike(first, other)
-    return {
-        "schema": SCHEMA,
-        "producer": {"name": "edgetl", "version": __version__},
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "of": "runs",
-        "sources": [_describe(one) for one in tested],
-        "comparisons": [_compare(first, other) for other in tested[1:]],
-        "unpaired": [],
-    }
+    return Comparison(
+        producer=Named("edgetl", __version__),
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        of="runs",
+        sources=tuple(_describe(one) for one in tested),
+        comparisons=tuple(_compare(first, other) for other in tested[1:]),
+        unpaired=(),
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -94,45 +91,46 @@ def _require_alike(one: _Tested, two: _Tested) -> None:
         )
 
 
-def _describe(one: _Tested) -> dict[str, Any]:
+def _describe(one: _Tested) -> TrainedSource:
     document = one.run.document
-    return {
-        "name": one.name,
-        "path": str(one.run.folder),
-        "created": document["created"],
-        "split": one.run.held_out,
-        "photos": len(one.answers),
-        "config": document["config"],
-        "preprocess": document["preprocess"],
-        "weights": document["weights"],
-    }
+    return TrainedSource(
+        name=one.name,
+        path=str(one.run.folder),
+        created=document["created"],
+        split=one.run.held_out,
+        photos=len(one.answers),
+        config=document["config"],
+        preprocess=one.run.preprocess,
+        weights=document["weights"],
+    )
 
 
-def _compare(old: _Tested, new: _Tested) -> dict[str, Any]:
-    comparison: dict[str, Any] = {
-        "baseline": {"source": old.name},
-        "other": {"source": new.name},
-        "agreement": compare_answers(old.answers, new.answers),
-        "warnings": _warnings(old, new),
-    }
-    comparison["baseline_metrics"] = values(TRAINED_BASELINE_METRICS, _row(old))
-    comparison["metrics"] = values(TRAINED_METRICS, _row(new) | comparison)
-    return comparison
+def _compare(old: _Tested, new: _Tested) -> Compared:
+    agreement = compare_answers(old.answers, new.answers)
+    return Compared(
+        baseline=TrainedSide(old.name),
+        other=TrainedSide(new.name),
+        agreement=agreement,
+        warnings=tuple(_warnings(old, new)),
+        baseline_metrics=values(TRAINED_BASELINE_METRICS, SimpleNamespace(**_scores(old))),
+        metrics=values(TRAINED_METRICS, SimpleNamespace(**_scores(new), agreement=agreement)),
+    )
 
 
-def _row(one: _Tested) -> dict[str, Any]:
+def _scores(one: _Tested) -> dict[str, int | Accuracy]:
     document = one.run.document
-    return {"bytes": document["model"]["bytes"], "accuracy": document["metrics"][one.run.held_out]["accuracy"]}
+    accuracy = of_json(Accuracy, document["metrics"][one.run.held_out]["accuracy"], name=f"{one.run.folder}: run.json")
+    return {"bytes": document["model"]["bytes"], "accuracy": accuracy}
 
 
-def _warnings(old: _Tested, new: _Tested) -> list[dict[str, str]]:
+def _warnings(old: _Tested, new: _Tested) -> list[Warning]:
     warnings = []
     for one in (old, new):
         if one.run.held_out == "val":
-            warnings.append(warning(one.name, "has no test photos: validation photos also chose its best epoch"))
+            warnings.append(Warning(one.name, "has no test photos: validation photos also chose its best epoch"))
         if one.run.document["interrupted"]:
-            warnings.append(warning(one.name, "was interrupted"))
+            warnings.append(Warning(one.name, "was interrupted"))
     before, after = (one.run.document["dataset"]["fingerprint"] for one in (old, new))
     if before != after:
-        warnings.append(warning(f"{old.name} / {new.name}", "different photos to train or validate on"))
+        warnings.append(Warning(f"{old.name} / {new.name}", "different photos to train or validate on"))
     return warnings

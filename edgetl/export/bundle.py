@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +21,26 @@ import numpy.typing as npt
 from edgetl import __version__
 from edgetl._lib.csv import table_text
 from edgetl._lib.owned import check_bundle
-from edgetl_device import jsonfile
-from edgetl_device.bundle import EVALSET, INDEX, INDEX_COLUMNS, LABELS, MANIFEST, REFERENCE, SCHEMA, Bundle
+from edgetl_device import documents
+from edgetl_device.bundle import (
+    EVALSET,
+    INDEX,
+    INDEX_COLUMNS,
+    LABELS,
+    MANIFEST,
+    REFERENCE,
+    Bundle,
+    Manifest,
+    ReferenceFile,
+    Variant,
+)
+from edgetl_device.documents import Json, Named, Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.runtime import open_runtime
+from edgetl_device.scores import Accuracy, Agreement
+from edgetl_device.storage import Entry
 
 # The earliest time that a zip can hold: members carry no date, so that equal bundles are equal files.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -44,17 +58,17 @@ class VariantFile:
         precision: ``float32``, ``float16`` or ``int8``.
         data: The bytes of the model file.
         calibration: How its integer grid was chosen, as JSON values; None for float models.
-        accuracy: ``accuracy`` of :func:`edgetl_device.bench.accuracy.score` on the held-out photos.
-        agreement: ``agreement`` of the same.
+        accuracy: On the held-out photos, where it was measured.
+        agreement: With the float model's answers to them, where it was measured.
     """
 
     name: str
-    format: str
+    format: Literal["tflite", "onnx"]
     precision: str
     data: bytes
-    calibration: dict[str, Any] | None = None
-    accuracy: dict[str, Any] | None = None
-    agreement: dict[str, Any] | None = None
+    calibration: dict[str, Json] | None = None
+    accuracy: Accuracy | None = None
+    agreement: Agreement | Unknown | None = None
 
 
 @dataclass(frozen=True)
@@ -82,7 +96,7 @@ def write_bundle(
     variants: Sequence[VariantFile],
     evalset: Sequence[EvalPhoto],
     reference: ReferenceArrays,
-    provenance: dict[str, Any],
+    provenance: dict[str, Json],
 ) -> Bundle:
     """Write a bundle to ``folder``, replacing a bundle that was there, and return it opened.
 
@@ -129,19 +143,17 @@ def write_bundle(
             golden_pixels=_golden_pixels([evalset[row] for row in golden], preprocess),
         )
         files[REFERENCE] = _put(temporary, REFERENCE, arrays)
-        document: dict[str, Any] = {
-            "schema": SCHEMA,
-            "producer": {"name": "edgetl", "version": __version__},
-            "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "labels": list(labels),
-            "preprocess": preprocess.to_json(),
-            "variants": rows,
-            "reference": {"file": REFERENCE, "photos": len(evalset), "golden": golden},
-            "provenance": provenance,
-            "files": dict(sorted(files.items())),
-        }
-        document["digest"] = jsonfile.digest(document)
-        jsonfile.write_json(temporary / MANIFEST, document)
+        manifest = Manifest(
+            producer=Named("edgetl", __version__),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            labels=tuple(labels),
+            preprocess=preprocess,
+            variants=tuple(rows),
+            reference=ReferenceFile(REFERENCE, len(evalset), tuple(golden)),
+            provenance=provenance,
+            files=dict(sorted(files.items())),
+        )
+        documents.write(temporary / MANIFEST, documents.sealed(manifest))
         Bundle.open(temporary).reference()  # what this machine writes, it can read
     return Bundle.open(folder)
 
@@ -194,35 +206,35 @@ def _check(
         )
 
 
-def _variant_row(variant: VariantFile, file: str, *, size: int, classes: int) -> dict[str, Any]:
+def _variant_row(variant: VariantFile, file: str, *, size: int, classes: int) -> Variant:
     runtime = open_runtime(variant.data, variant.format)
     if runtime.input.shape != (1, size, size, 3) or runtime.output.shape != (1, classes):
         raise InputError(
             f"the {variant.name} model maps {list(runtime.input.shape)} to {list(runtime.output.shape)}",
             why=f"the bundle is for photos of {size} x {size} pixels and {classes} labels",
         )
-    row = {
-        "name": variant.name,
-        "format": variant.format,
-        "precision": variant.precision,
-        "file": file,
-        "bytes": len(variant.data),
-        "sha256": sha256_bytes(variant.data),
-        "input": runtime.input.to_json(),
-        "output": runtime.output.to_json(),
-        "calibration": variant.calibration,
-        "accuracy": variant.accuracy,
-        "agreement": variant.agreement,
-    }
+    row = Variant(
+        name=variant.name,
+        format=variant.format,
+        precision=variant.precision,
+        file=file,
+        bytes=len(variant.data),
+        sha256=sha256_bytes(variant.data),
+        input=runtime.input,
+        output=runtime.output,
+        calibration=variant.calibration,
+        accuracy=variant.accuracy,
+        agreement=variant.agreement,
+    )
     runtime.close()
     return row
 
 
-def _put(folder: Path, name: str, data: bytes) -> dict[str, Any]:
+def _put(folder: Path, name: str, data: bytes) -> Entry:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
-    return {"sha256": sha256_bytes(data), "bytes": len(data)}
+    return Entry(sha256_bytes(data), len(data))
 
 
 def _photo_name(position: int, photo: EvalPhoto, count: int) -> str:

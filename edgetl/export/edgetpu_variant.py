@@ -5,26 +5,27 @@ Not for: compiling (``compile``), and writing bundles anew (``edgetl.export.bund
 
 from __future__ import annotations
 
-import json
 import shutil
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgetl.export.bundle import pack
 from edgetl.inspection.tflite.file import Tensor, describe
-from edgetl_device import jsonfile
-from edgetl_device.bundle import MANIFEST, Bundle, Variant
+from edgetl_device import documents
+from edgetl_device.bundle import MANIFEST, Bundle, Manifest, Variant
+from edgetl_device.documents import Json
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes, write_bytes
+from edgetl_device.storage import Entry
 
 SUFFIX = "-edgetpu"
 
 
-def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: dict[str, Any]) -> None:
+def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: dict[str, Json]) -> None:
     """Add a compiled file as ``<source>-edgetpu``, replacing a variant of that name; all hashes and the digest follow.
 
     Accuracy and agreement stay unknown (null): what the source reached says nothing about this file.
@@ -40,17 +41,26 @@ def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: dict
     """
     _check_same_ends(source, data)
     with _as_folder(bundle) as folder:
-        document = json.loads((folder / MANIFEST).read_text())
+        manifest = documents.read(Manifest, folder / MANIFEST)
         name, file = source.name + SUFFIX, f"models/{source.name}{SUFFIX}.tflite"
-        like = next(row for row in document["variants"] if row["name"] == source.name)
-        entry = {"sha256": sha256_bytes(data), "bytes": len(data)}
-        unmeasured = {"accuracy": None, "agreement": None}
-        row = like | entry | unmeasured | {"name": name, "file": file, "compilation": compilation}
-        document["variants"] = [other for other in document["variants"] if other["name"] != name] + [row]
-        document["files"] = dict(sorted((document["files"] | {file: entry}).items()))
-        document["digest"] = jsonfile.digest(document)
+        entry = Entry(sha256_bytes(data), len(data))
+        compiled = replace(
+            source,
+            name=name,
+            file=file,
+            bytes=entry.bytes,
+            sha256=entry.sha256,
+            accuracy=None,
+            agreement=None,
+            compilation=compilation,
+        )
+        changed = replace(
+            manifest,
+            variants=(*(other for other in manifest.variants if other.name != name), compiled),
+            files=dict(sorted((manifest.files | {file: entry}).items())),
+        )
         write_bytes(folder / file, data)
-        jsonfile.write_json(folder / MANIFEST, document)
+        documents.write(folder / MANIFEST, documents.sealed(changed))
         Bundle.open(folder).read(file)  # what this machine writes, it can read
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from edgetl._lib import extras
 from edgetl.inspection.tflite.file import MAGIC, Tensor, describe
 from edgetl.inspection.tflite.metadata import read_metadata
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 
 
@@ -66,7 +67,7 @@ def _bundle(path: Path, tensors: bool) -> dict[str, Any]:
         model = inspect_model(
             bundle.read(variant.file), variant.format, name=f"{bundle.path}: {variant.file}", tensors=tensors
         )
-        measured = {"accuracy": variant.accuracy, "agreement": variant.agreement}
+        measured = {"accuracy": to_json(variant.accuracy), "agreement": to_json(variant.agreement)}
         variants.append({"name": variant.name, "format": variant.format} | model | measured)
     return {
         "path": str(bundle.path),

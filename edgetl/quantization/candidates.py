@@ -24,7 +24,9 @@ from edgetl.runs import float_model
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos
 from edgetl_device.bench.accuracy import score
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
+from edgetl_device.scores import Agreement
 
 from .distillation import Teaching, distill
 from .explain import explain
@@ -105,8 +107,8 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
                     "name": variant.name,
                     "bytes": len(variant.data),
                     "latency_ms": latency_ms,
-                    "accuracy": scored.accuracy,
-                    "agreement": scored.agreement,
+                    "accuracy": to_json(scored.accuracy),
+                    "agreement": to_json(scored.agreement),
                 }
             )
         candidates.append(
@@ -127,9 +129,11 @@ def incompatibility(variants: list[VariantFile], target: Target) -> str | None:
 
 def within(variant: VariantFile, options: QuantizeOptions) -> bool:
     """Whether a measured variant loses no more than the bounds allow."""
-    agreement = variant.agreement or {}
-    drop_fits = options.max_drop is None or agreement["drop_pp"] <= options.max_drop
-    return drop_fits and (options.min_agreement is None or agreement["top1"] >= options.min_agreement)
+    agreement = variant.agreement
+    if not isinstance(agreement, Agreement):
+        raise TypeError(f"{variant.name} was not measured")
+    drop_fits = options.max_drop is None or agreement.drop_pp <= options.max_drop
+    return drop_fits and (options.min_agreement is None or agreement.top1 >= options.min_agreement)
 
 
 # Makes a rung's recipe, and what else is to be reported of it, from the files of the rung before.
@@ -183,7 +187,7 @@ def _distilled(
     student = distill(forms.equalized, trained, teaching, rounded=True, seed=options.seed)
     about = {
         # The same training without rounding: what of the result is more training and not better quantization.
-        "float_control": {"accuracy": scores["accuracy"], "agreement": scores["agreement"]},
+        "float_control": {"accuracy": to_json(scores.accuracy), "agreement": to_json(scores.agreement)},
         "photos": len(photos.targets),
         "views": views,
     }

@@ -19,6 +19,7 @@ from edgetl.runs import float_model
 from edgetl.runs.held_out import Photos
 from edgetl_device.bench.accuracy import score
 from edgetl_device.runtime import open_runtime
+from edgetl_device.scores import Accuracy
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,10 +37,9 @@ class Expected:
     probabilities: npt.NDArray[np.float32]
 
     @property
-    def accuracy(self) -> dict[str, Any]:
+    def accuracy(self) -> Accuracy:
         """The float model's own accuracy."""
-        accuracy: dict[str, Any] = score(self.probabilities, self.photos.targets, None)["accuracy"]
-        return accuracy
+        return score(self.probabilities, self.photos.targets, None).accuracy
 
 
 def expected(model: Any, photos: Photos, *, description: str) -> Expected:
@@ -54,7 +54,7 @@ def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -
         variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
     )
     result = score(answers, against.photos.targets, against.probabilities, names=labels)
-    return replace(variant, accuracy=result["accuracy"], agreement=result["agreement"]), latency_ms
+    return replace(variant, accuracy=result.accuracy, agreement=result.agreement), latency_ms
 
 
 def answers_of(

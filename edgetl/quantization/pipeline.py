@@ -5,6 +5,7 @@ Not for: how models are folded, corrected and converted.
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, write_
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos, held_out
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.documents import to_json
 from edgetl_device.errors import GateFailed
 from edgetl_device.jsonfile import write_json
+from edgetl_device.scores import Agreement
 
 from .calibration_photos import Calibration
 from .candidates import SearchResult, incompatibility, int8_names, search
@@ -127,7 +130,8 @@ def _explain(run: Run, search_result: SearchResult, against: Expected, forms: Mo
 def _gate(variants: list[VariantFile], search_result: SearchResult | None, options: QuantizeOptions, run: Run) -> None:
     report = f"The report is in {run.folder / 'quantize.json'}; no bundle was written."
     for variant in variants:
-        difference = (variant.agreement or {})["max_abs"]
+        agreement = variant.agreement
+        difference = agreement.max_abs if isinstance(agreement, Agreement) else math.inf
         if variant.precision == "float32" and difference > FLOAT_TOLERANCE:
             raise GateFailed(
                 f"{variant.name} differs from model.keras by {difference:.1e} in probability",
@@ -144,16 +148,16 @@ def _gate(variants: list[VariantFile], search_result: SearchResult | None, optio
     if search_result is not None and search_result.taken is None:
         last = search_result.candidates[-1]
         worst = min(last["variants"], key=lambda row: row["agreement"]["top1"])
-        agreement = worst["agreement"]
-        drop_low, drop_high = agreement["drop_ci95_pp"]
-        low, high = wilson95(agreement["agree"], agreement["photos"])
+        lost = worst["agreement"]
+        drop_low, drop_high = lost["drop_ci95_pp"]
+        low, high = wilson95(lost["agree"], lost["photos"])
         bounds = {name: options.changed().get(name) for name in ("max_drop", "min_agreement")}
         missed = [f"{{{name}=}}" for name, bound in bounds.items() if bound is not None]
         raise GateFailed(
             f"int8 stays outside {' and '.join(missed)} with every candidate: "
             f"{', '.join(one['name'] for one in search_result.candidates)}",
-            why=f"in the end {worst['name']} loses {agreement['drop_pp']:.2f} pp (95% CI {drop_low:.1f} to "
-            f"{drop_high:.1f}) on {agreement['photos']} validation photos, with {agreement['top1']:.1%} agreement "
+            why=f"in the end {worst['name']} loses {lost['drop_pp']:.2f} pp (95% CI {drop_low:.1f} to "
+            f"{drop_high:.1f}) on {lost['photos']} validation photos, with {lost['top1']:.1%} agreement "
             f"(95% CI {100 * low:.0f} to {100 * high:.0f})",
             hint=report,
             options=bounds,
@@ -175,14 +179,14 @@ def _report(
         "producer": f"edgetl {__version__}",
         "config": options.to_json(),
         "held_out": {"split": run.held_out, "photos": len(against.photos.targets)},
-        "reference": against.accuracy,
+        "reference": to_json(against.accuracy),
         "variants": [
             {
                 "name": variant.name,
                 "format": variant.format,
                 "bytes": len(variant.data),
-                "accuracy": variant.accuracy,
-                "agreement": variant.agreement,
+                "accuracy": to_json(variant.accuracy),
+                "agreement": to_json(variant.agreement),
             }
             for variant in variants
         ],

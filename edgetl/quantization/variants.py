@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from edgetl import __version__
 from edgetl._lib.progress import step
@@ -119,7 +119,7 @@ def calibration_of(run: Run, options: QuantizeOptions, data: Path | None = None)
 
 def float_variant(model: Any, name: str, run: Run, *, layout: conversion.Layout = "nhwc") -> VariantFile:
     """Export one variant that needs no calibration: a name in :data:`FLOAT_NAMES`. ``layout`` is that of ONNX."""
-    make: dict[str, tuple[str, Callable[[Any], bytes]]] = {
+    make: dict[str, tuple[Literal["tflite", "onnx"], Callable[[Any], bytes]]] = {
         "float32": ("tflite", conversion.float32_tflite),
         "float16": ("tflite", conversion.float16_tflite),
         "dynamic": ("tflite", conversion.dynamic_tflite),

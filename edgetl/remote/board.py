@@ -18,12 +18,13 @@ from edgetl.remote.connection import Children, Connection, Say, in_memory
 from edgetl.remote.fleet import Board
 from edgetl.remote.offline import Target, fetch_wheels
 from edgetl.remote.wheel import device_wheel
-from edgetl_device import __version__, jsonfile
+from edgetl_device import __version__, documents
+from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import PhotoSet
-from edgetl_device.bench.result import SCHEMA as RESULT
+from edgetl_device.bench.result import Result
 from edgetl_device.bundle import Bundle
-from edgetl_device.doctor import SCHEMA as DOCTOR
+from edgetl_device.doctor import Report
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.options import arguments
 
@@ -31,6 +32,9 @@ from edgetl_device.options import arguments
 _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2
 # What the wheels are for: edgetl-device's requirements have wheels for these.
 _MACHINES = ("x86_64", "aarch64", "armv7l")
+
+
+_PRINTED = "what the board printed"
 
 
 class Upload:
@@ -53,8 +57,8 @@ class Upload:
 
 def bench_board(
     board: Board, upload: Upload, options: BenchOptions, *, offline: bool, children: Children, say: Say
-) -> dict[str, Any]:
-    """Bench a bundle on a board and return the ``edgetl.result/1``.
+) -> Result:
+    """Bench a bundle on a board.
 
     Args:
         board: Where.
@@ -84,10 +88,14 @@ def bench_board(
         if upload.photos:
             options = replace(options, data=_ready_photos(link, upload.photos, say))
         say("starting")
-        found = _run_device(link, python, ["bench", bundle, *arguments(options)], RESULT)
-    if found.get("digest") != jsonfile.digest(found) or found["bundle"]["digest"] != upload.bundle.digest:
-        raise Unavailable("the result was damaged on the way")
-    if upload.photos and found["evalset"]["digest"] != upload.photos.digest:
+        printed = _run_device(link, python, ["bench", bundle, *arguments(options)])
+    try:
+        found = result.parse(printed, name=_PRINTED)
+    except InputError as error:
+        raise Unavailable("the result was damaged on the way", why=error.what) from None
+    if found.bundle.digest != upload.bundle.digest:
+        raise Unavailable("the result is about another bundle than the one that was sent")
+    if upload.photos and found.evalset.digest != upload.photos.digest:
         raise Unavailable("the board has other photos than those that were sent")
     return found
 
@@ -105,8 +113,8 @@ def _ready_photos(link: Connection, photos: PhotoSet, say: Say) -> str:
     return f"{folder}/{photos.name}"
 
 
-def examine_board(board: Board, *, offline: bool, children: Children, say: Say) -> dict[str, Any]:
-    """Return the ``edgetl.doctor/1`` of a board.
+def examine_board(board: Board, *, offline: bool, children: Children, say: Say) -> Report:
+    """Return what a board has for edgetl, and what it lacks.
 
     Raises:
         Unavailable: The board cannot be reached, or edgetl-device cannot be installed there.
@@ -116,14 +124,14 @@ def examine_board(board: Board, *, offline: bool, children: Children, say: Say) 
         link.ask("lock")
         python = _ready_python(link, board, (), offline, children=children, say=say)
         say("examining")
-        return _run_device(link, python, ["doctor"], DOCTOR)
+        return documents.parse(Report, _run_device(link, python, ["doctor"]), name=_PRINTED)
 
 
-def _run_device(link: Connection, python: str, arguments: Sequence[str], schema: str) -> dict[str, Any]:
+def _run_device(link: Connection, python: str, arguments: Sequence[str]) -> bytes:
     """Run ``python -m edgetl_device`` and return the document that it prints; it may print one and fail, as doctor."""
     ended = link.ask("run", command=[python, "-m", "edgetl_device", *arguments], tell=True)
     if ended["stdout"].strip():
-        return jsonfile.parse(ended["stdout"].encode(), schema, name="what the board printed")
+        return str(ended["stdout"]).encode(errors="surrogatepass")
     _, found, error = ended["stderr"].rpartition("error: ")
     if ended["exit"] in (InputError.exit_code, Unavailable.exit_code) and found:
         what, _, rest = error.strip().partition("\n")

@@ -6,32 +6,32 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import Any
+from typing import Generic, TypeVar
 
 from edgetl.remote.connection import Children, Say
 from edgetl.remote.fleet import Board
 from edgetl_device.errors import EdgetlError, from_os_error
 
-Work = Callable[[Board, Children, Say], dict[str, Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Outcome(Generic[T]):
     """What came of one board: a document, or the error that says why there is none."""
 
     board: Board
-    document: dict[str, Any] | None
+    document: T | None
     error: EdgetlError | None
     elapsed_s: float
 
 
 def on_boards(
     boards: Sequence[Board],
-    work: Work,
+    work: Callable[[Board, Children, Say], T],
     *,
     say: Callable[[Board, str], None],
-    finished: Callable[[Outcome], None],
-) -> list[Outcome]:
+    finished: Callable[[Outcome[T]], None],
+) -> list[Outcome[T]]:
     """Do ``work`` on all boards at once and return their outcomes in the order of ``boards``.
 
     Args:
@@ -45,7 +45,7 @@ def on_boards(
     """
     children = Children()
 
-    def one(board: Board) -> Outcome:
+    def one(board: Board) -> Outcome[T]:
         started = time.monotonic()
         document, failed = None, None
         try:
@@ -57,7 +57,7 @@ def on_boards(
         return Outcome(board, document, failed, time.monotonic() - started)
 
     with ThreadPoolExecutor(max_workers=len(boards)) as pool:
-        futures: list[Future[Outcome]] = [pool.submit(one, board) for board in boards]
+        futures: list[Future[Outcome[T]]] = [pool.submit(one, board) for board in boards]
         try:
             left = set(futures)
             while left:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal, TypeVar
+
+from edgetl_device.bench.predictions import Evalset
+from edgetl_device.bench.reference import FLOAT_MODEL
+from edgetl_device.bench.result import BenchEnvironment, Result, Settings
+from edgetl_device.delegates.share import External
+from edgetl_device.documents import Unknown
+from edgetl_device.machine.cores import Cluster
 
 from .charts import Scale, Tick, line_path
 
-Document = dict[str, Any]
+T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
 
-_OLD = {"unknown": "an earlier edgetl measured this, and did not look"}
+_OLD = Unknown("an earlier edgetl measured this, and did not look")
 
 
 @dataclass(frozen=True)
@@ -26,12 +33,13 @@ class Gauge:
     most: float
 
 
-def gauges(environment: Document) -> tuple[Gauge, ...]:
+def gauges(environment: BenchEnvironment) -> tuple[Gauge, ...]:
     """Return what is known of the board at two times or more: temperature and clock."""
-    states = [environment["before"], *environment["during"], environment["after"]]
+    temperatures = [(state.clock_s, state.temperature_c) for state in environment.states]
+    clocks = [(state.clock_s, state.frequency_mhz) for state in environment.states]
     found = []
-    for key, name, unit in (("temperature_c", "Temperature", "°C"), ("frequency_mhz", "CPU clock", "MHz")):
-        points = [(state["clock_s"], state[key]) for state in states if not isinstance(state[key], dict)]
+    for name, unit, readings in (("Temperature", "°C", temperatures), ("CPU clock", "MHz", clocks)):
+        points = [(clock_s, value) for clock_s, value in readings if not isinstance(value, Unknown)]
         if len(points) < 2:
             continue
         start, values = points[0][0], [value for _, value in points]
@@ -42,99 +50,99 @@ def gauges(environment: Document) -> tuple[Gauge, ...]:
     return tuple(found)
 
 
-def facts(document: Document) -> tuple[Pairs, Pairs]:
+def facts(result: Result) -> tuple[Pairs, Pairs]:
     """Return what is known about a bench, and what is not and why."""
-    environment, settings, bundle = document["environment"], document["settings"], document["bundle"]
-    after, spec = environment["after"], bundle["preprocess"]
-    runtimes = sorted({f"{run['runtime']['name']} {run['runtime']['version']}" for run in document["runs"]})
-    everything: list[tuple[str, Any]] = [
-        ("Measured", document["created"].replace("T", " ").replace("+00:00", " UTC")),
-        ("Board", environment["board"]),
-        ("CPU", environment["cpu"]),
-        ("Chip", environment.get("soc", _OLD)),
-        ("Cores", environment["cores"]),
-        *_clusters(environment.get("clusters", _OLD)),
-        ("Processor type", environment["machine"]),
-        ("Governor", environment["governor"]),
-        ("Highest clock, MHz", environment["frequency_max_mhz"]),
-        ("Memory, GB", _scaled(environment["memory_bytes"], 1e9)),
-        ("Temperature at the end, °C", after["temperature_c"]),
-        ("Throttling", _flags(after["throttled"])),
-        ("Throttling since its start", _flags(after.get("throttled_since_boot", _OLD))),
-        ("Load average before", environment["before"]["load_average_1m"]),
-        ("System", environment["os"]),
-        ("Kernel", environment["kernel"]),
-        ("Python", environment["python"]),
+    environment, settings, bundle = result.environment, result.settings, result.bundle
+    after, spec = environment.after, bundle.preprocess
+    runtimes = sorted({f"{run.runtime.name} {run.runtime.version}" for run in result.runs})
+    everything: list[tuple[str, str | float | Unknown]] = [
+        ("Measured", result.created.replace("T", " ").replace("+00:00", " UTC")),
+        ("Board", environment.board),
+        ("CPU", environment.cpu),
+        ("Chip", _looked(environment.soc)),
+        ("Cores", environment.cores),
+        *_clusters(environment),
+        ("Processor type", environment.machine),
+        ("Governor", environment.governor),
+        ("Highest clock, MHz", environment.frequency_max_mhz),
+        ("Memory, GB", _scaled(environment.memory_bytes, 1e9)),
+        ("Temperature at the end, °C", after.temperature_c),
+        ("Throttling", _flags(after.throttled)),
+        ("Throttling since its start", _flags(_looked(after.throttled_since_boot))),
+        ("Load average before", environment.before.load_average_1m),
+        ("System", environment.os),
+        ("Kernel", environment.kernel),
+        ("Python", environment.python),
         ("Runtime", ", ".join(runtimes)),
-        ("Delegate", _delegate(environment["delegate"])),
-        ("Threads", ", ".join(str(count) for count in settings["threads"])),
+        ("Delegate", _delegate(environment.delegate)),
+        ("Threads", ", ".join(str(count) for count in settings.threads)),
         *_batches(settings),
-        *((name, version) for name, version in environment["packages"].items()),
-        ("edgetl-device", document["producer"]["version"]),
-        ("Bundle", f"{bundle['name']}, {bundle['digest'][:12]}"),
-        ("Input", f"{spec['size']} px, {spec['fit']}, {spec['resample']}"),
-        *_photos(document["evalset"]),
+        *((name, version) for name, version in environment.packages.items()),
+        ("edgetl-device", result.producer.version),
+        ("Bundle", f"{bundle.name}, {bundle.digest[:12]}"),
+        ("Input", f"{spec.size} px, {spec.fit}, {spec.resample}"),
+        *_photos(result.evalset),
         ("Sampling", _sampling(settings)),
-        ("The bench's own cost, us a photo", _own_cost(document)),
+        ("The bench's own cost, us a photo", _own_cost(result)),
     ]
-    known = tuple((name, _text(value)) for name, value in everything if not isinstance(value, dict))
-    unknown = tuple((name, value["unknown"]) for name, value in everything if isinstance(value, dict))
-    return known, unknown + tuple((f"Variant {row['variant']}", row["why"]) for row in document["skipped"])
+    known = tuple((name, _text(value)) for name, value in everything if not isinstance(value, Unknown))
+    unknown = tuple((name, value.unknown) for name, value in everything if isinstance(value, Unknown))
+    return known, unknown + tuple((f"Variant {left.variant}", left.why) for left in result.skipped)
 
 
-def _batches(settings: Document) -> list[tuple[str, Any]]:
+def _looked(value: T | None) -> T | Unknown:
+    return _OLD if value is None else value
+
+
+def _batches(settings: Settings) -> list[tuple[str, str]]:
     """Return one row where there was more than one photo in an inference."""
-    batches = settings.get("batches", [1])
-    return [] if batches == [1] else [("Photos an inference", ", ".join(map(str, batches)))]
+    return [] if settings.batches == (1,) else [("Photos an inference", ", ".join(map(str, settings.batches)))]
 
 
-def _photos(evalset: Document) -> list[tuple[str, Any]]:
-    if evalset.get("source", "bundle") == "bundle":
-        return [("Held-out photos", len(evalset["photos"]))]
-    folder = f"{len(evalset['photos'])}, content {evalset['digest'][:12]}"
-    reference = evalset["reference"]
-    against = reference if isinstance(reference, dict) else evalset["reference_name"]
-    return [(f"Photos of the folder {evalset['name']}", folder), ("Drop and agreement against", against)]
+def _photos(evalset: Evalset) -> list[tuple[str, str | float | Unknown]]:
+    if evalset.source == "bundle":
+        return [("Held-out photos", len(evalset.photos))]
+    folder = f"{len(evalset.photos)}, content {evalset.digest[:12]}"
+    reference = evalset.reference
+    against = reference if isinstance(reference, Unknown) else evalset.reference_name or FLOAT_MODEL
+    return [(f"Photos of the folder {evalset.name}", folder), ("Drop and agreement against", against)]
 
 
-def _flags(flags: Any) -> Any:
-    return flags if isinstance(flags, dict) else ", ".join(flags) or "none"
+def _flags(flags: tuple[str, ...] | Unknown) -> str | Unknown:
+    return flags if isinstance(flags, Unknown) else ", ".join(flags) or "none"
 
 
-def _clusters(clusters: Any) -> list[tuple[str, Any]]:
+def _clusters(environment: BenchEnvironment) -> list[tuple[str, str | Unknown]]:
     """Return one row for each kind of core, where there are several."""
-    if isinstance(clusters, dict) or len(clusters) < 2:
+    clusters = environment.clusters
+    if clusters is None or isinstance(clusters, Unknown) or len(clusters) < 2:
         return []
-    return [
-        (f"Cores {', '.join(map(str, one['cpus']))}", _cluster(one["core"], one["frequency_max_mhz"]))
-        for one in clusters
-    ]
+    return [(f"Cores {', '.join(map(str, one.cpus))}", _cluster(one)) for one in clusters]
 
 
-def _cluster(core: Any, clock_mhz: Any) -> Any:
-    return core if isinstance(core, dict) or isinstance(clock_mhz, dict) else f"{core}, up to {clock_mhz:g} MHz"
+def _cluster(one: Cluster) -> str | Unknown:
+    core, clock_mhz = one.core, one.frequency_max_mhz
+    return core if isinstance(core, Unknown) or isinstance(clock_mhz, Unknown) else f"{core}, up to {clock_mhz:g} MHz"
 
 
-def _sampling(settings: Document) -> str:
-    if settings.get("sustained"):
-        return f"one run for {settings['duration_s'] / 60:g} minutes, in {settings['rounds']} windows"
-    kind = " (quick)" if settings.get("quick") else ""
-    return f"{settings['duration_s']:g} s a run{kind} in {settings['rounds']} rounds, runs taking turns"
+def _sampling(settings: Settings) -> str:
+    if settings.sustained:
+        return f"one run for {settings.duration_s / 60:g} minutes, in {settings.rounds} windows"
+    kind = " (quick)" if settings.quick else ""
+    return f"{settings.duration_s:g} s a run{kind} in {settings.rounds} rounds, runs taking turns"
 
 
-def _own_cost(document: Document) -> Any:
-    if "harness" not in document:
-        return _OLD
-    return 1000 * document["harness"]["latency_ms"]["invoke"]["p50"]
+def _own_cost(result: Result) -> float | Unknown:
+    return _OLD if result.harness is None else 1000 * result.harness.latency_ms.invoke.p50_ms
 
 
-def _scaled(value: Any, per: float) -> Any:
-    return value if isinstance(value, dict) else value / per
+def _scaled(value: float | Unknown, per: float) -> float | Unknown:
+    return value if isinstance(value, Unknown) else value / per
 
 
-def _delegate(used: Any) -> str:
-    return f"{used['name']} ({used['library']})" if isinstance(used, dict) else str(used)
+def _delegate(used: External | Literal["none"]) -> str:
+    return "none" if used == "none" else f"{used.name} ({used.library})"
 
 
-def _text(value: Any) -> str:
+def _text(value: str | float) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)

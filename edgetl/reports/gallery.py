@@ -6,9 +6,10 @@ Not for: which variant is better (``edgetl.comparison``).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import EVALSET, Bundle
+from edgetl_device.documents import Unknown
 
 from .pictures import data_uri, thumbnail
 
@@ -55,32 +56,30 @@ class Gallery:
     why_not: str = ""
 
 
-def flipped(document: dict[str, Any], bundle: Bundle | None) -> Gallery:
+def flipped(result: Result, bundle: Bundle | None) -> Gallery:
     """Return the photos of a result that at least one variant classifies otherwise than the float model."""
-    labels, evalset = document["bundle"]["labels"], document["evalset"]
-    if isinstance(evalset["reference"], dict):
-        return Gallery((), 0, evalset["reference"]["unknown"])
+    labels, evalset = result.bundle.labels, result.evalset
+    if isinstance(evalset.reference, Unknown):
+        return Gallery((), 0, evalset.reference.unknown)
     found = []
-    for row, (photo, reference) in enumerate(zip(evalset["photos"], evalset["reference"], strict=True)):
+    for row, (photo, reference) in enumerate(zip(evalset.photos, evalset.reference, strict=True)):
         answers = tuple(
-            Answered(
-                name, labels[predicted], run["answers"]["probability"][row], _kind(photo["label"], reference, predicted)
-            )
-            for name, run in one_per_variant(document).items()
-            if (predicted := run["answers"]["predicted"][row]) != reference
+            Answered(name, labels[predicted], run.answers.probability[row], _kind(photo.label, reference, predicted))
+            for name, run in one_per_variant(result).items()
+            if (predicted := run.answers.predicted[row]) != reference
         )
         if answers:
-            found.append(Card(photo["file"], labels[photo["label"]], labels[reference], answers, ""))
+            found.append(Card(photo.file, labels[photo.label], labels[reference], answers, ""))
     found.sort(key=lambda card: (_ORDER[card.kind], card.label, card.file))
     shown = [Card(**{**vars(card), "picture": _picture(bundle, card.file)}) for card in found[:MOST]]
     return Gallery(tuple(shown), len(found) - len(shown))
 
 
-def one_per_variant(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def one_per_variant(result: Result) -> dict[str, ResultRun]:
     """Return the first run of each variant: its number of threads does not change its answers."""
-    found: dict[str, dict[str, Any]] = {}
-    for run in document["runs"]:
-        found.setdefault(run["variant"], run)
+    found: dict[str, ResultRun] = {}
+    for run in result.runs:
+        found.setdefault(run.variant, run)
     return found
 
 

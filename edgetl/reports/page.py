@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from edgetl.comparison.results import batch_of, run_name
+from edgetl.comparison.results import run_name
+from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.reference import FLOAT_MODEL
+from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import Bundle
+from edgetl_device.documents import Unknown
 
 from .charts import Course, Place, Scale, Tick, course, density_path, frontier, line_path, place_labels
 from .environment import Gauge, facts, gauges
 from .gallery import Gallery, flipped, one_per_variant
 
-Document = dict[str, Any]
 COLOURS = 8
 _STAGES = {
     "decode": "decode: a file's bytes to an image",
@@ -35,8 +36,8 @@ class Row:
     number: int
     result: str
     name: str
-    document: Document
-    run: Document
+    benched: Result
+    run: ResultRun
 
     @property
     def colour(self) -> int:
@@ -46,7 +47,7 @@ class Row:
     @property
     def batch(self) -> int:
         """Photos in one inference."""
-        return batch_of(self.run)
+        return self.run.batch
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ class Bench:
     """One result: where and how it was measured, its photos, and whose answers they are held against, if anyone's."""
 
     name: str
-    document: Document
+    result: Result
     rows: tuple[Row, ...]
     status: str
     reasons: tuple[str, ...]
@@ -122,57 +123,59 @@ class Bench:
     against: str
 
 
-def bench(name: str, document: Document, *, first_number: int, with_way: bool, bundle: Bundle | None) -> Bench:
+def bench(name: str, result: Result, *, first_number: int, with_way: bool, bundle: Bundle | None) -> Bench:
     """Return one result for the page; its runs are numbered from ``first_number``.
 
     With ``with_way`` they are called by their threads and batch too, where these differ on the page.
     """
-    runs = document["runs"]
-    statuses = [run["verdict"]["status"] for run in runs]
+    runs, evalset = result.runs, result.evalset
+    statuses = [run.verdict.status for run in runs]
     status = next(one for one in ("invalid", "degraded", "valid") if one in statuses)
-    known, unknown = facts(document)
-    unpaired = isinstance(document["evalset"]["reference"], dict)
+    known, unknown = facts(result)
+    unpaired = isinstance(evalset.reference, Unknown)
     return Bench(
         name=name,
-        document=document,
+        result=result,
         rows=tuple(
-            Row(number, name, run_name(run) if with_way else run["variant"], document, run)
+            Row(number, name, run_name(run) if with_way else run.variant, result, run)
             for number, run in enumerate(runs, start=first_number)
         ),
         status=status,
         reasons=_reasons(runs),
         facts=known,
         unknown=unknown,
-        gauges=gauges(document["environment"]),
-        variants=tuple(one_per_variant(document)),
-        classes=_classes(document),
-        gallery=flipped(document, bundle),
+        gauges=gauges(result.environment),
+        variants=tuple(one_per_variant(result)),
+        classes=_classes(result),
+        gallery=flipped(result, bundle),
         has_bundle=bundle is not None,
-        of_folder=document["evalset"].get("source") == "folder",
-        against="" if unpaired else document["evalset"].get("reference_name", FLOAT_MODEL),
+        of_folder=evalset.source == "folder",
+        against="" if unpaired else evalset.reference_name or FLOAT_MODEL,
     )
 
 
 def headline(rows: Sequence[Row]) -> str:
     """Return the fastest believable run in one sentence."""
-    believed = [row for row in rows if row.run["verdict"]["status"] != "invalid"]
+    believed = [row for row in rows if row.run.verdict.status != "invalid"]
     if not believed:
         return "No measurement here is valid: measure again."
-    row = min(believed, key=lambda one: one.run["latency_ms"]["invoke"]["p50"])
-    run, environment = row.run, row.document["environment"]
-    board = next((environment[key] for key in ("board", "cpu") if isinstance(environment[key], str)), "this machine")
-    rank = next(rank for rank in ("p95", "p90", "p50") if not isinstance(run["latency_ms"]["invoke"][rank], dict))
+    row = min(believed, key=lambda one: _median_ms(one.run.samples_ns.invoke))
+    run, environment = row.run, row.benched.environment
+    board = next((one for one in (environment.board, environment.cpu) if isinstance(one, str)), "this machine")
+    ranks = {percent: run.latency.of(percent) for percent in (95, 90, 50)}
+    known = {percent: ms for percent, ms in ranks.items() if not isinstance(ms, Unknown)}
+    percent, ms = next(iter(known.items()), (50, _median_ms(run.samples_ns.invoke)))
     text = (
-        f"{row.name}: {run['bytes'] / 1e6:.2f} MB, {run['latency_ms']['invoke'][rank]:.2f} ms at {rank} on {board}, "
+        f"{row.name}: {run.bytes / 1e6:.2f} MB, {ms:.2f} ms at p{percent} on {board}, "
         "top-1 {:.1%} (95% interval {:.1f} to {:.1f})".format(
-            run["accuracy"]["top1"], *(100 * bound for bound in run["accuracy"]["ci95"])
+            run.accuracy.top1, *(100 * bound for bound in run.accuracy.ci95)
         )
     )
-    agreement = run["agreement"]
-    if "unknown" in agreement:
+    agreement = run.agreement
+    if isinstance(agreement, Unknown):
         return text + "."
-    low, high = agreement["drop_ci95_pp"]
-    drop = agreement["drop_pp"]
+    low, high = agreement.drop_ci95_pp
+    drop = agreement.drop_pp
     side = "as accurate as" if drop == 0 else f"{abs(drop):.2f} pp {'below' if drop > 0 else 'above'}"
     return f"{text}, {side} the float model (95% interval of the drop {low:+.1f} to {high:+.1f} pp)."
 
@@ -188,14 +191,15 @@ class Latency:
 
 def latency(rows: Sequence[Row]) -> Latency:
     """Return the distributions of the model's time on one axis."""
-    samples = [np.array(row.run["samples_ns"]["invoke"]) / 1e6 for row in rows]
+    samples = [np.array(row.run.samples_ns.invoke) / 1e6 for row in rows]
     ends = [float(np.percentile(one, rank)) for one in samples for rank in (0.5, _END)]
     scale = Scale.around(ends, margin=0.03)
     found = []
     for row, one in zip(rows, samples, strict=True):
-        ranks = row.run["latency_ms"]["invoke"]
         # Too few samples give no p95.
-        p50, p95 = scale.at(ranks["p50"]), None if isinstance(ranks["p95"], dict) else scale.at(ranks["p95"])
+        p95_ms = row.run.latency.p95_ms
+        p50 = scale.at(_median_ms(row.run.samples_ns.invoke))
+        p95 = None if isinstance(p95_ms, Unknown) else scale.at(p95_ms)
         own = Scale.around([float(np.percentile(one, 1)), float(np.percentile(one, _END))], log=False)
         found.append(Distribution(row, density_path(one, scale), p50, p95, course(one, own)))
     return Latency(scale.ticks(), scale.log, tuple(found))
@@ -203,7 +207,7 @@ def latency(rows: Sequence[Row]) -> Latency:
 
 def stages(rows: Sequence[Row]) -> list[tuple[Row, list[Stage]]]:
     """Return the median of each stage; bars share one axis from 0 to the slowest run's sum."""
-    medians = [{stage: row.run["latency_ms"][stage]["p50"] for stage in _STAGES} for row in rows]
+    medians = [{stage: _median_ms(getattr(row.run.samples_ns, stage)) for stage in _STAGES} for row in rows]
     longest = max(sum(one.values()) for one in medians)
     return [
         (row, [Stage(stage, _STAGES[stage], ms, 100 * ms / longest) for stage, ms in one.items()])
@@ -224,13 +228,13 @@ class Pareto:
 
 def pareto(rows: Sequence[Row]) -> Pareto:
     """Return every run as a point with its interval; circles grow with the size of the file."""
-    costs = [row.run["latency_ms"]["invoke"]["p50"] for row in rows]
-    gains = [100 * row.run["accuracy"]["top1"] for row in rows]
-    intervals = [[100 * bound for bound in row.run["accuracy"]["ci95"]] for row in rows]
+    costs = [_median_ms(row.run.samples_ns.invoke) for row in rows]
+    gains = [100 * row.run.accuracy.top1 for row in rows]
+    intervals = [[100 * bound for bound in row.run.accuracy.ci95] for row in rows]
     x = Scale.around(costs, margin=0.12)
     y = Scale.around([bound for interval in intervals for bound in interval], margin=0.08, log=False)
     best = frontier(list(zip(costs, gains, strict=True)))
-    largest = max(row.run["bytes"] for row in rows)
+    largest = max(row.run.bytes for row in rows)
     places = [(x.at(cost), 100 - y.at(gain)) for cost, gain in zip(costs, gains, strict=True)]
     labels = place_labels(places, width=24, height=6)
     points = []
@@ -238,30 +242,35 @@ def pareto(rows: Sequence[Row]) -> Pareto:
         low, high = intervals[index]
         left, top = places[index]
         # Areas, not diameters, are what eyes compare.
-        diameter = 12 + 22 * (row.run["bytes"] / largest) ** 0.5
+        diameter = 12 + 22 * (row.run.bytes / largest) ** 0.5
         points.append(Point(row, left, top, 100 - y.at(high), 100 - y.at(low), diameter, labels[index]))
     path = line_path([(costs[index], gains[index]) for index in best], x, y)
     y_ticks = [tick for tick in y.ticks(about=8) if float(tick.text) <= 100]
     return Pareto(x.ticks(), y_ticks, x.log, tuple(points), path)
 
 
-def _reasons(runs: Sequence[Document]) -> tuple[str, ...]:
+def _median_ms(samples_ns: Sequence[int]) -> float:
+    """Return the median as benches do, of samples too few for one to publish, too."""
+    return percentile(samples_ns, 50) / 1e6
+
+
+def _reasons(runs: Sequence[ResultRun]) -> tuple[str, ...]:
     about: dict[str, list[str]] = {}
     for run in runs:
-        for reason in run["verdict"]["reasons"]:
+        for reason in run.verdict.reasons:
             about.setdefault(reason, []).append(run_name(run))
     return tuple(
         f"{reason} ({'all runs' if len(names) == len(runs) else '; '.join(names)})" for reason, names in about.items()
     )
 
 
-def _classes(document: Document) -> tuple[ClassRow, ...]:
-    truth = np.array([photo["label"] for photo in document["evalset"]["photos"]])
-    answers = document["evalset"]["reference"]
-    reference = None if isinstance(answers, dict) else np.array(answers)
-    predicted = [np.array(run["answers"]["predicted"]) for run in one_per_variant(document).values()]
+def _classes(result: Result) -> tuple[ClassRow, ...]:
+    truth = np.array([photo.label for photo in result.evalset.photos])
+    answers = result.evalset.reference
+    reference = None if isinstance(answers, Unknown) else np.array(answers)
+    predicted = [np.array(run.answers.predicted) for run in one_per_variant(result).values()]
     found = []
-    for index, label in enumerate(document["bundle"]["labels"]):
+    for index, label in enumerate(result.bundle.labels):
         mine = truth == index
         photos = int(mine.sum())
         if photos:

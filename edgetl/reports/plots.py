@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from edgetl._lib.extras import require
+from edgetl_device.bench.percentiles import percentile
+from edgetl_device.bench.result import Result, ResultRun
+from edgetl_device.documents import Unknown
 
 # Names are written in the cells' axes only while they can be read.
 _MAX_NAMED_CLASSES = 40
@@ -75,11 +78,11 @@ def sample_predictions(photos: Sequence[tuple[Any, str, str]], target: Path) -> 
     figure.savefig(target, dpi=100)
 
 
-def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]], *, title: str, target: Path) -> None:
+def side_by_side(result: Result, photos: Sequence[tuple[Any, str, str]], *, title: str, target: Path) -> None:
     """Draw a bench result as one picture: classified photos above, what each variant costs and how right it is below.
 
     Args:
-        result: An ``edgetl.result/1`` document; the first number of threads is drawn.
+        result: Of a bench; the first number of threads is drawn.
         photos: Pixels (uint8 [S, S, 3]), the true label and the predicted one with its probability, at least one.
         title: Above everything.
         target: The PNG to write.
@@ -91,24 +94,24 @@ def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]],
         axes.imshow(pixels)
         axes.set_title(answer, fontsize=8, color="black" if answer.startswith(label) else "firebrick")
         axes.set_axis_off()
-    threads = result["runs"][0]["threads"]
-    runs = [run for run in result["runs"] if run["threads"] == threads]
+    threads = result.runs[0].threads
+    runs = [run for run in result.runs if run.threads == threads]
     panels = (
         (
             f"model, ms a photo, {threads} thread: p50, whisker p95",
-            [run["latency_ms"]["invoke"]["p50"] for run in runs],
+            [_median_ms(run) for run in runs],
         ),
-        ("size, MB", [run["bytes"] / 1e6 for run in runs]),
-        ("top-1, %, with its 95% interval", [100 * run["accuracy"]["top1"] for run in runs]),
+        ("size, MB", [run.bytes / 1e6 for run in runs]),
+        ("top-1, %, with its 95% interval", [100 * run.accuracy.top1 for run in runs]),
     )
     whiskers = (
-        [(0.0, _above_median(run["latency_ms"]["invoke"])) for run in runs],
+        [(0.0, _above_median(run)) for run in runs],
         None,
-        [_around(run["accuracy"]["top1"], run["accuracy"]["ci95"]) for run in runs],
+        [_around(run.accuracy.top1, run.accuracy.ci95) for run in runs],
     )
     for axes, (name, values), errors in zip(below.subplots(1, 3), panels, whiskers, strict=True):
-        colours = ["#9aa5b1" if run["precision"] == "float32" else "#1f77b4" for run in runs]
-        bars = axes.bar([run["variant"] for run in runs], values, color=colours, width=0.6)
+        colours = ["#9aa5b1" if run.precision == "float32" else "#1f77b4" for run in runs]
+        bars = axes.bar([run.variant for run in runs], values, color=colours, width=0.6)
         if errors:
             axes.errorbar(
                 range(len(runs)), values, yerr=list(zip(*errors, strict=True)), fmt="none", ecolor="black", capsize=4
@@ -119,9 +122,14 @@ def side_by_side(result: dict[str, Any], photos: Sequence[tuple[Any, str, str]],
     figure.savefig(target, dpi=130)
 
 
-def _above_median(ranks: Mapping[str, Any]) -> float:
+def _median_ms(run: ResultRun) -> float:
+    return percentile(run.samples_ns.invoke, 50) / 1e6
+
+
+def _above_median(run: ResultRun) -> float:
     # Too few samples give no p95, and then there is no whisker.
-    return 0.0 if isinstance(ranks["p95"], dict) else float(ranks["p95"] - ranks["p50"])
+    p95_ms = run.latency.p95_ms
+    return 0.0 if isinstance(p95_ms, Unknown) else p95_ms - _median_ms(run)
 
 
 def _around(share: float, interval: Sequence[float]) -> tuple[float, float]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from edgetl._lib import extras
 from edgetl.comparison import text
-from edgetl.comparison.results import batch_of, compare_results
+from edgetl.comparison.results import compare_results
 from edgetl_device.bench import photoset, result
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
@@ -37,24 +36,24 @@ def write_report(results: Sequence[Path], out: str | os.PathLike[str], *, bundle
 def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
     """Return the page as HTML; arguments and errors as for :func:`write_report`."""
     extras.check_installed("jinja2", extra="report")
-    documents = [result.read(path) for path in results]
+    read = [result.read(path) for path in results]
     photos = None if bundle is None else Bundle.open(bundle)
     digest = None if photos is None else photoset.of_bundle(photos).digest
-    if photos is not None and digest not in {document["evalset"]["digest"] for document in documents}:
+    if photos is not None and digest not in {one.evalset.digest for one in read}:
         raise InputError(
             f"{photos.path}: its held-out photos are not those of {results[0]}",
             hint="Give the bundle that was benched.",
         )
-    ways = {(run["threads"], batch_of(run)) for document in documents for run in document["runs"]}
+    ways = {(run.threads, run.batch) for one in read for run in one.runs}
     benches: list[page.Bench] = []
-    for name, document in zip(_names(results), documents, strict=True):
+    for name, one in zip(_names(results), read, strict=True):
         benches.append(
             page.bench(
                 name,
-                document,
+                one,
                 first_number=1 + sum(len(bench.rows) for bench in benches),
                 with_way=len(ways) > 1 or any(batch > 1 for _, batch in ways),
-                bundle=photos if document["evalset"]["digest"] == digest else None,
+                bundle=photos if one.evalset.digest == digest else None,
             )
         )
     rows = [row for bench in benches for row in bench.rows]
@@ -78,7 +77,6 @@ def _names(results: Sequence[Path]) -> list[str]:
 def _comparison(results: Sequence[Path]) -> list[str]:
     """Return what the results show against the first, or why they may not be compared."""
     try:
-        document: dict[str, Any] = compare_results(results)
+        return text.conclusion_lines(compare_results(results))
     except InputError as refusal:
         return [" ".join(part for part in (refusal.what, refusal.why) if part)]
-    return text.conclusion_lines(document)

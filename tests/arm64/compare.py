@@ -30,7 +30,7 @@ def main(folder: Path) -> int:
         if one["predictions"][0]["label"] != other["predictions"][0]["label"]:
             failures.append(f"classify: {one['photo']}: another label")
 
-    benches = [result.read(folder / f"bench-{where}.json") for where in ("arm64", "here")]
+    benches = [result.read(folder / f"bench-{where}.json").to_json() for where in ("arm64", "here")]
     environment = benches[0]["environment"]
     print(f"bench: {environment['machine']}, emulated: {environment['emulated']}, {environment['os']}")
     if environment["machine"] != "aarch64" or environment["emulated"] is not True:

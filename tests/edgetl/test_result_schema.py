@@ -54,7 +54,7 @@ def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Pa
         target.write_bytes(bundle.read(photo.file))
     document = run_bench(
         bundle, BenchOptions(variants=["int8", "int8-onnx"], batch=(1, 2), data=tmp_path, duration=0.05, quick=True)
-    )
+    ).to_json()
     assert document["skipped"]
     assert errors(close(result.json_schema()), document) == []
     document["evalset"]["reference"] = {"unknown": "none"}

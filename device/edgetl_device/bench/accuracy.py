@@ -13,6 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device.documents import Unknown
+from edgetl_device.scores import Accuracy, Agreement, ClassScore, Scores, Top5
+
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
 
@@ -93,8 +96,8 @@ def score(
     reference_probabilities: Floats | None,
     *,
     names: Sequence[str] | None = None,
-) -> dict[str, Any]:
-    """Return accuracy, agreement with the reference and a per-class table as JSON values.
+) -> Scores:
+    """Return accuracy, agreement with the reference and a per-class table.
 
     Of equal probabilities the class that comes first counts as the prediction, here and in the classifier.
 
@@ -102,12 +105,7 @@ def score(
         probabilities: float [n, classes], row i = photo i.
         labels: int [n], the true class of each photo.
         reference_probabilities: float [n, classes] of the float model, or None where there are none.
-        names: The class names, to label the per-class rows with.
-
-    Returns:
-        ``accuracy`` (photos, correct, top1, ci95), ``agreement`` (photos, agree, top1, mae, max_abs, drop_pp,
-        drop_ci95_pp, lost, gained, mcnemar_p) or ``{"unknown": why}``, and ``per_class`` rows (index, label, photos,
-        predicted, correct, recall, precision). Proportions are 0..1; ``_pp`` are percentage points.
+        names: The class names, to label the per-class rows with; without, they are called by their index.
     """
     n, classes = probabilities.shape
     if labels.shape != (n,) or n == 0:
@@ -115,15 +113,15 @@ def score(
     predicted = probabilities.argmax(axis=1)
     right = predicted == labels
     correct = int(right.sum())
-    return {
-        "accuracy": {"photos": n, "correct": correct, "top1": correct / n, "ci95": list(wilson95(correct, n))},
-        "agreement": _agreement(probabilities, labels, reference_probabilities),
-        "per_class": [_class_row(index, predicted, labels, names) for index in range(classes)],
-    }
+    return Scores(
+        Accuracy(n, correct, correct / n, wilson95(correct, n)),
+        _agreement(probabilities, labels, reference_probabilities),
+        tuple(_class_row(index, predicted, labels, names) for index in range(classes)),
+    )
 
 
-def top5(probabilities: Floats, labels: npt.NDArray[np.integer[Any]]) -> dict[str, Any]:
-    """Return how often the true class is among the five likeliest: ``correct``, ``share`` 0..1 and its ``ci95``.
+def top5(probabilities: Floats, labels: npt.NDArray[np.integer[Any]]) -> Top5:
+    """Return how often the true class is among the five likeliest.
 
     Of equal probabilities the class that comes first counts as likelier. It says something of more than five classes.
 
@@ -133,12 +131,14 @@ def top5(probabilities: Floats, labels: npt.NDArray[np.integer[Any]]) -> dict[st
     """
     likeliest = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
     n, correct = len(labels), int((likeliest == labels[:, None]).any(axis=1).sum())
-    return {"correct": correct, "share": correct / n, "ci95": list(wilson95(correct, n))}
+    return Top5(correct, correct / n, wilson95(correct, n))
 
 
-def _agreement(probabilities: Floats, labels: npt.NDArray[np.integer[Any]], reference: Floats | None) -> dict[str, Any]:
+def _agreement(
+    probabilities: Floats, labels: npt.NDArray[np.integer[Any]], reference: Floats | None
+) -> Agreement | Unknown:
     if reference is None:
-        return {"unknown": "there is no reference for these photos"}
+        return Unknown("there is no reference for these photos")
     if reference.shape != probabilities.shape:
         raise ValueError(f"a reference of shape {reference.shape} for probabilities of {probabilities.shape}")
     n = len(labels)
@@ -146,18 +146,18 @@ def _agreement(probabilities: Floats, labels: npt.NDArray[np.integer[Any]], refe
     agree = int((predicted == reference_predicted).sum())
     difference = np.abs(probabilities.astype(np.float64) - reference.astype(np.float64))
     drop = paired_drop(reference_predicted == labels, predicted == labels)
-    return {
-        "photos": n,
-        "agree": agree,
-        "top1": agree / n,
-        "mae": float(difference.mean()),
-        "max_abs": float(difference.max()),
-        "drop_pp": drop.drop_pp,
-        "drop_ci95_pp": list(drop.ci95_pp),
-        "lost": drop.lost,
-        "gained": drop.gained,
-        "mcnemar_p": mcnemar_exact(drop.lost, drop.gained),
-    }
+    return Agreement(
+        photos=n,
+        agree=agree,
+        top1=agree / n,
+        mae=float(difference.mean()),
+        max_abs=float(difference.max()),
+        drop_pp=drop.drop_pp,
+        drop_ci95_pp=drop.ci95_pp,
+        lost=drop.lost,
+        gained=drop.gained,
+        mcnemar_p=mcnemar_exact(drop.lost, drop.gained),
+    )
 
 
 def _class_row(
@@ -165,17 +165,16 @@ def _class_row(
     predicted: npt.NDArray[np.integer[Any]],
     labels: npt.NDArray[np.integer[Any]],
     names: Sequence[str] | None,
-) -> dict[str, Any]:
+) -> ClassScore:
     photos = int((labels == index).sum())
     said = int((predicted == index).sum())
     correct = int(((labels == index) & (predicted == index)).sum())
-    row: dict[str, Any] = {"index": index}
-    if names is not None:
-        row["label"] = names[index]
-    return row | {
-        "photos": photos,
-        "predicted": said,
-        "correct": correct,
-        "recall": correct / photos if photos else {"unknown": "no photos of this class"},
-        "precision": correct / said if said else {"unknown": "this class was never predicted"},
-    }
+    return ClassScore(
+        index=index,
+        label=str(index) if names is None else names[index],
+        photos=photos,
+        predicted=said,
+        correct=correct,
+        recall=correct / photos if photos else Unknown("no photos of this class"),
+        precision=correct / said if said else Unknown("this class was never predicted"),
+    )

@@ -13,14 +13,16 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Protocol
 
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Prediction
+from edgetl_device.documents import Count
 from edgetl_device.preprocess import decode, fit
 from edgetl_device.runtime import Probabilities, Runtime
 
 from . import percentiles
+from .percentiles import PercentileIntervals, Percentiles
 
 STAGES = ("decode", "fit", "invoke", "postprocess")
 # So many queries MLPerf Inference asked of SingleStream, whose metric is p90, before it had early stopping.
@@ -71,6 +73,59 @@ class Samples:
     def total_ns(self) -> list[int]:
         """Return the time of every inference, all stages together."""
         return [sum(parts) for parts in zip(*self.stages_ns.values(), strict=True)]
+
+
+@dataclass(frozen=True)
+class StageSamples:
+    """Raw nanoseconds of every inference after warm-up, in order; all stages have the same length.
+
+    Attributes:
+        decode: A file's bytes to an upright RGB image.
+        fit: To the model's size.
+        invoke: Copy the pixels in, run the model.
+        postprocess: Probabilities, top 5.
+    """
+
+    decode: tuple[Count, ...]
+    fit: tuple[Count, ...]
+    invoke: tuple[Count, ...]
+    postprocess: tuple[Count, ...]
+
+    def total(self) -> list[int]:
+        """Return the time of every inference, all stages together."""
+        return [sum(parts) for parts in zip(self.decode, self.fit, self.invoke, self.postprocess, strict=True)]
+
+
+@dataclass(frozen=True)
+class StageLatency:
+    """Percentiles of each stage.
+
+    Attributes:
+        decode: A file's bytes to an upright RGB image.
+        fit: To the model's size.
+        invoke: Copy the pixels in, run the model.
+        postprocess: Probabilities, top 5.
+        total: All of it: from a file's bytes to a label.
+    """
+
+    decode: Percentiles
+    fit: Percentiles
+    invoke: Percentiles
+    postprocess: Percentiles
+    total: Percentiles
+
+
+@dataclass(frozen=True)
+class LatencyIntervals:
+    """How sure p50 and p90 are.
+
+    Attributes:
+        invoke: Of the model.
+        total: From a file's bytes to a label.
+    """
+
+    invoke: PercentileIntervals
+    total: PercentileIntervals
 
 
 class Stopwatch:
@@ -136,37 +191,19 @@ class Stopwatch:
         return decode_ns, fit_ns, invoked - at, clock() - invoked
 
 
-def summary_ms(samples: Samples) -> dict[str, dict[str, Any]]:
-    """Return p50, p90, p95 and p99 (nearest rank) in milliseconds, by stage and for ``total``.
-
-    A percentile that these samples are too few for is ``{"unknown": why}``.
-    """
-    return {
-        stage: {name: _ms(value) for name, value in percentiles.summary(column).items()}
-        for stage, column in _columns(samples).items()
-    }
+def summary_ms(samples: Samples) -> StageLatency:
+    """Return p50, p90, p95 and p99 (nearest rank) in milliseconds, by stage and in total."""
+    return StageLatency(*(percentiles.summary(column) for column in (*samples.stages_ns.values(), samples.total_ns())))
 
 
-def intervals_ms(samples: Samples) -> dict[str, dict[str, Any]]:
-    """Return the 95% intervals (low, high) of p50 and p90 in milliseconds, of ``invoke`` and ``total``."""
-    columns = _columns(samples)
-    return {
-        stage: {name: _ms(value) for name, value in percentiles.intervals(columns[stage]).items()}
-        for stage in ("invoke", "total")
-    }
+def intervals_ms(samples: Samples) -> LatencyIntervals:
+    """Return the 95% intervals (low, high) of p50 and p90 in milliseconds, of the model and in total."""
+    return LatencyIntervals(
+        percentiles.intervals(samples.stages_ns["invoke"]), percentiles.intervals(samples.total_ns())
+    )
 
 
 def throughput_per_s(samples: Samples, batch: int = 1) -> float:
     """Return photos a second, one batch after another, over all samples."""
     total = samples.total_ns()
     return batch * len(total) / (sum(total) / _NS_PER_S)
-
-
-def _columns(samples: Samples) -> dict[str, list[int]]:
-    return {**samples.stages_ns, "total": samples.total_ns()}
-
-
-def _ms(value: Any) -> Any:
-    if isinstance(value, list):
-        return [bound / 1e6 for bound in value]
-    return value if isinstance(value, dict) else value / 1e6

@@ -10,11 +10,13 @@ import importlib
 import importlib.metadata
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from edgetl_device.classifier import Classifier
+from edgetl_device.documents import Milliseconds, Unknown
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Pixels
 
@@ -24,6 +26,45 @@ SUMMARY = "mlperf_log_summary.txt"
 
 # LoadGen writes integers of 64 bits; what is answered here is not looked at, so no data goes with an answer.
 _NO_DATA = (0, 0)
+
+
+@dataclass(frozen=True)
+class LoadgenSummary:
+    """What LoadGen's summary says.
+
+    Attributes:
+        verdict: VALID or INVALID.
+        metric: ``p90_ms`` is the early stopping estimate of SingleStream.
+        value: Of the metric.
+        summary: mlperf_log_summary.txt
+    """
+
+    verdict: str
+    metric: Literal["p90_ms", "samples_per_s", "none"]
+    value: Milliseconds | Unknown
+    summary: str
+
+
+@dataclass(frozen=True)
+class _Driven:
+    scenario: Literal["single-stream", "offline"]
+    version: str
+    log: str
+
+
+@dataclass(frozen=True)
+class LoadgenRun(LoadgenSummary, _Driven):
+    """What MLPerf Inference's LoadGen says of the run that it drove.
+
+    Attributes:
+        scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).
+        version: Of mlcommons-loadgen.
+        log: The folder of its log.
+        verdict: VALID or INVALID.
+        metric: ``p90_ms`` is the early stopping estimate of SingleStream.
+        value: Of the metric.
+        summary: mlperf_log_summary.txt
+    """
 
 
 def require(scenario: str) -> ModuleType:
@@ -52,7 +93,7 @@ def drive(
     min_inferences: int,
     expected_ms: float,
     folder: Path,
-) -> dict[str, Any]:
+) -> LoadgenRun:
     """Let LoadGen run a scenario in performance mode, and keep its log.
 
     Args:
@@ -63,10 +104,6 @@ def drive(
         min_inferences: At least so many.
         expected_ms: About what one inference takes; LoadGen plans with it.
         folder: Where LoadGen writes its log; made if absent.
-
-    Returns:
-        ``scenario``, ``version``, ``log`` (the folder), ``verdict`` (``VALID`` or ``INVALID``), ``metric`` and
-        ``value`` of the scenario, and LoadGen's ``summary`` as it is.
 
     Raises:
         Unavailable: LoadGen is not installed here.
@@ -104,32 +141,27 @@ def drive(
         module.DestroySUT(under_test)
     if failures:
         raise failures[0]
-    return {
-        "scenario": scenario,
-        "version": importlib.metadata.version(PACKAGE),
-        "log": str(folder),
-        **read_summary((folder / SUMMARY).read_text()),
-    }
+    found = read_summary((folder / SUMMARY).read_text())
+    return LoadgenRun(
+        scenario=scenario,  # type: ignore[arg-type]  # require() has checked it
+        version=importlib.metadata.version(PACKAGE),
+        log=str(folder),
+        **vars(found),
+    )
 
 
-def read_summary(text: str) -> dict[str, Any]:
-    """Return what LoadGen's summary says: ``verdict``, ``metric``, ``value`` and the whole ``summary``.
-
-    The metric is ``p90_ms``, the early stopping estimate, for SingleStream, and ``samples_per_s`` for Offline.
-    """
+def read_summary(text: str) -> LoadgenSummary:
+    """Return what LoadGen's summary says; its metric is ``p90_ms`` for SingleStream, ``samples_per_s`` for Offline."""
     verdict = re.search(r"^Result is : (\w+)$", text, re.MULTILINE)
     p90 = re.search(r"Early stopping 90\.0th percentile estimate: (\d+)", text)
     rate = re.search(r"^Samples per second: ([\d.e+]+)$", text, re.MULTILINE)
     if verdict is None:
         raise Unavailable("LoadGen wrote no verdict", why=text.strip()[:200] or "its summary is empty")
-    found: dict[str, Any] = {"verdict": verdict[1]}
     if p90:
-        found |= {"metric": "p90_ms", "value": int(p90[1]) / 1e6}
-    elif rate:
-        found |= {"metric": "samples_per_s", "value": float(rate[1])}
-    else:
-        found |= {"metric": "none", "value": {"unknown": "the summary has no estimate: too few queries"}}
-    return found | {"summary": text}
+        return LoadgenSummary(verdict[1], "p90_ms", int(p90[1]) / 1e6, text)
+    if rate:
+        return LoadgenSummary(verdict[1], "samples_per_s", float(rate[1]), text)
+    return LoadgenSummary(verdict[1], "none", Unknown("the summary has no estimate: too few queries"), text)
 
 
 def _run(classifier: Classifier, pixels: Pixels, failures: list[BaseException]) -> None:

@@ -7,23 +7,27 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
+from edgetl_device.documents import Named, Unknown
 from edgetl_device.machine import energy
+from edgetl_device.scores import Scores
 
 from . import accuracy, latency, percentiles, predictions
-from .latency import Stopwatch
+from .latency import StageSamples, Stopwatch
+from .loadgen import LoadgenRun
 from .photoset import PhotoSet
 from .reference import Reference
+from .result import ResultRun, Warmup, Window
 from .sweep import Setup
+from .verdict import Verdict
 
 # Of ONNX variants.
-_NO_DELEGATES = {"unknown": "delegates are TFLite's; ONNX Runtime ran it with its CPU provider"}
+_NO_DELEGATES = Unknown("delegates are TFLite's; ONNX Runtime ran it with its CPU provider")
 
 
 @dataclass
@@ -34,7 +38,7 @@ class Measurement:
     classifier: Classifier
     load_ns: int
     stopwatch: Stopwatch
-    windows: list[dict[str, Any]] = field(default_factory=list)
+    windows: list[Window] = field(default_factory=list)
     usage: energy.Usage = field(default_factory=energy.Usage)
 
     def sample(self, duration_s: float, min_inferences: int, meter: energy.Meter | None) -> None:
@@ -45,13 +49,13 @@ class Measurement:
             self.stopwatch.measure(duration_s, min_inferences=min_inferences)
             taken = invoke[first:]
             self.windows.append(
-                {
-                    "clock_s": started_s,
-                    "duration_s": time.monotonic() - started_s,
-                    "inferences": len(taken),
-                    "p50_ms": percentiles.percentile(taken, 50) / 1e6,
-                    "max_ms": max(taken) / 1e6,
-                }
+                Window(
+                    clock_s=started_s,
+                    duration_s=time.monotonic() - started_s,
+                    inferences=len(taken),
+                    p50_ms=percentiles.percentile(taken, 50) / 1e6,
+                    max_ms=max(taken) / 1e6,
+                )
             )
             return len(taken)
 
@@ -71,38 +75,63 @@ def load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | Non
     return Measurement(setup, classifier, time.perf_counter_ns() - started, Stopwatch(classifier, files))
 
 
-def row(measurement: Measurement) -> dict[str, Any]:
-    """Return what is known of a setup from its times alone, as fields of a run."""
-    variant, samples, runtime = measurement.setup.variant, measurement.stopwatch.samples, measurement.classifier.runtime
-    share = runtime.share
-    return {
-        "variant": variant.name,
-        "format": variant.format,
-        "precision": variant.precision,
-        "threads": runtime.threads,
-        "batch": measurement.setup.batch,
-        "runtime": {"name": runtime.name, "version": runtime.version},
-        "delegate": share["name"] if share else _NO_DELEGATES,
-        **({"delegated": {key: share[key] for key in ("operators", "of", "partitions")}} if share else {}),
-        "bytes": variant.bytes,
-        "load_ms": measurement.load_ns / 1e6,
-        "first_inference_ms": samples.first_inference_ns / 1e6,
-        "warmup": {"inferences": samples.warmup_inferences, "steady": samples.steady},
-        "samples_ns": samples.stages_ns,
-        "windows": measurement.windows,
-        "latency_ms": latency.summary_ms(samples),
-        "latency_ci95_ms": latency.intervals_ms(samples),
-        "throughput_per_s": latency.throughput_per_s(samples, measurement.setup.batch),
-    }
+@dataclass(frozen=True)
+class Scored:
+    """What a setup says about all photos, and how right that is."""
+
+    scores: Scores
+    answers: predictions.Answers
 
 
-def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> dict[str, Any]:
-    """Return ``accuracy``, ``agreement``, ``per_class`` and ``answers`` on all photos."""
+def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> Scored:
+    """Return the answers of a setup to all photos, and their scores."""
     probabilities = predictions.probabilities(classifier, photos)
     labels = np.array([photo.index for photo in photos.photos], np.int64)
     scores = accuracy.score(probabilities, labels, reference.probabilities, names=classifier.labels)
     if reference.probabilities is None:
-        scores["agreement"] = {"unknown": reference.why_not}
+        scores = replace(scores, agreement=Unknown(reference.why_not))
     if len(classifier.labels) > accuracy.TOP:
-        scores["accuracy"]["top5"] = accuracy.top5(probabilities, labels)
-    return scores | {"answers": predictions.answers(probabilities)}
+        scores = replace(scores, accuracy=replace(scores.accuracy, top5=accuracy.top5(probabilities, labels)))
+    return Scored(scores, predictions.answers(probabilities))
+
+
+def row(
+    measurement: Measurement,
+    scored: Scored,
+    verdict: Verdict,
+    *,
+    peak_rss_bytes: int | Unknown,
+    energy: energy.Energy | Unknown | None = None,
+    operators: Unknown | None = None,
+    loadgen: LoadgenRun | None = None,
+) -> ResultRun:
+    """Return what is known of a setup as a run of the result; None is what was not asked for."""
+    variant, samples, runtime = measurement.setup.variant, measurement.stopwatch.samples, measurement.classifier.runtime
+    return ResultRun(
+        variant=variant.name,
+        format=variant.format,
+        precision=variant.precision,
+        threads=runtime.threads,
+        batch=measurement.setup.batch,
+        runtime=Named(runtime.name, runtime.version),
+        delegate=runtime.delegate or _NO_DELEGATES,
+        delegated=runtime.share,
+        bytes=variant.bytes,
+        load_ms=measurement.load_ns / 1e6,
+        first_inference_ms=samples.first_inference_ns / 1e6,
+        warmup=Warmup(samples.warmup_inferences, samples.steady),
+        samples_ns=StageSamples(*map(tuple, samples.stages_ns.values())),
+        windows=tuple(measurement.windows),
+        latency_ms=latency.summary_ms(samples),
+        latency_ci95_ms=latency.intervals_ms(samples),
+        throughput_per_s=latency.throughput_per_s(samples, measurement.setup.batch),
+        accuracy=scored.scores.accuracy,
+        agreement=scored.scores.agreement,
+        per_class=scored.scores.per_class,
+        answers=scored.answers,
+        peak_rss_bytes=peak_rss_bytes,
+        energy=energy,
+        operators=operators,
+        loadgen=loadgen,
+        verdict=verdict,
+    )

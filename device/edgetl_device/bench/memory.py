@@ -10,10 +10,10 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 from edgetl_device import child
 from edgetl_device.delegates.delegate import Delegate, parse_delegate
+from edgetl_device.documents import Unknown
 
 _PHOTOS = 5
 _TIMEOUT_S = 300
@@ -27,16 +27,16 @@ def peak_rss_bytes(
     batch: int = 1,
     prefer: str | None = None,
     delegate: Delegate | None = None,
-) -> int | dict[str, Any]:
-    """Return the peak resident memory of Python, the runtime and the variant, or ``{"unknown": why}``."""
+) -> int | Unknown:
+    """Return the peak resident memory of Python, the runtime and the variant."""
     arguments = [os.fspath(bundle), variant, str(threads), str(batch), prefer or "", str(delegate or "")]
     try:
         done = child.run_module("bench.memory", *arguments, timeout_s=_TIMEOUT_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return {"unknown": f"the measuring process did not run: {error}"}
+        return Unknown(f"the measuring process did not run: {error}")
     if done.returncode != 0 or not done.stdout.strip().isdigit():
         last = (done.stderr.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-        return {"unknown": f"the measuring process failed with code {done.returncode}: {last}"}
+        return Unknown(f"the measuring process failed with code {done.returncode}: {last}")
     return int(done.stdout)
 
 

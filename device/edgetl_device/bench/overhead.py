@@ -9,15 +9,58 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Prediction, ranked
+from edgetl_device.documents import Milliseconds, Positive, Unknown, named
 from edgetl_device.runtime import Probabilities, Runtime, open_runtime
 
 from .latency import Stopwatch, summary_ms
+from .percentiles import Percentiles
 
 INFERENCES = 100
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Nearest rank, in milliseconds.
+
+    Attributes:
+        p50_ms: The median.
+        p90_ms: The 90th percentile.
+    """
+
+    p50_ms: Milliseconds = named("p50")
+    p90_ms: Milliseconds = named("p90")
+
+
+@dataclass(frozen=True)
+class OverheadLatency:
+    """Where the bench itself takes time.
+
+    Attributes:
+        invoke: Copying the pixels in, calls, reading the clock: all of it is inside the ``invoke`` of every run.
+        postprocess: Probabilities, top 5.
+    """
+
+    invoke: Cost
+    postprocess: Cost
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What the bench itself costs, measured with a runtime that runs nothing; subtracted from nothing.
+
+    Attributes:
+        runtime: The null runtime.
+        inferences: How many were measured.
+        latency_ms: Of one inference with one photo.
+    """
+
+    runtime: Literal["null"]
+    inferences: Positive
+    latency_ms: OverheadLatency
 
 
 @dataclass(frozen=True)
@@ -31,23 +74,21 @@ class _Nothing:
         return ranked(probabilities, self.bundle.labels)
 
 
-def cost(bundle: Bundle, photos: Sequence[bytes], inferences: int = INFERENCES) -> dict[str, Any]:
+def cost(bundle: Bundle, photos: Sequence[bytes], inferences: int = INFERENCES) -> Overhead:
     """Measure the harness with the null runtime, on the bundle's photos.
 
-    Returns:
-        ``runtime`` (``null``), ``inferences``, and ``latency_ms`` of ``invoke`` (copying the pixels in, calls, reading
-        the clock: all of it is inside the ``invoke`` of every run, and nothing is subtracted) and ``postprocess``,
-        each p50 and p90.
+    Args:
+        inferences: At least the 64 that a p90 needs.
     """
     fields = {"size": bundle.preprocess.size, "classes": len(bundle.labels)}
     watch = Stopwatch(_Nothing(bundle, open_runtime(json.dumps(fields).encode(), "null")), photos)
     watch.warm_up()
     watch.measure(0, min_inferences=inferences)
-    summary = summary_ms(watch.samples)
-    return {
-        "runtime": "null",
-        "inferences": inferences,
-        "latency_ms": {
-            stage: {rank: summary[stage][rank] for rank in ("p50", "p90")} for stage in ("invoke", "postprocess")
-        },
-    }
+    found = summary_ms(watch.samples)
+    return Overhead("null", inferences, OverheadLatency(_cost(found.invoke), _cost(found.postprocess)))
+
+
+def _cost(found: Percentiles) -> Cost:
+    if isinstance(found.p50_ms, Unknown) or isinstance(found.p90_ms, Unknown):
+        raise ValueError("too few inferences to know what the bench costs")
+    return Cost(found.p50_ms, found.p90_ms)

@@ -10,10 +10,12 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+
+from edgetl_device.documents import Interval, Milliseconds, Unknown, named
 
 PERCENTILES = (50, 90, 95, 99)
 CONFIDENCE = 0.99
@@ -25,6 +27,42 @@ BLOCKS = 10
 SEED = 20
 # Of longer runs every k-th sample is resampled. Neighbours say nearly the same, so the interval hardly widens.
 _MOST = 20_000
+
+
+@dataclass(frozen=True)
+class Percentiles:
+    """Nearest rank, in milliseconds: always one of the samples; unknown where there are too few: 11 for p50, 64 for
+    p90, 130 for p95, 662 for p99.
+
+    Attributes:
+        p50_ms: The median.
+        p90_ms: The 90th percentile.
+        p95_ms: The 95th percentile.
+        p99_ms: The 99th percentile.
+    """
+
+    p50_ms: Milliseconds | Unknown = named("p50")
+    p90_ms: Milliseconds | Unknown = named("p90")
+    p95_ms: Milliseconds | Unknown = named("p95")
+    p99_ms: Milliseconds | Unknown = named("p99")
+
+    def of(self, percent: int) -> float | Unknown:
+        """Return one of :data:`PERCENTILES`."""
+        found: float | Unknown = getattr(self, f"p{percent}_ms")
+        return found
+
+
+@dataclass(frozen=True)
+class PercentileIntervals:
+    """95% intervals of percentiles in milliseconds: circular block bootstrap, 2000 resamples, seeded.
+
+    Attributes:
+        p50_ms: Of the median.
+        p90_ms: Of the 90th percentile.
+    """
+
+    p50_ms: Interval | Unknown = named("p50")
+    p90_ms: Interval | Unknown = named("p90")
 
 
 @functools.cache
@@ -52,34 +90,33 @@ def percentile(samples: Sequence[float], percent: float) -> float:
     return sorted(samples)[_rank(len(samples), percent)]
 
 
-def summary(samples: Sequence[int]) -> dict[str, Any]:
-    """Return p50, p90, p95 and p99 in the unit of the samples, or ``{"unknown": why}`` for those too few allow."""
-    if not samples:
+def summary(samples_ns: Sequence[int]) -> Percentiles:
+    """Return p50, p90, p95 and p99 of times in nanoseconds; unknown are those that need more samples."""
+    if not samples_ns:
         raise ValueError("no samples")
-    ordered = sorted(samples)
-    return {
-        f"p{percent}": too_few(len(samples), percent) or ordered[_rank(len(samples), percent)]
-        for percent in PERCENTILES
-    }
+    ordered, count = sorted(samples_ns), len(samples_ns)
+    return Percentiles(*(too_few(count, percent) or ordered[_rank(count, percent)] / 1e6 for percent in PERCENTILES))
 
 
-def too_few(count: int, percent: int) -> dict[str, str] | None:
-    """Return why ``count`` samples say nothing about a percentile, as an unknown value, or None."""
+def too_few(count: int, percent: int) -> Unknown | None:
+    """Return why ``count`` samples say nothing about a percentile, or None."""
     needed = least_samples(percent)
-    return {"unknown": f"not enough samples: {count} of {needed}"} if count < needed else None
+    return Unknown(f"not enough samples: {count} of {needed}") if count < needed else None
 
 
-def intervals(samples: Sequence[int]) -> dict[str, Any]:
-    """Return the 95% intervals (low, high) of p50 and p90 in the unit of the samples, or ``{"unknown": why}``.
+def intervals(samples_ns: Sequence[int]) -> PercentileIntervals:
+    """Return the 95% intervals (low, high) of p50 and p90 of times in nanoseconds.
 
     By percentiles of :func:`resampled`; the same samples give the same interval.
     """
-    drawn = resampled(np.asarray(samples, np.int64), INTERVALS, np.random.default_rng(SEED))
+    drawn = resampled(np.asarray(samples_ns, np.int64), INTERVALS, np.random.default_rng(SEED))
     bounds = np.percentile(drawn, (2.5, 97.5), axis=0)
-    return {
-        f"p{percent}": too_few(len(samples), percent) or [float(bound) for bound in bounds[:, column]]
-        for column, percent in enumerate(INTERVALS)
-    }
+    return PercentileIntervals(
+        *(
+            too_few(len(samples_ns), percent) or (float(low) / 1e6, float(high) / 1e6)
+            for percent, (low, high) in zip(INTERVALS, bounds.T, strict=True)
+        )
+    )
 
 
 def resampled(

@@ -10,6 +10,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from edgetl_device import jsonfile
 from edgetl_device.bundle import EVALSET, Bundle
@@ -45,7 +46,7 @@ class PhotoSet:
         photos: At least one.
     """
 
-    source: str
+    source: Literal["bundle", "folder"]
     name: str
     labels: tuple[str, ...]
     photos: tuple[LabelledPhoto, ...]

@@ -5,32 +5,81 @@ Not for: scores made of the answers (``accuracy``), and comparing two results.
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl_device.classifier import Classifier
+from edgetl_device.documents import Count, Is, Sha256, Share, Unknown, optional
 
-from .photoset import PhotoSet, digest
+from .photoset import PhotoSet
 
 # Enough to see how sure a model was; all digits would double the size of the file.
 _DECIMALS = 4
 
 
-def evalset(photos: PhotoSet) -> dict[str, Any]:
-    """Return a set of photos as JSON values.
+@dataclass(frozen=True)
+class EvalPhoto:
+    """One of the photos.
 
-    Returns:
-        ``source`` and ``name`` of the set; ``digest`` (equal for the same photos with the same labels, in any order and
-        under any name); and ``photos`` in the order of the set (``file``, ``label`` as an index, ``sha256``).
+    Attributes:
+        file: Path in the bundle's evalset folder, or in the folder.
+        label: Index of the true class.
+        sha256: Of the file's bytes.
     """
-    return {
-        "source": photos.source,
-        "name": photos.name,
-        "digest": photos.digest,
-        "photos": [{"file": photo.file, "label": photo.index, "sha256": photo.sha256} for photo in photos.photos],
-    }
+
+    file: str
+    label: Count
+    sha256: Sha256
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evalset:
+    """The photos that the runs are about.
+
+    Attributes:
+        source: The held-out photos of the bundle, or a labelled folder; absent in older results: bundle.
+        name: Of the bundle or the folder.
+        digest: Equal for the same photos with the same labels, in any order.
+        photos: In the order of the set.
+        reference: Class index that the reference gives to each photo.
+        reference_name: Whose answers these are: of the float model that the bundle was made from, or of a variant on
+            this device.
+    """
+
+    source: Literal["bundle", "folder"] = "bundle"
+    name: str | None = optional()
+    digest: Sha256
+    photos: Annotated[tuple[EvalPhoto, ...], Is(items=1)]
+    reference: tuple[Count, ...] | Unknown
+    reference_name: str | None = optional()
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a variant says about each photo, in the order of the set.
+
+    Attributes:
+        predicted: Class index of each photo.
+        probability: Its probability, rounded to four decimals.
+    """
+
+    predicted: tuple[Count, ...]
+    probability: tuple[Share, ...]
+
+
+def evalset(photos: PhotoSet, reference: tuple[int, ...] | Unknown, reference_name: str) -> Evalset:
+    """Return a set of photos, and the class index that the reference gives to each, as a result tells them."""
+    return Evalset(
+        source=photos.source,
+        name=photos.name,
+        digest=photos.digest,
+        photos=tuple(EvalPhoto(photo.file, photo.index, photo.sha256) for photo in photos.photos),
+        reference=reference,
+        reference_name=None if isinstance(reference, Unknown) else reference_name,
+    )
 
 
 def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.float32]:
@@ -42,37 +91,13 @@ def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.fl
     return np.stack(rows)
 
 
-def answers(probabilities: npt.NDArray[np.floating[Any]]) -> dict[str, list[Any]]:
-    """Return what a variant says about each photo: the class index in ``predicted``, its ``probability`` in 0..1.
+def answers(probabilities: npt.NDArray[np.floating[Any]]) -> Answers:
+    """Return what a variant says about each photo.
 
     Args:
         probabilities: float [n, classes]; of equal ones the class that comes first counts, as in ``accuracy``.
     """
     best = np.asarray(probabilities, np.float64).max(axis=1)
-    return {
-        "predicted": probabilities.argmax(axis=1).tolist(),
-        "probability": [round(value, _DECIMALS) for value in best.tolist()],
-    }
-
-
-def check(document: dict[str, Any]) -> None:
-    """Raise ValueError when a result's answers are not for its photos, or its accuracy is not that of its answers."""
-    labels, found = document["bundle"]["labels"], document["evalset"]
-    photos = found["photos"]
-    truth = [photo["label"] for photo in photos]
-    if not all(0 <= index < len(labels) for index in truth):
-        raise ValueError("evalset has a photo of a class that is not one of the labels")
-    if found["digest"] != digest((labels[photo["label"]], photo["sha256"]) for photo in photos):
-        raise ValueError("the digest of evalset is not that of its photos")
-    if isinstance(found["reference"], dict):
-        if any("unknown" not in run["agreement"] for run in document["runs"]):
-            raise ValueError("a run agrees with a reference that is unknown")
-    elif len(found["reference"]) != len(photos):
-        raise ValueError(f"the reference answers {len(found['reference'])} of {len(photos)} photos")
-    for run in document["runs"]:
-        predicted = run["answers"]["predicted"]
-        if not len(predicted) == len(run["answers"]["probability"]) == len(photos):
-            raise ValueError(f"{run['variant']} answers {len(predicted)} of {len(photos)} photos")
-        right = sum(said == label for said, label in zip(predicted, truth, strict=True))
-        if right != run["accuracy"]["correct"]:
-            raise ValueError(f"the accuracy of {run['variant']} is not that of its answers")
+    return Answers(
+        tuple(probabilities.argmax(axis=1).tolist()), tuple(round(value, _DECIMALS) for value in best.tolist())
+    )

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl_device.bundle import Bundle, Variant
 from edgetl_device.classifier import Classifier
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.runtime import load_library
 
@@ -38,11 +38,11 @@ class Reference:
     probabilities: npt.NDArray[np.float32] | None
     why_not: str = ""
 
-    def to_json(self) -> dict[str, Any]:
-        """Return ``reference`` (the class index given to each photo, or unknown) and ``reference_name`` where known."""
+    def classes(self) -> tuple[int, ...] | Unknown:
+        """Return the class index that it gives to each photo."""
         if self.probabilities is None:
-            return {"reference": {"unknown": self.why_not}}
-        return {"reference": self.probabilities.argmax(axis=1).tolist(), "reference_name": self.name}
+            return Unknown(self.why_not)
+        return tuple(self.probabilities.argmax(axis=1).tolist())
 
 
 def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:

@@ -1,125 +1,369 @@
-"""The document of one bench (``edgetl.result/1``): put together, and checked when it is read back.
+"""The document of one bench (``edgetl.result/1``): what it is made of, and checked for when it is read back.
 
 Not for: measuring (``bench``), and comparing results.
 """
 
 from __future__ import annotations
 
-import json
+import difflib
 import os
+from dataclasses import dataclass
 from datetime import datetime, timezone
-from importlib.resources import files
-from typing import Any
+from typing import Annotated, ClassVar, Literal
 
-from edgetl_device import __version__, jsonfile
+from edgetl_device import __version__, documents
 from edgetl_device.bundle import Bundle
+from edgetl_device.delegates.share import External, Share
+from edgetl_device.documents import (
+    Is,
+    Json,
+    Milliseconds,
+    Named,
+    Positive,
+    Seconds,
+    Sha256,
+    Text,
+    Time,
+    Unknown,
+    optional,
+)
 from edgetl_device.errors import InputError
+from edgetl_device.machine.energy import Energy
+from edgetl_device.machine.environment import Environment, State
+from edgetl_device.preprocess import Preprocess
+from edgetl_device.scores import Accuracy, Agreement, ClassScore
 
-from . import predictions
-from .latency import STAGES, Samples
-from .percentiles import PERCENTILES, percentile, too_few
+from . import photoset
+from .latency import STAGES, LatencyIntervals, StageLatency, StageSamples
+from .loadgen import LoadgenRun
+from .overhead import Overhead
+from .percentiles import PERCENTILES, Percentiles, percentile, too_few
+from .predictions import Answers, Evalset
+from .sweep import Skipped
+from .verdict import Verdict
 
-SCHEMA = "edgetl.result/1"
-STATUSES = ("valid", "degraded", "invalid")
+_AGAIN = "It is damaged or edited; bench again."
 
-_RUN_FIELDS = {
-    "variant", "format", "precision", "threads", "runtime", "delegate", "bytes", "load_ms", "first_inference_ms",
-    "warmup", "samples_ns", "latency_ms", "throughput_per_s", "peak_rss_bytes", "accuracy", "agreement", "per_class",
-    "answers", "verdict",
-}  # fmt: skip
+
+@dataclass(frozen=True)
+class BenchedBundle:
+    """The bundle that was measured.
+
+    Attributes:
+        name: Of its folder or file.
+        digest: SHA-256 of its bundle.json.
+        labels: Class names, in the order of the model's output.
+        preprocess: How a photo becomes the model's input.
+    """
+
+    name: str
+    digest: Sha256
+    labels: Annotated[tuple[Text, ...], Is(items=2, unique=True)]
+    preprocess: Preprocess
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What was asked for.
+
+    Attributes:
+        variants: Those that were measured.
+        threads: Numbers of CPU threads.
+        delegates: ``default`` is what the runtime does by itself.
+        batches: Numbers of images in one inference.
+        photos_timed: How many of the photos the times are of.
+        duration_s: Sampling time of each run.
+        min_inferences: Sampling goes on until there are so many.
+        quick: Content with fewer inferences than a p90 to publish needs.
+        sustained: One run for minutes, in windows of about a second.
+        rounds: Runs take turns; each is sampled in so many pieces.
+        order: In which order runs took turns.
+        percentiles: How they are defined.
+    """
+
+    variants: Annotated[tuple[str, ...], Is(items=1)]
+    threads: Annotated[tuple[Positive, ...], Is(items=1)]
+    delegates: Annotated[tuple[str, ...], Is(items=1)] = ("default",)
+    batches: Annotated[tuple[Positive, ...], Is(items=1)] = (1,)
+    photos_timed: Positive | None = optional()
+    duration_s: Annotated[float, Is(above=0)]
+    min_inferences: Positive
+    quick: bool = False
+    sustained: bool = False
+    rounds: Positive
+    order: str | None = optional()
+    percentiles: Literal["nearest rank"] = documents.stated("nearest rank")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchEnvironment(Environment):
+    """What the bench was taken on, and what changed meanwhile.
+
+    Attributes:
+        delegate: The external delegate of the bench.
+        before: Before the first round.
+        during: After each round but the last.
+        after: After the last round.
+    """
+
+    delegate: External | Literal["none"]
+    before: State
+    during: tuple[State, ...]
+    after: State
+
+    @property
+    def states(self) -> tuple[State, ...]:
+        """All of them, in order."""
+        return self.before, *self.during, self.after
+
+
+@dataclass(frozen=True)
+class Warmup:
+    """What was run before the first sample.
+
+    Attributes:
+        inferences: How many.
+        steady: Whether the running median settled.
+    """
+
+    inferences: Positive
+    steady: bool
+
+
+@dataclass(frozen=True)
+class Window:
+    """One uninterrupted stretch of sampling.
+
+    Attributes:
+        clock_s: When it began, on the clock of the environment's states.
+        duration_s: How long it was.
+        inferences: How many it has.
+        p50_ms: Of invoke.
+        max_ms: Of invoke.
+    """
+
+    clock_s: float
+    duration_s: Seconds
+    inferences: Positive
+    p50_ms: Milliseconds
+    max_ms: Milliseconds
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultRun:
+    """One variant with one delegate, one number of threads and one batch. Times are of one inference, all images of its
+    batch together.
+
+    Attributes:
+        variant: The bundle's name for the model file.
+        format: Of the model file.
+        precision: float32, float16 or int8.
+        threads: CPU threads.
+        batch: Images in one inference; absent in older results: 1.
+        runtime: What ran it.
+        delegate: What took a part of the model: xnnpack, edgetpu, the name of a library, or none.
+        delegated: How much of the model the delegate took.
+        bytes: Size of the model file.
+        load_ms: Reading the model, checking its hash, creating the interpreter.
+        first_inference_ms: The first inference after loading, all stages; in no other number.
+        warmup: What was run before the first sample.
+        samples_ns: The times themselves.
+        windows: Its stretches of sampling in order: one a round, in a sustained bench one a second or so.
+        latency_ms: Percentiles of the times.
+        latency_ci95_ms: How sure p50 and p90 are.
+        throughput_per_s: Photos a second, one batch after another, from a file's bytes to a label.
+        accuracy: On the photos of evalset.
+        agreement: Against the reference of evalset, on the same photos.
+        per_class: One row a class, in the order of the labels.
+        answers: What the variant says about each photo.
+        peak_rss_bytes: Peak memory of a fresh process that loads this variant alone.
+        energy: Where it was asked for.
+        operators: The time of each operator, where it was asked for; no runtime tells it yet.
+        loadgen: Where it was asked for.
+        verdict: Whether the times can be believed.
+    """
+
+    variant: str
+    format: Literal["tflite", "onnx"]
+    precision: str
+    threads: Positive
+    batch: Positive = 1
+    runtime: Named
+    delegate: str | Unknown
+    delegated: Share | None = optional()
+    bytes: Positive
+    load_ms: Milliseconds
+    first_inference_ms: Milliseconds
+    warmup: Warmup
+    samples_ns: StageSamples
+    windows: Annotated[tuple[Window, ...], Is(items=1)] | None = optional()
+    latency_ms: StageLatency
+    latency_ci95_ms: LatencyIntervals | None = optional()
+    throughput_per_s: Annotated[float, Is(low=0)]
+    accuracy: Accuracy
+    agreement: Agreement | Unknown
+    per_class: tuple[ClassScore, ...]
+    answers: Answers
+    peak_rss_bytes: Positive | Unknown
+    energy: Energy | Unknown | None = optional()
+    operators: Unknown | None = optional()
+    loadgen: LoadgenRun | None = optional()
+    verdict: Verdict
+
+    @property
+    def latency(self) -> Percentiles:
+        """Times of the model alone: pixels in, probabilities out."""
+        return self.latency_ms.invoke
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One bench of a bundle on one machine. Times are nanoseconds or milliseconds as the name says; shares are 0 to 1;
+    _pp are percentage points. Later versions of edgetl may add fields.
+
+    Attributes:
+        producer: What wrote it.
+        created: UTC, ISO 8601.
+        bundle: What was measured.
+        evalset: The photos that the runs are about.
+        settings: What was asked for.
+        environment: What it was measured on.
+        harness: What the bench itself costs; absent in older results.
+        runs: What was measured.
+        skipped: Variants that this machine cannot run.
+        digest: SHA-256 of this document's canonical form without this field.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.result/1"
+    SEALED: ClassVar[bool] = True
+
+    producer: Named
+    created: Time
+    bundle: BenchedBundle
+    evalset: Evalset
+    settings: Settings
+    environment: BenchEnvironment
+    harness: Overhead | None = optional()
+    runs: Annotated[tuple[ResultRun, ...], Is(items=1)]
+    skipped: tuple[Skipped, ...]
+    digest: Sha256 = documents.stated("0" * 64)
+
+    def variant(self, name: str, *, threads: int | None = None, batch: int | None = None) -> ResultRun:
+        """Return the first run of a variant, with a number of threads or a batch where they are given.
+
+        Raises:
+            InputError: There is none; the message lists those there are.
+        """
+        for run in self.runs:
+            if run.variant == name and threads in (None, run.threads) and batch in (None, run.batch):
+                return run
+        found = ", ".join(f"{run.variant} (threads={run.threads}, batch={run.batch})" for run in self.runs)
+        close = difflib.get_close_matches(name, {run.variant for run in self.runs} - {name}, n=1)
+        asked = [f"{key}={value}" for key, value in (("threads", threads), ("batch", batch)) if value is not None]
+        raise InputError(
+            f"the result has no run of {', '.join([repr(name), *asked])}",
+            why=f"it has {found}",
+            hint=f"Did you mean {close[0]}?" if close else "",
+        )
+
+    def to_json(self) -> Json:
+        """Return the document that ``edgetl bench --json`` writes."""
+        return documents.to_json(self)
 
 
 def assemble(
     bundle: Bundle,
     *,
-    evalset: dict[str, Any],
-    settings: dict[str, Any],
-    environment: dict[str, Any],
-    harness: dict[str, Any],
-    runs: list[dict[str, Any]],
-    skipped: list[dict[str, Any]],
-) -> dict[str, Any]:
-    """Return the document of a bench.
-
-    Args:
-        evalset: The photos (:func:`.predictions.evalset`) and their ``reference``.
-        settings: What was asked for: variants, threads, delegates, batches, duration_s, min_inferences, rounds, ...
-        environment: :func:`environment.describe`, with :func:`environment.state` of three times: ``before``,
-            ``during`` (a list, after each round but the last) and ``after``.
-        harness: What the bench itself costs (:func:`.overhead.cost`).
-        runs: One row for each variant, delegate, number of threads and batch.
-        skipped: Variants that this machine cannot run: ``variant`` and ``why``.
-    """
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
-        "producer": {"name": "edgetl-device", "version": __version__},
-        "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "bundle": {
-            "name": bundle.path.name,
-            "digest": bundle.digest,
-            "labels": list(bundle.labels),
-            "preprocess": bundle.preprocess.to_json(),
-        },
-        "evalset": evalset,
-        "settings": settings,
-        "environment": environment,
-        "harness": harness,
-        "runs": runs,
-        "skipped": skipped,
-    }
-    document["digest"] = jsonfile.digest(document)
-    return document
+    evalset: Evalset,
+    settings: Settings,
+    environment: BenchEnvironment,
+    harness: Overhead,
+    runs: tuple[ResultRun, ...],
+    skipped: tuple[Skipped, ...],
+) -> Result:
+    """Return the document of a bench, with its digest."""
+    return documents.sealed(
+        Result(
+            producer=Named("edgetl-device", __version__),
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            bundle=BenchedBundle(bundle.path.name, bundle.digest, bundle.labels, bundle.preprocess),
+            evalset=evalset,
+            settings=settings,
+            environment=environment,
+            harness=harness,
+            runs=runs,
+            skipped=skipped,
+        )
+    )
 
 
-def read(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """Read a result and check that it is whole and that its percentiles are those of its samples.
+def read(path: str | os.PathLike[str]) -> Result:
+    """Read a result and check that it is whole, and that its numbers are those of its samples and answers.
 
     Raises:
-        InputError: It is absent, damaged, edited, or of another schema.
+        InputError: It is absent, damaged, edited, or of another schema; the message names the field.
     """
-    document = jsonfile.read_json(path, SCHEMA)
+    return checked(documents.read(Result, path), name=os.fspath(path))
+
+
+def parse(data: bytes, *, name: str) -> Result:
+    """Read a result from bytes, checked as :func:`read` does; ``name`` is what errors call it."""
+    return checked(documents.parse(Result, data, name=name), name=name)
+
+
+def checked(result: Result, *, name: str) -> Result:
+    """Return a result whose parts fit each other.
+
+    Raises:
+        InputError: They do not.
+    """
     try:
-        if document.get("digest") != jsonfile.digest(document):
-            raise ValueError("it does not match its own digest")
-        if not document["runs"]:
-            raise ValueError("it has no runs")
-        for run in document["runs"]:
-            _check_run(run)
-        predictions.check(document)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise InputError(
-            f"{os.fspath(path)}: not a whole result", why=str(error), hint="It is damaged or edited; bench again."
-        ) from None
-    return document
+        for place, run in enumerate(result.runs):
+            _check_times(run, f"runs[{place}]")
+        _check_answers(result)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}", hint=_AGAIN) from None
+    return result
 
 
-def json_schema() -> dict[str, Any]:
-    """Return the JSON Schema (draft 2020-12) of a result, for tools that read it without this package."""
-    schema: dict[str, Any] = json.loads(files("edgetl_device").joinpath("schemas", "result-1.schema.json").read_text())
-    return schema
+def _check_times(run: ResultRun, where: str) -> None:
+    samples = run.samples_ns
+    if len({len(column) for column in (samples.decode, samples.fit, samples.invoke, samples.postprocess)}) != 1:
+        raise ValueError(f"{where}.samples_ns must have every stage, all of the same length")
+    if not samples.invoke:
+        raise ValueError(f"{where}.samples_ns is empty")
+    for stage in (*STAGES, "total"):
+        column = sorted(samples.total() if stage == "total" else getattr(samples, stage))
+        for percent in PERCENTILES:
+            if not _is_of(column, percent, getattr(run.latency_ms, stage).of(percent)):
+                raise ValueError(f"{where}.latency_ms.{stage}.p{percent} is not that of its samples")
 
 
-def _check_run(run: dict[str, Any]) -> None:
-    if missing := _RUN_FIELDS - set(run):
-        raise ValueError(f"a run lacks {', '.join(sorted(missing))}")
-    if run["verdict"]["status"] not in STATUSES:
-        raise ValueError(f"verdict {run['verdict']['status']!r}")
-    samples = run["samples_ns"]
-    if set(samples) != set(STAGES) or len({len(column) for column in samples.values()}) != 1:
-        raise ValueError("samples_ns must have every stage, all of the same length")
-    columns = {stage: samples[stage] for stage in STAGES}
-    columns["total"] = Samples(columns).total_ns()
-    if set(columns) != set(run["latency_ms"]):
-        raise ValueError("latency_ms must have every stage, and their total")
-    for stage, column in columns.items():
-        if {f"p{percent}" for percent in PERCENTILES} - set(run["latency_ms"][stage]):
-            raise ValueError(f"latency_ms of {stage} lacks a percentile")
-        if not all(_is_of(column, int(name[1:]), value) for name, value in run["latency_ms"][stage].items()):
-            raise ValueError(f"the percentiles of {run['variant']} are not those of its samples")
-
-
-def _is_of(column: list[int], percent: int, value: Any) -> bool:
+def _is_of(column: list[int], percent: int, value: float | Unknown) -> bool:
     """Tell whether this is what the samples give; earlier versions gave percentiles of fewer samples, too."""
-    if isinstance(value, dict):
+    if isinstance(value, Unknown):
         return too_few(len(column), percent) is not None
-    return bool(value == percentile(column, percent) / 1e6)
+    return value == percentile(column, percent) / 1e6
+
+
+def _check_answers(result: Result) -> None:
+    labels, found = result.bundle.labels, result.evalset
+    photos, truth = found.photos, [photo.label for photo in found.photos]
+    if not all(index < len(labels) for index in truth):
+        raise ValueError("evalset.photos has a photo of a class that is not one of the labels")
+    if found.digest != photoset.digest((labels[photo.label], photo.sha256) for photo in photos):
+        raise ValueError("evalset.digest is not that of its photos")
+    if isinstance(found.reference, Unknown):
+        if not all(isinstance(run.agreement, Unknown) for run in result.runs):
+            raise ValueError("a run agrees with a reference that is unknown")
+    elif len(found.reference) != len(photos) or not all(index < len(labels) for index in found.reference):
+        raise ValueError(f"evalset.reference does not give one of the labels to each of {len(photos)} photos")
+    for place, run in enumerate(result.runs):
+        where, predicted = f"runs[{place}].answers", run.answers.predicted
+        if not len(predicted) == len(run.answers.probability) == len(photos):
+            raise ValueError(f"{where} are {len(predicted)} to {len(photos)} photos")
+        if not all(index < len(labels) for index in predicted):
+            raise ValueError(f"{where}.predicted names a class that is not one of the labels")
+        right = sum(said == label for said, label in zip(predicted, truth, strict=True))
+        if right != run.accuracy.correct:
+            raise ValueError(f"runs[{place}].accuracy.correct is not that of its answers")

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Literal
 
 from edgetl_device.bundle import Bundle
 from edgetl_device.delegates.delegate import parse_delegates
+from edgetl_device.delegates.share import External
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError, OptionError, Unavailable
 from edgetl_device.machine import energy, environment
+from edgetl_device.machine.environment import Environment, State
 from edgetl_device.runtime.trial_run import trial_run
 
 from . import (
@@ -32,8 +35,11 @@ from .latency import MIN_INFERENCES
 from .measurement import Measurement, load, row
 from .measurement import score as scores
 from .options import BenchOptions
+from .overhead import Overhead
 from .photoset import PhotoSet
 from .reference import Reference, reference_of
+from .result import BenchEnvironment, Result, ResultRun, Settings
+from .verdict import Verdict
 
 # The duration of each setup is cut into so many pieces, and the setups take turns: a clock or a temperature that
 # changes on the way then changes all of them.
@@ -47,7 +53,7 @@ _WINDOWS = 300
 
 # Looked for in ai-edge-litert 2.3.0: Interpreter has a switch for profiling delegated nodes and nothing that reads a
 # profile; libLiteRt.so has a profiler, for its compiled models, which no Python module reaches.
-NO_PROFILER = "the Python interfaces of LiteRT 2.3 and tflite-runtime 2.14 have no profiler that can be read"
+NO_PROFILER = Unknown("the Python interfaces of LiteRT 2.3 and tflite-runtime 2.14 have no profiler that can be read")
 
 Say = Callable[[str], None]
 
@@ -86,8 +92,8 @@ class Measured:
     """
 
     measurements: list[Measurement]
-    states: list[dict[str, Any]]
-    energy: energy.Meter | dict[str, str] | None
+    states: list[State]
+    energy: energy.Meter | Unknown | None
 
 
 def run_bench(
@@ -98,8 +104,8 @@ def run_bench(
     prefer: str | None = None,
     root: Path = Path("/"),
     say: Say | None = None,
-) -> dict[str, Any]:
-    """Measure variants of a bundle on this machine and return an ``edgetl.result/1`` document.
+) -> Result:
+    """Measure variants of a bundle on this machine.
 
     Args:
         bundle: With held-out photos and a reference in it.
@@ -125,20 +131,23 @@ def run_bench(
         measured = measure(plan, photos.timed(), stack, root=root, say=say)
         runs = []
         for measurement in measured.measurements:
-            run = score(plan, measured, measurement, photos, reference, say=say)
+            judged = _verdict(measured, measurement, described, cost, quick=options.quick)
+            run = score(plan, measured, measurement, photos, reference, judged, say=say)
             if options.scenario is not None and log is not None:
-                run["loadgen"] = _drive_loadgen(plan, measurement, photos.timed(), log, run, say)
-            runs.append(run | {"verdict": _verdict(measured, measurement, described, cost, quick=options.quick)})
-        delegate = _delegate(measured.measurements)
+                run = replace(run, loadgen=_drive_loadgen(plan, measurement, photos.timed(), log, say))
+            runs.append(run)
+        external = _external(measured.measurements)
     before, *during, after = measured.states
     return result.assemble(
         bundle,
-        evalset=predictions.evalset(photos) | reference.to_json(),
+        evalset=predictions.evalset(photos, reference.classes(), reference.name),
         settings=_settings(plan, photos_timed=len(photos.timed())),
-        environment=described | {"delegate": delegate, "before": before, "during": during, "after": after},
+        environment=BenchEnvironment(
+            **vars(described), delegate=external, before=before, during=tuple(during), after=after
+        ),
         harness=cost,
-        runs=runs,
-        skipped=list(plan.sweep.skipped),
+        runs=tuple(runs),
+        skipped=plan.sweep.skipped,
     )
 
 
@@ -212,26 +221,34 @@ def measure(plan: Plan, files: Sequence[bytes], stack: ExitStack, *, root: Path,
 
 
 def score(
-    plan: Plan, measured: Measured, measurement: Measurement, photos: PhotoSet, reference: Reference, *, say: Say
-) -> dict[str, Any]:
-    """Return a run of the result but for its verdict: times, accuracy, agreement, memory, and what else was asked."""
+    plan: Plan,
+    measured: Measured,
+    measurement: Measurement,
+    photos: PhotoSet,
+    reference: Reference,
+    judged: Verdict,
+    *,
+    say: Say,
+) -> ResultRun:
+    """Return a run of the result: times and their verdict, accuracy, agreement, memory, and what else was asked."""
     setup, options = measurement.setup, plan.options
     say(f"accuracy and memory of {setup}")
-    run = row(measurement) | scores(measurement.classifier, photos, reference)
-    run["peak_rss_bytes"] = memory.peak_rss_bytes(
-        plan.bundle.path,
-        setup.variant.name,
-        setup.threads,
-        batch=setup.batch,
-        prefer=plan.prefer,
-        delegate=setup.delegate,
+    meter = measured.energy
+    return row(
+        measurement,
+        scores(measurement.classifier, photos, reference),
+        judged,
+        peak_rss_bytes=memory.peak_rss_bytes(
+            plan.bundle.path,
+            setup.variant.name,
+            setup.threads,
+            batch=setup.batch,
+            prefer=plan.prefer,
+            delegate=setup.delegate,
+        ),
+        energy=meter.summary(measurement.usage) if isinstance(meter, energy.Meter) else meter,
+        operators=NO_PROFILER if options.profile else None,
     )
-    if measured.energy is not None:
-        meter = measured.energy
-        run["energy"] = meter.summary(measurement.usage) if isinstance(meter, energy.Meter) else meter
-    if options.profile:
-        run["operators"] = {"unknown": NO_PROFILER}
-    return run
 
 
 def _check_loadgen(scenario: str, log: Path | None) -> None:
@@ -245,7 +262,7 @@ def _check_loadgen(scenario: str, log: Path | None) -> None:
 def _try_out(plan: Plan, say: Say) -> None:
     """Say what is left out, and run each variant on an external delegate in a process that may crash."""
     for left in plan.sweep.skipped:
-        say(f"left out {sweep.left_out(left)}: {left['why']}")
+        say(f"left out {left}: {left.why}")
     for name, delegate in dict.fromkeys((one.variant.name, one.delegate) for one in plan.sweep.setups):
         if delegate is not None and delegate.external:
             say(f"trial run of {name} on {delegate.name}")
@@ -261,8 +278,8 @@ def _photos(plan: Plan, say: Say) -> tuple[PhotoSet, Reference]:
 
 
 def _drive_loadgen(
-    plan: Plan, measurement: Measurement, files: Sequence[bytes], log: Path, run: dict[str, Any], say: Say
-) -> dict[str, Any]:
+    plan: Plan, measurement: Measurement, files: Sequence[bytes], log: Path, say: Say
+) -> loadgen.LoadgenRun:
     scenario = plan.options.scenario or ""
     say(f"LoadGen, {scenario}: {measurement.setup}")
     return loadgen.drive(
@@ -271,44 +288,44 @@ def _drive_loadgen(
         scenario=scenario,
         duration_s=plan.duration_s,
         min_inferences=plan.min_inferences,
-        expected_ms=run["latency_ms"]["invoke"]["p50"],
+        expected_ms=percentiles.percentile(measurement.stopwatch.samples.stages_ns["invoke"], 50) / 1e6,
         folder=log / str(measurement.setup).replace(", ", "-").replace(" ", "-"),
     )
 
 
 def _verdict(
-    measured: Measured, measurement: Measurement, described: dict[str, Any], cost: dict[str, Any], *, quick: bool
-) -> dict[str, Any]:
+    measured: Measured, measurement: Measurement, described: Environment, cost: Overhead, *, quick: bool
+) -> Verdict:
     return verdict.judge(
         measurement.stopwatch.samples,
         measured.states,
-        emulated=described["emulated"],
-        governor=described["governor"],
+        emulated=described.emulated,
+        governor=described.governor,
         quick=quick,
         # It is measured with one photo; a batch copies as many as it has.
-        harness_ns=cost["latency_ms"]["invoke"]["p50"] * 1e6 * measurement.setup.batch,
+        harness_ns=cost.latency_ms.invoke.p50_ms * 1e6 * measurement.setup.batch,
     )
 
 
-def _settings(plan: Plan, *, photos_timed: int) -> dict[str, Any]:
+def _settings(plan: Plan, *, photos_timed: int) -> Settings:
     options, setups = plan.options, plan.sweep.setups
-    return {
-        "variants": list(dict.fromkeys(setup.variant.name for setup in setups)),
-        "threads": list(options.threads),
-        "delegates": [delegate.name if delegate else "default" for delegate in parse_delegates(options.delegates)],
-        "batches": list(options.batch),
-        "photos_timed": photos_timed,
-        "duration_s": plan.duration_s,
-        "min_inferences": plan.min_inferences,
-        "quick": options.quick,
-        "sustained": options.sustained is not None,
-        "rounds": plan.rounds,
-        "order": f"shuffled in each round, seed {sweep.SEED}",
-        "percentiles": "nearest rank",
-    }
+    delegates = parse_delegates(options.delegates)
+    return Settings(
+        variants=tuple(dict.fromkeys(setup.variant.name for setup in setups)),
+        threads=tuple(options.threads),
+        delegates=tuple(delegate.name if delegate else "default" for delegate in delegates),
+        batches=tuple(options.batch),
+        photos_timed=photos_timed,
+        duration_s=plan.duration_s,
+        min_inferences=plan.min_inferences,
+        quick=options.quick,
+        sustained=options.sustained is not None,
+        rounds=plan.rounds,
+        order=f"shuffled in each round, seed {sweep.SEED}",
+    )
 
 
-def _meter(root: Path, say: Say) -> energy.Meter | dict[str, str]:
+def _meter(root: Path, say: Say) -> energy.Meter | Unknown:
     """Return a meter that knows the idle power, or why there is none."""
     try:
         sensor = energy.find_sensor(root)
@@ -316,15 +333,12 @@ def _meter(root: Path, say: Say) -> energy.Meter | dict[str, str]:
         return energy.Meter(sensor, energy.IDLE_S)
     except Unavailable as error:
         say(f"no energy: {error}")
-        return {"unknown": f"{error.what}: {error.why}"}
+        return Unknown(f"{error.what}: {error.why}")
 
 
-def _delegate(measurements: Sequence[Measurement]) -> dict[str, Any] | str:
+def _external(measurements: Sequence[Measurement]) -> External | Literal["none"]:
     """Return which external delegate a bench used, for its environment; how much it took is in the runs."""
-    for measurement in measurements:
-        if used := measurement.classifier.runtime.delegate:
-            return {key: used[key] for key in ("name", "library", "options", "version")}
-    return "none"
+    return next((used for one in measurements if (used := one.classifier.runtime.external)), "none")
 
 
 def _silent(text: str) -> None:

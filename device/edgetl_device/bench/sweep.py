@@ -8,10 +8,11 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Annotated, TypeVar
 
 from edgetl_device.bundle import Bundle, Variant
 from edgetl_device.delegates.delegate import Delegate
+from edgetl_device.documents import Is, optional
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.runtime import check_batch, check_delegate, check_threads, load_library, open_runtime
 
@@ -32,11 +33,6 @@ class Way:
         named = [f"batch {self.batch}"] if self.batch > 1 else []
         return ", ".join(named + ([self.delegate.name] if self.delegate else []))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the same as fields."""
-        fields: dict[str, Any] = {"delegate": self.delegate.name} if self.delegate else {}
-        return fields | ({"batch": self.batch} if self.batch > 1 else {})
-
 
 @dataclass(frozen=True)
 class Setup:
@@ -54,11 +50,33 @@ class Setup:
 
 
 @dataclass(frozen=True)
+class Skipped:
+    """A variant that this machine cannot run.
+
+    Attributes:
+        variant: Its name.
+        why: What it lacks.
+        delegate: The one that was named and cannot run it.
+        batch: The one that was named and cannot be run, if not 1.
+    """
+
+    variant: str
+    why: str
+    delegate: str | None = optional()
+    batch: Annotated[int, Is(low=2)] | None = optional()
+
+    def __str__(self) -> str:
+        """Return what it is about: ``int8, batch 4 on edgetpu``."""
+        batch = f", batch {self.batch}" if self.batch else ""
+        return self.variant + batch + (f" on {self.delegate}" if self.delegate else "")
+
+
+@dataclass(frozen=True)
 class Plan:
-    """What a bench measures, and what it leaves out: ``variant``, ``why`` and the fields of its :class:`Way`."""
+    """What a bench measures, and what it leaves out."""
 
     setups: tuple[Setup, ...]
-    skipped: tuple[dict[str, Any], ...]
+    skipped: tuple[Skipped, ...]
 
 
 def plan(
@@ -112,7 +130,11 @@ def plan(
         if lacks[variant.name, way] is None
         for count in dict.fromkeys(threads)
     ]
-    skipped = [{"variant": name, "why": error.what} | way.to_json() for (name, way), error in lacks.items() if error]
+    skipped = [
+        Skipped(name, error.what, way.delegate.name if way.delegate else None, way.batch if way.batch > 1 else None)
+        for (name, way), error in lacks.items()
+        if error
+    ]
     return Plan(tuple(setups), tuple(skipped))
 
 
@@ -121,12 +143,6 @@ def shuffled(items: Sequence[T], round_number: int) -> list[T]:
     order = list(items)
     random.Random(f"{SEED} {round_number}").shuffle(order)
     return order
-
-
-def left_out(row: dict[str, Any]) -> str:
-    """Return what a row of :attr:`Plan.skipped` is about: ``int8, batch 4 on edgetpu``."""
-    batch = f", batch {row['batch']}" if "batch" in row else ""
-    return row["variant"] + batch + (f" on {row['delegate']}" if "delegate" in row else "")
 
 
 def _require_one(errors: Sequence[EdgetlError | None]) -> None:

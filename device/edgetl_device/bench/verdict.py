@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Literal
 
-from edgetl_device.machine.environment import others_cpu
+from edgetl_device.documents import Text, Unknown, optional
+from edgetl_device.machine.environment import State, others_cpu
+from edgetl_device.reasons import VERDICT, Code
 
 from .latency import MIN_INFERENCES, Samples
 from .percentiles import least_samples, percentile
@@ -27,116 +30,119 @@ HOT_C = 80.0
 # Of the median of invoke; what the bench itself takes is inside of it.
 _HARNESS = 0.05
 
-SET_GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+Status = Literal["valid", "degraded", "invalid"]
 
-State = dict[str, Any]
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether the times can be believed.
+
+    Attributes:
+        status: ``valid``, ``degraded`` (use with care) or ``invalid`` (measure again).
+        reasons: Each a sentence; none when valid.
+        advice: What to do about it.
+        codes: The stable codes of the reasons in their order, then those that are for the record; absent in older
+            results.
+    """
+
+    status: Status
+    reasons: tuple[Text, ...]
+    advice: tuple[Text, ...] = ()
+    codes: tuple[Code, ...] | None = optional()
 
 
 def judge(
     samples: Samples,
     states: Sequence[State],
     *,
-    emulated: Any = False,
-    governor: Any = None,
+    emulated: bool | Unknown = False,
+    governor: str | Unknown = "performance",
     quick: bool = False,
     harness_ns: float = 0,
-) -> dict[str, Any]:
-    """Say whether the times can be believed: ``valid``, ``degraded`` (use with care) or ``invalid`` (measure again).
+) -> Verdict:
+    """Say whether the times can be believed.
 
     Args:
         samples: At least one inference.
         states: :func:`environment.state` before, during and after the bench; at least two.
-        emulated: True when the CPU is an emulated one, or ``{"unknown": why}``.
-        governor: What sets the CPU's clock, or ``{"unknown": why}``.
+        emulated: Whether the CPU is an emulated one.
+        governor: What sets the CPU's clock.
         quick: Whether less was asked for than a p90 to publish needs.
         harness_ns: What the bench itself takes of each ``invoke``, p50 in nanoseconds.
-
-    Returns:
-        ``status``; ``reasons``, each a sentence, none when valid; and ``advice``, each what to do.
     """
     found = _Findings()
     invoke = samples.stages_ns["invoke"]
     p50 = percentile(invoke, 50)
     _count(found, len(invoke), quick)
     if emulated is True:
-        found.invalid("the CPU is emulated: its times say nothing about a real one", "Measure on the board itself.")
+        found.add("emulated-cpu", "the CPU is emulated: its times say nothing about a real one")
     _heat_and_power(found, states)
     if not samples.steady:
-        found.degraded(f"the median was not steady after {samples.warmup_inferences} warm-up inferences")
+        found.add("unsteady-warmup", f"the median was not steady after {samples.warmup_inferences} warm-up inferences")
     spread = percentile(invoke, 95) / p50
     if spread > _NOISY:
-        found.degraded(f"noisy: p95 of invoke is {spread:.1f} times p50")
+        found.add("noisy-latency", f"noisy: p95 of invoke is {spread:.1f} times p50")
     third = len(invoke) // 3
     if third >= _THIRD:
         drift = statistics.median(invoke[-third:]) / statistics.median(invoke[:third])
         if not 1 / _DRIFT <= drift <= _DRIFT:
-            found.degraded(f"drifted: the last third took {drift:.2f} times as long as the first")
+            found.add("drifting-latency", f"drifted: the last third took {drift:.2f} times as long as the first")
     others = others_cpu(states[0], states[-1])
     if others is not None and others > _OTHERS_CORES:
-        found.degraded(f"other programs kept {others:.1f} cores busy meanwhile", "End other programs while measuring.")
+        found.add("busy-cores", f"other programs kept {others:.1f} cores busy meanwhile")
     if harness_ns > _HARNESS * p50:
-        found.degraded(
-            f"the bench itself takes {harness_ns / p50:.0%} of the model's time",
-            "Compare it with models measured by this bench only.",
-        )
+        found.add("harness-cost", f"the bench itself takes {harness_ns / p50:.0%} of the model's time")
     if isinstance(governor, str) and governor != "performance":
-        found.advise(f"The governor is {governor}, which changes the clock while measuring: {SET_GOVERNOR}")
-    return found.to_json()
+        found.add("clock-governor", f"the governor is {governor}, which changes the clock while measuring")
+    return found.verdict()
 
 
 class _Findings:
     def __init__(self) -> None:
-        self._invalid: list[str] = []
-        self._degraded: list[str] = []
-        self._advice: list[str] = []
+        self._sentences: dict[str, str] = {}
 
-    def invalid(self, reason: str, advice: str = "") -> None:
-        self._invalid.append(reason)
-        self.advise(advice)
+    def add(self, code: str, sentence: str) -> None:
+        self._sentences[code] = sentence
 
-    def degraded(self, reason: str, advice: str = "") -> None:
-        self._degraded.append(reason)
-        self.advise(advice)
-
-    def advise(self, advice: str) -> None:
-        if advice and advice not in self._advice:
-            self._advice.append(advice)
-
-    def to_json(self) -> dict[str, Any]:
-        status = "invalid" if self._invalid else "degraded" if self._degraded else "valid"
-        return {"status": status, "reasons": self._invalid + self._degraded, "advice": self._advice}
+    def verdict(self) -> Verdict:
+        of = {
+            severity: [VERDICT[code] for code in self._sentences if VERDICT[code].severity == severity]
+            for severity in ("error", "warning", "info")
+        }
+        status: Status = "invalid" if of["error"] else "degraded" if of["warning"] else "valid"
+        grave = of["error"] + of["warning"]
+        # Heat has two codes and one remedy.
+        advice = dict.fromkeys(VERDICT[code].advice for code in self._sentences)
+        return Verdict(
+            status,
+            tuple(self._sentences[reason.code] for reason in grave),
+            tuple(filter(None, advice)),
+            tuple(reason.code for reason in grave + of["info"]),
+        )
 
 
 def _count(found: _Findings, count: int, quick: bool) -> None:
     least = least_samples(90)
     if count < least:
-        found.invalid(f"{count} inferences; a p90 needs {least}", "Measure longer: --duration SECONDS")
+        found.add("few-samples", f"{count} inferences; a p90 needs {least}")
     elif quick:
-        found.degraded("a quick run: not for publishing", "Measure without --quick.")
+        found.add("quick-run", "a quick run: not for publishing")
     elif count < MIN_INFERENCES:
-        found.degraded(f"{count} inferences; a p90 to publish needs {MIN_INFERENCES:,}", "Measure longer.")
+        found.add("short-run", f"{count} inferences; a p90 to publish needs {MIN_INFERENCES:,}")
 
 
 def _heat_and_power(found: _Findings, states: Sequence[State]) -> None:
-    start_s = states[0]["clock_s"]
+    start_s = states[0].clock_s
     # What held the clock down before the first sample held it down at the first sample.
     for state in states:
-        flags = state["throttled"]
-        if isinstance(flags, list) and flags:
-            hot = state["temperature_c"]
-            at = f" at {hot:.0f} C" if isinstance(hot, float) else ""
-            after = f"after {state['clock_s'] - start_s:.0f} s" if state is not states[0] else "from the start"
-            found.invalid(f"the board reports {', '.join(flags)} {after}{at}", _remedy(flags))
+        flags = state.throttled
+        if not isinstance(flags, Unknown) and flags:
+            hot = state.temperature_c
+            at = "" if isinstance(hot, Unknown) else f" at {hot:.0f} C"
+            after = f"after {state.clock_s - start_s:.0f} s" if state is not states[0] else "from the start"
+            code = "under-voltage" if any("voltage" in flag for flag in flags) else "throttled"
+            found.add(code, f"the board reports {', '.join(flags)} {after}{at}")
             break
-    hottest = max((state["temperature_c"] for state in states if isinstance(state["temperature_c"], float)), default=0)
+    hottest = max((state.temperature_c for state in states if not isinstance(state.temperature_c, Unknown)), default=0)
     if hottest >= HOT_C:
-        found.degraded(
-            f"hot: up to {hottest:.0f} C; boards slow down from about {HOT_C:.0f} C",
-            "Let it cool down first; give it a heat sink or a fan.",
-        )
-
-
-def _remedy(flags: Sequence[str]) -> str:
-    if any("voltage" in flag for flag in flags):
-        return "Use the maker's power supply and a short cable."
-    return "Let it cool down first; give it a heat sink or a fan."
+        found.add("hot", f"hot: up to {hottest:.0f} C; boards slow down from about {HOT_C:.0f} C")

@@ -22,7 +22,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edgetl_device import child
+from edgetl_device import child, documents
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 
 NONE, XNNPACK = "none", "xnnpack"
@@ -173,30 +174,30 @@ def open_delegate(delegate: Delegate, module: ModuleType, runtime: str) -> Any:
         raise _refused(delegate, reported) from None
 
 
-def version(delegate: Delegate) -> str | dict[str, str]:
-    """Return the version that a loaded library states about itself, or ``{"unknown": why}``.
+def version(delegate: Delegate) -> str | Unknown:
+    """Return the version that a loaded library states about itself.
 
     The interface has no way to ask; libedgetpu exports ``edgetpu_version`` for it.
     """
     try:
         ask = ctypes.CDLL(_place(delegate.library)).edgetpu_version
     except (OSError, AttributeError):
-        return {"unknown": "the external delegate interface has no version"}
+        return Unknown("the external delegate interface has no version")
     ask.restype = ctypes.c_char_p
     answer: bytes = ask() or b""
-    return answer.decode(errors="replace") or {"unknown": "the library gives an empty version"}
+    return answer.decode(errors="replace") or Unknown("the library gives an empty version")
 
 
-def version_of(library: Path) -> str | dict[str, str]:
+def version_of(library: Path) -> str | Unknown:
     """Return what :func:`version` does for a library that is not loaded yet, asked in a process that may crash."""
     try:
         done = child.run_module("delegates.delegate", str(library), timeout_s=_ASK_S)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return {"unknown": f"asking {library} failed: {error}"}
+        return Unknown(f"asking {library} failed: {error}")
     if done.returncode != 0:
-        return {"unknown": f"it cannot be loaded (exit code {done.returncode})"}
-    answer: str | dict[str, str] = json.loads(done.stdout)
-    return answer
+        return Unknown(f"it cannot be loaded (exit code {done.returncode})")
+    answer = json.loads(done.stdout)
+    return answer if isinstance(answer, str) else Unknown(answer["unknown"])
 
 
 def failed(delegate: Delegate, why: str, runtime: str) -> EdgetlError:
@@ -241,4 +242,4 @@ def _refused(delegate: Delegate, reported: str) -> Unavailable:
 
 if __name__ == "__main__":
     ctypes.CDLL(sys.argv[1])
-    print(json.dumps(version(Delegate(EDGETPU, sys.argv[1]))))
+    print(json.dumps(documents.to_json(version(Delegate(EDGETPU, sys.argv[1])))))

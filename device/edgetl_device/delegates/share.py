@@ -3,36 +3,65 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
+from edgetl_device.documents import Count, Unknown
 from edgetl_device.errors import Unavailable
 
 from .delegate import NONE, XNNPACK, Delegate, version
 
 
-def describe(delegate: Delegate, interpreter: Any) -> dict[str, Any]:
-    """Return which delegate runs how much of a model, as JSON values.
+@dataclass(frozen=True)
+class Share:
+    """How much of a model a delegate took.
+
+    Attributes:
+        operators: Operators that the delegate took.
+        of: Operators of the model. A compiled Edge TPU model counts as it is written: one operator for all that the
+            compiler mapped.
+        partitions: Stretches of operators that it runs at once.
+    """
+
+    operators: Count
+    of: Count
+    partitions: Count
+
+
+@dataclass(frozen=True)
+class External:
+    """A delegate of a library of its own.
+
+    Attributes:
+        name: ``edgetpu``, or the file name of the library.
+        library: What the system's loader got.
+        options: What the library got.
+        version: What the library says of itself.
+    """
+
+    name: str
+    library: str
+    options: dict[str, str]
+    version: str | Unknown
+
+
+def describe(delegate: Delegate, interpreter: Any) -> tuple[External, Share]:
+    """Return which delegate runs how much of a model.
 
     Args:
         delegate: The one that ``interpreter`` was made with.
         interpreter: Before ``allocate_tensors``: afterwards XNNPACK's partitions look the same.
 
-    Returns:
-        ``name``, ``library``, ``options``, ``version``, and of the model's operators how many it took (``operators``)
-        ``of`` how many, in how many ``partitions``. A compiled Edge TPU model counts as it is written: one operator for
-        all that the compiler mapped.
-
     Raises:
         Unavailable: It took none: the model would run on the CPU.
     """
     taken = _share(interpreter)
-    if not taken["partitions"]:
-        raise _took_none(delegate, taken["of"], "it would run on the CPU")
-    about = {"name": delegate.name, "library": delegate.library, "options": dict(delegate.options)}
-    return about | {"version": version(delegate)} | taken
+    if not taken.partitions:
+        raise _took_none(delegate, taken.of, "it would run on the CPU")
+    return External(delegate.name, delegate.library, dict(delegate.options), version(delegate)), taken
 
 
-def share(delegate: Delegate | None, interpreter: Any) -> dict[str, Any]:
+def share(delegate: Delegate | None, interpreter: Any) -> tuple[str, Share]:
     """Return whether XNNPACK runs a model that has no external delegate, and how much of it.
 
     Args:
@@ -40,22 +69,22 @@ def share(delegate: Delegate | None, interpreter: Any) -> dict[str, Any]:
         interpreter: After ``allocate_tensors``, which is when TFLite applies XNNPACK, its only delegate on CPUs.
 
     Returns:
-        ``name`` (``xnnpack`` or ``none``), ``operators``, ``of`` and ``partitions`` as in :func:`describe`.
+        ``xnnpack`` or ``none``, and what it took.
 
     Raises:
         Unavailable: XNNPACK was asked for and took nothing.
     """
     taken = _share(interpreter)
-    if delegate is not None and delegate.name == XNNPACK and not taken["partitions"]:
-        raise _took_none(delegate, taken["of"], "this build of the runtime applies none to it")
-    return {"name": XNNPACK if taken["partitions"] else NONE} | taken
+    if delegate is not None and delegate.name == XNNPACK and not taken.partitions:
+        raise _took_none(delegate, taken.of, "this build of the runtime applies none to it")
+    return XNNPACK if taken.partitions else NONE, taken
 
 
-def _share(interpreter: Any) -> dict[str, int]:
+def _share(interpreter: Any) -> Share:
     nodes = interpreter._get_ops_details()
     partitions = [node for node in nodes if node["op_name"] == "DELEGATE"]
     operators = [node for node in nodes if node["op_name"] != "DELEGATE"]
-    return {"operators": len(_taken(partitions, operators)), "of": len(operators), "partitions": len(partitions)}
+    return Share(len(_taken(partitions, operators)), len(operators), len(partitions))
 
 
 def _took_none(delegate: Delegate, operators: int, why: str) -> Unavailable:

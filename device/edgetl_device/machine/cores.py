@@ -7,10 +7,15 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from .reading import Value, known, number_or_none, text_of, text_or_none
+from edgetl_device.documents import Count, Is, Positive, Unknown
+
+from .reading import known, number_or_none, text_of, text_or_none
+
+Megahertz = Annotated[float, Is(low=0)]
 
 # Linux, arch/arm64/include/asm/cputype.h and arch/arm/include/asm/cputype.h: parts of implementer 0x41, which is Arm.
 _ARM = "0x41"
@@ -25,15 +30,32 @@ _ARM_PARTS = {
 CPUS = Path("sys/devices/system/cpu")
 
 
-def clusters(root: Path = Path("/")) -> list[dict[str, Value]]:
+@dataclass(frozen=True)
+class Cluster:
+    """Equal cores that share a clock.
+
+    Attributes:
+        cpus: Their numbers.
+        core: What they are: ``Cortex-A76``.
+        capacity: Linux's cpu_capacity: 1024 is the fastest core of the chip.
+        governor: What sets their clock.
+        frequency_min_mhz: Their lowest clock.
+        frequency_max_mhz: Their highest clock.
+    """
+
+    cpus: Annotated[tuple[Count, ...], Is(items=1)]
+    core: str | Unknown
+    capacity: Positive | Unknown
+    governor: str | Unknown
+    frequency_min_mhz: Megahertz | Unknown
+    frequency_max_mhz: Megahertz | Unknown
+
+
+def clusters(root: Path = Path("/")) -> tuple[Cluster, ...]:
     """Return the groups of equal cores that share a clock, the fastest first.
 
     Args:
         root: Where ``sys`` and ``proc`` are.
-
-    Returns:
-        For each: ``cpus`` (their numbers), ``core`` (``Cortex-A76``), ``capacity`` (1024 is the fastest of the chip),
-        ``governor``, ``frequency_min_mhz`` and ``frequency_max_mhz``; what is not known is ``{"unknown": why}``.
 
     Raises:
         LookupError: The system does not list its CPUs.
@@ -51,7 +73,7 @@ def clusters(root: Path = Path("/")) -> list[dict[str, Value]]:
     if not groups:
         raise LookupError(f"{root / CPUS} lists no CPUs")
     found = [_cluster(root, cpus, core) for (core, *_), cpus in groups.items()]
-    return sorted(found, key=_speed, reverse=True)
+    return tuple(sorted(found, key=_speed, reverse=True))
 
 
 def cpu_name(root: Path = Path("/")) -> str:
@@ -101,19 +123,19 @@ def _core_names(cpuinfo: str) -> dict[int, str]:
     return names
 
 
-def _cluster(root: Path, cpus: list[int], core: str | None) -> dict[str, Value]:
+def _cluster(root: Path, cpus: list[int], core: str | None) -> Cluster:
     folder = root / CPUS / f"cpu{cpus[0]}"
-    return {
-        "cpus": cpus,
-        "core": core or {"unknown": "/proc/cpuinfo names no Arm core"},
-        "capacity": known(lambda: int(text_of(folder / "cpu_capacity"))),
-        "governor": known(lambda: text_of(folder / "cpufreq/scaling_governor")),
-        "frequency_min_mhz": known(lambda: int(text_of(folder / "cpufreq/cpuinfo_min_freq")) / 1000),
-        "frequency_max_mhz": known(lambda: int(text_of(folder / "cpufreq/cpuinfo_max_freq")) / 1000),
-    }
+    return Cluster(
+        cpus=tuple(cpus),
+        core=core or Unknown("/proc/cpuinfo names no Arm core"),
+        capacity=known(lambda: int(text_of(folder / "cpu_capacity"))),
+        governor=known(lambda: text_of(folder / "cpufreq/scaling_governor")),
+        frequency_min_mhz=known(lambda: int(text_of(folder / "cpufreq/cpuinfo_min_freq")) / 1000),
+        frequency_max_mhz=known(lambda: int(text_of(folder / "cpufreq/cpuinfo_max_freq")) / 1000),
+    )
 
 
-def _speed(cluster: dict[str, Value]) -> tuple[float, float]:
-    numbers = (cluster["capacity"], cluster["frequency_max_mhz"])
-    capacity, clock = (0.0 if isinstance(number, dict) else float(number) for number in numbers)
+def _speed(cluster: Cluster) -> tuple[float, float]:
+    numbers = (cluster.capacity, cluster.frequency_max_mhz)
+    capacity, clock = (0.0 if isinstance(number, Unknown) else float(number) for number in numbers)
     return capacity, clock

@@ -13,8 +13,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
+from edgetl_device.documents import Positive, Seconds, Unknown
 from edgetl_device.errors import Unavailable
 
 from .reading import number_or_none, text_or_none
@@ -78,6 +79,31 @@ class Usage:
     inferences: int = 0
 
 
+@dataclass(frozen=True)
+class Energy:
+    """Energy of a run, all stages of each photo.
+
+    Attributes:
+        sensor: Chip or driver, and where it is.
+        covers: Whose energy it is.
+        idle_w: Before the bench, with nothing running.
+        busy_w: While the run was measured.
+        seconds: How long it was measured.
+        inferences: How many there were meanwhile.
+        joules_per_inference: All that was used, for each inference.
+        joules_per_inference_above_idle: Without what the board uses when idle; noise may put it below 0.
+    """
+
+    sensor: str
+    covers: str
+    idle_w: float
+    busy_w: float
+    seconds: Seconds
+    inferences: Positive
+    joules_per_inference: float
+    joules_per_inference_above_idle: float
+
+
 class Meter:
     """A sensor with the idle power of the board, read while nothing is measured.
 
@@ -100,22 +126,22 @@ class Meter:
         usage.joules += self._sensor.joules() - before
         usage.seconds += time.monotonic() - started_s
 
-    def summary(self, usage: Usage) -> dict[str, Any]:
-        """Return the energy of a run as JSON values, or ``{"unknown": why}`` where it was too short."""
+    def summary(self, usage: Usage) -> Energy | Unknown:
+        """Return the energy of a run; unknown where it was too short."""
         if usage.seconds < LEAST_S:
-            return {"unknown": f"measured for {usage.seconds:.1f} s; energy needs {LEAST_S:.0f} s"}
+            return Unknown(f"measured for {usage.seconds:.1f} s; energy needs {LEAST_S:.0f} s")
         above = usage.joules - self.idle_w * usage.seconds
-        return {
-            "sensor": self._sensor.name,
-            "covers": self._sensor.covers,
-            "idle_w": self.idle_w,
-            "busy_w": usage.joules / usage.seconds,
-            "seconds": usage.seconds,
-            "inferences": usage.inferences,
-            "joules_per_inference": usage.joules / usage.inferences,
+        return Energy(
+            sensor=self._sensor.name,
+            covers=self._sensor.covers,
+            idle_w=self.idle_w,
+            busy_w=usage.joules / usage.seconds,
+            seconds=usage.seconds,
+            inferences=usage.inferences,
+            joules_per_inference=usage.joules / usage.inferences,
             # Noise may put a light run below idle; that is shown, not hidden as 0.
-            "joules_per_inference_above_idle": above / usage.inferences,
-        }
+            joules_per_inference_above_idle=above / usage.inferences,
+        )
 
     def close(self) -> None:
         """Stop the sensor."""

@@ -1,6 +1,6 @@
 """What a measurement was taken on: board, CPU, clocks, temperature, software. Linux only.
 
-A value that cannot be read is ``{"unknown": why}``, never 0 or null. Not for: changing any of it.
+A value that cannot be read is :class:`Unknown`, never 0 or None. Not for: changing any of it.
 """
 
 from __future__ import annotations
@@ -10,11 +10,16 @@ import platform
 import re
 import subprocess
 import time
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from typing import Annotated
+
+from edgetl_device.documents import Count, Is, Positive, Seconds, Unknown, optional
 
 from . import cores
-from .reading import Value, known, number_or_none, text_of, text_or_none
+from .cores import Cluster, Megahertz
+from .reading import known, number_or_none, text_of, text_or_none
 
 _ROOT = Path("/")
 _CPUFREQ = cores.CPUS / "cpu0/cpufreq"
@@ -31,71 +36,131 @@ _CPU_COOLER = re.compile(r"cpufreq|processor", re.IGNORECASE)
 _THROTTLE_BITS = ("under-voltage", "capped frequency", "throttling", "a soft temperature limit")
 
 
-def describe(root: Path = _ROOT) -> dict[str, Value]:
-    """Return what does not change during a bench; ``root`` is where ``sys`` and ``proc`` are looked for."""
-    return {
-        "board": known(lambda: _board(root)),
-        "soc": known(lambda: cores.soc(root)),
-        "cpu": known(lambda: cores.cpu_name(root)),
-        "machine": platform.machine(),
-        "emulated": known(lambda: _emulated(text_or_none(root / "proc/cpuinfo") or "")),
-        "cores": os.cpu_count() or {"unknown": "the system does not say"},
-        "clusters": known(lambda: cores.clusters(root)),
-        "governor": known(lambda: text_of(root / _CPUFREQ / "scaling_governor")),
-        "frequency_min_mhz": known(lambda: int(text_of(root / _CPUFREQ / "cpuinfo_min_freq")) / 1000),
-        "frequency_max_mhz": known(lambda: int(text_of(root / _CPUFREQ / "cpuinfo_max_freq")) / 1000),
-        "memory_bytes": known(lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
-        "os": known(_os),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        "packages": {name: package_version(name) for name in ("numpy", "pillow")},
-    }
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """What does not change during a bench.
 
-
-def state(root: Path = _ROOT) -> dict[str, Value]:
-    """Return what may change during a bench: read it before and after; ``root`` as for :func:`describe`.
-
-    ``temperature_c`` is the hottest sensor of the CPU. ``frequency_mhz`` is the highest clock that a core has now.
-    ``throttled`` is the list of what the board is doing about power or heat now, and ``throttled_since_boot`` of what
-    it did; empty lists are good. ``clock_s``, ``busy_cpu_s`` (all programs on all cores, since the start of the system)
-    and ``own_cpu_s`` (this process) mean something as differences only.
+    Attributes:
+        board: From the device tree or DMI.
+        soc: The chip.
+        cpu: Its name; of Arm chips their cores.
+        machine: The processor type: ``aarch64``.
+        emulated: Whether the CPU is an emulated one, whose times say nothing.
+        cores: How many there are.
+        clusters: Groups of equal cores that share a clock, the fastest first.
+        governor: What sets the clock of the first core.
+        frequency_min_mhz: The lowest clock of the first core.
+        frequency_max_mhz: The highest clock of the first core.
+        memory_bytes: Memory of the machine.
+        os: The distribution and its version.
+        kernel: Linux's version.
+        python: Python's version.
+        packages: Versions by name.
     """
+
+    board: str | Unknown
+    soc: str | Unknown | None = optional()
+    cpu: str | Unknown
+    machine: str
+    emulated: bool | Unknown
+    cores: Positive | Unknown
+    clusters: Annotated[tuple[Cluster, ...], Is(items=1)] | Unknown | None = optional()
+    governor: str | Unknown
+    frequency_min_mhz: Megahertz | Unknown
+    frequency_max_mhz: Megahertz | Unknown
+    memory_bytes: Positive | Unknown
+    os: str | Unknown
+    kernel: str
+    python: str
+    packages: dict[str, str | Unknown]
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """What may change during a bench. The first three mean something as differences only.
+
+    Attributes:
+        clock_s: Monotonic clock.
+        busy_cpu_s: CPU time of all programs on all cores since the start of the system.
+        own_cpu_s: CPU time of the process that reads it.
+        load_average_1m: Linux's load average of the last minute.
+        memory_available_bytes: What programs may still take without swapping (``MemAvailable``).
+        temperature_c: The hottest sensor of the CPU.
+        frequency_mhz: The highest clock that a core has now.
+        throttled: What the board is doing about power or heat now; empty is good.
+        throttled_since_boot: What it did about them since it started; empty is good.
+    """
+
+    clock_s: Seconds
+    busy_cpu_s: Seconds | Unknown
+    own_cpu_s: Seconds
+    load_average_1m: Annotated[float, Is(low=0)] | Unknown
+    memory_available_bytes: Count | Unknown | None = optional()
+    temperature_c: float | Unknown
+    frequency_mhz: Megahertz | Unknown
+    throttled: tuple[str, ...] | Unknown
+    throttled_since_boot: tuple[str, ...] | Unknown | None = optional()
+
+
+def describe(root: Path = _ROOT) -> Environment:
+    """Return what does not change during a bench; ``root`` is where ``sys`` and ``proc`` are looked for."""
+    return Environment(
+        board=known(lambda: _board(root)),
+        soc=known(lambda: cores.soc(root)),
+        cpu=known(lambda: cores.cpu_name(root)),
+        machine=platform.machine(),
+        emulated=known(lambda: _emulated(text_or_none(root / "proc/cpuinfo") or "")),
+        cores=os.cpu_count() or Unknown("the system does not say"),
+        clusters=known(lambda: cores.clusters(root)),
+        governor=known(lambda: text_of(root / _CPUFREQ / "scaling_governor")),
+        frequency_min_mhz=known(lambda: int(text_of(root / _CPUFREQ / "cpuinfo_min_freq")) / 1000),
+        frequency_max_mhz=known(lambda: int(text_of(root / _CPUFREQ / "cpuinfo_max_freq")) / 1000),
+        memory_bytes=known(lambda: os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")),
+        os=known(_os),
+        kernel=platform.release(),
+        python=platform.python_version(),
+        packages={name: package_version(name) for name in ("numpy", "pillow")},
+    )
+
+
+def state(root: Path = _ROOT) -> State:
+    """Return what may change during a bench: read it before and after; ``root`` as for :func:`describe`."""
     flags = known(_throttle_flags)
-    return {
-        "clock_s": time.monotonic(),
-        "busy_cpu_s": known(lambda: _busy_cpu_s(root)),
-        "own_cpu_s": time.process_time(),
-        "load_average_1m": known(lambda: os.getloadavg()[0]),
-        "memory_available_bytes": memory_available_bytes(root),
-        "temperature_c": known(lambda: _temperature_c(root)),
-        "frequency_mhz": known(lambda: _frequency_mhz(root)),
-        "throttled": _decoded(flags) if isinstance(flags, int) else known(lambda: _cooled(root, flags["unknown"])),
-        "throttled_since_boot": _decoded(flags, since_boot=True) if isinstance(flags, int) else flags,
-    }
+    return State(
+        clock_s=time.monotonic(),
+        busy_cpu_s=known(lambda: _busy_cpu_s(root)),
+        own_cpu_s=time.process_time(),
+        load_average_1m=known(lambda: os.getloadavg()[0]),
+        memory_available_bytes=memory_available_bytes(root),
+        temperature_c=known(lambda: _temperature_c(root)),
+        frequency_mhz=known(lambda: _frequency_mhz(root)),
+        throttled=_decoded(flags) if isinstance(flags, int) else known(lambda: _cooled(root, flags.unknown)),
+        throttled_since_boot=_decoded(flags, since_boot=True) if isinstance(flags, int) else flags,
+    )
 
 
-def others_cpu(before: dict[str, Value], after: dict[str, Value]) -> float | None:
+def others_cpu(before: State, after: State) -> float | None:
     """Return how many cores other programs kept busy between two states, on average; None where that is unknown."""
-    if isinstance(before["busy_cpu_s"], dict) or isinstance(after["busy_cpu_s"], dict):
+    if isinstance(before.busy_cpu_s, Unknown) or isinstance(after.busy_cpu_s, Unknown):
         return None
-    elapsed_s = after["clock_s"] - before["clock_s"]
-    busy_s = after["busy_cpu_s"] - before["busy_cpu_s"] - (after["own_cpu_s"] - before["own_cpu_s"])
+    elapsed_s = after.clock_s - before.clock_s
+    busy_s = after.busy_cpu_s - before.busy_cpu_s - (after.own_cpu_s - before.own_cpu_s)
     # The kernel counts in ticks of 10 ms, so a quiet machine may come out a little below nothing.
     return float(max(0.0, busy_s / elapsed_s)) if elapsed_s > 0 else None
 
 
-def memory_available_bytes(root: Path = _ROOT) -> Value:
-    """Return how much memory programs may still take without swapping (``MemAvailable``), or ``{"unknown": why}``."""
+def memory_available_bytes(root: Path = _ROOT) -> int | Unknown:
+    """Return how much memory programs may still take without swapping (``MemAvailable``)."""
     return known(lambda: _memory_available(root))
 
 
-def throttled_since_boot() -> Value:
-    """Return what the board did about power or heat since it started, in the words of ``throttled`` (:func:`state`)."""
+def throttled_since_boot() -> tuple[str, ...] | Unknown:
+    """Return what the board did about power or heat since it started, in the words of :attr:`State.throttled`."""
     return known(lambda: _decoded(_throttle_flags(), since_boot=True))
 
 
-def package_version(name: str) -> Value:
-    """Return the version of an installed package, or ``{"unknown": why}``."""
+def package_version(name: str) -> str | Unknown:
+    """Return the version of an installed package."""
     return known(lambda: metadata.version(name))
 
 
@@ -164,12 +229,12 @@ def _throttle_flags() -> int:
     return int(done.stdout.strip().partition("=")[2], 16)
 
 
-def _decoded(flags: int, *, since_boot: bool = False) -> list[str]:
+def _decoded(flags: int, *, since_boot: bool = False) -> tuple[str, ...]:
     first = 16 if since_boot else 0
-    return [name for bit, name in enumerate(_THROTTLE_BITS, start=first) if flags >> bit & 1]
+    return tuple(name for bit, name in enumerate(_THROTTLE_BITS, start=first) if flags >> bit & 1)
 
 
-def _cooled(root: Path, why: str) -> list[str]:
+def _cooled(root: Path, why: str) -> tuple[str, ...]:
     """Return what Linux's own thermal management does to the CPU, on boards without ``vcgencmd``."""
     coolers = [
         path
@@ -178,4 +243,4 @@ def _cooled(root: Path, why: str) -> list[str]:
     ]
     if not coolers:
         raise LookupError(f"{why}, and no cooling device of the kernel slows the CPU")
-    return ["throttling"] if any((number_or_none(path / "cur_state") or 0) > 0 for path in coolers) else []
+    return ("throttling",) if any((number_or_none(path / "cur_state") or 0) > 0 for path in coolers) else ()

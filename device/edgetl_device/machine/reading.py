@@ -1,4 +1,4 @@
-"""Values read from the system, or ``{"unknown": why}``; never 0 or null. Not for: what the values mean."""
+"""Values read from the system, or :class:`Unknown`; never 0 or None. Not for: what the values mean."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ import subprocess
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
-Value = Any
+from edgetl_device.documents import Unknown
+
+T = TypeVar("T")
 
 
-def known(read: Callable[[], Value]) -> Value:
-    """Return what ``read`` returns, or ``{"unknown": why}`` when the system does not say."""
+def known(read: Callable[[], T]) -> T | Unknown:
+    """Return what ``read`` returns, or why the system does not say."""
     try:
         return read()
     except OSError as error:
-        return {"unknown": f"{error.filename}: {error.strerror}" if error.filename else str(error)}
+        return Unknown(f"{error.filename}: {error.strerror}" if error.filename else str(error) or type(error).__name__)
     except (ValueError, LookupError, subprocess.SubprocessError, metadata.PackageNotFoundError) as error:
-        return {"unknown": str(error) or type(error).__name__}
+        return Unknown(str(error) or type(error).__name__)
 
 
 def text_of(path: Path) -> str:

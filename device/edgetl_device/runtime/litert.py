@@ -11,6 +11,7 @@ import numpy as np
 from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates import share
 from edgetl_device.delegates.delegate import Delegate
+from edgetl_device.delegates.share import External, Share
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 
 from .installed import load, version
@@ -53,7 +54,7 @@ class _TFLiteRuntime:
                 experimental_delegates=handles,
                 experimental_op_resolver_type=resolvers.BUILTIN_WITHOUT_DEFAULT_DELEGATES if bare else resolvers.AUTO,
             )
-            self.delegate = share.describe(external, self._interpreter) if external else None
+            taken = share.describe(external, self._interpreter) if external else None
             if batch > 1:
                 first = only(self._interpreter.get_input_details(), "input")
                 self._interpreter.resize_tensor_input(first["index"], [batch, *first["shape"][1:]])
@@ -63,7 +64,10 @@ class _TFLiteRuntime:
                 raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
             raise self._refused(str(error), batch) from None
         # An external delegate was counted before XNNPACK could take a part of the rest.
-        self.share: dict[str, Any] | None = self.delegate or share.share(delegate, self._interpreter)
+        self.external: External | None = taken[0] if taken else None
+        self.delegate: str | None
+        self.share: Share | None
+        self.delegate, self.share = (taken[0].name, taken[1]) if taken else share.share(delegate, self._interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of(only(inputs, "input"))
         self.output = _spec_of(only(outputs, "output"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 import numpy as np
+
+from edgetl_device.delegates.share import External, Share
 
 from .spec import Pixels, Probabilities, Runtime, TensorSpec, check_classifier, check_pixels, not_a_model
 
@@ -20,8 +21,9 @@ class _NullRuntime:
 
     def __init__(self, model: bytes, threads: int) -> None:
         self.name, self.version, self.threads = "null", "1", threads
-        self.delegate: dict[str, Any] | None = None
-        self.share: dict[str, Any] | None = None
+        self.external: External | None = None
+        self.delegate: str | None = None
+        self.share: Share | None = None
         try:
             fields = json.loads(model)
             size, classes = int(fields["size"]), int(fields["classes"])

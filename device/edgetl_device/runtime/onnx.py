@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from edgetl_device.delegates.share import External, Share
+
 from .installed import load
 from .spec import (
     Pixels,
@@ -33,8 +35,9 @@ class _OnnxRuntime:
     def __init__(self, model: bytes, threads: int) -> None:
         module = onnx_module()
         self.name, self.version, self.threads = ONNXRUNTIME, module.__version__, threads
-        self.delegate: dict[str, Any] | None = None
-        self.share: dict[str, Any] | None = None
+        self.external: External | None = None
+        self.delegate: str | None = None
+        self.share: Share | None = None
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1

@@ -6,11 +6,13 @@ Not for: loading a model.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device.delegates.share import External, Share
+from edgetl_device.documents import Is, Positive, optional
 from edgetl_device.errors import InputError
 from edgetl_device.runtime import integer_grid
 
@@ -30,16 +32,9 @@ class TensorSpec:
     """
 
     dtype: str
-    shape: tuple[int, ...]
-    scale: float | None
-    zero_point: int | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object; without quantization, scale and zero_point are left out."""
-        document: dict[str, Any] = {"dtype": self.dtype, "shape": list(self.shape)}
-        if self.scale is not None:
-            document |= {"scale": self.scale, "zero_point": self.zero_point}
-        return document
+    shape: Annotated[tuple[Positive, ...], Is(items=1)]
+    scale: float | None = optional()
+    zero_point: int | None = optional()
 
 
 class Runtime(Protocol):
@@ -51,10 +46,10 @@ class Runtime(Protocol):
         threads: The number of CPU threads it may use.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        delegate: What :func:`~edgetl_device.delegates.share.describe` says of the external delegate, where one was
-            asked for.
-        share: Which delegate runs how many of the model's operators, also one that nobody asked for: ``name``,
-            ``operators``, ``of``, ``partitions``. None where the runtime knows no delegates.
+        external: The delegate of a library of its own, where one was asked for.
+        delegate: Which delegate runs a part of the model, also one that nobody asked for: ``xnnpack``, the name of
+            the external one, or ``none``. None where the runtime knows no delegates.
+        share: How much of the model it runs; None where the runtime knows no delegates.
     """
 
     name: str
@@ -62,8 +57,9 @@ class Runtime(Protocol):
     threads: int
     input: TensorSpec
     output: TensorSpec
-    delegate: dict[str, Any] | None
-    share: dict[str, Any] | None
+    external: External | None
+    delegate: str | None
+    share: Share | None
 
     def set_input(self, pixels: Pixels, row: int = 0) -> None:
         """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to a row of the batch, below ``input.shape[0]``.

@@ -9,6 +9,7 @@ from enum import Enum
 from typing import Any
 
 from edgetl._lib.csv import table_text
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 
 
@@ -49,7 +50,7 @@ def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) ->
 
 def print_csv(records: Sequence[Mapping[str, Any]]) -> None:
     """Print records with the same fields as CSV with a header; what is unknown says so."""
-    rows = (["unknown" if isinstance(value, dict) else value for value in record.values()] for record in records)
+    rows = (["unknown" if isinstance(value, Unknown) else value for value in record.values()] for record in records)
     sys.stdout.write(table_text(list(records[0]), rows))
 
 

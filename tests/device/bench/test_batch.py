@@ -56,7 +56,9 @@ def test_a_sample_is_one_inference_of_the_whole_batch(tiny: Bundle) -> None:
 
 
 def test_batches_are_measured_side_by_side(tiny: Bundle) -> None:
-    document = run_bench(tiny, BenchOptions(variants=["int8", "float32"], batch=(1, 4), duration=0.05, quick=True))
+    document = run_bench(
+        tiny, BenchOptions(variants=["int8", "float32"], batch=(1, 4), duration=0.05, quick=True)
+    ).to_json()
     assert document["settings"]["batches"] == [1, 4]
     runs = {(run["variant"], run["batch"]): run for run in document["runs"]}
     assert list(runs) == [("int8", 1), ("float32", 1), ("int8", 4), ("float32", 4)]
@@ -70,7 +72,7 @@ def test_batches_are_measured_side_by_side(tiny: Bundle) -> None:
 
 
 def test_a_last_batch_that_is_not_full_is_answered(tiny: Bundle) -> None:
-    (run,) = run_bench(tiny, BenchOptions(variants=["int8"], batch=(5,), duration=0.05, quick=True))["runs"]
+    (run,) = run_bench(tiny, BenchOptions(variants=["int8"], batch=(5,), duration=0.05, quick=True)).to_json()["runs"]
     assert run["accuracy"] == tiny.variant("int8").accuracy
 
 

@@ -21,7 +21,7 @@ def test_a_scenario_has_its_log_and_verdict(tiny: Bundle, tmp_path: Path, scenar
         tiny,
         BenchOptions(variants=["int8"], duration=0.2, quick=True, scenario=scenario),
         log=tmp_path / "deep" / "log",
-    )
+    ).to_json()
     found = document["runs"][0]["loadgen"]
     assert (found["scenario"], found["metric"], found["verdict"]) == (scenario, metric, "VALID")
     p50_ms = document["runs"][0]["latency_ms"]["invoke"]["p50"]

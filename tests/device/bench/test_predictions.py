@@ -23,7 +23,7 @@ from edgetl_device.errors import InputError
 
 @pytest.fixture(scope="module")
 def document(tiny: Bundle) -> dict[str, Any]:
-    return run_bench(tiny, BenchOptions(variants=["int8"], duration=0.05))
+    return run_bench(tiny, BenchOptions(variants=["int8"], duration=0.05)).to_json()
 
 
 def test_the_photos_of_a_result_are_those_of_the_bundle(document: dict[str, Any], tiny: Bundle) -> None:

@@ -168,7 +168,7 @@ def test_a_bench_with_energy(tiny: Bundle, tmp_path: Path, monkeypatch: pytest.M
     with advancing(lambda s: put(counter, int(4e6 * s))):
         document = run_bench(
             tiny, BenchOptions(variants=["int8"], duration=1.2, quick=True, energy=True), root=tmp_path
-        )
+        ).to_json()
     (run,) = document["runs"]
     found = run["energy"]
     assert found["inferences"] == len(run["samples_ns"]["invoke"])

@@ -45,7 +45,9 @@ def test_a_sweep_says_of_how_many_photos_its_times_are(swept: tuple[Path, str]) 
         assert row in four
     assert "1 thread, batch 4" in p50
     cells = dict(re.findall(r"^ *(1 thread(?:, batch 4)?) +(\d+ +\d+) *$", rate, re.MULTILINE))
-    samples = {(run["batch"], run["variant"]): run["samples_ns"]["invoke"] for run in result.read(out)["runs"]}
+    samples = {
+        (run["batch"], run["variant"]): run["samples_ns"]["invoke"] for run in result.read(out).to_json()["runs"]
+    }
     for name, batch in (("1 thread", 1), ("1 thread, batch 4", 4)):
         taken = [samples[batch, variant] for variant in ("int8", "float32")]
         assert cells[name].split() == [f"{1e9 * batch * len(one) / sum(one):.0f}" for one in taken]
@@ -147,7 +149,7 @@ def test_a_file_that_cannot_be_resized_is_left_out_with_its_batch(fixed: Path, t
     out = tmp_path / "result.json"
     done = small.edgetl("bench", fixed, "--variants", "int8,float32", "--batch", "1,4", *QUICK, "--json", out)
     assert done.returncode == 0, done.stderr
-    document = result.read(out)
+    document = result.read(out).to_json()
     assert [(run["variant"], run["batch"]) for run in document["runs"]] == [
         ("int8", 1), ("float32", 1), ("float32", 4),
     ]  # fmt: skip

@@ -58,7 +58,7 @@ def measured(data: Path) -> tuple[Path, str]:
 
 
 def test_the_table_says_which_photos_and_what_the_drop_is_against(measured: tuple[Path, str]) -> None:
-    document, text = result.read(measured[0]), measured[1]
+    document, text = result.read(measured[0]).to_json(), measured[1]
     assert "drop and agreement: against float32 on this device" in text
     assert f"accuracy on 11 photos of the folder field (content {document['evalset']['digest'][:8]})" in text
     assert "gate int8.accuracy_drop_pp>50: passed by int8, 1 thread" in text
@@ -131,7 +131,7 @@ def test_a_board_gets_the_photos_once(lab: Lab, data: Path, measured: tuple[Path
     first = small.edgetl("bench", benched.TINY, *options, env=lab.environment)
     assert first.returncode == 0, first.stderr
     assert "good: copying 11 photos" in first.stderr
-    there, here = result.read(tmp_path / "there.json"), result.read(measured[0])
+    there, here = result.read(tmp_path / "there.json").to_json(), result.read(measured[0]).to_json()
     assert there["evalset"] == here["evalset"]
     assert [run["batch"] for run in there["runs"]] == [2]
     again = small.edgetl("bench", benched.TINY, *options, env=lab.environment)

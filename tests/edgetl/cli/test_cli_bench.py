@@ -41,7 +41,7 @@ def printed(document: dict[str, Any]) -> str:
 
 def test_a_sweep_is_one_table_a_delegate_and_one_of_all(swept: tuple[Path, str]) -> None:
     out, text = swept
-    document = result.read(out)
+    document = result.read(out).to_json()
     assert document["settings"]["quick"] is True
     assert [(run["variant"], run["delegate"]) for run in document["runs"]] == [
         ("int8", "none"), ("float32", "none"), ("int8", "xnnpack"), ("float32", "xnnpack"),
@@ -97,7 +97,7 @@ def few(document: dict[str, Any]) -> None:
 
 def test_too_few_samples_are_a_dash_everywhere(tmp_path: Path) -> None:
     path = benched.save(tmp_path / "few.json", few)
-    document = result.read(path)
+    document = result.read(path).to_json()
     assert document["runs"][0]["latency_ms"]["invoke"]["p95"] == {"unknown": "not enough samples: 70 of 130"}
     rows = {line[1:16].strip(): line.split()[2:] for line in printed(document).splitlines() if line.startswith(" ")}
     assert rows["model p95"] == rows["model p99"] == rows["photo p95"] == ["-", "-"]
@@ -133,7 +133,7 @@ def test_results_of_before_are_read_and_shown(tmp_path: Path) -> None:
                 run["latency_ms"][stage]["p99"] = sorted(column)[69] / 1e6
 
     path = benched.save(tmp_path / "old.json", old)
-    assert "1 thread" in printed(result.read(path))
+    assert "1 thread" in printed(result.read(path).to_json())
     write_report([path], tmp_path / "page.html")
     assert "an earlier edgetl measured this" in (tmp_path / "page.html").read_text()
 

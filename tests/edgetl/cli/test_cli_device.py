@@ -84,7 +84,7 @@ def test_bench_prints_a_table_and_writes_the_result(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
     done = edgetl("bench", TINY, "--variants", "float32,int8", "--threads", "1,2", "--duration", 0.05, "--json", out)
     assert done.returncode == 0, done.stderr
-    document = result.read(out)
+    document = result.read(out).to_json()
     assert [(run["variant"], run["threads"]) for run in document["runs"]] == [
         ("float32", 1), ("float32", 2), ("int8", 1), ("int8", 2),
     ]  # fmt: skip

@@ -145,7 +145,7 @@ def test_bench_writes_the_result_and_fails(tmp_path: Any) -> None:
     text = small.refused(done, 3)
     size_mb = benched.run_of(benched.result(), "int8")["bytes"] / 1e6
     assert text.splitlines() == ["1 gate failed", f"int8.size_mb>0.001: int8, 1 thread ({size_mb:.4g})"]
-    assert [run["variant"] for run in result.read(out)["runs"]] == ["float32", "int8"]
+    assert [run["variant"] for run in result.read(out).to_json()["runs"]] == ["float32", "int8"]
     assert "model p95" in done.stdout
     assert "gate float32.size_mb>9: passed by float32, 1 thread" in done.stdout
     done = small.edgetl(*bench, "--format", "csv", "--fail-if", "size_mb>1")

@@ -62,10 +62,10 @@ def shape(value: Any, depth: int = 3) -> Any:
 def test_a_board_gives_the_result_that_this_machine_gives(
     good: SshBoard, benched: tuple[str, Path], tmp_path: Path
 ) -> None:
-    there = result.read(benched[1])
+    there = result.read(benched[1]).to_json()
     done = edgetl("bench", TINY, *QUICK, "--json", tmp_path / "here.json")
     assert done.returncode == 0, done.stderr
-    here = result.read(tmp_path / "here.json")
+    here = result.read(tmp_path / "here.json").to_json()
     assert shape(there) == shape(here)
     assert shape(there["runs"][0]) == shape(here["runs"][0])
     for key in ("bundle", "evalset", "settings"):
@@ -78,7 +78,7 @@ def test_a_sustained_run_on_a_board_has_its_times_by_the_second(good: SshBoard, 
     options = ("--variants", "int8", "--sustained", "0.03", "--json", tmp_path / "result.json")
     done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *options, env=lab.environment)
     assert done.returncode == 0, done.stderr
-    document = result.read(tmp_path / "result.json")
+    document = result.read(tmp_path / "result.json").to_json()
     assert document["settings"]["sustained"] is True
     assert "--scenario is for this machine" in refused(
         edgetl("bench", TINY, "--fleet", lab.fleet(good), "--scenario", "offline", env=lab.environment)
@@ -97,7 +97,7 @@ def test_a_second_bench_copies_nothing_and_prints_as_one_of_this_machine(
     done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, *gates, "--json", written, env=lab.environment)
     assert "good: int8, 1 thread" in refused(done, 3)
     assert done.stdout.startswith("tiny.edgetl, 1 thread\n")
-    assert result.read(written)["bundle"]["name"] == "tiny.edgetl"
+    assert result.read(written).to_json()["bundle"]["name"] == "tiny.edgetl"
     assert "copying the bundle" not in done.stderr
     after = copy.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
@@ -297,7 +297,7 @@ def test_a_virtual_environment_is_made_once(lab: Lab, tmp_path: Path, more: tupl
     assert done.returncode == 0, done.stderr
     assert "installing" in done.stderr
     assert ("fetching wheels here" in done.stderr) == bool(more)
-    assert result.read(tmp_path / f"{board.name}.json")["runs"]
+    assert result.read(tmp_path / f"{board.name}.json").to_json()["runs"]
     (ready,) = board.cache.rglob("ready")
     assert sorted(path.name for path in ready.parent.iterdir()) == [".edgetl", "ready", "venv"]
     done = edgetl("doctor", "--on", board.name, *more, env=lab.environment)
