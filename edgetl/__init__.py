@@ -1,3 +1,67 @@
-"""edgetl: from a folder of photos to an int8 image classifier on a small Linux board, with proof."""
+"""edgetl: from a folder of photos to an int8 image classifier on a small Linux board, with proof.
+
+The verbs are functions, their options keyword arguments::
+
+    import edgetl
+
+    run = edgetl.train("photos/", out="runs/photos", seed=1)
+    bundle = edgetl.quantize(run, int8=True, max_drop=0.5)
+    result = edgetl.bench(bundle, variants=["float32", "int8"], threads=[1, 2])
+
+Importing this package loads nothing else: each name below loads on first use.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgetl_device.bench.options import BenchOptions
+    from edgetl_device.bench.result import Result
+    from edgetl_device.bundle import Bundle
+
+    from ._api import advise, bench, evaluate, quantize, resume, train, verify
+    from .quantization.options import QuantizeOptions
+    from .runs.directory import Run
+    from .training.options import TrainOptions
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "BenchOptions",
+    "Bundle",
+    "QuantizeOptions",
+    "Result",
+    "Run",
+    "TrainOptions",
+    "__version__",
+    "advise",
+    "bench",
+    "evaluate",
+    "quantize",
+    "resume",
+    "train",
+    "verify",
+]
+
+_HOMES = {
+    "BenchOptions": "edgetl_device.bench.options",
+    "Bundle": "edgetl_device.bundle",
+    "QuantizeOptions": "edgetl.quantization.options",
+    "Result": "edgetl_device.bench.result",
+    "Run": "edgetl.runs.directory",
+    "TrainOptions": "edgetl.training.options",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a name of :data:`__all__` when it is first asked for (PEP 562)."""
+    import importlib
+
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOMES.get(name, "edgetl._api")), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,14 +6,18 @@ import statistics
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgetl.backbones import BACKBONES, ResolvedWeights, build_base, resolve_weights
-from edgetl.data import Dataset, Sample, targets_of
+from edgetl._lib.extras import check_installed
+from edgetl.backbones import BACKBONES, ResolvedWeights, backbone, build_base, resolve_weights
+from edgetl.data import Dataset, Sample, load_dataset, require_training, targets_of
 from edgetl.data.pixels import PhotoFacts
 from edgetl.features import frozen_base
+from edgetl_device.errors import OptionError
+from edgetl_device.preprocess import Preprocess
 
 from .depths import depths_of
 from .probes import folds_of, probe_all, stratified
@@ -124,6 +128,34 @@ def advise(
         found.append(BackboneAdvice(name, resolved, probed, advised))
     chosen = choose([(one.recommendation, one.probed) for one in found])
     return Advice(photos, len(samples), len(folds), tuple(found), chosen)
+
+
+def advise_on(
+    data: Path,
+    *,
+    backbones: Sequence[str],
+    width: float,
+    size: int,
+    fit: str,
+    weights: str,
+    val: float,
+    test: float,
+    on_conflict: str,
+    seed: int,
+) -> Advice:
+    """Read a data set and advise on its training photos; everything is checked before TensorFlow is loaded.
+
+    The arguments are those of :func:`edgetl.advise`, which says what is raised.
+    """
+    check_installed("tensorflow")
+    if weights == "none":
+        raise OptionError("{weights=}: random features say nothing about the photos", weights=weights)
+    for name in backbones:
+        backbone(name).check(width=width, size=size)
+    spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
+    dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
+    require_training(dataset)
+    return advise(dataset, backbones=tuple(dict.fromkeys(backbones)), width=width, weights=weights, seed=seed)
 
 
 def _request(name: str, weights: str) -> str:

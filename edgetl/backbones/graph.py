@@ -9,7 +9,6 @@ from typing import Any
 
 from edgetl._lib.extras import keras
 
-from .arrays import load_into
 from .registry import backbone
 from .spec import NUMBERED, SCALE_LAYER, Scaling
 from .weights import ResolvedWeights
@@ -36,6 +35,9 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
     """
     base = _build(name, size, width, top=False)
     if weights.source != "none":
+        # NumPy loads with it, and the command line lists names without.
+        from .arrays import load_into
+
         load_into(base, weights)
     return base
 
@@ -56,6 +58,8 @@ def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWei
         InputError: Unknown backbone, width or size, one that has no such classifier, or a file that does not fit it,
             also one without top.
     """
+    from .arrays import load_into
+
     model = _build(name, size, width, top=True)
     load_into(model, weights, whole=True)
     return model

@@ -45,24 +45,20 @@ def advise(
 
     Example: edgetl advise photos/ --backbone mobilenet_v2 --backbone efficientnet_lite0 --plot depth.png
     """
-    from edgetl._lib.extras import check_installed
-    from edgetl.backbones import backbone as row_of
-    from edgetl_device.errors import InputError
-    from edgetl_device.preprocess import Preprocess
+    from edgetl.advice.run import advise_on
 
-    check_installed("tensorflow")
-    if weights == "none":
-        raise InputError("--weights none", why="random features say nothing about the photos")
-    for name in backbone:
-        row_of(name).check(width=width, size=size)
-    spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
-
-    from edgetl.advice import advise as run_advice
-    from edgetl.data import load_dataset, require_training
-
-    dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
-    require_training(dataset)
-    advice = run_advice(dataset, backbones=tuple(dict.fromkeys(backbone)), width=width, weights=weights, seed=seed)
+    advice = advise_on(
+        data,
+        backbones=backbone,
+        width=width,
+        size=size,
+        fit=fit,
+        weights=weights,
+        val=val,
+        test=test,
+        on_conflict=on_conflict,
+        seed=seed,
+    )
     if plot:
         from edgetl.advice.plot import draw
         from edgetl_device.files import atomic_path

@@ -28,11 +28,11 @@ def demo(
     from edgetl import synthetic
     from edgetl._lib.progress import track
     from edgetl.cli.console.bench import print_result
-    from edgetl.cli.report import written_page
     from edgetl.export.bundle import pack
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.pipeline import quantize
     from edgetl.reports import plots
+    from edgetl.reports.run import written_page
     from edgetl.training import TrainOptions, train
     from edgetl_device.bench.options import BenchOptions
     from edgetl_device.bench.run import run_bench

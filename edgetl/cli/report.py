@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
-
-if TYPE_CHECKING:
-    from edgetl.runs.directory import Run
 
 _Sources = typer.Argument(
     ..., metavar="RESULTS... | RUN", help="Results of edgetl bench --json, or one run directory.", readable=False,
@@ -67,15 +63,3 @@ def report(
             check_written(written, hint="Choose another name with --out.")
         write_report(sources, written, bundle=bundle)
     typer.echo(f"{written} ({written.stat().st_size / 1000:.0f} KB)")
-
-
-def written_page(run: Run) -> str:
-    """Write a run's page beside it; return where it is, or why there is none."""
-    from edgetl.reports.run import write_run_report
-    from edgetl_device.errors import Unavailable
-
-    try:
-        return str(write_run_report(run))
-    except Unavailable as error:
-        # The run is complete without it.
-        return f"none: {error.what}. {error.hint}"

@@ -14,7 +14,6 @@ from edgetl_device.options import BASICS
 
 from .evaluate import print_classes
 from .options import Asked, add_command
-from .report import written_page
 
 if TYPE_CHECKING:
     from edgetl.runs.directory import Run
@@ -45,6 +44,8 @@ def train(
 
     Example: edgetl train photos/ --out runs/photos
     """
+    from edgetl.reports.run import written_page
+    from edgetl.runs.directory import default_folder
     from edgetl.training import resume as resume_training
     from edgetl.training import train as run_training
 
@@ -54,8 +55,7 @@ def train(
     elif data is None:
         raise InputError("no photos were given", hint="edgetl train PHOTOS, or edgetl train --resume RUN")
     else:
-        place = out or Path("runs") / (data.stem if data.is_file() else data.resolve().name)
-        run = run_training(data, place, asked.options, overwrite=overwrite)
+        run = run_training(data, out or default_folder(data), asked.options, overwrite=overwrite)
     page = written_page(run)
     if json:
         note(f"report: {page}")

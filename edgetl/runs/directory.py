@@ -127,6 +127,11 @@ def check_run_replaceable(folder: Path) -> None:
     check_replaceable(folder, kind, hint="Move it away, or choose another place with --out.")
 
 
+def default_folder(data: Path) -> Path:
+    """Return where a run on a data set is written when nothing is said: ``runs/<its name>``."""
+    return Path("runs") / (data.stem if data.is_file() else data.resolve().name)
+
+
 def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write one CSV row an entry, with the union of their fields as columns."""
     columns = list(dict.fromkeys(key for row in history for key in row))

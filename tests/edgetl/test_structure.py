@@ -13,7 +13,7 @@ import small
 # From the top down; a folder imports from lower lines only. Those of one line do not know each other.
 LAYERS = (
     {"__main__"},
-    {"cli"},
+    {"_api", "cli"},
     {"doctor", "quantization", "remote", "training"},
     {"advice", "reports"},
     {"comparison", "features"},

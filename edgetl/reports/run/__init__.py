@@ -1,5 +1,5 @@
 """A training run as one HTML page that needs nothing but a browser. Not for: bench results (``edgetl.reports``)."""
 
-from .write import PAGE, render_run, write_run_report
+from .write import PAGE, render_run, write_run_report, written_page
 
-__all__ = ["PAGE", "render_run", "write_run_report"]
+__all__ = ["PAGE", "render_run", "write_run_report", "written_page"]

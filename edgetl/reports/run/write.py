@@ -12,6 +12,7 @@ from edgetl.reports.html import fill
 from edgetl.runs.calibration_error import reliability
 from edgetl.runs.directory import Run
 from edgetl.runs.predictions import FILE, read_predictions
+from edgetl_device.errors import Unavailable
 from edgetl_device.files import write_text
 
 from . import facts, page
@@ -93,3 +94,12 @@ def _held_out(run: Run, split: str, album: Album, *, grad_cam: bool, data: Path 
         "most": MISTAKES,
         "grad_cam": grad_cam,
     }
+
+
+def written_page(run: Run) -> str:
+    """Write a run's page beside it; return where it is, or why there is none."""
+    try:
+        return str(write_run_report(run))
+    except Unavailable as error:
+        # The run is complete without it.
+        return f"none: {error.what}. {error.hint}"

@@ -1,0 +1,248 @@
+"""The verbs of edgetl as functions: what each command does, with its options as keyword arguments.
+
+Paths are ``str`` or ``os.PathLike``. Errors are those of :mod:`edgetl_device.errors`. Heavy libraries load on use.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from edgetl.quantization.options import QuantizeOptions
+from edgetl.training.options import TrainOptions
+from edgetl_device.bench.options import BenchOptions
+from edgetl_device.options import Options, options_of
+
+if TYPE_CHECKING:
+    from edgetl.advice import Advice
+    from edgetl.runs.directory import Run
+    from edgetl.runs.evaluation import Evaluation
+    from edgetl_device.bench.result import Result
+    from edgetl_device.bundle import Bundle
+    from edgetl_device.verify import Verification
+
+AnyPath = str | PathLike[str]
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _takes(kind: type[Options]) -> Callable[[F], F]:
+    """Show the options of a class in the signature of a function, in the place of its ``**options``."""
+
+    def with_signature(function: F) -> F:
+        signature = inspect.signature(function)
+        own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+        types = inspect.get_annotations(kind)
+        options = [
+            inspect.Parameter(
+                one.name, inspect.Parameter.KEYWORD_ONLY, default=one.default, annotation=types.get(one.name)
+            )
+            for one in options_of(kind)
+        ]
+        function.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        return function
+
+    return with_signature
+
+
+@_takes(TrainOptions)
+def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False, **options: Any) -> Run:
+    """Train a classifier on photos and write its run directory, with its page where Jinja is installed.
+
+    Args:
+        data: A folder of photos, a ``.csv``, or arrays, as ``edgetl train`` takes them.
+        out: The run directory; ``runs/<name of data>`` when None.
+        overwrite: Replace a run that is there already, finished or not.
+        **options: Fields of :class:`~edgetl.TrainOptions`.
+
+    Raises:
+        InputError: The request or the photos cannot be trained on, or something is in the way.
+        Unavailable: This machine lacks a package, or the backbone's weights cannot be had here.
+    """
+    from edgetl.reports.run import written_page
+    from edgetl.runs.directory import default_folder
+    from edgetl.training import train as run_training
+
+    asked = TrainOptions.of(**options)
+    run = run_training(Path(data), Path(out) if out else default_folder(Path(data)), asked, overwrite=overwrite)
+    written_page(run)
+    return run
+
+
+@_takes(TrainOptions)
+def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False, **options: Any) -> Run:
+    """Go on with a run that was ended early, from its last epoch; the same weights come out as without the break.
+
+    Args:
+        run: The run directory that was to appear.
+        data: Where the photos are now; None: where they were.
+        overwrite: Replace another run that has taken the place.
+        **options: Options that are repeated; each must be as it was.
+
+    Raises:
+        InputError: There is nothing to go on with, or options, photos or network are not what they were.
+    """
+    from edgetl.reports.run import written_page
+    from edgetl.training import resume as resume_training
+
+    checked = TrainOptions.of(**options)
+    given = {name: getattr(checked, name) for name in options}
+    finished = resume_training(Path(run), given=given, root=Path(data) if data else None, overwrite=overwrite)
+    written_page(finished)
+    return finished
+
+
+@_takes(QuantizeOptions)
+def quantize(run: AnyPath | Run, *, data: AnyPath | None = None, **options: Any) -> Bundle:
+    """Write the bundle of a run: float and int8 files, each measured against the float model on held-out photos.
+
+    Args:
+        run: A run, or its directory.
+        data: The data set, where it has moved since training.
+        **options: Fields of :class:`~edgetl.QuantizeOptions`.
+
+    Returns:
+        The bundle; the report lies beside it, in ``RUN/quantize.json``.
+
+    Raises:
+        InputError: The request is wrong, or the run or its photos are not as they were after training.
+        GateFailed: int8 loses more than the bounds allow; the report is written, the bundle is not.
+    """
+    from edgetl.quantization.pipeline import quantize as run_quantize
+    from edgetl_device.bundle import Bundle
+
+    asked, opened = QuantizeOptions.of(**options), _run(run)
+    run_quantize(opened, asked, data=Path(data) if data else None)
+    return Bundle.open(opened.folder / "bundle")
+
+
+def evaluate(
+    target: AnyPath | Run | Bundle, data: AnyPath, *, variant: str | None = None, split: str | None = None
+) -> Evaluation:
+    """Score a run's float model, or a variant of a bundle, on labelled photos.
+
+    Args:
+        target: A run, a bundle, or the path of one.
+        data: Labelled photos, in any form that training takes; their classes must be among the model's.
+        variant: Of a bundle, or of a run's bundle. None: int8 of a bundle, the float model of a run.
+        split: Which photos of a split data set; by default those of the test, else of validation, else all.
+
+    Raises:
+        InputError: The photos have other classes, or there is no such split or variant.
+    """
+    from edgetl.runs.evaluation import evaluate as run_evaluation
+
+    return run_evaluation(_path(target), Path(data), variant=variant, split=split)
+
+
+def advise(
+    data: AnyPath,
+    *,
+    backbones: Sequence[str] = ("mobilenet_v2",),
+    width: float = 1.0,
+    size: int = 160,
+    fit: str = "stretch",
+    weights: str = "auto",
+    val: float = 0.15,
+    test: float = 0.15,
+    on_conflict: str = "error",
+    seed: int = 0,
+) -> Advice:
+    """Say what to train on these photos, from linear probes at every block of frozen backbones.
+
+    Args:
+        data: As for :func:`train`.
+        backbones: Names that ``edgetl models`` lists, at least one.
+        width: Width multiplier of the backbones.
+        size: Input height and width in pixels.
+        fit: How photos are fitted to the input: ``stretch``, ``crop`` or ``pad``.
+        weights: ``auto``, ``imagenet`` or a weights file.
+        val: Share for validation where the data set has none.
+        test: Share for the test where it is not split.
+        on_conflict: A photo under two labels: ``error``, or ``drop`` it.
+        seed: Of the split and of the folds.
+
+    Raises:
+        InputError: A backbone, number or the photos are wrong.
+        Unavailable: This machine lacks a package, or the weights cannot be had here.
+    """
+    from edgetl.advice.run import advise_on
+
+    return advise_on(
+        Path(data),
+        backbones=backbones,
+        width=width,
+        size=size,
+        fit=fit,
+        weights=weights,
+        val=val,
+        test=test,
+        on_conflict=on_conflict,
+        seed=seed,
+    )
+
+
+@_takes(BenchOptions)
+def bench(
+    bundle: AnyPath | Bundle | Run,
+    *,
+    log: AnyPath = "loadgen",
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Result:
+    """Measure latency, memory, accuracy and agreement of a bundle's variants on this machine, side by side.
+
+    Args:
+        bundle: A bundle, a run that has one, or the path of either.
+        log: With ``scenario``, the folder for LoadGen's logs.
+        say: Called with a line about each step; None is silent.
+        **options: Fields of :class:`~edgetl.BenchOptions`.
+
+    Raises:
+        InputError: A variant, a number, the bundle or the photos are wrong.
+        Unavailable: What was named cannot run here.
+    """
+    from edgetl_device.bench.run import run_bench
+
+    asked = BenchOptions.of(**options)
+    return run_bench(_bundle(bundle), asked, log=Path(log), say=say)
+
+
+def verify(bundle: AnyPath | Bundle | Run) -> Verification:
+    """Check a bundle's hashes, that this machine sees the same pixels, and that its models give the same answers.
+
+    Args:
+        bundle: A bundle, a run that has one, or the path of either.
+
+    Returns:
+        Every check with its outcome; ``ok`` says whether none failed.
+
+    Raises:
+        InputError: It is no bundle.
+    """
+    from edgetl_device.verify import verify as run_verification
+
+    return run_verification(_bundle(bundle))
+
+
+def _run(run: AnyPath | Run) -> Run:
+    from edgetl.runs.directory import Run
+
+    return run if isinstance(run, Run) else Run.open(Path(run))
+
+
+def _bundle(bundle: AnyPath | Bundle | Run) -> Bundle:
+    from edgetl_device.bundle import Bundle
+
+    return bundle if isinstance(bundle, Bundle) else Bundle.open(_path(bundle))
+
+
+def _path(target: AnyPath | Run | Bundle) -> Path:
+    from edgetl.runs.directory import Run
+    from edgetl_device.bundle import Bundle
+
+    if isinstance(target, Run):
+        return target.folder
+    return target.path if isinstance(target, Bundle) else Path(target)
