@@ -30,7 +30,7 @@ def build(folder: Path) -> Path:
     return library
 
 
-def watched(command: list[str], library: Path, folder: Path, *, timeout_s: float = 400) -> Watched:
+def watched(command: list[str], library: Path, folder: Path, *, timeout_s: float = 600) -> Watched:
     """Run a command in ``folder`` with an empty home there."""
     log, home = folder / "network.log", folder / "home"
     home.mkdir()

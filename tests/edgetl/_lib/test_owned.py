@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from edgetl.training import train
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
 
+GOLDEN = Path(__file__).parents[2] / "golden" / "tiny.edgetl"
 FILES = ("a.json", "plots/*.png", "deep/*/events.*", ".a.json.*.tmp/a.json")
 
 
@@ -91,13 +93,16 @@ def test_a_folder_is_not_written_over_something(tmp_path: Path, there: str) -> N
 
 
 @pytest.fixture
-def run(tiny_bundle: Path, tmp_path: Path) -> Path:
-    """A copy of a run with a bundle, in a folder that a test may damage."""
-    return Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run"))
+def run(tiny_run: Run, tmp_path: Path) -> Path:
+    """A copy of a run, with a bundle from elsewhere, in a folder that a test may damage."""
+    folder = Path(shutil.copytree(tiny_run.folder, tmp_path / "run"))
+    with zipfile.ZipFile(GOLDEN) as archive:
+        archive.extractall(folder / "bundle")
+    return folder
 
 
 def test_a_run_is_all_edgetls(run: Path) -> None:
-    put(run, "report.html", "int8.tflite", "float32-nchw.onnx", "run.c", "run.h", "bundle.edgetpu.json",
+    put(run, "quantize.json", "report.html", "int8.tflite", "float32-nchw.onnx", "run.c", "run.h", "bundle.edgetpu.json",
         "tensorboard/head/events.out.tfevents.1", "explain/layers.png")  # fmt: skip
     check_run_replaceable(run)
 
