@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import delegate_library
 import numpy as np
@@ -51,8 +51,8 @@ def pci(root: Path, *, driver: bool = True) -> Path:
     return root
 
 
-def checks(root: Path, name: str) -> list[dict[str, Any]]:
-    return [check for check in doctor.examine(root=root)["checks"] if check["name"] == name]
+def checks(root: Path, name: str) -> list[doctor.Check]:
+    return [check for check in doctor.examine(root=root).checks if check.name == name]
 
 
 @pytest.mark.parametrize(("ids", "state"), [("1a6e:089a", "firmware not loaded yet"), ("18d1:9302", "firmware loaded")])
@@ -102,15 +102,15 @@ def test_a_user_who_may_not_write_gets_the_rule(tmp_path: Path) -> None:
 
 def test_an_accelerator_without_its_library_is_a_warning_with_a_fix(tmp_path: Path) -> None:
     (missing,) = checks(usb(tmp_path), "Edge TPU library")
-    assert missing["status"] == "warning"
-    assert "libedgetpu1-std" in missing["fix"]
-    assert doctor.examine(root=tmp_path)["ok"]
+    assert missing.status == "warning"
+    assert "libedgetpu1-std" in missing.fix
+    assert doctor.examine(root=tmp_path).ok
 
 
 def test_delegate_libraries_are_found_with_their_version(tmp_path: Path) -> None:
     delegate_library.build(tmp_path / "usr/lib" / f"{platform.machine()}-linux-gnu" / "libedgetpu.so.1", "-DEDGETPU")
     write(usb(tmp_path), {"usr/lib/libvx_delegate.so": "not a library"})
-    coral, verisilicon = (check["found"] for check in checks(tmp_path, "delegate"))
+    coral, verisilicon = (check.found for check in checks(tmp_path, "delegate"))
     assert "Coral Edge TPU" in coral
     assert "RuntimeVersion(14)" in coral
     assert "version unknown: it cannot be loaded" in verisilicon
@@ -126,10 +126,10 @@ def test_libraries_in_ld_library_path_count(tmp_path: Path, monkeypatch: pytest.
 
 def test_no_accelerator_and_no_sysfs_are_different_answers(tmp_path: Path) -> None:
     (tmp_path / "some/sys/bus").mkdir(parents=True)
-    assert checks(tmp_path / "some", "Edge TPU")[0]["status"] == "absent"
+    assert checks(tmp_path / "some", "Edge TPU")[0].status == "absent"
     (unknown,) = checks(tmp_path / "none", "Edge TPU")
-    assert unknown["status"] == "unknown"
-    assert str(tmp_path / "none/sys/bus") in unknown["found"]
+    assert unknown.status == "unknown"
+    assert str(tmp_path / "none/sys/bus") in unknown.found
 
 
 @pytest.mark.parametrize(("governor", "status"), [("performance", "ok"), ("ondemand", "warning"), (None, "unknown")])
@@ -137,8 +137,8 @@ def test_the_governor_is_judged(tmp_path: Path, governor: str | None, status: st
     if governor:
         write(tmp_path, {"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": governor + "\n"})
     (found,) = checks(tmp_path, "governor")
-    assert found["status"] == status
-    assert ("performance" in found["fix"]) == (status == "warning")
+    assert found.status == status
+    assert ("performance" in found.fix) == (found.code == "clock-governor") == (status == "warning")
 
 
 @pytest.mark.parametrize(
@@ -156,20 +156,19 @@ def test_throttle_flags_of_now_and_of_before(
     program.write_text(f"#!/bin/sh\necho throttled={flags}\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    document = doctor.examine(root=tmp_path)
-    found = {check["name"]: check for check in document["checks"]}
-    assert found["throttled now"]["found"] == now
-    assert found["throttled since the start"]["found"] == before
+    found = {check.name: check for check in doctor.examine(root=tmp_path).checks}
+    assert found["throttled now"].found == now
+    assert found["throttled since the start"].found == before
     for name in ("throttled now", "throttled since the start"):
         check = found[name]
-        assert ("power supply" in check["fix"]) == (check["status"] == "warning") == (check["found"] != "no")
+        assert ("power supply" in check.fix) == (check.status == "warning") == (check.found != "no")
+        assert check.code == (None if check.found == "no" else "under-voltage")
 
 
 def test_a_full_disk_is_unknown_or_a_warning_but_no_problem(tmp_path: Path) -> None:
-    document = doctor.examine(place=tmp_path / "nowhere")
-    (disk,) = (check for check in document["checks"] if check["name"] == "free disk")
-    assert disk["status"] == "unknown"
-    assert "nowhere" in disk["found"]
+    (disk,) = (check for check in doctor.examine(place=tmp_path / "nowhere").checks if check.name == "free disk")
+    assert disk.status == "unknown"
+    assert "nowhere" in disk.found
 
 
 def test_which_runtime_fits_which_machine() -> None:
@@ -185,7 +184,7 @@ def test_the_command_prints_json_and_exits_0_here(device: Device) -> None:
     document = json.loads(done.stdout)
     assert document["schema"] == "edgetl.doctor/1"
     assert document["ok"] is True
-    assert {check["status"] for check in document["checks"]} <= set(doctor.STATUSES)
+    assert {check["status"] for check in document["checks"]} <= set(get_args(doctor.Status))
     assert document["environment"]["python"] == platform.python_version()
 
 
@@ -237,6 +236,7 @@ def test_tflite_runtime_with_numpy_2_is_the_known_trap(with_packages: Any, refus
     trap = problems(done)["TFLite runtime"]
     assert "tflite-runtime 2.14.0" in trap["found"]
     assert trap["fix"] == "pip install 'numpy<2'"
+    assert trap["code"] == "tflite-runtime-broken"
 
 
 def test_problems_are_raised_and_warnings_are_not() -> None:

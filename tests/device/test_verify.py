@@ -12,13 +12,13 @@ from PIL import Image
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
-from edgetl_device.verify import raise_failures, verify
+from edgetl_device.verify import Verification, raise_failures, verify
 
 Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]
 
 
-def status(report: dict[str, Any]) -> dict[str, str]:
-    return {check["name"]: check["status"] for check in report["checks"]}
+def status(report: Verification) -> dict[str, str]:
+    return {check.name: check.status for check in report.checks}
 
 
 def replace(reseal: Reseal, folder: Path, name: str, data: bytes) -> Bundle:
@@ -42,14 +42,14 @@ def with_arrays(reseal: Reseal, folder: Path, **arrays: np.ndarray) -> Bundle:
 
 def test_a_whole_bundle(tiny: Bundle) -> None:
     report = verify(tiny)
-    assert report["ok"]
+    assert report.ok
     raise_failures(report)
     found = status(report)
     assert found["files"] == found["labels"] == found["golden pixels"] == "ok"
     assert found["reference, float32"] == found["reference, int8"] == "ok"
     assert found["reference, int8-onnx"] in ("ok", "skipped")
-    golden = next(check for check in report["checks"] if check["name"] == "golden pixels")
-    assert "mean difference" in golden["detail"]
+    golden = next(check for check in report.checks if check.name == "golden pixels")
+    assert "mean difference" in golden.detail
 
 
 def test_every_damaged_file_is_named(folder: Path) -> None:
@@ -59,8 +59,8 @@ def test_every_damaged_file_is_named(folder: Path) -> None:
         (folder / name).write_bytes(data)
     (folder / "labels.txt").unlink()
     report = verify(Bundle.open(folder))
-    detail = report["checks"][0]["detail"]
-    assert not report["ok"]
+    detail = report.checks[0].detail
+    assert not report.ok
     assert "3 of" in detail
     assert all(name in detail for name in ("models/int8.tflite", "evalset/00_circle.jpg", "labels.txt"))
     with pytest.raises(InputError) as caught:
@@ -113,13 +113,13 @@ def test_another_model_fails_on_the_reference(folder: Path, reseal: Reseal) -> N
 def test_a_text_file_as_a_model(folder: Path, reseal: Reseal) -> None:
     bundle = replace(reseal, folder, "models/int8.tflite", b"I am not a model.\n" * 20)
     report = verify(bundle)
-    check = next(check for check in report["checks"] if check["name"] == "reference, int8")
-    assert check["status"] == "failed"
-    assert "models/int8.tflite" in check["detail"]
+    check = next(check for check in report.checks if check.name == "reference, int8")
+    assert check.status == "failed"
+    assert "models/int8.tflite" in check.detail
 
 
 def test_a_variant_without_recorded_agreement_is_skipped_aloud(reseal: Reseal) -> None:
     bundle = Bundle.open(reseal(lambda document: document["variants"][1].update(agreement=None)))
-    check = next(check for check in verify(bundle)["checks"] if check["name"] == "reference, int8")
-    assert check["status"] == "skipped"
-    assert check["detail"]
+    check = next(check for check in verify(bundle).checks if check.name == "reference, int8")
+    assert check.status == "skipped"
+    assert check.detail

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from edgetl_device.bench.accuracy import mcnemar_exact, paired_drop, score, wilson95
+from edgetl_device.documents import Unknown
+from edgetl_device.scores import ClassScore
 
 
 def test_wilson_against_newcombes_table() -> None:
@@ -68,17 +70,15 @@ def test_score() -> None:
     reference = np.array([[0.9, 0.1, 0], [0.2, 0.8, 0], [0.6, 0.4, 0], [0.1, 0.9, 0]], np.float32)
     variant = np.array([[0.8, 0.2, 0], [0.5, 0.5, 0], [0.3, 0.7, 0], [0.1, 0.9, 0]], np.float32)
     found = score(variant, np.array([0, 1, 1, 1]), reference, names=("a", "b", "c"))
-    accuracy, agreement = found["accuracy"], found["agreement"]
+    accuracy, agreement = found.accuracy, found.agreement
     # Row 1 is a tie and goes to the first class.
-    assert (accuracy["photos"], accuracy["correct"], accuracy["top1"]) == (4, 3, 0.75)
-    assert accuracy["ci95"] == list(wilson95(3, 4))
-    assert (agreement["agree"], agreement["top1"], agreement["drop_pp"]) == (2, 0.5, 0.0)
-    assert (agreement["lost"], agreement["gained"]) == (1, 1)
-    assert agreement["mae"] == pytest.approx((0.2 + 0.6 + 0.6) / 12)
-    assert agreement["max_abs"] == pytest.approx(0.3)
-    assert [row["label"] for row in found["per_class"]] == ["a", "b", "c"]
-    assert found["per_class"][1] | {} == {
-        "index": 1, "label": "b", "photos": 3, "predicted": 2, "correct": 2, "recall": 2 / 3, "precision": 1.0,
-    }  # fmt: skip
-    assert "unknown" in found["per_class"][2]["recall"]
-    assert "unknown" in score(variant, np.array([0, 1, 1, 1]), None)["agreement"]
+    assert (accuracy.photos, accuracy.correct, accuracy.top1) == (4, 3, 0.75)
+    assert accuracy.ci95 == wilson95(3, 4)
+    assert (agreement.agree, agreement.top1, agreement.drop_pp) == (2, 0.5, 0.0)
+    assert (agreement.lost, agreement.gained) == (1, 1)
+    assert agreement.mae == pytest.approx((0.2 + 0.6 + 0.6) / 12)
+    assert agreement.max_abs == pytest.approx(0.3)
+    assert [row.label for row in found.per_class] == ["a", "b", "c"]
+    assert found.per_class[1] == ClassScore(1, "b", photos=3, predicted=2, correct=2, recall=2 / 3, precision=1.0)
+    assert isinstance(found.per_class[2].recall, Unknown)
+    assert isinstance(score(variant, np.array([0, 1, 1, 1]), None).agreement, Unknown)

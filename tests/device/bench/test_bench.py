@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.delegates.delegate import parse_delegates
+from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import InputError
 from edgetl_device.machine import environment
 
@@ -43,13 +45,14 @@ def test_samples_and_what_is_made_of_them(document: dict[str, Any], tiny: Bundle
         assert set(run["samples_ns"]) == set(STAGES)
         assert {len(column) >= bench.QUICK_INFERENCES for column in run["samples_ns"].values()} == {True}
         assert all(isinstance(value, int) and value >= 0 for value in run["samples_ns"]["invoke"])
-        assert run["latency_ms"] == latency.summary_ms(Samples(run["samples_ns"]))
+        assert run["latency_ms"] == to_json(latency.summary_ms(Samples(run["samples_ns"])))
         assert run["bytes"] == tiny.variant(run["variant"]).bytes
         assert run["load_ms"] > 0
         assert run["first_inference_ms"] > 0
         assert not {"energy", "operators", "loadgen"} & set(run)
         assert run["verdict"]["status"] in ("degraded", "invalid")
         assert any(reason.startswith("a quick run") for reason in run["verdict"]["reasons"])
+        assert "quick-run" in run["verdict"]["codes"]
         low, high = run["latency_ci95_ms"]["invoke"]["p50"]
         assert low <= run["latency_ms"]["invoke"]["p50"] <= high
         assert len(run["windows"]) == 5
@@ -59,9 +62,9 @@ def test_samples_and_what_is_made_of_them(document: dict[str, Any], tiny: Bundle
 def test_accuracy_is_that_of_the_bundle(document: dict[str, Any], tiny: Bundle) -> None:
     for run in document["runs"]:
         recorded = tiny.variant(run["variant"])
-        assert run["accuracy"] == recorded.accuracy
-        assert run["agreement"]["agree"] == recorded.agreement["agree"]
-        assert run["agreement"]["max_abs"] == pytest.approx(recorded.agreement["max_abs"], abs=0.02)
+        assert run["accuracy"] == to_json(recorded.accuracy)
+        assert run["agreement"]["agree"] == recorded.agreement.agree
+        assert run["agreement"]["max_abs"] == pytest.approx(recorded.agreement.max_abs, abs=0.02)
         assert [row["label"] for row in run["per_class"]] == list(tiny.labels)
 
 
@@ -92,19 +95,24 @@ def test_a_result_reads_back(document: dict[str, Any], tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "edit",
+    ("edit", "said"),
     [
-        lambda d: d["runs"][0]["latency_ms"]["invoke"].update(p95=0.001),
-        lambda d: d["runs"][0]["latency_ms"]["invoke"].update(p50={"unknown": "not enough samples: 5 of 11"}),
-        lambda d: d["runs"][0]["latency_ms"]["total"].pop("p99"),
-        lambda d: d["runs"][0]["samples_ns"]["invoke"].pop(),
-        lambda d: d["runs"][0]["verdict"].update(status="perfect"),
-        lambda d: d["runs"][0].pop("agreement"),
-        lambda d: d.update(runs=[]),
+        (lambda d: d["runs"][0]["latency_ms"]["invoke"].update(p95=0.001), "runs[0].latency_ms.invoke.p95 is not"),
+        (
+            lambda d: d["runs"][1]["latency_ms"]["invoke"].update(p50={"unknown": "not enough samples: 5 of 11"}),
+            "runs[1].latency_ms.invoke.p50 is not",
+        ),
+        (lambda d: d["runs"][0]["latency_ms"]["total"].pop("p99"), "runs[0].latency_ms.total.p99 is missing"),
+        (lambda d: d["runs"][0]["samples_ns"]["invoke"].pop(), "runs[0].samples_ns must have every stage"),
+        (lambda d: d["runs"][0]["verdict"].update(status="perfect"), "runs[0].verdict.status must be"),
+        (lambda d: d["runs"][0].pop("agreement"), "runs[0].agreement is missing"),
+        (lambda d: d["runs"][0]["agreement"].pop("mae"), "runs[0].agreement.mae is missing"),
+        (lambda d: d["environment"].update(governor=None), "environment.governor cannot be null"),
+        (lambda d: d.update(runs=[]), "runs is empty"),
     ],
 )
 def test_an_edited_result_is_refused(
-    document: dict[str, Any], tmp_path: Path, edit: Callable[[dict[str, Any]], None]
+    document: dict[str, Any], tmp_path: Path, edit: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     edited = json.loads(json.dumps(document))
     edit(edited)
@@ -113,7 +121,7 @@ def test_an_edited_result_is_refused(
         result.read(tmp_path / "result.json")
     edited["digest"] = jsonfile.digest(edited)
     jsonfile.write_json(tmp_path / "result.json", edited)
-    with pytest.raises(InputError, match="not a whole result"):
+    with pytest.raises(InputError, match=re.escape(f"{tmp_path / 'result.json'}: {said}")):
         result.read(tmp_path / "result.json")
 
 
@@ -188,7 +196,7 @@ def test_what_a_delegate_cannot_run_is_left_out(tiny: Bundle) -> None:
         "float32, 2 threads, none",
         "int8, 1 thread, none",
     ]
-    assert {(row["variant"], row["delegate"]) for row in plan.skipped} == {
+    assert {(row.variant, row.delegate) for row in plan.skipped} == {
         (variant, delegate) for variant in ("float32-onnx", "int8-onnx") for delegate in ("none", "xnnpack")
     }
     for variants, delegates, said in (
@@ -247,8 +255,8 @@ def test_a_sustained_bench_keeps_times_and_heat(tiny: Bundle, tmp_path: Path) ->
 
 def test_memory_that_cannot_be_measured_says_why(tiny_file: Path) -> None:
     found = memory.peak_rss_bytes(tiny_file, "int9", 1)
-    assert isinstance(found, dict)
-    assert "int9" in found["unknown"] or "code 1" in found["unknown"]
+    assert isinstance(found, Unknown)
+    assert "int9" in found.unknown or "code 1" in found.unknown
 
 
 def test_throttle_flags_are_read_from_vcgencmd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -256,11 +264,11 @@ def test_throttle_flags_are_read_from_vcgencmd(tmp_path: Path, monkeypatch: pyte
     fake.write_text("#!/bin/sh\necho throttled=0x50005\n")
     fake.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-    assert environment.state()["throttled"] == ["under-voltage", "throttling"]
+    assert environment.state().throttled == ("under-voltage", "throttling")
     fake.write_text("#!/bin/sh\necho throttled=0x50000\n")
-    assert environment.state()["throttled"] == []
+    assert environment.state().throttled == ()
     fake.write_text("#!/bin/sh\nexit 1\n")
-    assert "unknown" in environment.state()["throttled"]
+    assert isinstance(environment.state().throttled, Unknown)
 
 
 def test_ctrl_c_ends_a_bench_with_130(tiny_file: Path) -> None:

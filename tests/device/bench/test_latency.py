@@ -7,8 +7,10 @@ import pytest
 
 from edgetl_device.bench import latency
 from edgetl_device.bench.latency import STAGES, Stopwatch
+from edgetl_device.bench.percentiles import PercentileIntervals, Percentiles
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
+from edgetl_device.documents import Unknown
 
 
 @pytest.fixture
@@ -30,9 +32,9 @@ def test_samples_are_what_the_clock_says(classifier: Classifier, tiny: Bundle) -
     watch.measure(1.0)
     # Five ticks of 1 ms for each inference, and one for each look at the time.
     assert len(watch.samples.total_ns()) == pytest.approx(30 + 1000 / 6, abs=2)
-    unknown = {"unknown": f"not enough samples: {len(watch.samples.total_ns())} of 662"}
-    assert latency.summary_ms(watch.samples)["total"] == {"p50": 4.0, "p90": 4.0, "p95": 4.0, "p99": unknown}
-    assert latency.intervals_ms(watch.samples)["total"] == {"p50": [4.0, 4.0], "p90": [4.0, 4.0]}
+    unknown = Unknown(f"not enough samples: {len(watch.samples.total_ns())} of 662")
+    assert latency.summary_ms(watch.samples).total == Percentiles(4.0, 4.0, 4.0, unknown)
+    assert latency.intervals_ms(watch.samples).total == PercentileIntervals((4.0, 4.0), (4.0, 4.0))
     assert latency.throughput_per_s(watch.samples) == pytest.approx(250)
 
 

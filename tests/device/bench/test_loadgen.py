@@ -67,7 +67,7 @@ def test_without_loadgen_nothing_is_measured(tiny: Bundle, tmp_path: Path) -> No
 
 def test_summaries_without_an_estimate_or_a_verdict() -> None:
     found = loadgen.read_summary("Result is : INVALID\n  Min queries satisfied : NO\n")
-    assert found["verdict"] == "INVALID"
-    assert "too few" in found["value"]["unknown"]
+    assert found.verdict == "INVALID"
+    assert "too few" in found.value.unknown
     with pytest.raises(Unavailable, match="no verdict"):
         loadgen.read_summary("")

@@ -36,12 +36,12 @@ def test_the_least_samples_are_those_of_mlperf() -> None:
     ("count", "known"), [(10, 0), (11, 1), (63, 1), (64, 2), (129, 2), (130, 3), (661, 3), (662, 4)]
 )
 def test_a_percentile_is_given_only_with_samples_enough(count: int, known: int) -> None:
-    found = list(percentiles.summary(list(range(count))).values())
-    assert all(isinstance(value, int) for value in found[:known])
-    assert [value["unknown"] for value in found[known:]] == [
+    found = list(vars(percentiles.summary(list(range(count)))).values())
+    assert all(isinstance(value, float) for value in found[:known])
+    assert [value.unknown for value in found[known:]] == [
         f"not enough samples: {count} of {needed}" for needed in (11, 64, 130, 662)[known:]
     ]
-    assert [isinstance(value, list) for value in percentiles.intervals(list(range(count))).values()] == [
+    assert [isinstance(value, tuple) for value in vars(percentiles.intervals(list(range(count)))).values()] == [
         known >= 1,
         known >= 2,
     ]
@@ -49,16 +49,16 @@ def test_a_percentile_is_given_only_with_samples_enough(count: int, known: int) 
 
 def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
     rng = random.Random(1)
-    held = {"p50": 0, "p90": 0}
+    held = {"p50_ms": 0, "p90_ms": 0}
     runs = 60
     for _ in range(runs):
         found = percentiles.intervals([rng.randrange(1_000_000) for _ in range(300)])
-        for name, truth in (("p50", 500_000), ("p90", 900_000)):
-            low, high = found[name]
+        for name, truth in (("p50_ms", 0.5), ("p90_ms", 0.9)):
+            low, high = getattr(found, name)
             held[name] += low <= truth <= high
     # Of 60 at 95%: 57 on average; blocks of few samples cost some.
     assert all(48 <= count <= 60 for count in held.values())
-    assert held != {"p50": runs, "p90": runs}
+    assert held != {"p50_ms": runs, "p90_ms": runs}
 
 
 def test_an_interval_is_the_same_each_time_and_wide_where_stretches_differ() -> None:
@@ -67,8 +67,8 @@ def test_an_interval_is_the_same_each_time_and_wide_where_stretches_differ() -> 
     rng = random.Random(2)
     mixed = [rng.randrange(1000, 1100) for _ in range(1000)]
     assert percentiles.intervals(mixed) == percentiles.intervals(mixed)
-    low, high = percentiles.intervals(mixed)["p50"]
-    assert 1030 < low < 1050 < high < 1070
-    low, high = percentiles.intervals(fast + slow)["p50"]
-    assert low <= 1001
-    assert high >= 2000
+    low, high = percentiles.intervals(mixed).p50_ms
+    assert 1030e-6 < low < 1050e-6 < high < 1070e-6
+    low, high = percentiles.intervals(fast + slow).p50_ms
+    assert low <= 1001e-6
+    assert high >= 2000e-6

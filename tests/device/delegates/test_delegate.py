@@ -16,6 +16,8 @@ from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier, open_classifier
 from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates.delegate import Delegate, needs_edgetpu, parse_delegate
+from edgetl_device.delegates.share import External, Share
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.runtime import Runtime, open_runtime, tflite_runtime
 from edgetl_device.runtime.trial_run import trial_run
@@ -90,15 +92,13 @@ def test_options_are_passed_and_the_share_it_took_is_known(int8: bytes, library:
     log = tmp_path / "log"
     runtime = run_once(int8, f"{library}:claim=last,log={log}")
     runtime.invoke()
-    assert runtime.delegate == {
-        "name": "libtest_delegate.so",
-        "library": str(library),
-        "options": {"claim": "last", "log": str(log)},
-        "version": {"unknown": "the external delegate interface has no version"},
-        "operators": 2,
-        "of": 10,
-        "partitions": 1,
-    }
+    assert runtime.external == External(
+        "libtest_delegate.so",
+        str(library),
+        {"claim": "last", "log": str(log)},
+        Unknown("the external delegate interface has no version"),
+    )
+    assert (runtime.delegate, runtime.share) == ("libtest_delegate.so", Share(2, 10, partitions=1))
     lines = log.read_text().splitlines()
     assert lines[:2] == ["option claim=last", f"option log={log}"]
     assert lines.count("invoke") == 2
@@ -109,11 +109,10 @@ def test_options_are_passed_and_the_share_it_took_is_known(int8: bytes, library:
 def test_the_rest_of_the_model_runs_as_before(tiny: Bundle, library: Path) -> None:
     """XNNPACK comes after the delegate; its partitions must not be counted as the delegate's."""
     with Classifier(tiny, "int8") as classifier:
-        assert classifier.runtime.delegate is None
+        assert classifier.runtime.external is None
     with Classifier(tiny, "int8", delegate=parse_delegate(f"{library}:claim=last")) as classifier:
         assert classifier.classify(tiny.read(tiny.photos()[0].file))
-        assert classifier.runtime.delegate is not None
-        assert (classifier.runtime.delegate["operators"], classifier.runtime.delegate["partitions"]) == (2, 1)
+        assert classifier.runtime.share == Share(2, 10, partitions=1)
 
 
 def test_a_delegate_that_takes_nothing_is_refused(int8: bytes, library: Path) -> None:
@@ -140,7 +139,7 @@ def test_missing_and_broken_libraries(int8: bytes, tmp_path: Path) -> None:
 def test_a_bare_name_in_this_folder_is_found(int8: bytes, library: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(library.parent)
     runtime = run_once(int8, f"{library.name}:claim=last")
-    assert runtime.delegate is not None
+    assert runtime.external is not None
     runtime.close()
 
 
@@ -167,9 +166,9 @@ def test_a_compiled_model_needs_its_delegate(compiled: bytes) -> None:
 def test_a_compiled_model_is_given_to_the_delegate(compiled: bytes, edgetpu_library: Path, tmp_path: Path) -> None:
     log = tmp_path / "log"
     runtime = run_once(compiled, f"{edgetpu_library}:device=usb,log={log}")
-    assert runtime.delegate is not None
-    assert (runtime.delegate["operators"], runtime.delegate["of"]) == (1, 1)
-    assert runtime.delegate["version"] == "a stand-in for libedgetpu, RuntimeVersion(14)"
+    assert runtime.external is not None
+    assert runtime.share == Share(1, 1, 1)
+    assert runtime.external.version == "a stand-in for libedgetpu, RuntimeVersion(14)"
     assert "option device=usb" in log.read_text()
     assert "invoke" in log.read_text()
     runtime.close()
@@ -204,8 +203,8 @@ def test_delegates_are_for_tflite(tiny: Bundle) -> None:
 
 def test_the_version_of_a_library_is_asked_in_another_process(edgetpu_library: Path, library: Path) -> None:
     assert delegates.version_of(edgetpu_library) == "a stand-in for libedgetpu, RuntimeVersion(14)"
-    assert "unknown" in delegates.version_of(library)
-    assert "unknown" in delegates.version_of(library.parent / "none.so")
+    assert isinstance(delegates.version_of(library), Unknown)
+    assert isinstance(delegates.version_of(library.parent / "none.so"), Unknown)
 
 
 def test_classify_on_the_command_line(

@@ -72,12 +72,12 @@ def test_a_counter_that_starts_again_when_it_is_full(tmp_path: Path) -> None:
     # 2 W for the half second of idling, then 6 W; full at 5 J.
     with advancing(lambda s: put(counter, int(1e6 * (2 * min(s, 0.5) + 6 * max(0, s - 0.5))) % 5_000_000)):
         found = measured(tmp_path, 0.6, 5)
-    assert found["sensor"] == "RAPL"
-    assert found["idle_w"] == pytest.approx(2, rel=0.15)
-    assert found["busy_w"] == pytest.approx(6, rel=0.15)
-    assert found["inferences"] == 10
-    assert found["joules_per_inference"] == pytest.approx(6 * 1.2 / 10, rel=0.15)
-    assert found["joules_per_inference_above_idle"] == pytest.approx(4 * 1.2 / 10, rel=0.2)
+    assert found.sensor == "RAPL"
+    assert found.idle_w == pytest.approx(2, rel=0.15)
+    assert found.busy_w == pytest.approx(6, rel=0.15)
+    assert found.inferences == 10
+    assert found.joules_per_inference == pytest.approx(6 * 1.2 / 10, rel=0.15)
+    assert found.joules_per_inference_above_idle == pytest.approx(4 * 1.2 / 10, rel=0.2)
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_power_is_added_up(tmp_path: Path, files: dict[str, object], sensor: str
     for name, value in files.items():
         put(tmp_path / "sys/class" / name, value)
     found = measured(tmp_path, 0.6, 3)
-    assert found["sensor"] == sensor
-    assert found["idle_w"] == pytest.approx(2.5, rel=0.02)
-    assert found["joules_per_inference"] == pytest.approx(2.5 * 1.2 / 6, rel=0.05)
-    assert found["joules_per_inference_above_idle"] == pytest.approx(0, abs=0.01)
+    assert found.sensor == sensor
+    assert found.idle_w == pytest.approx(2.5, rel=0.02)
+    assert found.joules_per_inference == pytest.approx(2.5 * 1.2 / 6, rel=0.05)
+    assert found.joules_per_inference_above_idle == pytest.approx(0, abs=0.01)
 
 
 def test_power_between_two_readings_of_the_meter_counts(tmp_path: Path) -> None:
@@ -135,12 +135,12 @@ def test_power_between_two_readings_of_the_meter_counts(tmp_path: Path) -> None:
 
     meter.during(usage, burst)
     meter.close()
-    assert 2.4 < meter.summary(usage)["busy_w"] < 2.9
+    assert 2.4 < meter.summary(usage).busy_w < 2.9
 
 
 def test_what_is_too_short_is_unknown(tmp_path: Path) -> None:
     rapl(tmp_path)
-    assert "energy needs 1 s" in str(measured(tmp_path, 0.1, 1)["unknown"])
+    assert "energy needs 1 s" in measured(tmp_path, 0.1, 1).unknown
 
 
 def test_a_machine_without_a_sensor_or_with_a_locked_one(tmp_path: Path) -> None:

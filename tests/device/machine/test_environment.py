@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
+from edgetl_device.documents import Unknown
 from edgetl_device.machine import cores, environment
+from edgetl_device.machine.cores import Cluster
 
 # Rockchip RK3399: two kinds of cores; the numbers are those of its device tree.
 LITTLE, BIG = range(4), range(4, 6)
@@ -57,37 +59,30 @@ def rk3399(tmp_path: Path) -> Path:
 
 def test_big_and_little_cores_are_told_apart(rk3399: Path) -> None:
     found = environment.describe(rk3399)
-    assert found["board"] == "Radxa ROCK Pi 4B"
-    assert found["soc"] == "rockchip,rk3399"
-    assert found["cpu"] == "2 x Cortex-A72 + 4 x Cortex-A53"
-    assert found["clusters"] == [
-        {
-            "cpus": list(cpus),
-            "core": core,
-            "capacity": capacity,
-            "governor": governor,
-            "frequency_min_mhz": 408.0,
-            "frequency_max_mhz": mhz,
-        }
+    assert found.board == "Radxa ROCK Pi 4B"
+    assert found.soc == "rockchip,rk3399"
+    assert found.cpu == "2 x Cortex-A72 + 4 x Cortex-A53"
+    assert found.clusters == tuple(
+        Cluster(tuple(cpus), core, capacity, governor, frequency_min_mhz=408.0, frequency_max_mhz=mhz)
         for cpus, core, capacity, governor, mhz in (
             (BIG, "Cortex-A72", 1024, "performance", 1800.0),
             (LITTLE, "Cortex-A53", 485, "ondemand", 1416.0),
         )
-    ]
+    )
 
 
 def test_the_state_of_a_board_without_vcgencmd(rk3399: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(rk3399))
     found = environment.state(rk3399)
     # The graphics chip is hotter, and the fan is no throttling.
-    assert found["temperature_c"] == 61.5
-    assert found["frequency_mhz"] == 1796.0
-    assert found["throttled"] == []
-    assert "vcgencmd" in found["throttled_since_boot"]["unknown"]
-    assert found["memory_available_bytes"] == 3_000_000 * 1024
-    assert found["busy_cpu_s"] == pytest.approx(15.5)
+    assert found.temperature_c == 61.5
+    assert found.frequency_mhz == 1796.0
+    assert found.throttled == ()
+    assert "vcgencmd" in found.throttled_since_boot.unknown
+    assert found.memory_available_bytes == 3_000_000 * 1024
+    assert found.busy_cpu_s == pytest.approx(15.5)
     write(rk3399, {"sys/class/thermal/cooling_device0/cur_state": 3})
-    assert environment.state(rk3399)["throttled"] == ["throttling"]
+    assert environment.state(rk3399).throttled == ("throttling",)
 
 
 def test_flags_of_a_raspberry_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,20 +91,20 @@ def test_flags_of_a_raspberry_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     command.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
     found = environment.state(tmp_path)
-    assert found["throttled"] == ["a soft temperature limit"]
-    assert found["throttled_since_boot"] == ["capped frequency", "throttling", "a soft temperature limit"]
-    assert environment.throttled_since_boot() == found["throttled_since_boot"]
+    assert found.throttled == ("a soft temperature limit",)
+    assert found.throttled_since_boot == ("capped frequency", "throttling", "a soft temperature limit")
+    assert environment.throttled_since_boot() == found.throttled_since_boot
 
 
 def test_a_machine_that_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     known = {"machine", "emulated", "cores", "memory_bytes", "os", "kernel", "python", "packages"}
-    for name, value in environment.describe(tmp_path).items():
-        assert name in known or value["unknown"], name
+    for name, value in vars(environment.describe(tmp_path)).items():
+        assert name in known or value.unknown, name
     state = environment.state(tmp_path)
     for name in ("temperature_c", "frequency_mhz", "throttled", "throttled_since_boot", "memory_available_bytes"):
-        assert set(state[name]) == {"unknown"}
-    assert "thermal_zone0" in state["temperature_c"]["unknown"]
+        assert isinstance(getattr(state, name), Unknown)
+    assert "thermal_zone0" in state.temperature_c.unknown
 
 
 @pytest.mark.parametrize(
