@@ -139,13 +139,13 @@ def table(document: dict[str, Any]) -> str:
 def _train(data: DataSet, out: Path, changes: dict[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
     document = train(data.folder, out, replace(data.options, **changes)).document
     answers = [one for one in read_predictions(out / FILE) if one.split == "test"]
-    cut = document["strategy"]["truncated"]
-    row = document["metrics"]["test"]["accuracy"] | {
-        "seconds": document["seconds"],
-        "parameters": document["model"]["parameters"],
-        "trainable_blocks": document["config"]["trainable_blocks"],
-        "best_epoch": document["model"]["best_epoch"],
-        "cut": cut["block"] if cut else None,
+    cut = document.strategy.truncated
+    row = vars(document.metrics["test"].accuracy) | {
+        "seconds": document.seconds,
+        "parameters": document.model.parameters,
+        "trainable_blocks": document.config.trainable_blocks,
+        "best_epoch": document.model.best_epoch,
+        "cut": cut.block if cut else None,
     }
     answers.sort(key=lambda one: one.path)
     return row, np.array([one.label == one.predicted for one in answers])

@@ -45,7 +45,7 @@ class BackboneAdvice:
         """Return the fields as a JSON object."""
         return {
             "name": self.name,
-            "weights": self.weights.to_json(),
+            "weights": vars(self.weights.record),
             "depths": [one.to_json() for one in self.probed],
             "recommendation": self.recommendation.to_json(),
         }

@@ -25,6 +25,7 @@ from edgetl.features import frozen_base
 from edgetl.runs.directory import Run
 from edgetl.synthetic import draw_dataset
 from edgetl.training import train
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import Preprocess
@@ -261,7 +262,7 @@ def test_auto_trains_what_is_recommended_beside_a_baseline(
     tiny_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wanted = small.options(size=SIZE, strategy="auto", backbone="auto", compare_baseline=True)
-    document = train(tiny_photos, tmp_path / "run", wanted).document
+    document = to_json(train(tiny_photos, tmp_path / "run", wanted).document)
     decided = document["strategy"]
     advice = decided["advice"]["recommendation"]
     assert decided["asked"] == "auto"
