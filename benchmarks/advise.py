@@ -29,6 +29,7 @@ from edgetl.runs.predictions import FILE, read_predictions
 from edgetl.training import train
 from edgetl_device.bench import result
 from edgetl_device.bench.accuracy import paired_drop
+from edgetl_device.documents import to_json
 from edgetl_device.jsonfile import write_json
 from edgetl_device.preprocess import Preprocess
 
@@ -103,7 +104,7 @@ def measure(data: DataSet, runs: Path) -> dict[str, Any]:
         "fewest_a_class": advice.photos.fewest,
         "classes": advice.photos.classes,
         "size": data.options.size,
-        "advice": advice.to_json(),
+        "advice": to_json(advice.document),
         "strategies": rows,
         "recommended": name,
         "best_fixed": best,

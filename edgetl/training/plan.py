@@ -15,6 +15,7 @@ from edgetl.backbones import ResolvedWeights, backbone, blocks, build_base, reso
 from edgetl.backbones.truncate import find_block, truncate
 from edgetl.data import Dataset
 from edgetl.runs.document import StrategyRecord, Truncation
+from edgetl_device.documents import to_json
 
 from .options import TrainOptions
 from .strategy import AUTO, Strategy, TrainedLayers, resolve_strategy
@@ -125,7 +126,7 @@ def decide(options: TrainOptions, dataset: Dataset) -> Decision:
 
         advice = advise(dataset, backbones=_candidates(options), width=options.width, weights=options.weights)
         found = advice.recommendation
-        reasons, advised = list(found.reasons), advice.to_json()
+        reasons, advised = list(found.reasons), to_json(advice.document)
         chosen = replace(
             options,
             backbone=found.backbone,
