@@ -29,6 +29,7 @@ from edgetl.runs.predictions import FILE, read_predictions
 from edgetl.training import train
 from edgetl_device.bench import result
 from edgetl_device.bench.accuracy import paired_drop
+from edgetl_device.documents import to_json
 from edgetl_device.jsonfile import write_json
 from edgetl_device.preprocess import Preprocess
 
@@ -103,7 +104,7 @@ def measure(data: DataSet, runs: Path) -> dict[str, Any]:
         "fewest_a_class": advice.photos.fewest,
         "classes": advice.photos.classes,
         "size": data.options.size,
-        "advice": advice.to_json(),
+        "advice": to_json(advice.document),
         "strategies": rows,
         "recommended": name,
         "best_fixed": best,
@@ -139,13 +140,13 @@ def table(document: dict[str, Any]) -> str:
 def _train(data: DataSet, out: Path, changes: dict[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
     document = train(data.folder, out, replace(data.options, **changes)).document
     answers = [one for one in read_predictions(out / FILE) if one.split == "test"]
-    cut = document["strategy"]["truncated"]
-    row = document["metrics"]["test"]["accuracy"] | {
-        "seconds": document["seconds"],
-        "parameters": document["model"]["parameters"],
-        "trainable_blocks": document["config"]["trainable_blocks"],
-        "best_epoch": document["model"]["best_epoch"],
-        "cut": cut["block"] if cut else None,
+    cut = document.strategy.truncated
+    row = vars(document.metrics["test"].accuracy) | {
+        "seconds": document.seconds,
+        "parameters": document.model.parameters,
+        "trainable_blocks": document.config.trainable_blocks,
+        "best_epoch": document.model.best_epoch,
+        "cut": cut.block if cut else None,
     }
     answers.sort(key=lambda one: one.path)
     return row, np.array([one.label == one.predicted for one in answers])

@@ -2,12 +2,14 @@
 
 Bytes from strangers are read with this: a missing field, one of another type, a number out of bounds, NaN, a lone
 surrogate or nesting without end is an InputError that names the field. Fields that a class does not have are passed
-over: later versions of edgetl may add some.
+over: later versions of edgetl may add some; a field made by :func:`rest` keeps them. What a class refuses when it is
+made, with an InputError, is refused as a value of that field.
 
 Types of fields: ``str``, ``int``, ``float`` (a JSON integer too), ``bool``, ``None``, ``Literal``, ``tuple[T, ...]``,
-``tuple[T, U]``, ``dict[str, T]``, dataclasses, unions of these, and :data:`Json` for what is passed on unread.
-``Annotated`` with :class:`Is` adds bounds. A class with ``CLOSED = True`` refuses fields that it does not have. One
-with ``SEALED = True`` has a field ``digest``, the SHA-256 of the rest: an edit by hand is found out.
+``tuple[T, U]``, ``dict[str, T]`` (or ``Literal`` names), dataclasses, unions of these, and :data:`Json` for what is
+passed on unread. ``Annotated`` with :class:`Is` adds bounds. A class with ``CLOSED = True`` refuses fields that it does
+not have. One with ``OLDER`` has a function for each older schema that it reads, which turns such a JSON object into one
+of today. One with ``SEALED = True`` has a field ``digest``, the SHA-256 of the rest: an edit by hand is found out.
 """
 
 from __future__ import annotations
@@ -104,9 +106,14 @@ T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 
 
-def optional(*, key: str = "") -> Any:
-    """Declare a field that is left out of the JSON object while it is None."""
-    return field(default=None, metadata={"optional": True, "key": key})
+def optional(default: Any = None, *, key: str = "") -> Any:
+    """Declare a field that is left out of the JSON object while it has its default."""
+    return field(default=default, metadata={"optional": True, "key": key})
+
+
+def rest() -> Any:
+    """Declare a field, a ``dict[str, T]``, of all entries of the JSON object that have no field of their own."""
+    return field(default_factory=dict, metadata={"rest": True})
 
 
 def named(key: str) -> Any:
@@ -149,9 +156,12 @@ def parse(kind: type[D], data: bytes, *, name: str) -> D:
     Raises:
         InputError: They are not such a document; the message names the field.
     """
-    document = jsonfile.parse(data, kind.SCHEMA, name=name)
+    older: Mapping[str, Callable[[Json], Json]] = getattr(kind, "OLDER", {})
+    document = jsonfile.parse(data, kind.SCHEMA, name=name, older=older.keys())
     if getattr(kind, "SEALED", False):
         _check_digest(document, name)
+    if upgrade := older.get(document["schema"]):
+        document = upgrade(document)
     return of_json(kind, document, name=name)
 
 
@@ -183,9 +193,9 @@ def to_json(value: Any) -> Json:
         found: dict[str, Json] = {"schema": value.SCHEMA} if hasattr(value, "SCHEMA") else {}
         for one in fields(value):
             part = getattr(value, one.name)
-            if part is None and one.metadata.get("optional"):
+            if one.metadata.get("optional") and part == one.default:
                 continue
-            found[_key(one)] = to_json(part)
+            found |= to_json(part) if one.metadata.get("rest") else {_key(one): to_json(part)}
         return found
     if isinstance(value, Mapping):
         return {str(key): to_json(part) for key, part in value.items()}
@@ -199,7 +209,7 @@ def write(path: str | PathLike[str], document: Document) -> None:
     jsonfile.write_json(path, to_json(document))
 
 
-def dumps(document: Document) -> str:
+def dumps(document: Document | Json) -> str:
     """Return a document as indented JSON with a final newline."""
     return jsonfile.dumps(to_json(document))
 
@@ -280,7 +290,7 @@ def _reader(kind: Any) -> _Reader:
     if origin is tuple:
         return _list_of(arguments[0]) if arguments[1:] == (...,) else _row_of(arguments)
     if origin is dict:
-        return _mapping_of(arguments[1])
+        return _mapping_of(_reader(arguments[0]), _reader(arguments[1]))
     if isinstance(kind, type) and is_dataclass(kind):
         return _object_of(kind)
     raise TypeError(f"{kind} cannot be a field of a document")
@@ -442,16 +452,14 @@ def _row_of(kinds: tuple[Any, ...]) -> _Reader:
     return read_row
 
 
-def _mapping_of(kind: Any) -> _Reader:
-    reader = _reader(kind)
-
+def _mapping_of(key_reader: _Reader, reader: _Reader) -> _Reader:
     def read_mapping(value: Json) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise _Wrong(f"must be an object, not {_shown(value)}")
         found = {}
         for key, part in value.items():
             try:
-                found[_read_text(key)] = reader(part)
+                found[key_reader(key)] = reader(part)
             except _Wrong as wrong:  # noqa: PERF203 - says which entry it was
                 raise wrong.under(_shown(key)) from None
         return found
@@ -462,14 +470,21 @@ def _mapping_of(kind: Any) -> _Reader:
 def _object_of(kind: type[Any]) -> _Reader:
     # Made on the first use: classes may name each other.
     parts: list[tuple[Field[Any], str, _Reader]] = []
+    others: list[tuple[str, _Reader]] = []
+    known = {"schema"} if hasattr(kind, "SCHEMA") else set()
 
     def read_object(value: Json) -> Any:
-        if not parts:
+        if not parts and not others:
             hints = _hints(kind)
-            parts.extend((one, _key(one), _reader(hints[one.name])) for one in fields(kind))
+            for one in fields(kind):
+                if one.metadata.get("rest"):
+                    others.append((one.name, _reader(hints[one.name])))
+                else:
+                    parts.append((one, _key(one), _reader(hints[one.name])))
+                    known.add(_key(one))
         if not isinstance(value, dict):
             raise _Wrong(f"must be an object, not {_shown(value)}")
-        if getattr(kind, "CLOSED", False) and (more := set(value) - {key for _, key, _ in parts}):
+        if getattr(kind, "CLOSED", False) and (more := set(value) - known):
             raise _Wrong(f"has a field {_shown(min(more))}, which is none of its own")
         found = {}
         for one, key, reader in parts:
@@ -481,7 +496,12 @@ def _object_of(kind: type[Any]) -> _Reader:
                 found[one.name] = reader(value[key])
             except _Wrong as wrong:
                 raise wrong.under(key) from None
-        return kind(**found)
+        for name, reader in others:
+            found[name] = reader({key: part for key, part in value.items() if key not in known})
+        try:
+            return kind(**found)
+        except InputError as error:
+            raise _Wrong(f"cannot be used: {error.what}" + (f": {error.why}" if error.why else "")) from None
 
     return read_object
 
@@ -514,14 +534,18 @@ def _object_schema(kind: type[Any], definitions: dict[str, Json]) -> dict[str, J
     hints, said = _hints(kind), field_help(kind)
     properties: dict[str, Json] = {"schema": {"const": kind.SCHEMA}} if hasattr(kind, "SCHEMA") else {}
     required = list(properties)
+    others: dict[str, Json] = {"additionalProperties": False} if getattr(kind, "CLOSED", False) else {}
     for one in fields(kind):
+        if one.metadata.get("rest"):
+            others["additionalProperties"] = _schema(hints[one.name], definitions)["additionalProperties"]
+            continue
         about = {"description": said[one.name]} if one.name in said else {}
-        properties[_key(one)] = about | _schema(hints[one.name], definitions, leave_none=one.metadata.get("optional"))
+        left_out = one.default is None and one.metadata.get("optional")
+        properties[_key(one)] = about | _schema(hints[one.name], definitions, leave_none=left_out)
         if _is_required(one):
             required.append(_key(one))
     summary = inspect.cleandoc(kind.__doc__ or "").partition("\n\n")[0].replace("\n", " ")
-    closed = {"additionalProperties": False} if getattr(kind, "CLOSED", False) else {}
-    return {"description": summary, "type": "object", "required": required, "properties": properties} | closed
+    return {"description": summary, "type": "object", "required": required, "properties": properties} | others
 
 
 def _schema(kind: Any, definitions: dict[str, Json], *, leave_none: Any = False) -> dict[str, Json]:
@@ -547,7 +571,8 @@ def _schema(kind: Any, definitions: dict[str, Json], *, leave_none: Any = False)
         rows = [_schema(one, definitions) for one in arguments]
         return {"type": "array", "prefixItems": rows, "minItems": len(rows), "maxItems": len(rows)}
     if origin is dict:
-        return {"type": "object", "additionalProperties": _schema(arguments[1], definitions)}
+        names = {} if arguments[0] is str else {"propertyNames": _schema(arguments[0], definitions)}
+        return {"type": "object", **names, "additionalProperties": _schema(arguments[1], definitions)}
     if kind.__name__ not in definitions:
         definitions[kind.__name__] = {}  # taken, for classes that name themselves
         definitions[kind.__name__] = _object_schema(kind, definitions)

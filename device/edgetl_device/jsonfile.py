@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +38,8 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     return parse(data, schema, name=str(path))
 
 
-def parse(data: bytes, schema: str, *, name: str) -> dict[str, Any]:
-    """Parse and check one JSON document; ``name`` is what error messages call it."""
+def parse(data: bytes, schema: str, *, name: str, older: Collection[str] = ()) -> dict[str, Any]:
+    """Parse and check one JSON document; ``name`` is what error messages call it, ``older`` are schemas read, too."""
     try:
         document = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -47,7 +48,8 @@ def parse(data: bytes, schema: str, *, name: str) -> dict[str, Any]:
         ) from None
     if not isinstance(document, dict) or not isinstance(document.get("schema"), str):
         raise InputError(f"{name}: has no schema", why=f"expected {schema}")
-    check_schema(document["schema"], schema, name=name, producer=document.get("producer"))
+    if document["schema"] not in older:
+        check_schema(document["schema"], schema, name=name, producer=document.get("producer"))
     return document
 
 

@@ -42,14 +42,14 @@ def draw(advice: Advice, target: Path) -> None:
 
 
 def _curve(axes: Any, one: BackboneAdvice, cost: str, colour: str) -> None:
-    rows = [probed.to_json() for probed in one.probed]
-    costs = [row[cost] / 1e6 for row in rows]
-    top1 = [100 * row["accuracy"]["top1"] for row in rows]
-    low, high = ([100 * row["accuracy"]["ci95"][side] for row in rows] for side in (0, 1))
+    rows = [probed.record for probed in one.probed]
+    costs = [getattr(row, cost) / 1e6 for row in rows]
+    top1 = [100 * row.accuracy.top1 for row in rows]
+    low, high = ([100 * row.accuracy.ci95[side] for row in rows] for side in (0, 1))
     axes.fill_between(costs, low, high, color=colour, alpha=0.15, linewidth=0)
     axes.plot(costs, top1, marker="o", markersize=4, color=colour, label=one.name)
     ends = one.recommendation.truncate
-    place = next((index for index, row in enumerate(rows) if row["block"] == ends), len(rows) - 1)
+    place = next((index for index, row in enumerate(rows) if row.block == ends), len(rows) - 1)
     axes.plot(costs[place], top1[place], marker="o", markersize=11, fillstyle="none", color=colour, markeredgewidth=1.8)
     what = f"ends at {ends}" if ends else "whole"
     axes.annotate(

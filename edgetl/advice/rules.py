@@ -10,14 +10,15 @@ from __future__ import annotations
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgetl.runs.metrics import accuracy_of
 from edgetl_device.bench.accuracy import PairedDrop, paired_drop, wilson95
 
 from .depths import Depth
+from .document import ProbedDepth, RecommendationRecord
 
 # With fewer photos a class than this, what the last blocks would learn is mostly these photos. Not more: of flowers'
 # training photos, 8 a class gave 50% with the head alone and 55% with the blocks, 15 a class 64% and 66%.
@@ -53,11 +54,10 @@ class Probed:
         """Share of the photos that were right."""
         return float(self.right.mean())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return depth, costs and accuracy as a JSON object."""
-        correct, photos = int(self.right.sum()), len(self.right)
-        accuracy = {"photos": photos, "correct": correct, "top1": self.top1, "ci95": list(wilson95(correct, photos))}
-        return vars(self.depth) | {"accuracy": accuracy}
+    @property
+    def record(self) -> ProbedDepth:
+        """Depth, costs and accuracy for documents."""
+        return ProbedDepth(**vars(self.depth), accuracy=accuracy_of(int(self.right.sum()), len(self.right)))
 
 
 @dataclass(frozen=True)
@@ -106,9 +106,10 @@ class Recommendation:
             parts.append(f"--truncate {self.truncate}")
         return " ".join(parts)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object."""
-        return vars(self) | {"reasons": list(self.reasons), "flags": self.flags()}
+    @property
+    def record(self) -> RecommendationRecord:
+        """The same for documents."""
+        return RecommendationRecord(**vars(self), flags=self.flags())
 
 
 def recommend(backbone: str, probed: Sequence[Probed], photos: Photos, *, pretrained: bool) -> Recommendation:

@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,10 +19,9 @@ from edgetl_device.errors import OptionError
 from edgetl_device.preprocess import Preprocess
 
 from .depths import depths_of
+from .document import AdviceDocument, AdvisedBackbone, AdvisedPhotos
 from .probes import folds_of, probe_all, stratified
 from .rules import Photos, Probed, Recommendation, choose, recommend
-
-SCHEMA = "edgetl.advice/1"
 
 # Enough for intervals of under 2 pp either way; more only takes longer.
 MAX_PHOTOS = 3_000
@@ -45,14 +43,11 @@ class BackboneAdvice:
     probed: tuple[Probed, ...]
     recommendation: Recommendation
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object."""
-        return {
-            "name": self.name,
-            "weights": self.weights.to_json(),
-            "depths": [one.to_json() for one in self.probed],
-            "recommendation": self.recommendation.to_json(),
-        }
+    @property
+    def record(self) -> AdvisedBackbone:
+        """The same for documents."""
+        depths = tuple(one.record for one in self.probed)
+        return AdvisedBackbone(self.name, self.weights.record, depths, self.recommendation.record)
 
 
 @dataclass(frozen=True)
@@ -73,14 +68,11 @@ class Advice:
     backbones: tuple[BackboneAdvice, ...]
     recommendation: Recommendation
 
-    def to_json(self) -> dict[str, Any]:
-        """Return ``edgetl.advice/1``."""
-        return {
-            "schema": SCHEMA,
-            "photos": vars(self.photos) | {"probed": self.probed_photos, "split": "train", "folds": self.folds},
-            "backbones": [one.to_json() for one in self.backbones],
-            "recommendation": self.recommendation.to_json(),
-        }
+    @property
+    def document(self) -> AdviceDocument:
+        """The same as a document."""
+        photos = AdvisedPhotos(**vars(self.photos), probed=self.probed_photos, split="train", folds=self.folds)
+        return AdviceDocument(photos, tuple(one.record for one in self.backbones), self.recommendation.record)
 
 
 def embedded_backbones() -> tuple[str, ...]:

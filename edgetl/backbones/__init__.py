@@ -10,13 +10,14 @@ from .blocks import blocks
 from .graph import build_base
 from .registry import BACKBONES, backbone
 from .spec import Backbone, Block
-from .weights import ResolvedWeights, resolve_weights
+from .weights import ResolvedWeights, WeightsRecord, resolve_weights
 
 __all__ = [
     "BACKBONES",
     "Backbone",
     "Block",
     "ResolvedWeights",
+    "WeightsRecord",
     "backbone",
     "blocks",
     "build_base",

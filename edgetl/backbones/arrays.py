@@ -157,18 +157,18 @@ def _in_order(layer: Any, found: dict[str, np.ndarray]) -> Iterator[tuple[str, n
 
 
 def _check(matching: Matching, base: Any, weights: ResolvedWeights, whole: bool) -> None:
-    misfit = f"{weights.path}: does not fit this backbone"
+    mismatch = f"{weights.path}: does not fit this backbone"
     missing = [layer.layer for layer in matching.of("missing")]
     if missing and (whole or weights.source != "file" or not _ends_early(matching, base)):
         raise InputError(
-            misfit,
+            mismatch,
             why=f"it has no arrays for {len(missing)} of {len(matching.layers)} layers: {_some(missing)}",
             hint=_OTHER_WEIGHTS,
         )
     if matching.strangers:
         count = len(matching.strangers)
         raise InputError(
-            misfit,
+            mismatch,
             why=f"it has {count} layers of blocks that {base.name} does not have: {_some(list(matching.strangers))}",
             hint=_OTHER_WEIGHTS,
         )
@@ -177,7 +177,7 @@ def _check(matching: Matching, base: Any, weights: ResolvedWeights, whole: bool)
         assert first.found is not None
         more = f" (and {len(wrong) - 1} more layers)" if len(wrong) > 1 else ""
         raise InputError(
-            misfit, why=f"layer {first.layer}: {_difference(first.wanted, first.found)}{more}", hint=_OTHER_WEIGHTS
+            mismatch, why=f"layer {first.layer}: {_difference(first.wanted, first.found)}{more}", hint=_OTHER_WEIGHTS
         )
 
 

@@ -101,7 +101,7 @@ def imagenet_predictions(
         "backbone": name,
         "width": width,
         "preprocess": spec.to_json(),
-        "weights": resolved.to_json(),
+        "weights": vars(resolved.record),
         "photos": rows,
     }
 

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import edgetl
+from edgetl_device.documents import Sha256
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.jsonfile import read_json
@@ -34,6 +35,23 @@ _DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
+class WeightsRecord:
+    """Which weights a base started from.
+
+    Attributes:
+        source: As in :class:`ResolvedWeights`.
+        file: The file's name; null for ``none``.
+        sha256: Of the file; null for ``none``.
+        licence: Terms of the weights as far as they are known.
+    """
+
+    source: Source
+    file: str | None
+    sha256: Sha256 | None
+    licence: str
+
+
+@dataclass(frozen=True)
 class ResolvedWeights:
     """Which weights a base gets; written into every run.
 
@@ -49,10 +67,10 @@ class ResolvedWeights:
     sha256: str | None
     licence: str
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object; of the path only the file's name, which means the same elsewhere."""
-        name = self.path.name if self.path else None
-        return {"source": self.source, "file": name, "sha256": self.sha256, "licence": self.licence}
+    @property
+    def record(self) -> WeightsRecord:
+        """What documents keep: of the path only the file's name, which means the same elsewhere."""
+        return WeightsRecord(self.source, self.path.name if self.path else None, self.sha256, self.licence)
 
 
 def resolve_weights(

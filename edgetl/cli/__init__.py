@@ -37,6 +37,7 @@ _COMMANDS = (
     "verify",
     "inspect",
     "doctor",
+    "schema",
     "demo",
 )
 

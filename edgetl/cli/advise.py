@@ -66,7 +66,7 @@ def advise(
         with atomic_path(plot) as temporary:
             draw(advice, temporary)
     if json:
-        print_json(advice.to_json())
+        print_json(advice.document)
     else:
         _print(data, advice)
     if plot:
@@ -94,13 +94,13 @@ def _print(data: Path, advice: Advice) -> None:
 def _print_depths(one: BackboneAdvice, *, several: bool) -> None:
     rows = []
     for probed in one.probed:
-        depth, accuracy = probed.depth, probed.to_json()["accuracy"]
-        low, high = accuracy["ci95"]
+        depth, accuracy = probed.depth, probed.record.accuracy
+        low, high = accuracy.ci95
         rows.append(
             (
                 depth.block or "whole",
                 str(depth.blocks),
-                f"{100 * accuracy['top1']:.1f}",
+                f"{100 * accuracy.top1:.1f}",
                 f"{100 * low:.1f} to {100 * high:.1f}",
                 f"{depth.parameters / 1e6:.2f}",
                 f"{depth.multiply_adds / 1e6:,.1f}",

@@ -106,13 +106,14 @@ def split(
     """
     from edgetl.data import load_dataset
     from edgetl.data.split_folders import refuse_target, write_folders
+    from edgetl_device.documents import to_json
     from edgetl_device.preprocess import Preprocess
 
     refuse_target(data, out)
     dataset = load_dataset(data, Preprocess(), seed=seed, val=val, test=test, on_conflict=on_conflict.value)
     renamed = write_folders(dataset, out, link=link)
     if json:
-        print_json({**dataset.describe(), "out": str(out), "linked": link, "renamed": renamed})
+        print_json({**to_json(dataset.describe()), "out": str(out), "linked": link, "renamed": renamed})
         return
     _print_counts(dataset)
     for finding in dataset.findings:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgetl.cli.console.output import accuracy_text, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from edgetl.runs.metrics import Metrics
 
 
 def register(app: typer.Typer) -> None:
@@ -39,33 +42,30 @@ def evaluate(
     from edgetl.runs.evaluation import evaluate as run_evaluation
 
     result = run_evaluation(model, data, variant=variant, split=split)
-    if result["trained_on"]:
-        note(f"warning: the model was trained on {result['trained_on']} of these photos; this flatters it")
+    if result.trained_on:
+        note(f"warning: the model was trained on {result.trained_on} of these photos; this flatters it")
     if json:
         print_json(result)
     else:
-        print_classes(f"{result.get('variant', 'float model')} on {data} ({result['split']})", result["metrics"])
+        print_classes(f"{result.variant or 'float model'} on {data} ({result.split})", result.metrics)
 
 
-def print_classes(name: str, metrics: dict[str, Any]) -> None:
+def print_classes(name: str, metrics: Metrics) -> None:
     """Print accuracy with its interval, and a row a class."""
-    accuracy = metrics["accuracy"]
-    title = (
-        f"{name}: {accuracy['correct']} of {accuracy['photos']} photos right, {accuracy_text(accuracy)}, "
-        f"macro F1 {metrics['macro_f1']:.3f}, calibration error {metrics['calibration']['ece']:.3f} "
-        f"({metrics['calibration']['ece_by_chance']:.3f} by chance)"
-    )
+    title = f"{name}: {accuracy_text(metrics.accuracy)}, macro F1 {metrics.macro_f1:.3f}"
+    if error := metrics.calibration_error:
+        title += f", calibration error {error.ece:.3f} ({error.ece_by_chance:.3f} by chance)"
     rows = [
         (
-            row["label"],
-            str(row["photos"]),
-            f"{row['precision']:.3f}",
+            row.label,
+            str(row.photos),
+            f"{row.precision:.3f}",
             *(
                 ("-", "-", "-")
-                if row["recall_ci95"] is None
-                else (f"{row['recall']:.3f}", "{:.2f}..{:.2f}".format(*row["recall_ci95"]), f"{row['f1']:.3f}")
+                if row.recall_ci95 is None
+                else (f"{row.recall:.3f}", "{:.2f}..{:.2f}".format(*row.recall_ci95), f"{row.f1:.3f}")
             ),
         )
-        for row in metrics["per_class"]
+        for row in metrics.per_class
     ]
     print_table(("class", "photos", "precision", "recall", "95% CI", "F1"), rows, title=title)

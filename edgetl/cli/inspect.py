@@ -70,6 +70,8 @@ def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: b
 
 def _print_bundle(document: dict[str, Any]) -> None:
     from edgetl.cli.console.output import accuracy_text, agreement_interval
+    from edgetl_device.documents import of_json
+    from edgetl_device.scores import Accuracy, Agreement
 
     labels, preprocess = document["labels"], document["preprocess"]
     typer.echo(f"{document['path']}: bundle {document['digest'][:12]}")
@@ -80,11 +82,11 @@ def _print_bundle(document: dict[str, Any]) -> None:
         _print_model(variant)
         accuracy, agreement = variant["accuracy"], variant["agreement"]
         if accuracy:
-            typer.echo(f"  accuracy    {accuracy_text(accuracy)} on {accuracy['photos']} held-out photos")
+            typer.echo(f"  accuracy    {accuracy_text(of_json(Accuracy, accuracy, name='accuracy'))}")
         if agreement:
-            same = f"{agreement['top1']:.1%} (95% CI {agreement_interval(agreement)})"
-            mae = agreement["mae"]
-            typer.echo(f"  agreement   {same} top-1 with the float reference, mean probability error {mae:.4f}")
+            found = of_json(Agreement, agreement, name="agreement")
+            same = f"{found.top1:.1%} (95% CI {agreement_interval(found)})"
+            typer.echo(f"  agreement   {same} top-1 with the float reference, mean probability error {found.mae:.4f}")
 
 
 def _print_model(model: dict[str, Any]) -> None:

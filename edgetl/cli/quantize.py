@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,6 +11,10 @@ from edgetl.cli.console.output import accuracy_text, agreement_interval, note, p
 from edgetl.quantization.options import QuantizeOptions
 
 from .options import Asked, add_command
+
+if TYPE_CHECKING:
+    from edgetl.runs.quantize_report import CalibrationRecord, Candidates, QuantizeReport
+    from edgetl_device.scores import Accuracy, Agreement
 
 _ACCURACY_COLUMNS = ("top-1", "95% CI", "drop pp", "95% CI", "agree", "95% CI", "MAE")
 
@@ -34,7 +38,7 @@ def quantize(
     from edgetl.runs.directory import Run
 
     report = run_quantize(Run.open(run), asked.options, data=data)
-    print_calibration_notes(report["calibration"])
+    print_calibration_notes(report.calibration)
     if json:
         print_json(report)
         return
@@ -47,59 +51,54 @@ def quantize(
     print(f"next      edgetl bench {run / 'bundle'}")
 
 
-def print_calibration_notes(calibration: dict[str, Any] | None) -> None:
+def print_calibration_notes(calibration: CalibrationRecord | None) -> None:
     """Print on stderr what the audit of the calibration photos found."""
-    for finding in calibration["audit"]["findings"] if calibration else ():
-        note(f"{finding['severity']}: {finding['message']}")
+    for finding in calibration.audit.findings if calibration else ():
+        note(f"{finding.severity}: {finding.message}")
 
 
-def print_report(report: dict[str, Any]) -> None:
-    """Print the ladder, where one was climbed, and one row a variant: size, accuracy, what it lost against float."""
-    if report["ladder"]:
-        _print_ladder(report["ladder"])
-    held_out, float_model = report["held_out"], report["reference"]
-    title = (
-        f"{held_out['photos']} held-out photos ({held_out['split']}); "
-        f"float model: {accuracy_text(float_model)}, {float_model['correct']} right"
-    )
+def print_report(report: QuantizeReport) -> None:
+    """Print the candidates that were tried, and one row a variant: size, accuracy, what it lost against float."""
+    if report.candidates:
+        _print_candidates(report.candidates)
+    title = f"held-out photos ({report.held_out.split}); float model: {accuracy_text(report.reference)}"
     rows = [
-        (variant["name"], f"{variant['bytes'] / 1e6:.2f}", *_accuracy_cells(variant)) for variant in report["variants"]
+        (one.name, f"{one.bytes / 1e6:.2f}", *_accuracy_cells(one.accuracy, one.agreement)) for one in report.variants
     ]
     print_table(("variant", "MB", *_ACCURACY_COLUMNS), rows, title=title)
 
 
-def _print_ladder(ladder: dict[str, Any]) -> None:
-    columns = ("rung", "variant", "MB", "ms here", *_ACCURACY_COLUMNS, "seconds", "passed")
+def _print_candidates(candidates: Candidates) -> None:
+    columns = ("candidate", "variant", "MB", "ms here", *_ACCURACY_COLUMNS, "seconds", "passed")
     rows = [
         (
-            rung["name"],
-            variant["name"],
-            f"{variant['bytes'] / 1e6:.2f}",
-            f"{variant['latency_ms']:.2f}",
-            *_accuracy_cells(variant),
-            f"{rung['seconds']:.0f}",
-            "yes" if rung["passed"] else "no",
+            candidate.name,
+            variant.name,
+            f"{variant.bytes / 1e6:.2f}",
+            f"{variant.latency_ms:.2f}",
+            *_accuracy_cells(variant.accuracy, variant.agreement),
+            f"{candidate.seconds:.0f}",
+            "yes" if candidate.passed else "no",
         )
-        for rung in ladder["rungs"]
-        for variant in rung["variants"]
+        for candidate in candidates.tried
+        for variant in candidate.variants
     ]
-    photos = ladder["rungs"][0]["variants"][0]["accuracy"]["photos"]
-    print_table(columns, rows, title=f"the ladder, judged on {photos} validation photos")
-    for rung in ladder["rungs"]:
-        if rung["float_layers"]:
-            print(f"kept in float by {rung['name']!r}: {', '.join(rung['float_layers'])}")
+    photos = candidates.tried[0].variants[0].accuracy.photos
+    print_table(columns, rows, title=f"candidates, judged on {photos} validation photos")
+    for candidate in candidates.tried:
+        if candidate.float_layers:
+            print(f"kept in float by {candidate.name!r}: {', '.join(candidate.float_layers)}")
 
 
-def _accuracy_cells(variant: dict[str, Any]) -> tuple[str, ...]:
-    accuracy, agreement = variant["accuracy"], variant["agreement"]
-    low, high = accuracy["ci95"]
-    drop_low, drop_high = agreement["drop_ci95_pp"]
+def _accuracy_cells(accuracy: Accuracy, agreement: Agreement) -> tuple[str, ...]:
+    low, high = accuracy.ci95
+    drop_low, drop_high = agreement.drop_ci95_pp
     return (
-        f"{accuracy['top1']:.3f}",
+        f"{accuracy.top1:.3f}",
         f"{low:.2f}..{high:.2f}",
-        f"{agreement['drop_pp']:+.2f}",
+        f"{agreement.drop_pp:+.2f}",
         f"{drop_low:+.1f}..{drop_high:+.1f}",
-        f"{agreement['top1']:.1%}",
+        f"{agreement.top1:.1%}",
         agreement_interval(agreement),
-        f"{agreement['mae']:.4f}",
+        f"{agreement.mae:.4f}",
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -17,6 +17,7 @@ from .options import Asked, add_command
 
 if TYPE_CHECKING:
     from edgetl.runs.directory import Run
+    from edgetl.runs.document import Baseline, RunDocument
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +63,7 @@ def train(
         print_json(run.document)
     else:
         _summary(run, page)
-    if run.document["interrupted"]:
+    if run.document.interrupted:
         note(f"interrupted: go on with edgetl train --resume {run.folder}")
         raise typer.Exit(130)
 
@@ -74,31 +75,30 @@ def _refuse_other_place(resume: Path, out: Path | None) -> None:
 
 def _summary(run: Run, page: str) -> None:
     document = run.document
-    for finding in document["dataset"]["findings"]:
-        if finding["severity"] != "info":
-            note(f"{finding['severity']}: {finding['message']}")
-    for split, metrics in document["metrics"].items():
+    for finding in document.dataset.findings:
+        if finding.severity != "info":
+            note(f"{finding.severity}: {finding.message}")
+    for split, metrics in document.metrics.items():
         print_classes(split, metrics)
-    if baseline := document.get("baseline"):
-        _print_baseline(document, baseline)
-    weights = document["weights"]
-    cut = document["strategy"]["truncated"]
+    if document.baseline:
+        _print_baseline(document, document.baseline)
+    config, weights, cut = document.config, document.weights, document.strategy.truncated
     trained = {"head": "the head", "all": "all layers", "scratch": "all layers, from scratch"}.get(
-        document["config"]["strategy"], f"the head and the last {document['config']['trainable_blocks']} blocks"
+        config.strategy or "", f"the head and the last {config.trainable_blocks} blocks"
     )
-    print(f"trained   {trained}" + (f"; the base ends at {cut['block']}" if cut else ""))
-    print(f"backbone  {document['config']['backbone']}, weights: {weights['source']} {weights['file'] or ''}".rstrip())
-    print(f"time      {document['seconds_to_model']:.1f} s to the model, {document['seconds']:.1f} s in all")
+    print(f"trained   {trained}" + (f"; the base ends at {cut.block}" if cut else ""))
+    print(f"backbone  {config.backbone}, weights: {weights.source} {weights.file or ''}".rstrip())
+    print(f"time      {document.seconds_to_model:.1f} s to the model, {document.seconds:.1f} s in all")
     print(f"run       {run.folder}  (model.keras, run.json, history.csv, split.csv, plots/)")
     print(f"report    {page}")
     print(f"next      edgetl quantize {run.folder} --int8")
 
 
-def _print_baseline(document: dict[str, Any], baseline: dict[str, Any]) -> None:
-    for split, metrics in document["metrics"].items():
-        ours, theirs = metrics["accuracy"], baseline["metrics"][split]["accuracy"]
+def _print_baseline(document: RunDocument, baseline: Baseline) -> None:
+    for split, metrics in document.metrics.items():
+        ours, theirs = metrics.accuracy, baseline.metrics[split].accuracy
         print(
-            f"baseline  {baseline['backbone']} from scratch, {split}: {theirs['correct']} of {theirs['photos']} right, "
-            f"{accuracy_text(theirs)}; this run {accuracy_text(ours)}; {baseline['parameters']:,} parameters, "
-            f"{baseline['seconds']:.1f} s"
+            f"baseline  {baseline.backbone} from scratch, {split}: "
+            f"{accuracy_text(theirs)}; this run {accuracy_text(ours)}; {baseline.parameters:,} parameters, "
+            f"{baseline.seconds:.1f} s"
         )

@@ -12,7 +12,7 @@ from edgetl import __version__
 from edgetl.comparison.gates import TRAINED_BASELINE_METRICS, TRAINED_METRICS, values
 from edgetl.runs.directory import Run
 from edgetl.runs.predictions import FILE, read_predictions
-from edgetl_device.documents import Named, of_json
+from edgetl_device.documents import Named
 from edgetl_device.errors import InputError
 from edgetl_device.scores import Accuracy
 
@@ -72,7 +72,7 @@ def _read(folder: Path, name: str) -> _Tested:
     if sorted((one.sha256, one.label) for one in answers) != sorted((one.sha256, one.label) for one in run.of(split)):
         raise InputError(f"{path}: is not about the {split} photos of split.csv", hint="It is edited; train again.")
     correct = sum(one.predicted == one.label for one in answers)
-    if correct != run.document["metrics"][split]["accuracy"]["correct"]:
+    if correct != run.metrics(split).accuracy.correct:
         raise InputError(f"{path}: does not give the accuracy in run.json", hint="It is edited; train again.")
     return _Tested(name, run, answers)
 
@@ -96,12 +96,12 @@ def _describe(one: _Tested) -> TrainedSource:
     return TrainedSource(
         name=one.name,
         path=str(one.run.folder),
-        created=document["created"],
+        created=document.created,
         split=one.run.held_out,
         photos=len(one.answers),
-        config=document["config"],
+        config=document.config.by_name(),
         preprocess=one.run.preprocess,
-        weights=document["weights"],
+        weights=document.weights,
     )
 
 
@@ -119,8 +119,7 @@ def _compare(old: _Tested, new: _Tested) -> Compared:
 
 def _scores(one: _Tested) -> dict[str, int | Accuracy]:
     document = one.run.document
-    accuracy = of_json(Accuracy, document["metrics"][one.run.held_out]["accuracy"], name=f"{one.run.folder}: run.json")
-    return {"bytes": document["model"]["bytes"], "accuracy": accuracy}
+    return {"bytes": document.model.bytes, "accuracy": one.run.metrics(one.run.held_out).accuracy}
 
 
 def _warnings(old: _Tested, new: _Tested) -> list[Warning]:
@@ -128,9 +127,9 @@ def _warnings(old: _Tested, new: _Tested) -> list[Warning]:
     for one in (old, new):
         if one.run.held_out == "val":
             warnings.append(Warning(one.name, "has no test photos: validation photos also chose its best epoch"))
-        if one.run.document["interrupted"]:
+        if one.run.document.interrupted:
             warnings.append(Warning(one.name, "was interrupted"))
-    before, after = (one.run.document["dataset"]["fingerprint"] for one in (old, new))
+    before, after = (one.run.document.dataset.fingerprint for one in (old, new))
     if before != after:
         warnings.append(Warning(f"{old.name} / {new.name}", "different photos to train or validate on"))
     return warnings

@@ -8,11 +8,12 @@ from edgetl.data.readers.source import check_source, list_photos, photos_folder
 from .load import OnConflict, check_dataset, load_dataset, require_training
 from .sampling import stratified_sample
 from .split_table import read_split, write_split
-from .types import SPLITS, Dataset, Finding, Sample, Split, targets_of
+from .types import SPLITS, Dataset, DatasetDescription, Finding, Sample, Split, targets_of
 
 __all__ = [
     "SPLITS",
     "Dataset",
+    "DatasetDescription",
     "Finding",
     "OnConflict",
     "Sample",

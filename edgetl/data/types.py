@@ -9,12 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, ClassVar, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl.data.pixels import PixelCache
+from edgetl_device.documents import Count, Is, Sha256, optional
 from edgetl_device.preprocess import Preprocess
 
 Split = Literal["train", "val", "test"]
@@ -79,15 +80,46 @@ class Finding:
     severity: Severity
     message: str
     files: tuple[str, ...] = ()
-    groups: tuple[tuple[str, ...], ...] = ()
+    groups: tuple[Annotated[tuple[str, ...], Is(items=1)], ...] = optional(())
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object."""
-        document: dict[str, Any] = {"kind": self.kind, "severity": self.severity, "message": self.message}
-        document["files"] = list(self.files)
-        if self.groups:
-            document["groups"] = [list(group) for group in self.groups]
-        return document
+
+@dataclass(frozen=True)
+class SplitCounts:
+    """How many photos there are on each side of the split."""
+
+    train: Count
+    val: Count
+    test: Count
+
+    @property
+    def all(self) -> int:
+        """How many there are together."""
+        return self.train + self.val + self.test
+
+
+@dataclass(frozen=True)
+class DatasetDescription:
+    """A data set: what is in it and what the audit found.
+
+    Attributes:
+        root: The folder or file that the user named.
+        labels: Class names, in the order of a model's outputs.
+        photos: How many photos there are, by split.
+        classes: The same for each class.
+        preprocess: How photos were decoded.
+        findings: What the audit saw, errors first.
+        fingerprint: Hash of every photo's path, label, split and content.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.data/1"
+
+    root: str
+    labels: tuple[str, ...]
+    photos: SplitCounts
+    classes: dict[str, SplitCounts]
+    preprocess: Preprocess
+    findings: tuple[Finding, ...]
+    fingerprint: Sha256
 
 
 @dataclass(frozen=True)
@@ -124,20 +156,19 @@ class Dataset:
         rows = sorted((sample.path, sample.label, sample.split, sample.sha256) for sample in self.samples)
         return hashlib.sha256(json.dumps(rows, separators=(",", ":")).encode()).hexdigest()
 
-    def counts(self) -> dict[str, dict[str, int]]:
+    def counts(self) -> dict[str, dict[Split, int]]:
         """Return the number of photos by label and split, zeros included."""
         count = Counter((sample.label, sample.split) for sample in self.samples)
         return {label: {split: count[label, split] for split in SPLITS} for label in self.labels}
 
-    def describe(self) -> dict[str, Any]:
-        """Return a summary as a JSON object: labels, counts, findings with all files, fingerprint."""
-        return {
-            "schema": "edgetl.data/1",
-            "root": str(self.root),
-            "labels": list(self.labels),
-            "photos": {split: len(self.of(split)) for split in SPLITS},
-            "classes": self.counts(),
-            "preprocess": self.spec.to_json(),
-            "findings": [finding.to_json() for finding in self.findings],
-            "fingerprint": self.fingerprint,
-        }
+    def describe(self) -> DatasetDescription:
+        """Return the data set as a document."""
+        return DatasetDescription(
+            root=str(self.root),
+            labels=self.labels,
+            photos=SplitCounts(**{split: len(self.of(split)) for split in SPLITS}),
+            classes={label: SplitCounts(**count) for label, count in self.counts().items()},
+            preprocess=self.spec,
+            findings=self.findings,
+            fingerprint=self.fingerprint,
+        )

@@ -14,10 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.inspection.sqnr import decibels_to_json, sqnr_db
+from edgetl.inspection.sqnr import decibels, sqnr_db
 from edgetl.inspection.tflite.file import Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.names import pair_by_name
 from edgetl.inspection.tflite.tree import constant, read_tree, to_real
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 
 
@@ -117,7 +118,7 @@ def _changed(ours: _File, theirs: _File, index: int, other: int) -> dict[str, An
         else:
             same = np.array_equal(exact, found)
             largest = float(np.abs(found - exact).max())
-            row["difference"] = {"max_abs": largest, "sqnr_db": decibels_to_json(sqnr_db(exact, found))}
+            row["difference"] = {"max_abs": largest, "sqnr_db": to_json(decibels(sqnr_db(exact, found)))}
         if not same:
             differs.append("values")
     return row | {"differs": differs} if differs else None

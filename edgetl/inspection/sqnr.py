@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from edgetl_device.documents import Unknown
 
 
 def sqnr_db(exact: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
@@ -25,8 +26,8 @@ def sqnr_db(exact: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> f
     return 10 * math.log10(signal / noise) if signal else -math.inf
 
 
-def decibels_to_json(value: float) -> Any:
-    """Return decibels as a JSON value: ``{"unknown": why}`` for what is not finite."""
+def decibels(value: float) -> float | Unknown:
+    """Return decibels as documents have them: what is not finite is unknown, and says why."""
     if math.isfinite(value):
         return round(value, 3)
-    return {"unknown": "no error at all" if value > 0 else "the exact values are zero throughout"}
+    return Unknown("no error at all" if value > 0 else "the exact values are zero throughout")

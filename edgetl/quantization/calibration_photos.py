@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ import numpy.typing as npt
 from edgetl.data import Finding, Sample, stratified_sample
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos
+from edgetl.runs.quantize_report import CalibrationAudit, CalibrationFile, CalibrationRecord, PixelRanges
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 
 from .own_photos import OwnPhoto, own_photos
@@ -77,24 +79,25 @@ class Calibration:
         """The messages of findings that the user should see."""
         return tuple(finding.message for finding in self.findings if finding.severity != "info")
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the list of the photos and the audit as a JSON object, for the bundle."""
+    @property
+    def record(self) -> CalibrationRecord:
+        """The list of the photos and the audit."""
         count = Counter(photo.label for photo in self.photos)
-        classes: dict[str, Any] = {label: count[label] for label in self.labels}
-        source = {"split": "train"} if self.folder is None else {"folder": self.folder}
-        return source | {
-            "photos": len(self.photos),
-            "audit": {
-                "unique": len({photo.group for photo in self.photos}),
-                "classes": {"unknown": "the folder has no class folders"} if None in count else classes,
-                "pixel_range": {
-                    channel: [int(self.pixels[..., place].min()), int(self.pixels[..., place].max())]
-                    for place, channel in enumerate(("red", "green", "blue"))
-                },
-                "findings": [finding.to_json() for finding in self.findings],
-            },
-            "files": [{"path": photo.path, "sha256": photo.sha256} for photo in self.photos],
-        }
+        reach = [(int(channel.min()), int(channel.max())) for channel in np.moveaxis(self.pixels, -1, 0)]
+        return CalibrationRecord(
+            split="train" if self.folder is None else None,
+            folder=self.folder,
+            photos=len(self.photos),
+            audit=CalibrationAudit(
+                unique=len({photo.group for photo in self.photos}),
+                classes=Unknown("the folder has no class folders")
+                if None in count
+                else {label: count[label] for label in self.labels},
+                pixel_range=PixelRanges(*reach),
+                findings=self.findings,
+            ),
+            files=tuple(CalibrationFile(photo.path, photo.sha256) for photo in self.photos),
+        )
 
 
 def calibration_photos(

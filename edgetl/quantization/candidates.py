@@ -1,7 +1,7 @@
-"""int8 by the cheapest means that loses little enough: rung after rung, judged on validation photos.
+"""The cheapest int8 files that lose little enough: one candidate after the other, judged on validation photos.
 
-Plain conversion, then repair, then the worst layers in float, then distillation. The first rung that passes is taken;
-the test photos see only what was taken. Not for: how a rung makes its files.
+Plain conversion, then repair, then the worst layers in float, then distillation. The first candidate that passes is
+taken; the test photos see only what was taken. Not for: how a candidate makes its files.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,8 +22,7 @@ from edgetl.features.augment import augmenter
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos
-from edgetl_device.bench.accuracy import score
-from edgetl_device.documents import to_json
+from edgetl.runs.quantize_report import Candidate, CandidateVariant, FloatControl
 from edgetl_device.errors import InputError
 from edgetl_device.scores import Agreement
 
@@ -45,19 +43,19 @@ _VIEW_BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """Where the ladder ended.
+    """Where the search ended.
 
     Attributes:
-        recipe: What that rung converted.
-        variants: int8 files of the rung that passed, or of the last one.
-        rungs: What each rung gave, as JSON objects.
-        taken: Name of the rung that passed; None where none did.
-        misfit: What keeps the int8 TFLite file from running on the target, or None.
+        prepared: What the last candidate converted.
+        variants: int8 files of the candidate that passed, or of the last one.
+        candidates: What each of them gave.
+        taken: Name of the candidate that passed; None where none did.
+        incompatibility: What keeps the int8 TFLite file from running on the target, or None.
     """
 
     prepared: PreparedModel
     variants: list[VariantFile]
-    candidates: list[dict[str, Any]]
+    candidates: tuple[Candidate, ...]
     taken: str | None
     incompatibility: str | None
 
@@ -68,12 +66,12 @@ def int8_names(target: Target) -> tuple[str, ...]:
 
 
 def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path | None) -> SearchResult:
-    """Try one rung after the other until all int8 files of one are within the bounds of ``options``.
+    """Try one candidate after the other until all int8 files of one are within the bounds of ``options``.
 
     Args:
-        floats: The float model, the reference, and the photos that calibrate.
+        forms: The float model, the reference, and the photos that calibrate.
         run: Its run.
-        options: Bounds and target. ``repair=False`` leaves the plain rung alone.
+        options: Bounds and target. ``repair=False`` leaves the plain candidate alone.
         data: The data set's folder, where it has moved since training.
 
     Raises:
@@ -88,37 +86,40 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
         )
     target = TARGETS[options.target]
     against = expected(forms.model, find_photos(run, samples, data=data), description="Float reference, validation")
-    candidates: list[dict[str, Any]] = []
+    candidates: list[Candidate] = []
     variants: list[VariantFile] = []
     for name, prepare in _candidates(forms, run, options, against, data):
         started = time.perf_counter()
-        prepared, about = prepare(variants)
-        # ONNX cannot leave layers out (:class:`PreparedModel`), so its file stays the one of the rung before.
+        prepared, distillation = prepare(variants)
+        # ONNX cannot leave layers out (:class:`PreparedModel`), so its file stays the one of the candidate before.
         earlier = [variant for variant in variants if variant.format == "onnx"] if prepared.keep_float else []
         names = ("int8",) if prepared.keep_float else int8_names(target)
         variants = [*int8_variants(prepared, run, forms.calibration, names, target=target), *earlier]
         complaint = incompatibility(variants, target)
         rows, passed = [], complaint is None
         for variant in variants:
-            scored, latency_ms = measured(variant, against, run.labels)
-            passed = passed and within(scored, options)
+            scored = measured(variant, against, run.labels)
+            passed = passed and within(scored.agreement, options)
             rows.append(
-                {
-                    "name": variant.name,
-                    "bytes": len(variant.data),
-                    "latency_ms": latency_ms,
-                    "accuracy": to_json(scored.accuracy),
-                    "agreement": to_json(scored.agreement),
-                }
+                CandidateVariant(variant.name, len(variant.data), scored.latency_ms, scored.accuracy, scored.agreement)
             )
         candidates.append(
-            {"name": name, "repair": prepared.repair, "float_layers": list(prepared.keep_float), **about}
-            | {"passed": passed, "seconds": round(time.perf_counter() - started, 3), "variants": rows}
+            Candidate(
+                name=name,
+                repair=prepared.repair,
+                float_layers=prepared.keep_float,
+                float_control=distillation.control if distillation else None,
+                photos=distillation.photos if distillation else None,
+                views=distillation.views if distillation else None,
+                passed=passed,
+                seconds=round(time.perf_counter() - started, 3),
+                variants=tuple(rows),
+            )
         )
-        # A file that does not fit the target has the same operators on every rung.
+        # A file that does not fit the target has the same operators in every candidate.
         if passed or complaint is not None:
-            return SearchResult(prepared, variants, candidates, name if passed else None, complaint)
-    return SearchResult(prepared, variants, candidates, None, None)
+            return SearchResult(prepared, variants, tuple(candidates), name if passed else None, complaint)
+    return SearchResult(prepared, variants, tuple(candidates), None, None)
 
 
 def incompatibility(variants: list[VariantFile], target: Target) -> str | None:
@@ -127,29 +128,35 @@ def incompatibility(variants: list[VariantFile], target: Target) -> str | None:
     return target.complaint(int8)
 
 
-def within(variant: VariantFile, options: QuantizeOptions) -> bool:
-    """Whether a measured variant loses no more than the bounds allow."""
-    agreement = variant.agreement
-    if not isinstance(agreement, Agreement):
-        raise TypeError(f"{variant.name} was not measured")
+def within(agreement: Agreement, options: QuantizeOptions) -> bool:
+    """Whether a variant loses no more than the bounds allow."""
     drop_fits = options.max_drop is None or agreement.drop_pp <= options.max_drop
     return drop_fits and (options.min_agreement is None or agreement.top1 >= options.min_agreement)
 
 
-# Makes a rung's recipe, and what else is to be reported of it, from the files of the rung before.
-_Prepare = Callable[[list[VariantFile]], tuple[PreparedModel, dict[str, Any]]]
+@dataclass(frozen=True)
+class _Distillation:
+    """What is reported of it: the same training without rounding, and how many photos and views it learnt from."""
+
+    control: FloatControl
+    photos: int
+    views: int
+
+
+# Prepares a candidate's model from the files of the candidate before.
+_Prepare = Callable[[list[VariantFile]], tuple[PreparedModel, _Distillation | None]]
 
 
 def _candidates(
     forms: ModelForms, run: Run, options: QuantizeOptions, against: Expected, data: Path | None
 ) -> Iterator[tuple[str, _Prepare]]:
     target = TARGETS[options.target]
-    yield "plain", lambda _: (plain(forms), {})
+    yield "plain", lambda _: (plain(forms), None)
     if not options.repair:
         return
-    yield "repair", lambda _: (repaired(forms, target), {})
+    yield "repair", lambda _: (repaired(forms, target), None)
     if target.float_layers:
-        yield "float layers", lambda before: (repaired(forms, target, _worst(forms, before, against)), {})
+        yield "float layers", lambda before: (repaired(forms, target, _worst(forms, before, against)), None)
     yield "distillation", lambda _: _distilled(forms, run, options, against, data)
 
 
@@ -163,12 +170,12 @@ def _worst(forms: ModelForms, repaired: list[VariantFile], against: Expected) ->
 
 def _distilled(
     forms: ModelForms, run: Run, options: QuantizeOptions, against: Expected, data: Path | None
-) -> tuple[PreparedModel, dict[str, Any]]:
+) -> tuple[PreparedModel, _Distillation]:
     """Distill the layers that training trained, with and without rounding, and repair the one with it."""
     names = {layer.name for layer in forms.model.layers if layer.trainable and layer.weights}
     trained = frozenset(names | {f"{name}_depthwise" for name in names})
     photos = find_photos(run, stratified_sample(run.of("train"), count=_TEACHING_PHOTOS, seed=options.seed), data=data)
-    preset, size = run.document["config"]["augment"], run.preprocess.size
+    preset, size = run.document.config.augment, run.preprocess.size
     views = _TEACHING_VIEWS if preset != "none" else 0
     batches = np.array_split(photos.pixels, math.ceil(len(photos.pixels) / _VIEW_BATCH))
     with step("Augmented views"):
@@ -183,12 +190,7 @@ def _distilled(
             control, against.photos.pixels, np.arange(len(against.photos.targets)), description="Control"
         )
     )
-    scores = score(found, against.photos.targets, against.probabilities, names=run.labels)
+    # The same training without rounding: what of the result is more training and not better quantization.
+    about = _Distillation(FloatControl(*against.scores(found, run.labels)), len(photos.targets), views)
     student = distill(forms.equalized, trained, teaching, rounded=True, seed=options.seed)
-    about = {
-        # The same training without rounding: what of the result is more training and not better quantization.
-        "float_control": {"accuracy": to_json(scores.accuracy), "agreement": to_json(scores.agreement)},
-        "photos": len(photos.targets),
-        "views": views,
-    }
     return corrected(student, "distilled through rounding", forms.calibration, TARGETS[options.target]), about

@@ -19,7 +19,7 @@ from edgetl.runs import float_model
 from edgetl.runs.held_out import Photos
 from edgetl_device.bench.accuracy import score
 from edgetl_device.runtime import open_runtime
-from edgetl_device.scores import Accuracy
+from edgetl_device.scores import Accuracy, Agreement
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,6 +41,30 @@ class Expected:
         """The float model's own accuracy."""
         return score(self.probabilities, self.photos.targets, None).accuracy
 
+    def scores(self, probabilities: npt.NDArray[np.float32], labels: tuple[str, ...]) -> tuple[Accuracy, Agreement]:
+        """Return accuracy and agreement of other probabilities for these photos, float32 [n, classes]."""
+        found = score(probabilities, self.photos.targets, self.probabilities, names=labels)
+        if not isinstance(found.agreement, Agreement):
+            raise TypeError("there is a reference for these photos")
+        return found.accuracy, found.agreement
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """An exported variant and what it gave on photos.
+
+    Attributes:
+        variant: The file, with its scores.
+        accuracy: How often it is right.
+        agreement: How it differs from the float model.
+        latency_ms: Median of one inference, one thread.
+    """
+
+    variant: VariantFile
+    accuracy: Accuracy
+    agreement: Agreement
+    latency_ms: float
+
 
 def expected(model: Any, photos: Photos, *, description: str) -> Expected:
     """Run the float model on photos."""
@@ -48,13 +72,13 @@ def expected(model: Any, photos: Photos, *, description: str) -> Expected:
     return Expected(photos, scores, float_model.softmax(scores))
 
 
-def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -> tuple[VariantFile, float]:
-    """Run a variant on photos, one thread, and return it with accuracy and agreement, and its median latency in ms."""
+def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -> Measured:
+    """Run a variant on photos, one thread, and score it; the variant returned has its scores."""
     answers, latency_ms = answers_of(
         variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
     )
-    result = score(answers, against.photos.targets, against.probabilities, names=labels)
-    return replace(variant, accuracy=result.accuracy, agreement=result.agreement), latency_ms
+    accuracy, agreement = against.scores(answers, labels)
+    return Measured(replace(variant, accuracy=accuracy, agreement=agreement), accuracy, agreement, latency_ms)
 
 
 def answers_of(

@@ -5,57 +5,52 @@ Not for: how models are folded, corrected and converted.
 
 from __future__ import annotations
 
-import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgetl import __version__
 from edgetl._lib.owned import check_bundle
 from edgetl._lib.progress import step
-from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, write_bundle
+from edgetl.export.bundle import EvalPhoto, ReferenceArrays, write_bundle
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos, held_out
+from edgetl.runs.quantize_report import DOCUMENT, Candidates, HeldOut, QuantizeReport, TargetReport, VariantScores
+from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.documents import to_json
 from edgetl_device.errors import GateFailed
-from edgetl_device.jsonfile import write_json
-from edgetl_device.scores import Agreement
 
 from .calibration_photos import Calibration
 from .candidates import SearchResult, incompatibility, int8_names, search
 from .explain import FOLDER as EXPLAINED
 from .explain import Plain, check_explained, explain_export
-from .measurement import Expected, expected, measured
+from .measurement import Expected, Measured, expected, measured
 from .options import QuantizeOptions
 from .targets import TARGETS
 from .variants import ModelForms, calibration_of, float_variant, int8_variants, plain, repaired
 
-SCHEMA = "edgetl.quantize/1"
 # A float export computes the same numbers in another order. More than this is another model.
 FLOAT_TOLERANCE = 1e-4
 _EVALSET_MAX = 1000
 
 
-def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) -> dict[str, Any]:
+def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) -> QuantizeReport:
     """Export a run, measure every file on the held-out photos and write ``RUN/bundle``.
 
-    With a bound on what int8 may lose, a ladder of means is climbed on the validation photos until one keeps it
+    With a bound on what int8 may lose, candidates are tried on the validation photos until one keeps it
     (:mod:`edgetl.quantization.candidates`). ``RUN/quantize.json`` is written before the bundle and says what was
-    measured, also when no rung keeps the bounds; whatever is refused, an earlier bundle stays as it was.
+    measured, also when no candidate keeps the bounds; whatever is refused, an earlier bundle stays as it was.
 
     Args:
         run: A finished run.
         options: What to write.
         data: The data set's folder, where it has moved since training.
 
-    Returns:
-        The report (``edgetl.quantize/1``).
-
     Raises:
         InputError: The run, its model or its photos are not as they were after training, the calibration photos
             cannot be used, or ``RUN/bundle`` is not a bundle or has other files in it.
-        GateFailed: A float export differs from the model, int8 loses more than the bounds on every rung, or the target
-            cannot run it.
+        GateFailed: A float export differs from the model, int8 loses more than the bounds in every candidate, or the
+            target cannot run it.
     """
     # First, what may be refused: the places, then the user's photos.
     check_bundle(run.folder / "bundle")
@@ -66,15 +61,15 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
     against = expected(
         model, find_photos(run, held_out(run, most=_EVALSET_MAX), data=data), description="Float reference"
     )
-    variants = [_measured(float_variant(model, name, run), against, run) for name in _float_names(options)]
+    variants = [measured(float_variant(model, name, run), against, run.labels) for name in _float_names(options)]
     forms = None if calibration is None else ModelForms(model, calibration)
     search_result = None
     if forms is not None:
         search_result = _int8(forms, run, options, data)
         if search_result.taken is not None:
-            variants += [_measured(variant, against, run) for variant in search_result.variants]
+            variants += [measured(variant, against, run.labels) for variant in search_result.variants]
     report = _report(run, options, against, variants, search_result, calibration)
-    write_json(run.folder / "quantize.json", report)
+    documents.write(run.folder / DOCUMENT, report)
     if options.explain and search_result is not None and forms is not None:
         _explain(run, search_result, against, forms)
     _gate(variants, search_result, options, run)
@@ -83,7 +78,7 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
             run.folder / "bundle",
             labels=run.labels,
             preprocess=run.preprocess,
-            variants=variants,
+            variants=[one.variant for one in variants],
             evalset=[
                 EvalPhoto(path, sample.label, sample.sha256)
                 for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
@@ -104,20 +99,15 @@ def _float_names(options: QuantizeOptions) -> list[str]:
 
 
 def _int8(forms: ModelForms, run: Run, options: QuantizeOptions, data: Path | None) -> SearchResult:
-    """Return the int8 variants: of the first rung that keeps the bounds, or of the usual one where there are none."""
+    """Return the int8 variants: of the first candidate within the bounds, or of the usual one without bounds."""
     if options.gated:
         return search(forms, run, options, data=data)
     target = TARGETS[options.target]
     prepared = repaired(forms, target) if options.repair else plain(forms)
     variants = int8_variants(prepared, run, forms.calibration, int8_names(target), target=target)
     return SearchResult(
-        prepared, variants, [], "repair" if options.repair else "plain", incompatibility(variants, target)
+        prepared, variants, (), "repair" if options.repair else "plain", incompatibility(variants, target)
     )
-
-
-def _measured(variant: VariantFile, against: Expected, run: Run) -> VariantFile:
-    scored, _ = measured(variant, against, run.labels)
-    return scored
 
 
 def _explain(run: Run, search_result: SearchResult, against: Expected, forms: ModelForms) -> None:
@@ -127,14 +117,13 @@ def _explain(run: Run, search_result: SearchResult, against: Expected, forms: Mo
     explain_export(run, search_result.prepared.exact, int8, against.photos, against.probabilities, plain=before)
 
 
-def _gate(variants: list[VariantFile], search_result: SearchResult | None, options: QuantizeOptions, run: Run) -> None:
-    report = f"The report is in {run.folder / 'quantize.json'}; no bundle was written."
-    for variant in variants:
-        agreement = variant.agreement
-        difference = agreement.max_abs if isinstance(agreement, Agreement) else math.inf
-        if variant.precision == "float32" and difference > FLOAT_TOLERANCE:
+def _gate(variants: list[Measured], search_result: SearchResult | None, options: QuantizeOptions, run: Run) -> None:
+    report = f"The report is in {run.folder / DOCUMENT}; no bundle was written."
+    for one in variants:
+        difference = one.agreement.max_abs
+        if one.variant.precision == "float32" and difference > FLOAT_TOLERANCE:
             raise GateFailed(
-                f"{variant.name} differs from model.keras by {difference:.1e} in probability",
+                f"{one.variant.name} differs from model.keras by {difference:.1e} in probability",
                 why=f"a float export must agree within {FLOAT_TOLERANCE:g}",
                 hint=report,
             )
@@ -147,17 +136,17 @@ def _gate(variants: list[VariantFile], search_result: SearchResult | None, optio
         )
     if search_result is not None and search_result.taken is None:
         last = search_result.candidates[-1]
-        worst = min(last["variants"], key=lambda row: row["agreement"]["top1"])
-        lost = worst["agreement"]
-        drop_low, drop_high = lost["drop_ci95_pp"]
-        low, high = wilson95(lost["agree"], lost["photos"])
+        worst = min(last.variants, key=lambda row: row.agreement.top1)
+        lost = worst.agreement
+        drop_low, drop_high = lost.drop_ci95_pp
+        low, high = wilson95(lost.agree, lost.photos)
         bounds = {name: options.changed().get(name) for name in ("max_drop", "min_agreement")}
         missed = [f"{{{name}=}}" for name, bound in bounds.items() if bound is not None]
         raise GateFailed(
             f"int8 stays outside {' and '.join(missed)} with every candidate: "
-            f"{', '.join(one['name'] for one in search_result.candidates)}",
-            why=f"in the end {worst['name']} loses {lost['drop_pp']:.2f} pp (95% CI {drop_low:.1f} to "
-            f"{drop_high:.1f}) on {lost['photos']} validation photos, with {lost['top1']:.1%} agreement "
+            f"{', '.join(one.name for one in search_result.candidates)}",
+            why=f"in the end {worst.name} loses {lost.drop_pp:.2f} pp (95% CI {drop_low:.1f} to "
+            f"{drop_high:.1f}) on {lost.photos} validation photos, with {lost.top1:.1%} agreement "
             f"(95% CI {100 * low:.0f} to {100 * high:.0f})",
             hint=report,
             options=bounds,
@@ -168,47 +157,41 @@ def _report(
     run: Run,
     options: QuantizeOptions,
     against: Expected,
-    variants: list[VariantFile],
+    variants: list[Measured],
     search_result: SearchResult | None,
     calibration: Calibration | None,
-) -> dict[str, Any]:
-    audit = calibration and {key: value for key, value in calibration.to_json().items() if key != "files"}
-    candidates = search_result.candidates if search_result is not None else []
-    return {
-        "schema": SCHEMA,
-        "producer": f"edgetl {__version__}",
-        "config": options.to_json(),
-        "held_out": {"split": run.held_out, "photos": len(against.photos.targets)},
-        "reference": to_json(against.accuracy),
-        "variants": [
-            {
-                "name": variant.name,
-                "format": variant.format,
-                "bytes": len(variant.data),
-                "accuracy": to_json(variant.accuracy),
-                "agreement": to_json(variant.agreement),
-            }
-            for variant in variants
-        ],
-        "calibration": audit,
-        "target": {
-            "name": options.target,
-            "misfit": search_result.incompatibility if search_result is not None else None,
-        },
-        "ladder": {"judged_on": "val", "taken": search_result.taken if search_result else None, "rungs": candidates}
-        if candidates
-        else None,
-    }
+) -> QuantizeReport:
+    candidates = None
+    if search_result is not None and search_result.candidates:
+        candidates = Candidates("val", search_result.taken, search_result.candidates)
+    return QuantizeReport(
+        producer=f"edgetl {__version__}",
+        config=options.to_json(),
+        held_out=HeldOut(run.held_out, len(against.photos.targets)),
+        reference=against.accuracy,
+        variants=tuple(
+            VariantScores(one.variant.name, one.variant.format, len(one.variant.data), one.accuracy, one.agreement)
+            for one in variants
+        ),
+        # The bundle has the list of the photos.
+        calibration=replace(calibration.record, files=()) if calibration else None,
+        target=TargetReport(options.target, search_result.incompatibility if search_result else None),
+        candidates=candidates,
+    )
 
 
 def _provenance(run: Run, options: QuantizeOptions) -> dict[str, Any]:
     document = run.document
     return {
-        "run": {"model_sha256": document["model"]["sha256"], "created": document["created"]},
-        "dataset_fingerprint": document["dataset"]["fingerprint"],
+        "run": {"model_sha256": document.model.sha256, "created": document.created},
+        "dataset_fingerprint": document.dataset.fingerprint,
         "held_out": run.held_out,
-        "backbone": {key: document["config"][key] for key in ("backbone", "width", "size")},
-        "weights": document["weights"],
+        "backbone": {
+            "backbone": document.config.backbone,
+            "width": document.config.width,
+            "size": document.config.size,
+        },
+        "weights": vars(document.weights),
         "quantize": options.to_json(),
-        "versions": document["versions"],
+        "versions": document.versions,
     }

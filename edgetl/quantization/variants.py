@@ -23,6 +23,7 @@ from edgetl.quantization.preparation.clip_ranges import Range, narrow_ranges
 from edgetl.quantization.preparation.equalization import equalize_cross_layer
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.runs.directory import Run
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 
 from .calibration_photos import Calibration, calibration_photos
@@ -140,7 +141,7 @@ def int8_variants(
     layout: conversion.Layout = "nhwc",
 ) -> list[VariantFile]:
     """Export int8 variants, names in :data:`INT8_NAMES`, made for a target; whether they fit it is not checked."""
-    about = calibration.to_json() | {"repair": prepared.repair}
+    about = to_json(calibration.record) | {"repair": prepared.repair}
     variants = []
     for name in names:
         with step(f"Exporting {name}"):
@@ -178,7 +179,7 @@ def _labelled(exported: bytes, format: str, run: Run) -> bytes:
     size, fit = run.preprocess.size, run.preprocess.fit
     return with_metadata(
         exported,
-        name=run.document["config"]["backbone"],
+        name=run.document.config.backbone,
         labels=run.labels,
         description=f"Image classifier by edgetl {__version__}, for photos brought to {size} x {size} pixels by {fit}.",
     )

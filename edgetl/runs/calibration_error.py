@@ -2,19 +2,63 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+
+from edgetl_device.documents import Count, Positive, Share
+from edgetl_device.errors import InputError
 
 # As in Guo et al. 2017, section 5.
 BINS = 15
 _DRAWS = 200
 
 
-def reliability(
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """Photos whose predicted class has a probability in one interval.
+
+    Attributes:
+        low: Its lower end, 0..1.
+        high: Its upper end, 0..1.
+        photos: How many photos.
+        correct: How many of them are right.
+        confidence: Mean probability of the predicted class.
+    """
+
+    low: Share
+    high: Share
+    photos: Positive
+    correct: Count
+    confidence: Share
+
+    def __post_init__(self) -> None:
+        if self.correct > self.photos:
+            raise InputError(f"{self.correct} of {self.photos} photos right", why="that is more than all")
+
+
+@dataclass(frozen=True)
+class CalibrationError:
+    """How far stated probabilities are from how often they are right.
+
+    Attributes:
+        ece: Expected calibration error, 0..1.
+        ece_by_chance: What chance alone would give where every probability is right.
+        confidence: Mean probability of the predicted class.
+        bins: The reliability curve: bins with a photo in them.
+    """
+
+    ece: Share
+    ece_by_chance: Share
+    confidence: Share
+    bins: tuple[ReliabilityBin, ...]
+
+
+def calibration_error(
     confidence: npt.NDArray[np.floating[Any]], correct: npt.NDArray[np.bool_], *, bins: int = BINS
-) -> dict[str, Any]:
+) -> CalibrationError:
     """Return the reliability curve and the expected calibration error of predictions.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, equations 2 to 5: predictions are
@@ -27,10 +71,6 @@ def reliability(
         confidence: float [n], probability of the predicted class, 0..1; n is at least 1.
         correct: bool [n], whether that class is the true one.
         bins: How many.
-
-    Returns:
-        ``ece`` and ``ece_by_chance`` (0..1), mean ``confidence`` and ``bins`` with a photo in them: ``low`` and
-        ``high`` end, ``photos``, ``correct``, mean ``confidence``.
     """
     confidence = confidence.astype(np.float64)
     edges = np.linspace(0.0, 1.0, bins + 1)
@@ -42,18 +82,18 @@ def reliability(
     # Seeded: the same predictions give the same document.
     drawn = np.random.default_rng(0).random((_DRAWS, len(confidence))) < confidence
     by_chance = [np.bincount(places, weights=one, minlength=bins) for one in drawn]
-    return {
-        "ece": float(np.abs(right - stated).sum() / len(confidence)),
-        "ece_by_chance": float(np.abs(np.array(by_chance) - stated).sum(axis=1).mean() / len(confidence)),
-        "confidence": float(confidence.mean()),
-        "bins": [
-            {
-                "low": float(edges[place]),
-                "high": float(edges[place + 1]),
-                "photos": int(photos[place]),
-                "correct": int(right[place]),
-                "confidence": float(stated[place] / photos[place]),
-            }
+    return CalibrationError(
+        ece=float(np.abs(right - stated).sum() / len(confidence)),
+        ece_by_chance=float(np.abs(np.array(by_chance) - stated).sum(axis=1).mean() / len(confidence)),
+        confidence=min(1.0, float(confidence.mean())),
+        bins=tuple(
+            ReliabilityBin(
+                low=float(edges[place]),
+                high=float(edges[place + 1]),
+                photos=int(photos[place]),
+                correct=int(right[place]),
+                confidence=min(1.0, float(stated[place] / photos[place])),
+            )
             for place in np.flatnonzero(photos)
-        ],
-    }
+        ),
+    )

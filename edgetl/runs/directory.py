@@ -13,12 +13,15 @@ from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.owned import Kind, bundle_files, check_replaceable
 from edgetl.data import Sample, Split, read_split
+from edgetl_device import documents
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
-from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import Preprocess
 
-SCHEMA = "edgetl.run/1"
+from .document import RunDocument
+from .metrics import Metrics
+
+DOCUMENT = "run.json"
 
 # All that commands write to a run directory, when they are not told another place.
 _FILES = (
@@ -48,19 +51,12 @@ class Run:
     Attributes:
         folder: The run directory.
         document: ``run.json``.
-        labels: Class names in the order of the model's outputs.
-        preprocess: How photos become the model's input.
         samples: Every photo with its side of the split.
-        data_root: The data set, folder or file; :func:`edgetl.data.photos_folder` gives what the paths are relative
-            to.
     """
 
     folder: Path
-    document: dict[str, Any]
-    labels: tuple[str, ...]
-    preprocess: Preprocess
+    document: RunDocument
     samples: tuple[Sample, ...]
-    data_root: Path
 
     @classmethod
     def open(cls, folder: Path) -> Run:
@@ -71,14 +67,29 @@ class Run:
         """
         if not folder.is_dir():
             raise InputError(f"{folder}: no such run", hint="Give the folder that edgetl train wrote.")
-        document = read_json(folder / "run.json", SCHEMA)
-        try:
-            labels = tuple(str(label) for label in document["labels"])
-            spec = Preprocess.from_json(document["preprocess"])
-            root = Path(document["dataset"]["root"])
-        except (KeyError, TypeError) as error:
-            raise InputError(f"{folder / 'run.json'}: lacks {error}", hint="Train again.") from None
-        return cls(folder, document, labels, spec, read_split(folder / "split.csv"), root)
+        document = documents.read(RunDocument, folder / DOCUMENT)
+        samples = read_split(folder / "split.csv")
+        if unknown := {sample.label for sample in samples} - set(document.labels):
+            raise InputError(
+                f"{folder / 'split.csv'}: has photos of {min(unknown)}, which is not a class of {DOCUMENT}",
+                hint="The run is damaged or edited; train again.",
+            )
+        return cls(folder, document, samples)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names in the order of the model's outputs."""
+        return self.document.labels
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How photos become the model's input."""
+        return self.document.preprocess
+
+    @property
+    def data_root(self) -> Path:
+        """The data set, folder or file; :func:`edgetl.data.photos_folder` gives what the paths are relative to."""
+        return Path(self.document.dataset.root)
 
     def of(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples on one side of the split."""
@@ -98,6 +109,19 @@ class Run:
             f"{self.folder}: no photos were held out", hint="Train again with --val or --test greater than 0."
         )
 
+    def metrics(self, split: Split) -> Metrics:
+        """Return what training measured on one side of the split.
+
+        Raises:
+            InputError: ``run.json`` does not say.
+        """
+        if split not in self.document.metrics:
+            raise InputError(
+                f"{self.folder / DOCUMENT}: has no metrics of the {split} photos",
+                hint="The file is edited; train again.",
+            )
+        return self.document.metrics[split]
+
     def load_model(self) -> Any:
         """Return the trained keras.Model.
 
@@ -107,7 +131,7 @@ class Run:
         path = self.folder / "model.keras"
         if not path.is_file():
             raise InputError(f"{path}: no such file", hint="Train again.")
-        if sha256_file(path) != self.document["model"]["sha256"]:
+        if sha256_file(path) != self.document.model.sha256:
             raise InputError(f"{path}: was changed after training", why="its hash differs from run.json")
         with uninterrupted():
             return keras().saving.load_model(path, compile=False)
@@ -123,7 +147,7 @@ def check_run_replaceable(folder: Path) -> None:
     exports += [f"{name}{layout}.onnx" for name in _EXPORTS for layout in ("", "-nchw")]
     exports += [glob.escape(folder.resolve().name) + suffix for suffix in (".c", ".h")]
     bundle = [f"bundle/{name}" for name in ("bundle.json", *bundle_files(folder / "bundle"))]
-    kind = Kind("a run", "run.json", SCHEMA, (*_FILES, *exports, *bundle))
+    kind = Kind("a run", DOCUMENT, RunDocument.SCHEMA, (*_FILES, *exports, *bundle))
     check_replaceable(folder, kind, hint="Move it away, or choose another place with --out.")
 
 

@@ -3,26 +3,51 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.progress import track
-from edgetl.data import SPLITS, Dataset, Sample, load_dataset, targets_of
+from edgetl.data import SPLITS, Dataset, Sample, Split, load_dataset, targets_of
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
-from edgetl.runs.metrics import classification_report
+from edgetl.runs.metrics import Metrics, classification_report
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
+from edgetl_device.documents import Count, Sha256, optional
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
 
-SCHEMA = "edgetl.evaluation/1"
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How well a model does on labelled photos.
+
+    Attributes:
+        data: The photos, as the user named them.
+        split: Which of them: ``train``, ``val``, ``test`` or ``all``.
+        fingerprint: Hash of every photo's path, label, split and content.
+        trained_on: How many of them the model was trained on, as far as is known.
+        metrics: Of the model on them.
+        model: What was scored, as the user named it.
+        variant: Which variant of a bundle; absent for the float model of a run.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.evaluation/1"
+
+    data: str
+    split: Split | Literal["all"]
+    fingerprint: Sha256
+    trained_on: Count
+    metrics: Metrics
+    model: str
+    variant: str | None = optional()
 
 
-def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str | None = None) -> dict[str, Any]:
+def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str | None = None) -> Evaluation:
     """Score a run's float model, or a variant of a bundle, on a labelled folder.
 
     Args:
@@ -30,10 +55,6 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
         data: The folder, in any layout that training takes; its classes must be among the model's.
         variant: Which variant of a bundle or of a run's bundle. None: int8 of a bundle, the float model of a run.
         split: Which photos of a folder that is split; by default its test photos, else its validation photos, else all.
-
-    Returns:
-        ``edgetl.evaluation/1``: what was scored, on which photos, and
-        :func:`edgetl.runs.metrics.classification_report`.
 
     Raises:
         InputError: The folder has other classes or no photos of that split, or there is no such variant.
@@ -43,7 +64,7 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
     run = Run.open(target)
     trained = {sample.sha256 for sample in run.of("train")}
     if variant is None:
-        return _score(data, run.preprocess, run.labels, _run_scorer(run), split, trained) | {"model": str(target)}
+        return _score(target, None, data, run.preprocess, run.labels, _run_scorer(run), split, trained)
     if not (target / "bundle").is_dir():
         raise InputError(
             f"{target}: has no variants yet",
@@ -52,13 +73,11 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
     return _score_bundle(target / "bundle", data, variant, split, trained)
 
 
-def _score_bundle(target: Path, data: Path, variant: str, split: str | None, trained: set[str]) -> dict[str, Any]:
+def _score_bundle(target: Path, data: Path, variant: str, split: str | None, trained: set[str]) -> Evaluation:
     bundle = Bundle.open(target)
     with Classifier(bundle, variant) as classifier:
-        return _score(data, bundle.preprocess, bundle.labels, _bundle_scorer(classifier), split, trained) | {
-            "model": str(target),
-            "variant": variant,
-        }
+        scorer = _bundle_scorer(classifier)
+        return _score(target, variant, data, bundle.preprocess, bundle.labels, scorer, split, trained)
 
 
 _Scorer = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
@@ -82,8 +101,15 @@ def _bundle_scorer(classifier: Classifier) -> _Scorer:
 
 
 def _score(
-    data: Path, spec: Preprocess, labels: tuple[str, ...], scorer: _Scorer, split: str | None, trained: set[str]
-) -> dict[str, Any]:
+    target: Path,
+    variant: str | None,
+    data: Path,
+    spec: Preprocess,
+    labels: tuple[str, ...],
+    scorer: _Scorer,
+    split: str | None,
+    trained: set[str],
+) -> Evaluation:
     dataset = load_dataset(data, spec, val=0.0, test=0.0)
     unknown = sorted(set(dataset.labels) - set(labels))
     if unknown:
@@ -94,25 +120,28 @@ def _score(
     name, samples = _samples(dataset, split)
     targets = targets_of(samples, labels)
     probabilities = scorer(dataset.pixels.array, dataset.pixels.rows(samples))
-    return {
-        "schema": SCHEMA,
-        "data": str(data),
-        "split": name,
-        "fingerprint": dataset.fingerprint,
-        "trained_on": sum(sample.sha256 in trained for sample in samples),
-        "metrics": classification_report(probabilities, targets, labels),
-    }
+    return Evaluation(
+        data=str(data),
+        split=name,
+        fingerprint=dataset.fingerprint,
+        trained_on=sum(sample.sha256 in trained for sample in samples),
+        metrics=classification_report(probabilities, targets, labels),
+        model=str(target),
+        variant=variant,
+    )
 
 
-def _samples(dataset: Dataset, split: str | None) -> tuple[str, tuple[Sample, ...]]:
+def _samples(dataset: Dataset, split: str | None) -> tuple[Split | Literal["all"], tuple[Sample, ...]]:
     """Return which photos are scored and what they are called; a flat folder's photos all count as ``train``."""
+    by_name = {name: dataset.of(name) for name in SPLITS}
     if split is None:
-        name = next((name for name in ("test", "val") if dataset.of(name)), "all")  # type: ignore[arg-type]
-        return name, dataset.samples if name == "all" else dataset.of(name)  # type: ignore[arg-type]
+        found: Split | None = "test" if by_name["test"] else "val" if by_name["val"] else None
+        return ("all", dataset.samples) if found is None else (found, by_name[found])
     if split == "all":
-        return split, dataset.samples
+        return "all", dataset.samples
+    for name, samples in by_name.items():
+        if name == split and samples:
+            return name, samples
     if split not in SPLITS:
         raise InputError(f"--split {split!r}", why=f"must be all, {', '.join(SPLITS)}")
-    if not dataset.of(split):
-        raise InputError(f"{dataset.root}: has no {split} photos", hint="Leave --split out to score all of them.")
-    return split, dataset.of(split)
+    raise InputError(f"{dataset.root}: has no {split} photos", hint="Leave --split out to score all of them.")

@@ -9,10 +9,10 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from edgetl._lib.progress import note
 from edgetl.runs.directory import Run
+from edgetl.runs.document import Baseline
 
 from .options import TrainOptions
 from .plan import TrainPlan
@@ -27,7 +27,7 @@ def baseline_options(plan: TrainPlan) -> TrainOptions:
     return replace(plain, **{name: getattr(plan.options, name) for name in shared})
 
 
-def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> dict[str, Any] | None:
+def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> Baseline | None:
     """Train the baseline on the same split and throw the model away.
 
     Args:
@@ -35,8 +35,7 @@ def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) 
         plan: Of the run that it is compared with.
 
     Returns:
-        For ``run.json``: ``backbone``, ``parameters``, ``metrics`` as in the run itself, ``seconds``
-        (reading photos left out), ``interrupted``; None when Ctrl-C ended it before it had a model.
+        For ``run.json``; None when Ctrl-C ended it before it had a model.
     """
     note(f"baseline: {BACKBONE}, from scratch")
     try:
@@ -46,10 +45,10 @@ def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) 
         # The run that is compared is trained already, and must not be lost.
         note("baseline: interrupted, left out")
         return None
-    return {
-        "backbone": BACKBONE,
-        "parameters": document["model"]["parameters"],
-        "metrics": document["metrics"],
-        "seconds": document["seconds"],
-        "interrupted": document["interrupted"],
-    }
+    return Baseline(
+        backbone=BACKBONE,
+        parameters=document.model.parameters,
+        metrics=document.metrics,
+        seconds=document.seconds,
+        interrupted=document.interrupted,
+    )

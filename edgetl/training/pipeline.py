@@ -1,28 +1,25 @@
-"""A folder of photos to a run directory: data, network, stages, report. Not for: how a stage works (``stages``)."""
+"""Photos to a run directory: data, network, stages, files. Not for: how a stage works (``stages``)."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from edgetl import __version__
 from edgetl._lib.extras import check_installed, keras, require
 from edgetl._lib.progress import note
-from edgetl.data import Dataset, load_dataset, require_training, write_split
+from edgetl.data import Dataset, load_dataset, require_training
 from edgetl.data.readers.source import check_source
-from edgetl.runs.directory import SCHEMA, Run, check_run_replaceable, write_history
+from edgetl.runs.directory import DOCUMENT, Run, check_run_replaceable
+from edgetl.runs.document import Baseline
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, sha256_file
-from edgetl_device.jsonfile import write_json
+from edgetl_device.files import atomic_path
 from edgetl_device.preprocess import Preprocess
 
 from .baseline import train_baseline
@@ -32,7 +29,6 @@ from .log import TrainingLog
 from .network import build_network, cut_layer
 from .options import TrainOptions
 from .plan import Decision, TrainPlan, check_request, decide
-from .report import write_report
 from .resume_state import (
     EVENTS,
     Request,
@@ -44,11 +40,10 @@ from .resume_state import (
     read_request,
     refuse_leftover,
 )
-from .stages import StageTimer, TrainingContext, best_epoch, check_teachable, has_later_stages, run_stages
+from .run_files import write_run
+from .stages import StageTimer, TrainingContext, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
-
-_PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
 
 
 def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = False) -> Run:
@@ -103,130 +98,106 @@ def resume(
 def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
     # loaded: the request's photos where they have been read before, for the same settings.
     started = time.perf_counter()
-    options, out = request.options, request.out
+    options = request.options
     check_installed("tensorflow")
-    spec = Preprocess(size=options.size, fit=options.fit)  # type: ignore[arg-type]  # checked by the class
     check_request(options)
     teacher = open_teacher(options)
     check_source(request.root)  # what cannot be a data set is refused before seconds are spent on importing
     timer = StageTimer()
     with locked(request, anew=anew):
         with timer.stage("data"), _while_importing(keras):
-            dataset = loaded or load_dataset(
-                request.root,
-                spec,
-                seed=options.seed,
-                val=options.val,
-                test=options.test,
-                on_conflict=options.on_conflict,  # type: ignore[arg-type]  # checked by the function
-            )
+            dataset = loaded or _load(request)
             require_training(dataset)
             check_photos(request, dataset)
             if teacher:
                 check_teacher(teacher, dataset)
         with timer.stage("network"):
-            photos = len(dataset.of("train"))
-            devices = training_devices(options.devices, step_photos=min(options.batch_size, photos))
-            decision = decide(options, dataset)
-            plan = decision.plan
-            check_teachable(plan)
-            if len(devices) > 1 and has_later_stages(plan):
-                note(f"training on {len(devices)} devices: {', '.join(devices)}")
-            network = build_network(decision.base, classes=len(dataset.labels), dropout=options.dropout)
-            cut = None if plan.from_scratch else cut_layer(plan.backbone, decision.base, plan.trainable_blocks)
-        identity = _identity(plan, dataset, decision, network, teacher)
+            ready = _prepare(options, dataset)
         events = EventLog(request.folder / EVENTS) if options.tensorboard else None
-        with closing(TrainingLog(file=CheckpointFile(request.checkpoint, identity), events=events)) as log:
+        file = CheckpointFile(request.checkpoint, _identity(dataset, ready, teacher))
+        with closing(TrainingLog(file=file, events=events)) as log:
             log.resume()
             if log.start:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")
-            context = TrainingContext(network, decision.base, cut, dataset, plan, teacher, devices, timer, log)
+            context = TrainingContext(
+                network=ready.network,
+                base=ready.decision.base,
+                cut=ready.cut,
+                dataset=dataset,
+                plan=ready.decision.plan,
+                teacher=teacher,
+                devices=ready.devices,
+                timer=timer,
+                log=log,
+            )
             interrupted = run_stages(context)
-        history = log.history
-
-        with atomic_path(out, directory=True, replaceable=partial(_check_replaceable, request)) as folder:
-            network.save(folder / "model.keras")
-            seconds_to_model = time.perf_counter() - started
-            write_history(folder / "history.csv", history)
-            write_split(folder / "split.csv", dataset.samples)
-            baseline = {}
-            if options.compare_baseline:
-                with timer.stage("baseline"):
-                    baseline = {"baseline": _baseline(request, plan, dataset)}
-            with timer.stage("report"):
-                metrics = write_report(network, dataset, history, folder, events)
-            if events:
-                events.close()
-                shutil.copytree(request.folder / EVENTS, folder / EVENTS)
-            write_json(
-                folder / "run.json",
-                {
-                    "schema": SCHEMA,
-                    "producer": f"edgetl {__version__}",
-                    "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                    "run_id": request.run_id,
-                    "config": plan.to_json(),
-                    "labels": list(dataset.labels),
-                    "preprocess": spec.to_json(),
-                    "dataset": _describe(dataset),
-                    "weights": decision.weights.to_json(),
-                    "strategy": decision.record,
-                    "model": {
-                        "file": "model.keras",
-                        "bytes": (folder / "model.keras").stat().st_size,
-                        "sha256": sha256_file(folder / "model.keras"),
-                        "parameters": int(network.count_params()),
-                        "cut_layer": cut,
-                        "best_epoch": best_epoch(history, "blocks"),
-                    },
-                    "interrupted": interrupted,
-                    "devices": list(devices) if has_later_stages(plan) else [],
-                    "metrics": metrics,
-                    **baseline,
-                    "stages": timer.stages,
-                    "seconds_to_model": round(seconds_to_model, 3),
-                    "seconds": round(time.perf_counter() - started, 3),
-                    "versions": {package: version(package) for package in _PACKAGES},
-                }
-                | ({"resumed": {"stage": log.start.stage, "epoch": log.start.epoch}} if log.start else {})
-                | ({"teacher": _describe_teacher(teacher)} if teacher else {}),
+        baseline = partial(_baseline, request, context.plan, dataset) if options.compare_baseline else None
+        with atomic_path(request.out, directory=True, replaceable=partial(_check_replaceable, request)) as folder:
+            write_run(
+                folder,
+                context,
+                request=request,
+                decision=ready.decision,
+                interrupted=interrupted,
+                started=started,
+                baseline=baseline,
             )
         if not interrupted:
             discard(request)
-    return Run.open(out)
+    return Run.open(request.out)
 
 
-def _baseline(request: Request, plan: TrainPlan, dataset: Dataset) -> dict[str, Any] | None:
+def _load(request: Request) -> Dataset:
+    options = request.options
+    return load_dataset(
+        request.root,
+        Preprocess(size=options.size, fit=options.fit),  # type: ignore[arg-type]  # checked by the class
+        seed=options.seed,
+        val=options.val,
+        test=options.test,
+        on_conflict=options.on_conflict,  # type: ignore[arg-type]  # checked by the function
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Ready:
+    """What the stages start from: the decision, the devices, the network, and the layer where it is cut."""
+
+    decision: Decision
+    devices: tuple[str, ...]
+    network: Any
+    cut: str | None
+
+
+def _prepare(options: TrainOptions, dataset: Dataset) -> _Ready:
+    photos = len(dataset.of("train"))
+    devices = training_devices(options.devices, step_photos=min(options.batch_size, photos))
+    decision = decide(options, dataset)
+    plan = decision.plan
+    check_teachable(plan)
+    if len(devices) > 1 and has_later_stages(plan):
+        note(f"training on {len(devices)} devices: {', '.join(devices)}")
+    network = build_network(decision.base, classes=len(dataset.labels), dropout=options.dropout)
+    cut = None if plan.from_scratch else cut_layer(plan.backbone, decision.base, plan.trainable_blocks)
+    return _Ready(decision, devices, network, cut)
+
+
+def _baseline(request: Request, plan: TrainPlan, dataset: Dataset) -> Baseline | None:
     def train_again(out: Path, plain: TrainOptions) -> Run:
         return _run(Request.new(request.root, out, plain, overwrite=False), anew=True, loaded=dataset)
 
     return train_baseline(train_again, plan)
 
 
-def _identity(
-    plan: TrainPlan, dataset: Dataset, decision: Decision, network: Any, teacher: Run | None
-) -> dict[str, Any]:
+def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str, Any]:
     """Return what the state of training depends on; the names are what an error message says has changed."""
     return {
-        "settings": plan.to_json(),
+        "settings": ready.decision.plan.to_json(),
         "set of photos": dataset.fingerprint,
-        "pretrained weights": decision.weights.to_json()["sha256"],
-        "network": [list(weight.shape) for weight in network.weights],
-        "teacher": teacher.document["model"]["sha256"] if teacher else None,
+        "pretrained weights": ready.decision.weights.sha256,
+        "network": [list(weight.shape) for weight in ready.network.weights],
+        "teacher": teacher.document.model.sha256 if teacher else None,
     }
-
-
-def _describe_teacher(teacher: Run) -> dict[str, Any]:
-    config = teacher.document["config"]
-    return {
-        "sha256": teacher.document["model"]["sha256"],
-        **{name: config[name] for name in ("backbone", "width", "size")},
-        "metrics": {split: one["accuracy"] for split, one in teacher.document["metrics"].items()},
-    }
-
-
-def _describe(dataset: Dataset) -> dict[str, Any]:
-    return dataset.describe() | {"root": str(dataset.root.resolve())}
 
 
 def _check_target(out: Path, *, overwrite: bool) -> None:
@@ -236,7 +207,7 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
         raise InputError(f"{out}: cannot be written in {parent}", hint="Choose another place with --out.")
     if not out.exists():
         return
-    if not (out / "run.json").is_file():
+    if not (out / DOCUMENT).is_file():
         raise InputError(f"{out}: is there already and is not a run", hint="Choose another place with --out.")
     if not overwrite:
         raise InputError(f"{out}: is there already", hint="Choose another place with --out, or give --overwrite.")

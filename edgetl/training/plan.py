@@ -14,6 +14,8 @@ from edgetl._lib.progress import note
 from edgetl.backbones import ResolvedWeights, backbone, blocks, build_base, resolve_weights
 from edgetl.backbones.truncate import find_block, truncate
 from edgetl.data import Dataset
+from edgetl.runs.document import StrategyRecord, Truncation
+from edgetl_device.documents import to_json
 
 from .options import TrainOptions
 from .strategy import AUTO, Strategy, TrainedLayers, resolve_strategy
@@ -92,7 +94,7 @@ class Decision:
     plan: TrainPlan
     weights: ResolvedWeights
     base: Any
-    record: dict[str, Any]
+    record: StrategyRecord
 
 
 def check_request(options: TrainOptions) -> None:
@@ -118,14 +120,13 @@ def decide(options: TrainOptions, dataset: Dataset) -> Decision:
         options: A request that :func:`check_request` passed.
         dataset: Its photos; test photos are not looked at.
     """
-    record: dict[str, Any] = {"asked": options.strategy, "reasons": []}
-    chosen = options
+    chosen, reasons, advised = options, list[str](), None
     if options.strategy == AUTO:
         from edgetl.advice import advise
 
         advice = advise(dataset, backbones=_candidates(options), width=options.width, weights=options.weights)
         found = advice.recommendation
-        record |= {"reasons": list(found.reasons), "advice": advice.to_json()}
+        reasons, advised = list(found.reasons), to_json(advice.document)
         chosen = replace(
             options,
             backbone=found.backbone,
@@ -137,14 +138,15 @@ def decide(options: TrainOptions, dataset: Dataset) -> Decision:
         for reason in found.reasons:
             note(f"  - {reason}")
     weights = _weights(chosen)
-    base, record["truncated"] = _base(chosen, weights)
+    base, cut = _base(chosen, weights)
     trained = _trained_layers(chosen, len(blocks(chosen.backbone, base)))
-    if cut := record["truncated"]:
-        chosen = replace(chosen, truncate=cut["block"])
-        note(f"{chosen.backbone} ends at {cut['block']}: {cut['blocks']} of {cut['of_blocks']} blocks are kept")
+    if cut:
+        chosen = replace(chosen, truncate=cut.block)
+        note(f"{chosen.backbone} ends at {cut.block}: {cut.blocks} of {cut.of_blocks} blocks are kept")
     if trained.note:
-        record["reasons"].append(trained.note)
+        reasons.append(trained.note)
         note(trained.note)
+    record = StrategyRecord(options.strategy, tuple(reasons), advised, cut)
     return Decision(resolve(chosen, trained, photos=len(dataset.of("train"))), weights, base, record)
 
 
@@ -210,7 +212,7 @@ def _weights(options: TrainOptions) -> ResolvedWeights:
 
 
 @uninterrupted()
-def _base(options: TrainOptions, weights: ResolvedWeights) -> tuple[Any, dict[str, Any] | None]:
+def _base(options: TrainOptions, weights: ResolvedWeights) -> tuple[Any, Truncation | None]:
     from edgetl._lib.extras import keras, tensorflow
 
     keras().utils.set_random_seed(options.seed)
@@ -221,7 +223,7 @@ def _base(options: TrainOptions, weights: ResolvedWeights) -> tuple[Any, dict[st
     block = find_block(options.backbone, whole, options.truncate)
     base = truncate(options.backbone, whole, options.truncate)
     kept, every = (len(blocks(options.backbone, one)) for one in (base, whole))
-    return base, {"block": block.name, "layer": block.last_layer, "blocks": kept, "of_blocks": every}
+    return base, Truncation(block.name, block.last_layer, kept, every)
 
 
 def _trained_layers(options: TrainOptions, block_count: int) -> TrainedLayers:

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from edgetl._lib.progress import step
-from edgetl.data import SPLITS, Dataset
+from edgetl.data import SPLITS, Dataset, Split
 from edgetl.reports import plots
 from edgetl.runs import float_model
-from edgetl.runs.metrics import classification_report
+from edgetl.runs.metrics import Metrics, classification_report
 from edgetl.runs.predictions import FILE, Prediction, predictions_of, write_predictions
 
 from .stages import rows_of
@@ -20,7 +20,7 @@ _SHOWN_PHOTOS = 16
 
 def write_report(
     network: Any, dataset: Dataset, history: list[dict[str, Any]], folder: Path, events: EventLog | None
-) -> dict[str, Any]:
+) -> dict[Split, Metrics]:
     """Evaluate on validation and test photos; write predictions and plots; return the metrics of each split.
 
     Args:
@@ -32,7 +32,7 @@ def write_report(
     """
     plots_folder = folder / "plots"
     plots_folder.mkdir()
-    metrics: dict[str, Any] = {}
+    metrics: dict[Split, Metrics] = {}
     predictions: list[Prediction] = []
     for split in SPLITS[1:]:
         rows, targets = rows_of(dataset, split)
@@ -54,14 +54,14 @@ def write_report(
     with step("Drawing plots"):
         plots.learning_curves(history, plots_folder / "curves.png")
         for name, report in metrics.items():
-            accuracy = report["accuracy"]
-            low, high = (100 * bound for bound in accuracy["ci95"])
+            accuracy = report.accuracy
+            low, high = (100 * bound for bound in accuracy.ci95)
             title = (
-                f"{name}: {accuracy['correct']} of {accuracy['photos']} photos right "
-                f"({100 * accuracy['top1']:.0f}%, 95% interval {low:.0f} to {high:.0f}%)"
+                f"{name}: {accuracy.correct} of {accuracy.photos} photos right "
+                f"({100 * accuracy.top1:.0f}%, 95% interval {low:.0f} to {high:.0f}%)"
             )
             target_file = plots_folder / f"confusion_{name}.png"
-            plots.confusion_matrix(report["confusion"], dataset.labels, title=title, target=target_file)
+            plots.confusion_matrix(report.confusion, dataset.labels, title=title, target=target_file)
             if events:
                 events.image(f"confusion_{name}", target_file.read_bytes())
     return metrics

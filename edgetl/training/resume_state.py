@@ -10,20 +10,21 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgetl._lib.owned import Kind, check_replaceable, remove
 from edgetl.data import Dataset, read_split, write_split
-from edgetl.runs.directory import SCHEMA as RUN_SCHEMA
+from edgetl.runs.directory import DOCUMENT as RUN
+from edgetl.runs.document import RunDocument
+from edgetl_device import documents
+from edgetl_device.documents import Json, Text
 from edgetl_device.errors import InputError, OptionError
-from edgetl_device.jsonfile import read_json, write_json
 from edgetl_device.options import options_of
 
 from .options import TrainOptions
 from .tensorboard import EVENT_FILES
 
 EVENTS = "tensorboard"
-_SCHEMA = "edgetl.unfinished/1"
 _SUFFIX = ".unfinished"
 _REQUEST, _CHECKPOINT, _SPLIT, _LOCK = "request.json", "checkpoint.npz", "split.csv", "lock"
 _KEPT = (
@@ -34,6 +35,25 @@ _KEPT = (
     # What a killed process was writing.
     *(f".{name}.*.tmp/{name}" for name in (_CHECKPOINT, _REQUEST, _SPLIT)),
 )
+
+
+@dataclass(frozen=True)
+class RequestDocument:
+    """``request.json`` of an unfinished run: what it was asked for.
+
+    Attributes:
+        run_id: A random name of the run.
+        root: Where the photos are.
+        overwrite: Whether a run that is there already may be replaced.
+        config: The settings as given, by name.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.unfinished/1"
+
+    run_id: Text
+    root: Text
+    overwrite: bool
+    config: dict[str, Json]
 
 
 @dataclass(frozen=True)
@@ -100,10 +120,10 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
     """
     path = folder_of(out) / _REQUEST
     if not path.is_file():
-        state = "is finished" if (out / "run.json").is_file() else "there is no unfinished run"
+        state = "is finished" if (out / RUN).is_file() else "there is no unfinished run"
         raise InputError(f"{out}: {state}, nothing to resume", hint=f"Start one: edgetl train PHOTOS --out {out}")
-    document = read_json(path, _SCHEMA)
-    saved = document["config"]
+    document = documents.read(RequestDocument, path)
+    saved = document.config
     unknown = set(saved) - {one.name for one in options_of(TrainOptions)}
     if unknown:
         raise InputError(f"{path}: has settings that this edgetl does not know", why=", ".join(sorted(unknown)))
@@ -117,8 +137,8 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
                 hint="Leave {" + name + "} out, or start again with --overwrite and without --resume.",
                 **{name: value},
             )
-    where = Path(document["root"]) if root is None else root
-    return Request(where, out, options, overwrite or bool(document["overwrite"]), str(document["run_id"]))
+    where = Path(document.root) if root is None else root
+    return Request(where, out, options, overwrite or document.overwrite, document.run_id)
 
 
 @contextmanager
@@ -176,7 +196,7 @@ def _check_own(folder: Path) -> None:
 
     A process that is killed as it begins or ends leaves the lock alone, or nothing.
     """
-    kind = Kind("an unfinished run", _REQUEST, _SCHEMA, (*_KEPT, _LOCK))
+    kind = Kind("an unfinished run", _REQUEST, RequestDocument.SCHEMA, (*_KEPT, _LOCK))
     hint = "Move it away, or choose another place with --out."
     if folder.is_dir() and {path.name for path in folder.iterdir()} <= {_LOCK}:
         return
@@ -184,15 +204,9 @@ def _check_own(folder: Path) -> None:
 
 
 def _write(request: Request) -> None:
-    write_json(
+    documents.write(
         request.folder / _REQUEST,
-        {
-            "schema": _SCHEMA,
-            "run_id": request.run_id,
-            "root": str(request.root.resolve()),
-            "overwrite": request.overwrite,
-            "config": request.options.to_json(),
-        },
+        RequestDocument(request.run_id, str(request.root.resolve()), request.overwrite, request.options.to_json()),
     )
 
 
@@ -223,7 +237,7 @@ def check_photos(request: Request, dataset: Dataset) -> None:
 def finished(request: Request) -> bool:
     """Whether the run directory holds this very run, complete: it was ended between two last steps."""
     document = _run_document(request.out)
-    return document.get("run_id") == request.run_id and not document["interrupted"]
+    return document is not None and document.run_id == request.run_id and not document.interrupted
 
 
 def check_place(request: Request) -> None:
@@ -234,7 +248,8 @@ def check_place(request: Request) -> None:
     """
     if not request.out.exists() or request.overwrite:
         return
-    if _run_document(request.out).get("run_id") != request.run_id:
+    document = _run_document(request.out)
+    if document is None or document.run_id != request.run_id:
         raise InputError(f"{request.out}: another run is there by now", hint="Give --overwrite to replace it.")
     if (request.out / "bundle").exists():
         raise InputError(
@@ -242,6 +257,6 @@ def check_place(request: Request) -> None:
         )
 
 
-def _run_document(out: Path) -> dict[str, Any]:
-    path = out / "run.json"
-    return read_json(path, RUN_SCHEMA) if path.is_file() else {}
+def _run_document(out: Path) -> RunDocument | None:
+    path = out / RUN
+    return documents.read(RunDocument, path) if path.is_file() else None

@@ -15,6 +15,7 @@ from edgetl.data import Dataset, Split, targets_of
 from edgetl.features import frozen_base
 from edgetl.features.augment import mixes
 from edgetl.runs.directory import Run
+from edgetl.runs.document import StageSeconds
 from edgetl_device.errors import OptionError
 
 from .head import Labelled, fit_head
@@ -33,14 +34,14 @@ _HEAD_MAX_ROWS = 20_000
 class StageTimer:
     """Seconds of each stage, in order."""
 
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: list[StageSeconds] = field(default_factory=list)
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """Time a block."""
         started = time.perf_counter()
         yield
-        self.stages.append({"name": name, "seconds": round(time.perf_counter() - started, 3)})
+        self.stages.append(StageSeconds(name, round(time.perf_counter() - started, 3)))
 
 
 @dataclass(frozen=True)
@@ -55,8 +56,8 @@ class TrainingContext:
         plan: What is trained, and how.
         teacher: A run whose answers are learnt too.
         devices: What shares each step of the later stages, as :func:`edgetl.training.devices.training_devices` says.
-        clock: Times the stages.
-        journal: Where they write down what they did.
+        timer: Times the stages.
+        log: Where they write down what they did.
     """
 
     network: Any

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 
 from edgetl_device import documents
-from edgetl_device.documents import Count, Interval, Is, Sha256, Share, Unknown, optional
+from edgetl_device.documents import Count, Interval, Is, Sha256, Share, Unknown, optional, rest
 from edgetl_device.errors import InputError
 
 
@@ -50,6 +50,7 @@ class Report:
     digest: Sha256
     rate: Annotated[float, Is(above=0, high=1)]
     by_name: dict[str, int]
+    by_side: dict[Literal["left", "right"], int]
     free: documents.Json
     parent: Row | None
     of: str | None = optional(key="from")
@@ -66,6 +67,7 @@ GOOD: dict[str, Any] = {
     "digest": "0" * 64,
     "rate": 1e-3,
     "by_name": {"x": 1},
+    "by_side": {"left": 1},
     "free": {"any": ["thing", None, 1.5]},
     "parent": None,
     "from": "there",
@@ -114,6 +116,7 @@ def test_absent_fields_take_their_default_and_unknown_ones_are_passed_over() -> 
         ({"digest": "0" * 63}, "digest is"),
         ({"rate": 0}, "rate is 0, not over 0"),
         ({"by_name": {"x": "1"}}, 'by_name."x" must be a whole number'),
+        ({"by_side": {"left": 1, "up": 2}}, 'by_side."up" must be "left" or "right", not "up"'),
         ({"by_name": []}, "by_name must be an object"),
         ({"parent": 3}, "parent cannot be 3"),
         ({"from": 3}, "from cannot be 3"),
@@ -226,3 +229,43 @@ def test_the_schema_and_the_reader_agree() -> None:
         assert not validator.is_valid(GOOD | change), change
         with pytest.raises(InputError):
             parsed(**change)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of which some are known.
+
+    Attributes:
+        size: In pixels.
+    """
+
+    size: int
+    others: dict[str, int | str] = rest()
+
+    def __post_init__(self) -> None:
+        if self.size % 2:
+            raise InputError(f"size {self.size}", why="must be even")
+
+
+def test_entries_without_a_field_are_kept_where_the_class_wants_them() -> None:
+    data = {"size": 2, "rate": 5, "name": "x"}
+    found = documents.of_json(Settings, data, name="settings")
+    assert found == Settings(2, {"rate": 5, "name": "x"})
+    assert list(documents.to_json(found)) == list(data)
+    with pytest.raises(InputError, match=r"settings: \"rate\" cannot be null"):
+        documents.of_json(Settings, data | {"rate": None}, name="settings")
+
+    @dataclass(frozen=True)
+    class Whole:
+        SCHEMA: ClassVar[str] = "edgetl.whole/1"
+        settings: Settings
+
+    described = documents.json_schema(Whole)["$defs"]["Settings"]
+    assert described["properties"] == {"size": {"description": "In pixels.", "type": "integer"}}
+    assert described["additionalProperties"] == {"anyOf": [{"type": "integer"}, {"type": "string"}]}
+
+
+def test_what_a_class_refuses_is_refused_with_the_name_of_the_field() -> None:
+    with pytest.raises(InputError, match=r"report: \[1\] cannot be used: size 3: must be even") as caught:
+        documents.of_json(tuple[Settings, ...], [{"size": 2}, {"size": 3}], name="report")  # type: ignore[arg-type]
+    assert "damaged" in caught.value.hint

@@ -40,6 +40,25 @@ def tiny_bundle(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path
     return folder / "bundle"
 
 
+@pytest.fixture(scope="session")
+def tiny_explained(tiny_run: Run, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of ``tiny_run`` whose repaired int8 file is explained. Do not write to it."""
+    from edgetl.quantization.explain import Plain, explain_export
+    from edgetl.quantization.preparation.folding import fold_batch_norm
+    from edgetl.runs.held_out import find_photos
+    from edgetl_device.bundle import Bundle
+
+    folder = tmp_path_factory.mktemp("explained") / "run"
+    run = Run.open(Path(shutil.copytree(tiny_run.folder, folder)))
+    bundle = Bundle.open(tiny_bundle)
+    int8 = bundle.read(bundle.variant("int8").file)
+    folded = fold_batch_norm(run.load_model())
+    calibration = find_photos(run, run.of("train")[:6]).pixels
+    expected = bundle.reference().probabilities
+    explain_export(run, folded, int8, find_photos(run, run.of("test")), expected, plain=Plain(folded, calibration))
+    return folder
+
+
 @pytest.fixture
 def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache for one test."""

@@ -180,10 +180,10 @@ def test_pickle_is_nowhere() -> None:
 
 
 def test_where_the_weights_come_from_is_said(tiny_run: Run) -> None:
-    weights = tiny_run.document["weights"]
-    assert weights["source"] == "embedded"
-    assert weights["file"] == "weights.npz"
-    assert weights["licence"]
+    weights = tiny_run.document.weights
+    assert weights.source == "embedded"
+    assert weights.file == "weights.npz"
+    assert weights.licence
 
 
 def test_errors_are_never_swallowed_whole() -> None:

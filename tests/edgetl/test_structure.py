@@ -14,6 +14,7 @@ import small
 LAYERS = (
     {"__main__"},
     {"_api", "cli"},
+    {"documents"},
     {"doctor", "quantization", "remote", "training"},
     {"advice", "reports"},
     {"comparison", "features"},

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from edgetl._lib.progress import note as note
+
+if TYPE_CHECKING:
+    from edgetl_device.scores import Accuracy, Agreement
 
 _PIPE_COLUMNS = 200
 
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
-    from edgetl_device.jsonfile import dumps
+    from edgetl_device.documents import dumps
 
     sys.stdout.write(dumps(document))
 
@@ -36,15 +39,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     console.print(table)
 
 
-def accuracy_text(accuracy: dict[str, Any]) -> str:
-    """Return an accuracy as it is printed everywhere: never without its interval."""
-    low, high = accuracy["ci95"]
-    return f"top-1 {accuracy['top1']:.3f} (95% CI {low:.3f} .. {high:.3f})"
+def accuracy_text(accuracy: Accuracy) -> str:
+    """Return an accuracy as it is printed everywhere: never without its photos and its interval."""
+    low, high = accuracy.ci95
+    return (
+        f"{accuracy.correct} of {accuracy.photos} photos right, "
+        f"top-1 {accuracy.top1:.3f} (95% CI {low:.3f} .. {high:.3f})"
+    )
 
 
-def agreement_interval(agreement: dict[str, Any]) -> str:
+def agreement_interval(agreement: Agreement) -> str:
     """Return the 95% interval of the share of photos with the same top-1, in percent: ``94..99%``."""
     from edgetl_device.bench.accuracy import wilson95
 
-    low, high = wilson95(agreement["agree"], agreement["photos"])
+    low, high = wilson95(agreement.agree, agreement.photos)
     return f"{100 * low:.0f}..{100 * high:.0f}%"

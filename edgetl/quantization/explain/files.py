@@ -5,7 +5,7 @@ Not for: the measurements themselves.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +20,27 @@ from edgetl.export.conversion import float32_tflite
 from edgetl.quantization.conversion.tflite import int8_tflite as convert_int8
 from edgetl.quantization.measurement import answers_of
 from edgetl.runs.directory import Run
+from edgetl.runs.explain_report import (
+    DOCUMENT,
+    ExplainReport,
+    Flip,
+    Flips,
+    Int8File,
+    LayerCost,
+    RepairedLayerErrors,
+    RepairEffect,
+    Unrepaired,
+)
 from edgetl.runs.held_out import Photos
+from edgetl_device import documents
 from edgetl_device.files import atomic_path, sha256_bytes
-from edgetl_device.jsonfile import write_json
 
 from .layers import explain
 from .plots import channels_of, error_by_layer, flipped_photos
-from .predictions import Flip, drop_by_class, flips
+from .predictions import drop_by_class, flips
 from .result import Explanation, Layer
 
-SCHEMA = "edgetl.explain/1"
-DOCUMENT, FOLDER = "explain.json", "explain"
+FOLDER = "explain"
 FILES = ("layers.png", "costs_most.png", "repaired.png", "flips.png", "channels.csv")
 
 
@@ -50,7 +60,7 @@ def explain_export(
     expected: npt.NDArray[np.float32],
     *,
     plain: Plain | None = None,
-) -> dict[str, Any]:
+) -> ExplainReport:
     """Explain the int8 TFLite file of a run, and write the explanation beside the run's other files.
 
     Args:
@@ -91,7 +101,7 @@ def explain_run(
     expected: npt.NDArray[np.float32],
     labels: tuple[str, ...],
     unrepaired: tuple[bytes, bytes] | None = None,
-) -> dict[str, Any]:
+) -> ExplainReport:
     """Explain an int8 file on held-out photos and write ``folder/explain.json`` and ``folder/explain/``.
 
     The layers are measured on a few tens of the photos, the answers on all of them.
@@ -105,9 +115,6 @@ def explain_run(
         labels: Class names in the order of the outputs.
         unrepaired: The float file and the int8 file before repair, to tell what repair did.
 
-    Returns:
-        The document (``edgetl.explain/1``); ``docs/quantization.md`` says what is in it.
-
     Raises:
         InputError: As :func:`edgetl.quantization.explain.explain`.
     """
@@ -116,20 +123,27 @@ def explain_run(
         explanation = replace(explanation, unrepaired=explain(*unrepaired, photos.pixels))
     found, _ = answers_of(int8_tflite, "tflite", photos.pixels, description="Answers in int8")
     changed = flips(expected, found, photos.targets, labels, [sample.path for sample in photos.samples])
-    document: dict[str, Any] = {
-        "schema": SCHEMA,
-        "producer": f"edgetl {__version__}",
-        "int8": {"sha256": sha256_bytes(int8_tflite), "bytes": len(int8_tflite)},
-        **_summary(explanation),
-        "classes": [asdict(drop) for drop in drop_by_class(expected, found, photos.targets, labels)],
-        "flips": {"photos": len(photos.samples), "flipped": [flip.to_json() for flip in changed]},
-        **explanation.to_json(),
-    }
     with atomic_path(folder / FOLDER, directory=True, replaceable=check_explained) as target:
         _write_pictures(target, explanation, changed, photos.pixels)
         _write_channels(target / "channels.csv", explanation)
-        document["files"] = sorted(f"{FOLDER}/{path.name}" for path in target.iterdir())
-    write_json(folder / DOCUMENT, document)
+        files = tuple(sorted(f"{FOLDER}/{path.name}" for path in target.iterdir()))
+    before = explanation.unrepaired
+    worst = explanation.worst()
+    document = ExplainReport(
+        producer=f"edgetl {__version__}",
+        int8=Int8File(sha256_bytes(int8_tflite), len(int8_tflite)),
+        costs_most=LayerCost(worst[0].name, worst[0].operator, worst[0].answer_error or 0.0) if worst else None,
+        repair=_repair_effect(explanation),
+        classes=drop_by_class(expected, found, photos.targets, labels),
+        flips=Flips(len(photos.samples), changed),
+        photos=explanation.photos,
+        answer_error=explanation.answer_error,
+        layers=tuple(layer.explained(explanation.unrepaired_layer(layer)) for layer in explanation.layers),
+        unmatched=explanation.unmatched,
+        unrepaired=Unrepaired(before.answer_error) if before is not None else None,
+        files=files,
+    )
+    documents.write(folder / DOCUMENT, document)
     return document
 
 
@@ -142,29 +156,18 @@ def check_explained(folder: Path) -> None:
     check_replaceable(folder, Kind("an explanation", "", "", FILES))
 
 
-def _summary(explanation: Explanation) -> dict[str, Any]:
-    """Return which layer costs most now, and which did before repair and what became of it."""
-    summary: dict[str, Any] = {}
-    for layer in explanation.worst():
-        summary["costs_most"] = {"name": layer.name, "operator": layer.operator, "answer_error": layer.answer_error}
+def _repair_effect(explanation: Explanation) -> RepairEffect | None:
     repaired = _repaired(explanation)
-    if repaired is not None:
-        before, after = repaired
-        summary["repair"] = {
-            "name": after.name,
-            "operator": after.operator,
-            "before": _costs(before),
-            "after": _costs(after),
-        }
-        if after.kernel is not None:
-            summary["repair"]["bias_shift"] = after.kernel.to_json()["bias_shift"]
-    return summary
+    if repaired is None:
+        return None
+    before, after = repaired
+    shift = after.kernel.summary.bias_shift if after.kernel is not None else None
+    return RepairEffect(after.name, after.operator, _errors(before), _errors(after), shift)
 
 
-def _costs(layer: Layer) -> dict[str, Any]:
-    row = layer.to_json()
+def _errors(layer: Layer) -> RepairedLayerErrors:
     mean_error = float(np.abs(layer.channels.mean_error).mean())
-    return {key: row[key] for key in ("answer_error", "alone_sqnr_db", "sqnr_db")} | {"mean_channel_error": mean_error}
+    return RepairedLayerErrors(**vars(layer.errors), mean_channel_error=mean_error)
 
 
 def _repaired(explanation: Explanation) -> tuple[Layer, Layer] | None:

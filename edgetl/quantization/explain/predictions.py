@@ -6,59 +6,14 @@ Not for: accuracy and agreement over all photos (:mod:`edgetl_device.bench.accur
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from edgetl.runs.explain_report import ClassDrop, Flip
 from edgetl_device.bench.accuracy import paired_drop
 
 Floats = npt.NDArray[np.float32]
-
-
-@dataclass(frozen=True)
-class ClassDrop:
-    """One class: how many of its photos each model has right, and the difference with its 95% interval.
-
-    ``drop_pp`` and ``drop_ci95_pp`` (low, high) are percentage points.
-    """
-
-    label: str
-    photos: int
-    float_correct: int
-    int8_correct: int
-    drop_pp: float
-    drop_ci95_pp: tuple[float, float]
-
-
-@dataclass(frozen=True)
-class Flip:
-    """A photo on which the two models answer differently.
-
-    Attributes:
-        row: Its place among the photos.
-        path: Where it is.
-        label: What it shows.
-        float_answer: What the float model says.
-        float_probability: How sure it is of that.
-        int8_answer: What the int8 model says.
-        int8_probability: How sure it is of that.
-        tied: Whether int8 gives another class exactly the same probability; then the class that comes first counts.
-    """
-
-    row: int
-    path: str
-    label: str
-    float_answer: str
-    float_probability: float
-    int8_answer: str
-    int8_probability: float
-    tied: bool
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields as a JSON object."""
-        return asdict(self)
 
 
 def drop_by_class(

@@ -1,4 +1,4 @@
-"""What an explanation consists of, and its form as JSON and as rows of a table. Not for: how the numbers come about."""
+"""What an explanation consists of, and its form in documents and tables. Not for: how the numbers come about."""
 
 from __future__ import annotations
 
@@ -9,12 +9,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.inspection.sqnr import decibels_to_json
+from edgetl.inspection.sqnr import decibels
+from edgetl.runs.explain_report import (
+    BiasShift,
+    ChannelCounts,
+    Clipped,
+    ExplainedLayer,
+    Grid,
+    KernelSummary,
+    LayerErrors,
+)
+from edgetl_device.documents import Unknown
 
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]
 
-_NO_COUNTERPART = "an input of this operator has no counterpart in the float file"
+_NO_COUNTERPART = Unknown("an input of this operator has no counterpart in the float file")
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,20 +51,19 @@ class Kernel:
         """Output channels whose int8 weights are all zero."""
         return int(np.count_nonzero((self.low == 0) & (self.high == 0)))
 
-    def to_json(self) -> dict[str, Any]:
-        """Return a summary as a JSON object; the values of each channel are in the table."""
+    @property
+    def summary(self) -> KernelSummary:
+        """What documents keep; the values of each channel are in the table."""
         most = int(np.abs(self.bias_shift).argmax())
-        return {
-            "sqnr_db": decibels_to_json(self.sqnr_db),
-            "widest_range": float((self.high - self.low).max()),
-            "narrowest_range": float((self.high - self.low).min()),
-            "zero_channels": self.zero_channels,
-            "bias_shift": {
-                "mean_abs": float(np.abs(self.bias_shift).mean()),
-                "largest": float(self.bias_shift[most]),
-                "channel": most,
-            },
-        }
+        return KernelSummary(
+            sqnr_db=decibels(self.sqnr_db),
+            widest_range=float((self.high - self.low).max()),
+            narrowest_range=float((self.high - self.low).min()),
+            zero_channels=self.zero_channels,
+            bias_shift=BiasShift(
+                mean_abs=float(np.abs(self.bias_shift).mean()), largest=float(self.bias_shift[most]), channel=most
+            ),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,30 +133,32 @@ class Layer:
     channels: Channels
     kernel: Kernel | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the layer as a JSON object; decibels that are not finite are ``{"unknown": why}``."""
+    @property
+    def errors(self) -> LayerErrors:
+        """What the layer loses."""
+        return LayerErrors(
+            sqnr_db=decibels(self.sqnr_db),
+            alone_sqnr_db=_NO_COUNTERPART if self.alone_sqnr_db is None else decibels(self.alone_sqnr_db),
+            answer_error=_NO_COUNTERPART if self.answer_error is None else self.answer_error,
+        )
+
+    def explained(self, before: Layer | None) -> ExplainedLayer:
+        """Return the layer as documents tell it; ``before`` is the same layer before repair."""
         clipped = int(self.channels.clipped.sum())
-        document: dict[str, Any] = {
-            "name": self.name,
-            "operator": self.operator,
-            "tensor": self.tensor,
-            "shape": list(self.shape),
-            "sqnr_db": decibels_to_json(self.sqnr_db),
-            "alone_sqnr_db": _decibels(self.alone_sqnr_db),
-            "answer_error": {"unknown": _NO_COUNTERPART} if self.answer_error is None else self.answer_error,
-            "largest_error": self.largest_error,
-            "float_range": [float(self.channels.low.min()), float(self.channels.high.max())],
-            "int8_grid": {"low": self.reach[0], "high": self.reach[1], "step": self.scale},
-            "clipped": {"values": clipped, "share": clipped / self.values},
-            "channels": {
-                "count": len(self.channels.low),
-                "dead": self.channels.dead,
-                "flattened": self.channels.flattened,
-            },
-        }
-        if self.kernel is not None:
-            document["kernel"] = self.kernel.to_json()
-        return document
+        return ExplainedLayer(
+            name=self.name,
+            operator=self.operator,
+            tensor=self.tensor,
+            shape=self.shape,
+            **vars(self.errors),
+            largest_error=self.largest_error,
+            float_range=(float(self.channels.low.min()), float(self.channels.high.max())),
+            int8_grid=Grid(*self.reach, step=self.scale),
+            clipped=Clipped(clipped, clipped / self.values),
+            channels=ChannelCounts(len(self.channels.low), self.channels.dead, self.channels.flattened),
+            kernel=None if self.kernel is None else self.kernel.summary,
+            unrepaired=None if before is None else before.errors,
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -178,29 +189,6 @@ class Explanation:
         before = self.unrepaired.layers if self.unrepaired else ()
         return next((other for other in before if other.float_tensor == layer.float_tensor), None)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the explanation as a JSON object; of the file before repair, three numbers a layer."""
-        rows = []
-        for layer in self.layers:
-            row = layer.to_json()
-            before = self.unrepaired_layer(layer)
-            if before is not None:
-                row["unrepaired"] = {
-                    key: value
-                    for key, value in before.to_json().items()
-                    if key in ("sqnr_db", "alone_sqnr_db", "answer_error")
-                }
-            rows.append(row)
-        document: dict[str, Any] = {
-            "photos": self.photos,
-            "answer_error": self.answer_error,
-            "layers": rows,
-            "unmatched": list(self.unmatched),
-        }
-        if self.unrepaired is not None:
-            document["unrepaired"] = {"answer_error": self.unrepaired.answer_error}
-        return document
-
     def channel_rows(self) -> Iterator[dict[str, Any]]:
         """Yield one row a channel of each layer; fields of a kernel are empty where a layer has none."""
         for layer in self.layers:
@@ -221,10 +209,6 @@ class Explanation:
                     "weight_scale": "" if kernel is None else _short(kernel.scale[place % len(kernel.scale)]),
                     "bias_shift": "" if kernel is None else _short(kernel.bias_shift[place]),
                 }
-
-
-def _decibels(value: float | None) -> Any:
-    return {"unknown": _NO_COUNTERPART} if value is None else decibels_to_json(value)
 
 
 def _short(value: Any) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-Document = dict[str, Any]
+from edgetl.runs.document import RunDocument
+
 Pairs = tuple[tuple[str, str], ...]
 
 
@@ -18,40 +19,38 @@ class Stage:
     percent: float
 
 
-def stages(document: Document) -> tuple[Stage, ...]:
+def stages(document: RunDocument) -> tuple[Stage, ...]:
     """Return where the time of training went."""
-    longest = max((stage["seconds"] for stage in document["stages"]), default=0) or 1.0
-    return tuple(
-        Stage(stage["name"], stage["seconds"], 100 * stage["seconds"] / longest) for stage in document["stages"]
-    )
+    longest = max((stage.seconds for stage in document.stages), default=0) or 1.0
+    return tuple(Stage(one.name, one.seconds, 100 * one.seconds / longest) for one in document.stages)
 
 
-def configuration(document: Document) -> Pairs:
+def configuration(document: RunDocument) -> Pairs:
     """Return the settings as resolved."""
-    return tuple((name.replace("_", " "), _text(value)) for name, value in document["config"].items())
+    return tuple((name.replace("_", " "), _text(value)) for name, value in document.config.by_name().items())
 
 
-def reasons(document: Document) -> tuple[str, ...]:
+def reasons(document: RunDocument) -> tuple[str, ...]:
     """Return why these layers are trained, where edgetl decided it."""
-    return tuple(str(reason) for reason in document.get("strategy", {}).get("reasons", ()))
+    return document.strategy.reasons
 
 
-def provenance(document: Document) -> Pairs:
+def provenance(document: RunDocument) -> Pairs:
     """Return what the model was made from, so that it can be made again or doubted."""
-    model, weights, dataset = document["model"], document["weights"], document["dataset"]
+    model, weights, dataset = document.model, document.weights, document.dataset
     everything = [
-        ("Written", document["created"].replace("T", " ").replace("Z", " UTC")),
-        ("By", document["producer"]),
-        ("Model", f"{model['file']}, {model['bytes'] / 1e6:.2f} MB, {model['parameters']:,} parameters"),
-        ("SHA-256 of the model", model["sha256"]),
-        ("Trained after layer", model["cut_layer"] or "none: all layers are trained"),
-        ("Weights", " ".join(str(part) for part in (weights["source"], weights["file"]) if part)),
-        ("SHA-256 of the weights", weights["sha256"] or "-"),
-        ("Licence of the weights", weights["licence"] or "-"),
-        ("Photos", dataset["root"]),
-        ("Fingerprint of the data set", dataset["fingerprint"]),
-        ("Input", ", ".join(f"{name} {value}" for name, value in document["preprocess"].items())),
-        *document["versions"].items(),
+        ("Written", document.created.replace("T", " ").replace("Z", " UTC")),
+        ("By", document.producer),
+        ("Model", f"{model.file}, {model.bytes / 1e6:.2f} MB, {model.parameters:,} parameters"),
+        ("SHA-256 of the model", model.sha256),
+        ("Trained after layer", model.cut_layer or "none: all layers are trained"),
+        ("Weights", " ".join(str(part) for part in (weights.source, weights.file) if part)),
+        ("SHA-256 of the weights", weights.sha256 or "-"),
+        ("Licence of the weights", weights.licence or "-"),
+        ("Photos", dataset.root),
+        ("Fingerprint of the data set", dataset.fingerprint),
+        ("Input", ", ".join(f"{name} {value}" for name, value in document.preprocess.to_json().items())),
+        *document.versions.items(),
     ]
     return tuple((name, str(value)) for name, value in everything)
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
-from edgetl_device.jsonfile import read_json
-
-Document = dict[str, Any]
+from edgetl.data import Split
+from edgetl.runs import explain_report, quantize_report
+from edgetl.runs.explain_report import ExplainReport
+from edgetl.runs.quantize_report import Candidate, QuantizeReport, VariantScores
+from edgetl_device import documents
 
 _LAYERS = 8
 # Of an explanation; edgetl.quantization.explain writes those that there is something to show in.
@@ -37,23 +38,23 @@ class Link:
 
 @dataclass(frozen=True)
 class Int8:
-    """Variants against the float model, the ladder that was climbed, and the layers that cost most.
+    """Variants against the float model, the candidates that were tried, and the layers that cost most.
 
     Attributes:
         photos: How many held-out photos the variants were scored on.
         split: Which ones.
         variants: As in ``quantize.json``.
-        rungs: Likewise; empty where no bound was asked for.
-        taken: Name of the rung that was taken; None where none was.
+        candidates: Likewise; empty where no bound was asked for.
+        taken: Name of the candidate that was taken; None where none was.
         moved: Mean absolute change of a probability, all layers in int8; None without an explanation.
         layers: The layers that cost most.
         links: Files that say more.
     """
 
     photos: int
-    split: str
-    variants: tuple[Document, ...]
-    rungs: tuple[Document, ...]
+    split: Split
+    variants: tuple[VariantScores, ...]
+    candidates: tuple[Candidate, ...]
     taken: str | None
     moved: float | None
     layers: tuple[Layer, ...]
@@ -70,31 +71,28 @@ def read_int8(run: Path, page: Path) -> Int8 | None:
     Raises:
         InputError: ``quantize.json`` or ``explain.json`` is damaged.
     """
-    if not (run / "quantize.json").is_file():
+    if not (run / quantize_report.DOCUMENT).is_file():
         return None
-    document = read_json(run / "quantize.json", "edgetl.quantize/1")
-    ladder = document["ladder"] or {"rungs": [], "taken": None}
-    explained = read_json(run / "explain.json", "edgetl.explain/1") if (run / "explain.json").is_file() else None
+    report = documents.read(QuantizeReport, run / quantize_report.DOCUMENT)
+    explained = None
+    if (run / explain_report.DOCUMENT).is_file():
+        explained = documents.read(ExplainReport, run / explain_report.DOCUMENT)
     return Int8(
-        photos=document["held_out"]["photos"],
-        split=document["held_out"]["split"],
-        variants=tuple(document["variants"]),
-        rungs=tuple(ladder["rungs"]),
-        taken=ladder["taken"],
-        moved=explained["answer_error"] if explained else None,
-        layers=_layers(explained["layers"]) if explained else (),
+        photos=report.held_out.photos,
+        split=report.held_out.split,
+        variants=report.variants,
+        candidates=report.candidates.tried if report.candidates else (),
+        taken=report.candidates.taken if report.candidates else None,
+        moved=explained.answer_error if explained else None,
+        layers=_layers(explained) if explained else (),
         links=_links(run, page) if explained else (),
     )
 
 
-def _layers(rows: list[Document]) -> tuple[Layer, ...]:
-    measured = sorted(
-        (row for row in rows if isinstance(row["answer_error"], float)), key=lambda row: -float(row["answer_error"])
-    )[:_LAYERS]
-    worst = max((row["answer_error"] for row in measured), default=0.0) or 1.0
-    return tuple(
-        Layer(row["name"], row["operator"], row["answer_error"], 100 * row["answer_error"] / worst) for row in measured
-    )
+def _layers(explained: ExplainReport) -> tuple[Layer, ...]:
+    rows = explained.costliest(_LAYERS)
+    worst = max((moves for _, moves in rows), default=0.0) or 1.0
+    return tuple(Layer(layer.name, layer.operator, moves, 100 * moves / worst) for layer, moves in rows)
 
 
 def _links(run: Path, page: Path) -> tuple[Link, ...]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
+from edgetl.data import Split
+from edgetl.runs.document import RunDocument
+from edgetl.runs.metrics import ClassMetrics, Metrics
 from edgetl_device.bench.accuracy import wilson95
-
-Document = dict[str, Any]
 
 # More classes than these do not make a matrix that can be read; the pairs below it still do.
 MATRIX_CLASSES = 24
 _PAIRS = 10
 # The side that counts first.
-_SIDES = ("test", "val")
+SIDES: tuple[Split, ...] = ("test", "val")
 
 
 @dataclass(frozen=True)
@@ -33,18 +33,6 @@ class Score:
 
 
 @dataclass(frozen=True)
-class ClassRow:
-    """One class on the held-out photos; ``recall_ci95`` is None without photos."""
-
-    label: str
-    photos: int
-    precision: float
-    recall: float
-    recall_ci95: tuple[float, float] | None
-    f1: float
-
-
-@dataclass(frozen=True)
 class Pair:
     """Photos of ``label`` that were taken for ``predicted``, out of all of that label."""
 
@@ -54,77 +42,77 @@ class Pair:
     photos: int
 
 
-def headline(metrics: Document, split: str) -> str:
+def headline(metrics: Metrics, split: Split) -> str:
     """Return what came out in one sentence."""
-    accuracy = metrics["accuracy"]
-    low, high = accuracy["ci95"]
+    accuracy = metrics.accuracy
+    low, high = accuracy.ci95
     kind = {"test": "test", "val": "validation"}[split]
     return (
-        f"{accuracy['correct']} of {accuracy['photos']} {kind} photos right: top-1 {accuracy['top1']:.1%} "
+        f"{accuracy.correct} of {accuracy.photos} {kind} photos right: top-1 {accuracy.top1:.1%} "
         f"(95% interval {100 * low:.1f} to {high:.1%})."
     )
 
 
-def cautions(document: Document, split: str) -> tuple[str, ...]:
+def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
     """Return what makes the numbers of a run worth less than they look."""
     found = []
-    if document["interrupted"]:
+    if document.interrupted:
         found.append("Training was interrupted: these are the best weights until then.")
     if split == "val":
         found.append("There are no test photos. Validation photos also chose the epoch that was kept, which flatters.")
-    low, high = document["metrics"][split]["accuracy"]["ci95"]
+    low, high = document.metrics[split].accuracy.ci95
     if high - low > 0.15:
         found.append(f"With so few photos the interval is {100 * (high - low):.0f} percentage points wide.")
     return tuple(found)
 
 
-def scores(document: Document) -> tuple[Score, ...]:
+def scores(document: RunDocument) -> tuple[Score, ...]:
     """Return the run on each side of the split, the side that counts first, and the baseline where there is one."""
-    found = [_score(split, document["metrics"][split]) for split in _SIDES if split in document["metrics"]]
-    baseline = document.get("baseline") or {"metrics": {}}
-    found += [
-        _score(
-            f"{split}, {baseline['backbone']} from scratch",
-            baseline["metrics"][split],
-            parameters=baseline.get("parameters"),
-            seconds=baseline.get("seconds"),
-        )
-        for split in _SIDES
-        if split in baseline["metrics"]
-    ]
+    found = [_score(split, document.metrics[split]) for split in SIDES if split in document.metrics]
+    if baseline := document.baseline:
+        found += [
+            _score(
+                f"{split}, {baseline.backbone} from scratch",
+                baseline.metrics[split],
+                parameters=baseline.parameters,
+                seconds=baseline.seconds,
+            )
+            for split in SIDES
+            if split in baseline.metrics
+        ]
     return tuple(found)
 
 
-def _score(name: str, metrics: Document, **cost: Any) -> Score:
-    accuracy = metrics["accuracy"]
+def _score(name: str, metrics: Metrics, *, parameters: int | None = None, seconds: float | None = None) -> Score:
+    accuracy = metrics.accuracy
     return Score(
         name=name,
-        photos=accuracy["photos"],
-        correct=accuracy["correct"],
-        top1=accuracy["top1"],
-        ci95=tuple(accuracy["ci95"]),
-        macro_f1=metrics["macro_f1"],
-        ece=metrics["calibration"]["ece"] if "calibration" in metrics else None,
-        **cost,
+        photos=accuracy.photos,
+        correct=accuracy.correct,
+        top1=accuracy.top1,
+        ci95=accuracy.ci95,
+        macro_f1=metrics.macro_f1,
+        ece=metrics.calibration_error.ece if metrics.calibration_error else None,
+        parameters=parameters,
+        seconds=seconds,
     )
 
 
-def classes(metrics: Document) -> tuple[ClassRow, ...]:
+def classes(metrics: Metrics) -> tuple[ClassMetrics, ...]:
     """Return the classes, those with the lowest F1 first."""
     rows = []
-    for place, row in enumerate(metrics["per_class"]):
-        photos = row["photos"]
+    for place, row in enumerate(metrics.per_class):
         # Of the confusion, not of the document: runs of earlier versions do not have it.
-        interval = wilson95(metrics["confusion"][place][place], photos) if photos else None
-        rows.append(ClassRow(row["label"], photos, row["precision"], row["recall"], interval, row["f1"]))
+        interval = wilson95(metrics.confusion[place][place], row.photos) if row.photos else None
+        rows.append(replace(row, recall_ci95=interval))
     return tuple(sorted(rows, key=lambda row: (row.f1, row.label)))
 
 
-def pairs(metrics: Document, labels: Sequence[str]) -> tuple[Pair, ...]:
+def pairs(metrics: Metrics, labels: Sequence[str]) -> tuple[Pair, ...]:
     """Return which classes are taken for which, the most frequent first."""
     found = [
         Pair(labels[true], labels[predicted], count, sum(row))
-        for true, row in enumerate(metrics["confusion"])
+        for true, row in enumerate(metrics.confusion)
         for predicted, count in enumerate(row)
         if count and true != predicted
     ]

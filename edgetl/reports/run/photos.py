@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from edgetl.data import photos_folder
 from edgetl.reports.grad_cam import grad_cam
 from edgetl.reports.pictures import data_uri, heat_over, thumbnail
 from edgetl.runs.directory import Run
+from edgetl.runs.document import RunDocument
 from edgetl.runs.held_out import find_photos
 from edgetl.runs.predictions import Prediction
 from edgetl_device.errors import InputError
@@ -82,15 +82,15 @@ class Found:
     more: int
 
 
-def findings(document: dict[str, Any], album: Album) -> tuple[Found, ...]:
+def findings(document: RunDocument, album: Album) -> tuple[Found, ...]:
     """Return what the audit found, with a few photos each; identical photos are one picture under all their names."""
     found, room = [], _FINDINGS
-    for finding in document["dataset"]["findings"]:
-        groups = finding.get("groups") or [[file] for file in finding["files"]]
+    for finding in document.dataset.findings:
+        groups = finding.groups or [(file,) for file in finding.files]
         shown = groups[: min(_A_FINDING, room)]
         room -= len(shown)
         cards = tuple(_card(album, group[0], name=" = ".join(group), side=_FINDING_SIDE) for group in shown)
-        found.append(Found(finding["kind"], finding["severity"], finding["message"], cards, len(groups) - len(shown)))
+        found.append(Found(finding.kind, finding.severity, finding.message, cards, len(groups) - len(shown)))
     return tuple(found)
 
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from edgetl.reports.charts import Scale, Tick
+from edgetl.runs.calibration_error import CalibrationError
 from edgetl_device.bench.accuracy import wilson95
-
-Document = dict[str, Any]
+from edgetl_device.scores import Accuracy
 
 
 @dataclass(frozen=True)
-class Bin:
+class DrawnBin:
     """One bin of the reliability curve; positions in percent from the left and from the bottom."""
 
     left: float
@@ -25,7 +24,7 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ReliabilityChart:
     """The reliability curve with its error, and whether the model says too much or too little."""
 
     ece: float
@@ -33,7 +32,7 @@ class Calibration:
     confidence: float
     accuracy: float
     ci95: tuple[float, float]
-    bins: tuple[Bin, ...]
+    bins: tuple[DrawnBin, ...]
     ticks: list[Tick]
 
     @property
@@ -49,35 +48,35 @@ class Calibration:
         )
 
 
-def calibration(measured: Document, accuracy: Document) -> Calibration:
+def reliability_chart(measured: CalibrationError, accuracy: Accuracy) -> ReliabilityChart:
     """Return the reliability curve for the page.
 
     Args:
-        measured: As :func:`edgetl.runs.calibration_error.reliability` returns it.
-        accuracy: Of the same photos, with ``top1`` and ``ci95``.
+        measured: Of some photos.
+        accuracy: Of the same photos.
     """
     bins = []
-    for one in measured["bins"]:
-        low, high = wilson95(one["correct"], one["photos"])
+    for one in measured.bins:
+        low, high = wilson95(one.correct, one.photos)
         bins.append(
-            Bin(
-                left=100 * one["low"],
-                width=100 * (one["high"] - one["low"]),
-                height=100 * one["correct"] / one["photos"],
-                stated=100 * one["confidence"],
+            DrawnBin(
+                left=100 * one.low,
+                width=100 * (one.high - one.low),
+                height=100 * one.correct / one.photos,
+                stated=100 * one.confidence,
                 low=100 * low,
                 high=100 * high,
-                photos=one["photos"],
+                photos=one.photos,
             )
         )
     scale = Scale(0, 100)
     ticks = [Tick(scale.at(value), str(value)) for value in (0, 20, 40, 60, 80, 100)]
-    return Calibration(
-        ece=measured["ece"],
-        ece_by_chance=measured["ece_by_chance"],
-        confidence=measured["confidence"],
-        accuracy=accuracy["top1"],
-        ci95=tuple(accuracy["ci95"]),
+    return ReliabilityChart(
+        ece=measured.ece,
+        ece_by_chance=measured.ece_by_chance,
+        confidence=measured.confidence,
+        accuracy=accuracy.top1,
+        ci95=accuracy.ci95,
         bins=tuple(bins),
         ticks=ticks,
     )

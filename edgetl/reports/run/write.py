@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from edgetl._lib import extras
+from edgetl.data import Split
 from edgetl.reports.html import fill
-from edgetl.runs.calibration_error import reliability
+from edgetl.runs.calibration_error import calibration_error
 from edgetl.runs.directory import Run
 from edgetl.runs.predictions import FILE, read_predictions
 from edgetl_device.errors import Unavailable
@@ -19,7 +20,7 @@ from . import facts, page
 from .curves import fits, plots, read_history
 from .int8 import read_int8
 from .photos import MISTAKES, Album, findings, mistakes
-from .reliability import calibration
+from .reliability import reliability_chart
 
 PAGE = "report.html"
 
@@ -48,7 +49,7 @@ def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | N
     """Return the page as HTML; ``target`` is where it will be, for links; the rest as for :func:`write_run_report`."""
     extras.check_installed("jinja2", extra="report")
     document, history = run.document, read_history(run.folder / "history.csv")
-    split = next((name for name in ("test", "val") if name in document["metrics"]), None)
+    split = next((name for name in page.SIDES if name in document.metrics), None)
     album = Album.of(run, data)
     return fill(
         "run.html",
@@ -56,10 +57,10 @@ def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | N
         document=document,
         labels=run.labels,
         album=album,
-        counts=document["dataset"]["classes"],
+        counts=document.dataset.classes,
         findings=findings(document, album),
         fits=fits(history),
-        plots=plots(history, kept_epoch=document["model"]["best_epoch"]),
+        plots=plots(history, kept_epoch=document.model.best_epoch),
         stages=facts.stages(document),
         configuration=facts.configuration(document),
         reasons=facts.reasons(document),
@@ -69,13 +70,13 @@ def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | N
     )
 
 
-def _held_out(run: Run, split: str, album: Album, *, grad_cam: bool, data: Path | None) -> dict[str, Any]:
+def _held_out(run: Run, split: Split, album: Album, *, grad_cam: bool, data: Path | None) -> dict[str, Any]:
     """Return what held-out photos say."""
-    metrics = run.document["metrics"][split]
+    metrics = run.document.metrics[split]
     predictions = [one for one in read_predictions(run.folder / FILE) if one.split == split]
     shown, wrong = mistakes(run, predictions, album, heat=grad_cam, data=data)
-    # Runs of earlier versions have no calibration in run.json.
-    measured = metrics.get("calibration") or reliability(
+    # Runs of the first version do not have it.
+    measured = metrics.calibration_error or calibration_error(
         np.array([one.probability for one in predictions]),
         np.array([one.predicted == one.label for one in predictions]),
     )
@@ -88,7 +89,7 @@ def _held_out(run: Run, split: str, album: Album, *, grad_cam: bool, data: Path 
         "classes": page.classes(metrics),
         "matrix": len(run.labels) <= page.MATRIX_CLASSES,
         "pairs": page.pairs(metrics, run.labels),
-        "calibration": calibration(measured, metrics["accuracy"]),
+        "reliability": reliability_chart(measured, metrics.accuracy),
         "mistakes": shown,
         "wrong": wrong,
         "most": MISTAKES,

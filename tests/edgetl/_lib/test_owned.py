@@ -11,7 +11,7 @@ import small
 
 from edgetl._lib.owned import Kind, check_replaceable, foreign, remove
 from edgetl.export.c_array import check_target
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run, check_run_replaceable
 from edgetl.training import train
@@ -154,7 +154,7 @@ def test_quantize_keeps_what_was_put_into_its_folders(run: Path, name: str) -> N
     put(run, name)
     before = tree(run)
     with pytest.raises(InputError, match="has something in it that is not of"):
-        quantize(Run.open(run), QuantizeConfig(calibration=12, explain=True))
+        quantize(Run.open(run), QuantizeOptions(int8=True, calibration=12, explain=True))
     assert tree(run) == before
 
 
@@ -162,7 +162,7 @@ def test_quantize_does_not_take_another_folder_for_its_bundle(run: Path) -> None
     shutil.rmtree(run / "bundle")
     put(run, "bundle/mine.txt")
     with pytest.raises(InputError, match="is not a bundle that edgetl made"):
-        quantize(Run.open(run), QuantizeConfig(calibration=12))
+        quantize(Run.open(run), QuantizeOptions(int8=True, calibration=12))
     assert (run / "bundle" / "mine.txt").exists()
 
 

@@ -25,6 +25,7 @@ from edgetl.features import frozen_base
 from edgetl.runs.directory import Run
 from edgetl.synthetic import draw_dataset
 from edgetl.training import train
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import Preprocess
@@ -197,7 +198,7 @@ def test_a_costlier_backbone_has_to_be_surely_better() -> None:
 
 
 def test_advice_on_photos(dataset: Dataset) -> None:
-    advice = advise(dataset, backbones=embedded_backbones()).to_json()
+    advice = to_json(advise(dataset, backbones=embedded_backbones()).document)
     assert [one["name"] for one in advice["backbones"]] == ["mobilenet_v2", "efficientnet_lite0"]
     assert advice["photos"]["count"] == advice["photos"]["probed"] == len(dataset.of("train"))
     assert advice["recommendation"]["strategy"] == "blocks"
@@ -213,13 +214,13 @@ def test_advice_on_photos(dataset: Dataset) -> None:
 def test_only_training_photos_are_looked_at(tiny_run: Run, tmp_path: Path) -> None:
     folder = small.split_in_folders(tiny_run, tmp_path / "photos")
     spec = Preprocess(size=SIZE)
-    before = advise(load_dataset(folder, spec), backbones=["mobilenet_v2"]).to_json()
+    before = to_json(advise(load_dataset(folder, spec), backbones=["mobilenet_v2"]).document)
     for seed, split in ((8, "val"), (9, "test")):
         shutil.rmtree(folder / split)
         drawn = draw_dataset(tmp_path / split, per_class=4, classes=small.LABELS, size=96, seed=seed)
         for label, other in zip(small.LABELS, small.LABELS[1:] + small.LABELS[:1], strict=True):
             shutil.copytree(drawn / label, folder / split / other)
-    assert advise(load_dataset(folder, spec), backbones=["mobilenet_v2"]).to_json() == before
+    assert to_json(advise(load_dataset(folder, spec), backbones=["mobilenet_v2"]).document) == before
 
 
 def test_the_command_prints_a_table_json_and_a_picture(tiny_photos: Path, tmp_path: Path) -> None:
@@ -261,7 +262,7 @@ def test_auto_trains_what_is_recommended_beside_a_baseline(
     tiny_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     wanted = small.options(size=SIZE, strategy="auto", backbone="auto", compare_baseline=True)
-    document = train(tiny_photos, tmp_path / "run", wanted).document
+    document = to_json(train(tiny_photos, tmp_path / "run", wanted).document)
     decided = document["strategy"]
     advice = decided["advice"]["recommendation"]
     assert decided["asked"] == "auto"

@@ -18,6 +18,7 @@ from edgetl.backbones.truncate import find_block, truncate
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
+from edgetl.runs.document import Truncation
 from edgetl.training import train
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
@@ -75,14 +76,12 @@ def truncated(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Ru
 
 
 def test_the_run_records_the_cut_and_trains_only_the_last_blocks_of_what_is_left(truncated: Run) -> None:
-    assert truncated.document["strategy"]["truncated"] == {
-        "block": "block_4", "layer": "block_4_add", "blocks": 5, "of_blocks": 17,
-    }  # fmt: skip
-    assert truncated.document["config"]["truncate"] == "block_4"
-    assert truncated.document["model"]["cut_layer"] == "block_2_add"
+    assert truncated.document.strategy.truncated == Truncation("block_4", "block_4_add", blocks=5, of_blocks=17)
+    assert truncated.document.config.others["truncate"] == "block_4"
+    assert truncated.document.model.cut_layer == "block_2_add"
     model = truncated.load_model()
     assert model.get_layer("pool").input.shape[1:] == (8, 8, 32)
-    assert truncated.document["model"]["parameters"] == model.count_params() < 50_000
+    assert truncated.document.model.parameters == model.count_params() < 50_000
     weights = bases.narrow("mobilenet_v2")  # only for its layers' names
     assert {layer.name for layer in model.layers} - {"pool", "dropout", "logits", "probabilities"} < {
         layer.name for layer in weights.layers
@@ -91,7 +90,7 @@ def test_the_run_records_the_cut_and_trains_only_the_last_blocks_of_what_is_left
 
 def test_it_becomes_an_int8_bundle_like_any_other(truncated: Run) -> None:
     quantize(truncated, QuantizeOptions(int8=True, calibration=12))
-    report = read_json(truncated.folder / "quantize.json", "edgetl.quantize/1")
+    report = read_json(truncated.folder / "quantize.json", "edgetl.quantize/2")
     (int8,) = [row for row in report["variants"] if row["name"] == "int8"]
     assert int8["bytes"] < 100_000
     assert int8["agreement"]["mae"] < 0.05

@@ -90,9 +90,9 @@ def test_ctrl_c_while_blocks_are_trained_keeps_the_best_weights(tiny_photos: Pat
     assert process.returncode == 130, seen
     assert "Traceback" not in seen
     run = Run.open(tmp_path / "run")
-    assert run.document["interrupted"] is True
+    assert run.document.interrupted is True
     assert run.load_model().get_layer("logits").get_weights()[0].any()
-    assert set(run.document["metrics"]) == {"val", "test"}
+    assert set(run.document.metrics) == {"val", "test"}
     assert small.left_over(tmp_path) == []
 
 

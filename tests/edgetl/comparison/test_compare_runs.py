@@ -16,6 +16,7 @@ from edgetl.comparison import compare
 from edgetl.comparison.paired import NO_DIFFERENCE
 from edgetl.runs.directory import Run
 from edgetl.runs.predictions import FILE, predictions_of, read_predictions, write_predictions
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 
 
@@ -51,9 +52,9 @@ def test_training_keeps_its_predictions(tiny_run: Run) -> None:
     assert [(row.path, row.label, row.split, row.sha256) for row in rows] == [
         (one.path, one.label, one.split, one.sha256) for one in held_out
     ]
-    for split, metrics in tiny_run.document["metrics"].items():
+    for split, metrics in tiny_run.document.metrics.items():
         mine = [row for row in rows if row.split == split]
-        assert sum(row.predicted == row.label for row in mine) == metrics["accuracy"]["correct"]
+        assert sum(row.predicted == row.label for row in mine) == metrics.accuracy.correct
     photos = find_photos(tiny_run, tiny_run.of("test"))
     n = len(photos.samples)
     probabilities = softmax(logits(tiny_run.load_model(), photos.pixels, np.arange(n), description="again"))
@@ -64,23 +65,23 @@ def test_training_keeps_its_predictions(tiny_run: Run) -> None:
 
 def test_a_trained_run_and_another(tiny_run: Run, tmp_path: Path) -> None:
     other = copy_with_wrong(tiny_run, tmp_path / "other", [0])
-    edit_json(other, config=tiny_run.document["config"] | {"lr": 0.125})
+    edit_json(other, config=tiny_run.document.config.by_name() | {"lr": 0.125})
     done = small.edgetl("compare", tiny_run.folder, other, "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["schema"], document["of"]) == ("edgetl.comparison/1", "runs")
     (found,) = document["comparisons"]
-    was, now = (run.document["metrics"]["test"]["accuracy"] for run in (tiny_run, Run.open(other)))
+    was, now = (run.document.metrics["test"].accuracy for run in (tiny_run, Run.open(other)))
     agreement = found["agreement"]
-    assert agreement["photos"] == was["photos"] == len(tiny_run.of("test"))
-    assert (agreement["baseline_correct"], agreement["correct"]) == (was["correct"], now["correct"])
-    assert agreement["lost"] - agreement["gained"] == was["correct"] - now["correct"]
-    assert found["metrics"]["accuracy_drop_pp"] == pytest.approx(100 * (was["top1"] - now["top1"]))
+    assert agreement["photos"] == was.photos == len(tiny_run.of("test"))
+    assert (agreement["baseline_correct"], agreement["correct"]) == (was.correct, now.correct)
+    assert agreement["lost"] - agreement["gained"] == was.correct - now.correct
+    assert found["metrics"]["accuracy_drop_pp"] == pytest.approx(100 * (was.top1 - now.top1))
     assert found["warnings"] == []
     out = small.edgetl("compare", tiny_run.folder, other).stdout
     # Of the configuration, what differs is said.
     assert "lr 0.125," in out
-    assert f"lr {tiny_run.document['config']['lr']}," in out
+    assert f"lr {tiny_run.document.config.others['lr']}," in out
     assert "seed" not in out
 
 
@@ -124,7 +125,7 @@ def test_unlike_test_sets_are_refused(tiny_run: Run, tmp_path: Path) -> None:
 
 def test_what_flatters_or_differs_is_said(tiny_run: Run, tmp_path: Path) -> None:
     plain, other = (copy_with_wrong(tiny_run, tmp_path / name, []) for name in ("plain", "other"))
-    edit_json(other, interrupted=True, dataset=tiny_run.document["dataset"] | {"fingerprint": "another"})
+    edit_json(other, interrupted=True, dataset=to_json(tiny_run.document.dataset) | {"fingerprint": "0" * 64})
     texts = [found["text"] for found in compare([plain, other])["comparisons"][0]["warnings"]]
     assert texts == ["was interrupted", "different photos to train or validate on"]
 

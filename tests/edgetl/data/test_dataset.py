@@ -330,8 +330,8 @@ def test_samples_point_at_their_files(photo_folder: Make) -> None:
     for sample in dataset.samples:
         assert sha256_file(dataset.root / sample.path) == sample.sha256
     summary = dataset.describe()
-    assert summary["photos"] == {split: len(dataset.of(split)) for split in ("train", "val", "test")}
-    assert sum(sum(counts.values()) for counts in summary["classes"].values()) == 12
+    assert vars(summary.photos) == {split: len(dataset.of(split)) for split in ("train", "val", "test")}
+    assert sum(counts.all for counts in summary.classes.values()) == 12
 
 
 def test_loading_imports_no_tensorflow(photo_folder: Make) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from PIL import Image
 
 from edgetl.quantization.calibration_photos import CalibrationPhoto, audit, calibration_photos
 from edgetl.runs.directory import Run
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import preprocess
@@ -39,7 +39,7 @@ def test_training_photos_are_chosen_and_audited(tiny_run: Run) -> None:
     photo = found.photos[5]
     data = (tiny_run.data_root / photo.path).read_bytes()
     np.testing.assert_array_equal(found.pixels[5], preprocess(data, tiny_run.preprocess))
-    document = found.to_json()
+    document = to_json(found.record)
     assert document["split"] == "train"
     assert document["audit"]["unique"] == 12
     assert document["audit"]["classes"] == dict.fromkeys(small.LABELS, 4)
@@ -54,7 +54,7 @@ def test_a_flat_folder_calibrates(tiny_run: Run, tmp_path: Path) -> None:
     found = calibration_photos(tiny_run, folder=folder)
     assert [photo.sha256 for photo in found.photos] == [sha256_file(folder / photo.path) for photo in found.photos]
     assert len(found.pixels) == 12
-    document = json.loads(json.dumps(found.to_json()))
+    document = to_json(found.record)
     assert document["folder"] == str(folder)
     assert "split" not in document
     assert {row["path"] for row in document["files"]} == {f"{number:03}.png" for number in range(12)}
@@ -79,7 +79,7 @@ def test_repeated_and_unreadable_files_are_left_out_and_said(tiny_run: Run, tmp_
     shutil.copy(folder / "004.png", folder / "zz.png")
     (folder / "notes.txt").write_text("not a photo")
     found = calibration_photos(tiny_run, folder=folder)
-    assert len(found.photos) == found.to_json()["audit"]["unique"] == 11
+    assert len(found.photos) == to_json(found.record)["audit"]["unique"] == 11
     by_kind = {finding.kind: finding for finding in found.findings}
     assert by_kind["repeated"].files == ("other.bmp", "zz.png")
     assert by_kind["unreadable"].files == ("notes.txt",)

@@ -1,4 +1,4 @@
-"""The ladder on a small trained run: the first rung that passes is taken, each is judged on validation photos only."""
+"""Candidates on a small trained run: the first that passes is taken, each is judged on validation photos only."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ from edgetl.inspection.tflite.file import describe
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
+from edgetl.runs.quantize_report import QuantizeReport
+from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import Bundle
+from edgetl_device.documents import to_json
 from edgetl_device.errors import GateFailed, InputError
 
 IMPOSSIBLE = small.impossible(calibration=8, min_agreement=1)
@@ -28,11 +31,11 @@ FEASIBLE = replace(IMPOSSIBLE, max_drop=100, min_agreement=0)
 
 @pytest.fixture(scope="module")
 def trained(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of the smallest backbone, which all rungs together take seconds on; its three splits differ in size."""
+    """A run of the smallest backbone, on which all candidates take seconds; its three splits differ in size."""
     from edgetl.training import train
 
     config = small.options(backbone="simple_cnn", weights="none", epochs=1, size=48, augment="light", val=0.2, test=0.1)
-    return train(tiny_photos, tmp_path_factory.mktemp("ladder") / "run", config)
+    return train(tiny_photos, tmp_path_factory.mktemp("candidates") / "run", config)
 
 
 @pytest.fixture
@@ -54,32 +57,32 @@ def failed(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run,
 
 
 def _names(report: dict[str, Any]) -> list[str]:
-    return [candidate["name"] for candidate in report["ladder"]["rungs"]]
+    return [candidate["name"] for candidate in report["candidates"]["tried"]]
 
 
 def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
-    report = quantize(copy, FEASIBLE)
-    assert report["ladder"]["taken"] == "plain"
+    report = to_json(quantize(copy, FEASIBLE))
+    assert report["candidates"]["taken"] == "plain"
     assert _names(report) == ["plain"]
-    assert report["ladder"]["rungs"][0]["passed"]
+    assert report["candidates"]["tried"][0]["passed"]
     bundle = Bundle.open(copy.folder / "bundle")
     for name in ("int8", "int8-onnx"):
         variant = bundle.variant(name)
         assert variant.calibration["repair"] == "none"
-        candidate = next(row for row in report["ladder"]["rungs"][0]["variants"] if row["name"] == name)
+        candidate = next(row for row in report["candidates"]["tried"][0]["variants"] if row["name"] == name)
         assert candidate["bytes"] == len(bundle.read(variant.file))
         # The test photos have the last word, and are other photos.
         assert variant.accuracy["photos"] == len(copy.of("test")) != candidate["accuracy"]["photos"]
 
 
-def test_all_four_rungs_are_tried_and_reported_with_their_figures(failed: Any) -> None:
+def test_all_four_candidates_are_tried_and_reported_with_their_figures(failed: Any) -> None:
     run, report, _, _ = failed
-    assert report["ladder"]["judged_on"] == "val"
-    assert report["ladder"]["taken"] is None
+    assert report["candidates"]["judged_on"] == "val"
+    assert report["candidates"]["taken"] is None
     assert _names(report) == ["plain", "repair", "float layers", "distillation"]
     photos = len(run.of("val"))
     assert photos not in (len(run.of("train")), len(run.of("test")))
-    for candidate in report["ladder"]["rungs"]:
+    for candidate in report["candidates"]["tried"]:
         assert not candidate["passed"]
         assert candidate["seconds"] > 0
         assert {row["name"] for row in candidate["variants"]} == {"int8", "int8-onnx"}
@@ -88,15 +91,15 @@ def test_all_four_rungs_are_tried_and_reported_with_their_figures(failed: Any) -
             assert row["bytes"] > 1000
             assert row["latency_ms"] > 0
             assert 0 <= row["agreement"]["mae"] < 0.2
-    plain, repair, _, _ = report["ladder"]["rungs"]
+    plain, repair, _, _ = report["candidates"]["tried"]
     assert plain["repair"] == "none"
     assert "rounded" in repair["repair"]
-    # What no rung allowed is in no bundle, so it is not among the files that were measured for one.
+    # What no candidate allowed is in no bundle, so it is not among the files that were measured for one.
     assert {row["name"] for row in report["variants"]} == {"float32", "float32-onnx"}
 
 
 def test_the_worst_layers_are_named_and_onnx_stays_as_it_was(failed: Any) -> None:
-    _, repair, forms, _ = failed[1]["ladder"]["rungs"]
+    _, repair, forms, _ = failed[1]["candidates"]["tried"]
     layers = {layer.name for layer in failed[0].load_model().layers}
     assert 0 < len(forms["float_layers"]) <= 4
     assert set(forms["float_layers"]) <= layers
@@ -107,7 +110,7 @@ def test_the_worst_layers_are_named_and_onnx_stays_as_it_was(failed: Any) -> Non
 
 def test_distillation_says_what_the_same_training_does_without_rounding(failed: Any) -> None:
     run, report, _, _ = failed
-    distillation = report["ladder"]["rungs"][-1]
+    distillation = report["candidates"]["tried"][-1]
     control = distillation["float_control"]
     assert control["accuracy"]["photos"] == len(run.of("val"))
     assert 0 <= control["agreement"]["mae"] < 0.1
@@ -118,10 +121,13 @@ def test_distillation_says_what_the_same_training_does_without_rounding(failed: 
 
 def test_impossible_bounds_leave_the_bundle_and_say_where_the_figures_are(failed: Any) -> None:
     run, report, message, before = failed
-    assert "--max-drop -100 and --min-agreement 1 after 4 rungs" in message
+    assert (
+        "--max-drop -100 and --min-agreement 1 with every candidate: plain, repair, float layers, distillation"
+        in message
+    )
     assert "quantize.json" in message
     assert len(message.splitlines()) <= 3
-    worst = min(report["ladder"]["rungs"][-1]["variants"], key=lambda row: row["agreement"]["top1"])
+    worst = min(report["candidates"]["tried"][-1]["variants"], key=lambda row: row["agreement"]["top1"])
     agreement = worst["agreement"]
     drop, agree = agreement["drop_ci95_pp"], wilson95(agreement["agree"], agreement["photos"])
     assert f"loses {agreement['drop_pp']:.2f} pp (95% CI {drop[0]:.1f} to {drop[1]:.1f}) on " in message
@@ -131,15 +137,15 @@ def test_impossible_bounds_leave_the_bundle_and_say_where_the_figures_are(failed
 
 
 def test_no_share_is_printed_without_its_interval(failed: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    print_report(failed[1])
+    print_report(documents.read(QuantizeReport, failed[0].folder / "quantize.json"))
     rows = [line.split() for line in capsys.readouterr().out.splitlines() if "int8" in line or "float32" in line]
-    # Two files on each of four rungs, then the two float ones.
+    # Two files of each of four candidates, then the two float ones.
     assert len(rows) == 10
     for row in rows:
         assert len([cell for cell in row if re.fullmatch(r"[-+]?[\d.]+\.\.[-+]?[\d.]+%?", cell)]) == 3, row
 
 
-def test_without_repair_there_is_the_plain_rung_only(copy: Run) -> None:
+def test_without_repair_there_is_the_plain_candidate_only(copy: Run) -> None:
     with pytest.raises(GateFailed, match="with every candidate: plain"):
         quantize(copy, replace(IMPOSSIBLE, repair=False))
     report = json.loads((copy.folder / "quantize.json").read_text())
@@ -148,16 +154,16 @@ def test_without_repair_there_is_the_plain_rung_only(copy: Run) -> None:
 
 
 def test_coral_has_no_float_layers_and_no_onnx(copy: Run) -> None:
-    with pytest.raises(GateFailed, match="after 3 rungs"):
+    with pytest.raises(GateFailed, match="with every candidate: plain, repair, distillation"):
         quantize(copy, replace(IMPOSSIBLE, target="coral"))
     report = json.loads((copy.folder / "quantize.json").read_text())
     assert _names(report) == ["plain", "repair", "distillation"]
-    assert {row["name"] for candidate in report["ladder"]["rungs"] for row in candidate["variants"]} == {"int8"}
+    assert {row["name"] for candidate in report["candidates"]["tried"] for row in candidate["variants"]} == {"int8"}
 
 
 def test_a_bundle_for_microcontrollers_has_signed_pixels(copy: Run) -> None:
     report = quantize(copy, QuantizeOptions(int8=True, calibration=8, target="mcu"))
-    assert report["ladder"] is None
+    assert report.candidates is None
     bundle = Bundle.open(copy.folder / "bundle")
     model = describe(bundle.read(bundle.variant("int8").file))
     assert [model.tensors[index].dtype for index in (*model.inputs, *model.outputs)] == ["int8", "int8"]
@@ -174,14 +180,14 @@ def test_a_bound_needs_validation_photos(copy: Run) -> None:
     assert not (copy.folder / "bundle").exists()
 
 
-def test_the_command_prints_the_ladder(copy: Run) -> None:
+def test_the_command_prints_the_candidates(copy: Run) -> None:
     done = small.edgetl("quantize", copy.folder, "--int8", "--calibration", 3, "--max-drop", 100)
     assert done.returncode == 0, done.stderr
     assert f"judged on {len(copy.of('val'))} validation photos" in done.stdout
     assert "bundle" in done.stdout
 
 
-def test_a_misfit_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path: Path) -> None:
+def test_an_incompatibility_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path: Path) -> None:
     from edgetl.training import train
 
     config = small.options(backbone="mobilenet_v3_small", weights="none", epochs=0, size=32, augment="none", val=0.2)
@@ -193,6 +199,6 @@ def test_a_misfit_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path:
         assert len(str(caught.value).splitlines()) <= 3
         report = json.loads((run.folder / "quantize.json").read_text())
         assert report["target"]["name"] == "coral"
-        assert "would stay on the CPU" in report["target"]["misfit"]
-        assert len(report["ladder"]["rungs"] if candidates else []) == candidates
+        assert "would stay on the CPU" in report["target"]["incompatibility"]
+        assert len(report["candidates"]["tried"] if candidates else []) == candidates
         assert not (run.folder / "bundle").exists()

@@ -24,8 +24,8 @@ from edgetl.quantization.explain.predictions import drop_by_class, flips
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import rebuild
 from edgetl_device.bench.accuracy import paired_drop
+from edgetl_device.documents import Unknown, dumps, to_json
 from edgetl_device.errors import InputError
-from edgetl_device.jsonfile import dumps
 
 PHOTOS = lively.photos(6)
 
@@ -176,10 +176,11 @@ def test_repair_is_told_by_the_file_before_it() -> None:
     np.testing.assert_allclose(before.kernel.bias_shift, steps * np.array(tensor.scales), rtol=0.05, atol=1e-3)
     assert (before.alone_sqnr_db or 99) < (after.alone_sqnr_db or 0) - 6
     assert np.abs(before.channels.mean_error).mean() > 3 * np.abs(after.channels.mean_error).mean()
-    document = explanation.to_json()
-    (row,) = (row for row in document["layers"] if row["name"] == "conv_pw_2")
-    assert row["unrepaired"]["answer_error"] == before.answer_error
-    assert document["unrepaired"]["answer_error"] > document["answer_error"]
+    unrepaired = after.explained(before).unrepaired
+    assert unrepaired is not None
+    assert unrepaired.answer_error == before.answer_error
+    assert explanation.unrepaired is not None
+    assert explanation.unrepaired.answer_error > explanation.answer_error
 
 
 def test_a_moved_input_scaling_is_not_an_error() -> None:
@@ -220,7 +221,7 @@ def test_what_is_not_found_is_listed_and_not_made_up() -> None:
     logits = _layer(explanation, "logits")
     assert logits.alone_sqnr_db is logits.answer_error is None
     assert math.isfinite(logits.sqnr_db)
-    row = logits.to_json()
+    row = to_json(logits.explained(None))
     assert "no counterpart" in row["answer_error"]["unknown"]
     assert "no counterpart" in row["alone_sqnr_db"]["unknown"]
     assert "logits" not in [layer.name for layer in explanation.worst(100)]
@@ -256,10 +257,8 @@ def test_what_cannot_be_explained_is_refused(files: Any, photos: Any, message: s
 
 def test_json_and_rows_hold_what_the_objects_hold() -> None:
     explanation = _explained()
-    document = json.loads(dumps(explanation.to_json()))
-    assert [row["name"] for row in document["layers"]] == [layer.name for layer in explanation.layers]
-    (row,) = (row for row in document["layers"] if row["name"] == "logits")
     layer = _layer(explanation, "logits")
+    row = json.loads(dumps(layer.explained(None)))
     assert row["alone_sqnr_db"] == pytest.approx(layer.alone_sqnr_db, abs=1e-3)
     assert row["channels"] == {"count": lively.CLASSES, "dead": 0, "flattened": 0}
     assert row["kernel"]["bias_shift"]["largest"] == pytest.approx(max(layer.kernel.bias_shift, key=abs))  # type: ignore[union-attr]
@@ -268,7 +267,7 @@ def test_json_and_rows_hold_what_the_objects_hold() -> None:
     (third,) = (row for row in rows if row["layer"] == "logits" and row["channel"] == 2)
     assert float(third["float_high"]) == pytest.approx(layer.channels.high[2], rel=1e-5)
     silent = replace(layer, sqnr_db=math.inf)
-    assert silent.to_json()["sqnr_db"] == {"unknown": "no error at all"}
+    assert silent.explained(None).sqnr_db == Unknown("no error at all")
 
 
 def test_flips_and_drops_by_class() -> None:

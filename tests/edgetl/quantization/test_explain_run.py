@@ -14,34 +14,16 @@ from drawing import draw_photo
 from PIL import Image
 
 from edgetl.cli.console.explain import print_explanation
-from edgetl.quantization.explain import Plain, explain_export
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
-from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.runs.directory import Run
-from edgetl.runs.held_out import find_photos
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import sha256_bytes
 
 
-@pytest.fixture(scope="module")
-def explained(tiny_run: Run, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run whose repaired int8 file is explained."""
-    folder = tmp_path_factory.mktemp("explained") / "run"
-    run = Run.open(Path(shutil.copytree(tiny_run.folder, folder)))
-    bundle = Bundle.open(tiny_bundle)
-    int8 = bundle.read(bundle.variant("int8").file)
-    photos = find_photos(run, run.of("test"))
-    folded = fold_batch_norm(run.load_model())
-    calibration = find_photos(run, run.of("train")[:6]).pixels
-    expected = bundle.reference().probabilities
-    explain_export(run, folded, int8, photos, expected, plain=Plain(folded, calibration))
-    return folder
-
-
-def test_what_is_written(explained: Path, tiny_run: Run, tiny_bundle: Path) -> None:
-    document = json.loads((explained / "explain.json").read_text())
+def test_what_is_written(tiny_explained: Path, tiny_run: Run, tiny_bundle: Path) -> None:
+    document = json.loads((tiny_explained / "explain.json").read_text())
     assert document["schema"] == "edgetl.explain/1"
     bundle = Bundle.open(tiny_bundle)
     assert document["int8"]["sha256"] == sha256_bytes(bundle.read(bundle.variant("int8").file))
@@ -61,26 +43,26 @@ def test_what_is_written(explained: Path, tiny_run: Run, tiny_bundle: Path) -> N
     assert repair["after"]["answer_error"] == row["answer_error"]
 
 
-def test_pictures_and_channels(explained: Path) -> None:
-    document = json.loads((explained / "explain.json").read_text())
-    written = sorted(f"explain/{path.name}" for path in (explained / "explain").iterdir())
+def test_pictures_and_channels(tiny_explained: Path) -> None:
+    document = json.loads((tiny_explained / "explain.json").read_text())
+    written = sorted(f"explain/{path.name}" for path in (tiny_explained / "explain").iterdir())
     assert written == document["files"]
     assert {"explain/layers.png", "explain/costs_most.png", "explain/repaired.png"} <= set(written)
     assert ("explain/flips.png" in written) == bool(document["flips"]["flipped"])
     for name in written:
         if name.endswith(".png"):
-            with Image.open(explained / name) as picture:
+            with Image.open(tiny_explained / name) as picture:
                 assert min(picture.size) > 300
-    with open(explained / "explain" / "channels.csv", newline="") as stream:
+    with open(tiny_explained / "explain" / "channels.csv", newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == sum(row["channels"]["count"] for row in document["layers"])
-    assert small.left_over(explained) == []
+    assert small.left_over(tiny_explained) == []
 
 
-def test_the_table(explained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_table(tiny_explained: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "140")
-    document: dict[str, Any] = json.loads((explained / "explain.json").read_text())
-    print_explanation(explained)
+    document: dict[str, Any] = json.loads((tiny_explained / "explain.json").read_text())
+    print_explanation(tiny_explained)
     text = capsys.readouterr().out
     worst = sorted((row["answer_error"] for row in document["layers"]), reverse=True)
     shown = [line.split() for line in text.splitlines()]

@@ -74,10 +74,10 @@ def test_the_reference_is_model_keras(tiny_bundle: Path, tiny_run: Run) -> None:
 
 def test_the_report_is_what_the_bundle_says(report: dict[str, Any], tiny_bundle: Path, tiny_run: Run) -> None:
     bundle = Bundle.open(tiny_bundle)
-    assert report["schema"] == "edgetl.quantize/1"
+    assert report["schema"] == "edgetl.quantize/2"
     assert report["held_out"] == {"split": "test", "photos": len(tiny_run.of("test"))}
-    assert report["ladder"] is None, "there was no bound to climb for"
-    assert report["reference"]["correct"] == tiny_run.document["metrics"]["test"]["accuracy"]["correct"]
+    assert report["candidates"] is None, "there was no bound"
+    assert report["reference"]["correct"] == tiny_run.document.metrics["test"].accuracy.correct
     assert len(report["variants"]) == len(bundle.variants)
     for row in report["variants"]:
         variant = bundle.variant(row["name"])
@@ -94,8 +94,8 @@ def test_the_report_is_what_the_bundle_says(report: dict[str, Any], tiny_bundle:
 def test_provenance_leads_back_to_the_run(tiny_bundle: Path, tiny_run: Run) -> None:
     provenance = Bundle.open(tiny_bundle).provenance
     assert provenance["run"]["model_sha256"] == sha256_file(tiny_run.folder / "model.keras")
-    assert provenance["dataset_fingerprint"] == tiny_run.document["dataset"]["fingerprint"]
-    assert provenance["weights"] == tiny_run.document["weights"]
+    assert provenance["dataset_fingerprint"] == tiny_run.document.dataset.fingerprint
+    assert provenance["weights"] == vars(tiny_run.document.weights)
     assert provenance["held_out"] == "test"
     assert provenance["quantize"]["calibration"] == 12
 
@@ -112,7 +112,7 @@ def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> No
     assert "quantize.json" in text
     written = json.loads((copy.folder / "quantize.json").read_text())
     assert [row["name"] for row in written["variants"]] == ["float32", "float32-onnx"]
-    (candidate,) = written["ladder"]["rungs"]
+    (candidate,) = written["candidates"]["tried"]
     assert [row["name"] for row in candidate["variants"]] == ["int8", "int8-onnx"]
     assert written["config"]["max_drop_pp"] == -101
     assert Bundle.open(copy.folder / "bundle").digest == before
@@ -121,15 +121,15 @@ def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> No
 
 def test_float16_and_dynamic_come_on_request_and_are_measured_too(copy: Run) -> None:
     report = quantize(copy, QuantizeOptions(int8=False, float16=True, dynamic=True))
-    assert report["ladder"] is None
-    assert report["calibration"] is None
-    rows = {row["name"]: row for row in report["variants"]}
+    assert report.candidates is None
+    assert report.calibration is None
+    rows = {row.name: row for row in report.variants}
     assert list(rows) == ["float32", "float32-onnx", "float16", "dynamic"]
-    size = {name: row["bytes"] / rows["float32"]["bytes"] for name, row in rows.items()}
+    size = {name: row.bytes / rows["float32"].bytes for name, row in rows.items()}
     assert size["float16"] < 0.55
     assert size["dynamic"] < 0.35
     for name in ("float16", "dynamic"):
-        assert 0 < rows[name]["agreement"]["mae"] < 0.1
+        assert 0 < rows[name].agreement.mae < 0.1
     bundle = Bundle.open(copy.folder / "bundle")
     assert {variant.name: variant.precision for variant in bundle.variants}["dynamic"] == "dynamic"
     checks = verify(bundle)

@@ -20,13 +20,18 @@ from webpage import Page
 from edgetl.reports.grad_cam import grad_cam
 from edgetl.reports.run import render_run, write_run_report
 from edgetl.reports.run.photos import MISTAKES
-from edgetl.reports.run.reliability import calibration
+from edgetl.reports.run.reliability import reliability_chart
+from edgetl.runs.calibration_error import CalibrationError
 from edgetl.runs.directory import Run
+from edgetl.runs.explain_report import ChannelCounts, Clipped, ExplainedLayer, ExplainReport, Flips, Grid, Int8File
 from edgetl.runs.predictions import FILE, Prediction, read_predictions, write_predictions
+from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import preprocess
+from edgetl_device.scores import Accuracy
 
 Document = dict[str, Any]
 
@@ -67,7 +72,7 @@ def shown(page: Page) -> dict[str, Image.Image]:
 
 
 def test_the_page_shows_the_run_and_needs_nothing_else(tiny_run: Run) -> None:
-    page, document = page_of(tiny_run), tiny_run.document
+    page, document = page_of(tiny_run), to_json(tiny_run.document)
     page.assert_needs_nothing_else()
     assert not any("href" in attributes for _, attributes in page.tags)
     accuracy = document["metrics"]["test"]["accuracy"]
@@ -202,15 +207,15 @@ def test_without_held_out_photos_epochs_or_calibration(tiny_run: Run, tmp_path: 
         document["interrupted"] = True
 
     page = page_of(copied(tiny_run, tmp_path / "old", old))
-    ece = tiny_run.document["metrics"]["val"]["calibration"]["ece"]
+    ece = tiny_run.document.metrics["val"].calibration_error.ece
     assert f"expected calibration error is {ece:.1%}" in page.text
     assert "There are no test photos" in page.text
     assert "was interrupted" in page.text
 
 
 def test_a_model_that_is_too_sure_is_told_how_right_it_is() -> None:
-    measured = {"ece": 0.3, "ece_by_chance": 0.05, "confidence": 0.9, "bins": []}
-    verdict = calibration(measured, {"top1": 0.6, "ci95": [0.45, 0.74]}).verdict
+    measured = CalibrationError(ece=0.3, ece_by_chance=0.05, confidence=0.9, bins=())
+    verdict = reliability_chart(measured, Accuracy(40, 24, 0.6, (0.45, 0.74))).verdict
     assert verdict.startswith(
         "More sure than it is right: on average it states 90% and has 60% right (95% interval 45 to"
     )
@@ -221,6 +226,7 @@ def test_the_baseline_stands_beside_the_run(tiny_run: Run, tmp_path: Path) -> No
         metrics = json.loads(json.dumps(document["metrics"]))
         metrics["test"]["accuracy"] |= {"correct": 1, "top1": 0.125, "ci95": [0.02, 0.47]}
         document["baseline"] = {"backbone": "simple_cnn", "metrics": metrics, "seconds": 41.25, "parameters": 102405}
+        document["baseline"]["interrupted"] = False
 
     page = page_of(copied(tiny_run, tmp_path / "run", change))
     assert "test, simple_cnn from scratch" in page.text
@@ -231,8 +237,15 @@ def test_the_baseline_stands_beside_the_run(tiny_run: Run, tmp_path: Path) -> No
 def test_what_quantizing_gave(tiny_bundle: Path, tmp_path: Path) -> None:
     run = Run.open(Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run")))
     document = json.loads((run.folder / "quantize.json").read_text())
-    rung = {"name": "third rung", "passed": True, "variants": [document["variants"][-1]]}
-    document["ladder"] = {"judged_on": "val", "taken": "third rung", "rungs": [rung]}
+    candidate = {
+        "name": "third candidate",
+        "repair": "none",
+        "float_layers": [],
+        "passed": True,
+        "seconds": 1.5,
+        "variants": [document["variants"][-1] | {"latency_ms": 2.5}],
+    }
+    document["candidates"] = {"judged_on": "val", "taken": "third candidate", "tried": [candidate]}
     (run.folder / "quantize.json").write_text(json.dumps(document))
     page = page_of(run)
     for row in document["variants"]:
@@ -241,15 +254,37 @@ def test_what_quantizing_gave(tiny_bundle: Path, tmp_path: Path) -> None:
         cells = f"{agreement['drop_pp']:+.2f} {drop[0]:+.1f} to {drop[1]:+.1f} "
         cells += f"{agreement['top1']:.1%} {100 * agree[0]:.1f} to {100 * agree[1]:.1f}"
         assert page.text.count(cells) >= 1
-    # In its rung once more.
-    assert page.text.index(f"{cells} yes") > page.text.index("third rung was taken")
-    layers = [
-        {"name": name, "operator": "CONV_2D", "answer_error": error}
-        for name, error in (("<b>first", 0.01), ("second", 0.02), ("unmeasured", None))
-    ]
-    (run.folder / "explain.json").write_text(
-        json.dumps({"schema": "edgetl.explain/1", "answer_error": 0.025, "layers": layers})
+    # In its candidate once more.
+    assert page.text.index(f"{cells} yes") > page.text.index("third candidate was taken")
+    layers = tuple(
+        ExplainedLayer(
+            name=name,
+            operator="CONV_2D",
+            tensor=name,
+            shape=(1, 2, 2, 8),
+            sqnr_db=30.5,
+            alone_sqnr_db=Unknown("not run"),
+            answer_error=error,
+            largest_error=0.5,
+            float_range=(-1.0, 1.0),
+            int8_grid=Grid(-1.0, 1.0, 0.01),
+            clipped=Clipped(0, 0.0),
+            channels=ChannelCounts(8, 0, 0),
+        )
+        for name, error in (("<b>first", 0.01), ("second", 0.02), ("unmeasured", Unknown("not run")))
     )
+    report = ExplainReport(
+        producer="edgetl",
+        int8=Int8File("0" * 64, 5),
+        classes=(),
+        flips=Flips(3, ()),
+        photos=3,
+        answer_error=0.025,
+        layers=layers,
+        unmatched=(),
+        files=(),
+    )
+    documents.write(run.folder / "explain.json", report)
     (run.folder / "explain").mkdir(exist_ok=True)
     (run.folder / "explain" / "layers.png").write_bytes(b"")
     page = page_of(run)

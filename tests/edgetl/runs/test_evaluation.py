@@ -12,6 +12,7 @@ import small
 from edgetl.export.bundle import pack
 from edgetl.runs.directory import Run
 from edgetl.runs.evaluation import evaluate
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 
 
@@ -24,9 +25,9 @@ def split(tiny_run: Run, tmp_path: Path) -> Path:
 def test_a_run_scores_what_it_recorded(tiny_run: Run, split: Path) -> None:
     for side in ("val", "test"):
         found = evaluate(tiny_run.folder, split, split=side)
-        assert found["metrics"] == tiny_run.document["metrics"][side]
-        assert (found["split"], found["trained_on"]) == (side, 0)
-    assert evaluate(tiny_run.folder, split)["split"] == "test"
+        assert found.metrics == tiny_run.document.metrics[side]
+        assert (found.split, found.trained_on) == (side, 0)
+    assert evaluate(tiny_run.folder, split).split == "test"
 
 
 @pytest.mark.parametrize("variant", ["float32", "int8", "float32-onnx", "int8-onnx"])
@@ -35,9 +36,9 @@ def test_a_bundle_scores_what_it_recorded(tiny_bundle: Path, split: Path, tmp_pa
     (recorded,) = (row["accuracy"] for row in rows if row["name"] == variant)
     packed = pack(tiny_bundle, tmp_path / "tiny.edgetl")
     for target in (tiny_bundle, packed):
-        found = evaluate(target, split, variant=variant)["metrics"]["accuracy"]
-        assert (found["photos"], found["correct"]) == (recorded["photos"], recorded["correct"])
-        assert found["ci95"] == pytest.approx(recorded["ci95"])
+        found = evaluate(target, split, variant=variant).metrics.accuracy
+        assert (found.photos, found.correct) == (recorded["photos"], recorded["correct"])
+        assert found.ci95 == pytest.approx(recorded["ci95"])
 
 
 def test_photos_it_was_trained_on_are_counted_and_said(tiny_run: Run, tiny_photos: Path) -> None:
@@ -54,10 +55,10 @@ def test_a_table_for_people(tiny_bundle: Path, split: Path) -> None:
     assert done.returncode == 0, done.stderr
     for word in (*small.LABELS, "precision", "recall", "F1", "photos right", "calibration error", "float32 on "):
         assert word in done.stdout
-    recorded = evaluate(tiny_bundle, split, variant="float32")["metrics"]
+    recorded = evaluate(tiny_bundle, split, variant="float32").metrics
     for interval, form in [
-        (recorded["accuracy"]["ci95"], "(95% CI {:.3f} .. {:.3f})"),
-        *((row["recall_ci95"], "{:.2f}..{:.2f}") for row in recorded["per_class"]),
+        (recorded.accuracy.ci95, "(95% CI {:.3f} .. {:.3f})"),
+        *((row.recall_ci95, "{:.2f}..{:.2f}") for row in recorded.per_class),
     ]:
         assert form.format(*interval) in done.stdout
 
@@ -71,20 +72,20 @@ def test_classes_that_the_model_does_not_know_are_named(tiny_bundle: Path, split
 
 def test_some_of_the_classes_are_enough(tiny_bundle: Path, tiny_photos: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_photos / "gear", tmp_path / "photos" / "gear")
-    metrics = evaluate(tiny_bundle, tmp_path / "photos", variant="float32")["metrics"]
-    assert [row["photos"] for row in metrics["per_class"]] == [0, small.PER_CLASS, 0]
-    assert metrics["accuracy"]["correct"] == metrics["confusion"][1][1]
+    metrics = evaluate(tiny_bundle, tmp_path / "photos", variant="float32").metrics
+    assert [row.photos for row in metrics.per_class] == [0, small.PER_CLASS, 0]
+    assert metrics.accuracy.correct == metrics.confusion[1][1]
 
 
 def test_a_variant_of_a_run_is_that_of_its_bundle(tiny_bundle: Path, tiny_run: Run, tiny_photos: Path) -> None:
     found = evaluate(tiny_bundle.parent, tiny_photos, variant="int8")
-    assert found["variant"] == "int8"
-    assert found["metrics"] == evaluate(tiny_bundle, tiny_photos, variant="int8")["metrics"]
+    assert found.variant == "int8"
+    assert found.metrics == evaluate(tiny_bundle, tiny_photos, variant="int8").metrics
     # What the run was trained on is known here, and the float model answers otherwise.
-    assert found["trained_on"] == len(tiny_run.of("train"))
+    assert found.trained_on == len(tiny_run.of("train"))
     floats = evaluate(tiny_bundle.parent, tiny_photos)
-    assert "variant" not in floats
-    assert floats["metrics"]["calibration"] != found["metrics"]["calibration"]
+    assert "variant" not in to_json(floats)
+    assert floats.metrics.calibration_error != found.metrics.calibration_error
     with pytest.raises(InputError, match="has no variants yet") as caught:
         evaluate(tiny_run.folder, tiny_photos, variant="int8")
     assert "edgetl quantize" in str(caught.value)

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from edgetl.reports import plots
-from edgetl.runs.metrics import classification_report
+from edgetl.runs.metrics import Metrics, classification_report
 
 LABELS = ("a", "b", "c", "d")
 
 
-def report(pairs: list[tuple[int, int]]) -> dict:
+def report(pairs: list[tuple[int, int]]) -> Metrics:
     """Report on (true, predicted) pairs."""
     targets = np.array([true for true, _ in pairs])
     return classification_report(np.eye(4, dtype=np.float32)[[found for _, found in pairs]], targets, LABELS)
@@ -23,26 +23,26 @@ def report(pairs: list[tuple[int, int]]) -> dict:
 def test_by_hand() -> None:
     # a: 3 of 4 found, one taken for b. b: both found. c: never found, taken for a. d: no photo, never predicted.
     found = report([(0, 0), (0, 0), (0, 0), (0, 1), (1, 1), (1, 1), (2, 0)])
-    assert found["confusion"] == [[3, 1, 0, 0], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, 0, 0]]
-    accuracy = found["accuracy"]
-    assert (accuracy["photos"], accuracy["correct"]) == (7, 5)
-    assert accuracy["top1"] == pytest.approx(5 / 7)
-    low, high = accuracy["ci95"]
+    assert found.confusion == ((3, 1, 0, 0), (0, 2, 0, 0), (1, 0, 0, 0), (0, 0, 0, 0))
+    accuracy = found.accuracy
+    assert (accuracy.photos, accuracy.correct) == (7, 5)
+    assert accuracy.top1 == pytest.approx(5 / 7)
+    low, high = accuracy.ci95
     assert low < 5 / 7 < high
-    a, b, c, d = found["per_class"]
-    assert (a["label"], a["photos"]) == ("a", 4)
-    assert (a["precision"], a["recall"], a["f1"]) == pytest.approx((3 / 4, 3 / 4, 3 / 4))
-    assert (b["precision"], b["recall"], b["f1"]) == pytest.approx((2 / 3, 1, 4 / 5))
-    assert (c["precision"], c["recall"], c["f1"]) == (0, 0, 0)
-    assert d["photos"] == 0
+    a, b, c, d = found.per_class
+    assert (a.label, a.photos) == ("a", 4)
+    assert (a.precision, a.recall, a.f1) == pytest.approx((3 / 4, 3 / 4, 3 / 4))
+    assert (b.precision, b.recall, b.f1) == pytest.approx((2 / 3, 1, 4 / 5))
+    assert (c.precision, c.recall, c.f1) == (0, 0, 0)
+    assert d.photos == 0
     # Over the three classes that occur.
-    assert found["macro_f1"] == pytest.approx((3 / 4 + 4 / 5 + 0) / 3)
+    assert found.macro_f1 == pytest.approx((3 / 4 + 4 / 5 + 0) / 3)
 
 
 def test_all_right() -> None:
     found = report([(0, 0), (1, 1), (2, 2), (3, 3)])
-    assert found["macro_f1"] == 1
-    assert found["accuracy"]["ci95"][1] == pytest.approx(1)
+    assert found.macro_f1 == 1
+    assert found.accuracy.ci95[1] == pytest.approx(1)
 
 
 def test_plots_are_pictures(tmp_path: Path) -> None:

@@ -61,8 +61,8 @@ def test_metrics_are_those_of_the_saved_model(tiny_run: Run) -> None:
         pixels = np.stack([preprocess(tiny_run.data_root / one.path, tiny_run.preprocess) for one in samples])
         predicted = model.predict(pixels.astype(np.float32), verbose=0).argmax(1)
         right = sum(tiny_run.labels[index] == one.label for index, one in zip(predicted, samples, strict=True))
-        said = tiny_run.document["metrics"][split]["accuracy"]
-        assert (said["photos"], said["correct"]) == (len(samples), right)
+        said = tiny_run.document.metrics[split].accuracy
+        assert (said.photos, said.correct) == (len(samples), right)
 
 
 def test_the_model_eats_raw_pixels(tiny_run: Run) -> None:
@@ -95,7 +95,7 @@ def test_history_has_both_stages(tiny_run: Run) -> None:
         for name in ("loss", "val_loss", "lr", "seconds"):
             assert float(row[name]) > 0
         assert 0 <= float(row["accuracy"]) <= 1
-    assert 0 <= tiny_run.document["model"]["best_epoch"] < len(blocks)
+    assert 0 <= tiny_run.document.model.best_epoch < len(blocks)
 
 
 def test_split_csv_is_the_split(tiny_run: Run, tiny_photos: Path) -> None:

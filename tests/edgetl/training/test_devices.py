@@ -109,16 +109,16 @@ def test_a_whole_run_on_two_devices(tiny_photos: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "training on 2 devices: CPU:0, CPU:1\n" in done.stderr
     two = Run.open(tmp_path / "two")
-    assert one.document["devices"] == ["CPU:0"]
-    assert two.document["devices"] == ["CPU:0", "CPU:1"]
-    assert two.document["config"]["devices"] == "cpu:0,/device:CPU:1"
+    assert one.document.devices == ("CPU:0",)
+    assert two.document.devices == ("CPU:0", "CPU:1")
+    assert two.document.config.others["devices"] == "cpu:0,/device:CPU:1"
     for array, other in zip(two.load_model().get_weights(), one.load_model().get_weights(), strict=True):
         np.testing.assert_allclose(array, other, atol=1e-4)
 
 
 def test_the_head_alone_trains_on_no_device(tiny_photos: Path, tmp_path: Path) -> None:
     run = train(tiny_photos, tmp_path / "run", small.options(size=32, views=0, trainable_blocks=0, truncate="block_2"))
-    assert run.document["devices"] == []
+    assert run.document.devices == ()
 
 
 @pytest.mark.parametrize("wrong", ["0", "-1", "two", "GPU", "GPU:0;GPU:1", "TPU:0"])

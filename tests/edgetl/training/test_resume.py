@@ -63,8 +63,8 @@ def assert_equal_runs(run: Run, expected: Run) -> None:
         np.testing.assert_array_equal(array, other)
     assert history(run) == history(expected)
     assert run.samples == expected.samples
-    assert run.document["metrics"] == expected.document["metrics"]
-    assert run.document["model"]["best_epoch"] == expected.document["model"]["best_epoch"]
+    assert run.document.metrics == expected.document.metrics
+    assert run.document.model.best_epoch == expected.document.model.best_epoch
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_killed_again_and_again_it_ends_in_the_same_run(unbroken: Run, killed: P
     assert "resumed after epoch" in done.stderr
     run = Run.open(out)
     assert_equal_runs(run, unbroken)
-    assert 0 < run.document["resumed"]["epoch"] <= 12
+    assert 0 < run.document.resumed.epoch <= 12
     assert not unfinished(out).exists()
     assert small.left_over(tmp_path) == []
 
@@ -114,7 +114,7 @@ def test_a_killed_run_is_said_and_is_no_run(tiny_photos: Path, killed: Path, tmp
         with pytest.raises(InputError):
             Run.open(folder)
     run = train(tiny_photos, out, small.options(size=32, epochs=0), overwrite=True)
-    assert run.document["config"]["epochs"] == 0
+    assert run.document.config.others["epochs"] == 0
     assert not unfinished(out).exists()
 
 
@@ -191,13 +191,13 @@ def test_a_run_that_ctrl_c_ended_can_go_on(tiny_photos: Path, unbroken: Run, tmp
     wait_for(process, lambda: (unfinished(out) / "checkpoint.npz").exists())
     process.send_signal(signal.SIGINT)
     assert process.wait(60) == 130
-    assert Run.open(out).document["interrupted"] is True
+    assert Run.open(out).document.interrupted is True
     (out / "bundle").mkdir()
     with pytest.raises(InputError, match="has a bundle"):
         resume(out)
     (out / "bundle").rmdir()
     run = resume(out)
-    assert run.document["interrupted"] is False
+    assert run.document.interrupted is False
     assert_equal_runs(run, unbroken)
     assert not unfinished(out).exists()
 
@@ -228,4 +228,4 @@ def test_killed_at_a_random_moment(tiny_photos: Path, unbroken: Run, tmp_path: P
     assert_equal_runs(run, unbroken)
     assert not unfinished(out).exists()
     since = "the first epoch" if moment % 2 else "its start"
-    print(f"killed {delay_s:.2f} s after {since}: {state}, went on from {run.document.get('resumed', 'the start')}")
+    print(f"killed {delay_s:.2f} s after {since}: {state}, went on from {run.document.resumed or 'the start'}")

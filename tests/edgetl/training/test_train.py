@@ -15,7 +15,7 @@ import pytest
 import small
 
 from edgetl._lib.extras import keras
-from edgetl.backbones import BACKBONES, blocks, build_base, resolve_weights
+from edgetl.backbones import BACKBONES, WeightsRecord, blocks, build_base, resolve_weights
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.targets import TARGETS
 from edgetl.quantization.variants import Floats, calibration_of, int8_variants, repaired
@@ -81,7 +81,7 @@ def test_blocks_before_the_cut_are_bit_identical_and_those_after_it_moved(few_ph
     run = train(few_photos, tmp_path / "run", quick(trainable_blocks=2, val=0.0))
     model, before = run.load_model(), base()
     cut = blocks("mobilenet_v2", before)[-3].last_layer
-    assert run.document["model"]["cut_layer"] == cut
+    assert run.document.model.cut_layer == cut
     assert changed_layers(run) == after(cut)
     for layer in before.layers:
         if isinstance(layer, keras().layers.BatchNormalization):
@@ -100,7 +100,7 @@ def test_no_trainable_blocks_leaves_the_whole_base(few_photos: Path, tmp_path: P
 def test_all_blocks_are_trained_but_not_batch_norm(few_photos: Path, tmp_path: Path) -> None:
     everything = len(blocks("mobilenet_v2", base()))
     run = train(few_photos, tmp_path / "run", quick(trainable_blocks=everything, val=0.0))
-    assert run.document["model"]["cut_layer"] is None
+    assert run.document.model.cut_layer is None
     assert changed_layers(run) == {"Conv1", *after("Conv1")}
 
 
@@ -113,7 +113,7 @@ def test_too_many_blocks_are_refused(few_photos: Path, tmp_path: Path) -> None:
 
 def test_from_scratch_trains_batch_norm_too(few_photos: Path, tmp_path: Path) -> None:
     run = train(few_photos, tmp_path / "run", quick(weights="none", val=0.0))
-    assert run.document["weights"] == {"source": "none", "file": None, "sha256": None, "licence": "none"}
+    assert run.document.weights == WeightsRecord("none", None, None, "none")
     gamma, beta, mean, variance = run.load_model().get_layer("bn_Conv1").get_weights()
     assert (gamma != 1).any()
     assert (beta != 0).any()
@@ -141,7 +141,7 @@ def test_the_seed_is_also_that_of_training(few_photos: Path, tmp_path: Path) -> 
 
 def test_weights_that_training_made_worse_are_not_kept(tiny_photos: Path, tmp_path: Path) -> None:
     run = train(tiny_photos, tmp_path / "run", quick(lr=1.0, patience=1, epochs=2))
-    assert run.document["model"]["best_epoch"] == 0
+    assert run.document.model.best_epoch == 0
     assert changed_layers(run) == set()
     head = train(tiny_photos, tmp_path / "head", quick(epochs=0))
     assert equal_models(run, head)
@@ -156,7 +156,7 @@ def test_the_kept_epoch_is_the_latest_within_a_standard_error_of_the_lowest_loss
     bound = float(lowest["val_loss"]) + float(lowest["val_loss_se"])
     assert float(lowest["val_loss_se"]) > 0
     good = [int(row["epoch"]) for row in rows if float(row["val_loss"]) <= bound]
-    assert tiny_run.document["model"]["best_epoch"] == good[-1]
+    assert tiny_run.document.model.best_epoch == good[-1]
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_test_photos_decide_nothing_and_validation_photos_do(tiny_run: Run, tmp_
     for label, other in zip(small.LABELS, small.LABELS[1:] + small.LABELS[:1], strict=True):
         shutil.copytree(tmp_path / "drawn" / label, second / "test" / other)
     other = train(second, tmp_path / "run-2", quick())
-    assert other.document["metrics"]["test"] != model.document["metrics"]["test"]
+    assert other.document.metrics["test"] != model.document.metrics["test"]
     assert equal_models(model, other)
 
 
@@ -199,7 +199,7 @@ def test_without_validation_the_test_split_is_reported_and_the_other_way_round(
     tiny_photos: Path, tmp_path: Path
 ) -> None:
     run = train(tiny_photos, tmp_path / "run", quick(epochs=0, test=0.0))
-    assert set(run.document["metrics"]) == {"val"}
+    assert set(run.document.metrics) == {"val"}
     assert run.held_out == "val"
 
 
@@ -221,7 +221,7 @@ def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_pat
     run = train(
         few_photos, tmp_path / "run", quick(backbone=name, width=width, weights="none", augment="none", size=64)
     )
-    assert run.document["config"]["backbone"] == name
+    assert run.document.config.backbone == name
     model = run.load_model()
     calibration = calibration_of(run, QuantizeOptions(int8=True, calibration=6))
     (int8,) = int8_variants(repaired(Floats(model, calibration), TARGETS["generic"]), run, calibration, ("int8",))

@@ -94,8 +94,8 @@ def test_the_third_stage_moves_early_layers_and_is_kept_only_when_it_helps(tiny_
 def test_a_student_learns_from_a_teacher_of_another_size(tiny_photos: Path, tiny_run: Run, tmp_path: Path) -> None:
     student = train(tiny_photos, tmp_path / "student", quick(teacher=str(tiny_run.folder), teacher_weight=1.0))
     alone = train(tiny_photos, tmp_path / "alone", quick())
-    assert student.document["teacher"]["sha256"] == tiny_run.document["model"]["sha256"]
-    assert student.document["teacher"]["size"] == small.SIZE
+    assert student.document.teacher.sha256 == tiny_run.document.model.sha256
+    assert student.document.teacher.size == small.SIZE
     assert rows(student, "blocks")[1]["loss"] != rows(alone, "blocks")[1]["loss"]
 
 

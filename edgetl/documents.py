@@ -1,0 +1,116 @@
+"""Every document that edgetl writes or prints, by name: its class, its JSON Schema, its page. Not for: reading them."""
+
+from __future__ import annotations
+
+import importlib
+import json
+from collections.abc import Iterator, Mapping
+
+from edgetl_device.documents import Document, Json, json_schema
+from edgetl_device.errors import InputError
+
+# Loaded on use: a list of names must not import everything that has a document.
+_CLASSES = {
+    "run": "edgetl.runs.document:RunDocument",
+    "quantize": "edgetl.runs.quantize_report:QuantizeReport",
+    "explain": "edgetl.runs.explain_report:ExplainReport",
+    "bundle": "edgetl_device.bundle:Manifest",
+    "result": "edgetl_device.bench.result:Result",
+    "comparison": "edgetl.comparison.document:Comparison",
+    "evaluation": "edgetl.runs.evaluation:Evaluation",
+    "data": "edgetl.data:DatasetDescription",
+    "advice": "edgetl.advice.document:AdviceDocument",
+    "predictions": "edgetl_device.classifier:Predictions",
+    "verify": "edgetl_device.verify:Verification",
+    "doctor": "edgetl_device.doctor:Report",
+    "unfinished": "edgetl.training.resume_state:RequestDocument",
+}
+NAMES = tuple(_CLASSES)
+
+_INTRODUCTION = """# Documents
+
+What edgetl writes and prints is JSON with a name and a version in its field `schema`. `edgetl schema NAME` prints the
+JSON Schema of each (draft 2020-12). A field of another type, one that is missing, or a number out of bounds is refused
+with its name, exit code 2; fields that a reader does not know are passed over. A value that could not be measured is
+`{"unknown": "why"}`. This page is made from the classes that read them (`python docs/make_documents.py`).
+"""
+
+
+def document_class(name: str) -> type[Document]:
+    """Return the class of a document.
+
+    Raises:
+        InputError: There is no document of this name.
+    """
+    if name not in _CLASSES:
+        raise InputError(f"{name}: no such document", why=f"there are {', '.join(NAMES)}")
+    module, _, attribute = _CLASSES[name].partition(":")
+    found: type[Document] = getattr(importlib.import_module(module), attribute)
+    return found
+
+
+def schema(name: str) -> dict[str, Json]:
+    """Return the JSON Schema of a document; raises as :func:`document_class`."""
+    return json_schema(document_class(name))
+
+
+def page() -> str:
+    """Return the page about all documents as Markdown."""
+    return _INTRODUCTION + "".join(f"\n{section(schema(name))}" for name in NAMES)
+
+
+def section(schema: Mapping[str, Json]) -> str:
+    """Return what a JSON Schema of :func:`schema` says as Markdown: a table of its fields, and one for each part."""
+    title = str(schema["title"])
+    lines = [f"## {title}", "", *_described(schema, title)]
+    for name, part in schema.get("$defs", {}).items():
+        lines += [f"### {name} {{: #{_anchor(title, name)} }}", "", *_described(part, title)]
+    return "\n".join(lines)
+
+
+def _described(schema: Mapping[str, Json], title: str) -> list[str]:
+    """Return the description of an object and the table of its fields; ``title`` is of the document it is in."""
+    required = schema.get("required", ())
+    lines = [_cell(schema["description"]), "", "| field | type | |", "|---|---|---|"]
+    for name, field in schema.get("properties", {}).items():
+        about = field.get("description", "")
+        about = about if name in required else f"May be absent. {about}"
+        lines.append(f"| `{name}` | {_type(field, title)} | {_cell(about).strip()} |")
+    if others := schema.get("additionalProperties"):
+        lines.append(f"| others | {_type(others, title)} | |")
+    return [*lines, ""]
+
+
+def _anchor(title: str, name: str) -> str:
+    # Two documents may have parts of one name.
+    return f"{title.removeprefix('edgetl.').replace('/', '-')}-{name.lower()}"
+
+
+def _type(field: Mapping[str, Json], title: str) -> str:
+    """Return a type in words."""
+    if "$ref" in field:
+        name = field["$ref"].rpartition("/")[2]
+        return f"[{name}](#{_anchor(title, name)})"
+    if "const" in field or "enum" in field:
+        return " or ".join(f"`{json.dumps(one)}`" for one in field.get("enum", [field.get("const")]))
+    if "anyOf" in field:
+        return " or ".join(_type(one, title) for one in field["anyOf"])
+    if "prefixItems" in field:
+        return f"list of {', '.join(_type(one, title) for one in field['prefixItems'])}"
+    if field.get("type") == "array":
+        return f"list of {_type(field['items'], title)}"
+    if isinstance(field.get("additionalProperties"), dict):
+        return f"object of {_type(field['additionalProperties'], title)}"
+    return " ".join([field.get("type", "anything"), *_bounds(field)])
+
+
+def _bounds(field: Mapping[str, Json]) -> Iterator[str]:
+    for key, word in (("minimum", "from"), ("exclusiveMinimum", "over"), ("maximum", "to")):
+        if key in field:
+            yield f"{word} {field[key]:g}"
+    if "pattern" in field:
+        yield "like `" + field["pattern"].replace("|", "\\|") + "`"
+
+
+def _cell(text: str) -> str:
+    return text.replace("``", "`").replace("|", "\\|")

@@ -1,0 +1,113 @@
+"""The files of a run directory: model, history, split, report, and ``run.json``, which describes them all."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from edgetl import __version__
+from edgetl.data import write_split
+from edgetl.runs.directory import DOCUMENT, Run, write_history
+from edgetl.runs.document import (
+    Baseline,
+    ResumedFrom,
+    RunDocument,
+    TeacherRecord,
+    TrainedModel,
+    TrainedSettings,
+)
+from edgetl_device import documents
+from edgetl_device.files import sha256_file
+
+from .plan import Decision
+from .report import write_report
+from .resume_state import EVENTS, Request
+from .stages import TrainingContext, best_epoch, has_later_stages
+
+_MODEL = "model.keras"
+_PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
+
+
+def write_run(
+    folder: Path,
+    context: TrainingContext,
+    *,
+    request: Request,
+    decision: Decision,
+    interrupted: bool,
+    started: float,
+    baseline: Callable[[], Baseline | None] | None,
+) -> None:
+    """Write everything that a run directory has.
+
+    Args:
+        folder: Where; it is there and empty.
+        context: The stages' work, done.
+        request: What was asked for; TensorBoard's logs are in its folder.
+        decision: What was trained, and why.
+        interrupted: Whether Ctrl-C ended it early.
+        started: When, by ``time.perf_counter``.
+        baseline: Trains the baseline; None where none was asked for.
+    """
+    dataset, plan, history, timer = context.dataset, context.plan, context.log.history, context.timer
+    context.network.save(folder / _MODEL)
+    seconds_to_model = time.perf_counter() - started
+    write_history(folder / "history.csv", history)
+    write_split(folder / "split.csv", dataset.samples)
+    compared = None
+    if baseline:
+        with timer.stage("baseline"):
+            compared = baseline()
+    events = context.log.events
+    with timer.stage("report"):
+        metrics = write_report(context.network, dataset, history, folder, events)
+    if events:
+        events.close()
+        shutil.copytree(request.folder / EVENTS, folder / EVENTS)
+    start = context.log.start
+    document = RunDocument(
+        producer=f"edgetl {__version__}",
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        run_id=request.run_id,
+        config=TrainedSettings.of(plan.to_json()),
+        labels=dataset.labels,
+        preprocess=dataset.spec,
+        dataset=replace(dataset.describe(), root=str(dataset.root.resolve())),
+        weights=decision.weights.record,
+        strategy=decision.record,
+        model=TrainedModel(
+            file=_MODEL,
+            bytes=(folder / _MODEL).stat().st_size,
+            sha256=sha256_file(folder / _MODEL),
+            parameters=int(context.network.count_params()),
+            cut_layer=context.cut,
+            best_epoch=best_epoch(history, "blocks"),
+        ),
+        interrupted=interrupted,
+        devices=context.devices if has_later_stages(plan) else (),
+        metrics=metrics,
+        baseline=compared,
+        stages=tuple(timer.stages),
+        seconds_to_model=round(seconds_to_model, 3),
+        seconds=round(time.perf_counter() - started, 3),
+        versions={package: version(package) for package in _PACKAGES},
+        resumed=ResumedFrom(start.stage, start.epoch) if start else None,
+        teacher=_describe_teacher(context.teacher) if context.teacher else None,
+    )
+    documents.write(folder / DOCUMENT, document)
+
+
+def _describe_teacher(teacher: Run) -> TeacherRecord:
+    config, metrics = teacher.document.config, teacher.document.metrics
+    return TeacherRecord(
+        sha256=teacher.document.model.sha256,
+        backbone=config.backbone,
+        width=config.width,
+        size=config.size,
+        metrics={split: one.accuracy for split, one in metrics.items()},
+    )
