@@ -126,14 +126,14 @@ def test_the_embedded_weights_ship_with_card_and_licence(wheels: dict[str, Path]
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names(wheels["edgetl"]))
 
 
-def test_schema_and_templates_ship(wheels: dict[str, Path]) -> None:
-    for wheel, root, name in (
-        ("edgetl_device", REPO / "device", "edgetl_device/schemas/result-1.schema.json"),
-        ("edgetl", REPO, "edgetl/reports/templates/report.html"),
-        ("edgetl", REPO, "edgetl/reports/templates/style.css"),
-    ):
-        with zipfile.ZipFile(wheels[wheel]) as archive:
-            assert archive.read(name) == (root / name).read_bytes()
+def test_data_and_templates_ship(wheels: dict[str, Path]) -> None:
+    for package, root in DISTRIBUTIONS.items():
+        shipped = contents(wheels[package])
+        files = [path for path in (root / package).rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+        data = [path for path in files if path.suffix != ".py"]
+        assert data
+        for path in data:
+            assert shipped[path.relative_to(root).as_posix()] == path.read_bytes()
 
 
 def test_every_module_ships_and_nothing_else(wheels: dict[str, Path]) -> None:
