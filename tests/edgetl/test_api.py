@@ -65,7 +65,7 @@ def test_a_bundle_verifies(bundle: edgetl.Bundle, run: edgetl.Run) -> None:
 def test_runs_and_bundles_are_evaluated(run: edgetl.Run, bundle: edgetl.Bundle, tiny_photos: Path) -> None:
     of_run = edgetl.evaluate(run, tiny_photos)
     of_bundle = edgetl.evaluate(bundle, str(tiny_photos), variant="int8")
-    assert of_run.accuracy.photos == of_bundle.accuracy.photos > 0
+    assert of_run.metrics.accuracy.photos == of_bundle.metrics.accuracy.photos > 0
 
 
 def test_advice_names_a_strategy(tiny_photos: Path) -> None:
