@@ -164,7 +164,11 @@ class Option:
         if isinstance(value, str):
             return self.parse([value])
         items = value if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)) else [value]
-        return self._several(tuple(self._item(item, value) for item in items), value)
+        checked = [self._item(item, value) for item in items]
+        if self.kind is str:
+            # As on the command line, where a list of them could not be told from the items.
+            checked = [piece.strip() for item in checked for piece in self.split(item) if piece.strip()]
+        return self._several(tuple(checked), value)
 
     def parse(self, texts: Sequence[str]) -> Any:
         """Return the value that texts on a command line mean: of several the last one, for a tuple all together.

@@ -38,7 +38,7 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_FIT = ("stretch", "crop", "pad")
+FITS = ("stretch", "crop", "pad")
 
 # Named, so that what is accepted does not change with Pillow's build, and no plugin starts another program (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -92,8 +92,8 @@ class Preprocess:
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or not 16 <= self.size <= 2048:
             raise InputError(f"preprocess size {self.size!r}", why="must be a whole number from 16 to 2048")
-        if self.fit not in _FIT:
-            raise InputError(f"preprocess fit {self.fit!r}", why=f"must be one of {', '.join(_FIT)}")
+        if self.fit not in FITS:
+            raise InputError(f"preprocess fit {self.fit!r}", why=f"must be one of {', '.join(FITS)}")
         if self.resample not in _RESAMPLE:
             raise InputError(f"preprocess resample {self.resample!r}", why=f"must be one of {', '.join(_RESAMPLE)}")
 

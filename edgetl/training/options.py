@@ -10,11 +10,11 @@ from edgetl_device.options import Options, option
 from .devices import check_devices
 from .strategy import AUTO, STRATEGIES, check_strategy
 
-# As edgetl.features.augment.PRESETS and edgetl_device.preprocess.Fit have them, which load NumPy; a test compares.
+# As edgetl.features.augment.PRESETS and edgetl_device.preprocess.FITS have them, which load NumPy; a test compares.
 AUGMENT = (
     "none", "light", "standard", "strong", "no-flip", "colour", "erase", "rand-augment", "mixup", "cutmix",
 )  # fmt: skip
-FIT = ("stretch", "crop", "pad")
+FITS = ("stretch", "crop", "pad")
 
 _NETWORK, _PHOTOS, _OPTIMIZER = "Network", "Photos", "Optimizer"
 _THIRD_STAGE, _TEACHER, _MACHINE, _REPORT = "Third stage", "Teacher", "Machine", "Report"
@@ -34,7 +34,7 @@ class TrainOptions(Options):
     )
     width: float = option(1.0, group=_NETWORK, above=0, high=10, help="Width multiplier of the backbone.")
     size: int = option(160, low=16, high=2048, metavar="PIXELS", help="Height and width of the input.")
-    fit: str = option("stretch", group=_NETWORK, choices=FIT, help="How photos are fitted to the input.")
+    fit: str = option("stretch", group=_NETWORK, choices=FITS, help="How photos are fitted to the input.")
     weights: str = option("auto", metavar="SOURCE", help="auto, imagenet, none (train from scratch) or a weights file.")
     strategy: str | None = option(
         None,
