@@ -201,7 +201,7 @@ class Option:
 
     def _several(self, items: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
         if not items and self.default != ():
-            raise self.wrong(value, "at least one")
+            raise OptionError(f"{{{self.name}=}}: at least one is needed", **{self.name: value})
         return items
 
     def _read(self, text: str, whole: str) -> Any:

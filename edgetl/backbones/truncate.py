@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgetl._lib.extras import keras
-from edgetl_device.errors import InputError
+from edgetl_device.errors import OptionError
 
 from .blocks import blocks
 from .spec import Block
@@ -28,10 +28,11 @@ def find_block(name: str, base: Any, request: str) -> Block:
         return found[int(request) - 1]
     names = [block.name for block in found]
     listed = ", ".join(names if len(names) <= 20 else [*names[:3], "...", *names[-3:]])
-    raise InputError(
-        f"--truncate {request}: {name} has no such block",
+    raise OptionError(
+        f"{{truncate=}}: {name} has no such block",
         why=f"its blocks are {listed}",
         hint=f"Give one of these names, or how many are kept: 1 to {len(names)}. edgetl advise shows them.",
+        truncate=request,
     )
 
 

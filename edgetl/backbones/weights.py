@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import edgetl
-from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.errors import InputError, OptionError, Unavailable
 from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.jsonfile import read_json
 
@@ -29,7 +29,7 @@ CARD_SCHEMA = "edgetl.weights-card/1"
 FILE_FORMATS = (".h5", ".keras", ".npz")
 # How long a connection, and then each read, may stay without an answer.
 _TIMEOUT_S = 20.0
-_WITH_TOP = "Give --weights PATH: a file with its top of 1000 classes."
+_WITH_TOP = "Give {weights} PATH: a file with its top of 1000 classes."
 _DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
 
 
@@ -80,7 +80,7 @@ def resolve_weights(
     if top and row.top_size is None:
         raise InputError(f"{name} was not trained on ImageNet", why="so it has no classifier of its classes")
     if top and request == "none":
-        raise InputError("--weights none: random weights know no classes", hint=_WITH_TOP)
+        raise OptionError("{weights=}: random weights know no classes", hint=_WITH_TOP, weights=request)
     if request == "none":
         return ResolvedWeights("none", None, None, "none")
     if request not in ("auto", "imagenet"):
@@ -88,13 +88,13 @@ def resolve_weights(
     if request == "auto" and not top and (found := _embedded(row, width)):
         return found
     if row.keras_file is None and top:
-        raise InputError(f"Keras has no weights of {name}", hint=_WITH_TOP)
+        raise OptionError(f"Keras has no weights of {name}", hint=_WITH_TOP)
     if row.keras_file is None:
-        raise InputError(
+        raise OptionError(
             f"{name} has no {'published' if request == 'auto' else 'Keras'} weights",
-            hint="Use --weights none (from scratch)"
-            + (", --weights auto (embedded in edgetl)" if row.embedded else "")
-            + " or --weights PATH (a file).",
+            hint="Use {weights} none (from scratch)"
+            + (", {weights} auto (embedded in edgetl)" if row.embedded else "")
+            + " or {weights} PATH (a file).",
         )
     default = (row.top_size if top else None) or row.default_size
     return _from_keras(row, row.keras_file(size or default, width, top=top), top=top)
@@ -140,11 +140,15 @@ def download(url: str, target: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
 
 def _from_user(path: Path) -> ResolvedWeights:
     if not path.is_file():
-        raise InputError(
-            f"--weights {path}: no such file", hint="Give auto, imagenet, none, or the path of a weights file."
+        raise OptionError(
+            "{weights=}: no such file",
+            hint="Give auto, imagenet, none, or the path of a weights file.",
+            weights=str(path),
         )
     if path.suffix not in FILE_FORMATS:
-        raise InputError(f"--weights {path}: unknown format", why=f"expected one of {', '.join(FILE_FORMATS)}")
+        raise OptionError(
+            "{weights=}: unknown format", why=f"expected one of {', '.join(FILE_FORMATS)}", weights=str(path)
+        )
     return ResolvedWeights("file", path, sha256_file(path), "unknown (the user's file)")
 
 
@@ -187,10 +191,11 @@ def _no_download(row: Backbone, file: KerasFile, error: Exception, *, top: bool)
     return Unavailable(
         f"ImageNet weights of {row.name} are not in {keras_cache_dir()} and cannot be downloaded",
         why=f"{file.url}: {reason}",
-        hint=f"Put {file.name} there, or use --weights PATH (a file with its top of 1000 classes)."
+        hint=f"Put {file.name} there, or use {{weights}} PATH (a file with its top of 1000 classes)."
         if top
-        else "Use --weights PATH (a file), --weights none (from scratch), or the weights embedded in edgetl: "
-        f"--backbone {embedded} --width 1.0 --weights auto.",
+        else "Use {weights} PATH (a file), {weights} none (from scratch), or the weights embedded in edgetl: "
+        f"{{backbone}} {embedded}, {{width}} 1.0, {{weights}} auto.",
+        options={},
     )
 
 

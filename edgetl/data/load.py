@@ -8,7 +8,7 @@ from typing import Literal
 
 from edgetl.data.pixels import Unreadable, decode_files, hash_files
 from edgetl.data.readers.source import list_photos
-from edgetl_device.errors import InputError
+from edgetl_device.errors import InputError, OptionError
 from edgetl_device.preprocess import Preprocess
 
 from . import audit
@@ -50,7 +50,8 @@ def load_dataset(
             raise InputError(
                 f"{root}: {finding.message}",
                 why=f"such as {' = '.join(finding.groups[0])}",
-                hint="Remove the wrong ones (`edgetl data check` lists all), or pass --on-conflict drop.",
+                hint="Remove the wrong ones (`edgetl data check` lists all), or pass {on_conflict=}.",
+                options={"on_conflict": "drop"},
             )
     return dataset
 
@@ -69,7 +70,7 @@ def check_dataset(
     Their copies are in none of the samples.
     """
     if on_conflict not in ("error", "drop"):
-        raise InputError(f"--on-conflict {on_conflict!r}", why="must be error or drop")
+        raise OptionError("{on_conflict=}: must be error or drop", on_conflict=on_conflict)
     check_fractions(val, test)
     root = Path(root)
     files = list_photos(root)

@@ -6,7 +6,7 @@ import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
-from edgetl_device.errors import InputError
+from edgetl_device.errors import InputError, OptionError
 
 from .types import Photo, Split
 
@@ -19,9 +19,11 @@ def check_fractions(val: float, test: float) -> None:
     """
     for name, value in (("val", val), ("test", test)):
         if not 0 <= value < 1:
-            raise InputError(f"--{name} {value:g}", why="must be a fraction from 0 to below 1", hint="Try 0.15.")
+            raise InputError(
+                f"{{{name}=}}: must be a fraction from 0 to below 1", hint="Try 0.15.", options={name: value}
+            )
     if val + test >= 1:
-        raise InputError(f"--val {val:g} with --test {test:g}", why="nothing is left for training")
+        raise OptionError("{val=} with {test=}: nothing is left for training", val=val, test=test)
 
 
 def position(group: str, seed: int) -> float:

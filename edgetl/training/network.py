@@ -11,7 +11,7 @@ from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl.backbones import blocks
 from edgetl.backbones.spec import SCALE_LAYER
-from edgetl_device.errors import InputError
+from edgetl_device.errors import OptionError
 
 # Keras' MobileNets come with 0.999, for ImageNet's many thousand steps: after a thousand, as with some hundred photos,
 # a third of the moving statistics would still be what they began with.
@@ -26,7 +26,9 @@ def cut_layer(backbone: str, base: Any, trainable_blocks: int) -> str | None:
     """
     all_blocks = blocks(backbone, base)
     if trainable_blocks > len(all_blocks):
-        raise InputError(f"--trainable-blocks {trainable_blocks}", why=f"{backbone} has {len(all_blocks)} blocks")
+        raise OptionError(
+            f"{{trainable_blocks=}}: {backbone} has {len(all_blocks)} blocks", trainable_blocks=trainable_blocks
+        )
     if trainable_blocks == len(all_blocks):
         return None
     return all_blocks[-trainable_blocks - 1].last_layer

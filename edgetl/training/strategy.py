@@ -104,7 +104,7 @@ def resolve_strategy(
         return TrainedLayers("blocks", _DEFAULT_BLOCKS, weights)
     if fewer == 0:
         return TrainedLayers(
-            "head", 0, weights, f"{backbone} has one block: the head alone is trained; --strategy all trains it"
+            "head", 0, weights, f"{backbone} has one block: the head alone is trained; the strategy all trains it"
         )
     return TrainedLayers("blocks", fewer, weights, f"{backbone} has {blocks} blocks: the last {fewer} are trained")
 

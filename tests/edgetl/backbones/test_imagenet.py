@@ -152,15 +152,15 @@ def test_efficientnet_lite0_is_its_base_with_pooling_and_a_softmax(tmp_path: Pat
 
 
 def test_what_cannot_be_had_is_refused_by_name(offline: Path) -> None:
-    with pytest.raises(Unavailable, match=r"mobilenet_v2_.*_1\.0_224\.h5: .*\n.*--weights PATH"):
+    with pytest.raises(Unavailable, match=r"mobilenet_v2_.*_1\.0_224\.h5: .*\n.*weights PATH"):
         resolve_weights("mobilenet_v2", width=1.0, request="imagenet", top=True)
     with pytest.raises(Unavailable, match=r"inception_v3_weights_tf_dim_ordering_tf_kernels\.h5"):
         resolve_weights("inception_v3", width=1.0, top=True)
     with pytest.raises(InputError, match="not trained on ImageNet"):
         resolve_weights("simple_cnn", width=1.0, top=True)
-    with pytest.raises(InputError, match=r"Keras has no weights of efficientnet_lite0\n.*--weights PATH"):
+    with pytest.raises(InputError, match=r"Keras has no weights of efficientnet_lite0\n.*weights PATH"):
         resolve_weights("efficientnet_lite0", width=1.0, top=True)
-    with pytest.raises(InputError, match="--weights none"):
+    with pytest.raises(InputError, match="weights='none'"):
         resolve_weights("mobilenet_v2", width=1.0, request="none", top=True)
 
 

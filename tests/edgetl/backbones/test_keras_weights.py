@@ -114,14 +114,14 @@ def test_without_network_the_error_names_the_options(offline: Path, name: str, w
     text = str(caught.value)
     assert caught.value.exit_code == 4
     assert len(text.splitlines()) <= 3
-    assert all(option in text for option in ("--weights PATH", "--weights none", "--backbone mobilenet_v2"))
+    assert all(option in text for option in ("weights PATH", "weights none", "backbone mobilenet_v2"))
     assert str(offline) in text
     assert not list(offline.glob("*"))
 
 
 @pytest.mark.parametrize(
     ("name", "request_", "hint"),
-    [("simple_cnn", "auto", "--weights none"), ("efficientnet_lite0", "imagenet", "--weights auto")],
+    [("simple_cnn", "auto", "weights none"), ("efficientnet_lite0", "imagenet", "weights auto")],
 )
 def test_weights_that_nobody_publishes_are_refused(name: str, request_: str, hint: str) -> None:
     with pytest.raises(InputError, match=f"{name} has no") as caught:

@@ -103,7 +103,7 @@ def test_it_becomes_an_int8_bundle_like_any_other(truncated: Run) -> None:
 
 
 def test_a_block_that_is_not_there_leaves_no_run(tiny_photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--truncate block_40: mobilenet_v2 has no such block"):
+    with pytest.raises(InputError, match="truncate='block_40': mobilenet_v2 has no such block"):
         train(tiny_photos, tmp_path / "run", small.options(truncate="block_40"))
     with pytest.raises(InputError, match="up to block_3 has 4 blocks"):
         train(tiny_photos, tmp_path / "run", small.options(truncate="block_3", trainable_blocks=5))

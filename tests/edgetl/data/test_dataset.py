@@ -161,7 +161,7 @@ def test_of_identical_photos_one_is_kept(photo_folder: Make) -> None:
 def test_a_photo_under_two_labels_is_an_error_until_decided(photo_folder: Make) -> None:
     root = photo_folder({"a": 6, "b": 6})
     Image.open(root / "a" / "002.png").save(root / "b" / "same.bmp")
-    with pytest.raises(InputError, match=r"two labels\nsuch as a/002.png = b/same.bmp\n.*--on-conflict drop"):
+    with pytest.raises(InputError, match=r"two labels\nsuch as a/002.png = b/same.bmp\n.*on_conflict='drop'"):
         load(root)
     for dataset, severity in ((check_dataset(root, SPEC), "error"), (load(root, on_conflict="drop"), "warning")):
         assert only(dataset, "conflict").severity == severity

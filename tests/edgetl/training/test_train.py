@@ -105,7 +105,7 @@ def test_all_blocks_are_trained_but_not_batch_norm(few_photos: Path, tmp_path: P
 
 
 def test_too_many_blocks_are_refused(few_photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--trainable-blocks 18") as caught:
+    with pytest.raises(InputError, match="trainable_blocks=18: mobilenet_v2 has 17 blocks") as caught:
         train(few_photos, tmp_path / "run", quick(trainable_blocks=18))
     assert "mobilenet_v2 has 17 blocks" in str(caught.value)
     assert not (tmp_path / "run").exists()

@@ -1,0 +1,81 @@
+"""Options on the device: their check, their flags, and errors that speak to who asked."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import dataclass, fields
+
+import pytest
+
+from edgetl_device.__main__ import main
+from edgetl_device.bench.options import BenchOptions
+from edgetl_device.errors import GateFailed, InputError, OptionError
+from edgetl_device.options import Options, add_arguments, arguments, from_arguments, options_of
+
+
+def test_every_field_is_an_option_with_bounds() -> None:
+    found = {one.name: one for one in options_of(BenchOptions)}
+    assert list(found) == [field.name for field in fields(BenchOptions)]
+    assert found["threads"].bounds == "1 to 256"
+    assert found["duration"].bounds == "over 0 and at most 3600"
+    assert found["scenario"].bounds == "one of single-stream, offline"
+
+    @dataclass(frozen=True)
+    class Careless(Options):
+        size: int = 3
+
+    with pytest.raises(TypeError, match="size is not made with option"):
+        Careless()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"threads": [0]}, "threads=[0]: must be 1 to 256"),
+        ({"threads": []}, "threads=[]: at least one is needed"),
+        ({"threads": "1,two"}, "threads='1,two': must be whole numbers with commas"),
+        ({"threads": [True]}, "threads=[True]: must be a whole number"),
+        ({"variants": [8]}, "variants=[8]: must be text"),
+        ({"data": ""}, "data='': must be text that is not empty"),
+        ({"data": "a\0b"}, "text without NUL"),
+        ({"quick": 1}, "quick=1: must be true or false"),
+        ({"quick": None}, "quick=None: must be true or false"),
+        ({"duration": float("inf")}, "duration=inf: must be over 0 and at most 3600"),
+        ({"thread": 1}, "there is no option 'thread'\nDid you mean threads?"),
+        ({"zzz": 1}, "There are variants, threads"),
+        ({"sustained": 1, "quick": True}, "sustained with duration or quick"),
+        ({"batch": 2, "scenario": "offline"}, "batch=[2] with scenario='offline'"),
+        ({"delegates": "none,gpu"}, "delegate 'gpu'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_when_options_are_made(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        BenchOptions.of(**wrong)
+    assert said in str(caught.value)
+
+
+def test_flags_are_read_back_as_the_same_options() -> None:
+    asked = BenchOptions.of(
+        threads=[1, 2], delegates=["xnnpack", "/a/b.so:x=1,y=2"], duration=0.5, energy=True, data="-d"
+    )
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, BenchOptions)
+    assert from_arguments(BenchOptions, parser.parse_args(arguments(asked))) == asked
+    assert from_arguments(BenchOptions, parser.parse_args([])) == BenchOptions()
+    assert asked.to_json()["threads"] == [1, 2]
+    assert set(asked.changed()) == {"threads", "delegates", "duration", "energy", "data"}
+
+
+def test_an_error_has_keywords_for_callers_and_flags_for_people(capsys: pytest.CaptureFixture[str]) -> None:
+    error = OptionError(
+        "{batch_size=} with {ema=} and {lr}", why="{size=}, {x=}", hint="{", batch_size=3, ema=True, size="a b"
+    )
+    assert str(error) == "batch_size=3 with ema=True and lr\nsize='a b', x\n{"
+    assert error.for_command_line() == "--batch-size 3 with --ema and --lr\n--size a b, --x\n{"
+    off = OptionError("{ema=} {lr=} {threads=} {data=}", ema=False, lr=None, threads=(1, 2), data="\x1b[31m{ema=}")
+    assert off.for_command_line() == r"--no-ema no --lr --threads 1,2 --data '\x1b[31m{ema=}'"
+    # Braces in an error that is not about options are what somebody typed.
+    for plain in (InputError("{lr=} of {name}"), GateFailed("{lr=} of {name}")):
+        assert str(plain) == plain.for_command_line() == "{lr=} of {name}"
+    assert main(["bench", "none.edgetl", "--threads", "0"]) == 2
+    assert "error: --threads 0: must be 1 to 256\n" in capsys.readouterr().err
