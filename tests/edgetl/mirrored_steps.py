@@ -16,7 +16,7 @@ import small
 
 from edgetl._lib.extras import keras, tensorflow
 from edgetl.training.checkpoint import Checkpoint, CheckpointFile
-from edgetl.training.log import Journal
+from edgetl.training.log import TrainingLog
 from edgetl.training.mirrored import mirrored
 from edgetl.training.optimizer import compile_tail
 from edgetl.training.precision import computing_in
@@ -71,7 +71,7 @@ def make_data() -> TailData:
     return TailData(photos(PHOTOS), [photos(PHOTOS)], np.arange(PHOTOS), targets, none, none, teacher=teacher)
 
 
-class EndsAfter(Journal):
+class EndsAfter(TrainingLog):
     """Ends training when the second epoch is on the disk."""
 
     def keep(self, checkpoint: Checkpoint) -> None:
@@ -81,12 +81,12 @@ class EndsAfter(Journal):
             raise SystemExit
 
 
-def trained(devices: tuple[str, ...], journal: Journal | None = None, **changes: Any) -> dict[str, Any]:
+def trained(devices: tuple[str, ...], log: TrainingLog | None = None, **changes: Any) -> dict[str, Any]:
     plan = small.plan(**(BASE | {"dropout": 0.0} | changes))
     tail = make_tail(dropout=plan.options.dropout)
     with mirrored(tail, devices) as model:
         SEEN.clear()
-        result = train_tail(model, make_data(), plan, journal or Journal(), description="training")
+        result = train_tail(model, make_data(), plan, log or TrainingLog(), description="training")
     return {
         **{f"weight/{place}": weight for place, weight in enumerate(tail.get_weights())},
         "seen": np.array(SEEN),
@@ -106,10 +106,10 @@ def resumed() -> dict[str, dict[str, Any]]:
         ended = path.read_bytes()
         for name, devices in (("resumed", THREE), ("resumed-elsewhere", ONE)):
             path.write_bytes(ended)
-            journal = Journal(file=CheckpointFile(path, {}))
-            journal.resume()
-            found[name] = trained(devices, journal, **changes) | {"from": np.array(journal.start.epoch)}
-            journal.close()
+            log = TrainingLog(file=CheckpointFile(path, {}))
+            log.resume()
+            found[name] = trained(devices, log, **changes) | {"from": np.array(log.start.epoch)}
+            log.close()
     return found
 
 
