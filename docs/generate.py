@@ -1,0 +1,156 @@
+"""Write the pages of docs/reference/ that are made from the code: python docs/generate.py.
+
+``PAGES`` has a function a page. ``tests/edgetl/test_docs.py`` fails when a page is not what its function returns today.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+FOLDER = Path(__file__).parent / "reference"
+_MADE = "<!-- Made by docs/generate.py; change the code instead, and run it again. -->\n\n"
+
+
+def cli() -> str:
+    """Return the page of both command lines, from the parsers themselves."""
+    import typer
+
+    from edgetl.cli import app
+
+    lines = [
+        "# Command line",
+        "",
+        "`edgetl COMMAND --help` prints the same. [Exit codes](../index.md#exit-codes) are the same for all commands.",
+        "",
+    ]
+    for names, command in commands(typer.main.get_command(app), ("edgetl",)):
+        lines += _command(" ".join(names), command)
+    lines += [
+        "## python -m edgetl_device",
+        "",
+        "The device package's own command line: JSON on stdout, for boards without `edgetl`.",
+        "",
+    ]
+    for name, parser in device_commands().items():
+        lines += _device_command(name, parser)
+    return "\n".join(lines)
+
+
+def commands(command: Any, names: tuple[str, ...]) -> Iterable[tuple[tuple[str, ...], Any]]:
+    """Yield every command below a group with the words that call it, in the group's order."""
+    for name, inner in command.commands.items():
+        if hasattr(inner, "commands"):
+            yield from commands(inner, (*names, name))
+        elif not inner.hidden:
+            yield (*names, name), inner
+
+
+def device_commands() -> dict[str, argparse.ArgumentParser]:
+    """Return the parser of each command of ``python -m edgetl_device``."""
+    from edgetl_device.__main__ import _parser
+
+    (found,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
+    return dict(found.choices)
+
+
+def _command(title: str, command: Any) -> list[str]:
+    arguments = [one for one in command.params if one.param_type_name == "argument"]
+    options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
+    usage = " ".join([title, *(_argument(one) for one in arguments), "[OPTIONS]" if options else ""]).rstrip()
+    lines = [f"## {title}", "", *_paragraphs(command.help, usage)]
+    if arguments:
+        lines += ["| argument | |", "|---|---|"]
+        lines += [f"| `{_name(one)}` | {_cell(one.help)} |" for one in arguments] + [""]
+    # In the order in which panels first occur, as --help shows them.
+    for panel in dict.fromkeys(one.rich_help_panel for one in options):
+        lines += [f"| {_cell(panel or 'option')} | | default |", "|---|---|---|"]
+        for one in options:
+            if one.rich_help_panel == panel:
+                help, default = _default(one)
+                lines.append(f"| {_flags(one)} | {_cell(help)} | {default} |")
+        lines.append("")
+    return lines
+
+
+def _paragraphs(help: str | None, usage: str) -> list[str]:
+    """Return the help of a command as Markdown: usage and examples are one block of code."""
+    lines: list[str] = []
+    code = [usage]
+    for paragraph in (help or "").replace("\b\n", "").split("\n\n"):
+        head, colon, rest = paragraph.partition(":")
+        if head in ("Example", "Examples") and colon:
+            code += ["", *(line.strip() for line in rest.strip().splitlines())]
+        else:
+            lines += [_cell(" ".join(paragraph.split())), ""]
+    return [*lines, "```", *code, "```", ""]
+
+
+def _name(argument: Any) -> str:
+    return str(argument.metavar or argument.name.upper())
+
+
+def _argument(argument: Any) -> str:
+    name = _name(argument) + ("..." if argument.nargs == -1 and "..." not in _name(argument) else "")
+    return name if argument.required or name.startswith("[") else f"[{name}]"
+
+
+def _flags(option: Any) -> str:
+    flags = ", ".join(f"`{flag}`" for flag in option.opts)
+    if option.secondary_opts:
+        flags += " / " + ", ".join(f"`{flag}`" for flag in option.secondary_opts)
+    return flags
+
+
+def _default(option: Any) -> tuple[str, str]:
+    """Return the help without the default that it may end with, and the default."""
+    help, bracket, said = (option.help or "").partition("[default: ")
+    if bracket:
+        return help.strip(), _cell(said.strip().removesuffix("]"))
+    if option.required:
+        return help, "required"
+    default = option.default
+    if default is None or default is False or default == "" or isinstance(default, (list, tuple)) or not option.show_default:
+        return help, ""
+    if isinstance(option.show_default, str):
+        return help, _cell(option.show_default)
+    if default is True:
+        return help, f"`{option.opts[0]}`"
+    return help, f"`{getattr(default, 'value', default)}`"
+
+
+def _device_command(name: str, parser: argparse.ArgumentParser) -> list[str]:
+    title = f"edgetl_device {name}"
+    lines = [f"### {title}", "", f"{_cell(parser.description)}.", ""]
+    actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
+    if actions:
+        lines += ["| option | | default |", "|---|---|---|"]
+    for action in actions:
+        flags = ", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar or action.dest}`"
+        help = action.help or (f"one of {', '.join(map(str, action.choices))}" if action.choices else "")
+        unset = action.default is None or action.default is False or action.default in ("", [])
+        default = "" if unset else f"`{action.default}`"
+        lines.append(f"| {flags} | {_cell(help)} | {default} |")
+    return [*lines, ""]
+
+
+def _cell(text: str | None) -> str:
+    """Return text that Markdown shows as it is, in a cell of a table too."""
+    text = (text or "").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").replace("*", "\\*")
+    return text.replace("_", "\\_").replace("[", "\\[")
+
+
+PAGES: dict[str, Callable[[], str]] = {"cli.md": cli}
+
+
+def pages() -> dict[Path, str]:
+    """Return the text of every page that is made from the code."""
+    return {FOLDER / name: _MADE + page().rstrip("\n") + "\n" for name, page in PAGES.items()}
+
+
+if __name__ == "__main__":
+    for path, text in pages().items():
+        path.write_text(text, "utf-8")
+        print(path)
