@@ -46,7 +46,7 @@ def unpack(source: ArraySource) -> Path:
     """Return the folder in the cache that holds the pictures as files, and :data:`TABLE`; written when it is not there.
 
     Raises:
-        InputError: The arrays do not fit together, or hold no pictures (``docs/data.md``).
+        InputError: The arrays do not fit together, or hold no pictures (``docs/guides/data.md``).
         OSError: The cache cannot be written.
     """
     folder = source.given if source.given.is_dir() else source.given.parent

@@ -106,7 +106,7 @@ def explain_run(
         unrepaired: The float file and the int8 file before repair, to tell what repair did.
 
     Returns:
-        The document (``edgetl.explain/1``); ``docs/quantization.md`` says what is in it.
+        The document (``edgetl.explain/1``); ``docs/guides/quantize.md`` says what is in it.
 
     Raises:
         InputError: As :func:`edgetl.quantization.explain.explain`.
