@@ -112,7 +112,13 @@ def _default(option: Any) -> tuple[str, str]:
     if option.required:
         return help, "required"
     default = option.default
-    if default is None or default is False or default == "" or isinstance(default, (list, tuple)) or not option.show_default:
+    if (
+        default is None
+        or default is False
+        or default == ""
+        or isinstance(default, (list, tuple))
+        or not option.show_default
+    ):
         return help, ""
     if isinstance(option.show_default, str):
         return help, _cell(option.show_default)

@@ -23,7 +23,10 @@ OUTSIDE = {
     "benchmarks/METHOD.md": "evidence/method.md",
     "benchmarks/results/FIGURES.md": "evidence/figures.md",
     "models/README.md": "evidence/weights.md",
-    **{f"models/{card.parent.name}/CARD.md": f"evidence/weights/{card.parent.name}.md" for card in ROOT.glob("models/*/CARD.md")},
+    **{
+        f"models/{card.parent.name}/CARD.md": f"evidence/weights/{card.parent.name}.md"
+        for card in ROOT.glob("models/*/CARD.md")
+    },
 }
 # CHANGELOG.md and its neighbours, as far as they exist.
 BESIDE = {path.name: path.name.lower() for path in sorted(ROOT.glob("*.md")) if path.name != "README.md"}

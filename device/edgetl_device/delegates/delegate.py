@@ -36,7 +36,9 @@ _CREATE = "tflite_plugin_create_delegate"
 _ASK_S = 20.0
 
 # Three lines are all that an error has; docs/guides/coral.md tells the rest.
-TRAP = "It must be built for the TFLite of the runtime ({runtime}), Coral's own 16.0 is for 2.5; see docs/guides/coral.md."
+TRAP = (
+    "It must be built for the TFLite of the runtime ({runtime}), Coral's own 16.0 is for 2.5; see docs/guides/coral.md."
+)
 
 
 @dataclass(frozen=True)

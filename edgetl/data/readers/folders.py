@@ -17,7 +17,9 @@ SPLIT_OF_NAME: dict[str, Split] = {
     "test": "test",
 }
 
-_LAYOUTS = "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/guides/data.md)."
+_LAYOUTS = (
+    "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/guides/data.md)."
+)
 
 
 @dataclass(frozen=True)
