@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 FOLDER = Path(__file__).parent / "reference"
-_MADE = "<!-- Made by docs/generate.py; change the code instead, and run it again. -->\n\n"
+_MADE = "<!-- Made by docs/generate.py: change the code instead, and run it again. -->"
 
 
 def cli() -> str:
@@ -153,7 +153,7 @@ PAGES: dict[str, Callable[[], str]] = {"cli.md": cli}
 
 def pages() -> dict[Path, str]:
     """Return the text of every page that is made from the code."""
-    return {FOLDER / name: _MADE + page().rstrip("\n") + "\n" for name, page in PAGES.items()}
+    return {FOLDER / name: f"{page().rstrip()}\n\n{_MADE}\n" for name, page in PAGES.items()}
 
 
 if __name__ == "__main__":

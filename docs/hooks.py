@@ -57,6 +57,12 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     return relink(markdown, page.file.src_uri)
 
 
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Leave out the roles of references in docstrings (``:func:``), which only editors understand."""
+    del page, config, files
+    return re.sub(r":(?:func|meth|class|mod|attr|data):(?=<code>)", "", html)
+
+
 def relink(markdown: str, page: str) -> str:
     """Return the text of a page with links between files of the repository turned into links between pages."""
     source = SOURCES.get(page, f"docs/{page}")
