@@ -1,7 +1,7 @@
 """MkDocs hooks: pages of the repository that lie outside docs/ are part of the site, and links to them work in both.
 
 On the repository's own pages a link is a path between files. Here such a link leads to the page made of that file, and
-where there is none (a script, a folder of results) only its text is left.
+where there is none (a script, a result) to the file in the public repository.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
+REPOSITORY = "https://github.com/edgetl/edgetl/tree/main"
 
 # File in the repository -> page of the site.
 OUTSIDE = {
@@ -77,8 +78,8 @@ def relink(markdown: str, page: str) -> str:
             file = "docs/index.md"
         to = PAGES.get(file) or (file.removeprefix("docs/") if file.startswith("docs/") else None)
         if to is None:
-            # Nothing to lead to; a path that is wrong stays, so that the build fails.
-            return text if (ROOT / file).exists() else match[0]
+            # A path that is wrong stays, so that the build fails.
+            return f"[{text}]({REPOSITORY}/{file}{hash}{anchor})" if (ROOT / file).exists() else match[0]
         return f"[{text}]({os.path.relpath(to, posixpath.dirname(page) or '.')}{hash}{anchor})"
 
     # Code is left as it is.
