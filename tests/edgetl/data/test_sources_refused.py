@@ -29,7 +29,7 @@ Make = Callable[..., Path]
         (pictures(0), "no picture"),
         (pictures(12).astype(np.float32), "floats from 0 to 255.*\nmust be 0..1\nDivide by 255"),
         (pictures(12) / 127.5 - 1, "Undo the normalization"),
-        (np.where(pictures(12) > 250, np.nan, 0.5), "picture 0 has pixels that are no numbers"),
+        (np.where(pictures(12) > 250, np.nan, 0.5), "image 0 has NaN or infinite pixels"),
         (np.full((12, 8, 8), np.inf), "no numbers"),
         (pictures(12).astype(np.int16) * 16, r"integers from 0 to 40.*\nmust be 0..255"),
         (pictures(12).astype(np.int16) - 5, "integers from -5"),
@@ -45,7 +45,7 @@ def test_arrays_that_are_no_pictures(tmp_path: Path, x: np.ndarray, message: str
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (classes(11), "11 labels for 12 pictures"),
+        (classes(11), "11 labels for 12 images"),
         (np.eye(3)[classes(12)] * 0.9, "row 0 sums to 0.9"),
         (np.eye(3)[classes(12)] + np.eye(3)[0], "row 0 sums to 2"),
         (np.full((12, 2), 0.5), "row 0 is a mixture"),
@@ -179,7 +179,7 @@ def test_damaged_idx_files(tmp_path: Path) -> None:
     images.write_bytes(whole)
     labels = folder / "train-labels-idx1-ubyte"
     labels.write_bytes(idx(classes(17).astype(np.uint8)))
-    refused(folder, "17 labels for 18 pictures")
+    refused(folder, "17 labels for 18 images")
     labels.unlink()
     refused(folder, "has train-images-idx3-ubyte, but no labels")
 
@@ -202,7 +202,7 @@ def test_damaged_stl10_files(tmp_path: Path) -> None:
     folder = write_stl10(tmp_path / "stl10_binary")
     labels = (folder / "train_y.bin").read_bytes()
     (folder / "train_y.bin").write_bytes(labels[:-1])
-    refused(folder, "11 labels for 12 pictures")
+    refused(folder, "11 labels for 12 images")
     (folder / "train_y.bin").write_bytes(labels[:-1] + b"\0")
     refused(folder, "row 11 is 0.*\nlabels must count from 1")
     (folder / "train_y.bin").write_bytes(labels)
@@ -249,7 +249,7 @@ def test_other_files_are_still_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").mkdir()
     refused(tmp_path / "a.npz", "no class folders")
     np.save(tmp_path / "features.npy", pictures(3))
-    refused(tmp_path / "features.npy", "not named like an array of pictures")
+    refused(tmp_path / "features.npy", "not named like an array of images")
 
 
 def test_one_class_in_an_array(tmp_path: Path) -> None:
