@@ -62,17 +62,22 @@ def _command(title: str, command: Any) -> list[str]:
     usage = " ".join([title, *(_argument(one) for one in arguments), "[OPTIONS]" if options else ""]).rstrip()
     lines = [f"## {title}", "", *_paragraphs(command.help, usage)]
     if arguments:
-        lines += ["| argument | |", "|---|---|"]
-        lines += [f"| `{_name(one)}` | {_cell(one.help)} |" for one in arguments] + [""]
+        lines += _table("argument", [(f"`{_name(one)}`", _cell(one.help), "", "") for one in arguments])
     # In the order in which panels first occur, as --help shows them.
     for panel in dict.fromkeys(one.rich_help_panel for one in options):
-        lines += [f"| {_cell(panel or 'option')} | | default |", "|---|---|---|"]
-        for one in options:
-            if one.rich_help_panel == panel:
-                help, default = _default(one)
-                lines.append(f"| {_flags(one)} | {_cell(help)} | {default} |")
-        lines.append("")
+        rows = [(_flags(one), *_described(one)) for one in options if one.rich_help_panel == panel]
+        if panel:
+            lines += [f"**{_cell(panel)}**", ""]
+        lines += _table("option", rows)
     return lines
+
+
+def _table(first: str, rows: list[tuple[str, str, str, str]]) -> list[str]:
+    """Return rows of name, meaning, values and default as a table; a column without a text is left out."""
+    columns = [i for i in range(4) if i < 2 or any(row[i] for row in rows)]
+    heads = (first, "meaning", "values", "default")
+    table = [[heads[i] for i in columns], ["---"] * len(columns), *([row[i] for i in columns] for row in rows)]
+    return [*(f"| {' | '.join(cells)} |" for cells in table), ""]
 
 
 def _paragraphs(help: str | None, usage: str) -> list[str]:
@@ -104,42 +109,41 @@ def _flags(option: Any) -> str:
     return flags
 
 
-def _default(option: Any) -> tuple[str, str]:
-    """Return the help without the default that it may end with, and the default."""
-    help, bracket, said = (option.help or "").partition("[default: ")
-    if bracket:
-        return help.strip(), _cell(said.strip().removesuffix("]"))
+def _described(option: Any) -> tuple[str, str, str]:
+    """Return meaning, values and default of an option, which its help may end with: ``[1 to 8; default: 2]``."""
+    help, _, bracket = (option.help or "").partition("  [")
+    values, _, default = bracket.removesuffix("]").rpartition("default: ")
+    values = values.rstrip("; ").removeprefix("one of ")
+    if not values and "|" in (option.metavar or ""):
+        values = option.metavar.strip("[]").replace("|", ", ")
+    return _cell(help), _cell(values), _cell(default) or _default(option)
+
+
+def _default(option: Any) -> str:
     if option.required:
-        return help, "required"
+        return "required"
     default = option.default
-    if (
-        default is None
-        or default is False
-        or default == ""
-        or isinstance(default, (list, tuple))
-        or not option.show_default
-    ):
-        return help, ""
+    if not option.show_default or default is None or default is False or isinstance(default, (list, tuple)):
+        return ""
     if isinstance(option.show_default, str):
-        return help, _cell(option.show_default)
-    if default is True:
-        return help, f"`{option.opts[0]}`"
-    return help, f"`{getattr(default, 'value', default)}`"
+        return _cell(option.show_default)
+    return f"`{option.opts[0] if default is True else getattr(default, 'value', default)}`" if default != "" else ""
 
 
 def _device_command(name: str, parser: argparse.ArgumentParser) -> list[str]:
     title = f"edgetl_device {name}"
     lines = [f"### {title}", "", f"{_cell(parser.description)}.", ""]
     actions = [action for action in parser._actions if not isinstance(action, argparse._HelpAction)]
-    if actions:
-        lines += ["| option | | default |", "|---|---|---|"]
+    rows = []
     for action in actions:
         flags = ", ".join(f"`{flag}`" for flag in action.option_strings) or f"`{action.metavar or action.dest}`"
-        help = action.help or (f"one of {', '.join(map(str, action.choices))}" if action.choices else "")
-        unset = action.default is None or action.default is False or action.default in ("", [])
-        default = "" if unset else f"`{action.default}`"
-        lines.append(f"| {flags} | {_cell(help)} | {default} |")
-    return [*lines, ""]
+        values = ", ".join(map(str, action.choices)) if action.choices else ""
+        unset = action.default is None or action.default is False or action.default in ("", [], argparse.SUPPRESS)
+        help, _, bracket = (action.help or "").partition("  [")
+        bounds, _, default = bracket.removesuffix("]").rpartition("default: ")
+        values = values or bounds.rstrip("; ").removeprefix("one of ")
+        rows.append((flags, _cell(help), _cell(values), _cell(default) or ("" if unset else f"`{action.default}`")))
+    return lines + (_table("option", rows) if rows else [])
 
 
 def _cell(text: str | None) -> str:

@@ -19,7 +19,11 @@ import pytest
 import typer
 
 from edgetl.cli import app
+from edgetl.quantization.options import QuantizeOptions
+from edgetl.training.options import TrainOptions
+from edgetl_device.bench.options import BenchOptions
 from edgetl_device.errors import InputError
+from edgetl_device.options import options_of, parsed
 
 ROOT = Path(__file__).parent.parent.parent
 PAGES = sorted(
@@ -119,6 +123,10 @@ def inline_commands(text: str) -> Iterator[str]:
             yield from (head + one + rest for one in inner.split(",")) if brace else [code]
 
 
+# Commands whose options are text to Typer and are understood by a class of their own.
+OPTIONS = {"bench": BenchOptions, "quantize": QuantizeOptions, "train": TrainOptions}
+
+
 class NoSuchCommand(Exception):
     """A shown command line that the real parsers refuse."""
 
@@ -169,6 +177,13 @@ def check_edgetl(words: list[str], *, whole: bool) -> None:
         value = values.get(one.name)
         if one.param_type_name == "option" and isinstance(value, str) and not value.isupper():
             check_value(one, value, context)
+    if whole and path[1] in OPTIONS:
+        kind = OPTIONS[path[1]]
+        typed = {one.name: values[one.name] for one in options_of(kind) if values.get(one.name)}
+        try:
+            kind.of(**parsed(kind, typed))
+        except InputError as error:
+            raise NoSuchCommand(f"{' '.join(path)}: {error}") from None
     if whole:
         missing = [one.name for one in command.params if one.required and values.get(one.name) in (None, ())]
         if missing:
