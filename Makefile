@@ -6,10 +6,16 @@ TFLITE := .venv-tflite
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-slow test-arm64 lint types test-device test-tflite clean
+.PHONY: demo docs test test-slow test-arm64 lint types test-device test-tflite clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
+
+# The documentation as a site, in site/: nothing in it is loaded from elsewhere. A warning fails it.
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "site/index.html; with search: $(BIN)/mkdocs serve"
 
 # The main suite comes last, so that its summary is the last thing to be seen. What it must cover: tests/branches.py.
 test: lint types test-device test-tflite
@@ -66,4 +72,4 @@ lowest.txt: pyproject.toml device/pyproject.toml
 	  --extra camera --python $(PYTHON) - pyproject.toml device/pyproject.toml | grep -v '^-e' > $@
 
 clean:
-	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist lowest.txt .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist site lowest.txt .coverage .pytest_cache .mypy_cache .ruff_cache

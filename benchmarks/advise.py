@@ -115,7 +115,7 @@ def measure(data: DataSet, runs: Path) -> dict[str, Any]:
 
 
 def table(document: dict[str, Any]) -> str:
-    """Return the Markdown table for docs/training.md."""
+    """Return the Markdown table for docs/guides/training.md."""
     names = (*STRATEGIES, "truncated")
     lines = [f"| data | {' | '.join(names)} | recommended | behind the best, pp |", "|---" * (len(names) + 3) + "|"]
     for data in document["data_sets"]:

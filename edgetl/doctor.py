@@ -27,7 +27,7 @@ WORKSTATION = table(
         "edge-tpu-compiler-missing",
         "info",
         "The Edge TPU compiler is absent; only edgetl compile needs it.",
-        "See docs/coral.md.",
+        "See docs/guides/coral.md.",
     ),
 )
 

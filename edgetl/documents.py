@@ -33,7 +33,7 @@ _INTRODUCTION = """# Documents
 What edgetl writes and prints is JSON with a name and a version in its field `schema`. `edgetl schema NAME` prints the
 JSON Schema of each (draft 2020-12). A field of another type, one that is missing, or a number out of bounds is refused
 with its name, exit code 2; fields that a reader does not know are passed over. A value that could not be measured is
-`{"unknown": "why"}`. This page is made from the classes that read them (`python docs/make_documents.py`).
+`{"unknown": "why"}`. This page is made from the classes that read them.
 """
 
 

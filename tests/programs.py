@@ -35,7 +35,7 @@ PROGRAMS = {
     "chromium": Program(("chromium", "chromium-browser", "google-chrome"), "chromium", "pages as they are seen"),
     "gcc": Program(("gcc", "cc"), "gcc", "C arrays, and a delegate to load"),
     "g++": Program(("g++",), "g++", "C arrays in C++"),
-    "systemd-analyze": Program(("systemd-analyze",), "systemd", "the service of docs/application.md"),
+    "systemd-analyze": Program(("systemd-analyze",), "systemd", "the service of docs/guides/application.md"),
 }
 
 # Where Debian keeps the programs of administrators, which are not on everybody's path.

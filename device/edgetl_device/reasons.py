@@ -116,13 +116,13 @@ DOCTOR = table(
         "edge-tpu-hindered",
         "warning",
         "An Edge TPU is plugged in, and cannot be used, or not at its speed.",
-        "See docs/coral.md.",
+        "See docs/guides/coral.md.",
     ),
     Reason(
         "edge-tpu-library-missing",
         "warning",
         "An Edge TPU is plugged in, and libedgetpu is absent.",
-        "sudo apt install libedgetpu1-std from Coral's source, or a build for your runtime: see docs/coral.md",
+        "sudo apt install libedgetpu1-std from Coral's source, or a build for your runtime: see docs/guides/coral.md",
     ),
     Reason(
         "clock-governor",

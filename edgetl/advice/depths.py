@@ -1,4 +1,4 @@
-"""Where a base can be cut, and what is left then: parameters, multiply-adds, bytes. Not for: how good it is there."""
+"""Where a base can be cut, and the cost of what is left: parameters, multiply-adds, bytes."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class Depth:
     """A base that ends at one of its layers.
 
     Attributes:
-        block: Name of the last block that is kept, as ``--truncate`` takes it; None for the whole base.
-        blocks: How many are kept.
+        block: Name of the last kept block, as ``--truncate`` takes it; None for the whole base.
+        blocks: Number of kept blocks.
         layer: The layer whose output is pooled.
         channels: Width of the pooled features.
         parameters: Values in the weights up to there, the statistics of BatchNorm included, and in the head.
-        multiply_adds: For one photo, the head included.
+        multiply_adds: Per photo, with the head.
         int8_bytes: Estimated size of its int8 TFLite file, with the head.
     """
 
@@ -38,7 +38,7 @@ def depths_of(name: str, base: Any, *, classes: int) -> tuple[Depth, ...]:
     found = blocks(name, base)
     ends: list[tuple[str | None, int, str]] = [(one.name, place, one.last_layer) for place, one in enumerate(found, 1)]
     last = base.output._keras_history.operation.name
-    # After the last block there may be a convolution more, or nothing.
+    # The last block may be followed by one more convolution.
     if ends and ends[-1][2] == last:
         ends.pop()
     ends.append((None, len(found), last))

@@ -32,7 +32,7 @@ def draw(advice: Advice, target: Path) -> None:
         axes.grid(alpha=0.3)
         axes.set_title("ring: where the recommended network ends", fontsize=9)
         if cost == "int8_bytes":
-            # Most of the weights are in the last blocks: on a linear axis the others would stand in one place.
+            # Most weights are in the last blocks: on a linear axis the others would coincide.
             axes.set_xscale("log")
         axes.spines[["top", "right"]].set_visible(False)
         if cost == "multiply_adds":

@@ -1,8 +1,7 @@
-"""From probes to a recommendation: pure functions of what was measured, each with its reason in words.
+"""From probes to a recommendation: pure functions of the measurements, each with its reason as text.
 
-The rule of thumb behind it, photos few or many and like or unlike those of the weights, is that of the CS231n notes on
-transfer learning, after Yosinski et al. 2014, arXiv:1411.1792; ``benchmarks/advise.py`` measures what it is worth.
-Not for: measuring.
+The rule of thumb behind it (few or many photos, like or unlike those of the weights) is that of the CS231n notes on
+transfer learning, after Yosinski et al. 2014, arXiv:1411.1792; ``benchmarks/advise.py`` measures how good it is.
 """
 
 from __future__ import annotations
@@ -20,18 +19,18 @@ from edgetl_device.bench.accuracy import PairedDrop, paired_drop, wilson95
 from .depths import Depth
 from .document import ProbedDepth, RecommendationRecord
 
-# With fewer photos a class than this, what the last blocks would learn is mostly these photos. Not more: of flowers'
-# training photos, 8 a class gave 50% with the head alone and 55% with the blocks, 15 a class 64% and 66%.
+# With fewer photos per class the last blocks overfit. Not more: with 8 of flowers' training photos per class the head
+# alone gave 50% and the blocks 55%, with 15 per class 64% and 66%.
 FEW_A_CLASS = 5
-# With so many, all layers at a smaller rate gain more than the last blocks. Measured with 44 a class, two thirds of
+# With this many, all layers at a smaller rate gain more than the last blocks. Measured with 44 per class, two thirds of
 # flowers' training photos against the rest: 237 against 235 of 280 at 160 px, 113 against 106 of 140 at 96 px.
 MANY_A_CLASS = 30
-# A probe that is right so often leaves nothing for the blocks to add.
+# A probe this accurate leaves nothing to gain.
 NEARLY_ALWAYS = 0.99
-# Depths whose probes differ by less are taken for equally good; the cheaper one wins. On Fashion-MNIST, three blocks
+# Depths whose probes differ by less count as equally good; the cheaper one wins. On Fashion-MNIST, three blocks
 # earlier cost 0.9 pp of the probe and 1.7 pp of the trained network.
 CLOSE_PP = 0.5
-# A smaller network is mentioned only where its probe is known to lose less than this.
+# A smaller network is mentioned only where its probe surely loses less than this.
 _KNOWN_PP = 5.0
 
 Bools = npt.NDArray[np.bool_]
@@ -39,11 +38,11 @@ Bools = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Probed:
-    """A depth and what its probe had right.
+    """A depth and the photos that its probe classified correctly.
 
     Attributes:
         depth: Where the base ends.
-        right: bool [n], photo by photo, each while it was held out.
+        right: bool [n], per photo, from the fold that held it out.
     """
 
     depth: Depth
@@ -51,7 +50,7 @@ class Probed:
 
     @property
     def top1(self) -> float:
-        """Share of the photos that were right."""
+        """Share of correct photos."""
         return float(self.right.mean())
 
     @property
@@ -62,7 +61,7 @@ class Probed:
 
 @dataclass(frozen=True)
 class Photos:
-    """What the rules know of the training photos.
+    """Facts about the training photos that the rules use.
 
     Attributes:
         count: How many there are.
@@ -113,7 +112,7 @@ class Recommendation:
 
 
 def recommend(backbone: str, probed: Sequence[Probed], photos: Photos, *, pretrained: bool) -> Recommendation:
-    """Return what to train of one backbone.
+    """Return what to train in one backbone.
 
     Args:
         backbone: Its name.
@@ -123,17 +122,17 @@ def recommend(backbone: str, probed: Sequence[Probed], photos: Photos, *, pretra
     """
     notes = (*_cheaper(probed), *_size_note(photos))
     if not pretrained:
-        why = f"there are no pretrained weights for {backbone}, so there are no features to keep"
+        why = f"there are no pretrained weights for {backbone}, so there are no features to reuse"
         return Recommendation(backbone, "scratch", None, None, "every layer, from random weights", (why, *notes))
     whole, best = probed[-1], _best(probed)
     if best is not whole and surely_better(best, whole, tried=len(probed) - 1):
         return _unlike(backbone, probed, photos)
-    like = f"no depth of {backbone} probes surely better than its end, {_share(whole)}: its features fit the photos"
+    like = f"no depth of {backbone} is significantly better than its end, {_share(whole)}: its features fit the photos"
     if photos.fewest < FEW_A_CLASS:
-        why = f"{photos.fewest} training photos in the smallest class are few: blocks would learn them by heart"
+        why = f"{photos.fewest} training photos in the smallest class are few: the blocks would overfit"
         return Recommendation(backbone, "head", 0, None, "the head alone, on frozen features", (why, like, *notes))
     if whole.top1 >= NEARLY_ALWAYS:
-        why = f"frozen features are right on {_share(whole)} already: there is next to nothing to gain"
+        why = f"frozen features reach {_share(whole)} already: hardly anything is left to gain"
         return Recommendation(backbone, "head", 0, None, "the head alone, on frozen features", (why, like, *notes))
     if photos.fewest >= MANY_A_CLASS:
         why = f"{photos.fewest:,} training photos in the smallest class are enough to train every layer"
@@ -143,7 +142,7 @@ def recommend(backbone: str, probed: Sequence[Probed], photos: Photos, *, pretra
 
 
 def choose(recommendations: Sequence[tuple[Recommendation, Sequence[Probed]]]) -> Recommendation:
-    """Return the recommendation of the backbone to take: a costlier one only where its probes are surely better.
+    """Return the recommendation for the best backbone: a costlier one only where it probes significantly better.
 
     Backbones are compared by their best probes, on the same photos. The order of ``recommendations`` decides ties.
     """
@@ -156,10 +155,10 @@ def choose(recommendations: Sequence[tuple[Recommendation, Sequence[Probed]]]) -
         told = f"{other.backbone} probes {lead.drop_pp:+.1f} pp against {chosen.backbone} ({_interval(lead)})"
         times = other_probes[-1].depth.multiply_adds / probes[-1].depth.multiply_adds
         if lead.ci95_pp[0] > 0:
-            reasons.append(f"{told}: surely better, at {times:.1f} times the multiply-adds")
+            reasons.append(f"{told}: significantly better, at {times:.1f} times the multiply-adds")
             chosen, probes = other, other_probes
         else:
-            reasons.append(f"{told}: not surely better, and {times:.1f} times the multiply-adds")
+            reasons.append(f"{told}: not significantly better, and {times:.1f} times the multiply-adds")
     title = f"{chosen.backbone}: {chosen.title}" if len(ordered) > 1 else chosen.title
     return Recommendation(
         chosen.backbone,
@@ -172,9 +171,9 @@ def choose(recommendations: Sequence[tuple[Recommendation, Sequence[Probed]]]) -
 
 
 def surely_better(best: Probed, whole: Probed, *, tried: int) -> bool:
-    """Whether the best of so many depths beats the whole base by more than luck and by more than :data:`CLOSE_PP`.
+    """Whether the best of the depths beats the whole base significantly and by more than :data:`CLOSE_PP`.
 
-    The best of many is a lucky one: the interval of the difference is widened for so many comparisons (Bonferroni).
+    The interval of the difference is corrected for the number of depths (Bonferroni).
     """
     lead = paired_drop(best.right, whole.right)
     low, high = lead.ci95_pp
@@ -184,26 +183,26 @@ def surely_better(best: Probed, whole: Probed, *, tried: int) -> bool:
 
 
 def _unlike(backbone: str, probed: Sequence[Probed], photos: Photos) -> Recommendation:
-    """Late features are in the way: cut the base where its features are best, and train what is left."""
+    """Late features do not fit: cut the base where its features are best, and train the rest."""
     best = _best(probed)
     lead = paired_drop(best.right, probed[-1].right)
     cut = _cheapest_near(probed, best)
     why = (
         f"features up to {best.depth.block}, {_share(best)}, beat those of the whole base, {_share(probed[-1])}, by "
-        f"{lead.drop_pp:.1f} pp ({_interval(lead)}): the photos are unlike those that the weights come from"
+        f"{lead.drop_pp:.1f} pp ({_interval(lead)}): the photos are unlike those that the weights were trained on"
     )
     saved = f"ending at {cut.depth.block}, {_share(cut)}, leaves {_costs(cut, probed[-1])}"
     if photos.fewest < FEW_A_CLASS:
         few = f"{photos.fewest} training photos in the smallest class are few: the head alone is trained"
         title = f"{backbone} up to {cut.depth.block}, the head alone"
         return Recommendation(backbone, "head", 0, cut.depth.block, title, (why, saved, few, *_size_note(photos)))
-    what = "what is left is trained as a whole: what fits other photos has to change early, too"
+    what = "all remaining layers are trained: for unlike photos early ones must adapt, too"
     title = f"{backbone} up to {cut.depth.block}, all layers"
     return Recommendation(backbone, "all", None, cut.depth.block, title, (why, saved, what, *_size_note(photos)))
 
 
 def _best(probed: Sequence[Probed]) -> Probed:
-    # Of equals the later one: nothing speaks for a cut then.
+    # Of equals the later one: a cut would gain nothing.
     return max(reversed(probed), key=lambda one: one.top1)
 
 
@@ -213,11 +212,11 @@ def _cheapest_near(probed: Sequence[Probed], best: Probed) -> Probed:
 
 
 def _cheaper(probed: Sequence[Probed]) -> tuple[str, ...]:
-    """Mention a cut that probes as well as the whole base, where it saves something."""
+    """Mention a cut that probes as well as the whole base and costs less."""
     whole = probed[-1]
     cut = _cheapest_near(probed, whole)
     drop = paired_drop(whole.right, cut.right)
-    # With few photos any depth may seem as good as any other.
+    # With few photos all depths look alike.
     if cut is whole or drop.ci95_pp[1] > _KNOWN_PP:
         return ()
     return (

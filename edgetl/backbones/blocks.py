@@ -1,4 +1,4 @@
-"""Where the blocks of a built backbone end. Not for: cutting there (``truncate``)."""
+"""Where the blocks of a built backbone end."""
 
 from __future__ import annotations
 

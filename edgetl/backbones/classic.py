@@ -1,4 +1,4 @@
-"""Rows of the larger classics, and of a small CNN to train from scratch. Not for: what boards are best served with.
+"""Registry rows of the larger classics, and of a small CNN to train from scratch.
 
 Licences of the weights: Keras' documentation of its applications, section License of each.
 """

@@ -1,7 +1,4 @@
-"""What a network costs on a device, counted from its layers: multiply-adds, and an estimate of its int8 file.
-
-Not for: speed, which is a matter of the device (``edgetl bench``), and the table of whole backbones (``facts``).
-"""
+"""The cost of a network, from its layers: multiply-adds and the estimated size of its int8 file."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ _BYTES_AN_OPERATOR = 1000
 
 
 def multiply_adds(base: Any) -> int:
-    """Return how many products of a weight and an activation one photo takes; BatchNorm, being folded, is free."""
+    """Return the multiply-adds of one photo. BatchNorm is folded, so it is free."""
     total = 0
     for layer in base.layers:
         places = prod(layer.output.shape[1:3]) if hasattr(layer, "kernel_size") else 1
@@ -26,9 +23,9 @@ def multiply_adds(base: Any) -> int:
 
 
 def int8_bytes_estimate(base: Any, *, classes: int) -> int:
-    """Return about how large the int8 TFLite file of a base with a head for ``classes`` is.
+    """Estimate the size of the int8 TFLite file of a base with a head for ``classes``.
 
-    One byte a weight, and what the format stores for each output channel and operator. BatchNorm is folded.
+    One byte per weight, plus the format's overhead per output channel and operator. BatchNorm is folded.
     """
     total = 0
     for layer in base.layers:

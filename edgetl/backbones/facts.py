@@ -1,6 +1,6 @@
-"""What each backbone costs on a device, and where its weights would come from here; read from a table, in no time.
+"""The cost of each backbone on a device, from a table, and the source of its weights on this machine.
 
-The table is made by ``models/backbone_facts.py``. Not for: speed on a device (``edgetl bench``).
+The table is made by ``models/backbone_facts.py``. Latency is up to the device: ``edgetl bench``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ FACTS_FILE = Path(__file__).with_name("facts.json")
 
 # "Roughly 8 MB of SRAM" (coral.ai/docs/edgetpu/compiler); compiler logs of tiny models say 7.98 MiB.
 EDGETPU_BYTES = 8 << 20
-# With what others are compared: the default backbone.
+# The default backbone is the reference.
 _REFERENCE = ("mobilenet_v2", 1.0)
 _MANY_TIMES = 3.0
 _MANY_OPERATORS = 5.0
@@ -36,15 +36,15 @@ class Facts:
         width: Its width multiplier.
         size: Input height and width in pixels, for the numbers that depend on it.
         parameters: Values in its weights, the statistics of BatchNorm included.
-        multiply_adds: Products of a weight and an activation for one photo.
-        blocks: How many can be trained or frozen on their own.
+        multiply_adds: Per photo.
+        blocks: Number of blocks that can be frozen.
         features: Channels of its output.
         int8_bytes: Size of an int8 TFLite file with a head of 5 classes, weights at random: an estimate for others.
         edgetpu_operators: Operators of that file.
         edgetpu_mapped: How many of them an Edge TPU is predicted to run.
         edgetpu_bytes: Stored values that those read.
         edgetpu_refused: Why the Edge TPU's compiler cannot read the file at all, or "".
-        edgetpu_causes: Operators that stay on the CPU for their own sake: TFLite's name -> how many.
+        edgetpu_causes: Operators that cannot be mapped themselves: TFLite's name -> count.
     """
 
     name: str
@@ -67,7 +67,7 @@ class WeightsHere:
     """Where ``--weights auto`` would get weights from on this machine, now.
 
     Attributes:
-        source: ``embedded``, ``keras-cache``, ``keras-download`` or ``none``: nobody publishes any.
+        source: ``embedded``, ``keras-cache``, ``keras-download`` or ``none``: none are published.
         file: Its name; None for ``none``.
     """
 
@@ -95,7 +95,7 @@ def facts_of(name: str, width: float = 1.0) -> Facts:
 
 
 def weights_here(name: str, width: float) -> WeightsHere:
-    """Look where the weights of a backbone would come from, at its default size; nothing is downloaded."""
+    """Find the source of a backbone's weights at its default size, without downloading."""
     row = BACKBONES[name]
     if row.embedded and (card := read_card(models_dir() / row.embedded))["width"] == width:
         return WeightsHere("embedded", card["file"])
@@ -107,7 +107,7 @@ def weights_here(name: str, width: float) -> WeightsHere:
 
 
 def concerns(facts: Facts) -> Iterator[str]:
-    """Yield, in words and with numbers, what speaks against a backbone on a small device."""
+    """Yield the drawbacks of a backbone on a small device, with numbers."""
     reference = facts_of(*_REFERENCE)
     if (times := facts.multiply_adds / reference.multiply_adds) >= _MANY_TIMES:
         yield (

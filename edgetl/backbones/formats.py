@@ -1,7 +1,4 @@
-"""Read the arrays of a weights file (.npz, .h5, .weights.h5, .keras), and write them as .npz. No pickle is ever read.
-
-Not for: putting them into layers (``arrays``).
-"""
+"""Read the arrays of a weights file (.npz, .h5, .weights.h5, .keras), and write them as .npz. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ Arrays = dict[str, dict[str, np.ndarray]]
 
 
 def to_npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return arrays as an uncompressed .npz whose bytes depend on nothing but the arrays."""
+    """Return arrays as an uncompressed, reproducible .npz."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):

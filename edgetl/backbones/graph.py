@@ -1,7 +1,4 @@
-"""Build a backbone as one flat Keras graph that eats raw pixels.
-
-Not for: heads and training.
-"""
+"""Build a backbone as one flat Keras graph that takes raw pixels."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ def register(app: typer.Typer) -> None:
 def advise(
     data: Path = typer.Argument(
         ...,
-        help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/data.md).",
+        help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/guides/data.md).",
         readable=False,
     ),
     backbone: list[str] = typer.Option(

@@ -48,7 +48,7 @@ def bench(
     fleet: str = typer.Option(
         "",
         metavar="FILE",
-        help="Bench on all boards of a fleet.toml: docs/remote.md.",
+        help="Bench on all boards of a fleet.toml: docs/guides/fleet.md.",
         show_default=False,
         rich_help_panel=_BOARDS,
     ),

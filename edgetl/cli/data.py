@@ -28,7 +28,7 @@ class OnConflict(str, Enum):
 _Data = typer.Argument(
     ...,
     metavar="DATA",
-    help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/data.md).",
+    help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/guides/data.md).",
     readable=False,
     show_default=False,
 )

@@ -82,7 +82,7 @@ def _print(document: ModelsDocument) -> None:
         typer.echo("All at width 1.0; edgetl models NAME shows its other widths.")
     spoken = [row for row in rows if row.concerns]
     if spoken:
-        typer.echo("\nWhat speaks against them on a small device:")
+        typer.echo("\nDrawbacks on a small device:")
     for row in spoken:
         typer.echo(f"  {row.name}" + (f" {row.width:g}" if several else ""))
         for concern in row.concerns:

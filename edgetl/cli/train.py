@@ -29,7 +29,7 @@ def train(
     asked: Asked[TrainOptions],
     data: Path | None = typer.Argument(
         None,
-        help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/data.md).",
+        help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/guides/data.md).",
         readable=False,
     ),
     out: Path | None = typer.Option(

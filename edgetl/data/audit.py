@@ -1,4 +1,4 @@
-"""What is wrong with a data set, what is left out for it, and how to say so. Not for: reading files, splitting."""
+"""Audit a data set: unreadable photos, duplicates, leaks, conflicts, small and unbalanced classes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def unreadable(
 
 
 def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[list[FoundPhoto], list[Finding]]:
-    """Keep one of each set of identical photos, on the side of a split where it does no harm.
+    """Keep one of each set of identical photos, in the split where it does no harm.
 
     Under two labels: none is kept. In training and evaluation folders: the evaluation copy stays. In val and test
     folders: the test copy stays. Several in one place: the first by path stays.
@@ -107,7 +107,7 @@ def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[li
 def small(photos: Sequence[FoundPhoto]) -> list[Finding]:
     """Find photos with a side under 32 pixels: thumbnails and icons, mostly, or a data set of digits.
 
-    Where all photos are, the finding does not list them.
+    If all photos are small, the finding does not list them.
     """
     paths = tuple(photo.path for photo in photos if min(photo.width, photo.height) < SMALLEST_SIDE)
     if not paths:
@@ -119,12 +119,12 @@ def small(photos: Sequence[FoundPhoto]) -> list[Finding]:
 
 
 def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
-    """Find classes that are empty, small, alone, out of balance, or not on every side of the split."""
+    """Find classes that are empty, small, alone, imbalanced, or missing from a split."""
     found: list[Finding] = []
     present = {sample.label for sample in samples}
     missing = sorted({label for labels in scan.classes.values() for label in labels} - present)
     if missing:
-        found.append(Finding("empty_class", "warning", f"left out, no photo to use in: {', '.join(missing)}"))
+        found.append(Finding("empty_class", "warning", f"left out, no usable photo in: {', '.join(missing)}"))
     if len(scan.classes) > 1:
         found += _class_mismatch(scan, samples)
 
@@ -135,7 +135,7 @@ def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
 
     training = Counter(sample.label for sample in samples if sample.split == "train")
     if len(training) == 1 and len(present) == 1:
-        found.append(Finding("one_class", "error", f"only one class, {next(iter(training))}: nothing to tell apart"))
+        found.append(Finding("one_class", "error", f"only one class, {next(iter(training))}: a classifier needs two"))
     elif training:
         (most, largest), (least, smallest) = training.most_common()[0], training.most_common()[-1]
         if largest > IMBALANCE_RATIO * smallest:

@@ -1,7 +1,4 @@
-"""Public data sets fetched: downloaded where the last try ended, checked, unpacked whole or not at all.
-
-Not for: which data sets there are (``public``).
-"""
+"""Fetch public data sets: resumable download, hash check, atomic unpacking."""
 
 from __future__ import annotations
 
@@ -35,22 +32,21 @@ _BLOCK_BYTES = 1 << 18
 def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> Path:
     """Download a data set and unpack it to ``to``, in a form that ``edgetl train`` takes.
 
-    Files are downloaded to ``<to>.download``, where an interrupted download goes on the next time, and where files
-    that came another way are taken from. What was downloaded is removed when all is done, and the folder, unless
+    Files are downloaded to ``<to>.download``, where an interrupted download resumes the next time, and where files
+    fetched elsewhere can be put. What was downloaded is removed when all is done, and the folder, unless
     something else is in it.
 
     Args:
         dataset: What to fetch.
         to: The folder to make.
-        base_url: Another server's folder that has the files under their names.
+        base_url: A mirror's folder with the same file names.
 
     Returns:
         ``to``.
 
     Raises:
-        InputError: ``to`` is there already, or a file is not the published one by its hash; what was downloaded is
-            removed then.
-        Unavailable: The server cannot be reached, or sends nothing more; what came is kept.
+        InputError: ``to`` exists already, or a file does not have the published hash; what was downloaded is removed.
+        Unavailable: The server cannot be reached or stops sending; the part is kept.
     """
     if os.path.lexists(to):
         raise InputError(f"{to}: exists already", hint="Choose another folder with --to, or remove it.")
@@ -83,22 +79,22 @@ def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> P
 
 
 def download(file: RemoteFile, target: Path, *, url: str | None = None) -> Path:
-    """Download a file whole and checked; what is there of it already is not loaded again (HTTP Range, RFC 9110, 14).
+    """Download a file and check its hash, resuming a partial download (HTTP Range, RFC 9110, 14).
 
     Args:
-        file: What it must be.
-        target: Where it goes; until it is complete and checked, ``<target>.part`` is what there is.
-        url: Another address of the same file.
+        file: URL, size and hash.
+        target: Destination; ``<target>.part`` until it is complete and checked.
+        url: A mirror of the same file.
 
     Raises:
-        InputError: It is not the published file by its hash. What was downloaded is removed.
-        Unavailable: The server cannot be reached, or sends nothing more; the part is kept.
+        InputError: It does not have the published hash. What was downloaded is removed.
+        Unavailable: The server cannot be reached or stops sending; the part is kept.
     """
     url = url or file.url
     if target.exists():
         if not _is_published(file, target):
             raise InputError(
-                f"{target}: is not the published file", why="its SHA-256 is another one", hint="Replace or remove it."
+                f"{target}: is not the published file", why="its SHA-256 differs", hint="Replace or remove it."
             )
         return target
     part = target.with_name(f"{target.name}.part")
@@ -112,7 +108,7 @@ def download(file: RemoteFile, target: Path, *, url: str | None = None) -> Path:
                 raise InputError(
                     f"{url}: is not the published file, and was removed",
                     why=f"its SHA-256 is not {file.sha256[:16]}...",
-                    hint="Run the command again; if it stays so, the server has another file now.",
+                    hint="Run the command again; if it fails again, the server has a different file now.",
                 )
             part.replace(target)
             return target
@@ -124,19 +120,19 @@ def download(file: RemoteFile, target: Path, *, url: str | None = None) -> Path:
     raise Unavailable(
         f"{url}: the download stopped after {_size(part) / 1e6:,.1f} MB",
         why=why or "",
-        hint="Run the command again: it goes on from there.",
+        hint="Run the command again to resume.",
     )
 
 
 def _append(file: RemoteFile, part: Path, url: str, target: Path) -> str | None:
-    """Load the rest of a file into ``part``; return why it is not complete, or None when it is."""
+    """Download the rest of a file into ``part``; return why it is incomplete, or None."""
     have = _size(part)
     try:
         with _opened(url, have, target) as response:
             if response.status == 206 and _starts_at(response, have):
                 mode = "ab"
             else:
-                # The server does not know ranges and sends all of it.
+                # The server ignores ranges and sends the whole file.
                 mode, have = "wb", 0
             rest = response.headers.get("Content-Length")
             total = file.size_bytes or (have + int(rest) if rest else None)
@@ -148,7 +144,7 @@ def _append(file: RemoteFile, part: Path, url: str, target: Path) -> str | None:
                     advance((written + len(block)) // 1000 - written // 1000)
                     written += len(block)
     except _RangeNotSatisfiable:
-        # Nothing is left to send: the part is the file, or no part of it at all. Its hash will tell.
+        # Nothing is left to send; the hash tells whether the part is the file.
         return None
     except (HTTPException, ConnectionError, TimeoutError) as error:
         return str(error) or type(error).__name__

@@ -39,10 +39,10 @@ def load_dataset(
         seed: Of the split.
         val: Fraction for validation, where there is no folder for it; see :func:`edgetl.data.split.assign`.
         test: Fraction for the test split, in the flat layout and for a lone train folder.
-        on_conflict: What happens to a photo under two labels: an error, or all its copies are dropped.
+        on_conflict: For a photo under two labels: raise an error, or drop all its copies.
 
     Raises:
-        InputError: It is missing or has no photos in a known form, no photo can be read, or one is under two labels.
+        InputError: It is missing, has no photos in a known form or no readable photo, or one is under two labels.
     """
     dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)
     for finding in dataset.findings:
@@ -65,9 +65,9 @@ def check_dataset(
     test: float = 0.15,
     on_conflict: OnConflict = "error",
 ) -> Dataset:
-    """Do the same as :func:`load_dataset`, but list photos under two labels as an error finding instead of raising.
+    """As :func:`load_dataset`, but list photos under two labels as an error finding instead of raising.
 
-    Their copies are in none of the samples.
+    Their copies are in no sample.
     """
     if on_conflict not in ("error", "drop"):
         raise OptionError("{on_conflict=}: must be error or drop", on_conflict=on_conflict)
@@ -86,7 +86,7 @@ def check_dataset(
     photos, findings = audit.unreadable(files, hashes, pixels.facts)
     if not photos:
         raise InputError(
-            f"{root}: none of its {len(paths)} files is a photo that can be used",
+            f"{root}: none of its {len(paths)} files is a usable photo",
             why=f"{findings[0].message}, such as {findings[0].files[0]}",
         )
     photos, about_copies = audit.identical(photos, drop_conflicts=on_conflict == "drop")

@@ -1,7 +1,4 @@
-"""Public data sets that tutorials use: where they are, what they must hash to, under which terms.
-
-Not for: fetching them (``fetch``). Every hash is one that somebody else published; the comment says who.
-"""
+"""Public data sets that tutorials use: URLs, hashes, terms. Each hash is a third party's, named beside it."""
 
 from __future__ import annotations
 
@@ -29,11 +26,11 @@ class PublicDataset:
     """A data set to fetch.
 
     Attributes:
-        name: What the user types.
-        about: What it is, in a few words.
-        terms: Its licence as its authors state it, or that they state none.
-        source: Where it is described.
-        files: What is downloaded.
+        name: As the user types it.
+        about: One line about it.
+        terms: The licence that its authors state, if any.
+        source: Its documentation.
+        files: The downloads.
         inside: The folder in an archive whose content is the data set, with ``/`` at its end; None where the files are
             no archives.
         left_out: Names in that folder that are not unpacked.

@@ -1,4 +1,4 @@
-"""Which side of the split a photo falls on: by the hash of its pixels, class by class. Not for: reading files."""
+"""Split photos by the hash of their pixels, class by class."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def check_fractions(val: float, test: float) -> None:
 
 
 def position(group: str, seed: int) -> float:
-    """Return where a photo stands in 0..1: uniform, and a function of its pixel digest and the seed alone."""
+    """Return a photo's position in 0..1: uniform, from its pixel digest and the seed alone."""
     digest = hashlib.sha256(f"{seed}:{group}".encode()).digest()
     return int.from_bytes(digest[:8], "big") / 2**64
 
@@ -39,10 +39,10 @@ def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) 
     :func:`position` is below ``test`` go to test, the next ``val`` to validation, the others to training; a side that
     has its own folder gets none of them, and a train folder that has a val but no test folder is not cut for one.
 
-    So a photo's side depends on the seed and on its own pixels only, and stays when others are added or removed. The
-    one exception is a stand-in: where a class has at least 3 distinct photos and the thresholds leave a side without
-    any, the photo nearest to that side's range (the lowest position) takes the place; it may go back when photos are
-    added. A class of 1 or 2 photos always keeps one for training.
+    So a photo's split depends on the seed and its own pixels only, and stays when others are added or removed. The one
+    exception: if a class has at least 3 distinct photos and a split would get none, the photo nearest to that split's
+    range (the lowest position) is used; it may go back when photos are added. A class of 1 or 2 photos always keeps
+    one for training.
     """
     photos = list(photos)
     folders = {photo.folder for photo in photos}
@@ -61,7 +61,7 @@ def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) 
 
 
 def _cut(positions: Mapping[str, float], *, val: float, test: float) -> dict[str, Split]:
-    """Cut one class, as the ends of the test and of the validation part in the order of position."""
+    """Split one class: return the ends of its test and validation parts in order of position."""
     groups = sorted(positions, key=lambda group: (positions[group], group))
     test_end = sum(positions[group] < test for group in groups)
     val_end = sum(positions[group] < test + val for group in groups)

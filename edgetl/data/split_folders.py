@@ -1,4 +1,4 @@
-"""A split written out as folders, one a split and class. Not for: deciding the split."""
+"""Write a split as folders, one per split and class."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def refuse_target(data: Path, out: Path) -> None:
 
 
 def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
-    """Write ``out/{train,val,test}/<class>/<name>``, whole or not at all.
+    """Write ``out/{train,val,test}/<class>/<name>``, atomically.
 
-    Photos of nested folders lie side by side afterwards; where a name is taken, the later one by path gets the first 8
-    digits of its hash behind it.
+    Photos of nested folders end up in one folder; if a name is taken, the later one by path gets the first 8 digits of
+    its hash appended.
 
     Args:
         dataset: What to write.
@@ -43,7 +43,7 @@ def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
 
     Raises:
         InputError: ``link`` was asked for, and ``out`` is on another file system; or two labels differ only in
-            characters that a folder's name cannot have.
+            characters that a folder name cannot have.
     """
     names = {label: folder_name(label) for label in dataset.labels}
     if len(set(names.values())) < len(names):

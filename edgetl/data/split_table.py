@@ -1,4 +1,4 @@
-"""``split.csv``: which photo was on which side. Not for: deciding it."""
+"""``split.csv``: the split of every photo."""
 
 from __future__ import annotations
 

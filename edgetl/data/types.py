@@ -68,7 +68,7 @@ class Finding:
     """Something the audit saw.
 
     Attributes:
-        kind: A stable name, such as ``leak`` or ``truncated``; ``docs/data.md`` lists them.
+        kind: A stable name, such as ``leak`` or ``truncated``; ``docs/guides/data.md`` lists them.
         severity: ``error`` needs a decision before training, ``warning`` changed or may spoil the data, ``info`` is
             for the record.
         message: One sentence: what it is, and what edgetl did about it.

@@ -1,6 +1,6 @@
 """Writes bundles: a folder that appears whole or not at all, and the same files in one ``.edgetl`` zip.
 
-Not for: reading them (``edgetl_device.bundle``), and making models. The format is described in ``docs/bundle.md``.
+``docs/reference/bundle.md`` describes the format; ``edgetl_device.bundle`` reads it.
 """
 
 from __future__ import annotations

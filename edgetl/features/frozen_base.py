@@ -1,8 +1,7 @@
-"""What a frozen base makes of photos, computed once by LiteRT and kept on disk.
+"""Outputs of a frozen base on photos, computed once by LiteRT and cached on disk.
 
-The frozen layers are converted to a float TFLite model and run by LiteRT's XNNPACK kernels, one interpreter a core:
-about three times the speed of ``keras.Model.predict`` on two cores (``benchmarks/frozen_base.py``). Not for: trained
-layers.
+The frozen layers are converted to a float TFLite model and run by LiteRT's XNNPACK kernels, one interpreter per core:
+about three times the speed of ``keras.Model.predict`` on two cores (``benchmarks/frozen_base.py``).
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ _Batch = tuple[npt.NDArray[np.int64], Pixels]
 _FORMAT = 1
 # Likewise, for views.
 _VIEWS_FORMAT = 2
-# Photos handed to the augmentation layers at once. Part of what the views depend on.
+# Photos per call of the augmentation layers. The views depend on it.
 _VIEW_BATCH = 32
 
 
@@ -59,7 +58,7 @@ class Frozen:
 
 @dataclass(frozen=True)
 class Activations:
-    """Outputs of the frozen part, memory-mapped, one row a photo.
+    """Outputs of the frozen part, memory-mapped, one row per photo.
 
     Attributes:
         pooled: float32 [n, channels], the last feature map averaged over its pixels.
@@ -168,7 +167,7 @@ def view_pixels(pixels: PixelCache, rows: npt.NDArray[np.int64], *, preset: str,
 def view_targets(
     targets: npt.NDArray[np.int64], *, classes: int, size: int, preset: str, seed: int, count: int
 ) -> list[npt.NDArray[np.float32]] | None:
-    """Return what the views of a preset that mixes photos show, as shares of the classes; None for other presets.
+    """Return the labels of mixed views as shares of the classes; None for presets that do not mix photos.
 
     Args:
         targets: int64 [n], the classes of the photos, in the order of the rows that the views were drawn for.
@@ -179,7 +178,7 @@ def view_targets(
         count: Likewise.
 
     Returns:
-        One float32 [n, classes] a view; rows sum to 1.
+        One float32 [n, classes] per view; rows sum to 1.
     """
     if not mixes(preset):
         return None
@@ -206,7 +205,7 @@ def _slices(array: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[_Batch]:
 
 
 def draw_views(pixels: PixelCache, rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) -> Iterator[_Batch]:
-    """Draw views batch after batch; view v of ``rows[i]`` is at place v * len(rows) + i."""
+    """Draw views in batches; view v of ``rows[i]`` is at place v * len(rows) + i."""
     draw = augmenter(preset, size=pixels.array.shape[1], seed=seed)
     return ((places, draw(pixels.array[rows[photos]])) for places, photos in _order(len(rows), preset, seed, count))
 
@@ -214,11 +213,11 @@ def draw_views(pixels: PixelCache, rows: npt.NDArray[np.int64], preset: str, see
 def _order(
     photos: int, preset: str, seed: int, count: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield the batches that views are drawn in: their places among all views, and which photos they are of."""
+    """Yield the batches that views are drawn in: their places among all views, and their photos."""
     for view in range(count):
         order = np.arange(photos)
         if mixes(preset):
-            # Photos lie class by class: in that order a photo would be mixed with its own class only.
+            # Photos are sorted by class: unshuffled, a photo would be mixed with its own class only.
             order = np.random.default_rng([seed, view]).permutation(photos)
         for start in range(0, photos, _VIEW_BATCH):
             part = order[start : start + _VIEW_BATCH]
@@ -238,7 +237,7 @@ def _views_key(rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) 
 
 
 def _run(folder: Path, frozen: Frozen, batches: Iterator[_Batch], total: int, label: str) -> None:
-    """Write ``pooled.npy`` and, where the base has it, ``cut.npy``: one row a photo, at the place its batch says."""
+    """Write ``pooled.npy`` and, where the base has it, ``cut.npy``: one row per photo, at its batch's places."""
     workers = available_cores()
     interpreters = [_interpreter(frozen.model) for _ in range(workers)]
     idle: SimpleQueue[Any] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""A picture of what training will see: photos and their augmented views, side by side. Not for: drawing views."""
+"""A contact sheet of what training sees: photos and their augmented views, side by side."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Row:
     """A photo with its views.
 
     Attributes:
-        captions: What is written under the photo and each view.
+        captions: Text under the photo and each view.
         pictures: uint8 [1 + views, S, S, 3], the photo first.
     """
 
@@ -32,16 +32,16 @@ class Row:
 
 
 def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int) -> list[Row]:
-    """Return some training photos with their first views: the very ones that training with the same seed draws.
+    """Return some training photos with their first views, exactly those that training with the same seed draws.
 
     A view depends on how many were drawn before it, so all views up to the last one shown are drawn.
 
     Args:
         dataset: Photos with their split.
         preset: A name in :data:`edgetl.features.augment.PRESETS`.
-        seed: Of the views, as training takes it; it also chooses the photos, classes taking turns.
-        photos: How many rows; fewer where there are fewer training photos.
-        views: How many views of each.
+        seed: Of the views, as training takes it; it also chooses the photos, stratified by class.
+        photos: Number of rows, at most that of the training photos.
+        views: Views per photo.
 
     Raises:
         InputError: There is no preset of this name.
@@ -66,7 +66,7 @@ def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int
 
 
 def grid(rows: Sequence[Row]) -> Image.Image:
-    """Draw rows of the same length as one picture."""
+    """Draw rows of the same length as one image."""
     columns, side = rows[0].pictures.shape[:2]
     cell, line = side + _MARGIN, side + _TEXT + _MARGIN
     sheet = Image.new("RGB", (columns * cell + _MARGIN, len(rows) * line + _MARGIN), _PAPER)
@@ -102,7 +102,7 @@ def _views(
 
 
 def _captions(shown: list[npt.NDArray[np.float32]] | None, photo: int, labels: Sequence[str], views: int) -> list[str]:
-    """Return what each view of a photo shows, where views mix photos: ``0.70 gear + 0.30 bolt``."""
+    """Return the label of each mixed view: ``0.70 gear + 0.30 bolt``."""
     if shown is None:
         return [""] * views
     return [

@@ -1,6 +1,6 @@
 """A small synthetic data set of machine parts, drawn with numpy and Pillow, for the demo, tests and speed measurements.
 
-Not for: judging how well edgetl does on real photos. Every file says in its JPEG comment that it was drawn.
+Synthetic accuracy says nothing about real photos; every file says in its JPEG comment that it is synthetic.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def draw_photo(name: str, index: int, *, size: int = 240, seed: int = 0) -> byte
 
 def _check(target: Path, *, per_class: int, classes: Sequence[str], size: int, seed: int) -> None:
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise InputError(f"{target}: is there already", hint="Name a new or empty folder, or remove it first.")
+        raise InputError(f"{target}: exists already", hint="Name a new or empty folder, or remove this one.")
     if per_class < 1:
         raise InputError(f"{per_class} photos a class", why="must be at least 1")
     if not _SMALLEST_PX <= size <= _LARGEST_PX:

@@ -62,7 +62,7 @@ class TrainOptions(Options):
         help="Epochs after the head is fitted, at most.",
     )
     augment: str = option(
-        "standard", choices=AUGMENT, metavar="PRESET", help="Augmentation, as docs/training.md describes it."
+        "standard", choices=AUGMENT, metavar="PRESET", help="Augmentation, as docs/guides/training.md describes it."
     )
     views: int | None = option(
         None,

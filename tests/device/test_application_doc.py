@@ -1,4 +1,4 @@
-"""docs/application.md, run: what stands there works as it stands."""
+"""docs/guides/application.md, run: what stands there works as it stands."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-PAGE = Path(__file__).parent.parent.parent / "docs" / "application.md"
+PAGE = Path(__file__).parent.parent.parent / "docs" / "guides" / "application.md"
 GOLDEN = Path(__file__).parent.parent / "golden"
 
 pytestmark = pytest.mark.skipif(not PAGE.exists(), reason="the documentation is not here")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import runpy
 from pathlib import Path
 
 import benched
@@ -76,10 +75,8 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
         documents.schema("none")
 
 
-def test_the_page_is_up_to_date_and_its_links_lead_somewhere() -> None:
-    script = runpy.run_path(str(ROOT / "docs" / "make_documents.py"))
-    page = script["PAGE"].read_text(encoding="utf-8")
-    assert page == documents.page(), "run python docs/make_documents.py"
+def test_the_links_of_the_page_lead_somewhere() -> None:
+    page = documents.page()
     anchors = re.findall(r"\{: #([\w-]+) \}", page)
     assert len(set(anchors)) == len(anchors)
     assert set(re.findall(r"\]\(#([\w-]+)\)", page)) <= set(anchors)

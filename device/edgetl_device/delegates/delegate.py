@@ -35,8 +35,10 @@ _EDGETPU_OPERATOR = b"edgetpu-custom-op\0"
 _CREATE = "tflite_plugin_create_delegate"
 _ASK_S = 20.0
 
-# Three lines are all that an error has; docs/coral.md tells the rest.
-TRAP = "It must be built for the TFLite of the runtime ({runtime}), Coral's own 16.0 is for 2.5; see docs/coral.md."
+# Three lines are all that an error has; docs/guides/coral.md tells the rest.
+TRAP = (
+    "It must be built for the TFLite of the runtime ({runtime}), Coral's own 16.0 is for 2.5; see docs/guides/coral.md."
+)
 
 
 @dataclass(frozen=True)

@@ -1,1 +1,1 @@
-"""Data sets as people have them (folders, tables, arrays), each read into one list of photos."""
+"""Readers of data sets: folders, tables and arrays, each into one list of photos."""

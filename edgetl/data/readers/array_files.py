@@ -1,7 +1,4 @@
-"""Arrays of pictures in files, opened without reading them: ``.npy``, ``.npz``, IDX (MNIST's), STL-10's binaries.
-
-Nothing is ever unpickled. Not for: what the values mean (``class_labels``, ``pictures``).
-"""
+"""Image arrays in files, memory-mapped: ``.npy``, ``.npz``, IDX (MNIST's), STL-10's binaries. Nothing is unpickled."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from edgetl_device.errors import InputError
 
 Array = npt.NDArray[Any]
 
-# A compressed file that grows over this size, and by more than this factor, is no pictures: photos hardly shrink,
+# A compressed file that grows beyond this size and by more than this factor does not hold images: photos hardly shrink,
 # MNIST's by 6. Deflate reaches about 1,000 on zeros.
 _SUSPICIOUS_BYTES = 2**30
 _SUSPICIOUS_RATIO = 100
@@ -44,7 +41,7 @@ def open_file(path: Path, scratch: Path) -> Array:
         scratch: A folder for the unpacked copy of a compressed file.
 
     Raises:
-        InputError: It is damaged, or not what its name says.
+        InputError: It is damaged, or its content does not match its name.
     """
     if path.suffix.lower() == ".npy":
         return _open_npy(path, path.name)
@@ -67,7 +64,7 @@ def open_member(path: Path, key: str, scratch: Path) -> Array:
     """Open one array of an ``.npz``, memory-mapped from an unpacked copy in ``scratch``.
 
     Raises:
-        InputError: It is damaged, holds Python objects, or is far larger unpacked than pictures can be.
+        InputError: It is damaged, holds Python objects, or unpacks to implausibly many bytes.
     """
     target = scratch / f"{len(list(scratch.iterdir()))}.npy"
     with _zip(path) as archive:
@@ -98,8 +95,8 @@ def _open_npy(path: Path, name: str) -> Array:
         if "Python objects" in str(error):
             raise InputError(
                 f"{name}: holds Python objects, not numbers",
-                why="those would have to be unpickled, which edgetl never does",
-                hint="Save labels as integers, and pictures of one size as one uint8 array.",
+                why="they would have to be unpickled, which edgetl never does",
+                hint="Save labels as integers, and images of one size as one uint8 array.",
             ) from None
         raise InputError(f"{name}: is not a .npy array, or is cut short", why=str(error)) from None
 
@@ -151,7 +148,7 @@ def _open_stl10(path: Path) -> Array:
     if path.stem.lower().endswith("_y"):
         return values
     if size % _STL10_BYTES:
-        raise _damaged(path, f"{size:,} bytes are not a whole number of 96 x 96 x 3 pictures, as STL-10 has them")
+        raise _damaged(path, f"{size:,} bytes are not a whole number of STL-10's 96 x 96 x 3 images")
     return values.reshape(-1, 3, _STL10_SIDE, _STL10_SIDE).transpose(0, 3, 2, 1)
 
 
@@ -173,8 +170,8 @@ def _refuse_bomb(what: str, unpacked_bytes: int, packed_bytes: int) -> None:
     if unpacked_bytes > _SUSPICIOUS_BYTES and unpacked_bytes > _SUSPICIOUS_RATIO * packed_bytes:
         raise InputError(
             f"{what}: {packed_bytes / 1e6:,.1f} MB would unpack to {unpacked_bytes / 1e9:,.1f} GB",
-            why="pictures do not shrink like that: nearly all of it is the same byte",
-            hint="If it is meant so, save it uncompressed, as .npy files.",
+            why="images do not compress like that: nearly all bytes are the same",
+            hint="If this is intended, save it uncompressed, as .npy files.",
         )
 
 

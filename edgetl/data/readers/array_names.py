@@ -1,7 +1,4 @@
-"""What an array is, by the name it goes by: ``x_train``, ``test_labels``, ``train-images-idx3-ubyte.gz``.
-
-Not for: opening it (``array_files``).
-"""
+"""The role of an array by its name: ``x_train``, ``test_labels``, ``train-images-idx3-ubyte.gz``."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ _SUFFIXES = re.compile(r"(\.npy|\.bin|[-.]idx[13]-ubyte(\.gz)?)$", re.IGNORECASE
 
 @dataclass(frozen=True)
 class Pair:
-    """Names of the arrays of one side of the split; None: the source does not say which side it is."""
+    """Names of the arrays of one split; None where the source does not name the split."""
 
     split: Split | None
     images: str
@@ -43,7 +40,7 @@ class Pair:
 
 
 def role_of(name: str) -> tuple[Role, Split | None] | None:
-    """Return what an array or file of this name holds and of which split; None when the name does not say."""
+    """Return the content and the split of an array or file by its name; None where the name does not say."""
     words = [word for word in re.split(r"[^a-z0-9]+", _SUFFIXES.sub("", name).lower()) if word]
     roles = [word for word in words if word in _IMAGES or word in _LABELS]
     splits = [word for word in words if word in _SPLITS]
@@ -53,10 +50,10 @@ def role_of(name: str) -> tuple[Role, Split | None] | None:
 
 
 def pair_up(where: str, names: Iterable[str]) -> list[Pair]:
-    """Match images with labels by split, training first; names without a role are passed over.
+    """Match images with labels by split, training first; names without a role are ignored.
 
     Raises:
-        InputError: Two arrays have one role, one of a pair is missing, or only some say which split they are.
+        InputError: Two arrays have the same role, one of a pair is missing, or only some name a split.
     """
     by_role: dict[tuple[Role, Split | None], str] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Which files and keys are arrays of pictures and their labels. Not for: opening them (``array_files``)."""
+"""Which files and keys are image arrays and their labels."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .array_names import CLASS_NAME_KEYS, CONVENTIONS, Pair, Role, pair_up, role
 
 @dataclass(frozen=True)
 class ArraySource:
-    """Arrays of pictures and labels, found but not read.
+    """Image and label arrays, found but not read.
 
     Attributes:
         given: What the user named.
@@ -34,7 +34,7 @@ def find_arrays(data: Path) -> ArraySource | None:
     """Return the arrays in an ``.npz``, in a folder, or in a file with its pair beside it; None when there are none.
 
     Raises:
-        InputError: There are arrays, but what they are cannot be told.
+        InputError: There are arrays, but their roles are unclear.
     """
     if data.is_dir():
         return _in_folder(data, data, only=None)
@@ -47,7 +47,7 @@ def find_arrays(data: Path) -> ArraySource | None:
         return ArraySource(data, (data,), tuple(pairs), tuple(key for key in keys if key not in used))
     role = role_of(data.name) if _may_hold_array(data.name) else None
     if data.suffix.lower() == ".npy" and (role is None or role[0] != "images"):
-        raise InputError(f"{data}: is not named like an array of pictures", hint=CONVENTIONS)
+        raise InputError(f"{data}: is not named like an array of images", hint=CONVENTIONS)
     return _in_folder(data.parent, data, only=role) if role else None
 
 
@@ -60,7 +60,7 @@ def _in_folder(folder: Path, given: Path, *, only: tuple[Role, Split | None] | N
         names = [given.name, *(name for name in names if role_of(name) == ("labels", split))]
     pairs = pair_up(str(folder), names)
     if only is not None and pairs:
-        # One pair, named by the user: not a side of a split, but all there is to split.
+        # One pair, named by the user: the whole data set, to be split.
         pairs = [Pair(None, pair.images, pair.labels) for pair in pairs]
     if not pairs:
         return None

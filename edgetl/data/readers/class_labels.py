@@ -1,4 +1,4 @@
-"""From the labels that an array holds to class names in their order. Not for: opening the array (``array_files``)."""
+"""From an array's labels to class names in order."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgetl_device.errors import InputError
 
-# Beside the data: one class name a line, in the order of the indices.
+# Beside the data: one class name per line, in index order.
 NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt")
 
 _ONE_HOT_TOLERANCE = 1e-3
@@ -25,7 +25,7 @@ class Labels:
     Attributes:
         index: int64 [n], the class of each row.
         columns: How many classes one-hot rows have; None for other labels.
-        names: What each value of ``index`` is called, where the array holds names; None for numbers.
+        names: The name of each value of ``index``, where the array holds names; None for numbers.
     """
 
     index: npt.NDArray[np.int64]
@@ -52,10 +52,10 @@ class Classes:
 
 
 def read_class_names(folder: Path) -> tuple[str, ...] | None:
-    """Return the names in the one of :data:`NAME_FILES` that lies in ``folder``; None when there is none.
+    """Return the names from the file of :data:`NAME_FILES` in ``folder``; None if there is none.
 
     Raises:
-        InputError: Two of them differ, or a name is there twice.
+        InputError: Two of them differ, or a name occurs twice.
     """
     found: dict[str, tuple[str, ...]] = {}
     for name in NAME_FILES:
@@ -65,7 +65,7 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
         try:
             lines = file.read_text(encoding="utf-8-sig").splitlines()
         except UnicodeDecodeError:
-            raise InputError(f"{file}: is not UTF-8 text", hint="Save it as UTF-8, one class name a line.") from None
+            raise InputError(f"{file}: is not UTF-8 text", hint="Save it as UTF-8, one class name per line.") from None
         found[name] = checked_names(str(file), [line.strip() for line in lines if line.strip()])
     if len(set(found.values())) > 1:
         raise InputError(f"{folder}: {' and '.join(found)} list different classes", hint="Keep the one that is right.")
@@ -73,12 +73,12 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
 
 
 def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Refuse names that cannot be labels: none at all, twice the same, or with a line break in them."""
+    """Refuse names that cannot be labels: empty, repeated, or with a line break."""
     if not names:
-        raise InputError(f"{where}: has no class names", hint="Write one name a line, in the order of the indices.")
+        raise InputError(f"{where}: has no class names", hint="Write one name per line, in index order.")
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
     if twice is not None:
-        raise InputError(f"{where}: has {twice!r} twice", hint="Every class needs a name of its own.")
+        raise InputError(f"{where}: has {twice!r} twice", hint="Class names must be unique.")
     wrong = next((name for name in names if len(name.splitlines()) != 1 or not name.strip()), None)
     if wrong is not None:
         raise InputError(f"{where}: {wrong!r} cannot be a class name", why="labels are lines of text")
@@ -86,22 +86,22 @@ def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def decode_labels(array: npt.NDArray[Any], where: str, *, count: int, first: int = 0) -> Labels:
-    """Understand an array of labels: integers [n] or [n, 1], one-hot rows [n, classes], or names [n].
+    """Interpret an array of labels: integers [n] or [n, 1], one-hot rows [n, classes], or names [n].
 
     Args:
         array: The labels.
         where: Its name, for errors.
-        count: How many pictures it must fit.
+        count: The number of images.
         first: The index of the first class: 1 in STL-10.
 
     Raises:
-        InputError: Another shape, another number, or values that are no labels.
+        InputError: A wrong shape, a wrong number of rows, or values that are not labels.
     """
     if array.ndim not in (1, 2):
         raise InputError(f"{where}: labels of shape {array.shape}", why="must be [n], [n, 1] or one-hot [n, classes]")
     if len(array) != count:
         raise InputError(
-            f"{where}: {len(array):,} labels for {count:,} pictures", hint="Both must have one row a picture."
+            f"{where}: {len(array):,} labels for {count:,} images", hint="Both must have one row per image."
         )
     if array.dtype.kind in "US" and array.size == count:
         return _named(array, where)
@@ -130,14 +130,14 @@ def name_classes(parts: Sequence[Labels], names: Sequence[str] | None, where: st
     Args:
         parts: The labels of each side of the split.
         names: A name for each index, or the order of the names that the arrays hold; None when there are none.
-        where: What is read, for errors.
+        where: The source, for errors.
         first: What index 0 was in the file: 1 in STL-10.
 
     Raises:
         InputError: There are more indices than names, or the arrays do not have the same kind of labels.
     """
     if len({(part.columns, part.names is None) for part in parts}) > 1:
-        raise InputError(f"{where}: its label arrays are not of one kind", why="one-hot, integers or names, not a mix")
+        raise InputError(f"{where}: label arrays of different kinds", why="one-hot, integers or names, not a mix")
     if parts[0].names is not None:
         used_names = sorted({name for part in parts for name in part.names or ()})
         unknown = [name for name in used_names if names and name not in names]
@@ -190,6 +190,6 @@ def _one_hot(values: npt.NDArray[Any], where: str) -> Labels:
         raise InputError(
             f"{where}: row {int(soft.argmax())} is a mixture of classes",
             why="every picture needs one class",
-            hint="Take numpy.argmax(labels, axis=1), if the largest is the class.",
+            hint="Use numpy.argmax(labels, axis=1) if the largest share is the class.",
         )
     return Labels(values.argmax(axis=1).astype(np.int64), values.shape[1], None)

@@ -1,4 +1,4 @@
-"""Which files are there, under which class and split folder. Not for: what is inside the files."""
+"""List the files of a data set by class and split folder, without opening them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ SPLIT_OF_NAME: dict[str, Split] = {
     "test": "test",
 }
 
-_LAYOUTS = "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/data.md)."
+_LAYOUTS = (
+    "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/guides/data.md)."
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
         other = next(name for name in folders if name not in named)
         raise InputError(
             f"{root}: mixes split folders ({named[0]}) and others ({other})",
-            why="whether these are classes cannot be told",
+            why="it is unclear whether these are classes",
             hint=_LAYOUTS,
         )
     splits: dict[Split | None, Path] = {}

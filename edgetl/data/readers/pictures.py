@@ -1,9 +1,8 @@
-"""Arrays of pictures written out once as photo files, so that everything after sees a folder like any other.
+"""Image arrays written once as photo files, so that every later stage sees a folder.
 
-The files lie in edgetl's cache under a key of the arrays' content, beside a table of path, label and split. They are
-BMPs: lossless, and the same bytes from every version of Pillow and zlib, so that a run finds its photos again by their
-hash when the cache was emptied in between. Not for: finding the arrays (``array_source``) and opening them
-(``array_files``).
+The files are in edgetl's cache under a key of the arrays' content, beside a table of path, label and split. They are
+BMPs: lossless, and the same bytes from every version of Pillow and zlib, so that a run finds its photos by hash even
+after the cache was emptied.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ from .array_names import CLASS_NAME_KEYS
 from .arrays import ArraySource
 from .class_labels import NAME_FILES, Labels, checked_names, decode_labels, name_classes, read_class_names, text_of
 
-# Raise it when the same arrays give other files.
+# Raise it when the same arrays give different files.
 _FORMAT = 1
 _CHUNK_BYTES = 32 << 20
 
@@ -43,10 +42,10 @@ TABLE_COLUMNS = ("path", "label", "split")
 
 
 def unpack(source: ArraySource) -> Path:
-    """Return the folder in the cache that holds the pictures as files, and :data:`TABLE`; written when it is not there.
+    """Return the folder in the cache with the images as files and :data:`TABLE`; write it if it does not exist.
 
     Raises:
-        InputError: The arrays do not fit together, or hold no pictures (``docs/data.md``).
+        InputError: The arrays do not match, or hold no images (``docs/guides/data.md``).
         OSError: The cache cannot be written.
     """
     folder = source.given if source.given.is_dir() else source.given.parent
@@ -102,11 +101,11 @@ def _write(folder: Path, *, source: ArraySource, names: tuple[str, ...] | None) 
 
 
 def _names_inside(file: Path, scratch: Path) -> tuple[str, ...] | None:
-    """Return the class names that an ``.npz`` holds itself; None when it has none."""
+    """Return the class names in an ``.npz``; None if it has none."""
     for key in npz_keys(file):
         if key in CLASS_NAME_KEYS:
             array = open_member(file, key, scratch)
-            # "classes" may also be their number.
+            # "classes" may also be a number.
             if array.dtype.kind in "US":
                 where = f"{file}: {key}"
                 return checked_names(where, [str(name) for name in text_of(array, where)])
@@ -124,16 +123,16 @@ def _as_pictures(array: Array, where: str) -> Array:
         hint = "Give each row its height and width: numpy.reshape." if len(shape) == 2 else ""
         raise InputError(f"{where}: shape {list(shape)}", why=expected, hint=hint)
     if 0 in shape:
-        raise InputError(f"{where}: shape {list(shape)}: there is no picture in it")
+        raise InputError(f"{where}: shape {list(shape)}: no images")
     if shape[1] * shape[2] > MAX_PIXELS:
-        raise InputError(f"{where}: shape {list(shape)}", why=f"a picture may have {MAX_PIXELS:,} pixels at most")
+        raise InputError(f"{where}: shape {list(shape)}", why=f"an image may have {MAX_PIXELS:,} pixels at most")
     if array.dtype.kind not in "iuf":
         raise InputError(f"{where}: pixels of type {array.dtype}", why="must be uint8 0..255 or float 0..1")
     return array[..., 0] if len(shape) == 4 and shape[3] == 1 else array
 
 
 def _check_values(parts: Sequence[_Part]) -> bool:
-    """Refuse pixels out of their range; return whether they are floats 0..1 (else integers 0..255)."""
+    """Refuse out-of-range pixels; return whether they are floats 0..1 (else integers 0..255)."""
     kinds = {part.images.dtype.kind == "f" for part in parts}
     if len(kinds) > 1:
         raise InputError(
@@ -148,7 +147,7 @@ def _check_values(parts: Sequence[_Part]) -> bool:
             hint = (
                 "Divide by 255, or save them as uint8."
                 if low >= 0 and high <= 255
-                else "Undo the normalization; edgetl does its own. Or save them as uint8 0..255."
+                else "Undo the normalization (edgetl does its own), or save them as uint8 0..255."
             )
             raise InputError(f"{part.where}: floats from {low:g} to {high:g}", why="must be 0..1", hint=hint)
         if not floats and (low < 0 or high > 255):
@@ -171,7 +170,7 @@ def _range(part: _Part) -> tuple[float, float]:
             least, most = float(chunk.min()), float(chunk.max())
             if not np.isfinite((least, most)).all():
                 row = start + int(np.argwhere(~np.isfinite(chunk))[0][0])
-                raise InputError(f"{part.where}: picture {row} has pixels that are no numbers (NaN or infinite)")
+                raise InputError(f"{part.where}: image {row} has NaN or infinite pixels")
             low, high = min(low, least), max(high, most)
             advance(len(chunk))
     return low, high
@@ -184,7 +183,7 @@ def _chunks(array: Array) -> Iterator[tuple[int, npt.NDArray[Any]]]:
 
 
 def _write_part(folder: Path, part: _Part, labels: list[str], *, floats: bool) -> list[tuple[str, str, str]]:
-    """Write every picture to ``[split/]label/row.bmp``; return the rows of the table."""
+    """Write every image to ``[split/]label/row.bmp``; return the rows of the table."""
     digits = len(str(len(labels) - 1))
     above = f"{part.split}/" if part.split else ""
     paths = [f"{above}{folder_name(label)}/{row:0{digits}}.bmp" for row, label in enumerate(labels)]

@@ -1,4 +1,4 @@
-"""Where photos come from: a folder, a CSV, or arrays. Not for: what is in them (``edgetl.data.pixels``, ``audit``)."""
+"""Dispatch to the reader of a data set: a folder, a CSV, or arrays."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from .tables import scan_table
 
 
 def list_photos(data: Path) -> Scan:
-    """List the photos of a data set in any form that edgetl takes; arrays are written out as files first.
+    """List the photos of a data set in any supported form; arrays are written as files first.
 
     Args:
         data: A folder of photos by class, with split folders or without; a ``.csv`` of path, label and split; an
-            ``.npz``; a folder with ``.npy`` arrays, IDX files or STL-10's binaries, or one of its arrays of pictures.
+            ``.npz``; a folder with ``.npy`` arrays, IDX files or STL-10's binaries, or one of its image arrays.
 
     Raises:
-        InputError: It is none of these, or something is wrong with it.
+        InputError: It is none of these, or invalid.
     """
     source = check_source(data)
     if isinstance(source, Scan):
@@ -31,10 +31,10 @@ def list_photos(data: Path) -> Scan:
 
 
 def check_source(data: Path) -> Scan | ArraySource:
-    """Refuse what cannot be a data set, without reading pictures; :func:`list_photos` does the rest.
+    """Refuse what cannot be a data set, without reading images.
 
     Raises:
-        InputError: It is none of the forms that edgetl takes.
+        InputError: It has none of the supported forms.
     """
     if data.is_file() and data.suffix.lower() == ".csv":
         return scan_table(data)
@@ -46,14 +46,14 @@ def check_source(data: Path) -> Scan | ArraySource:
 
 
 def photos_folder(data: Path) -> Path:
-    """Return the folder that the paths of a run's photos are relative to, for the data set that it was trained on.
+    """Return the folder that the photo paths of a run are relative to.
 
     Raises:
-        InputError: The data set is not there any more.
+        InputError: The data set does not exist any more.
     """
     if not data.exists():
         raise InputError(
-            f"{data}: the data set of this run is missing", hint="Say where it is now: --data FOLDER (or file)"
+            f"{data}: the data set of this run is missing", hint="Give its new place: --data FOLDER (or file)"
         )
     if data.is_dir() and subfolders(data):
         return data

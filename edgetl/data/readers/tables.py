@@ -1,7 +1,4 @@
-"""A CSV of photos: a row a photo, with the columns path and label, and split where the user has made one.
-
-Not for: ``split.csv`` of a run as such (``table``), though it has these columns too.
-"""
+"""A CSV of photos: one row per photo, with the columns path, label and optionally split."""
 
 from __future__ import annotations
 
@@ -23,11 +20,11 @@ _DELIMITERS = ",;\t"
 def scan_table(file: Path) -> Scan:
     """List the photos of a CSV without opening them.
 
-    Paths are relative to the CSV's folder, or absolute. Without a split column edgetl splits. Where a file with class
-    names lies beside it, it gives the order of the classes, and names to labels that are numbers.
+    Paths are relative to the CSV's folder, or absolute. Without a split column edgetl splits. A file with class
+    names beside it gives the order of the classes, and names for numeric labels.
 
     Raises:
-        InputError: It is not such a table, names a file that is not there, or a split that edgetl does not know.
+        InputError: It is not such a table, or names a missing file or an unknown split.
     """
     rows = _read(file)
     columns = [name.strip().lower() for name in rows[0][1]]
@@ -59,7 +56,7 @@ def scan_table(file: Path) -> Scan:
     if absent:
         line, path = absent[0]
         raise InputError(
-            f"{file}: {len(absent):,} of its {len(files):,} files are not there",
+            f"{file}: {len(absent):,} of its {len(files):,} files are missing",
             why=f"such as {path} (line {line})",
             hint=f"Paths are relative to {file.parent}.",
         )

@@ -72,12 +72,12 @@ def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels
 
 
 def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shares]:
-    """Return a function that mixes what photos show as :func:`augmenter` of the same arguments mixes their pixels.
+    """Return a function that mixes labels as :func:`augmenter` with the same arguments mixes pixels.
 
-    It must be called for the same batches in the same order; it draws no pictures.
+    Call it for the same batches in the same order; it draws no images.
 
     Args:
-        preset: A name in :data:`PRESETS`; where it does not mix photos, shares come back as they are.
+        preset: A name in :data:`PRESETS`; shares are unchanged where it does not mix photos.
         size: Height and width of the photos in pixels.
         seed: Of the random numbers.
 
@@ -90,7 +90,7 @@ def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shar
     tf = tensorflow()
     mix = _mixer(preset, seed)
 
-    # Keras draws the same numbers for photos of the same shape, whatever they show.
+    # Keras draws the same numbers for photos of the same shape, whatever their content.
     @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, None), tf.float32)])
     def draw(shares: Any) -> Any:
         return mix(tf.zeros((tf.shape(shares)[0], size, size, 3)), shares)[1]
@@ -103,7 +103,7 @@ def _seed(seed: int, index: int) -> int:
 
 
 def _steps(preset: str, size: int, seed: int) -> list[Callable[[Any], Any]]:
-    """Return what a preset does to a batch, one function after the other; moves in a row are one of them."""
+    """Return the functions that a preset applies to a batch, in order; consecutive geometric layers are one of them."""
     numbered = [(step, _seed(seed, index)) for index, step in enumerate(PRESETS[preset]) if step[0] not in MIXING]
     found: list[Callable[[Any], Any]] = []
     for moving, group in groupby(numbered, key=lambda one: one[0][0] in MOVES):
@@ -123,7 +123,7 @@ def _step(step: Step, seed: int) -> Any:
 
 
 def _some_of(operations: tuple[Step, ...], count: int, seed: int) -> Callable[[Any], Any]:
-    """Return a function that does ``count`` random operations to each photo, each with magnitudes of its own."""
+    """Return a function that applies ``count`` random operations to each photo, with independent magnitudes."""
     tf, random = tensorflow(), keras().random
     layers = [_step(operation, (seed * 100 + index) % 2**31) for index, operation in enumerate(operations)]
     generator = random.SeedGenerator(seed)
@@ -139,7 +139,7 @@ def _some_of(operations: tuple[Step, ...], count: int, seed: int) -> Callable[[A
 
 
 def _mixer(preset: str, seed: int) -> Callable[[Any, Any], tuple[Any, Any]]:
-    """Return a function that mixes pictures and what they show; without a mixing layer it changes neither."""
+    """Return a function that mixes images and labels; without a mixing layer it changes neither."""
     for index, (name, arguments) in enumerate(PRESETS[preset]):
         if name in MIXING:
             layer = getattr(keras().layers, name)(**arguments, seed=_seed(seed, index))

@@ -1,7 +1,6 @@
-"""Random moves of a photo (flip, turn, zoom, shift, shear) as one affine map, so that it is interpolated once.
+"""Random geometric augmentation (flip, rotation, zoom, shift, shear) as one affine map, interpolated once.
 
-Keras' layers draw the random numbers; each of them would resample the photo anew, which blurs it and takes its time.
-Not for: colours; layers that are not affine.
+Keras' layers draw the random numbers; applied one by one, each would resample the photo, which blurs it and takes time.
 """
 
 from __future__ import annotations
@@ -14,17 +13,17 @@ from edgetl._lib.extras import keras, tensorflow
 
 # What a Keras layer's get_random_transformation() returns.
 Drawn = dict[str, Any]
-# What is done to photos, in the words of the layers' settings.
+# What is supported, as settings of the layers.
 _DONE = {"mode": "horizontal", "fill_mode": "reflect", "interpolation": "bilinear"}
-# a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f: which place in the photo, in pixels, a place in the view
-# shows. Numbers, or one for each photo.
+# a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f: from a pixel of the view to a place in the photo, in
+# pixels. Numbers, or one for each photo.
 Coefficients = tuple[Any, Any, Any, Any, Any, Any]
 
 
 def compose_moves(layers: Sequence[Any], *, size: int) -> Callable[[Any], Any]:
-    """Return a function that does to photos what the layers do one after the other, with one bilinear interpolation.
+    """Return a function that applies the layers in order, with a single bilinear interpolation.
 
-    What comes in at the edges is the photo reflected.
+    The photo is reflected at its edges.
 
     Args:
         layers: Keras layers of the kinds in :data:`MOVES`.
@@ -34,7 +33,7 @@ def compose_moves(layers: Sequence[Any], *, size: int) -> Callable[[Any], Any]:
         A function from float32 [n, size, size, channels] to the same type and shape.
 
     Raises:
-        ValueError: A layer has a setting that asks for something else: a vertical flip, black edges.
+        ValueError: A layer has an unsupported setting, such as a vertical flip or black edges.
     """
     for layer in layers:
         for setting, done in _DONE.items():
@@ -48,7 +47,7 @@ def compose_moves(layers: Sequence[Any], *, size: int) -> Callable[[Any], Any]:
         return tf.reshape(tf.stack([tf.broadcast_to(row, tf.shape(photos)[:1]) for row in rows], axis=1), (-1, 3, 3))
 
     def move(photos: Any) -> Any:
-        # From the view back to the photo: the first layer's map is the last to be applied to a place.
+        # From the view back to the photo: the first layer's map is applied last.
         composed = reduce(tf.matmul, [matrix(layer, photos) for layer in layers])
         # The eight numbers that Keras takes: the matrix without its last 1.
         numbers = tf.reshape(composed, (-1, 9))[:, :8]
@@ -83,8 +82,8 @@ def _shear(drawn: Drawn, _: float) -> Coefficients:
     return 1.0, across, 0.0, down, 1.0, 0.0
 
 
-# Name of a Keras layer (RandomFlip: horizontal), and the function from what it drew and the number of a photo's last
-# column to coefficients. The layers have the same matrices inside.
+# Name of a Keras layer, and the function from its random numbers and the index of a photo's last column to
+# coefficients. The layers use the same matrices internally.
 MOVES: dict[str, Callable[[Drawn, float], Coefficients]] = {
     "RandomFlip": _flip,
     "RandomRotation": _rotate,

@@ -1,4 +1,4 @@
-"""What each augmentation preset does, as Keras layers with their arguments. Not for: drawing views (``draw``)."""
+"""The augmentation presets, as Keras layers with their arguments."""
 
 from __future__ import annotations
 
@@ -94,5 +94,5 @@ def check_preset(name: str) -> None:
 
 
 def mixes(preset: str) -> bool:
-    """Return whether views of a preset mix photos, so that what they show is shares of classes."""
+    """Return whether views of a preset mix photos, so that their labels are shares of classes."""
     return any(name in MIXING for name, _ in PRESETS[preset])

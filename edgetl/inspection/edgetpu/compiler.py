@@ -180,7 +180,7 @@ def find_compiler() -> str:
         raise Unavailable(
             f"{PROGRAM} is not installed here",
             why=f"it exists for x86-64 Linux only, and this is {machine}" if machine != "x86_64" else "not on PATH",
-            hint="sudo apt install edgetpu-compiler from Coral's source, or Docker, or Colab: see docs/coral.md.",
+            hint="sudo apt install edgetpu-compiler from Coral's source, or Docker, or Colab: docs/guides/coral.md.",
         )
     return program
 

@@ -247,7 +247,7 @@ def _risks(mapped: list[Node]) -> tuple[str, ...]:
             # tensorflow/tflite-micro 2602: kernels made before this existed "result in invalid output", silently.
             risks.append(
                 f"FULLY_CONNECTED has {len(weights.scales)} weight scales, one an output; TFLite knew one only when "
-                "the compiler was made, so its answers are in doubt; edgetl compile gives it a file with one scale"
+                "the compiler was made, so its results are unreliable; edgetl compile gives it a file with one scale"
             )
     open_ = sorted({(n.operator.name, RULES[n.operator.name].unchecked) for n in mapped})
     if named := ", ".join(f"{name} ({unchecked})" for name, unchecked in open_ if unchecked):

@@ -1,6 +1,6 @@
 """What is in a TFLite file: operators, tensors, their quantization and sizes, read from the flatbuffer itself.
 
-Not for: running it, or trusting it; a truncated or edited file is an error here, never a crash.
+A truncated or edited file is an error here, never a crash.
 """
 
 from __future__ import annotations

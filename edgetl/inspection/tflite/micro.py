@@ -1,4 +1,4 @@
-"""How much memory a TFLite file needs on a microcontroller, asked of TensorFlow Lite for Microcontrollers itself.
+"""The memory a TFLite file needs on a microcontroller, measured with TensorFlow Lite for Microcontrollers.
 
 Its interpreter comes as the PyPI package ``tflite-micro``, which is optional. Not for: speed; the host is not the chip.
 """

@@ -142,9 +142,9 @@ EARLY = probed(0.4, 0.88, 0.90, 0.7)
     ("probes", "photos", "strategy", "truncate", "said"),
     [
         (LATE, about(), "blocks", None, "fit the photos"),
-        (LATE, about(FEW_A_CLASS - 1), "head", None, "by heart"),
+        (LATE, about(FEW_A_CLASS - 1), "head", None, "overfit"),
         (LATE, about(MANY_A_CLASS), "all", None, "every layer"),
-        (probed(0.5, 0.9, 0.995), about(), "head", None, "next to nothing"),
+        (probed(0.5, 0.9, 0.995), about(), "head", None, "hardly anything"),
         (EARLY, about(), "all", "block_3", "the whole base, 70.0% (95% CI 67.1 to 72.8), by 20.0 pp (95% CI "),
         (EARLY, about(FEW_A_CLASS - 1), "head", "block_3", "few"),
         (probed(0.4, 0.895, 0.90, 0.7), about(), "all", "block_2", "50% of the multiply-adds"),
@@ -191,7 +191,7 @@ def test_a_costlier_backbone_has_to_be_surely_better() -> None:
     better = pair("better", probed(0.4, 0.5, 0.85))
     chosen = choose([cheap, better])
     assert chosen.backbone == "better"
-    assert "surely better, at 1.5 times the multiply-adds" in chosen.reasons[-1]
+    assert "significantly better, at 1.5 times the multiply-adds" in chosen.reasons[-1]
 
 
 # The command, and training

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import runpy
 import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -335,11 +334,6 @@ def test_the_choices_are_those_of_the_registries() -> None:
     assert tuple(TARGETS) == TARGET_NAMES
     assert tuple(loadgen.SCENARIOS) == SCENARIOS
     assert (runtime.MAX_THREADS, runtime.MAX_BATCH) == (MAX_THREADS, MAX_BATCH)
-
-
-def test_the_page_in_the_docs_is_up_to_date() -> None:
-    page = runpy.run_path(str(REPO / "docs" / "make_options.py"))
-    assert page["PAGE"].read_text(encoding="utf-8") == page["page"](), "run: python docs/make_options.py"
 
 
 def test_paths_lists_and_numbers_are_kept_in_one_form() -> None:

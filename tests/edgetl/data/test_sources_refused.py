@@ -26,11 +26,11 @@ Make = Callable[..., Path]
         (pictures(12, channels=4), r"expected \[N, H, W\]"),
         (pictures(12).reshape(12, -1), "numpy.reshape"),
         (pictures(12)[None], r"expected \[N, H, W\]"),
-        (pictures(0), "no picture"),
+        (pictures(0), "no images"),
         (pictures(12).astype(np.float32), "floats from 0 to 255.*\nmust be 0..1\nDivide by 255"),
         (pictures(12) / 127.5 - 1, "Undo the normalization"),
-        (np.where(pictures(12) > 250, np.nan, 0.5), "picture 0 has pixels that are no numbers"),
-        (np.full((12, 8, 8), np.inf), "no numbers"),
+        (np.where(pictures(12) > 250, np.nan, 0.5), "image 0 has NaN or infinite pixels"),
+        (np.full((12, 8, 8), np.inf), "NaN or infinite"),
         (pictures(12).astype(np.int16) * 16, r"integers from 0 to 40.*\nmust be 0..255"),
         (pictures(12).astype(np.int16) - 5, "integers from -5"),
         ((pictures(12) > 99).astype(np.uint8), "no pixel is brighter than 1 of 255"),
@@ -45,7 +45,7 @@ def test_arrays_that_are_no_pictures(tmp_path: Path, x: np.ndarray, message: str
 @pytest.mark.parametrize(
     ("y", "message"),
     [
-        (classes(11), "11 labels for 12 pictures"),
+        (classes(11), "11 labels for 12 images"),
         (np.eye(3)[classes(12)] * 0.9, "row 0 sums to 0.9"),
         (np.eye(3)[classes(12)] + np.eye(3)[0], "row 0 sums to 2"),
         (np.full((12, 2), 0.5), "row 0 is a mixture"),
@@ -143,7 +143,7 @@ def test_an_npz_that_would_fill_the_disk(tmp_path: Path) -> None:
     for start in (content.find(size), content.rfind(size)):
         content[start : start + 4] = (4_000_000_000).to_bytes(4, "little")
     data.write_bytes(content)
-    refused(data, r"would unpack to 4.0 GB\npictures do not shrink like that")
+    refused(data, r"would unpack to 4.0 GB\nimages do not compress like that")
 
 
 def test_damaged_npz_and_npy(tmp_path: Path) -> None:
@@ -179,7 +179,7 @@ def test_damaged_idx_files(tmp_path: Path) -> None:
     images.write_bytes(whole)
     labels = folder / "train-labels-idx1-ubyte"
     labels.write_bytes(idx(classes(17).astype(np.uint8)))
-    refused(folder, "17 labels for 18 pictures")
+    refused(folder, "17 labels for 18 images")
     labels.unlink()
     refused(folder, "has train-images-idx3-ubyte, but no labels")
 
@@ -202,12 +202,12 @@ def test_damaged_stl10_files(tmp_path: Path) -> None:
     folder = write_stl10(tmp_path / "stl10_binary")
     labels = (folder / "train_y.bin").read_bytes()
     (folder / "train_y.bin").write_bytes(labels[:-1])
-    refused(folder, "11 labels for 12 pictures")
+    refused(folder, "11 labels for 12 images")
     (folder / "train_y.bin").write_bytes(labels[:-1] + b"\0")
     refused(folder, "row 11 is 0.*\nlabels must count from 1")
     (folder / "train_y.bin").write_bytes(labels)
     (folder / "train_X.bin").write_bytes((folder / "train_X.bin").read_bytes()[:-5])
-    refused(folder, "not a whole number of 96 x 96 x 3 pictures")
+    refused(folder, "not a whole number of STL-10")
     (folder / "train_X.bin").write_bytes(b"")
     refused(folder, "empty")
 
@@ -220,9 +220,9 @@ def test_damaged_stl10_files(tmp_path: Path) -> None:
         (("path,label",), "no photos"),
         (
             ("path,label", "raw/000.png,a", "raw/9.png,b", "raw/8.png,b"),
-            r"2 of its 3 files are not there\nsuch as raw/9.png \(line 3\)",
+            r"2 of its 3 files are missing\nsuch as raw/9.png \(line 3\)",
         ),
-        (("path,label", "raw,a"), "1 of its 1 files are not there"),
+        (("path,label", "raw,a"), "1 of its 1 files are missing"),
         (("path,label", "raw/000.png"), "line 2 has 1 fields, not 2"),
         (("path,label", "raw/000.png,"), "line 2 has no label"),
         (("path,label", ",a"), "line 2 has no path"),
@@ -249,7 +249,7 @@ def test_other_files_are_still_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npz").mkdir()
     refused(tmp_path / "a.npz", "no class folders")
     np.save(tmp_path / "features.npy", pictures(3))
-    refused(tmp_path / "features.npy", "not named like an array of pictures")
+    refused(tmp_path / "features.npy", "not named like an array of images")
 
 
 def test_one_class_in_an_array(tmp_path: Path) -> None:

@@ -82,7 +82,7 @@ def test_the_subject_differs_between_classes_where_all_else_is_equal_in_kind() -
 def test_a_folder_that_holds_something_is_left_alone(tmp_path: Path, content: str) -> None:
     (tmp_path / content).write_text("mine")
 
-    with pytest.raises(InputError, match="is there already") as raised:
+    with pytest.raises(InputError, match="exists already") as raised:
         draw_dataset(tmp_path, per_class=1)
 
     assert raised.value.hint
