@@ -31,7 +31,7 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, force_jupyter=False)
     started = time.perf_counter()
     done = 0
     with (
@@ -68,7 +68,7 @@ def step(description: str) -> Iterator[None]:
     """Show a spinner while a block of unknown length runs, and its seconds at the end; Ctrl-C comes there."""
     from rich.console import Console
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, force_jupyter=False)
     started = time.perf_counter()
     with uninterrupted(), console.status(description):
         yield
