@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetl_device import jsonfile
+from edgetl_device import documents, jsonfile
 from edgetl_device.bench import accuracy, latency, photoset
 from edgetl_device.bench.options import BenchOptions
+from edgetl_device.bench.result import Result
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 
@@ -24,7 +25,7 @@ def _bench() -> Document:
     document = run_bench(Bundle.open(TINY), BenchOptions(variants=["float32", "int8"], duration=0.05)).to_json()
     # The machine that tests run on is busy; what a bench says of that is tested with the bench.
     for run in document["runs"]:
-        run["verdict"] = {"status": "valid", "reasons": []}
+        run["verdict"] = {"status": "valid", "reasons": [], "advice": [], "codes": []}
     return document
 
 
@@ -64,7 +65,7 @@ def set_times(document: Document, variant: str, invoke_ns: Sequence[int]) -> Non
     """Give a variant these times of the model; the other stages take 1 ns each."""
     run = run_of(document, variant)
     run["samples_ns"] = {stage: [1] * len(invoke_ns) for stage in latency.STAGES} | {"invoke": list(invoke_ns)}
-    run["latency_ms"] = latency.summary_ms(latency.Samples(run["samples_ns"]))
+    run["latency_ms"] = documents.to_json(latency.summary_ms(latency.Samples(run["samples_ns"])))
 
 
 def set_wrong(document: Document, variant: str, wrong: Sequence[int]) -> None:
@@ -82,3 +83,8 @@ def run_of(document: Document, variant: str) -> Document:
     """Return the first run of a variant."""
     run: Document = next(run for run in document["runs"] if run["variant"] == variant)
     return run
+
+
+def typed(change: Change | None = None) -> Result:
+    """Return such a result as it is read."""
+    return documents.of_json(Result, result(change), name="result.json")

@@ -11,12 +11,14 @@ import benched
 import pytest
 from jsonschema import Draft202012Validator
 
-from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
+from edgetl_device.bench.result import Result
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
+from edgetl_device.documents import json_schema
 
 Document = dict[str, Any]
+SCHEMA = json_schema(Result)
 
 
 def errors(schema: Document, document: Document) -> list[str]:
@@ -24,11 +26,11 @@ def errors(schema: Document, document: Document) -> list[str]:
 
 
 def test_the_schema_is_one() -> None:
-    Draft202012Validator.check_schema(result.json_schema())
+    Draft202012Validator.check_schema(SCHEMA)
 
 
 def test_a_real_result_fits() -> None:
-    assert errors(result.json_schema(), benched.result()) == []
+    assert errors(SCHEMA, benched.result()) == []
 
 
 def close(schema: Any) -> Any:
@@ -43,7 +45,7 @@ def close(schema: Any) -> Any:
 
 def test_every_field_of_a_result_is_described() -> None:
     """Readers may meet new fields, but what this version writes is in its schema."""
-    assert errors(close(result.json_schema()), benched.result()) == []
+    assert errors(close(SCHEMA), benched.result()) == []
 
 
 def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Path) -> None:
@@ -56,12 +58,12 @@ def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Pa
         bundle, BenchOptions(variants=["int8", "int8-onnx"], batch=(1, 2), data=tmp_path, duration=0.05, quick=True)
     ).to_json()
     assert document["skipped"]
-    assert errors(close(result.json_schema()), document) == []
+    assert errors(close(SCHEMA), document) == []
     document["evalset"]["reference"] = {"unknown": "none"}
     document["runs"][0]["accuracy"]["top5"] = {"correct": 12, "share": 1.0, "ci95": [0.7, 1.0]}
-    assert errors(close(result.json_schema()), document) == []
+    assert errors(close(SCHEMA), document) == []
     document["evalset"]["source"] = "camera"
-    assert len(errors(result.json_schema(), document)) == 1
+    assert len(errors(SCHEMA, document)) == 1
 
 
 @pytest.mark.parametrize(
@@ -87,4 +89,4 @@ def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Pa
 def test_what_is_no_result_does_not_fit(change: Callable[[Document], Any]) -> None:
     document = copy.deepcopy(benched.result())
     change(document)
-    assert errors(result.json_schema(), document)
+    assert errors(SCHEMA, document)

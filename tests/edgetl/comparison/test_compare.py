@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,16 +32,16 @@ def test_the_ratio_is_that_of_the_medians(tmp_path: Path) -> None:
         before=lambda document: benched.set_times(document, "int8", old.tolist()),
         change=lambda document: benched.set_times(document, "int8", (2 * old).tolist()),
     )
-    int8 = compare(files)["comparisons"][1]
-    assert (int8["other"]["source"], int8["other"]["variant"]) == ("after", "int8")
-    ratio = int8["ratios"]["model"]
-    assert ratio["ratio"] == int8["metrics"]["p50_ms"] / int8["baseline_metrics"]["p50_ms"] == 2.0
-    assert ratio["verdict"] == "slower"
-    assert 1.9 < ratio["ci95"][0] < 2 < ratio["ci95"][1] < 2.1
-    assert int8["metrics"]["p50_ratio_low"] == ratio["ci95"][0]
-    back = compare(files[::-1])["comparisons"][1]
-    assert back["ratios"]["model"]["verdict"] == "faster"
-    assert compare(files) | {"created": ""} == compare(files) | {"created": ""}
+    int8 = compare(files).comparisons[1]
+    assert (int8.other.source, int8.other.variant) == ("after", "int8")
+    ratio = int8.ratios.model
+    assert ratio.ratio == int8.metrics["p50_ms"] / int8.baseline_metrics["p50_ms"] == 2.0
+    assert ratio.verdict == "slower"
+    assert 1.9 < ratio.ci95[0] < 2 < ratio.ci95[1] < 2.1
+    assert int8.metrics["p50_ratio_low"] == ratio.ci95[0]
+    back = compare(files[::-1]).comparisons[1]
+    assert back.ratios.model.verdict == "faster"
+    assert replace(compare(files), created="") == replace(compare(files), created="")
 
 
 def test_equal_times_show_no_difference(tmp_path: Path) -> None:
@@ -50,9 +51,9 @@ def test_equal_times_show_no_difference(tmp_path: Path) -> None:
         before=lambda document: benched.set_times(document, "int8", rng.integers(900, 1100, 400).tolist()),
         change=lambda document: benched.set_times(document, "int8", rng.integers(900, 1100, 400).tolist()),
     )
-    model = compare(files)["comparisons"][1]["ratios"]["model"]
-    assert model["ci95"][0] <= 1 <= model["ci95"][1]
-    assert model["verdict"] == NO_DIFFERENCE == "no difference that this data can show"
+    model = compare(files).comparisons[1].ratios.model
+    assert model.ci95[0] <= 1 <= model.ci95[1]
+    assert model.verdict == NO_DIFFERENCE == "no difference that this data can show"
     said = f"int8, 1 thread: {NO_DIFFERENCE} in model time, photo time, accuracy"
     assert said in text.conclusion_lines(compare(files))
 
@@ -110,15 +111,15 @@ def test_accuracy_is_paired_by_photo(
         before=lambda document: benched.set_wrong(document, "int8", wrong_before),
         change=lambda document: benched.set_wrong(document, "int8", wrong_after),
     )
-    int8 = compare(files)["comparisons"][1]
-    agreement = int8["agreement"]
+    int8 = compare(files).comparisons[1]
+    agreement = int8.agreement
     lost, gained = set(wrong_after) - set(wrong_before), set(wrong_before) - set(wrong_after)
-    assert (agreement["lost"], agreement["gained"]) == (len(lost), len(gained))
-    assert agreement["mcnemar_p"] == pytest.approx(min(1.0, p))
-    assert agreement["verdict"] == verdict
-    assert int8["metrics"]["accuracy_drop_pp"] == pytest.approx(100 * (len(lost) - len(gained)) / 12)
-    assert [row["file"][:2] for row in agreement["changed"]] == [f"{place:02}" for place in sorted(lost | gained)]
-    assert sum(row["correct"] for row in agreement["per_class"]) == 12 - len(wrong_after)
+    assert (agreement.lost, agreement.gained) == (len(lost), len(gained))
+    assert agreement.mcnemar_p == pytest.approx(min(1.0, p))
+    assert agreement.verdict == verdict
+    assert int8.metrics["accuracy_drop_pp"] == pytest.approx(100 * (len(lost) - len(gained)) / 12)
+    assert [row.file[:2] for row in agreement.changed] == [f"{place:02}" for place in sorted(lost | gained)]
+    assert sum(row.correct for row in agreement.per_class) == 12 - len(wrong_after)
 
 
 def test_photos_in_another_order_and_under_other_names_are_the_same_photos(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_photos_in_another_order_and_under_other_names_are_the_same_photos(tmp_p
             run["answers"] = {key: values[::-1] for key, values in run["answers"].items()}
 
     files = pair(tmp_path, before=lambda document: benched.set_wrong(document, "int8", [0]), change=reverse)
-    assert compare(files)["comparisons"][1]["agreement"]["agree"] == 12
+    assert compare(files).comparisons[1].agreement.agree == 12
 
 
 # What may be compared
@@ -188,8 +189,8 @@ def test_an_invalid_run_that_is_not_compared_is_in_nobodys_way(tmp_path: Path) -
         document["runs"][0] |= {"variant": "float16", "verdict": {"status": "invalid", "reasons": ["too hot"]}}
 
     document = compare(pair(tmp_path, change))
-    assert [one["other"]["variant"] for one in document["comparisons"]] == ["int8"]
-    assert document["unpaired"] == ["after: float16, 1 thread", "before: float32, 1 thread"]
+    assert [one.other.variant for one in document.comparisons] == ["int8"]
+    assert document.unpaired == ("after: float16, 1 thread", "before: float32, 1 thread")
     with pytest.raises(InputError, match="invalid"):
         compare(pair(tmp_path, change), baseline="int8")
 
@@ -218,13 +219,13 @@ def test_unlike_circumstances_are_a_line_and_in_the_json(tmp_path: Path, change:
 
     document = compare(pair(tmp_path, both, before=base))
     assert any(line.startswith(f"warning: {said}") for line in text.warning_lines(document))
-    warnings = [f"{one['text']} ({one['about']})" for one in document["comparisons"][0]["warnings"]]
+    warnings = [f"{one.text} ({one.about})" for one in document.comparisons[0].warnings]
     assert any(line.startswith(said) for line in warnings)
 
 
 def test_what_nobody_knows_is_no_difference(tmp_path: Path) -> None:
     files = pair(tmp_path, environment(board={"unknown": "b"}), before=environment(board={"unknown": "a"}))
-    assert [one["warnings"] for one in compare(files)["comparisons"]] == [[], []]
+    assert [one.warnings for one in compare(files).comparisons] == [(), ()]
 
 
 # What is compared with what
@@ -233,24 +234,20 @@ def test_what_nobody_knows_is_no_difference(tmp_path: Path) -> None:
 def test_the_variants_of_one_result(tmp_path: Path) -> None:
     file = benched.save(tmp_path / "one.json")
     document = compare([file])
-    assert [(one["baseline"]["variant"], one["other"]["variant"]) for one in document["comparisons"]] == [
-        ("float32", "int8")
-    ]
+    assert [(one.baseline.variant, one.other.variant) for one in document.comparisons] == [("float32", "int8")]
     document = compare([file], baseline="int8")
-    assert [(one["baseline"]["variant"], one["other"]["variant"]) for one in document["comparisons"]] == [
-        ("int8", "float32")
-    ]
+    assert [(one.baseline.variant, one.other.variant) for one in document.comparisons] == [("int8", "float32")]
     with pytest.raises(InputError, match=r"--baseline int4: is not in one"):
         compare([file], baseline="int4")
 
 
 def test_three_results_and_a_baseline(tmp_path: Path) -> None:
     files = [benched.save(tmp_path / f"{name}.json") for name in "abc"]
-    found = compare(files, baseline="float32")["comparisons"]
-    assert [(one["other"]["source"], one["other"]["variant"]) for one in found] == [
+    found = compare(files, baseline="float32").comparisons
+    assert [(one.other.source, one.other.variant) for one in found] == [
         ("a", "int8"), ("b", "float32"), ("b", "int8"), ("c", "float32"), ("c", "int8"),
     ]  # fmt: skip
-    assert {(one["baseline"]["source"], one["baseline"]["variant"]) for one in found} == {("a", "float32")}
+    assert {(one.baseline.source, one.baseline.variant) for one in found} == {("a", "float32")}
     titles = [title for title, _ in text.groups(compare(files, baseline="float32"))]
     assert titles == [f"{name} against float32 of a, 1 thread" for name in "abc"]
 
@@ -259,11 +256,11 @@ def test_threads_are_paired(tmp_path: Path) -> None:
     def more(document: Document) -> None:
         document["runs"] += [run | {"threads": 2} for run in document["runs"]]
 
-    found = compare(pair(tmp_path, more, before=more))["comparisons"]
-    assert [one["baseline"]["threads"] for one in found] == [one["other"]["threads"] for one in found] == [1, 1, 2, 2]
+    found = compare(pair(tmp_path, more, before=more)).comparisons
+    assert [one.baseline.threads for one in found] == [one.other.threads for one in found] == [1, 1, 2, 2]
     document = compare(pair(tmp_path, more))
-    assert [one["other"]["threads"] for one in document["comparisons"]] == [1, 1]
-    assert document["unpaired"] == ["after: float32, 2 threads", "after: int8, 2 threads"]
+    assert [one.other.threads for one in document.comparisons] == [1, 1]
+    assert document.unpaired == ("after: float32, 2 threads", "after: int8, 2 threads")
 
 
 def test_nothing_in_common(tmp_path: Path) -> None:
@@ -271,9 +268,9 @@ def test_nothing_in_common(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing to compare") as refusal:
         compare_results(files)
     assert "before has float32, 1 thread; after has int8, 1 thread" in refusal.value.why
-    assert compare(files, baseline="float32")["comparisons"][0]["other"]["variant"] == "int8"
+    assert compare(files, baseline="float32").comparisons[0].other.variant == "int8"
 
 
 def test_files_of_one_name_are_told_apart(tmp_path: Path) -> None:
     files = [benched.save(tmp_path / folder / "result.json") for folder in ("old", "new")]
-    assert [source["name"] for source in compare(files)["sources"]] == [str(file) for file in files]
+    assert [source.name for source in compare(files).sources] == [str(file) for file in files]

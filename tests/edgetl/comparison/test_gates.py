@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 from typing import Any
 
 import benched
 import pytest
 import small
 
-from edgetl.cli.bench import gate_subjects
 from edgetl.comparison.gates import (
     COMPARISON_METRICS,
     RUN_METRICS,
+    TRAINED_METRICS,
     Subject,
     judge,
     outcome_lines,
@@ -21,8 +22,11 @@ from edgetl.comparison.gates import (
     raise_failed,
     values,
 )
+from edgetl.comparison.results import gate_subjects
 from edgetl_device.bench import result
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import GateFailed, InputError
+from edgetl_device.reasons import VERDICT
 
 
 def subject(value: Any, *, variant: str = "int8", invalid: str = "") -> Subject:
@@ -81,7 +85,7 @@ def test_unknown_metrics_are_told_the_known_ones() -> None:
 
 
 def test_what_is_unknown_fails() -> None:
-    unknown = subject({"unknown": "no /proc here"})
+    unknown = subject(Unknown("no /proc here"))
     (outcome,) = judge(parse_gates(["peak_rss_mb>900"], RUN_METRICS), [unknown])
     assert outcome.failed
     with pytest.raises(GateFailed) as gate:
@@ -97,33 +101,73 @@ def test_an_invalid_measurement_defends_no_time_but_its_accuracy_stands() -> Non
 
 
 def test_every_metric_is_a_number_with_its_unit() -> None:
-    document = benched.result()
-    for run in document["runs"]:
+    for run in benched.typed().runs:
         found = values(RUN_METRICS, run)
         assert all(isinstance(value, (int, float)) for value in found.values())
-        assert found["size_mb"] == run["bytes"] / 1e6
-        assert found["peak_rss_mb"] == run["peak_rss_bytes"] / 1e6
-        assert found["p95_ms"] == run["latency_ms"]["invoke"]["p95"]
-        assert found["photo_p99_ms"] == run["latency_ms"]["total"]["p99"]
-        assert found["accuracy_pct"] == 100 * run["accuracy"]["top1"]
-        assert found["accuracy_low_pct"] == 100 * run["accuracy"]["ci95"][0]
-        assert found["accuracy_drop_high_pp"] == run["agreement"]["drop_ci95_pp"][1]
+        assert found["size_mb"] == run.bytes / 1e6
+        assert found["peak_rss_mb"] == run.peak_rss_bytes / 1e6
+        assert found["p95_ms"] == run.latency_ms.invoke.p95_ms
+        assert found["photo_p99_ms"] == run.latency_ms.total.p99_ms
+        assert found["accuracy_pct"] == 100 * run.accuracy.top1
+        assert found["accuracy_low_pct"] == 100 * run.accuracy.ci95[0]
+        assert found["accuracy_drop_high_pp"] == run.agreement.drop_ci95_pp[1]
         assert found["agreement_low_pct"] < found["agreement_pct"] <= found["agreement_high_pct"]
-    run["agreement"] = {"unknown": "there is no reference for these photos"}
+    unknown = replace(run, agreement=Unknown("there is no reference for these photos"))
     for name in ("accuracy_drop_low_pp", "agreement_low_pct"):
-        assert values(RUN_METRICS, run)[name] == run["agreement"]
+        assert values(RUN_METRICS, unknown)[name] == unknown.agreement
 
 
 def test_a_gate_says_the_interval_where_there_is_one() -> None:
-    run = benched.run_of(benched.result(), "int8")
+    run = benched.typed().variant("int8")
     found = Subject("int8, 1 thread", "int8", values(RUN_METRICS, run))
-    low, high = (100 * bound for bound in run["accuracy"]["ci95"])
+    low, high = (100 * bound for bound in run.accuracy.ci95)
     judged = judge(parse_gates(["accuracy_pct<99", "size_mb>9"], RUN_METRICS), [found])
     accuracy, size = outcome_lines(judged)
-    assert accuracy.endswith(f"({100 * run['accuracy']['top1']:.4g}, 95% CI {low:.3g} to {high:.3g})")
-    assert size == f"gate size_mb>9: passed by int8, 1 thread ({run['bytes'] / 1e6:.4g})"
-    unknown = subject({"unknown": "there is no reference"})
+    assert accuracy.endswith(f"({100 * run.accuracy.top1:.4g}, 95% CI {low:.3g} to {high:.3g})")
+    assert size == f"gate size_mb>9: passed by int8, 1 thread ({run.bytes / 1e6:.4g})"
+    unknown = subject(Unknown("there is no reference"))
     assert "CI" not in outcome_lines(judge(parse_gates(["accuracy_drop_pp>1"], RUN_METRICS), [unknown]))[0]
+
+
+def test_codes_of_the_verdict_are_gates() -> None:
+    def change(document: dict[str, Any]) -> None:
+        document["skipped"] = [{"variant": "int8-onnx", "why": "onnxruntime is not installed"}]
+        document["runs"][0]["verdict"] |= {"status": "degraded", "reasons": ["noisy"], "codes": ["noisy-latency"]}
+
+    float32, int8, left_out = gate_subjects(benched.typed(change))
+    assert (float32.variant, int8.variant, left_out.variant) == ("float32", "int8", "int8-onnx")
+    # What is unknown defends nothing.
+    assert failed("noisy-latency", float32, int8, left_out) == [True, False, True]
+    assert failed(" int8.noisy-latency ", float32, int8) == [False]
+    assert failed("hot", float32, int8) == [False, False]
+    (outcome,) = judge(parse_gates(["float32.noisy-latency"], RUN_METRICS), [float32])
+    (line,) = outcome_lines([outcome])
+    assert line == (
+        "gate float32.noisy-latency: FAILED by float32, 1 thread (p95 of the model's time is more than 1.5 times p50)"
+    )
+    assert outcome.judged().value is True
+    passed = judge(parse_gates(["noisy-latency"], RUN_METRICS), [int8])
+    assert outcome_lines(passed) == ["gate noisy-latency: passed by int8, 1 thread"]
+    assert passed[0].judged().why is None
+    with pytest.raises(InputError, match="there is no int4"):
+        failed("int4.noisy-latency", float32, int8)
+
+
+def test_results_of_earlier_versions_have_no_codes() -> None:
+    old = benched.typed(lambda document: [run["verdict"].pop("codes") for run in document["runs"]])
+    (outcome, _) = judge(parse_gates(["throttled"], RUN_METRICS), gate_subjects(old))
+    assert outcome.failed
+    assert "earlier edgetl" in outcome.why
+
+
+def test_other_codes_are_told_the_known_ones() -> None:
+    with pytest.raises(InputError, match="noisy-latncy") as refusal:
+        parse_gates(["int8.noisy-latncy"], RUN_METRICS)
+    assert refusal.value.hint == "Did you mean noisy-latency?"
+    assert all(code in refusal.value.why for code in VERDICT)
+    # Training runs have no verdict.
+    with pytest.raises(InputError, match="not a name, a sign"):
+        parse_gates(["noisy-latency"], TRAINED_METRICS, {})
 
 
 def test_variants_that_were_left_out_and_invalid_ones_are_subjects() -> None:
@@ -132,7 +176,7 @@ def test_variants_that_were_left_out_and_invalid_ones_are_subjects() -> None:
         document["runs"][0]["verdict"] = {"status": "invalid", "reasons": ["hot", "throttled"]}
         document["runs"][1]["verdict"] = {"status": "degraded", "reasons": ["noisy"]}
 
-    subjects = gate_subjects(benched.result(change))
+    subjects = gate_subjects(benched.typed(change))
     assert failed("p50_ms>1e9", *subjects) == [True, False, True]
     assert failed("int8-onnx.size_mb>1e9", *subjects) == [True]
     assert failed("mae>1", *subjects) == [False, False, True]
