@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgetl_device.documents import Unknown, to_json
+from edgetl.runs.quantize_report import DOCUMENT, QuantizeReport
+from edgetl_device.documents import Unknown, read, to_json
 from edgetl_device.jsonfile import read_json
 from edgetl_device.machine import environment
 
@@ -259,6 +260,12 @@ def _own_cpu_s() -> float:
 def read_run(folder: Path) -> dict[str, Any]:
     """Return ``run.json`` of a run directory."""
     return read_json(folder / "run.json", "edgetl.run/1")
+
+
+def read_quantize(folder: Path) -> dict[str, Any]:
+    """Return ``quantize.json`` of a run directory, in the form of today."""
+    found: dict[str, Any] = to_json(read(QuantizeReport, folder / DOCUMENT))
+    return found
 
 
 def say(text: str) -> None:

@@ -21,6 +21,7 @@ from harness import (
     RowFailed,
     Workspace,
     in_words,
+    read_quantize,
     run,
     say,
     spread,
@@ -28,7 +29,6 @@ from harness import (
 )
 
 from edgetl_device.bench import result
-from edgetl_device.jsonfile import read_json
 
 _MAX_DROP_PP, _MIN_AGREEMENT = 0.5, 0.98
 _FROZEN_RATIO = 4.0
@@ -55,7 +55,7 @@ def int8(work: Workspace) -> Outcome:
     """Compare the int8 variants of the flowers model with the float one on the 200 test photos."""
     rows = []
     for seed in range(work.seeds):
-        report = read_json(work.flowers_bundle(seed).parent / "quantize.json", "edgetl.quantize/1")
+        report = read_quantize(work.flowers_bundle(seed).parent)
         for variant in report["variants"]:
             if variant["name"].startswith("int8"):
                 row = {"seed": seed, "variant": variant["name"], "split": report["held_out"]["split"]}

@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 from advise_photos import read_idx
-from harness import EDGETL, Outcome, RowFailed, Workspace, in_words, run, say, spread
+from harness import EDGETL, Outcome, RowFailed, Workspace, in_words, read_quantize, run, say, spread
 
 from edgetl.backbones import BACKBONES
-from edgetl_device.jsonfile import read_json
 
 _SEEDS = 3
 _MEAN_DROP_PP, _SEED_DROP_PP = 0.2, 0.5
@@ -31,7 +30,7 @@ def backbones(work: Workspace) -> Outcome:
         for seed in range(min(work.seeds, _SEEDS)):
             folder, _ = work.train(work.photos_of("flowers"), "--backbone", backbone, seed=seed)
             run([*EDGETL, "quantize", folder, "--int8"], cache=folder.parent / "cache")
-            report = read_json(folder / "quantize.json", "edgetl.quantize/1")
+            report = read_quantize(folder)
             bytes_of = {variant["name"]: variant["bytes"] for variant in report["variants"]}
             for variant in report["variants"]:
                 if variant["name"].startswith("int8"):
@@ -66,7 +65,7 @@ def mobilenet_v3(work: Workspace) -> Outcome:
     rows = []
     for repair in ("--no-repair", "--repair"):
         run([*EDGETL, "quantize", folder, "--int8", repair], cache=folder.parent / "cache")
-        report = read_json(folder / "quantize.json", "edgetl.quantize/1")
+        report = read_quantize(folder)
         rows += [
             {"repair": repair == "--repair", "variant": variant["name"], "float": report["reference"]}
             | {name: variant[name] for name in ("accuracy", "agreement", "bytes")}

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from edgetl._lib.cores import available_cores
 from edgetl._lib.progress import Advance
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
@@ -61,7 +62,7 @@ def draw_dataset(
 
         # Threads, not processes: numpy and Pillow let go of the interpreter lock for most of a photo, and a process
         # forked beside TensorFlow's threads may hang.
-        pool = ThreadPoolExecutor(os.cpu_count() or 1)
+        pool = ThreadPoolExecutor(available_cores())
         try:
             for _ in pool.map(draw, jobs):
                 if progress is not None:
