@@ -9,7 +9,7 @@ from itertools import chain
 from edgetl.data.pixels import PhotoFacts, Unreadable
 from edgetl.data.readers.folders import Scan
 
-from .types import Finding, Photo, Sample, Severity, Split
+from .types import Finding, FoundPhoto, Sample, Severity, Split
 
 SMALLEST_SIDE = 32
 FEWEST_PHOTOS = 5
@@ -31,7 +31,7 @@ _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
 
 def unreadable(
     scan: Scan, hashes: Sequence[str | Unreadable], facts: Mapping[str, PhotoFacts | Unreadable]
-) -> tuple[list[Photo], list[Finding]]:
+) -> tuple[list[FoundPhoto], list[Finding]]:
     """Keep the photos that could be decoded; one finding for each reason why others could not.
 
     Args:
@@ -39,12 +39,12 @@ def unreadable(
         hashes: Their SHA-256, in order, or why they could not be read.
         facts: What decoding said, by SHA-256.
     """
-    photos: list[Photo] = []
+    photos: list[FoundPhoto] = []
     left_out: dict[str, list[str]] = defaultdict(list)
     for file, sha256 in zip(scan.files, hashes, strict=True):
         fact = sha256 if isinstance(sha256, Unreadable) else facts[sha256]
         if isinstance(sha256, str) and isinstance(fact, PhotoFacts):
-            photos.append(Photo(file.path, file.label, file.folder, sha256, fact.digest, fact.width, fact.height))
+            photos.append(FoundPhoto(file.path, file.label, file.folder, sha256, fact.digest, fact.width, fact.height))
         elif isinstance(fact, Unreadable):
             left_out[fact.kind].append(file.path)
     left_out["no_access"] += scan.unreadable
@@ -58,25 +58,25 @@ def unreadable(
     return photos, found
 
 
-def identical(photos: Sequence[Photo], *, drop_conflicts: bool) -> tuple[list[Photo], list[Finding]]:
+def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[list[FoundPhoto], list[Finding]]:
     """Keep one of each set of identical photos, on the side of a split where it does no harm.
 
     Under two labels: none is kept. In training and evaluation folders: the evaluation copy stays. In val and test
     folders: the test copy stays. Several in one place: the first by path stays.
     """
-    by_group: dict[str, list[Photo]] = defaultdict(list)
+    by_group: dict[str, list[FoundPhoto]] = defaultdict(list)
     for photo in photos:
         by_group[photo.group].append(photo)
 
-    kept: list[Photo] = []
-    conflicts: list[list[Photo]] = []
-    leaks: dict[Split, list[list[Photo]]] = {"train": [], "val": []}
-    repeats: dict[str, list[list[Photo]]] = {"duplicate_file": [], "duplicate_pixels": []}
+    kept: list[FoundPhoto] = []
+    conflicts: list[list[FoundPhoto]] = []
+    leaks: dict[Split, list[list[FoundPhoto]]] = {"train": [], "val": []}
+    repeats: dict[str, list[list[FoundPhoto]]] = {"duplicate_file": [], "duplicate_pixels": []}
     for copies in by_group.values():
         if len({photo.label for photo in copies}) > 1:
             conflicts.append(copies)
             continue
-        by_folder: dict[Split | None, list[Photo]] = defaultdict(list)
+        by_folder: dict[Split | None, list[FoundPhoto]] = defaultdict(list)
         for photo in copies:
             by_folder[photo.folder].append(photo)
         stays = next(folder for folder in ("test", "val", "train", None) if folder in by_folder)
@@ -104,7 +104,7 @@ def identical(photos: Sequence[Photo], *, drop_conflicts: bool) -> tuple[list[Ph
     return sorted(kept, key=lambda photo: photo.path), found
 
 
-def small(photos: Sequence[Photo]) -> list[Finding]:
+def small(photos: Sequence[FoundPhoto]) -> list[Finding]:
     """Find photos with a side under 32 pixels: thumbnails and icons, mostly, or a data set of digits.
 
     Where all photos are, the finding does not list them.
@@ -149,7 +149,7 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(findings, key=lambda finding: _SEVERITIES.index(finding.severity)))
 
 
-def _conflict(groups: list[list[Photo]], drop: bool) -> Finding:
+def _conflict(groups: list[list[FoundPhoto]], drop: bool) -> Finding:
     what = f"{_photos(len(groups))} under two labels"
     if drop:
         return _grouped("conflict", "warning", f"{what}; all copies dropped", groups)
@@ -172,7 +172,7 @@ def _class_mismatch(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
     return [Finding("class_mismatch", "warning", f"classes differ between the split folders: {'; '.join(lacks)}")]
 
 
-def _grouped(kind: str, severity: Severity, message: str, groups: list[list[Photo]]) -> Finding:
+def _grouped(kind: str, severity: Severity, message: str, groups: list[list[FoundPhoto]]) -> Finding:
     paths = tuple(sorted(tuple(photo.path for photo in group) for group in groups))
     return Finding(kind, severity, message, files=tuple(chain.from_iterable(paths)), groups=paths)
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 
 from edgetl_device.errors import InputError, OptionError
 
-from .types import Photo, Split
+from .types import FoundPhoto, Split
 
 
 def check_fractions(val: float, test: float) -> None:
@@ -32,7 +32,7 @@ def position(group: str, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def assign(photos: Iterable[Photo], *, seed: int, val: float, test: float) -> dict[str, Split]:
+def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) -> dict[str, Split]:
     """Return the split of each photo by path.
 
     Photos in val and test folders stay there. Of the rest (flat layout, or a train folder), those whose

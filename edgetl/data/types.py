@@ -24,7 +24,7 @@ Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
-class Photo:
+class FoundPhoto:
     """A readable photo where it was found.
 
     Attributes:
@@ -48,7 +48,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Sample:
-    """A photo with its side of the split; fields as in :class:`Photo`."""
+    """A photo with its side of the split; fields as in :class:`FoundPhoto`."""
 
     path: str
     label: str

@@ -11,7 +11,7 @@ from typing import Any
 from edgetl.export.edgetpu_variant import SUFFIX, add_compiled
 from edgetl.inspection.edgetpu.compiler import Log, compile_model, parse_log
 from edgetl.inspection.edgetpu.dense import per_tensor_dense
-from edgetl.inspection.edgetpu.predict import Prediction, predict
+from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, predict
 from edgetl_device import jsonfile
 from edgetl_device.bundle import Bundle, Variant
 from edgetl_device.delegates.delegate import needs_edgetpu
@@ -21,7 +21,7 @@ from edgetl_device.files import sha256_bytes
 SCHEMA = "edgetl.inspection.edgetpu-compilation/1"
 
 
-def prepare(bundle: Bundle, variant: str = "int8") -> tuple[bytes, Prediction]:
+def prepare(bundle: Bundle, variant: str = "int8") -> tuple[bytes, EdgeTpuPrediction]:
     """Return the file that the compiler gets for a variant, with one scale a dense layer, and its prediction.
 
     Raises:
@@ -91,7 +91,9 @@ def _read_compiled(path: Path) -> tuple[bytes, Log | None]:
     return path.read_bytes(), parse_log(log.read_text(errors="replace")) if log.is_file() else None
 
 
-def _report(source: Variant, model: bytes, result: bytes, log: Log | None, prediction: Prediction) -> dict[str, Any]:
+def _report(
+    source: Variant, model: bytes, result: bytes, log: Log | None, prediction: EdgeTpuPrediction
+) -> dict[str, Any]:
     unknown = {"unknown": "the compiler's log is not beside the file"}
     said = log.to_json() if log is not None else {}
     known = {key: unknown if said.get(key) is None else said[key] for key in (

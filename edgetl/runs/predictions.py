@@ -17,7 +17,7 @@ FILE = "predictions.csv"
 
 
 @dataclass(frozen=True)
-class Prediction:
+class HeldOutPrediction:
     """One photo and its most likely class.
 
     Attributes:
@@ -37,25 +37,25 @@ class Prediction:
     probability: float
 
 
-_COLUMNS = tuple(field.name for field in fields(Prediction))
+_COLUMNS = tuple(field.name for field in fields(HeldOutPrediction))
 
 
 def predictions_of(
     samples: Sequence[Sample], labels: Sequence[str], probabilities: npt.NDArray[np.float32]
-) -> list[Prediction]:
+) -> list[HeldOutPrediction]:
     """Name the most likely class of each sample; ``probabilities`` is float32 [samples, classes]."""
     return [
-        Prediction(one.path, one.label, one.split, one.sha256, labels[row.argmax()], round(float(row.max()), 6))
+        HeldOutPrediction(one.path, one.label, one.split, one.sha256, labels[row.argmax()], round(float(row.max()), 6))
         for one, row in zip(samples, probabilities, strict=True)
     ]
 
 
-def write_predictions(path: str | os.PathLike[str], predictions: Iterable[Prediction]) -> None:
+def write_predictions(path: str | os.PathLike[str], predictions: Iterable[HeldOutPrediction]) -> None:
     """Write predictions as CSV; atomically."""
     write_table(path, _COLUMNS, map(astuple, predictions))
 
 
-def read_predictions(path: str | os.PathLike[str]) -> tuple[Prediction, ...]:
+def read_predictions(path: str | os.PathLike[str]) -> tuple[HeldOutPrediction, ...]:
     """Read what :func:`write_predictions` wrote.
 
     Raises:
@@ -70,9 +70,9 @@ def read_predictions(path: str | os.PathLike[str]) -> tuple[Prediction, ...]:
     return tuple(_prediction(path, number, row) for number, row in rows)
 
 
-def _prediction(file: str | os.PathLike[str], number: int, row: list[str]) -> Prediction:
+def _prediction(file: str | os.PathLike[str], number: int, row: list[str]) -> HeldOutPrediction:
     path, label, split, sha256, predicted, probability = row
     try:
-        return Prediction(path, label, split, sha256, predicted, float(probability))
+        return HeldOutPrediction(path, label, split, sha256, predicted, float(probability))
     except ValueError as error:
         raise InputError(f"{os.fspath(file)}: is not a table of predictions", why=f"line {number}: {error}") from None

@@ -10,7 +10,7 @@ from edgetl.data import SPLITS, Dataset, Split
 from edgetl.reports import plots
 from edgetl.runs import float_model
 from edgetl.runs.metrics import Metrics, classification_report
-from edgetl.runs.predictions import FILE, Prediction, predictions_of, write_predictions
+from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
 
 from .stages import rows_of
 from .tensorboard import EventLog
@@ -33,7 +33,7 @@ def write_report(
     plots_folder = folder / "plots"
     plots_folder.mkdir()
     metrics: dict[Split, Metrics] = {}
-    predictions: list[Prediction] = []
+    predictions: list[HeldOutPrediction] = []
     for split in SPLITS[1:]:
         rows, targets = rows_of(dataset, split)
         if len(rows):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 if TYPE_CHECKING:
-    from edgetl.inspection.edgetpu.predict import Prediction
+    from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction
 
 _MIB = 1 << 20
 
@@ -25,7 +25,7 @@ def show(path: Path, *, json: bool) -> None:
         print_prediction(name, prediction, every=True)
 
 
-def print_prediction(name: str, prediction: Prediction, *, every: bool) -> None:
+def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -> None:
     """Print a prediction: one line an operator, all of them or those of the CPU only, then the sums."""
     from edgetl.inspection.edgetpu.predict import ON_CHIP_BYTES
 

@@ -55,7 +55,7 @@ class Placed:
 
 
 @dataclass(frozen=True)
-class Prediction:
+class EdgeTpuPrediction:
     """What the compiler will do with a file.
 
     Attributes:
@@ -96,7 +96,7 @@ class Prediction:
         }
 
 
-def predict(model: bytes) -> Prediction:
+def predict(model: bytes) -> EdgeTpuPrediction:
     """Predict what the Edge TPU compiler does with a TFLite file.
 
     One partition is mapped: operators before the first mapped one may stay on the CPU, and so does everything that
@@ -114,10 +114,10 @@ def predict(model: bytes) -> Prediction:
     own = [("version", refused) if refused else _constraint(node) for node in nodes]
     placed = _partition(described, own)
     mapped = [node for node, place in zip(nodes, placed, strict=True) if place.on == "edgetpu"]
-    return Prediction(False, placed, _parameter_bytes(mapped), refused, _risks(mapped))
+    return EdgeTpuPrediction(False, placed, _parameter_bytes(mapped), refused, _risks(mapped))
 
 
-def predict_path(path: Path, *, variant: str = "int8") -> tuple[str, Prediction]:
+def predict_path(path: Path, *, variant: str = "int8") -> tuple[str, EdgeTpuPrediction]:
     """Predict for a ``.tflite`` file, or for a variant of a bundle; return what was looked at and the prediction.
 
     Raises:
@@ -141,14 +141,14 @@ def predict_path(path: Path, *, variant: str = "int8") -> tuple[str, Prediction]
         raise InputError(f"{name}: {error.what}", why=error.why, hint=error.hint) from None
 
 
-def _compiled(model: TFLiteModel) -> Prediction:
+def _compiled(model: TFLiteModel) -> EdgeTpuPrediction:
     placed = tuple(
         Placed(index, operator.name, _output(model, index), "edgetpu", "", "")
         if operator.name == _CUSTOM
         else Placed(index, operator.name, _output(model, index), "cpu", "compiler", "the compiler left it here")
         for index, operator in enumerate(model.operators)
     )
-    return Prediction(True, placed, 0, "", ())
+    return EdgeTpuPrediction(True, placed, 0, "", ())
 
 
 def _nodes(data: bytes, model: TFLiteModel) -> list[Node]:

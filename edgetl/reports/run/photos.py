@@ -17,7 +17,7 @@ from edgetl.reports.pictures import data_uri, heat_over, thumbnail
 from edgetl.runs.directory import Run
 from edgetl.runs.document import RunDocument
 from edgetl.runs.held_out import find_photos
-from edgetl.runs.predictions import Prediction
+from edgetl.runs.predictions import HeldOutPrediction
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 from edgetl_device.preprocess import PhotoError
@@ -95,7 +95,7 @@ def findings(document: RunDocument, album: Album) -> tuple[Found, ...]:
 
 
 def mistakes(
-    run: Run, predictions: Sequence[Prediction], album: Album, *, heat: bool, data: Path | None
+    run: Run, predictions: Sequence[HeldOutPrediction], album: Album, *, heat: bool, data: Path | None
 ) -> tuple[tuple[Mistake, ...], int]:
     """Return the most confident mistakes on held-out photos, and how many mistakes there are.
 
@@ -124,7 +124,7 @@ def mistakes(
     )
 
 
-def _heat(run: Run, shown: Sequence[Prediction], data: Path | None) -> list[str]:
+def _heat(run: Run, shown: Sequence[HeldOutPrediction], data: Path | None) -> list[str]:
     by_path = {sample.path: sample for sample in run.samples}
     photos = find_photos(run, [by_path[one.path] for one in shown], data=data)
     classes = np.array([run.labels.index(one.predicted) for one in shown], dtype=np.int64)

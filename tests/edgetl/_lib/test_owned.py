@@ -115,7 +115,7 @@ def test_overwrite_keeps_what_was_put_into_a_run(run: Path, tiny_photos: Path, n
     put(run, name)
     before = tree(run.parent)
     with pytest.raises(InputError, match=r"is not of a run: .*\n.*only what it made\nMove it away"):
-        train(tiny_photos, run, small.config(), overwrite=True)
+        train(tiny_photos, run, small.options(), overwrite=True)
     assert tree(run.parent) == before
 
 
@@ -137,7 +137,7 @@ def test_an_unfinished_run_with_something_else_in_it(
     before = tree(tmp_path)
     for overwrite in (False, True):
         with pytest.raises(InputError, match=r"run\.unfinished: has something in it that is not of an unfinished run"):
-            train(tiny_photos, tmp_path / "run", small.config(), overwrite=overwrite)
+            train(tiny_photos, tmp_path / "run", small.options(), overwrite=overwrite)
     assert tree(tmp_path) == before
 
 
@@ -145,7 +145,7 @@ def test_an_unfinished_run_of_another_program(tiny_photos: Path, tmp_path: Path)
     put(tmp_path / "run.unfinished", "request.json", "split.csv")
     before = tree(tmp_path)
     with pytest.raises(InputError, match="is not an unfinished run that edgetl made"):
-        train(tiny_photos, tmp_path / "run", small.config(), overwrite=True)
+        train(tiny_photos, tmp_path / "run", small.options(), overwrite=True)
     assert tree(tmp_path) == before
 
 

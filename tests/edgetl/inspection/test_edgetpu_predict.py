@@ -14,7 +14,7 @@ from small import edgetl, refused
 from tflite_graph import Graph
 
 from edgetl.inspection.edgetpu.operators import RULES
-from edgetl.inspection.edgetpu.predict import Placed, Prediction, predict
+from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, Placed, predict
 from edgetl.inspection.tflite.file import describe
 from edgetl_device.errors import InputError
 
@@ -219,7 +219,7 @@ def test_parameters_are_counted_once_and_held_against_the_chip() -> None:
     document = predict(convolution().build(0, 1)).to_json()
     assert document["parameter_bytes"] == 16 * 16 + 16 * 4
     assert document["streamed_bytes_at_least"] == 0
-    large = Prediction(False, (), 9 << 20, "", ()).to_json()
+    large = EdgeTpuPrediction(False, (), 9 << 20, "", ()).to_json()
     assert (large["on_chip_bytes"], large["streamed_bytes_at_least"]) == (8 << 20, 1 << 20)
 
 

@@ -24,7 +24,7 @@ from edgetl.reports.run.reliability import reliability_chart
 from edgetl.runs.calibration_error import CalibrationError
 from edgetl.runs.directory import Run
 from edgetl.runs.explain_report import ChannelCounts, Clipped, ExplainedLayer, ExplainReport, Flips, Grid, Int8File
-from edgetl.runs.predictions import FILE, Prediction, read_predictions, write_predictions
+from edgetl.runs.predictions import FILE, HeldOutPrediction, read_predictions, write_predictions
 from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Unknown, to_json
@@ -48,7 +48,7 @@ def copied(run: Run, target: Path, change: Callable[[Document], None] | None = N
     return Run.open(target)
 
 
-def with_wrong(run: Run, wrong: list[float]) -> list[Prediction]:
+def with_wrong(run: Run, wrong: list[float]) -> list[HeldOutPrediction]:
     """Make the first test photos wrong, as sure as said, and the others right; return the wrong ones."""
     rows = [replace(one, predicted=one.label) for one in read_predictions(run.folder / FILE)]
     test = [place for place, one in enumerate(rows) if one.split == "test"]
@@ -313,7 +313,7 @@ def test_grad_cam_lies_over_each_mistake(tiny_run: Run, tmp_path: Path) -> None:
     assert np.percentile(spread, 99) > 40
 
 
-def _seen_in_one_place(run: Run) -> Prediction:
+def _seen_in_one_place(run: Run) -> HeldOutPrediction:
     """Return the prediction whose map has the largest cold part: a model may look at all of a photo, or at nothing."""
     test = [one for one in read_predictions(run.folder / FILE) if one.split == "test"]
     pixels = np.stack([preprocess(run.data_root / one.path, run.preprocess) for one in test])

@@ -18,7 +18,7 @@ from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, WeightsRecord, blocks, build_base, resolve_weights
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.targets import TARGETS
-from edgetl.quantization.variants import Floats, calibration_of, int8_variants, repaired
+from edgetl.quantization.variants import ModelForms, calibration_of, int8_variants, repaired
 from edgetl.runs.directory import Run
 from edgetl.synthetic import draw_dataset
 from edgetl.training import TrainOptions, train
@@ -224,7 +224,7 @@ def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_pat
     assert run.document.config.backbone == name
     model = run.load_model()
     calibration = calibration_of(run, QuantizeOptions(int8=True, calibration=6))
-    (int8,) = int8_variants(repaired(Floats(model, calibration), TARGETS["generic"]), run, calibration, ("int8",))
+    (int8,) = int8_variants(repaired(ModelForms(model, calibration), TARGETS["generic"]), run, calibration, ("int8",))
     pixels = np.stack([preprocess(run.data_root / one.path, run.preprocess) for one in run.of("test")])
     expected = model.predict(pixels.astype(np.float32), verbose=0)
     assert np.abs(lively.run(int8.data, "tflite", pixels) - expected).max() < 0.15
