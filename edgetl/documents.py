@@ -20,6 +20,7 @@ _CLASSES = {
     "evaluation": "edgetl.runs.evaluation:Evaluation",
     "data": "edgetl.data:DatasetDescription",
     "advice": "edgetl.advice.document:AdviceDocument",
+    "models": "edgetl.backbones.document:ModelsDocument",
     "predictions": "edgetl_device.classifier:Predictions",
     "verify": "edgetl_device.verify:Verification",
     "doctor": "edgetl_device.doctor:Report",

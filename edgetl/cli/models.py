@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 if TYPE_CHECKING:
-    from edgetl.backbones.facts import Facts
+    from edgetl.backbones.document import ModelsDocument
 
 _SOURCES = {
     "embedded": "embedded",
@@ -37,6 +37,7 @@ def models(
 
     Example: edgetl models mobilenet_v2 --weights my_model.keras
     """
+    from edgetl.backbones.document import describe_models
     from edgetl.cli.console.output import print_json
     from edgetl_device.errors import InputError
 
@@ -45,89 +46,46 @@ def models(
             raise InputError("--weights needs a backbone", hint="edgetl models mobilenet_v2 --weights FILE")
         _match(backbone, weights, width=width, json=json)
         return
-    document = _describe(backbone)
+    document = describe_models(backbone)
     if json:
         print_json(document)
     else:
         _print(document)
 
 
-def _describe(name: str) -> dict[str, Any]:
-    from edgetl.backbones import BACKBONES
-    from edgetl.backbones import backbone as row_of
-    from edgetl.backbones.facts import all_facts, concerns, weights_here
-
-    if name:
-        row_of(name)
-    chosen = [facts for facts in all_facts() if (facts.name == name if name else facts.width == 1.0)]
-    return {
-        "schema": "edgetl.models/1",
-        "backbones": [
-            {
-                "name": facts.name,
-                "width": facts.width,
-                "widths": list(BACKBONES[facts.name].widths),
-                "size": facts.size,
-                "min_size": BACKBONES[facts.name].min_size,
-                "blocks": facts.blocks,
-                "features": facts.features,
-                "parameters": facts.parameters,
-                "multiply_adds": facts.multiply_adds,
-                "int8_bytes_estimate": facts.int8_bytes,
-                "edgetpu": _edgetpu(facts),
-                "weights_here": vars(weights_here(facts.name, facts.width)),
-                "licence": BACKBONES[facts.name].licence,
-                "paper": BACKBONES[facts.name].paper,
-                "concerns": list(concerns(facts)),
-            }
-            for facts in chosen
-        ],
-    }
-
-
-def _edgetpu(facts: Facts) -> dict[str, Any]:
-    return {
-        "operators": facts.edgetpu_operators,
-        "mapped": facts.edgetpu_mapped,
-        "parameter_bytes": facts.edgetpu_bytes,
-        "refused": facts.edgetpu_refused,
-        "causes": facts.edgetpu_causes,
-    }
-
-
-def _print(document: dict[str, Any]) -> None:
+def _print(document: ModelsDocument) -> None:
     from edgetl.cli.console.output import print_table
 
-    rows = document["backbones"]
-    several = len({row["name"] for row in rows}) < len(rows)
+    rows = document.backbones
+    several = len({row.name for row in rows}) < len(rows)
     columns = ("backbone", "M par.", "M MAdds", "MB int8", "Edge TPU", "weights", "licence")
     print_table(
         columns,
         [
             (
-                f"{row['name']} {row['width']:g}" if several else row["name"],
-                f"{row['parameters'] / 1e6:.2f}",
-                f"{row['multiply_adds'] / 1e6:,.0f}",
-                f"{row['int8_bytes_estimate'] / 1e6:.2f}",
-                f"{row['edgetpu']['mapped']} of {row['edgetpu']['operators']}",
-                _SOURCES[row["weights_here"]["source"]],
-                row["licence"].partition(" (")[0],
+                f"{row.name} {row.width:g}" if several else row.name,
+                f"{row.parameters / 1e6:.2f}",
+                f"{row.multiply_adds / 1e6:,.0f}",
+                f"{row.int8_bytes_estimate / 1e6:.2f}",
+                f"{row.edgetpu.mapped} of {row.edgetpu.operators}",
+                _SOURCES[row.weights_here.source],
+                row.licence.partition(" (")[0],
             )
             for row in rows
         ],
     )
-    typer.echo(f"M par., M MAdds: million parameters; million multiply-adds for a photo of {rows[0]['size']} px.")
+    typer.echo(f"M par., M MAdds: million parameters; million multiply-adds for a photo of {rows[0].size} px.")
     typer.echo("MB int8: estimated, of a TFLite file with random weights and a head for 5 classes.")
     typer.echo("Edge TPU: operators that it is predicted to run, of all in that file; not measured.")
     typer.echo("weights: where --weights auto would get them on this machine, now.")
     if not several:
         typer.echo("All at width 1.0; edgetl models NAME shows its other widths.")
-    spoken = [row for row in rows if row["concerns"]]
+    spoken = [row for row in rows if row.concerns]
     if spoken:
         typer.echo("\nWhat speaks against them on a small device:")
     for row in spoken:
-        typer.echo(f"  {row['name']}" + (f" {row['width']:g}" if several else ""))
-        for concern in row["concerns"]:
+        typer.echo(f"  {row.name}" + (f" {row.width:g}" if several else ""))
+        for concern in row.concerns:
             typer.echo(f"    - {concern}")
 
 
