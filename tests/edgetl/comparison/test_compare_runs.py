@@ -90,11 +90,11 @@ def test_the_test_is_exact_and_paired(tiny_run: Run, tmp_path: Path) -> None:
     good = copy_with_wrong(tiny_run, tmp_path / "good", [])
     bad = copy_with_wrong(tiny_run, tmp_path / "bad", range(6))
     fair = copy_with_wrong(tiny_run, tmp_path / "fair", range(5))
-    worse, same = compare([good, bad, fair])["comparisons"]
-    assert worse["agreement"]["mcnemar_p"] == pytest.approx(2 / 2**6)
-    assert worse["agreement"]["verdict"] == "worse"
-    assert same["agreement"]["verdict"] == NO_DIFFERENCE
-    assert compare([bad, good])["comparisons"][0]["agreement"]["verdict"] == "better"
+    worse, same = compare([good, bad, fair]).comparisons
+    assert worse.agreement.mcnemar_p == pytest.approx(2 / 2**6)
+    assert worse.agreement.verdict == "worse"
+    assert same.agreement.verdict == NO_DIFFERENCE
+    assert compare([bad, good]).comparisons[0].agreement.verdict == "better"
     done = small.edgetl(
         "compare", good, bad, fair, "--fail-if", "fair.accuracy_drop_pp>0", "--fail-if", "mcnemar_p<0.04"
     )
@@ -126,7 +126,7 @@ def test_unlike_test_sets_are_refused(tiny_run: Run, tmp_path: Path) -> None:
 def test_what_flatters_or_differs_is_said(tiny_run: Run, tmp_path: Path) -> None:
     plain, other = (copy_with_wrong(tiny_run, tmp_path / name, []) for name in ("plain", "other"))
     edit_json(other, interrupted=True, dataset=to_json(tiny_run.document.dataset) | {"fingerprint": "0" * 64})
-    texts = [found["text"] for found in compare([plain, other])["comparisons"][0]["warnings"]]
+    texts = [found.text for found in compare([plain, other]).comparisons[0].warnings]
     assert texts == ["was interrupted", "different photos to train or validate on"]
 
 
