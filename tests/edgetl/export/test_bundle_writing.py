@@ -48,8 +48,8 @@ def parts(tmp_path: Path) -> dict[str, Any]:
 def test_what_is_written_verifies_and_holds_what_was_given(parts: dict[str, Any], tmp_path: Path) -> None:
     bundle = write_bundle(tmp_path / "run" / "bundle", **parts)
     report = verify(bundle)
-    assert report["ok"], report
-    assert [check["status"] for check in report["checks"]] == ["ok"] * 7
+    assert report.ok, report
+    assert [check.status for check in report.checks] == ["ok"] * 7
     assert bundle.labels == parts["labels"]
     assert bundle.provenance == {"run": "a test"}
     for variant, given in zip(bundle.variants, parts["variants"], strict=True):
