@@ -72,7 +72,7 @@ def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
         candidate = next(row for row in report["candidates"]["tried"][0]["variants"] if row["name"] == name)
         assert candidate["bytes"] == len(bundle.read(variant.file))
         # The test photos have the last word, and are other photos.
-        assert variant.accuracy["photos"] == len(copy.of("test")) != candidate["accuracy"]["photos"]
+        assert variant.accuracy.photos == len(copy.of("test")) != candidate["accuracy"]["photos"]
 
 
 def test_all_four_candidates_are_tried_and_reported_with_their_figures(failed: Any) -> None:
@@ -168,7 +168,7 @@ def test_a_bundle_for_microcontrollers_has_signed_pixels(copy: Run) -> None:
     model = describe(bundle.read(bundle.variant("int8").file))
     assert [model.tensors[index].dtype for index in (*model.inputs, *model.outputs)] == ["int8", "int8"]
     assert "int8-onnx" not in {variant.name for variant in bundle.variants}
-    assert bundle.variant("int8").agreement["mae"] < 0.05
+    assert bundle.variant("int8").agreement.mae < 0.05
 
 
 def test_a_bound_needs_validation_photos(copy: Run) -> None:

@@ -17,6 +17,7 @@ import small
 from PIL import Image
 from webpage import Page
 
+from edgetl.data import write_split
 from edgetl.reports.grad_cam import grad_cam
 from edgetl.reports.run import render_run, write_run_report
 from edgetl.reports.run.photos import MISTAKES
@@ -37,7 +38,7 @@ Document = dict[str, Any]
 
 
 def copied(run: Run, target: Path, change: Callable[[Document], None] | None = None) -> Run:
-    """Copy what the page is made of; ``change`` edits ``run.json``."""
+    """Copy what the page is made of; ``change`` edits ``run.json``, and classes that it renames are renamed."""
     target.mkdir()
     for name in ("run.json", "split.csv", "history.csv", FILE):
         shutil.copy(run.folder / name, target)
@@ -45,6 +46,8 @@ def copied(run: Run, target: Path, change: Callable[[Document], None] | None = N
         document = json.loads((target / "run.json").read_text())
         change(document)
         (target / "run.json").write_text(json.dumps(document))
+        names = dict(zip(run.labels, document["labels"], strict=True))
+        write_split(target / "split.csv", [replace(one, label=names[one.label]) for one in run.samples])
     return Run.open(target)
 
 
