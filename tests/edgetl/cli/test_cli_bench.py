@@ -12,8 +12,9 @@ import benched
 import pytest
 import small
 
-from edgetl.cli.bench import gate_subjects, print_result
+from edgetl.cli.console.bench import print_result
 from edgetl.comparison import compare_results
+from edgetl.comparison.results import gate_subjects
 from edgetl.comparison.text import conclusion_lines
 from edgetl.reports import write_report
 from edgetl_device import jsonfile
