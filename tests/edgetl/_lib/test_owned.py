@@ -102,7 +102,8 @@ def run(tiny_run: Run, tmp_path: Path) -> Path:
 
 
 def test_a_run_is_all_edgetls(run: Path) -> None:
-    put(run, "quantize.json", "report.html", "int8.tflite", "float32-nchw.onnx", "run.c", "run.h", "bundle.edgetpu.json",
+    put(run, "quantize.json")
+    put(run, "report.html", "int8.tflite", "float32-nchw.onnx", "run.c", "run.h", "bundle.edgetpu.json",
         "tensorboard/head/events.out.tfevents.1", "explain/layers.png")  # fmt: skip
     check_run_replaceable(run)
 
