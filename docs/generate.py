@@ -156,11 +156,11 @@ _OPTIONS = """# Options
 
 `edgetl train`, `edgetl quantize` and `edgetl bench` take each option as a flag, from a configuration file, or as a
 keyword argument in Python, where dashes become underscores: `--batch-size 16`, `batch_size = 16`, `batch_size=16`. All
-are checked alike, before any work begins. This page is made from their definitions.
+are checked alike, before any work begins.
 
-## A configuration file
+## Configuration file
 
-`--print-config` writes one with every option and what it means, and `--config` reads it back:
+`--print-config` writes one with every option and its meaning; `--config` reads it back:
 
 ```
 edgetl train --epochs 30 --print-config > edgetl.toml
@@ -169,10 +169,10 @@ edgetl train photos/ --config edgetl.toml --seed 3
 edgetl quantize runs/photos --config edgetl.toml
 ```
 
-What the command line says wins over the file, and the file over the defaults; `--no-quick` and the like switch off what
-the file switches on. A file has a table for each command, `[train]`, `[quantize]`, `[bench]`, or the options of one
-command and no table. A name that no option has is refused. Where a default below is not a value but words, the photos,
-the backbone or the machine decide; `run.json` says what that came to.
+The command line overrides the file, and the file the defaults; `--no-quick` and the like switch off what the file
+switches on. A file has a table for each command, `[train]`, `[quantize]`, `[bench]`, or the options of one command and
+no table. An unknown name is refused. Where a default below is a description, the photos, the backbone or the machine
+decide; `run.json` records the value.
 """
 
 _CODES = """# Codes

@@ -61,7 +61,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Leave out the roles of references in docstrings (``:func:``), which only editors understand."""
     del page, config, files
-    return re.sub(r":(?:func|meth|class|mod|attr|data):(?=<code>)", "", html)
+    return re.sub(r":(?:func|meth|class|mod|attr|data):(<code>)~?", r"\1", html)
 
 
 def relink(markdown: str, page: str) -> str:
