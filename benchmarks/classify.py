@@ -10,7 +10,7 @@ import venv
 from pathlib import Path
 from typing import Any
 
-from harness import SCRIPTS, Outcome, RowFailed, Workspace, in_words, run, say, spread, stratified_sample
+from harness import SCRIPTS, Outcome, RowFailed, Workspace, alternated, in_words, run, say, spread
 from PIL import Image
 
 MEDIAPIPE = "1.2.2"
@@ -73,11 +73,11 @@ def _compared(
 ) -> Outcome:
     def classify(way: tuple[str, Any, Path]) -> dict[str, Any]:
         name, python, model = way
-        done = run([python, SCRIPTS / "photo_to_label.py", name, model, *photos]).last_json()
+        done: dict[str, Any] = run([python, SCRIPTS / "photo_to_label.py", name, model, *photos]).last_json()
         done["ms"] = spread([sample / 1e6 for sample in done["samples_ns"]])["median"]
         return done
 
-    rounds = stratified_sample(work.short_rounds, lambda _: classify(ours), lambda _: classify(theirs))
+    rounds = alternated(work.short_rounds, lambda _: classify(ours), lambda _: classify(theirs))
     ratio = spread([b["ms"] / a["ms"] for a, b in rounds])
     ms = {
         name: spread([row["ms"] for row in rows])
@@ -99,7 +99,7 @@ def _mediapipe_python(work: Workspace) -> Path:
     folder = work.new_folder("mediapipe")
     say("set up an environment with MediaPipe")
     venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
+    python: Path = folder / "bin" / "python"
     try:
         run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"mediapipe=={MEDIAPIPE}"])
     except RowFailed as error:

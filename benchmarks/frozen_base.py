@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from harness import spread, stratified_sample
+from harness import alternated, spread
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -76,7 +76,7 @@ def measure(photos: Path, rounds: int, scratch: Path) -> dict[str, Any]:
     # One of each before the first round: Keras traces its graph, the system caches the files.
     edgetl(-1)
     predict(-1)
-    results = stratified_sample(rounds, edgetl, predict)
+    results = alternated(rounds, edgetl, predict)
     difference = max(float(np.abs(ours.pooled - theirs.pooled).max()) for ours, theirs in results)
     if difference > _TOLERANCE:
         raise SystemExit(f"the features differ by {difference:.1e}: it is not the same base")

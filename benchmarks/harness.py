@@ -197,7 +197,7 @@ def _name(words: Sequence[str]) -> str:
     return " ".join(Path(word).name for word in words[:4])
 
 
-def stratified_sample(rounds: int, first: Callable[[int], _A], second: Callable[[int], _B]) -> list[tuple[_A, _B]]:
+def alternated(rounds: int, first: Callable[[int], _A], second: Callable[[int], _B]) -> list[tuple[_A, _B]]:
     """Call both sides in each round, A B, B A, A B, so that a slow minute hits both and neither is always first."""
     results = []
     for index in range(rounds):

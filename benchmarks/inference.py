@@ -20,12 +20,12 @@ from harness import (
     Outcome,
     RowFailed,
     Workspace,
+    alternated,
     in_words,
     read_quantize,
     run,
     say,
     spread,
-    stratified_sample,
 )
 
 from edgetl_device.bench import result
@@ -118,10 +118,10 @@ def bench_cost(work: Workspace) -> Outcome:
     bundle = work.flowers_bundle()
     values: dict[str, Any] = {}
     for variant in ("int8", "float32"):
-        rounds = stratified_sample(
+        rounds = alternated(
             2 * work.short_rounds - 1,  # a few percent are looked for: as much as one process differs from the next
-            lambda _, variant=variant: _p50_ms(_bench(work, bundle, variant)[variant]),  # type: ignore[misc]
-            lambda _, variant=variant: _bare_p50_ms(bundle, variant),  # type: ignore[misc]
+            lambda _, variant=variant: _p50_ms(_bench(work, bundle, variant)[variant]),
+            lambda _, variant=variant: _bare_p50_ms(bundle, variant),
         )
         ratio = spread([bench / bare for bench, bare in rounds])
         say(f"bench against a bare loop, {variant}: {in_words(ratio, '.3f')}")
@@ -187,7 +187,7 @@ def _p50_ms(row: dict[str, Any]) -> float:
 
 def _bare_p50_ms(bundle: Path, variant: str) -> float:
     script = [sys.executable, SCRIPTS / "bare_loop.py", bundle, "--variant", variant, "--duration", _BENCH_S]
-    return statistics.median(run(script).last_json()["samples_ns"]) / 1e6
+    return float(statistics.median(run(script).last_json()["samples_ns"]) / 1e6)
 
 
 def _device_python(work: Workspace) -> Path:
@@ -198,7 +198,7 @@ def _device_python(work: Workspace) -> Path:
     shutil.copytree(REPO / "device", source, ignore=shutil.ignore_patterns("__pycache__", "build", "dist"))
     say("set up an environment with only the device package")
     venv.create(folder, with_pip=True)
-    python = folder / "bin" / "python"
+    python: Path = folder / "bin" / "python"
     run([python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", source])
     found = run([python, "-c", "import importlib.util as u; print(u.find_spec('tensorflow'))"]).stdout.strip()
     if found != "None":

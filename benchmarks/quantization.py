@@ -95,7 +95,7 @@ def seconds(work: Workspace) -> Outcome:
 
 
 def _mean(rows: list[dict[str, Any]], name: str) -> float:
-    return statistics.mean(row["agreement"][name] for row in rows)
+    return float(statistics.mean(row["agreement"][name] for row in rows))
 
 
 def _in_words(rows: list[dict[str, Any]]) -> str:

@@ -17,12 +17,12 @@ from harness import (
     Finished,
     Outcome,
     Workspace,
+    alternated,
     in_words,
     read_run,
     run,
     say,
     spread,
-    stratified_sample,
 )
 
 from edgetl.training import TrainOptions
@@ -148,7 +148,7 @@ def _against_keras(work: Workspace, data: Path, *, reach: float) -> Outcome:
         say(f"Keras, round {index + 1}: {row['to_model_s']:.1f} s, {row['top1']:.3f}")
         return row
 
-    rounds = stratified_sample(work.rounds, edgetl, keras)
+    rounds = alternated(work.rounds, edgetl, keras)
     ours, theirs = [a for a, _ in rounds], [b for _, b in rounds]
     ratio = spread([b["to_model_s"] / a["to_model_s"] for a, b in rounds])
     seconds = {name: spread([row["to_model_s"] for row in rows]) for name, rows in (("e", ours), ("k", theirs))}

@@ -20,6 +20,10 @@ def note(text: str) -> None:
     sys.stderr.write(text + "\n")
 
 
+def _nothing() -> None:
+    pass
+
+
 @contextmanager
 def track(description: str, total: int, *, unit: str = "images", waits: bool = False) -> Iterator[Advance]:
     """Show a bar while the block runs and yield a function that moves it on by so many ``unit``.
@@ -35,7 +39,7 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     started = time.perf_counter()
     done = 0
     with (
-        nullcontext(lambda: None) if waits else uninterrupted() as let_ctrl_c_come,
+        nullcontext(_nothing) if waits else uninterrupted() as let_ctrl_c_come,
         Progress(
             TextColumn("{task.description:<28}"),
             BarColumn(bar_width=30),

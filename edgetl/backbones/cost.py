@@ -34,4 +34,4 @@ def int8_bytes_estimate(base: Any, *, classes: int) -> int:
                 by_channel = "Depthwise" in type(layer).__name__ or weight.name.startswith("depthwise")
                 channels = prod(weight.shape[-2:]) if by_channel else weight.shape[-1]
                 total += prod(weight.shape) + _BYTES_A_CHANNEL * channels + _BYTES_AN_OPERATOR
-    return total + classes * (base.output.shape[-1] + _BYTES_A_CHANNEL) + _BYTES_AN_OPERATOR
+    return int(total + classes * (base.output.shape[-1] + _BYTES_A_CHANNEL) + _BYTES_AN_OPERATOR)

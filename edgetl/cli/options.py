@@ -83,7 +83,7 @@ class PanelCommand(TyperCommand):
         for one in required:
             one.required = False
         try:
-            return typing.cast("list[str]", super().parse_args(ctx, args))
+            return super().parse_args(ctx, args)
         finally:
             for one in required:
                 one.required = True

@@ -46,4 +46,4 @@ def softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Return the softmax over the last axis, float32, computed in float64."""
     wide = scores.astype(np.float64)
     exponentials = np.exp(wide - wide.max(axis=-1, keepdims=True))
-    return (exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32)
+    return np.asarray((exponentials / exponentials.sum(axis=-1, keepdims=True)).astype(np.float32))

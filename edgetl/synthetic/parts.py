@@ -37,11 +37,11 @@ class Surface:
 
 def _ramp(value: Field, low: float, high: float) -> Field:
     """0 below ``low``, 1 above ``high``, straight between."""
-    return np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1)
+    return np.asarray(np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1))
 
 
 def _ring(radius: Field, inner: float, outer: float) -> Field:
-    return np.maximum(radius - outer, inner - radius)
+    return np.asarray(np.maximum(radius - outer, inner - radius))
 
 
 def _fold(x: Field, y: Field, count: int) -> tuple[Field, Field]:
@@ -201,7 +201,7 @@ def spring(x: Field, y: Field, rng: np.random.Generator) -> Surface:
     def wires(offset: Field) -> Field:
         gap = offset / pitch
         gap -= np.round(gap)
-        return np.maximum(np.hypot(gap * pitch * lean, beyond) - wire, ends)
+        return np.asarray(np.maximum(np.hypot(gap * pitch * lean, beyond) - wire, ends))
 
     near = wires(x - pitch * phase / _TAU)
     far = wires(x - pitch * (np.float32(np.pi) - phase) / _TAU)

@@ -162,7 +162,7 @@ def _shade(
     else:
         colour = lit[..., None] * metal
     colour += (gleam * np.float32(shine))[..., None]
-    return colour
+    return np.asarray(colour)
 
 
 def _cast_shadow(window: Field, alpha: Field, light: _Light, lift: float, rng: np.random.Generator) -> None:

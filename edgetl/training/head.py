@@ -133,7 +133,7 @@ def cross_entropy(
     shifted = logits - logits.max(axis=1, keepdims=True).astype(np.float64)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
     picked = log_probabilities[np.arange(len(targets)), targets]
-    return -(1 - label_smoothing) * picked - label_smoothing * log_probabilities.mean(axis=1)
+    return np.asarray(-(1 - label_smoothing) * picked - label_smoothing * log_probabilities.mean(axis=1))
 
 
 def top1(logits: npt.NDArray[np.floating[Any]], targets: npt.NDArray[np.int64]) -> float:

@@ -87,7 +87,7 @@ def mcnemar_exact(b: int, c: int) -> float:
     if b < 0 or c < 0:
         raise ValueError(f"{b} and {c} are not counts")
     tail = sum(math.comb(b + c, k) for k in range(min(b, c) + 1))
-    return min(1.0, 2 * tail / 2 ** (b + c))
+    return float(min(1.0, 2 * tail / 2 ** (b + c)))
 
 
 def score(

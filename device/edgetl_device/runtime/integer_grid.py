@@ -32,7 +32,7 @@ def pixels_to_grid(pixels: npt.NDArray[np.uint8], dtype: str, scale: float, zero
             hint="Quantize it again with pixels of 0 and 255 in the calibration photos.",
         )
     grid = np.rint(pixels.astype(np.float32) / np.float32(scale)).astype(np.int32) + zero_point
-    return np.clip(grid, limits.min, limits.max).astype(dtype)
+    return np.asarray(np.clip(grid, limits.min, limits.max).astype(dtype))
 
 
 def to_real(grid: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.float32]:

@@ -43,7 +43,7 @@ class _NullRuntime:
         pass
 
     def probabilities(self, row: int = 0) -> Probabilities:
-        return self._result[row].copy()
+        return np.asarray(self._result[row].copy())
 
     def close(self) -> None:
         pass

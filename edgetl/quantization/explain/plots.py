@@ -12,8 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.extras import require
+from edgetl.runs.explain_report import Flip
 
-from .predictions import Flip
 from .result import Explanation, Layer
 
 _FILE, _ALONE, _BEFORE = "#1f77b4", "#2ca02c", "#9aa5b1"

@@ -54,7 +54,7 @@ def to_grid(values: npt.NDArray[np.float32], tensor: Tensor) -> npt.NDArray[Any]
         return values.astype(tensor.dtype)
     limits = np.iinfo(tensor.dtype)
     steps = np.rint(values / np.float32(tensor.scales[0])) + (tensor.zero_points or (0,))[0]
-    return np.clip(steps, limits.min, limits.max).astype(tensor.dtype)
+    return np.asarray(np.clip(steps, limits.min, limits.max).astype(tensor.dtype))
 
 
 def _run(

@@ -27,7 +27,7 @@ def step_of(kernel: npt.NDArray[np.float32], *, per_tensor: bool = False) -> npt
 
 def nearest(kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """Round each weight to the nearest whole multiple of its step, as from :func:`step_of`."""
-    return (np.rint(kernel / step) * step).astype(np.float32)
+    return np.asarray((np.rint(kernel / step) * step).astype(np.float32))
 
 
 def together(
