@@ -121,10 +121,8 @@ def test_distillation_says_what_the_same_training_does_without_rounding(failed: 
 
 def test_impossible_bounds_leave_the_bundle_and_say_where_the_figures_are(failed: Any) -> None:
     run, report, message, before = failed
-    assert (
-        "--max-drop -100 and --min-agreement 1 with every candidate: plain, repair, float layers, distillation"
-        in message
-    )
+    assert "max_drop=-101.0 and min_agreement=1.0 with every candidate" in message
+    assert "plain, repair, float layers, distillation" in message
     assert "quantize.json" in message
     assert len(message.splitlines()) <= 3
     worst = min(report["candidates"]["tried"][-1]["variants"], key=lambda row: row["agreement"]["top1"])
@@ -147,7 +145,7 @@ def test_no_share_is_printed_without_its_interval(failed: Any, capsys: pytest.Ca
 
 def test_without_repair_there_is_the_plain_candidate_only(copy: Run) -> None:
     with pytest.raises(GateFailed, match="with every candidate: plain"):
-        quantize(copy, replace(IMPOSSIBLE, repair=False))
+        quantize(copy, small.impossible(calibration=8, min_agreement=1, repair=False))
     report = json.loads((copy.folder / "quantize.json").read_text())
     assert _names(report) == ["plain"]
     assert not (copy.folder / "bundle").exists()
@@ -155,7 +153,7 @@ def test_without_repair_there_is_the_plain_candidate_only(copy: Run) -> None:
 
 def test_coral_has_no_float_layers_and_no_onnx(copy: Run) -> None:
     with pytest.raises(GateFailed, match="with every candidate: plain, repair, distillation"):
-        quantize(copy, replace(IMPOSSIBLE, target="coral"))
+        quantize(copy, small.impossible(calibration=8, min_agreement=1, target="coral"))
     report = json.loads((copy.folder / "quantize.json").read_text())
     assert _names(report) == ["plain", "repair", "distillation"]
     assert {row["name"] for candidate in report["candidates"]["tried"] for row in candidate["variants"]} == {"int8"}

@@ -360,6 +360,7 @@ def test_without_jinja_a_run_is_complete_and_says_so_in_one_line(tiny_run: Run, 
 import sys
 sys.modules["jinja2"] = None
 from pathlib import Path
+from edgetl.reports.run import written_page
 from edgetl.runs.directory import Run
 print("report   ", written_page(Run.open(Path({str(run.folder)!r}))))
 """)
