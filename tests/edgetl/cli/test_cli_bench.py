@@ -161,7 +161,7 @@ def test_lines_about_the_board_energy_and_loadgen() -> None:
 
 def test_wrong_requests(tmp_path: Path) -> None:
     for arguments, said in (
-        (("--sustained", "1", "--threads", "1,2"), "--sustained with"),
+        (("--sustained", "1", "--threads", "1,2"), "--sustained 1.0 with 8 runs"),
         (("--sustained", "1", "--quick"), "--sustained with --duration or --quick"),
         (("--delegates", "none,gpu"), "delegate 'gpu'"),
         (("--scenario", "server"), "must be one of single-stream, offline"),
