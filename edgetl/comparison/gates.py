@@ -244,7 +244,7 @@ class Outcome:
 
 _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
 _GATE = re.compile(r"\s*(?:(?P<variant>\S+)\.)?(?P<name>[A-Za-z]\w*)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>\S+)\s*")
-_CODE = re.compile(r"\s*(?:(?P<variant>\S+)\.)?(?P<code>[a-z0-9]+(?:-[a-z0-9]+)*)\s*")
+_CODE = re.compile(r"\s*(?:(?P<variant>[\w-]+)\.)?(?P<code>[a-z0-9]+(?:-[a-z0-9]+)*)\s*")
 _EXAMPLE = 'Write it as "p95_ms>40" or "int8.accuracy_drop_pp>0.5".'
 
 

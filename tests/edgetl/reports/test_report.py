@@ -86,7 +86,7 @@ def test_many_changed_photos_are_counted(tmp_path: Path) -> None:
             run["answers"]["probability"] = [0.5] * (MOST + 5)
             benched.set_wrong(document, run["variant"], range(MOST + 5))
 
-    gallery = flipped(benched.result(many), None)
+    gallery = flipped(benched.typed(many), None)
     assert (len(gallery.cards), gallery.more) == (MOST, 5)
     assert [answer.variant for answer in gallery.cards[0].answers] == ["float32", "int8"]
     assert "And 5 more." in Page(render([benched.save(tmp_path / "many.json", many)])).text
@@ -99,7 +99,7 @@ def test_lost_photos_come_first() -> None:
         document["evalset"]["reference"][1] = 0  # changed: both are wrong
         benched.set_wrong(document, "float32", [1, 5])  # 5: lost
 
-    assert [(card.kind, card.file[:2]) for card in flipped(benched.result(change), None).cards] == [
+    assert [(card.kind, card.file[:2]) for card in flipped(benched.typed(change), None).cards] == [
         ("lost", "05"), ("gained", "00"), ("gained", "03"), ("changed", "01"),
     ]  # fmt: skip
 
@@ -136,7 +136,12 @@ def test_verdicts_and_what_is_unknown_are_said(tmp_path: Path) -> None:
         document["runs"][1]["agreement"] = {"unknown": "there is no reference for these photos"}
         document["runs"][1]["peak_rss_bytes"] = {"unknown": "no /proc"}
         document["skipped"] = [{"variant": "int8-onnx", "why": "onnxruntime is not installed"}]
-        document["environment"]["delegate"] = {"name": "edgetpu", "library": "libedgetpu.so.1"}
+        document["environment"]["delegate"] = {
+            "name": "edgetpu",
+            "library": "libedgetpu.so.1",
+            "options": {},
+            "version": "14",
+        }
 
     html = render([benched.save(tmp_path / "tiny.json", change)])
     text = Page(html).text
