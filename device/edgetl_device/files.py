@@ -36,22 +36,29 @@ def atomic_path(
     holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     temporary = holder / target.name
     try:
-        if directory:
-            temporary.mkdir()
-        yield temporary
-        if directory:
-            if os.path.lexists(target):
-                (replaceable or _refuse)(target)
-            _replace_directory(temporary, target, aside=holder / "old")
-        else:
-            temporary.replace(target)
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            # Of an open file that could not be written, the system does not say the name.
-            error.filename = str(target)
-        raise
+        with naming(target):
+            if directory:
+                temporary.mkdir()
+            yield temporary
+            if directory:
+                if os.path.lexists(target):
+                    (replaceable or _refuse)(target)
+                _replace_directory(temporary, target, aside=holder / "old")
+            else:
+                temporary.replace(target)
     finally:
         shutil.rmtree(holder, ignore_errors=True)
+
+
+@contextmanager
+def naming(target: str | os.PathLike[str]) -> Iterator[None]:
+    """Put the name of what is written into system errors of the block: of an open file the system does not say it."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(target)
+        raise
 
 
 def write_bytes(target: str | os.PathLike[str], data: bytes) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 
 from edgetl._lib.progress import note
 from edgetl_device.errors import InputError
-from edgetl_device.files import write_text
+from edgetl_device.files import naming, write_text
 
 _DEFAULT_LIMIT_GB = 20.0
 # Marks the folder, to edgetl and to what makes backups: https://bford.info/cachedir/
@@ -92,7 +92,7 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     folder.parent.mkdir(exist_ok=True)
     if _found(root, folder):
         return folder
-    with _temporary(root, folder) as temporary:
+    with naming(folder), _temporary(root, folder) as temporary:
         make(temporary)
         _publish(root, temporary, folder)
     _prune(root, limit_bytes)
