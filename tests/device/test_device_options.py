@@ -63,6 +63,11 @@ def test_flags_are_read_back_as_the_same_options() -> None:
     assert from_arguments(BenchOptions, parser.parse_args(arguments(asked))) == asked
     assert from_arguments(BenchOptions, parser.parse_args([])) == BenchOptions()
     assert asked.to_json()["threads"] == [1, 2]
+    assert BenchOptions.of(delegates=["none, xnnpack", "/a/b.so:x=1,y=2"]).delegates == (
+        "none",
+        "xnnpack",
+        "/a/b.so:x=1,y=2",
+    )
     assert set(asked.changed()) == {"threads", "delegates", "duration", "energy", "data"}
 
 
