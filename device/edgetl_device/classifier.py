@@ -42,7 +42,7 @@ class Prediction:
     """
 
     label: str
-    probability: documents.Share
+    probability: float
     index: Count
 
 

@@ -13,8 +13,12 @@ import numpy.typing as npt
 
 from edgetl_device.classifier import Classifier
 from edgetl_device.documents import Count, Is, Sha256, Share, Unknown, optional
+from edgetl_device.errors import InputError
 
 from .photoset import PhotoSet
+
+# Softmax in float32 may end a little beside 0 or 1.
+_BESIDE = 1e-3
 
 # Enough to see how sure a model was; all digits would double the size of the file.
 _DECIMALS = 4
@@ -83,12 +87,24 @@ def evalset(photos: PhotoSet, reference: tuple[int, ...] | Unknown, reference_na
 
 
 def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.float32]:
-    """Return what a classifier says about every photo, float32 [n, classes], run in batches of its own size."""
+    """Return what a classifier says about every photo, float32 [n, classes], run in batches of its own size.
+
+    Raises:
+        InputError: What it says are no probabilities.
+    """
     rows, batch = [], classifier.runtime.input.shape[0]
     for start in range(0, len(photos.photos), batch):
         together = photos.photos[start : start + batch]
         rows += classifier.run_batch([classifier.pixels(photos.read(photo)) for photo in together])
-    return np.stack(rows)
+    found = np.stack(rows)
+    # Written so that NaN fails.
+    if not (found.min() >= -_BESIDE and found.max() <= 1 + _BESIDE):
+        raise InputError(
+            f"{classifier.bundle.path}: {classifier.variant.file}: its answers are no probabilities",
+            why=f"they are {found.min():.3g} to {found.max():.3g}",
+            hint="The model must end in a softmax.",
+        )
+    return found.clip(0, 1)
 
 
 def answers(probabilities: npt.NDArray[np.floating[Any]]) -> Answers:

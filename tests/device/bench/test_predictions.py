@@ -14,7 +14,7 @@ from edgetl_device import jsonfile
 from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import digest, of_bundle
-from edgetl_device.bench.predictions import Answers, answers, evalset
+from edgetl_device.bench.predictions import Answers, answers, evalset, probabilities
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
@@ -103,3 +103,11 @@ def test_edited_answers_are_refused(
     with pytest.raises(InputError) as refusal:
         result.read(tmp_path / "result.json")
     assert said in refusal.value.what
+
+
+def test_answers_that_are_no_probabilities_are_refused(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Classifier(tiny, "int8") as classifier:
+        for wrong in (np.array([0.5, 3.0, 0.1], np.float32), np.array([np.nan, 0, 1], np.float32)):
+            monkeypatch.setattr(classifier.runtime, "probabilities", lambda row=0, wrong=wrong: wrong)
+            with pytest.raises(InputError, match=r"int8\.tflite: its answers are no probabilities"):
+                probabilities(classifier, of_bundle(tiny))

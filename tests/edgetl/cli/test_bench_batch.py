@@ -92,12 +92,12 @@ def test_unlike_batches_are_never_compared(swept: tuple[Path, str], tmp_path: Pa
         compare_results([one, four])
     assert "int8, 1 thread, batch 4" in refusal.value.why
     found = compare_results([both, four])
-    assert [one["baseline"]["batch"] for one in found["comparisons"]] == [4, 4]
+    assert [one.baseline.batch for one in found.comparisons] == [4, 4]
     assert [title for title, _ in groups(found)] == ["four against both, 1 thread, batch 4"]
-    assert sorted(found["unpaired"]) == ["both: float32, 1 thread", "both: int8, 1 thread"]
+    assert sorted(found.unpaired) == ["both: float32, 1 thread", "both: int8, 1 thread"]
     within = compare_results([both])
-    assert [(one["baseline"]["batch"], one["other"]["batch"]) for one in within["comparisons"]] == [(1, 1), (4, 4)]
-    assert column_names(within["comparisons"]) == ["float32, 1 thread", "float32, 1 thread, batch 4"]
+    assert [(one.baseline.batch, one.other.batch) for one in within.comparisons] == [(1, 1), (4, 4)]
+    assert column_names(within.comparisons) == ["float32, 1 thread", "float32, 1 thread, batch 4"]
 
 
 def test_a_result_from_before_batches_is_compared_as_of_batch_1(swept: tuple[Path, str], tmp_path: Path) -> None:
@@ -106,7 +106,7 @@ def test_a_result_from_before_batches_is_compared_as_of_batch_1(swept: tuple[Pat
         document["evalset"] = {key: document["evalset"][key] for key in ("digest", "photos", "reference")}
 
     old, new = saved(swept, tmp_path / "old.json", age), saved(swept, tmp_path / "new.json", believed)
-    assert [one["other"]["batch"] for one in compare_results([old, new])["comparisons"]] == [1, 1]
+    assert [one.other.batch for one in compare_results([old, new]).comparisons] == [1, 1]
     write_report([old], tmp_path / "old.html")
     assert "against the float model that the bundle was made from" in Page((tmp_path / "old.html").read_text()).text
 
@@ -127,7 +127,7 @@ def fixed(tmp_path: Path) -> Path:
     pixels = graph.tensor(1, 32, 32, 3, dtype="uint8", scales=(1.0,))
     pooled = graph.tensor(1, 1, 1, 3, dtype="uint8", scales=(1.0,))
     shape = graph.tensor(2, dtype="int32", values=[1, 3], scales=())
-    row = graph.tensor(1, 3, dtype="uint8", scales=(1.0,))
+    row = graph.tensor(1, 3, dtype="uint8", scales=(1 / 256,))
     graph.add("AVERAGE_POOL_2D", [pixels], pooled, filterHeight=32, filterWidth=32, strideH=1, strideW=1, padding=1)
     model = graph.build(pixels, graph.add("RESHAPE", [pooled, shape], row))
     folder = tmp_path / "tiny"

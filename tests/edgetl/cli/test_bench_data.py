@@ -19,6 +19,7 @@ from edgetl.reports import write_report
 from edgetl_device import jsonfile
 from edgetl_device.bench import result
 from edgetl_device.bundle import Bundle
+from edgetl_device.documents import Unknown
 
 QUICK = ("--variants", "int8", "--quick", "--duration", "0.05")
 
@@ -79,8 +80,8 @@ def test_without_a_reference_gates_on_pairs_are_refused_before_the_bench(data: P
 
 
 def test_what_needs_a_reference_is_what_is_unknown_without_one() -> None:
-    run = benched.result(benched.first_run(agreement={"unknown": "none"}))["runs"][0]
-    unknown = [metric.name for metric in gates.RUN_METRICS if metric.value(run) == {"unknown": "none"}]
+    run = benched.typed(benched.first_run(agreement={"unknown": "none"})).runs[0]
+    unknown = [metric.name for metric in gates.RUN_METRICS if metric.value(run) == Unknown("none")]
     assert unknown == [metric.name for metric in gates.RUN_METRICS if gates.is_paired(metric)]
     assert {"accuracy_drop_pp", "mcnemar_p", "mae"} < set(unknown)
 

@@ -19,6 +19,8 @@ from edgetl.comparison.text import conclusion_lines
 from edgetl.reports import write_report
 from edgetl_device import jsonfile
 from edgetl_device.bench import latency, result
+from edgetl_device.bench.result import Result
+from edgetl_device.documents import Unknown, to_json
 
 
 @pytest.fixture(scope="module")
@@ -33,10 +35,10 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return out, done.stdout
 
 
-def printed(document: dict[str, Any]) -> str:
+def printed(found: Result) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out):
-        print_result(document)
+        print_result(found)
     return out.getvalue()
 
 
@@ -65,10 +67,10 @@ def test_runs_of_two_delegates_are_compared_each_with_its_own(swept: tuple[Path,
     document["digest"] = jsonfile.digest(document)
     jsonfile.write_json(tmp_path / "other.json", document)
     found = compare_results([swept[0], tmp_path / "other.json"])
-    assert [(one["baseline"]["delegate"], one["other"]["delegate"]) for one in found["comparisons"]] == [
+    assert [(one.baseline.delegate, one.other.delegate) for one in found.comparisons] == [
         ("xnnpack", "xnnpack"), ("xnnpack", "xnnpack"), ("none", "none"), ("none", "none"),
     ]  # fmt: skip
-    assert all("ratio" in one["ratios"]["model"] for one in found["comparisons"])
+    assert all(one.ratios.model.ratio > 0 for one in found.comparisons)
     assert any("int8, 1 thread, no delegate" in line for line in conclusion_lines(found))
 
 
@@ -79,13 +81,13 @@ def test_what_one_delegate_cannot_run_does_not_fail_the_gates_of_another() -> No
             {"variant": "int8-edgetpu", "delegate": "xnnpack", "why": "compiled"},
         ]
 
-    document = benched.result(change)
-    assert [subject.name for subject in gate_subjects(document)] == [
+    typed = benched.typed(change)
+    assert [subject.name for subject in gate_subjects(typed)] == [
         "float32, 1 thread",
         "int8, 1 thread",
         "int8-edgetpu",
     ]
-    assert "left out: int8 on edgetpu: not compiled" in printed(document)
+    assert "left out: int8 on edgetpu: not compiled" in printed(typed)
 
 
 def few(document: dict[str, Any]) -> None:
@@ -93,14 +95,16 @@ def few(document: dict[str, Any]) -> None:
     for run in document["runs"]:
         run["samples_ns"] = {stage: column[:70] for stage, column in run["samples_ns"].items()}
         samples = latency.Samples(run["samples_ns"])
-        run["latency_ms"], run["latency_ci95_ms"] = latency.summary_ms(samples), latency.intervals_ms(samples)
+        run["latency_ms"], run["latency_ci95_ms"] = map(
+            to_json, (latency.summary_ms(samples), latency.intervals_ms(samples))
+        )
 
 
 def test_too_few_samples_are_a_dash_everywhere(tmp_path: Path) -> None:
     path = benched.save(tmp_path / "few.json", few)
-    document = result.read(path).to_json()
-    assert document["runs"][0]["latency_ms"]["invoke"]["p95"] == {"unknown": "not enough samples: 70 of 130"}
-    rows = {line[1:16].strip(): line.split()[2:] for line in printed(document).splitlines() if line.startswith(" ")}
+    found = result.read(path)
+    assert found.runs[0].latency.p95_ms == Unknown("not enough samples: 70 of 130")
+    rows = {line[1:16].strip(): line.split()[2:] for line in printed(found).splitlines() if line.startswith(" ")}
     assert rows["model p95"] == rows["model p99"] == rows["photo p95"] == ["-", "-"]
     assert "-" not in rows["model p90"]
     write_report([path], tmp_path / "page.html")
@@ -134,25 +138,32 @@ def test_results_of_before_are_read_and_shown(tmp_path: Path) -> None:
                 run["latency_ms"][stage]["p99"] = sorted(column)[69] / 1e6
 
     path = benched.save(tmp_path / "old.json", old)
-    assert "1 thread" in printed(result.read(path).to_json())
+    assert "1 thread" in printed(result.read(path))
     write_report([path], tmp_path / "page.html")
     assert "an earlier edgetl measured this" in (tmp_path / "page.html").read_text()
 
 
 def test_lines_about_the_board_energy_and_loadgen() -> None:
+    unknown = {"unknown": "no cpufreq"}
+    others = {"capacity": 1024, "governor": unknown, "frequency_min_mhz": unknown}
+
     def change(document: dict[str, Any]) -> None:
         document["environment"]["after"]["throttled_since_boot"] = ["under-voltage"]
         document["environment"]["clusters"] = [
-            {"cpus": [4, 5], "core": "Cortex-A72", "frequency_max_mhz": 1800.0},
-            {"cpus": [0, 1, 2, 3], "core": "Cortex-A53", "frequency_max_mhz": {"unknown": "no cpufreq"}},
+            {"cpus": [4, 5], "core": "Cortex-A72", "frequency_max_mhz": 1800.0} | others,
+            {"cpus": [0, 1, 2, 3], "core": "Cortex-A53", "frequency_max_mhz": unknown} | others,
         ]
         for run in document["runs"]:
-            run["energy"] = {"joules_per_inference_above_idle": 0.0123}
+            run["energy"] = {
+                "sensor": "RAPL", "covers": "the CPU", "idle_w": 2.0, "busy_w": 6.0, "seconds": 1.0, "inferences": 300,
+                "joules_per_inference": 0.02, "joules_per_inference_above_idle": 0.0123,
+            }  # fmt: skip
         document["runs"][0]["loadgen"] = {
             "scenario": "single-stream", "verdict": "VALID", "metric": "p90_ms", "value": 4.25, "log": "a/b",
+            "version": "5", "summary": "",
         }  # fmt: skip
 
-    text = printed(benched.result(change))
+    text = printed(benched.typed(change))
     assert "since the board started: under-voltage" in text
     assert "cores: 2 x Cortex-A72 up to 1800 MHz, 4 x Cortex-A53\n" in text
     assert "12.3 mJ" in text

@@ -7,6 +7,7 @@ import json
 from small import edgetl
 
 from edgetl.doctor import TRAINING, examine, training
+from edgetl_device.documents import Unknown
 
 
 def test_the_command_prints_every_check_and_exits_0_here() -> None:
@@ -16,15 +17,15 @@ def test_the_command_prints_every_check_and_exits_0_here() -> None:
         assert word in done.stdout
     document = json.loads(edgetl("doctor", "--json").stdout)
     assert document["ok"]
-    assert [check["name"] for check in document["checks"]] == [check["name"] for check in examine()["checks"]]
+    assert [check["name"] for check in document["checks"]] == [check.name for check in examine().checks]
 
 
 def test_a_part_of_the_training_packages_is_a_warning_and_none_is_not() -> None:
     every = dict.fromkeys(TRAINING, "1.0")
-    gone = {name: {"unknown": "not installed"} for name in TRAINING}
+    gone = dict.fromkeys(TRAINING, Unknown("not installed"))
     assert training(every).status == "ok"
     board = training(gone | {"onnxruntime": "1.0"})
-    assert (board.status, "pip install" in board.fix) == ("absent", True)
-    part = training(every | {"keras": {"unknown": "not installed"}})
-    assert part.status == "warning"
+    assert (board.status, board.code, "pip install" in board.fix) == ("absent", "training-missing", True)
+    part = training(every | {"keras": Unknown("not installed")})
+    assert (part.status, part.code) == ("warning", "training-incomplete")
     assert "keras missing" in part.found
