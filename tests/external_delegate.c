@@ -1,8 +1,8 @@
 /* An external TFLite delegate for tests, with its own copies of the few C structures that it needs.
  *
  * Options: claim=none|last|edgetpu|crash|error (default none) and log=PATH, to which it writes what is asked of it.
- * "last" takes the last two operators, "edgetpu" every edgetpu-custom-op, as libedgetpu does. It computes nothing: the
- * outputs keep what was in their memory. Compiled with -DEDGETPU it states a version and takes device=..., but knows no
+ * "last" takes the last two operators, "edgetpu" every edgetpu-custom-op, as libedgetpu does. It computes
+ * nothing: the outputs are zeros. Compiled with -DEDGETPU it states a version and takes device=..., but knows no
  * PCIe device, and claims "edgetpu" by default: it stands in for libedgetpu.so.1 where there is no Edge TPU.
  */
 #include <signal.h>
@@ -21,7 +21,30 @@ typedef struct {
 
 struct Context;
 struct Delegate;
-struct Node;
+
+/* The head of TfLiteNode. */
+typedef struct Node {
+  IntArray *inputs;
+  IntArray *outputs;
+} Node;
+
+/* TfLiteTensor. */
+typedef struct {
+  int type;
+  void *data;
+  IntArray *dims;
+  float scale;
+  int32_t zero_point;
+  int allocation_type;
+  size_t bytes;
+  const void *allocation;
+  const char *name;
+  struct Delegate *delegate;
+  int buffer_handle;
+  char data_is_stale, is_variable;
+  int quantization_type;
+  void *quantization, *sparsity, *dims_signature;
+} Tensor;
 
 /* TfLiteRegistration; reserved: whatever later versions append is zero. */
 typedef struct {
@@ -40,7 +63,7 @@ typedef struct {
 typedef struct Context {
   size_t tensors_size;
   Status (*GetExecutionPlan)(struct Context *, IntArray **);
-  void *tensors;
+  Tensor *tensors;
   void *impl;
   Status (*ResizeTensor)(struct Context *, void *, IntArray *);
   void (*ReportError)(struct Context *, const char *, ...);
@@ -79,7 +102,10 @@ static Status kernel_prepare(Context *context, struct Node *node) {
 }
 
 static Status kernel_invoke(Context *context, struct Node *node) {
-  (void)context, (void)node;
+  for (int i = 0; i < node->outputs->size; i++) {
+    Tensor *output = &context->tensors[node->outputs->data[i]];
+    memset(output->data, 0, output->bytes);
+  }
   note("invoke", "");
   return OK;
 }

@@ -14,8 +14,9 @@ from typing import Any, NoReturn
 
 from . import __version__
 from .bench.options import BenchOptions
-from .errors import EdgetlError, InputError, from_os_error
+from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
 from .options import add_arguments, from_arguments
+from .text import shown_lines
 
 _DELEGATES = "none, xnnpack, edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
 _DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
@@ -42,7 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return 130
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            known = out_of_memory()
+            sys.stderr.write(f"error: {known}\n")
+            return known.exit_code
         import traceback
 
         traceback.print_exc()
@@ -125,7 +130,7 @@ def _doctor(options: argparse.Namespace) -> None:
 def _classify(options: argparse.Namespace) -> None:
     from edgetl_device.live.session import Live
 
-    from .classifier import open_classifier, predictions
+    from .classifier import Failures, classify_each, open_classifier, predictions
 
     live = Live.asked(
         options.photos,
@@ -146,7 +151,9 @@ def _classify(options: argparse.Namespace) -> None:
         if live:
             _stream(classifier, live)
         else:
-            _print(predictions(classifier, options.photos, 5 if options.top is None else options.top))
+            failures, top = Failures(), 5 if options.top is None else options.top
+            _print(predictions(classifier, classify_each(classifier, options.photos, failures, top)))
+            failures.raise_any()
 
 
 def _stream(classifier: Any, live: Any) -> None:
@@ -183,7 +190,7 @@ def _verify(options: argparse.Namespace) -> None:
 
 
 def _say(text: str) -> None:
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(shown_lines(text) + "\n")
 
 
 def _print(document: Any) -> None:

@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ from . import documents, storage
 from .documents import Count, Is, Json, Named, Positive, Sha256, Text, Time, Unknown, optional
 from .errors import InputError
 from .files import sha256_bytes
-from .preprocess import Preprocess
+from .preprocess import MAX_BYTES, Preprocess
 from .runtime import TensorSpec
 from .scores import Accuracy, Agreement
 from .storage import MAX_FILE_BYTES, Entry, Storage, damaged
@@ -36,6 +36,9 @@ INDEX = "evalset/index.csv"
 INDEX_COLUMNS = ("file", "label", "sha256")
 
 _MAX_MANIFEST_BYTES = 16 << 20
+_MAX_INDEX_BYTES = 64 << 20
+_MAX_GOLDEN = 64
+_MAX_NPY_HEADER_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -220,15 +223,18 @@ class Bundle:
             hint=f"Did you mean {close[0]}?" if close else "",
         )
 
-    def read(self, file: str) -> bytes:
+    def read(self, file: str, *, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
         """Return the bytes of a file that ``bundle.json`` lists.
 
         Raises:
-            InputError: It is not listed, or it is absent, or its size or SHA-256 is not the listed one.
+            InputError: It is not listed, or it is absent, or its size or SHA-256 is not the listed one, or it is larger
+                than such a file can be.
         """
         entry = self.files.get(file)
         if entry is None:
             raise InputError(f"{self.path}: {file} is not listed in {MANIFEST}")
+        if entry.bytes > limit_bytes:
+            raise damaged(f"{self.path}: {file}", f"its {entry.bytes} bytes are more than such a file can have")
         if self._storage.size_bytes(file) != entry.bytes:
             raise damaged(f"{self.path}: {file}", f"its size is not the {entry.bytes} bytes that {MANIFEST} lists")
         data = self._storage.read(file, limit_bytes=entry.bytes)
@@ -244,7 +250,9 @@ class Bundle:
         """
         name = f"{self.path}: {INDEX}"
         try:
-            rows = csv.DictReader(io.StringIO(self.read(INDEX).decode("utf-8"), newline=""))
+            rows = csv.DictReader(
+                io.StringIO(self.read(INDEX, limit_bytes=_MAX_INDEX_BYTES).decode("utf-8"), newline="")
+            )
             if tuple(rows.fieldnames or ()) != INDEX_COLUMNS:
                 raise damaged(name, f"its columns are not {', '.join(INDEX_COLUMNS)}")
             return tuple(self._photo(row, name) for row in rows)
@@ -258,33 +266,29 @@ class Bundle:
             InputError: The arrays do not fit the bundle.
         """
         name = f"{self.path}: {REFERENCE}"
-        data = self.read(REFERENCE)
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as archive:
-                if sum(member.file_size for member in archive.infolist()) > MAX_FILE_BYTES:
-                    raise damaged(name, "its arrays are larger than any reference")
-            with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
-                reference = Reference(
-                    **{field: arrays[field] for field in ("probabilities", "logits", "golden_rows", "golden_pixels")}
-                )
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError, MemoryError) as error:
-            raise damaged(name, str(error)) from None
-        n, size = len(self.photos()), self.preprocess.size
+        n, classes, size = len(self.photos()), len(self.labels), self.preprocess.size
         if n == 0:
             raise damaged(f"{self.path}: {INDEX}", "it lists no photos")
-        golden = len(reference.golden_rows)
-        expected = {
-            "probabilities": ("float32", (n, len(self.labels))),
-            "logits": ("float32", (n, len(self.labels))),
-            "golden_rows": ("int64", (golden,)),
-            "golden_pixels": ("uint8", (golden, size, size, 3)),
-        }
-        for field, (dtype, shape) in expected.items():
-            array = getattr(reference, field)
-            if array.dtype != dtype or array.shape != shape:
-                raise damaged(name, f"{field} is {array.dtype} {array.shape}, expected {dtype} {shape}")
-        if golden and not (reference.golden_rows.min() >= 0 and reference.golden_rows.max() < n):
+        # Everything is sized by the manifest before any of it is read.
+        golden_bytes = _MAX_GOLDEN * (8 + 3 * size * size)
+        data = self.read(REFERENCE, limit_bytes=2 * 4 * n * classes + golden_bytes + (64 << 10))
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                rows = _array(archive, "golden_rows", "int64", None, name)
+                reference = Reference(
+                    probabilities=_array(archive, "probabilities", "float32", (n, classes), name),
+                    logits=_array(archive, "logits", "float32", (n, classes), name),
+                    golden_rows=rows,
+                    golden_pixels=_array(archive, "golden_pixels", "uint8", (len(rows), size, size, 3), name),
+                )
+        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError, RuntimeError, SyntaxError) as error:
+            raise damaged(name, str(error)) from None
+        if len(rows) and not (rows.min() >= 0 and rows.max() < n):
             raise damaged(name, "golden_rows names a photo that is not there")
+        # Written so that NaN fails.
+        found = reference.probabilities
+        if not (found.min() >= 0 and found.max() <= 1 and np.isfinite(reference.logits).all()):
+            raise damaged(name, "its probabilities are not all from 0 to 1, or its logits not all numbers")
         return reference
 
     def _photo(self, row: dict[str, str], name: str) -> Photo:
@@ -292,9 +296,31 @@ class Bundle:
         entry = self.files.get(file)
         if entry is None or entry.sha256 != row["sha256"]:
             raise damaged(name, f"{file} is not listed in {MANIFEST} with this SHA-256")
+        if entry.bytes > MAX_BYTES:
+            raise damaged(name, f"{file} has {entry.bytes} bytes, more than a photo may have")
         if row["label"] not in self.labels:
             raise damaged(name, f"{file} has the label {row['label']!r}, which is not one of the bundle's")
         return Photo(file, row["label"], self.labels.index(row["label"]))
+
+
+def _array(
+    archive: zipfile.ZipFile, field: str, dtype: str, shape: tuple[int, ...] | None, name: str
+) -> npt.NDArray[Any]:
+    """Read an array of an ``.npz`` whose type and shape (None: one of any length) are known; allocate nothing else."""
+    member = archive.getinfo(f"{field}.npy")
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise damaged(name, f"{field} is compressed")
+    with archive.open(member) as stream:
+        if np.lib.format.read_magic(stream) != (1, 0):
+            raise damaged(name, f"{field} is in a newer format of NumPy")
+        found, is_fortran, found_dtype = np.lib.format.read_array_header_1_0(
+            stream, max_header_size=_MAX_NPY_HEADER_BYTES
+        )
+        fits = len(found) == 1 if shape is None else found == shape
+        if found_dtype != dtype or not fits or (is_fortran and len(found) > 1):
+            raise damaged(name, f"{field} is {found_dtype} {found}, expected {dtype} {shape or ''}".rstrip())
+        data = stream.read()
+    return np.frombuffer(data, dtype).reshape(found)
 
 
 def read_manifest(data: bytes, *, name: str) -> Manifest:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar, Literal
 
@@ -23,9 +23,9 @@ from edgetl_device.runtime.trial_run import trial_run
 from . import documents
 from .bundle import Bundle, BundleName
 from .documents import Count, Json, Named
-from .errors import EdgetlError, InputError
+from .errors import EdgetlError, InputError, Unavailable, from_os_error
 from .preprocess import Pixels, Source, preprocess
-from .runtime import Probabilities, Runtime, check_threads, open_runtime
+from .runtime import Probabilities, Runtime, check_probabilities, check_threads, open_runtime
 from .storage import damaged
 
 PhotoLike = Source | npt.NDArray[np.uint8]
@@ -52,11 +52,13 @@ class Classified:
 
     Attributes:
         photo: Its path, as it was given.
-        predictions: Likeliest first.
+        predictions: Likeliest first; none where there is an error.
+        error: Why there is no answer.
     """
 
     photo: str
     predictions: tuple[Prediction, ...]
+    error: str | None = documents.optional()
 
 
 @dataclass(frozen=True)
@@ -161,7 +163,8 @@ class Classifier:
 
         Raises:
             PhotoError: The photo cannot be read.
-            InputError: ``top`` or the array is not as above.
+            InputError: ``top`` or the array is not as above, or the model's answer is no probabilities.
+            Unavailable: This machine has too little memory for the photo.
         """
         return self.ranked(self.probabilities(photo), top)
 
@@ -199,6 +202,7 @@ class Classifier:
         """Return the same for several photos in one inference: at most as many as the batch.
 
         Raises:
+            InputError: The model's answer is no probabilities.
             ValueError: There are more, or the classifier is closed.
         """
         with self._lock:
@@ -208,7 +212,17 @@ class Classifier:
             for row, one in enumerate(pixels):
                 self.runtime.set_input(one, row)
             self.runtime.invoke()
-            return [self.runtime.probabilities(row) for row in range(len(pixels))]
+            answers = [self.runtime.probabilities(row) for row in range(len(pixels))]
+        for answer in answers:
+            self.check(answer)
+        return answers
+
+    def check(self, probabilities: Probabilities) -> None:
+        """Refuse an answer of the model that is no probabilities: the InputError names the model's file."""
+        try:
+            check_probabilities(probabilities)
+        except InputError as error:
+            raise _of_file(error, self.bundle, self.variant.file) from None
 
     def ranked(self, probabilities: Probabilities, top: int = 5) -> list[Prediction]:
         """Return the ``top`` likeliest classes as :func:`ranked` does."""
@@ -267,10 +281,15 @@ def open_classifier(
 
 def ranked(probabilities: Probabilities, labels: Sequence[str], top: int = 5) -> list[Prediction]:
     """Return the ``top`` likeliest classes, likeliest first; of equals the one that comes first in the labels."""
-    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
-        raise InputError(f"top {top!r}", why="must be a whole number, 1 or more")
+    check_top(top)
     order = np.argsort(-probabilities, kind="stable")[:top]
     return [Prediction(labels[i], float(probabilities[i]), int(i)) for i in order]
+
+
+def check_top(top: int) -> None:
+    """Refuse a number of classes that is not a whole number from 1 on."""
+    if isinstance(top, bool) or not isinstance(top, int) or top < 1:
+        raise InputError(f"top {top!r}", why="must be a whole number, 1 or more")
 
 
 def _open(
@@ -287,11 +306,60 @@ def _open(
         return open_runtime(model, format, threads=threads, prefer=prefer, delegate=delegate, batch=batch)
     except EdgetlError as error:
         # The runtime sees bytes only; say which file of which bundle they are.
-        raise type(error)(f"{bundle.path}: {file}: {error.what}", why=error.why, hint=error.hint) from None
+        raise _of_file(error, bundle, file) from None
 
 
-def predictions(classifier: Classifier, photos: Iterable[str], top: int = 5) -> Predictions:
-    """Classify files and return the document that ``classify`` prints as JSON."""
+def _of_file(error: EdgetlError, bundle: Bundle, file: str) -> EdgetlError:
+    return type(error)(f"{bundle.path}: {file}: {error.what}", why=error.why, hint=error.hint)
+
+
+@dataclass
+class Failures:
+    """Photos that have no answer, counted while others are classified.
+
+    Attributes:
+        photos: How many were classified or failed.
+        errors: Why those without an answer have none.
+    """
+
+    photos: int = 0
+    errors: list[EdgetlError] = field(default_factory=list)
+
+    def add(self, error: EdgetlError | OSError) -> str:
+        """Count why a photo has no answer, and return it in one line."""
+        known = from_os_error(error) if isinstance(error, OSError) else error
+        self.errors.append(known)
+        return known.what + (f" ({known.why})" if known.why else "")
+
+    def raise_any(self) -> None:
+        """Return when every photo has an answer.
+
+        Raises:
+            InputError: Some have none.
+            Unavailable: The same, and only because this machine lacks something.
+        """
+        if self.errors:
+            kind = Unavailable if all(isinstance(error, Unavailable) for error in self.errors) else InputError
+            first = self.errors[0]
+            why = first.what + (f": {first.why}" if first.why else "")
+            raise kind(f"{len(self.errors)} of {self.photos} photos have no answer", why=why, hint=first.hint)
+
+
+def classify_each(
+    classifier: Classifier, photos: Iterable[str], failures: Failures, top: int = 5
+) -> Iterator[Classified]:
+    """Yield the answer for each file, or the error in its place, which is added to ``failures``."""
+    check_top(top)
+    for photo in photos:
+        failures.photos += 1
+        try:
+            yield Classified(photo, tuple(classifier.classify(photo, top)))
+        except (EdgetlError, OSError) as error:
+            yield Classified(photo, (), failures.add(error))
+
+
+def predictions(classifier: Classifier, rows: Iterable[Classified]) -> Predictions:
+    """Return the document that ``classify`` prints as JSON, of rows of :func:`classify_each`."""
     runtime = classifier.runtime
     used: UsedDelegate | Literal["none"] = "none"
     if runtime.external is not None and runtime.share is not None:
@@ -301,5 +369,5 @@ def predictions(classifier: Classifier, photos: Iterable[str], top: int = 5) -> 
         variant=classifier.variant.name,
         runtime=Named(runtime.name, runtime.version),
         delegate=used,
-        photos=tuple(Classified(photo, tuple(classifier.classify(photo, top))) for photo in photos),
+        photos=tuple(rows),
     )

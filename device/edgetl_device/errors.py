@@ -7,8 +7,19 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .text import shown
+
 # Writes stop with one of these when the disk, the quota or the allowed file size is used up.
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+# How it is said by C++ (libraries that raise it as another error), by the loader of shared libraries, by the system,
+# and by LiteRT, which creates XNNPACK's runtime for models that it has read and found whole.
+_NO_MEMORY = (
+    "bad_alloc",
+    "failed to map segment",
+    "annot allocate memory",
+    "failed to create XNNPACK runtime",
+)
 
 _REFERENCE = re.compile(r"\{(?P<name>[a-z]\w*)(?P<value>=?)\}")
 
@@ -90,6 +101,17 @@ def from_os_error(error: OSError) -> EdgetlError:
     return InputError(f"{where}{reason}")
 
 
+def out_of_memory(what: str = "", why: str = "") -> Unavailable:
+    """Return the error for memory that ran out; ``what`` it was needed for."""
+    what = f"not enough memory {what}" if what else "this machine has not enough memory left for it"
+    return Unavailable(what, why=why, hint="End other programs, or raise the limit.")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of a native library, or of loading it, says that memory ran out."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
+
+
 def as_flag(name: str) -> str:
     """Return the flag of an option: ``--batch-size`` of ``batch_size``."""
     return "--" + name.replace("_", "-")
@@ -116,4 +138,4 @@ def _lines(*parts: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return shown(" ".join(text.split()))

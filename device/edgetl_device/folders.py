@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .errors import InputError
+from .text import is_utf8, shown
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
@@ -30,7 +31,7 @@ def children(folder: Path) -> tuple[list[str], list[str]]:
         files = sorted(entry.name for entry in kept if not entry.is_dir())
     for name in folders:
         if not is_utf8(name):
-            raise InputError(f"{folder / printable(name)}: its name is not UTF-8", hint="Rename the folder.")
+            raise InputError(f"{folder / shown(name)}: its name is not UTF-8", hint="Rename the folder.")
         if len(name.splitlines()) != 1:
             raise InputError(
                 f"{str(folder / name)!r}: a line break in its name", why="labels are lines", hint="Rename it."
@@ -54,13 +55,3 @@ def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterat
         yield folder / name
     for name in folders:
         yield from files_below(folder / name, (*above, here))
-
-
-def is_utf8(text: str) -> bool:
-    """Whether a name can be written to a text file."""
-    return printable(text) == text
-
-
-def printable(text: str) -> str:
-    """Return a name with escapes in the place of bytes that are not UTF-8."""
-    return text.encode("utf-8", "backslashreplace").decode()

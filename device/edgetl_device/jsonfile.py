@@ -12,6 +12,7 @@ from typing import Any
 
 from .errors import InputError
 from .files import write_text
+from .text import is_steering
 
 
 def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
@@ -21,7 +22,19 @@ def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
 
 def dumps(document: Any) -> str:
     """Return ``document`` as indented JSON with a final newline."""
-    return json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    return _escaped(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def dumps_line(document: Any) -> str:
+    """Return ``document`` as one line of JSON with its newline."""
+    return _escaped(json.dumps(document, ensure_ascii=False, allow_nan=False)) + "\n"
+
+
+def _escaped(text: str) -> str:
+    """Escape what JSON allows as it is and a terminal would obey; in JSON it stands inside strings only."""
+    if text.isascii():
+        return text.replace("\x7f", "\\u007f")
+    return "".join(f"\\u{ord(one):04x}" if one != "\n" and is_steering(one) else one for one in text)
 
 
 def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:

@@ -6,25 +6,31 @@ the model) and augmentation.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
+import stat
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
-from PIL import ExifTags, Image, ImageOps
+from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from .documents import Is, stated
-from .errors import InputError
+from .errors import InputError, Unavailable
 
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image
 
-# A photo of more pixels than this is refused before it is decoded: it would need over 0.5 GB.
+# A photo that would take more than this, its file included, is refused before it is decoded. It holds an RGB photo of
+# 100 megapixels, and leaves room for the program in the 800 MB of the documented service.
+MAX_BYTES = 512 << 20
+# Pillow refuses more by itself, whatever they would take.
 MAX_PIXELS = 178_956_970
 
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -45,6 +51,16 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 # MPO is what many phones write: a JPEG with a second picture or a depth map behind it. Its own plugin opens it.
 _DRAFTED = ("JPEG", "MPO")
+
+# Photos that are not RGB are converted whole up to this size, and larger ones in bands of it; at its most (16-bit greys
+# by way of int64, transparency by way of three RGBA images) a conversion takes so many bytes for each pixel.
+_BAND_PIXELS = 1 << 20
+_CONVERSION_BYTES = 24
+# Below this, whether the machine has so much left is not looked up.
+_UNQUESTIONED_BYTES = 64 << 20
+
+# Bytes for each pixel in Pillow's memory; of all other modes 4, RGB included (Pillow's docs, "Concepts: Modes").
+_PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
 # Pillow's plugins report damaged data with any of these.
 _DAMAGE = (
@@ -121,6 +137,37 @@ def preprocess(source: Source, spec: Preprocess) -> Pixels:
     return fit(decode(source, spec), spec)
 
 
+def read_photo(path: str | os.PathLike[str]) -> bytes:
+    """Return the bytes of a photo's file.
+
+    Raises:
+        PhotoError: It is no regular file (a pipe, a device), or larger than a photo may be.
+        OSError: It cannot be opened.
+    """
+    check_file(path)
+    # Should it have become a pipe meanwhile, opening it would wait for ever.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as stream:
+        status = os.fstat(stream.fileno())
+        _check_file(path, status)
+        return stream.read(status.st_size)
+
+
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Refuse what cannot be a photo's file, without opening it; raises as :func:`read_photo`."""
+    _check_file(path, Path(path).stat())
+
+
+def _check_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise PhotoError(
+            "not_image", f"{os.fspath(path)}: is a pipe or a device, not a file", hint="Replace or remove it."
+        )
+    if status.st_size > MAX_BYTES:
+        raise _too_large(os.fspath(path), f"its file has {_mb(status.st_size)}, over the limit of {_mb(MAX_BYTES)}")
+
+
 def decode(source: Source, spec: Preprocess) -> Image.Image:
     """Return a photo upright and in RGB, at the resolution of the file or, for large JPEGs, a reduced one.
 
@@ -129,19 +176,37 @@ def decode(source: Source, spec: Preprocess) -> Image.Image:
     A PIL image is taken as it is, and left as it was.
 
     Transparent pixels show white. 16-bit greys keep their upper 8 bits. Of an animation the first frame is taken.
+
+    Raises:
+        PhotoError: The photo cannot be read, or decoding and fitting it would take over :data:`MAX_BYTES`.
+        Unavailable: This machine has not so much memory left as this photo takes.
     """
     name = "the photo" if isinstance(source, bytes | Image.Image) else os.fspath(source)
-    image = source if isinstance(source, Image.Image) else _open(source, name)
+    try:
+        if isinstance(source, Image.Image):
+            return _decode(source, name, spec, None)
+        data = source if isinstance(source, bytes) else read_photo(source)
+        return _decode(_open(data, name), name, spec, data)
+    except MemoryError:
+        raise _no_memory(name, "there was not enough memory for it") from None
+
+
+def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None) -> Image.Image:
+    """``data`` is the file of an image that is not loaded yet; None where the caller gave an image."""
     width, height = image.size
     if width < 1 or height < 1:
         raise PhotoError("no_pixels", f"{name}: is {width} x {height} pixels", hint="Replace or remove it.")
-    if width * height > MAX_PIXELS:
-        raise _too_large(name, f"{width} x {height} pixels are over the limit of {MAX_PIXELS}")
-    if image is not source and image.format in _DRAFTED:
-        image.draft("RGB", (2 * spec.size, 2 * spec.size))
     try:
+        if data is not None and image.format in _DRAFTED:
+            image.draft("RGB", (2 * spec.size, 2 * spec.size))
+        needed = _needed_bytes(image, (width, height), data, spec)
+        _check_memory(name, needed, (width, height))
         image.load()
-        return _to_rgb(_upright(image), name)
+        turn = _turn(image)
+        if turn is not None:
+            # Known only now: the tag may come after the pixels.
+            _check_memory(name, needed + _stored_bytes(image), (width, height))
+        return _in_bands(image if turn is None else image.transpose(turn), name)
     except PhotoError:
         raise
     except Image.DecompressionBombError as error:
@@ -153,7 +218,18 @@ def decode(source: Source, spec: Preprocess) -> Image.Image:
 
 
 def fit(image: Image.Image, spec: Preprocess) -> Pixels:
-    """Scale an RGB image to ``spec``: uint8, shape [size, size, 3]."""
+    """Scale an RGB image to ``spec``: uint8, shape [size, size, 3].
+
+    Raises:
+        Unavailable: This machine has not enough memory left.
+    """
+    try:
+        return _fit(image, spec)
+    except MemoryError:
+        raise _no_memory("the photo", "there was not enough memory to scale it") from None
+
+
+def _fit(image: Image.Image, spec: Preprocess) -> Pixels:
     size, resample = (spec.size, spec.size), _RESAMPLE[spec.resample]
     if spec.fit == "stretch":
         fitted = image.resize(size, resample)
@@ -168,8 +244,7 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
     return np.asarray(fitted, dtype=np.uint8)
 
 
-def _open(source: str | os.PathLike[str] | bytes, name: str) -> Image.Image:
-    data = source if isinstance(source, bytes) else Path(source).read_bytes()
+def _open(data: bytes, name: str) -> Image.Image:
     if not data:
         raise PhotoError("empty", f"{name}: has zero bytes", hint="Replace or remove it.")
     try:
@@ -184,12 +259,117 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Image.Image:
         ) from None
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    """Undo the camera's orientation. Unlike ``ImageOps.exif_transpose`` this writes no new EXIF block, which fails for
-    photos whose other tags are odd.
+def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None, spec: Preprocess) -> int:
+    """Return what decoding and fitting an image takes at its peak, from its header: an upper bound.
+
+    Args:
+        image: Not loaded yet, its size the one it will be decoded at.
+        full: Its size in the file.
+        data: The file; None where the pixels are in memory already.
+        spec: What it will be fitted to.
     """
-    turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
-    return image if turn is None else image.transpose(turn)
+    width, height = image.size
+    needed = 0
+    if data is not None:
+        needed += len(data) + _stored_bytes(image) + _decoder_bytes(image, full, data)
+    if image.mode != "RGB":
+        pixels = width * height
+        needed += 4 * pixels + _CONVERSION_BYTES * max(min(pixels, _BAND_PIXELS), width, height)
+    # Pillow scales one side first, to an RGB image, and the other then, each with 8 bytes for every pixel that it adds
+    # up for one of the result.
+    support = 2 if spec.resample == "bilinear" else 4
+    return needed + 4 * spec.size * max(width, height) + 8 * support * max(width, height)
+
+
+def _decoder_bytes(image: Image.Image, full: tuple[int, int], data: bytes) -> int:
+    """Return what a decoder keeps beside the file and the pixels that it gives."""
+    pixels = full[0] * full[1]
+    if image.format in _DRAFTED:
+        # Coefficients of 2 bytes of all pixels, whatever is made of them, where a part of them comes in each scan.
+        return 2 * pixels * len(image.getbands()) if _in_scans(data) else 0
+    if image.format == "WEBP":
+        # libwebp's canvas, the one before it, its copy for Pillow, and a frame being decoded: RGBA each.
+        return 16 * pixels + len(data)
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        # Pillow turns these while it loads them.
+        turned = image.tag_v2.get(ExifTags.Base.Orientation) in _TURNS
+        return _tiff_chunk_bytes(image.tag_v2, full) + turned * _stored_bytes(image)
+    if image.format == "BMP" and image.mode in ("P", "L"):
+        return pixels  # run lengths become bytes before they become an image
+    return 0
+
+
+def _in_scans(data: bytes) -> bool:
+    """Whether a JPEG is progressive or has its components in scans of their own (ITU-T T.81, annex B)."""
+    place, components = 2, 0
+    while place + 4 <= len(data):
+        marker = data[place + 1]
+        if data[place] != 0xFF or marker == 0xFF:
+            place += 1
+            continue
+        if marker in (0x00, 0x01) or 0xD0 <= marker <= 0xD8:
+            place += 2
+            continue
+        length = int.from_bytes(data[place + 2 : place + 4], "big")
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            if marker in (0xC2, 0xC6, 0xCA, 0xCE):
+                return True
+            components = data[place + 9] if place + 9 < len(data) else 0
+        elif marker == 0xDA:
+            return place + 4 < len(data) and data[place + 4] < components
+        place += 2 + length
+    return True
+
+
+def _tiff_chunk_bytes(tags: Mapping[int, Any], size: tuple[int, int]) -> int:
+    """Return the size of the largest strip or tile, unpacked: libtiff has one of them in memory."""
+
+    def largest(tag: int, otherwise: int) -> int:
+        value = tags.get(tag, otherwise)
+        return max(map(int, value if isinstance(value, tuple) else (value,)), default=otherwise)
+
+    pixels = size[0] * size[1]
+    if TiffImagePlugin.TILEWIDTH in tags:
+        pixels = largest(TiffImagePlugin.TILEWIDTH, size[0]) * largest(TiffImagePlugin.TILELENGTH, size[1])
+    elif TiffImagePlugin.ROWSPERSTRIP in tags:
+        pixels = min(pixels, largest(TiffImagePlugin.ROWSPERSTRIP, 1) * max(size))
+    samples, bits = largest(TiffImagePlugin.SAMPLESPERPIXEL, 1), largest(TiffImagePlugin.BITSPERSAMPLE, 1)
+    return pixels * -(-samples * bits // 8)
+
+
+def _check_memory(name: str, needed: int, size: tuple[int, int]) -> None:
+    what = f"{size[0]} x {size[1]} pixels of this kind take {_mb(needed)} to decode"
+    if needed > MAX_BYTES:
+        raise _too_large(name, f"{what}, over the limit of {_mb(MAX_BYTES)}")
+    if needed > _UNQUESTIONED_BYTES:
+        from .machine.environment import memory_available_bytes
+
+        available = memory_available_bytes()
+        if isinstance(available, int) and needed > available:
+            raise _no_memory(name, f"{what}, and {_mb(available)} of memory are left")
+
+
+def _turn(image: Image.Image) -> Image.Transpose | None:
+    """Return what undoes the camera's orientation. Unlike ``ImageOps.exif_transpose`` this leads to no new EXIF block,
+    writing which fails for photos whose other tags are odd.
+    """
+    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+
+
+def _stored_bytes(image: Image.Image) -> int:
+    return image.width * image.height * _PIXEL_BYTES.get(image.mode, 4)
+
+
+def _in_bands(image: Image.Image, name: str) -> Image.Image:
+    """Return an image in RGB, converted a band at a time, as each step of a conversion takes a copy of it."""
+    width, height = image.size
+    if image.mode == "RGB" or width * height <= _BAND_PIXELS:
+        return _to_rgb(image, name)
+    converted, rows = Image.new("RGB", image.size), max(1, _BAND_PIXELS // width)
+    for top in range(0, height, rows):
+        band = image.crop((0, top, width, min(top + rows, height)))
+        converted.paste(_to_rgb(band, name), (0, top))
+    return converted
 
 
 def _to_rgb(image: Image.Image, name: str) -> Image.Image:
@@ -220,3 +400,12 @@ def _wide_grey_to_rgb(image: Image.Image) -> Image.Image:
 
 def _too_large(name: str, why: str) -> PhotoError:
     return PhotoError("too_large", f"{name}: is too large to decode", why=why, hint="Scale it down, or remove it.")
+
+
+def _no_memory(name: str, why: str) -> Unavailable:
+    hint = "End other programs, or scale it down."
+    return Unavailable(f"{name}: cannot be decoded on this machine", why=why, hint=hint)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -119,8 +119,10 @@ class _Zip:
     def __init__(self, path: Path, manifest: str) -> None:
         self._path = path
         try:
-            with zipfile.ZipFile(path) as archive:
-                members = archive.infolist()
+            # Open as long as the bundle is: a file of 8,000 members takes longer to open than to read one of them.
+            self._archive = zipfile.ZipFile(path)
+            members = self._archive.infolist()
+            self._bytes = path.stat().st_size
         except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
             raise InputError(f"{path}: not a bundle", why=f"it cannot be read as a zip: {error}", hint=_AGAIN) from None
         self._members = {member.filename: member for member in members}
@@ -137,7 +139,7 @@ class _Zip:
         if member.file_size > limit_bytes:
             raise damaged(f"{self._path}: {name}", f"it is larger than {limit_bytes} bytes")
         try:
-            with zipfile.ZipFile(self._path) as archive, archive.open(member) as stream:
+            with self._archive.open(member) as stream:
                 return stream.read(limit_bytes + 1)
         except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
             # RuntimeError: an encrypted member; NotImplementedError: a compression that zipfile does not know.
@@ -145,6 +147,10 @@ class _Zip:
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         try:
-            return self._members[checked_name(name)]
+            member = self._members[checked_name(name)]
         except KeyError:
             raise damaged(f"{self._path}: {name} is missing", "bundle.json lists it") from None
+        # edgetl packs without compression, so no member is larger than the file, whatever its header says.
+        if member.compress_type != zipfile.ZIP_STORED or member.file_size > self._bytes:
+            raise damaged(f"{self._path}: {name} cannot be read", "it is compressed, or larger than the whole file")
+        return member

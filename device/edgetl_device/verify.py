@@ -30,6 +30,7 @@ FLOAT_TOLERANCE = 1e-3
 ROUNDING_ALLOWANCE = 0.05
 
 _PHOTOS = 8
+_REFERENCE = "reference, "
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def verify(bundle: Bundle, *, prefer: str | None = None) -> Verification:
     checks = [_files(bundle), _check("labels", lambda: _labels(bundle))]
     checks.append(_check("golden pixels", lambda: _golden(bundle)))
     checks += [
-        _check(f"reference, {variant.name}", lambda variant=variant: _reference(bundle, variant, prefer))  # type: ignore[misc]
+        _check(_REFERENCE + variant.name, lambda variant=variant: _reference(bundle, variant, prefer))  # type: ignore[misc]
         for variant in bundle.variants
     ]
     return Verification(
@@ -89,6 +90,7 @@ def raise_failures(report: Verification) -> None:
 
     Raises:
         InputError: A check failed.
+        Unavailable: No variant could be run here, so that nothing is known of what it answers.
     """
     failed = [check for check in report.checks if check.status == "failed"]
     if failed:
@@ -97,6 +99,17 @@ def raise_failures(report: Verification) -> None:
             + ", ".join(check.name for check in failed),
             why=failed[0].detail,
             hint="Copy the bundle again; if it stays, make it again or use the versions named in its provenance.",
+        )
+    _check_one_ran(report)
+
+
+def _check_one_ran(report: Verification) -> None:
+    answers = [check for check in report.checks if check.name.startswith(_REFERENCE)]
+    if all(check.status == "skipped" for check in answers):
+        raise Unavailable(
+            f"{report.bundle.name}: none of its {len(answers)} variants could be checked on this machine",
+            why=answers[0].detail if answers else "",
+            hint="See what is missing: edgetl doctor, or python -m edgetl_device doctor",
         )
 
 
@@ -107,6 +120,8 @@ def _check(name: str, run: Callable[[], str]) -> Check:
         return Check(name, "skipped", str(why))
     except Unavailable as error:
         return Check(name, "skipped", _one_line(error))
+    except MemoryError:
+        return Check(name, "skipped", "this machine has not enough memory left for it")
     except InputError as error:
         return Check(name, "failed", _one_line(error))
 

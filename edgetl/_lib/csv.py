@@ -12,19 +12,47 @@ from typing import Any
 from edgetl_device.errors import InputError
 from edgetl_device.files import write_text
 
+# Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection"). An apostrophe in front makes it text.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
-def table_text(columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> str:
-    """Return a table as CSV with a header line."""
+
+def table_text(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, verbatim: bool = False) -> str:
+    """Return a table as CSV with a header line.
+
+    Text that a spreadsheet would run as a formula gets an apostrophe in front, which :func:`read_table` takes away;
+    numbers, and text that is one, stay as they are. ``verbatim`` leaves everything so, for what other programs read.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
-    writer.writerows(rows)
+    writer.writerows(rows if verbatim else (map(_guarded, row) for row in rows))
     return text.getvalue()
 
 
-def write_table(path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Iterable[Any]]) -> None:
-    """Write a table as CSV; atomically."""
-    write_text(path, table_text(columns, rows))
+def write_table(
+    path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Iterable[Any]], *, verbatim: bool = False
+) -> None:
+    """Write a table as CSV, as :func:`table_text` returns it; atomically."""
+    write_text(path, table_text(columns, rows, verbatim=verbatim))
+
+
+def _guarded(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith((*_FORMULA, "'")) or _is_number(value):
+        return value
+    # A text with apostrophes of its own in front gets one more where reading would take one away.
+    return "'" + value if value.lstrip("'").startswith(_FORMULA) else value
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if text.startswith("'") and text.lstrip("'").startswith(_FORMULA) else text
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return text.isascii() and text.strip() == text
 
 
 def read_table(
@@ -45,7 +73,7 @@ def read_table(
     try:
         with open(path, encoding="utf-8", newline="") as stream:
             reader = csv.reader(stream, strict=True)
-            rows = [(reader.line_num, row) for row in reader]
+            rows = [(reader.line_num, [_unguarded(cell) for cell in row]) for row in reader]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", hint=hint) from None
     except (csv.Error, UnicodeDecodeError) as error:

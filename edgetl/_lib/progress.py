@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from edgetl._lib.interrupts import uninterrupted
+from edgetl_device.text import shown_lines
 
 Advance = Callable[[int], None]
 
 
 def note(text: str) -> None:
     """Print a line for the user on stderr: what was decided for them, or is not as they may think."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(shown_lines(text) + "\n")
 
 
 def _nothing() -> None:

@@ -13,9 +13,10 @@ import numpy as np
 
 from edgetl._lib.extras import check_installed, require
 from edgetl.backbones import ResolvedWeights, backbone, resolve_weights
-from edgetl_device.classifier import ranked
-from edgetl_device.errors import InputError
-from edgetl_device.preprocess import Preprocess, preprocess
+from edgetl_device.classifier import Failures, ranked
+from edgetl_device.errors import EdgetlError, InputError
+from edgetl_device.preprocess import Pixels, Preprocess, preprocess
+from edgetl_device.runtime import check_probabilities
 
 SCHEMA = "edgetl.backbones.imagenet-predictions/1"
 CLASSES = 1000
@@ -55,6 +56,7 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
 def imagenet_predictions(
     photos: Sequence[str],
     name: str,
+    failures: Failures,
     *,
     weights: str = "imagenet",
     width: float = 1.0,
@@ -68,6 +70,7 @@ def imagenet_predictions(
 
     Args:
         photos: Paths.
+        failures: Gets the errors of photos that have no answer; their rows have an ``error`` instead.
         name: A backbone that was trained on ImageNet.
         weights: ``imagenet`` for Keras' own, from its cache or downloaded, or the path of a file with the top.
         width: Width multiplier.
@@ -75,7 +78,7 @@ def imagenet_predictions(
         top: Classes a photo, likeliest first.
 
     Raises:
-        InputError: No such backbone, width or photo, or the weights do not fit or have no top.
+        InputError: No such backbone or width, or the weights do not fit or have no top.
         Unavailable: Keras or the class names are not installed, or the weights cannot be downloaded.
     """
     row = backbone(name)
@@ -84,11 +87,15 @@ def imagenet_predictions(
     resolved = resolve_weights(name, width=width, request=weights, size=size, top=True)
     spec = Preprocess(size=size or row.top_size or row.default_size, fit="crop")
     # Before the model is built, which takes seconds.
-    pixels = [preprocess(photo, spec) for photo in photos]
+    pixels = [_pixels(photo, spec, failures) for photo in photos]
     model = _build(name, spec.size, width, resolved)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for photo, one in zip(photos, pixels, strict=True):
+        if isinstance(one, str):
+            rows.append({"photo": photo, "predictions": [], "error": one})
+            continue
         probabilities = np.asarray(model(one[None].astype(np.float32), training=False))[0]
+        check_probabilities(probabilities)
         answers = ranked(probabilities, [one.name for one in classes], top)
         rows.append(
             {
@@ -104,6 +111,14 @@ def imagenet_predictions(
         "weights": vars(resolved.record),
         "photos": rows,
     }
+
+
+def _pixels(photo: str, spec: Preprocess, failures: Failures) -> Pixels | str:
+    failures.photos += 1
+    try:
+        return preprocess(photo, spec)
+    except (EdgetlError, OSError) as error:
+        return failures.add(error)
 
 
 def _build(name: str, size: int, width: float, weights: ResolvedWeights) -> Any:

@@ -59,7 +59,7 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit with the code that DESIGN's table gives for what happened."""
-    from edgetl_device.errors import EdgetlError, from_os_error
+    from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
 
     try:
         app()
@@ -76,7 +76,9 @@ def main() -> None:
         if stop.code == 130:
             sys.stderr.write("interrupted; what was finished is kept\n")
         raise
-    except Exception:
+    except Exception as error:
+        if is_out_of_memory(error):
+            _fail(out_of_memory())
         import traceback
 
         traceback.print_exc()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import note, print_json, print_table
+from edgetl.cli.console.output import echo, note, print_json, print_table
 
 if TYPE_CHECKING:
     from edgetl.advice import Advice, BackboneAdvice
@@ -78,17 +78,18 @@ def _print(data: Path, advice: Advice) -> None:
     for one in advice.backbones:
         _print_depths(one, several=len(advice.backbones) > 1)
     of = f"{advice.probed_photos:,} of {photos.count:,}" if advice.probed_photos < photos.count else f"{photos.count:,}"
-    typer.echo(
+    echo(
         f"Probes: linear classifiers, {advice.folds}-fold cross-validation on {of} training photos, at least "
         f"{photos.fewest} a class; no others were used."
     )
-    typer.echo("Costs: of a network that ends there, with its head; MB int8 is estimated.")
+    echo("Costs: of a network that ends there, with its head; MB int8 is estimated.")
     chosen = advice.recommendation
-    typer.echo(f"\nrecommended  {chosen.title}")
+    echo()
+    echo(f"recommended  {chosen.title}")
     for reason in chosen.reasons:
-        typer.echo(f"  - {reason}")
+        echo(f"  - {reason}")
     size = "" if photos.size == 160 else f" --size {photos.size}"
-    typer.echo(f"next         edgetl train {data} {chosen.flags()}{size}")
+    echo(f"next         edgetl train {data} {chosen.flags()}{size}")
 
 
 def _print_depths(one: BackboneAdvice, *, several: bool) -> None:

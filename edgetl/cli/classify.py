@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import note, print_json
+from edgetl.cli.console.output import echo, note, print_json
 
 if TYPE_CHECKING:
     from edgetl_device.classifier import Classifier
@@ -62,7 +63,7 @@ def classify(
 
     Example: edgetl classify --backbone mobilenet_v2 photo.jpg
     """
-    from edgetl_device.classifier import open_classifier, predictions
+    from edgetl_device.classifier import Failures, classify_each, open_classifier, predictions
     from edgetl_device.delegates.delegate import parse_delegate
     from edgetl_device.live.session import Live
 
@@ -83,10 +84,18 @@ def classify(
     _refuse_mixture(backbone, {"--weights": weights != "imagenet", "--width": width != 1.0, "--size": size is not None})
     _refuse_mixture(not backbone, {"--variant": variant != "int8", "--threads": threads != 1, "--delegate": delegate})
     shown = 5 if top is None else top
+    failures = Failures()
     if backbone:
         from edgetl.backbones.imagenet import imagenet_predictions
 
-        _show(imagenet_predictions(named, backbone, weights=weights, width=width, size=size, top=shown), json=json)
+        document = imagenet_predictions(named, backbone, failures, weights=weights, width=width, size=size, top=shown)
+        if json:
+            print_json(document)
+        else:
+            for row in document["photos"]:
+                said = ((answer["label"], answer["probability"]) for answer in row["predictions"])
+                echo(_line(row["photo"], said, row.get("error")))
+        failures.raise_any()
         return
     chosen = parse_delegate(delegate) if delegate else None
     with open_classifier(bundle, variant, threads, delegate=chosen) as classifier:
@@ -95,7 +104,14 @@ def classify(
         if live:
             _stream(classifier, live, json=json)
         else:
-            _show(predictions(classifier, named, shown).to_json(), json=json)
+            rows = classify_each(classifier, named, failures, top=shown)
+            if json:
+                print_json(predictions(classifier, rows).to_json())
+            else:
+                for one in rows:
+                    said = ((answer.label, answer.probability) for answer in one.predictions)
+                    echo(_line(one.photo, said, one.error))
+            failures.raise_any()
 
 
 def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:
@@ -107,13 +123,10 @@ def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:
             raise InputError(f"{flag} does not go with {other}", hint="See: edgetl classify --help")
 
 
-def _show(document: dict[str, Any], *, json: bool) -> None:
-    if json:
-        print_json(document)
-        return
-    for row in document["photos"]:
-        answers = "  ".join(f"{answer['label']} {answer['probability']:.3f}" for answer in row["predictions"])
-        typer.echo(f"{row['photo']}: {answers}")
+def _line(photo: str, answers: Iterable[tuple[str, float]], error: str | None) -> str:
+    if error is not None:
+        return f"not read: {error}"
+    return f"{photo}: " + "  ".join(f"{label} {probability:.3f}" for label, probability in answers)
 
 
 def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
@@ -138,4 +151,4 @@ def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
             if in_place and before:
                 sys.stdout.write("\n")
             # Where lines are for a program, the sum is for whoever looks on.
-            (note if json else typer.echo)(tally.text())
+            (note if json else echo)(tally.text())

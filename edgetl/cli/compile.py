@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
 )
@@ -78,8 +80,8 @@ def compile_(
         print_json(report)
         return
     _print_report(report)
-    typer.echo(f"report    {report_path(opened)}")
-    typer.echo(f"next      edgetl bench {opened.path} --variants {report['variant']} --delegate edgetpu, on the device")
+    echo(f"report    {report_path(opened)}")
+    echo(f"next      edgetl bench {opened.path} --variants {report['variant']} --delegate edgetpu, on the device")
 
 
 def _print_report(report: dict[str, Any]) -> None:
@@ -88,16 +90,14 @@ def _print_report(report: dict[str, Any]) -> None:
     rows = [[row["name"], str(row["count"]), row["status"]] for row in report["operators"]]
     if rows:
         print_table(("operator", "count", "status"), rows)
-    typer.echo(f"compiler  {_said(report['compiler'])}")
+    echo(f"compiler  {_said(report['compiler'])}")
     share = report["mapped_percent"]
     percent = f", {share:.1f}%" if not isinstance(share, dict) else ""
-    typer.echo(f"mapped    {_said(report['mapped'])} of {_said(report['total'])} operators{percent}")
+    echo(f"mapped    {_said(report['mapped'])} of {_said(report['total'])} operators{percent}")
     predicted = report["prediction"]
-    typer.echo(f"predicted {predicted['mapped']} of {predicted['total']}")
-    typer.echo(
-        f"memory    {_size(report['on_chip_bytes'])} on the chip, {_size(report['off_chip_bytes'])} sent each time"
-    )
-    typer.echo(f"variant   {report['variant']}, {report['compiled']['bytes']:,} bytes; not measured yet")
+    echo(f"predicted {predicted['mapped']} of {predicted['total']}")
+    echo(f"memory    {_size(report['on_chip_bytes'])} on the chip, {_size(report['off_chip_bytes'])} sent each time")
+    echo(f"variant   {report['variant']}, {report['compiled']['bytes']:,} bytes; not measured yet")
 
 
 def _said(value: Any) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli import data_fetch, data_preview
-from edgetl.cli.console.output import note, print_json, print_table
+from edgetl.cli.console.output import echo, note, print_json, print_table
 
 if TYPE_CHECKING:
     from edgetl.data import Dataset, Finding
@@ -120,7 +120,7 @@ def split(
         _print_finding(finding)
     if renamed:
         note(f"{len(renamed)} files got another name, as theirs was taken.")
-    print(f"{len(dataset.samples)} photos {'linked' if link else 'copied'} to {out}")
+    echo(f"{len(dataset.samples)} photos {'linked' if link else 'copied'} to {out}")
 
 
 def _print_counts(dataset: Dataset) -> None:
@@ -138,8 +138,8 @@ def _print_counts(dataset: Dataset) -> None:
 
 def _print_finding(finding: Finding) -> None:
     entries = [" = ".join(group) for group in finding.groups] or list(finding.files)
-    print(f"{finding.severity:<8} {finding.kind}: {finding.message}")
+    echo(f"{finding.severity:<8} {finding.kind}: {finding.message}")
     for entry in entries[:_FILES_SHOWN]:
-        print(f"           {entry}")
+        echo(f"           {entry}")
     if len(entries) > _FILES_SHOWN:
-        print(f"           ... and {len(entries) - _FILES_SHOWN} more (--json lists all)")
+        echo(f"           ... and {len(entries) - _FILES_SHOWN} more (--json lists all)")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from edgetl.cli.console.output import note
+from edgetl.cli.console.output import echo, note
 
 
 def register(group: typer.Typer) -> None:
@@ -31,5 +31,5 @@ def fetch(
     note(f"{dataset.name}: {dataset.about}")
     note(f"terms: {dataset.terms}; {dataset.source}")
     folder = fetch_dataset(dataset, to or Path(dataset.name))
-    print(f"{folder}")
+    echo(f"{folder}")
     note(f"next: edgetl data check {folder}")

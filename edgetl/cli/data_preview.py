@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 
 def register(group: typer.Typer) -> None:
     """Add the command to the group ``edgetl data``."""
@@ -52,4 +54,4 @@ def preview(
     )
     with atomic_path(out) as temporary:
         sheet.save(temporary, "PNG" if out.suffix.lower() == ".png" else "JPEG", quality=82)
-    typer.echo(f"{out} ({sheet.width} x {sheet.height} px, {out.stat().st_size / 1000:.0f} KB)")
+    echo(f"{out} ({sheet.width} x {sheet.height} px, {out.stat().st_size / 1000:.0f} KB)")

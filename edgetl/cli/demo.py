@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from edgetl.cli.console.output import note
+from edgetl.cli.console.output import echo, note
 
 _WRITTEN = ("run", "run.unfinished", "parts.edgetl", "result.json", "result.png")
 
@@ -63,17 +63,18 @@ def demo(
             pixels = classifier.pixels(photo)
             best = classifier.classify(pixels)[0]
             shown.append((pixels, sample.label, f"{best.label} {best.probability:.2f}"))
-            print(f"{photo}: {best.label} {best.probability:.2f} (it is a {sample.label})")
+            echo(f"{photo}: {best.label} {best.probability:.2f} (it is a {sample.label})")
     plots.side_by_side(
         result, shown, title="edgetl demo: synthetic machine parts, float32 and int8 on this machine", target=picture
     )
-    print("\nThe photos are synthetic: the accuracy says that the pipeline works, not how well it does on yours.")
-    print(f"photos  {photos}")
-    print(f"run     {run_folder}  (model.keras, plots/, run.json, quantize.json)")
-    print(f"report  {written_page(run)}")
-    print(f"bundle  {run_folder / 'bundle'}, as one file: {packed} ({packed.stat().st_size / 1e6:.1f} MB)")
-    print(f"result  {out / 'result.json'}, as a picture: {picture}")
-    print("next    edgetl train your_photos/")
+    echo()
+    echo("The photos are synthetic: the accuracy says that the pipeline works, not how well it does on yours.")
+    echo(f"photos  {photos}")
+    echo(f"run     {run_folder}  (model.keras, plots/, run.json, quantize.json)")
+    echo(f"report  {written_page(run)}")
+    echo(f"bundle  {run_folder / 'bundle'}, as one file: {packed} ({packed.stat().st_size / 1e6:.1f} MB)")
+    echo(f"result  {out / 'result.json'}, as a picture: {picture}")
+    echo("next    edgetl train your_photos/")
 
 
 def _check_place(out: Path) -> None:

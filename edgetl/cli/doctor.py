@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 if TYPE_CHECKING:
     from edgetl.remote.fleet import Board
     from edgetl_device.doctor import Report
@@ -73,7 +75,7 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
         if json:
             print_json(report.to_json())
         else:
-            typer.echo(f"{name}:")
+            echo(f"{name}:")
             _print_checks(report)
     raise_failures(outcomes)
     if len(boards) == 1:
@@ -85,6 +87,6 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
 def _print_checks(report: Report) -> None:
     width = max(len(check.name) for check in report.checks)
     for check in report.checks:
-        typer.echo(f"{check.status:<8} {check.name:<{width}}  {check.found}")
+        echo(f"{check.status:<8} {check.name:<{width}}  {check.found}")
         if check.fix and check.status != "ok":
-            typer.echo(f"{'':<8} {'':<{width}}  -> {check.fix}")
+            echo(f"{'':<8} {'':<{width}}  -> {check.fix}")

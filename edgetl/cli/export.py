@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 if TYPE_CHECKING:
     from edgetl.export.conversion import Layout
 
@@ -64,7 +66,7 @@ def export(
         _write_c_array(made.data, file, opened.labels)
         return
     write_bytes(file, made.data)
-    print(f"{file}  {len(made.data) / 1e6:.2f} MB")
+    echo(f"{file}  {len(made.data) / 1e6:.2f} MB")
 
 
 def _layout(layout: str, variant: str) -> Layout:
@@ -105,5 +107,5 @@ def _write_c_array(model: bytes, target: Path, labels: tuple[str, ...]) -> None:
         arena = measure_arena(model)
     array = c_array(model, name=target.stem, labels=labels, arena=arena)
     header = write_c_array(array, target)
-    print(f"{target}  {array.name}_model, {len(model):,} bytes in flash")
-    print(f"{header}  " + (f"not measured: {arena.why}" if arena.bytes is None else f"arena {arena.bytes:,} bytes"))
+    echo(f"{target}  {array.name}_model, {len(model):,} bytes in flash")
+    echo(f"{header}  " + (f"not measured: {arena.why}" if arena.bytes is None else f"arena {arena.bytes:,} bytes"))

@@ -7,6 +7,8 @@ from typing import Any
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 # Some published models have a thousand.
 _LABELS_SHOWN = 8
 _Path = typer.Argument(..., help="A .tflite or .onnx file, a bundle folder, or an .edgetl file.", show_default=False)
@@ -48,7 +50,7 @@ def inspect(
     elif document["kind"] == "bundle":
         _print_bundle(document)
     else:
-        typer.echo(f"{document['path']}: {document['kind']}")
+        echo(f"{document['path']}: {document['kind']}")
         _print_model(document)
 
 
@@ -74,30 +76,31 @@ def _print_bundle(document: dict[str, Any]) -> None:
     from edgetl_device.scores import Accuracy, Agreement
 
     labels, preprocess = document["labels"], document["preprocess"]
-    typer.echo(f"{document['path']}: bundle {document['digest'][:12]}")
-    typer.echo(f"{len(labels)} labels: {', '.join(labels)}")
-    typer.echo("preprocess: " + ", ".join(f"{key} {value}" for key, value in preprocess.items()))
+    echo(f"{document['path']}: bundle {document['digest'][:12]}")
+    echo(f"{len(labels)} labels: {', '.join(labels)}")
+    echo("preprocess: " + ", ".join(f"{key} {value}" for key, value in preprocess.items()))
     for variant in document["variants"]:
-        typer.echo(f"\n{variant['name']} ({variant['format']})")
+        echo()
+        echo(f"{variant['name']} ({variant['format']})")
         _print_model(variant)
         accuracy, agreement = variant["accuracy"], variant["agreement"]
         if accuracy:
-            typer.echo(f"  accuracy    {accuracy_text(of_json(Accuracy, accuracy, name='accuracy'))}")
+            echo(f"  accuracy    {accuracy_text(of_json(Accuracy, accuracy, name='accuracy'))}")
         if agreement:
             found = of_json(Agreement, agreement, name="agreement")
             same = f"{found.top1:.1%} (95% CI {agreement_interval(found)})"
-            typer.echo(f"  agreement   {same} top-1 with the float reference, mean probability error {found.mae:.4f}")
+            echo(f"  agreement   {same} top-1 with the float reference, mean probability error {found.mae:.4f}")
 
 
 def _print_model(model: dict[str, Any]) -> None:
-    typer.echo(f"  size        {model['bytes']:,} bytes, of which {model['parameter_bytes']:,} parameters")
+    echo(f"  size        {model['bytes']:,} bytes, of which {model['parameter_bytes']:,} parameters")
     for side in ("inputs", "outputs"):
         for tensor in model[side]:
-            typer.echo(f"  {side[:-1]:<11} {_spec(tensor)}")
-    typer.echo("  operators   " + _counts(model["operators"]))
-    typer.echo("  tensors     " + _counts(model["tensor_types"]))
+            echo(f"  {side[:-1]:<11} {_spec(tensor)}")
+    echo("  operators   " + _counts(model["operators"]))
+    echo("  tensors     " + _counts(model["tensor_types"]))
     if "about" in model:
-        typer.echo("  metadata    " + _about(model["about"]))
+        echo("  metadata    " + _about(model["about"]))
     if "tensors" in model:
         rows = [[tensor["name"], _spec(tensor, named=False), f"{tensor['bytes']:,}"] for tensor in model["tensors"]]
         from edgetl.cli.console.output import print_table

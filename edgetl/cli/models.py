@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 if TYPE_CHECKING:
     from edgetl.backbones.document import ModelsDocument
 
@@ -74,19 +76,20 @@ def _print(document: ModelsDocument) -> None:
             for row in rows
         ],
     )
-    typer.echo(f"M par., M MAdds: million parameters; million multiply-adds for a photo of {rows[0].size} px.")
-    typer.echo("MB int8: estimated, of a TFLite file with random weights and a head for 5 classes.")
-    typer.echo("Edge TPU: operators that it is predicted to run, of all in that file; not measured.")
-    typer.echo("weights: where --weights auto would get them on this machine, now.")
+    echo(f"M par., M MAdds: million parameters; million multiply-adds for a photo of {rows[0].size} px.")
+    echo("MB int8: estimated, of a TFLite file with random weights and a head for 5 classes.")
+    echo("Edge TPU: operators that it is predicted to run, of all in that file; not measured.")
+    echo("weights: where --weights auto would get them on this machine, now.")
     if not several:
-        typer.echo("All at width 1.0; edgetl models NAME shows its other widths.")
+        echo("All at width 1.0; edgetl models NAME shows its other widths.")
     spoken = [row for row in rows if row.concerns]
     if spoken:
-        typer.echo("\nDrawbacks on a small device:")
+        echo()
+        echo("Drawbacks on a small device:")
     for row in spoken:
-        typer.echo(f"  {row.name}" + (f" {row.width:g}" if several else ""))
+        echo(f"  {row.name}" + (f" {row.width:g}" if several else ""))
         for concern in row.concerns:
-            typer.echo(f"    - {concern}")
+            echo(f"    - {concern}")
 
 
 def _match(name: str, path: Path, *, width: float, json: bool) -> None:
@@ -112,4 +115,4 @@ def _match(name: str, path: Path, *, width: float, json: bool) -> None:
         return
     print_table(("layer", "status", "expected", "in the file"), lines)
     counts = Counter(line[1] for line in lines)
-    typer.echo(f"{path}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    echo(f"{path}: " + ", ".join(f"{count} {status}" for status, count in counts.items()))

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -30,4 +32,4 @@ def pack(
     folder = Bundle.open(bundle).path
     name = folder.resolve().parent.name if folder.name == "bundle" else folder.name
     written = write_zip(folder, out or Path(f"{name}.edgetl"))
-    print(f"{written}  {written.stat().st_size / 1e6:.1f} MB")
+    echo(f"{written}  {written.stat().st_size / 1e6:.1f} MB")

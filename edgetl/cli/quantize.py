@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import accuracy_text, agreement_interval, note, print_json, print_table
+from edgetl.cli.console.output import accuracy_text, agreement_interval, echo, note, print_json, print_table
 from edgetl.quantization.options import QuantizeOptions
 
 from .options import Asked, add_command
@@ -47,8 +47,8 @@ def quantize(
         from edgetl.cli.console.explain import print_explanation
 
         print_explanation(run)
-    print(f"bundle    {run / 'bundle'}")
-    print(f"next      edgetl bench {run / 'bundle'}")
+    echo(f"bundle    {run / 'bundle'}")
+    echo(f"next      edgetl bench {run / 'bundle'}")
 
 
 def print_calibration_notes(calibration: CalibrationRecord | None) -> None:
@@ -87,7 +87,7 @@ def _print_candidates(candidates: Candidates) -> None:
     print_table(columns, rows, title=f"candidates, judged on {photos} validation photos")
     for candidate in candidates.tried:
         if candidate.float_layers:
-            print(f"kept in float by {candidate.name!r}: {', '.join(candidate.float_layers)}")
+            echo(f"kept in float by {candidate.name!r}: {', '.join(candidate.float_layers)}")
 
 
 def _accuracy_cells(accuracy: Accuracy, agreement: Agreement) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 _Sources = typer.Argument(
     ..., metavar="RESULTS... | RUN", help="Results of edgetl bench --json, or one run directory.", readable=False,
     show_default=False,
@@ -62,4 +64,4 @@ def report(
         if out is None:
             check_written(written, hint="Choose another name with --out.")
         write_report(sources, written, bundle=bundle)
-    typer.echo(f"{written} ({written.stat().st_size / 1000:.0f} KB)")
+    echo(f"{written} ({written.stat().st_size / 1000:.0f} KB)")

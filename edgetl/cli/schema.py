@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -24,4 +26,5 @@ def schema(
     if name:
         print_json(documents.schema(name))
     else:
-        typer.echo("\n".join(documents.NAMES))
+        for known in documents.NAMES:
+            echo(known)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import accuracy_text, note, print_json
+from edgetl.cli.console.output import accuracy_text, echo, note, print_json
 from edgetl.training.options import TrainOptions
 from edgetl_device.errors import InputError
 from edgetl_device.options import BASICS
@@ -86,18 +86,18 @@ def _summary(run: Run, page: str) -> None:
     trained = {"head": "the head", "all": "all layers", "scratch": "all layers, from scratch"}.get(
         config.strategy or "", f"the head and the last {config.trainable_blocks} blocks"
     )
-    print(f"trained   {trained}" + (f"; the base ends at {cut.block}" if cut else ""))
-    print(f"backbone  {config.backbone}, weights: {weights.source} {weights.file or ''}".rstrip())
-    print(f"time      {document.seconds_to_model:.1f} s to the model, {document.seconds:.1f} s in all")
-    print(f"run       {run.folder}  (model.keras, run.json, history.csv, split.csv, plots/)")
-    print(f"report    {page}")
-    print(f"next      edgetl quantize {run.folder} --int8")
+    echo(f"trained   {trained}" + (f"; the base ends at {cut.block}" if cut else ""))
+    echo(f"backbone  {config.backbone}, weights: {weights.source} {weights.file or ''}".rstrip())
+    echo(f"time      {document.seconds_to_model:.1f} s to the model, {document.seconds:.1f} s in all")
+    echo(f"run       {run.folder}  (model.keras, run.json, history.csv, split.csv, plots/)")
+    echo(f"report    {page}")
+    echo(f"next      edgetl quantize {run.folder} --int8")
 
 
 def _print_baseline(document: RunDocument, baseline: Baseline) -> None:
     for split, metrics in document.metrics.items():
         ours, theirs = metrics.accuracy, baseline.metrics[split].accuracy
-        print(
+        echo(
             f"baseline  {baseline.backbone} from scratch, {split}: "
             f"{accuracy_text(theirs)}; this run {accuracy_text(ours)}; {baseline.parameters:,} parameters, "
             f"{baseline.seconds:.1f} s"

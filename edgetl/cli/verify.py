@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgetl.cli.console.output import echo
+
 if TYPE_CHECKING:
     from edgetl_device.verify import Verification
 
@@ -47,4 +49,4 @@ def verify(
 def _print(report: Verification) -> None:
     width = max(len(check.name) for check in report.checks)
     for check in report.checks:
-        typer.echo(f"{check.status:<8} {check.name:<{width}}  {check.detail}")
+        echo(f"{check.status:<8} {check.name:<{width}}  {check.detail}")

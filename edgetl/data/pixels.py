@@ -28,7 +28,7 @@ from edgetl._lib.cores import available_cores
 from edgetl._lib.progress import Advance, track
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes, sha256_file
-from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit
+from edgetl_device.preprocess import PhotoError, Preprocess, check_file, decode, fit, read_photo
 
 # Raise it when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
 _FORMAT = 2
@@ -36,6 +36,7 @@ _FORMAT = 2
 # The digest of a photo must not depend on the size a model is trained at, or another --size would be another split.
 _DIGEST_SPEC = Preprocess(size=160)
 _JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
+_BAND_ROWS = 256
 _JPEG_FORMATS = ("JPEG", "MPO")
 
 _Item = TypeVar("_Item")
@@ -131,7 +132,10 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
 
     def hash_one(index: int) -> None:
         try:
+            check_file(paths[index])
             hashes[index] = sha256_file(paths[index])
+        except PhotoError as error:
+            hashes[index] = Unreadable(error.kind, error.why or error.what)
         except OSError as error:
             hashes[index] = Unreadable("no_access", error.strerror or str(error))
 
@@ -193,7 +197,7 @@ def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Prep
 
 
 def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.uint8], PhotoFacts]:
-    data = path.read_bytes()
+    data = read_photo(path)
     if sha256_bytes(data) != sha256:
         raise InputError(f"{path}: was changed while it was read", hint="Run again when nothing writes to it.")
     image = decode(data, spec)
@@ -203,7 +207,10 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
     else:
         reference = image
     digest = hashlib.sha256(f"{width} x {height}\n".encode())
-    digest.update(np.asarray(reference).data)
+    # In bands: as an array a photo takes two copies.
+    for top in range(0, reference.height, _BAND_ROWS):
+        band = reference.crop((0, top, reference.width, min(top + _BAND_ROWS, reference.height)))
+        digest.update(np.asarray(band).data)
     return fit(image, spec), PhotoFacts(width, height, digest.hexdigest())
 
 

@@ -37,7 +37,7 @@ from edgetl_device.bundle import (
 from edgetl_device.documents import Json, Named, Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes
-from edgetl_device.preprocess import Preprocess, preprocess
+from edgetl_device.preprocess import Preprocess, preprocess, read_photo
 from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement
 from edgetl_device.storage import Entry
@@ -128,13 +128,13 @@ def write_bundle(
         files = {name: _put(temporary, name, data) for name, data in contents.items()}
         index = []
         for position, photo in enumerate(evalset):
-            data = photo.path.read_bytes()
+            data = read_photo(photo.path)
             if sha256_bytes(data) != photo.sha256:
                 raise InputError(f"{photo.path}: the photo changed since it was read", hint="Run the command again.")
             name = _photo_name(position, photo, len(evalset))
             files[EVALSET + name] = _put(temporary, EVALSET + name, data)
             index.append((name, photo.label, photo.sha256))
-        files[INDEX] = _put(temporary, INDEX, table_text(INDEX_COLUMNS, index).encode())
+        files[INDEX] = _put(temporary, INDEX, table_text(INDEX_COLUMNS, index, verbatim=True).encode())
         golden = _golden_rows(evalset)
         arrays = _npz(
             probabilities=np.ascontiguousarray(reference.probabilities, np.float32),

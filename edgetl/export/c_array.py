@@ -16,6 +16,7 @@ from edgetl.inspection.tflite.file import Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.micro import PACKAGE, Arena
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes
+from edgetl_device.text import shown
 
 # What TensorFlow Lite for Microcontrollers asks of a model's address and of its arena.
 ALIGNMENT_BYTES = 16
@@ -99,7 +100,7 @@ def _header(
     lines = [
         f"/* {WRITTEN_BY} {__version__}. Do not edit: export the model again.",
         f" * SHA-256 of the model: {sha256_bytes(model)}",
-        f" * Operators for the resolver: {operators}",
+        f" * Operators for the resolver: {_comment(operators)}",
         " */",
         f"#ifndef {upper}_H_",
         f"#define {upper}_H_",
@@ -183,9 +184,8 @@ def _grid(prefix: str, tensor: Tensor) -> list[str]:
 
 def _arena(upper: str, arena: Arena) -> list[str]:
     if arena.bytes is None:
-        why = arena.why.encode("ascii", "replace").decode().replace("*/", "* /")
         return [
-            f"/* arena: not measured ({why}).",
+            f"/* arena: not measured ({_comment(arena.why)}).",
             f" * Install {PACKAGE} where edgetl runs (pip install {PACKAGE}) and export again; or give the interpreter",
             " * plenty on the device and read MicroInterpreter::arena_used_bytes() after AllocateTensors().",
             " */",
@@ -201,6 +201,11 @@ def _arena(upper: str, arena: Arena) -> list[str]:
 def _identifier(name: str) -> str:
     made = re.sub(r"[^0-9A-Za-z]+", "_", name).strip("_").lower() or "model"
     return f"model_{made}" if made[0].isdigit() else made
+
+
+def _comment(text: str) -> str:
+    """Return text that neither ends a C comment nor its line: names of operators come from the model."""
+    return shown(text).encode("ascii", "replace").decode().replace("*/", "* /").replace("/*", "/ *")
 
 
 def _quoted(label: str) -> str:

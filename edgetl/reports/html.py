@@ -8,6 +8,7 @@ from typing import Any
 from edgetl import __version__
 from edgetl._lib import extras
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.text import shown_lines
 
 _TEMPLATES = Path(__file__).parent / "templates"
 
@@ -22,6 +23,8 @@ def fill(template: str, **values: Any) -> str:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
+        # Also what would turn the direction of the text around it.
+        finalize=lambda value: shown_lines(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import itertools
 import json
@@ -12,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edgetl_device import jsonfile
@@ -57,6 +59,26 @@ def reseal(folder: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path]:
         return folder
 
     return run
+
+
+@pytest.fixture
+def nan_bundle(folder: Path, reseal: Callable[[Callable[[dict[str, Any]], None]], Path]) -> Path:
+    """The tiny bundle with NaN in the largest run of weights of its float32 model: an export gone wrong."""
+    file = folder / "models/float32.tflite"
+    model = bytearray(file.read_bytes())
+    values = np.frombuffer(bytes(model), "<f4", count=len(model) // 4)
+    weights = (np.abs(values) > 1e-4) & (np.abs(values) < 10)
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], weights, [0]])))
+    start, end = max(zip(edges[::2], edges[1::2], strict=True), key=lambda run: run[1] - run[0])
+    model[4 * start : 4 * end] = np.full(end - start, np.nan, "<f4").tobytes()
+    file.write_bytes(model)
+    entry = {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()}
+
+    def edit(document: dict[str, Any]) -> None:
+        document["files"]["models/float32.tflite"] = entry
+        document["variants"][0] |= entry
+
+    return reseal(edit)
 
 
 @pytest.fixture(params=["float32", "int8", "float32-onnx", "int8-onnx"])

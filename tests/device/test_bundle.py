@@ -1,17 +1,20 @@
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
+import resource
 import shutil
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from edgetl_device import jsonfile
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
@@ -153,13 +156,105 @@ def test_two_members_of_one_name(tiny_file: Path, tmp_path: Path) -> None:
         Bundle.open(twice)
 
 
-def test_a_member_that_inflates_is_refused_before_it_is_read(tiny_file: Path, tmp_path: Path) -> None:
-    bomb = tmp_path / "bomb.edgetl"
-    with zipfile.ZipFile(tiny_file) as whole, zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name in whole.namelist():
-            archive.writestr(name, b"\0" * 200_000_000 if name == "reference.npz" else whole.read(name))
-    with pytest.raises(InputError, match="size"):
-        Bundle.open(bomb).reference()
+@pytest.mark.parametrize("name", ["reference.npz", "models/int8.tflite", "evalset/index.csv", "bundle.json"])
+def test_a_member_that_inflates_is_refused_before_it_is_read(name: str, tiny_file: Path, tmp_path: Path) -> None:
+    """The manifest lists the size that it inflates to: only that it is compressed speaks against it."""
+    inflated = b"\0" * 100_000_000
+    path = tmp_path / "bomb.edgetl"
+    with zipfile.ZipFile(tiny_file) as whole:
+        contents = {member: whole.read(member) for member in whole.namelist()}
+    document = json.loads(contents["bundle.json"])
+    if name != "bundle.json":
+        document["files"][name] = {"bytes": len(inflated), "sha256": sha256_bytes(inflated)}
+        for variant in document["variants"]:
+            if variant["file"] == name:
+                variant.update(document["files"][name])
+        document["digest"] = jsonfile.digest(document)
+        contents["bundle.json"] = json.dumps(document).encode()
+    contents[name] = inflated
+    with zipfile.ZipFile(path, "w") as archive:
+        for member, data in contents.items():
+            archive.writestr(member, data, zipfile.ZIP_DEFLATED if member == name else zipfile.ZIP_STORED)
+    with limited(50_000_000), pytest.raises(InputError, match="compressed"):
+        Bundle.open(path).read(name)
+
+
+@contextlib.contextmanager
+def limited(more_bytes: int) -> Iterator[None]:
+    """Let this process take so much memory more."""
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+
+
+def with_reference(
+    folder: Path, reseal: Reseal, compression: int = zipfile.ZIP_STORED, **arrays: np.ndarray | bytes
+) -> Bundle:
+    """A bundle with another reference, and a manifest that lists it."""
+    file = folder / "reference.npz"
+    with np.load(file) as known:
+        contents: dict[str, np.ndarray | bytes] = {name: known[name] for name in known.files} | arrays
+    with zipfile.ZipFile(file, "w", compression) as archive:
+        for name, array in contents.items():
+            stream = io.BytesIO()
+            if not isinstance(array, bytes):
+                np.save(stream, array)
+            archive.writestr(f"{name}.npy", array if isinstance(array, bytes) else stream.getvalue())
+    put(folder, reseal, file.name, file.read_bytes())
+    return Bundle.open(folder)
+
+
+def header(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """The start of a .npy of so large an array, without its values."""
+    stream = io.BytesIO()
+    np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return stream.getvalue()
+
+
+def test_a_reference_is_sized_before_it_is_read(folder: Path, reseal: Reseal) -> None:
+    whole = (folder / "reference.npz").read_bytes()
+    rows = np.zeros(100_000, np.int64)
+    deflated = with_reference(folder, reseal, zipfile.ZIP_DEFLATED, golden_pixels=bytes(100_000_000), golden_rows=rows)
+    with limited(50_000_000), pytest.raises(InputError, match="compressed"):
+        deflated.reference()
+    (folder / "reference.npz").write_bytes(whole)
+    promised = with_reference(folder, reseal, golden_rows=rows[:1], probabilities=header("<f4", (10**9, 3)))
+    with limited(50_000_000), pytest.raises(InputError, match="expected float32"):
+        promised.reference()
+    large = np.zeros((40, 512, 512, 3), np.uint8)
+    with pytest.raises(InputError, match="more than such a file can have"):
+        with_reference(folder, reseal, golden_pixels=large).reference()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -0.5, 1.5])
+def test_a_reference_that_is_no_probabilities_is_refused(value: float, folder: Path, reseal: Reseal) -> None:
+    with np.load(folder / "reference.npz") as known:
+        probabilities = known["probabilities"].copy()
+    probabilities[3, 1] = value
+    with pytest.raises(InputError, match="from 0 to 1"):
+        with_reference(folder, reseal, probabilities=probabilities).reference()
+
+
+def test_a_bundle_in_one_file_is_opened_once(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many photos are read: opening lists all members again."""
+    opened: list[Path] = []
+    original = zipfile.ZipFile.__init__
+
+    def count(self: zipfile.ZipFile, file: Path, *arguments: Any, **options: Any) -> None:
+        if not isinstance(file, io.BytesIO):
+            opened.append(file)
+        original(self, file, *arguments, **options)
+
+    monkeypatch.setattr(zipfile.ZipFile, "__init__", count)
+    bundle = Bundle.open(tiny_file)
+    for _ in range(3):
+        for photo in bundle.photos():
+            bundle.read(photo.file)
+    assert opened == [tiny_file]
 
 
 @pytest.mark.parametrize(

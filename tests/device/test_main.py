@@ -150,3 +150,45 @@ def test_one_photo_stays_under_120_mb(tiny: Any) -> None:
     found = memory.peak_rss_bytes(tiny.path, "int8", 1)
     assert isinstance(found, int)
     assert found < 120e6
+
+
+def test_a_photo_that_cannot_be_read_does_not_lose_the_others(
+    device: Device, refuses: Refuses, tiny_file: Path, photo_file: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "truncated.jpg"
+    cut.write_bytes(photo_file.read_bytes()[:-200])
+    done = device("classify", tiny_file, photo_file, cut, tmp_path / "none.jpg", tmp_path, photo_file)
+    refuses(done, 2, "3 of 5 photos have no answer", "truncated.jpg")
+    rows = json.loads(done.stdout)["photos"]
+    assert [Path(row["photo"]).name for row in rows] == [
+        photo_file.name,
+        cut.name,
+        "none.jpg",
+        tmp_path.name,
+        photo_file.name,
+    ]
+    assert rows[0] == rows[4]
+    assert rows[0]["predictions"][0]["label"] == "circle"
+    assert "error" not in rows[0]
+    assert rows[1]["predictions"] == []
+    assert "cannot be decoded" in rows[1]["error"]
+    assert "no such file" in rows[2]["error"]
+
+
+def test_a_model_that_answers_nan(
+    device: Device, refuses: Refuses, nan_bundle: Path, photo_file: Path, tmp_path: Path
+) -> None:
+    done = device("classify", nan_bundle, photo_file, "--variant", "float32")
+    refuses(done, 2, "1 of 1 photos", "the model answers NaN", "models/float32.tflite")
+    assert json.loads(done.stdout)["photos"][0]["predictions"] == []
+    done = device("verify", nan_bundle)
+    refuses(done, 2, "reference, float32", "the model answers NaN")
+    assert [check["status"] for check in json.loads(done.stdout)["checks"]][:4] == ["ok", "ok", "ok", "failed"]
+    refuses(device("bench", nan_bundle, "--quick", "--variants", "float32"), 2, "the model answers NaN")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "photo.jpg").write_bytes(photo_file.read_bytes())
+    done = device(
+        "classify", nan_bundle, "--variant", "float32", "--watch", tmp_path / "in", "--existing", "--frames", "1"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "the model answers NaN" in json.loads(done.stdout)["error"]

@@ -20,6 +20,8 @@ from edgetl_device.documents import Milliseconds, Unknown
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Pixels
 
+from .photoset import TIMED_BYTES
+
 PACKAGE = "mlcommons-loadgen"
 SCENARIOS = {"single-stream": "SingleStream", "offline": "Offline"}
 SUMMARY = "mlperf_log_summary.txt"
@@ -98,7 +100,7 @@ def drive(
 
     Args:
         classifier: Loaded and warm.
-        photos: Image files; all are decoded before the clock starts and stay in memory.
+        photos: Image files; as many as go into 64 MB decoded are, before the clock starts, and stay in memory.
         scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).
         duration_s: At least so long.
         min_inferences: At least so many.
@@ -111,7 +113,8 @@ def drive(
     """
     module = require(scenario)
     folder.mkdir(parents=True, exist_ok=True)
-    pixels = [classifier.pixels(photo) for photo in photos]
+    most = max(1, TIMED_BYTES // (3 * classifier.bundle.preprocess.size**2))
+    pixels = [classifier.pixels(photo) for photo in photos[:most]]
     failures: list[BaseException] = []
 
     def issue(queries: Sequence[Any]) -> None:

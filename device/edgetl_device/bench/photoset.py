@@ -16,10 +16,11 @@ from edgetl_device import jsonfile
 from edgetl_device.bundle import EVALSET, Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
-from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below, is_utf8, printable
-from edgetl_device.preprocess import PhotoError, Preprocess, preprocess
+from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
+from edgetl_device.preprocess import PhotoError, Preprocess, preprocess, read_photo
+from edgetl_device.text import is_utf8, shown
 
-# Photos that are timed stay in memory: of a folder as many as go into this, at least one.
+# Photos that are timed stay in memory: as many as go into this, at least one.
 TIMED_BYTES = 64 << 20
 SEED = 0
 
@@ -51,6 +52,7 @@ class PhotoSet:
     labels: tuple[str, ...]
     photos: tuple[LabelledPhoto, ...]
     _bytes_of: Callable[[str], bytes]
+    _size_bytes: int
 
     @property
     def digest(self) -> str:
@@ -69,8 +71,9 @@ class PhotoSet:
         return data
 
     def timed(self) -> list[bytes]:
-        """Return the photos to measure times with: all of a bundle; of a folder 64 MB of them, drawn at random."""
-        if self.source == "bundle":
+        """Return the photos to measure times with: all that a bundle has, or 64 MB of them, drawn at random; of a
+        folder always drawn."""
+        if self.source == "bundle" and self._size_bytes <= TIMED_BYTES:
             return [self.read(photo) for photo in self.photos]
         drawn: list[bytes] = []
         size = 0
@@ -98,7 +101,10 @@ def of_bundle(bundle: Bundle) -> PhotoSet:
         LabelledPhoto(photo.file.removeprefix(EVALSET), photo.index, bundle.files[photo.file].sha256)
         for photo in bundle.photos()
     )
-    return PhotoSet("bundle", bundle.path.name, bundle.labels, photos, lambda file: bundle.read(EVALSET + file))
+    size_bytes = sum(bundle.files[photo.file].bytes for photo in bundle.photos())
+    return PhotoSet(
+        "bundle", bundle.path.name, bundle.labels, photos, lambda file: bundle.read(EVALSET + file), size_bytes
+    )
 
 
 def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
@@ -127,13 +133,13 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
         )
     if loose := [name for name in ignored if name.lower().endswith(PHOTO_SUFFIXES)]:
         raise InputError(f"{root}: photos in no class folder: {_listed(loose)}", hint=_LAYOUT)
-    photos, bad = [], []
+    photos, bad, size_bytes = [], [], 0
     for label in folders:
         for path in files_below(root / label):
             file = path.relative_to(root).as_posix()
-            # Reading what is neither a file nor a folder may never end.
-            data = path.read_bytes() if path.is_file() else b""
-            if fault := _fault(file, data, bundle.preprocess):
+            data, fault = _read(path, file, bundle.preprocess)
+            size_bytes += len(data)
+            if fault:
                 bad.append(f"{file} ({fault})")
             photos.append(LabelledPhoto(file, bundle.labels.index(label), sha256_bytes(data)))
     if bad:
@@ -145,21 +151,24 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     if not photos:
         raise InputError(f"{root}: has no photos in folders of the bundle's classes", hint=_LAYOUT)
     return PhotoSet(
-        "folder", root.resolve().name, bundle.labels, tuple(photos), lambda file: (root / file).read_bytes()
+        "folder", root.resolve().name, bundle.labels, tuple(photos), lambda file: read_photo(root / file), size_bytes
     )
 
 
-def _fault(file: str, data: bytes, spec: Preprocess) -> str:
-    """Return why a file cannot be used as a photo, or ""."""
+def _read(path: Path, file: str, spec: Preprocess) -> tuple[bytes, str]:
+    """Return the bytes of a file, and why it cannot be used as a photo, or ""."""
     if not is_utf8(file):
-        return "its name is not UTF-8"
+        return b"", "its name is not UTF-8"
     try:
+        data = read_photo(path)
         preprocess(data, spec)
     except PhotoError as error:
-        return error.kind.replace("_", " ")
-    return ""
+        return b"", error.kind.replace("_", " ")
+    except OSError as error:
+        return b"", error.strerror or "cannot be opened"
+    return data, ""
 
 
 def _listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(map(printable, names))
+    names = list(map(shown, names))
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -207,6 +207,8 @@ def measure(plan: Plan, files: Sequence[bytes], stack: ExitStack, *, root: Path,
     for measurement in measurements:
         say(f"warming up {measurement.setup}")
         measurement.stopwatch.warm_up()
+        # Known now, and not after minutes of measuring.
+        measurement.classifier.check(measurement.classifier.runtime.probabilities())
     for number in range(plan.rounds):
         if plan.rounds == ROUNDS or number % 10 == 0:
             say(f"measuring, round {number + 1} of {plan.rounds}")

@@ -186,7 +186,10 @@ class _PiCamera:
 
     def grab(self) -> float | None:
         self._release()
-        self._request = self._camera.capture_request()
+        try:
+            self._request = self._camera.capture_request()
+        except RuntimeError:
+            raise _silent(self._name) from None
         return self._clock.elapsed_s()
 
     def pixels(self) -> Pixels:

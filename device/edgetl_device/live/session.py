@@ -5,7 +5,6 @@ Both command lines use it. Not for: classifying (``stream``).
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections import Counter
@@ -16,8 +15,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from edgetl_device import jsonfile
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError
+from edgetl_device.text import shown
 
 from .frames import open_camera, open_video
 from .stream import Answer, Unread, classify_frames, classify_photos
@@ -123,11 +124,15 @@ def answers(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[
 
 def as_json(line: Line, live: Live) -> str:
     """Return a line as one line of JSON."""
-    return json.dumps(_document(line, live), ensure_ascii=False, allow_nan=False) + "\n"
+    return jsonfile.dumps_line(_document(line, live))
 
 
 def as_text(line: Line, live: Live) -> str:
     """Return a line for people, without its end."""
+    return shown(_text(line, live))
+
+
+def _text(line: Line, live: Live) -> str:
     if isinstance(line, Unread):
         return f"not read: {_reason(line)}"
     best = line.smoothed

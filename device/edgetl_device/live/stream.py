@@ -10,11 +10,11 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from edgetl_device.classifier import Classifier, Prediction
-from edgetl_device.errors import EdgetlError, from_os_error
+from edgetl_device.errors import EdgetlError, Unavailable, from_os_error
 from edgetl_device.preprocess import Pixels, decode, fit
 from edgetl_device.runtime import Probabilities
 
@@ -22,6 +22,9 @@ from .frames import FrameSource
 
 # Frames that "frames a second" looks back on.
 _RATE_FRAMES = 30
+# A camera that gives no frame is asked again for so long: a cable that moved, a driver that starts again.
+RETRY_S = 5.0
+_RETRY_PAUSE_S = 0.5
 # Times in containers are rounded; a frame that is due in this many seconds is taken.
 _ROUNDING_S = 1e-6
 
@@ -53,9 +56,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Unread:
-    """A photo that could not be read, and why."""
+    """A photo or a frame that could not be read, or has no answer, and why."""
 
-    name: str
+    name: str | int
     error: EdgetlError
 
 
@@ -86,26 +89,44 @@ class Smoother:
 
 
 def classify_frames(
-    classifier: Classifier, source: FrameSource, *, smooth_s: float = 0.0, every_s: float = 0.0
-) -> Iterator[Answer]:
-    """Yield an answer for each frame, until there are no more.
+    classifier: Classifier,
+    source: FrameSource,
+    *,
+    smooth_s: float = 0.0,
+    every_s: float = 0.0,
+    retry_s: float = RETRY_S,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[Answer | Unread]:
+    """Yield an answer for each frame, or why there is none, until there are no more.
 
     Args:
         classifier: The model.
         source: Stays open; the caller closes it.
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
         every_s: Skip frames that come sooner than this after the last one that was taken.
+        retry_s: A camera that gives no frame is asked again for so long.
+        sleep: Waits for so many seconds.
 
     Raises:
-        InputError: A frame of a video cannot be decoded.
-        Unavailable: The camera gives no frames any more.
+        InputError: No frame of a video can be decoded.
+        Unavailable: The camera has given no frames for ``retry_s``.
     """
     stream = _Stream(classifier, smooth_s)
     due_s = -math.inf
     number = -1
+    waited_s = 0.0
     while True:
         started = time.perf_counter()
-        time_s = source.grab()
+        try:
+            time_s = source.grab()
+        except Unavailable as error:
+            if waited_s >= retry_s:
+                raise
+            yield Unread(number + 1, error)
+            sleep(_RETRY_PAUSE_S)
+            waited_s += _RETRY_PAUSE_S
+            continue
+        waited_s = 0.0
         if time_s is None:
             return
         number += 1
@@ -113,10 +134,13 @@ def classify_frames(
             continue
         # Where frames come in time, the grid of times holds: one a second stays one a second.
         due_s = time_s + every_s if due_s + every_s < time_s else due_s + every_s
-        frame = source.pixels()
-        decoded = time.perf_counter()
-        pixels = classifier.pixels(frame)
-        yield stream.answer(number, time_s, pixels, started, decoded)
+        try:
+            frame = source.pixels()
+            decoded = time.perf_counter()
+            line: Answer | Unread = stream.answer(number, time_s, classifier.pixels(frame), started, decoded)
+        except EdgetlError as error:
+            line = Unread(number, error)
+        yield line
 
 
 def classify_photos(
@@ -136,15 +160,14 @@ def classify_photos(
         started = time.perf_counter()
         try:
             image = decode(path, spec)
+            decoded = time.perf_counter()
+            line: Answer | Unread = stream.answer(os.fspath(path), started - begun, fit(image, spec), started, decoded)
         except EdgetlError as error:
-            yield Unread(os.fspath(path), error)
-            continue
+            line = Unread(os.fspath(path), error)
         except OSError as error:
             # Gone already, or not ours to read.
-            yield Unread(os.fspath(path), from_os_error(error))
-            continue
-        decoded = time.perf_counter()
-        yield stream.answer(os.fspath(path), started - begun, fit(image, spec), started, decoded)
+            line = Unread(os.fspath(path), from_os_error(error))
+        yield line
 
 
 class _Stream:

@@ -86,8 +86,8 @@ def _look(folder: Path) -> dict[str, _State]:
 def _state(path: Path | os.DirEntry[str]) -> _State | None:
     try:
         status = path.stat()
-    except FileNotFoundError:
-        return None  # gone between two calls, or a link to nothing
+    except OSError:
+        return None  # gone between two calls, or a link to nothing or to itself
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -95,5 +95,12 @@ def _photos(entries: Iterator[os.DirEntry[str]]) -> Iterator[tuple[str, _State]]
     for entry in entries:
         if entry.name.startswith(".") or not entry.name.lower().endswith(PHOTO_SUFFIXES):
             continue
-        if entry.is_file() and (state := _state(entry)):
+        if (state := _state(entry)) and _is_file(entry):
             yield entry.name, state
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:
+        return False

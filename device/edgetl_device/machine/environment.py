@@ -150,7 +150,11 @@ def others_cpu(before: State, after: State) -> float | None:
 
 
 def memory_available_bytes(root: Path = _ROOT) -> int | Unknown:
-    """Return how much memory programs may still take without swapping (``MemAvailable``)."""
+    """Return how much memory this program may still take.
+
+    The least of what the machine has without swapping (``MemAvailable``) and what its control groups leave (cgroup v2:
+    ``memory.max`` less ``memory.current``, but for files that can be dropped).
+    """
     return known(lambda: _memory_available(root))
 
 
@@ -196,7 +200,23 @@ def _memory_available(root: Path) -> int:
     found = re.search(r"^MemAvailable:\s*(\d+) kB$", (root / "proc/meminfo").read_text(), re.MULTILINE)
     if found is None:
         raise LookupError("/proc/meminfo has no MemAvailable")
-    return int(found[1]) * 1024
+    return min([int(found[1]) * 1024, *_left_in_groups(root)])
+
+
+def _left_in_groups(root: Path) -> list[int]:
+    """Return what each control group above this process leaves it; none where there are no limits, or cgroups v1."""
+    own = re.search(r"^0::(/.*)$", text_or_none(root / "proc/self/cgroup") or "", re.MULTILINE)
+    if own is None:
+        return []
+    mounted = root / "sys/fs/cgroup"
+    group, left = mounted / own[1].strip("/"), []
+    while group.is_relative_to(mounted) and ".." not in group.parts:
+        limit, used = number_or_none(group / "memory.max"), number_or_none(group / "memory.current")
+        if limit is not None and used is not None:
+            files = re.search(r"^inactive_file (\d+)$", text_or_none(group / "memory.stat") or "", re.MULTILINE)
+            left.append(max(0, limit - used + (int(files[1]) if files else 0)))
+        group = group.parent
+    return left
 
 
 def _temperature_c(root: Path) -> float:

@@ -13,7 +13,7 @@ from edgetl_device.errors import InputError
 from .litert import open_tflite, tflite_module, tflite_runtime
 from .null import open_null
 from .onnx import onnx_module, open_onnx
-from .spec import Pixels, Probabilities, Runtime, TensorSpec
+from .spec import Pixels, Probabilities, Runtime, TensorSpec, check_probabilities
 
 __all__ = [
     "FORMATS",
@@ -25,6 +25,7 @@ __all__ = [
     "TensorSpec",
     "check_batch",
     "check_delegate",
+    "check_probabilities",
     "check_threads",
     "load_library",
     "open_runtime",

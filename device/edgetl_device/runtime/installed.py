@@ -8,7 +8,7 @@ import sys
 from types import ModuleType
 
 from edgetl_device import telemetry
-from edgetl_device.errors import Unavailable
+from edgetl_device.errors import Unavailable, is_out_of_memory, out_of_memory
 
 
 def load(module: str, package: str, *, hint: str) -> ModuleType:
@@ -25,6 +25,8 @@ def load(module: str, package: str, *, hint: str) -> ModuleType:
             raise Unavailable(f"{package} is not installed here", hint=hint) from None
         raise Unavailable(f"{package} cannot be loaded", why=str(error), hint="Install it again.") from None
     except (ImportError, OSError) as error:
+        if is_out_of_memory(error):
+            raise out_of_memory(f"to load {package}", str(error)) from None
         raise Unavailable(
             f"{package} is installed but cannot be loaded on Python {sys.version.split()[0]}",
             why=str(error),

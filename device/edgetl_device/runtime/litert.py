@@ -12,7 +12,7 @@ from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates import share
 from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.delegates.share import External, Share
-from edgetl_device.errors import EdgetlError, InputError, Unavailable
+from edgetl_device.errors import EdgetlError, InputError, Unavailable, is_out_of_memory, out_of_memory
 
 from .installed import load, version
 from .spec import (
@@ -59,7 +59,9 @@ class _TFLiteRuntime:
                 first = only(self._interpreter.get_input_details(), "input")
                 self._interpreter.resize_tensor_input(first["index"], [batch, *first["shape"][1:]])
             self._interpreter.allocate_tensors()
-        except (ValueError, RuntimeError) as error:
+        except (ValueError, RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                raise out_of_memory(f"for {self.name} to load the model", str(error)) from None
             if external and delegate:
                 raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
             raise self._refused(str(error), batch) from None

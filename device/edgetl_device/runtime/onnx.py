@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from edgetl_device.delegates.share import External, Share
+from edgetl_device.errors import is_out_of_memory, out_of_memory
 
 from .installed import load
 from .spec import (
@@ -46,6 +47,8 @@ class _OnnxRuntime:
             self._session = module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
             # ONNX Runtime's exceptions have no public base class of their own.
+            if is_out_of_memory(error):
+                raise out_of_memory(f"for {ONNXRUNTIME} to load the model", str(error)) from None
             raise not_a_model("ONNX", str(error)) from None
         self.input = _spec_of(only(self._session.get_inputs(), "input"))
         self.output = _spec_of(only(self._session.get_outputs(), "output"))

@@ -5,6 +5,7 @@ Not for: loading a model.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
@@ -18,6 +19,9 @@ from edgetl_device.runtime import integer_grid
 
 Pixels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
+
+# float16 has steps of 1/1024 near 1.
+_ROUNDING = 1e-3
 
 
 @dataclass(frozen=True)
@@ -130,6 +134,23 @@ def grid(spec: TensorSpec) -> Probabilities | None:
 def real(values: npt.NDArray[Any], grid: Probabilities | None) -> Probabilities:
     """Return an output as float32, looked up in its :func:`grid` where it has one; the caller owns it."""
     return np.array(values, np.float32) if grid is None else grid[values.view(np.uint8)]
+
+
+def check_probabilities(probabilities: Probabilities) -> None:
+    """Refuse an answer that has no meaning as probabilities.
+
+    Raises:
+        InputError: A number is NaN, infinite or outside 0..1 by more than rounding.
+    """
+    # Written so that NaN fails.
+    low, high = float(probabilities.min()), float(probabilities.max())
+    if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
+        found = "NaN" if math.isnan(low) else f"numbers from {low:.4g} to {high:.4g}"
+        raise InputError(
+            f"the model answers {found}",
+            why="probabilities are 0 to 1",
+            hint="Its weights are damaged, or it does not end in a softmax; export it again.",
+        )
 
 
 def not_a_model(format: str, why: str) -> InputError:

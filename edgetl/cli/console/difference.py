@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import typer
+from edgetl.cli.console.output import echo
 
 # The others are in --json, and all with --tensors.
 _ROWS_SHOWN = 20
@@ -14,17 +14,15 @@ _ONLY_SHOWN = 5
 def print_comparison(document: dict[str, Any], *, everything: bool) -> None:
     """Print a document of :func:`edgetl.inspection.difference.compare_files`; ``everything`` lists every tensor."""
     for letter, file in zip("AB", document["files"], strict=True):
-        typer.echo(f"{letter} {file['path']}: {file['bytes']:,} bytes, {file['operators']} operators")
+        echo(f"{letter} {file['path']}: {file['bytes']:,} bytes, {file['operators']} operators")
     _print_operators(document["operators"])
     tensors = document["tensors"]
-    typer.echo(
-        f"  tensors     {tensors['equal']} equal, {len(tensors['changed'])} differ ({_kinds(tensors['changed'])})"
-    )
+    echo(f"  tensors     {tensors['equal']} equal, {len(tensors['changed'])} differ ({_kinds(tensors['changed'])})")
     for letter, side in (("A", "only_first"), ("B", "only_second")):
         only = [_short(tensor["name"]) for tensor in tensors[side]]
         more = f", and {len(only) - _ONLY_SHOWN} more" if len(only) > _ONLY_SHOWN and not everything else ""
         listed = ", ".join(only if everything else only[:_ONLY_SHOWN])
-        typer.echo(f"  only in {letter}   {listed or 'nothing'}{more}")
+        echo(f"  only in {letter}   {listed or 'nothing'}{more}")
     rows = sorted((row for row in tensors["changed"] if everything or _is_constant(row)), key=_error, reverse=True)
     if not rows:
         return
@@ -42,11 +40,11 @@ def print_comparison(document: dict[str, Any], *, everything: bool) -> None:
 
 def _print_operators(operators: dict[str, Any]) -> None:
     if not operators["changes"]:
-        typer.echo("  operators   the same, in the same order")
+        echo("  operators   the same, in the same order")
     for change in operators["changes"]:
         ours, theirs = change["first"]["operators"], change["second"]["operators"]
         what = " ".join([f"- {', '.join(ours)}" if ours else "", f"+ {', '.join(theirs)}" if theirs else ""]).strip()
-        typer.echo(f"  operators   at {change['first']['at']}: {what}")
+        echo(f"  operators   at {change['first']['at']}: {what}")
 
 
 def _kinds(changed: list[dict[str, Any]]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
+from edgetl.cli.console.output import echo
 
 if TYPE_CHECKING:
     from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction
@@ -30,23 +30,23 @@ def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -
     from edgetl.inspection.edgetpu.predict import ON_CHIP_BYTES
 
     rows = [row for row in prediction.operators if every or row.on == "cpu"]
-    typer.echo(f"{name}: {'already compiled for' if prediction.compiled else 'predicted for'} the Edge TPU")
+    echo(f"{name}: {'already compiled for' if prediction.compiled else 'predicted for'} the Edge TPU")
     if rows:
         widths = [max(len(text) for text in column) for column in zip(*((r.name, r.output) for r in rows), strict=True)]
         for row in rows:
             line = f"{row.index:>4}  {row.name:<{widths[0]}}  {row.output:<{widths[1]}}  {row.on:<7}  {row.reason}"
-            typer.echo(line.rstrip())
+            echo(line.rstrip())
     total = len(prediction.operators)
     if prediction.compiled:
         left = total - sum(row.name == "edgetpu-custom-op" for row in prediction.operators)
-        typer.echo(f"compiled    {left} operator{'s' * (left != 1)} left on the CPU; run it with --delegate edgetpu")
+        echo(f"compiled    {left} operator{'s' * (left != 1)} left on the CPU; run it with --delegate edgetpu")
         return
-    typer.echo(f"mapped      {prediction.mapped} of {total} operators, {100 * prediction.mapped / max(1, total):.1f}%")
+    echo(f"mapped      {prediction.mapped} of {total} operators, {100 * prediction.mapped / max(1, total):.1f}%")
     bytes_ = prediction.parameter_bytes
     over = bytes_ - ON_CHIP_BYTES
     fits = "fits" if over <= 0 else f"{over / _MIB:.1f} MiB are sent for every photo"
-    typer.echo(f"parameters  {bytes_ / _MIB:.2f} MiB at least, of {ON_CHIP_BYTES / _MIB:g} MiB on the chip: {fits}")
+    echo(f"parameters  {bytes_ / _MIB:.2f} MiB at least, of {ON_CHIP_BYTES / _MIB:g} MiB on the chip: {fits}")
     if prediction.refused:
-        typer.echo(f"refused     {prediction.refused}")
+        echo(f"refused     {prediction.refused}")
     for risk in prediction.risks:
-        typer.echo(f"risk        {risk}")
+        echo(f"risk        {risk}")

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
-from .output import print_table
+from .output import echo, print_table
 
 if TYPE_CHECKING:
     from edgetl.runs.explain_report import ExplainedLayer, ExplainReport, RepairEffect
@@ -37,9 +35,9 @@ def print_explanation(run: Path) -> None:
     if report.repair:
         _print_repair(report.repair)
     if report.unmatched:
-        typer.echo(f"not found in the float file, so not measured: {', '.join(report.unmatched)}")
+        echo(f"not found in the float file, so not measured: {', '.join(report.unmatched)}")
     _print_answers(report)
-    typer.echo(f"explain   {run / DOCUMENT}")
+    echo(f"explain   {run / DOCUMENT}")
 
 
 def _layer(layer: ExplainedLayer, moves: float, report: ExplainReport) -> tuple[str, ...]:
@@ -64,7 +62,7 @@ def _number(value: float | Unknown | None, form: str) -> str:
 def _print_repair(repair: RepairEffect) -> None:
     before, after, shift = repair.before, repair.after, repair.bias_shift
     biases = f", biases shifted by up to {abs(shift.largest):.3g}" if shift else ""
-    typer.echo(
+    echo(
         f"repair    {repair.name} cost most before: {_number(before.answer_error, '{:.4f}')}, now "
         f"{_number(after.answer_error, '{:.4f}')}; mean error of a channel {before.mean_channel_error:.2g}, now "
         f"{after.mean_channel_error:.2g}{biases}"
@@ -77,11 +75,11 @@ def _print_answers(report: ExplainReport) -> None:
         for one in report.classes
         if one.drop_pp
     )
-    typer.echo(f"drop pp   {classes or 'none in any class'}")
-    typer.echo(f"flipped   {len(report.flips.flipped)} of {report.flips.photos} answers")
+    echo(f"drop pp   {classes or 'none in any class'}")
+    echo(f"flipped   {len(report.flips.flipped)} of {report.flips.photos} answers")
     for flip in report.flips.flipped[:_FLIPS_SHOWN]:
         tie = ", tied" if flip.tied else ""
-        typer.echo(
+        echo(
             f"          {flip.path}: {flip.float_answer} {flip.float_probability:.2f} -> "
             f"{flip.int8_answer} {flip.int8_probability:.2f}{tie} ({flip.label})"
         )

@@ -11,6 +11,7 @@ from typing import Any
 from edgetl._lib.csv import table_text
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
+from edgetl_device.text import shown
 
 
 class Format(str, Enum):
@@ -41,11 +42,12 @@ def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) ->
     if form is Format.markdown:
         sys.stdout.write("".join([*map(_markdown, tables), *(f"- {_escaped(line)}\n" for line in lines)]))
         return
-    from edgetl.cli.console.output import print_table
+    from edgetl.cli.console.output import echo, print_table
 
     for table in tables:
         print_table(table.columns, table.rows, title=table.title)
-    sys.stdout.write("".join(f"{line}\n" for line in lines))
+    for line in lines:
+        echo(line)
 
 
 def print_csv(records: Sequence[Mapping[str, Any]]) -> None:
@@ -73,8 +75,8 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Keep a label or a file's name from being read as Markdown or HTML."""
-    text = text.replace("&", "&amp;")
+    """Keep a label or a file's name from being read as Markdown or HTML, or from steering a terminal."""
+    text = shown(text).replace("&", "&amp;")
     for character in "\\`*_[]<|":
         text = text.replace(character, "\\" + character)
     return text

@@ -7,11 +7,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgetl._lib.progress import note as note
+from edgetl_device.text import shown
 
 if TYPE_CHECKING:
     from edgetl_device.scores import Accuracy, Agreement
 
 _PIPE_COLUMNS = 200
+
+
+def echo(line: str = "") -> None:
+    """Print one line on stdout, with what would steer a terminal escaped: labels and names come from anywhere."""
+    sys.stdout.write(shown(line) + "\n")
+    sys.stdout.flush()
 
 
 def print_json(document: Any) -> None:
@@ -26,16 +33,18 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     from rich.box import SIMPLE
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     # Into a file or a pipe nothing needs to be folded.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     if title:
-        console.print(title, soft_wrap=True)
+        console.print(Text(shown(title)), soft_wrap=True)
     table = Table(box=SIMPLE, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(column, justify="right" if index else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        # As text: a label such as [red] is no markup.
+        table.add_row(*(Text(shown(cell)) for cell in row))
     console.print(table)
 
 

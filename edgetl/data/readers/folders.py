@@ -7,7 +7,8 @@ from pathlib import Path
 
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
-from edgetl_device.folders import children, files_below, is_utf8, printable
+from edgetl_device.folders import children, files_below
+from edgetl_device.text import is_utf8, shown
 
 SPLIT_OF_NAME: dict[str, Split] = {
     "train": "train",
@@ -80,11 +81,11 @@ def scan(root: Path) -> Scan:
                 if is_utf8(relative) and path.is_file():
                     files.append(FoundFile(relative, label, split))
                 else:
-                    unreadable.append(printable(relative))
+                    unreadable.append(shown(relative))
     if not files:
         raise InputError(f"{root}: has no photos in its class folders", hint=_LAYOUTS)
     by_path = tuple(sorted(files, key=lambda file: file.path))
-    return Scan(by_path, classes, tuple(map(printable, ignored)), tuple(unreadable), root)
+    return Scan(by_path, classes, tuple(map(shown, ignored)), tuple(unreadable), root)
 
 
 def subfolders(root: Path) -> list[str]:

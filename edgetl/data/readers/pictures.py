@@ -96,7 +96,7 @@ def _write(folder: Path, *, source: ArraySource, names: tuple[str, ...] | None) 
         rows += _write_part(folder, part, classes.of(part.labels), floats=floats)
     (folder / NAME_FILES[0]).write_text("".join(f"{name}\n" for name in classes.order), encoding="utf-8")
     split = slice(None) if parts[0].split else slice(2)
-    write_table(folder / TABLE, TABLE_COLUMNS[split], (row[split] for row in rows))
+    write_table(folder / TABLE, TABLE_COLUMNS[split], (row[split] for row in rows), verbatim=True)
     rmtree(scratch)
 
 

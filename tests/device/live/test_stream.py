@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import signal
+import struct
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +20,7 @@ import pytest
 from PIL import Image
 
 from edgetl_device import Bundle, Classifier
+from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.live import session
 from edgetl_device.live.session import Live
 from edgetl_device.stream import Answer, Smoother, Unread, classify_frames, classify_photos
@@ -149,6 +153,95 @@ def test_photos_that_cannot_be_read_are_told_and_passed_over(classifier: Classif
     assert error["photo"] == str(text)
     assert "not an image" in error["error"]
     assert f"not read: {tmp_path}/gone.jpg: no such file" in session.as_text(told[2], asked)
+
+
+class Flaky(Slides):
+    """Slides whose grabs fail at some places, and whose pixels cannot be decoded at others."""
+
+    def __init__(self, frames: Sequence[np.ndarray], silent: dict[int, int], broken: Sequence[int] = ()) -> None:
+        super().__init__(frames)
+        self.silent, self.broken = silent, broken
+
+    def grab(self) -> float | None:
+        if self.silent.get(self.place + 1, 0):
+            self.silent[self.place + 1] -= 1
+            raise Unavailable("camera 0 gives no frames")
+        return super().grab()
+
+    def pixels(self) -> np.ndarray:
+        if self.place in self.broken:
+            raise InputError("camera 0: a frame cannot be decoded")
+        return super().pixels()
+
+
+def test_a_frame_that_fails_is_skipped_and_counted(classifier: Classifier) -> None:
+    slept: list[float] = []
+    source = Flaky([CIRCLE] * 5, silent={2: 3, 4: 1}, broken=[1])
+    lines = list(classify_frames(classifier, source, sleep=slept.append))
+    assert [type(line) for line in lines] == [Answer, Unread, *[Unread] * 3, Answer, Answer, Unread, Answer]
+    assert [line.name for line in lines if isinstance(line, Answer)] == [0, 2, 3, 4]
+    assert len(slept) == 4
+    asked = Live(camera="0")
+    tally = session.Tally(asked)
+    for line in lines:
+        tally.add(line)
+    assert "not read 5" in tally.text()
+    assert json.loads(session.as_json(lines[1], asked)) == {"frame": 1, "error": "camera 0: a frame cannot be decoded"}
+
+
+def test_a_camera_that_stays_silent_is_an_error(classifier: Classifier) -> None:
+    slept: list[float] = []
+    lines = classify_frames(classifier, Flaky([CIRCLE] * 5, silent={1: 99}), retry_s=5.0, sleep=slept.append)
+    with pytest.raises(Unavailable, match="no frames"):
+        for _ in lines:
+            pass
+    assert sum(slept) == 5.0
+
+
+def test_no_photo_ends_a_watch(tiny_file: Path, tmp_path: Path) -> None:
+    """In the 800 MB of the documented service: bombs, pipes, loops, devices and names, and a photo after them."""
+    inbox = tmp_path / "in"
+    inbox.mkdir()
+    Image.new("P", (1, 1)).save(inbox / "b.png")
+    row = b"\0" * (1 + 13_377)
+    packed = zlib.compress(row * 13_377, 1)
+    head = struct.pack(">2I5B", 13_377, 13_377, 8, 3, 0, 0, 0)
+    (inbox / "bomb.png").write_bytes(
+        b"\x89PNG\r\n\x1a\n"
+        + b"".join(
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+            for kind, body in (
+                (b"IHDR", head),
+                (b"PLTE", bytes(6)),
+                (b"tRNS", b"\0\x80"),
+                (b"IDAT", packed),
+                (b"IEND", b""),
+            )
+        )
+    )
+    with open(inbox / "sparse.jpg", "wb") as stream:
+        stream.truncate(200 << 30)
+    os.mkfifo(inbox / "pipe.jpg")
+    (inbox / "loop.jpg").symlink_to("loop.jpg")
+    (inbox / "zero.jpg").symlink_to("/dev/zero")
+    photo = (GOLDEN / "photos" / "circle0.jpg").read_bytes()
+    (inbox / os.fsdecode(b"caf\xe9.jpg")).write_bytes(photo)
+    (inbox / "esc\x1b[2J.jpg").write_bytes(photo)
+    (inbox / "good.jpg").write_bytes(photo)
+    command = [sys.executable, "-m", "edgetl_device", "classify", str(tiny_file), "--watch", str(inbox), "--existing"]
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -v 800000; exec "$@"', "bash", *command, "--frames", "6"],
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"\x1b" not in done.stdout + done.stderr
+    told = {Path(line["photo"]).name: line for line in map(json.loads, done.stdout.decode().splitlines())}
+    assert set(told) == {"b.png", "bomb.png", "sparse.jpg", "caf\udce9.jpg", "esc\x1b[2J.jpg", "good.jpg"}
+    assert "too large to decode" in told["bomb.png"]["error"]
+    assert "too large to decode" in told["sparse.jpg"]["error"]
+    assert {told[name]["label"] for name in ("good.jpg", "caf\udce9.jpg", "esc\x1b[2J.jpg")} == {"circle"}
 
 
 def test_a_watched_folder_until_ctrl_c(tiny_file: Path, tmp_path: Path) -> None:

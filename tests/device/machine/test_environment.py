@@ -129,3 +129,22 @@ def test_a_chip_with_a_driver_of_its_own(tmp_path: Path) -> None:
         cores.soc(write(tmp_path, {f"{soc}/family": "Freescale i.MX", f"{soc}/soc_id": "i.MX8MP"}))
         == "Freescale i.MX i.MX8MP"
     )
+
+
+def test_memory_of_a_control_group_is_what_a_service_has_left(tmp_path: Path) -> None:
+    """A service of ``MemoryMax=800M`` with 500 MB in use, of which 100 MB are files that can be dropped."""
+    files = {
+        "proc/meminfo": "MemAvailable: 3000000 kB\n",
+        "proc/self/cgroup": "0::/system.slice/edgetl.service\n",
+        "sys/fs/cgroup/system.slice/memory.max": "max\n",
+        "sys/fs/cgroup/system.slice/memory.current": "900000000\n",
+        "sys/fs/cgroup/system.slice/edgetl.service/memory.max": "800000000\n",
+        "sys/fs/cgroup/system.slice/edgetl.service/memory.current": "500000000\n",
+        "sys/fs/cgroup/system.slice/edgetl.service/memory.stat": "anon 400000000\ninactive_file 100000000\n",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    assert environment.memory_available_bytes(tmp_path) == 400_000_000
+    (tmp_path / "sys/fs/cgroup/system.slice/memory.max").write_text("950000000\n")
+    assert environment.memory_available_bytes(tmp_path) == 50_000_000
