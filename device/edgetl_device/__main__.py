@@ -1,6 +1,6 @@
 """``python -m edgetl_device {classify,bench,verify,doctor}``: JSON on stdout, errors on stderr, DESIGN's exit codes.
 
-Not for: people (that is ``edgetl``). It needs nothing but this package, so it is what runs on a board over SSH.
+It needs nothing but this package, so it is what runs on a board over SSH.
 """
 
 from __future__ import annotations
@@ -150,10 +150,10 @@ def _classify(options: argparse.Namespace) -> None:
 
 
 def _stream(classifier: Any, live: Any) -> None:
-    from edgetl_device.live.session import Tally, answers, as_json
+    from edgetl_device.live.session import Tally, as_json, classify_live
 
     tally = Tally(live)
-    with answers(classifier, live) as (description, lines):
+    with classify_live(classifier, live) as (description, lines):
         _say(description)
         try:
             for line in lines:

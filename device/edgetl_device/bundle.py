@@ -1,7 +1,6 @@
 """A bundle, opened: variants, labels, preprocessing, held-out photos and the float reference, each checked when read.
 
-A bundle is a folder, or the same files in one ``.edgetl`` zip; nothing is ever extracted or unpickled. Not for: writing
-bundles (``edgetl.export.bundle``) and running what is inside (``classifier``, ``verify``).
+A bundle is a folder, or the same files in one ``.edgetl`` zip; nothing is ever extracted or unpickled.
 """
 
 from __future__ import annotations

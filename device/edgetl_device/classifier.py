@@ -1,7 +1,4 @@
-"""Photos in, labels out: one variant of a bundle, ready to run.
-
-Not for: measuring (``latency``), and deciding which variant is good enough (``edgetl bench``).
-"""
+"""Photos in, labels out: one variant of a bundle, ready to run."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """The one place where the bytes of a photo become a tensor: Pillow decode, EXIF orientation, RGB, fit, uint8 HWC.
 
-Training, calibration, evaluation and the device all call :func:`preprocess`. Not for: scaling to floats (that is inside
-the model) and augmentation.
+Training, calibration, evaluation and the device all call :func:`preprocess`.
 """
 
 from __future__ import annotations

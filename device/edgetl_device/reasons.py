@@ -1,7 +1,6 @@
 """Why a measurement is not to be believed, and what a machine lacks: each reason with a code that stays as it is.
 
-Sentences may be worded anew and name numbers; scripts, gates and the docs go by the code. Not for: finding out whether
-a reason holds (``bench.verdict``, ``doctor``).
+Sentences may be worded anew and name numbers; scripts, gates and the docs go by the code.
 """
 
 from __future__ import annotations

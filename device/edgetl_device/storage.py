@@ -1,7 +1,4 @@
-"""Where the files of a bundle are: a folder, or the members of one zip. Names stay inside it.
-
-Not for: what the files mean, and whether they are the right ones (``bundle`` checks size and SHA-256).
-"""
+"""Where the files of a bundle are: a folder, or the members of one zip. Names stay inside it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
 """The folder for what can be computed again: decoded pixels, converted bases, activations.
 
 An entry's key must hold everything that changes its content. Nothing is removed but entries, and leftovers of killed
-processes, that carry their seal and hold nothing else, in a folder that edgetl has marked. Not for: anything a user
-would miss.
+processes, that carry their seal and hold nothing else, in a folder that edgetl has marked.
 """
 
 from __future__ import annotations

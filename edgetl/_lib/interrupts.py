@@ -1,4 +1,4 @@
-"""Ctrl-C kept away from code that would lose it. Not for: what is kept when it comes, each command's own affair."""
+"""Ctrl-C kept away from code that would lose it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
 """What edgetl made, told from what it did not: folders may be replaced, and files removed, only when this says so.
 
-A folder of edgetl's is known by a document with a schema in it, and its files by their names. Not for: the cache, whose
-entries list their own files (``cache``).
+A folder of edgetl's is known by a document with a schema in it, and its files by their names.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Native libraries' chatter kept off the terminal, and shown when it is needed. Not for: errors."""
+"""Native libraries' chatter kept off the terminal, and shown when it is needed."""
 
 from __future__ import annotations
 

@@ -117,13 +117,13 @@ def _show(document: dict[str, Any], *, json: bool) -> None:
 
 
 def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
-    from edgetl_device.live.session import Tally, answers, as_json, as_text
+    from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
     # On a terminal frames share one line, which moves on when the answer changes.
     in_place = sys.stdout.isatty() and not json and not live.watch
     before = ""
-    with answers(classifier, live) as (description, lines):
+    with classify_live(classifier, live) as (description, lines):
         note(description)
         try:
             for line in lines:

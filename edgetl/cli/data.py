@@ -1,4 +1,4 @@
-"""``edgetl data``: look at a data set before training on it. Not for: the audit itself (``edgetl.data``)."""
+"""``edgetl data``: look at a data set before training on it."""
 
 from __future__ import annotations
 

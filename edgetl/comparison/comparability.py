@@ -1,7 +1,4 @@
-"""Which results may be compared: a refusal for unlike measurements, a warning for unlike circumstances.
-
-Not for: the comparison itself.
-"""
+"""Which results may be compared: a refusal for unlike measurements, a warning for unlike circumstances."""
 
 from __future__ import annotations
 

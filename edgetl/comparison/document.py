@@ -1,4 +1,4 @@
-"""The document of a comparison (``edgetl.comparison/1``): what it is made of. Not for: comparing."""
+"""The document of a comparison (``edgetl.comparison/1``): what it is made of."""
 
 from __future__ import annotations
 

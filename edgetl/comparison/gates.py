@@ -1,7 +1,6 @@
 """Named numbers of a measurement and codes of its verdict, and what must not be: ``--fail-if "int8.p95_ms>40"``.
 
-One table of metrics serves ``edgetl bench`` and ``edgetl compare``, their gates and their CSV. Not for: measuring, and
-the gate of ``edgetl quantize`` (``--max-drop``).
+One table of metrics serves ``edgetl bench`` and ``edgetl compare``, their gates and their CSV.
 """
 
 from __future__ import annotations

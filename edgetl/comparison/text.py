@@ -1,4 +1,4 @@
-"""A comparison in words and cells for people, and flat for CSV and gates. Not for: its numbers."""
+"""A comparison in words and cells for people, and flat for CSV and gates."""
 
 from __future__ import annotations
 

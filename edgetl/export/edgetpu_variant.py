@@ -1,7 +1,4 @@
-"""A compiled file put into a bundle beside the variant that it was made from.
-
-Not for: compiling (``compile``), and writing bundles anew (``edgetl.export.bundle``).
-"""
+"""A compiled file put into a bundle beside the variant that it was made from."""
 
 from __future__ import annotations
 

@@ -21,5 +21,5 @@
 ===============  ======================================================================================
 
 Stages from ``fold`` to ``distill`` are pure functions, model in and model or bytes out; accuracy and files are the
-concern of ``search_result`` and ``pipeline``. Not for: float exports (``edgetl.export.conversion``).
+concern of ``search_result`` and ``pipeline``.
 """

@@ -1,7 +1,7 @@
 """Which photos set the activation ranges of an int8 model, and whether they can: chosen, decoded, audited.
 
 They come from the training split, evenly over the classes, or from a folder of the user's, never from photos that are
-scored. Not for: how the ranges are used (``conversion``).
+scored.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The cheapest int8 files that lose little enough: one candidate after the other, judged on validation photos.
 
 Plain conversion, then repair, then the worst layers in float, then distillation. The first candidate that passes is
-taken; the test photos see only what was taken. Not for: how a candidate makes its files.
+taken; the test photos see only what was taken.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A short distillation: the trainable tail learns to give the float model's answers through int8 rounding.
 
 Weights and activations are rounded in the forward pass and gradients pass straight through (Jacob et al. 2018,
-arXiv:1712.05877; Hinton et al. 2015, arXiv:1503.02531 for the targets). Not for: learning from labels.
+arXiv:1712.05877; Hinton et al. 2015, arXiv:1503.02531 for the targets).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""An exported variant run on photos: its accuracy, its agreement with the float model and its latency here.
-
-Not for: latencies to publish; ``edgetl bench`` measures those on the device.
-"""
+"""An exported variant run on photos: its accuracy, its agreement with the float model and its latency here."""
 
 from __future__ import annotations
 
@@ -74,14 +71,14 @@ def expected(model: Any, photos: Photos, *, description: str) -> Expected:
 
 def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -> Measured:
     """Run a variant on photos, one thread, and score it; the variant returned has its scores."""
-    answers, latency_ms = answers_of(
+    answers, latency_ms = predict_file(
         variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
     )
     accuracy, agreement = against.scores(answers, labels)
     return Measured(replace(variant, accuracy=accuracy, agreement=agreement), accuracy, agreement, latency_ms)
 
 
-def answers_of(
+def predict_file(
     model: bytes, format: str, pixels: npt.NDArray[np.uint8], *, description: str
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Run an exported file on photos, one thread.

@@ -1,4 +1,4 @@
-"""What quantizing is asked to do. Not for: how it is done."""
+"""What quantizing is asked to do."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A folder of the user's photos for calibration: listed, decoded, and kept apart from what is scored.
-
-Not for: data sets to train on (``edgetl.data``).
-"""
+"""A folder of the user's photos for calibration: listed, decoded, and kept apart from what is scored."""
 
 from __future__ import annotations
 

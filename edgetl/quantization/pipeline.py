@@ -1,7 +1,4 @@
-"""A run to a bundle: the float model and its int8 versions, each measured on the held-out photos, behind a gate.
-
-Not for: how models are folded, corrected and converted.
-"""
+"""A run to a bundle: the float model and its int8 versions, each measured on the held-out photos, behind a gate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What kinds of device need of an int8 file, and the check that a file has it. Not for: compiling it for them."""
+"""What kinds of device need of an int8 file, and the check that a file has it."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A run's model as the files of a bundle: which converter makes which variant, with labels and what calibrated it.
-
-Not for: whether they are any good.
-"""
+"""A run's model as the files of a bundle: which converter makes which variant, with labels and what calibrated it."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from edgetl.inspection.tflite.metadata import with_metadata
 from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.preparation.bias_correction import correct_weights
-from edgetl.quantization.preparation.clip_ranges import Range, narrow_ranges
+from edgetl.quantization.preparation.clip_ranges import Range, clip_ranges
 from edgetl.quantization.preparation.equalization import equalize_cross_layer
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.runs.directory import Run
@@ -56,7 +53,7 @@ class ModelForms:
     def equalized(self) -> Any:
         """Folded, and the channels of its residual streams brought to like ranges."""
         folded = self.folded
-        with step("Equalizing streams"):
+        with step("Cross-layer equalization"):
             return equalize_cross_layer(folded, self.calibration.pixels)
 
 
@@ -88,7 +85,7 @@ def plain(forms: ModelForms) -> PreparedModel:
 
 def repaired(forms: ModelForms, target: Target, keep_float: tuple[str, ...] = ()) -> PreparedModel:
     """Return the model with its streams equalized, and then :func:`corrected`."""
-    return corrected(forms.equalized, "equalized streams", forms.calibration, target, keep_float)
+    return corrected(forms.equalized, "cross-layer equalization", forms.calibration, target, keep_float)
 
 
 def corrected(
@@ -107,8 +104,8 @@ def corrected(
         model = correct_weights(
             exact, calibration.pixels, per_tensor_dense=target.per_tensor_dense, keep_float=keep_float
         )
-        ranges = narrow_ranges(model, calibration.pixels)
-    repair = f"{before}, rounded weights, corrected biases, narrowed ranges"
+        ranges = clip_ranges(model, calibration.pixels)
+    repair = f"{before}, GPTQ, bias correction, clipped ranges"
     return PreparedModel(model, exact, repair, ranges, keep_float)
 
 

@@ -1,6 +1,6 @@
 """What is done on one board: a virtual environment made when it is not there, a bundle brought, a command run.
 
-Everything stays in ``edgetl/remote`` of the cache folder there. Not for: several boards (``parallel``).
+Everything stays in ``edgetl/remote`` of the cache folder there.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One board's SSH connection: the user's ``ssh`` as a process, with ``agent`` at its other end.
 
-Everything goes through one connection, so a key that needs a touch is touched once. Not for: what is done on the board
-(``board``).
+Everything goes through one connection, so a key that needs a touch is touched once.
 """
 
 from __future__ import annotations
@@ -173,7 +172,7 @@ class Connection:
     def _beat(self) -> None:
         while not self._over.wait(_BEAT_S):
             with contextlib.suppress(ValueError):  # closed meanwhile
-                self._write(_line(do="beat"))
+                self._write(_line(do="heartbeat"))
 
     def _skip_to_hello(self) -> None:
         stdout = self._process.stdout

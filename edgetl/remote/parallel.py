@@ -1,4 +1,4 @@
-"""The same work on several boards at once, each with a reason when it fails. Not for: what the work is (``board``)."""
+"""The same work on several boards at once, each with a reason when it fails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where and how a result was measured, for the page. Not for: the numbers themselves (``page``)."""
+"""Where and how a result was measured, for the page."""
 
 from __future__ import annotations
 

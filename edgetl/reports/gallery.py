@@ -1,7 +1,4 @@
-"""Photos that a variant classifies otherwise than the float model, as cards with small pictures.
-
-Not for: which variant is better (``edgetl.comparison``).
-"""
+"""Photos that a variant classifies otherwise than the float model, as cards with small pictures."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ _ORDER = {"lost": 0, "gained": 1, "changed": 2}
 
 
 @dataclass(frozen=True)
-class Answered:
+class VariantPrediction:
     """What one variant says about a photo: its class, how sure it is, and what that means for its accuracy.
 
     ``kind`` is ``lost`` (only the float model is right), ``gained`` (only the variant is) or ``changed`` (both wrong).
@@ -38,13 +35,13 @@ class Card:
     file: str
     label: str
     reference: str
-    answers: tuple[Answered, ...]
+    predictions: tuple[VariantPrediction, ...]
     picture: str
 
     @property
     def kind(self) -> str:
-        """The gravest of its answers."""
-        return min((answer.kind for answer in self.answers), key=_ORDER.__getitem__)
+        """The gravest of its predictions."""
+        return min((one.kind for one in self.predictions), key=_ORDER.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -63,20 +60,22 @@ def flipped(result: Result, bundle: Bundle | None) -> Gallery:
         return Gallery((), 0, evalset.reference.unknown)
     found = []
     for row, (photo, reference) in enumerate(zip(evalset.photos, evalset.reference, strict=True)):
-        answers = tuple(
-            Answered(name, labels[predicted], run.answers.probability[row], _kind(photo.label, reference, predicted))
+        predictions = tuple(
+            VariantPrediction(
+                name, labels[predicted], run.answers.probability[row], _kind(photo.label, reference, predicted)
+            )
             for name, run in one_per_variant(result).items()
             if (predicted := run.answers.predicted[row]) != reference
         )
-        if answers:
-            found.append(Card(photo.file, labels[photo.label], labels[reference], answers, ""))
+        if predictions:
+            found.append(Card(photo.file, labels[photo.label], labels[reference], predictions, ""))
     found.sort(key=lambda card: (_ORDER[card.kind], card.label, card.file))
     shown = [Card(**{**vars(card), "picture": _picture(bundle, card.file)}) for card in found[:MOST]]
     return Gallery(tuple(shown), len(found) - len(shown))
 
 
 def one_per_variant(result: Result) -> dict[str, ResultRun]:
-    """Return the first run of each variant: its number of threads does not change its answers."""
+    """Return the first run of each variant: its number of threads does not change its predictions."""
     found: dict[str, ResultRun] = {}
     for run in result.runs:
         found.setdefault(run.variant, run)

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a photo a trained run sees the evidence for a class. Not for: what the evidence is."""
+"""Grad-CAM: where in a photo a trained run sees the evidence for a class."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on the page: results turned into numbers, texts and positions. Not for: how it looks (templates)."""
+"""What is on the page: results turned into numbers, texts and positions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures as PNG files: learning curves, confusion matrix, variants side by side. Not for: numbers."""
+"""Pictures as PNG files: learning curves, confusion matrix, variants side by side."""
 
 from __future__ import annotations
 

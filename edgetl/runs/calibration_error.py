@@ -1,4 +1,4 @@
-"""Whether probabilities can be believed: confidence against accuracy, in bins. Not for: making them believable."""
+"""Whether probabilities can be believed: confidence against accuracy, in bins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run directory: what ``edgetl train`` writes and every later command reads. Not for: how a run comes about."""
+"""The run directory: what ``edgetl train`` writes and every later command reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``run.json``: what a finished run was made from, how, and what came out. Not for: the other files of a run."""
+"""``run.json``: what a finished run was made from, how, and what came out."""
 
 from __future__ import annotations
 

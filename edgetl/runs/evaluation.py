@@ -1,4 +1,4 @@
-"""Accuracy of a run or of a bundle's variant on a labelled folder. Not for: latency (``edgetl_device.bench.run``)."""
+"""Accuracy of a run or of a bundle's variant on a labelled folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``explain.json``: what the int8 file of a run loses, layer by layer and photo by photo. Not for: measuring it."""
+"""``explain.json``: what the int8 file of a run loses, layer by layer and photo by photo."""
 
 from __future__ import annotations
 

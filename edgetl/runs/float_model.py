@@ -1,7 +1,4 @@
-"""The float model's answers on photos: what every exported variant is held against.
-
-Not for: exported variants (``edgetl_device``), and judging the answers (``metrics``, ``edgetl_device.bench.accuracy``).
-"""
+"""The float model's answers on photos: what every exported variant is held against."""
 
 from __future__ import annotations
 

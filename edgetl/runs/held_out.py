@@ -1,7 +1,4 @@
-"""The photos of a finished run, found again and decoded: held-out ones for numbers, training ones for calibration.
-
-Not for: choosing a split (``edgetl.data``).
-"""
+"""The photos of a finished run, found again and decoded: held-out ones for numbers, training ones for calibration."""
 
 from __future__ import annotations
 

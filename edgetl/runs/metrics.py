@@ -1,4 +1,4 @@
-"""Accuracy, precision, recall, F1 and confusion of predictions on labelled photos. Not for: making predictions."""
+"""Accuracy, precision, recall, F1 and confusion of predictions on labelled photos."""
 
 from __future__ import annotations
 

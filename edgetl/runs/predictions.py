@@ -1,4 +1,4 @@
-"""``predictions.csv``: what a run's float model says about each photo it was not trained on. Not for: predicting."""
+"""``predictions.csv``: what a run's float model says about each photo it was not trained on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``quantize.json``: what was written for a run and what it lost against the float model. Not for: measuring it."""
+"""``quantize.json``: what was written for a run and what it lost against the float model."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What the same photos give without pretrained weights: a small CNN, trained from scratch by the same code.
-
-Not for: a model to deploy; only its numbers are kept.
-"""
+"""What the same photos give without pretrained weights: a small CNN, trained from scratch by the same code."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The state of training after an epoch, in one file that is whole or not there.
-
-Not for: where the file lies and what else is known of an unfinished run (``unfinished``).
-"""
+"""The state of training after an epoch, in one file that is whole or not there."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which devices the later stages train on. Not for: how they share a step (``mirrored``)."""
+"""Which devices the later stages train on."""
 
 from __future__ import annotations
 

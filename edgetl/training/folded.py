@@ -1,7 +1,6 @@
 """Convolutions that compute with the fixed BatchNorm after them in their kernel, while only the kernel is trained.
 
 The same function and the same gradients up to rounding, with two passes over every feature map less in each direction.
-Not for: BatchNorm that learns; changing weights (``edgetl.quantization.preparation.folding`` does, once, for int8).
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Stage 1: a linear classifier on the pooled features of the frozen base, solved to its optimum.
-
-Not for: anything that changes the base.
-"""
+"""Stage 1: a linear classifier on the pooled features of the frozen base, solved to its optimum."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a run writes down while it trains: its history, the latest checkpoint, TensorBoard's logs.
-
-Not for: the form of any of them.
-"""
+"""What a run writes down while it trains: its history, the latest checkpoint, TensorBoard's logs."""
 
 from __future__ import annotations
 

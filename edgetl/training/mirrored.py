@@ -1,7 +1,6 @@
 """One model on several devices: every step split over them, their gradients summed (synchronous data parallelism).
 
 Keras' own ``keras.distribution.DataParallel`` does nothing on TensorFlow; this is ``tf.distribute.MirroredStrategy``.
-Not for: which devices (``devices``); the loop that asks for steps (``tail``).
 """
 
 from __future__ import annotations

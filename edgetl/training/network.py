@@ -1,7 +1,4 @@
-"""The network that is trained: a base with its head, and the cut between what is frozen and what is trained.
-
-Not for: running or fitting it.
-"""
+"""The network that is trained: a base with its head, and the cut between what is frozen and what is trained."""
 
 from __future__ import annotations
 

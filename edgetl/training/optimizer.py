@@ -1,4 +1,4 @@
-"""How the weights move: optimizer, learning-rate schedule, moving average, loss. Not for: the loop that calls them."""
+"""How the weights move: optimizer, learning-rate schedule, moving average, loss."""
 
 from __future__ import annotations
 

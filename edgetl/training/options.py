@@ -1,4 +1,4 @@
-"""What a training run is asked to do. Not for: what that comes to for a backbone and its photos (``plan``)."""
+"""What a training run is asked to do."""
 
 from __future__ import annotations
 

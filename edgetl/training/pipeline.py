@@ -1,4 +1,4 @@
-"""Photos to a run directory: data, network, stages, files. Not for: how a stage works (``stages``)."""
+"""Photos to a run directory: data, network, stages, files."""
 
 from __future__ import annotations
 

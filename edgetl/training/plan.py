@@ -1,7 +1,4 @@
-"""From what was asked to what is trained: advice where it was asked for, the base as cut, every value resolved.
-
-Not for: the rules (``strategy``, ``edgetl.advice``).
-"""
+"""From what was asked to what is trained: advice where it was asked for, the base as cut, every value resolved."""
 
 from __future__ import annotations
 

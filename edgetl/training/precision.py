@@ -1,4 +1,4 @@
-"""In which number type the trainable part computes while it is trained. Not for: the saved model, which is float32."""
+"""In which number type the trainable part computes while it is trained."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``RUN.unfinished``: what is kept of a run until its directory appears, so that a killed one can go on.
-
-Not for: what a checkpoint holds (``checkpoint``).
-"""
+"""``RUN.unfinished``: what is kept of a run until its directory appears, so that a killed one can go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The stages of training, in order: head, last blocks, and on request every layer. Not for: how each one fits."""
+"""The stages of training, in order: head, last blocks, and on request every layer."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What ``--strategy`` and its neighbours mean together: which layers are trained, and from which weights.
 
-Pure functions of the request and the number of blocks. Not for: choosing a strategy by the photos (``edgetl.advice``).
+Pure functions of the request and the number of blocks.
 """
 
 from __future__ import annotations

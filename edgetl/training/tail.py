@@ -1,7 +1,4 @@
-"""The loop of the later stages: a trainable part, its data, an epoch after the other, the best weights kept.
-
-Not for: the frozen layers, which it never runs; what the optimizer does (``optimizer``).
-"""
+"""The loop of the later stages: a trainable part, its data, an epoch after the other, the best weights kept."""
 
 from __future__ import annotations
 
@@ -92,13 +89,13 @@ def train_tail(
 
     Every epoch sees each photo once: as itself or as one of its views, with equal chances. Without validation photos
     the last epoch's weights stay. Ctrl-C ends training early and keeps the best weights so far. After each epoch the
-    journal gets what is needed to go on from there, bit by bit the same.
+    log gets what is needed to go on from there, bit by bit the same.
 
     Args:
         tail: keras.Model from activations or pixels to logits.
         data: What it is trained and validated on.
         plan: Of the stage.
-        journal: Where epochs are written down, and where an earlier process may have left some.
+        log: Where epochs are written down, and where an earlier process may have left some.
         stage: The name of the stage in the history.
         description: What the progress bar says.
     """

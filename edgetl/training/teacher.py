@@ -1,6 +1,6 @@
 """A finished run as the teacher of another: its softened answers on training photos and their views.
 
-Knowledge distillation, Hinton et al. 2015, arXiv:1503.02531. Not for: the loss that uses them (``optimizer``).
+Knowledge distillation, Hinton et al. 2015, arXiv:1503.02531.
 """
 
 from __future__ import annotations

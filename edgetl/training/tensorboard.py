@@ -1,7 +1,7 @@
 """A run as TensorBoard shows it: scalars of every epoch, confusion matrices, photos with their predictions.
 
 Written with ``tf.summary``'s own writer, so that neither training nor reading the files back needs TensorBoard
-installed. Not for: plots that stand alone (``edgetl.reports.plots``).
+installed.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 One batch at a time, the next one when the last is done (MLPerf's SingleStream, where a batch is one photo). Each sample
 runs all stages on as many photos as a batch of the runtime has, so the model finds the caches as an application leaves
 them: decode (bytes in memory to an upright RGB image), fit (to the model's size), invoke (copy the pixels in, run the
-model), postprocess (probabilities, top 5). Not for: whether the times can be believed (``verdict``), and accuracy.
+model), postprocess (probabilities, top 5).
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """MLPerf Inference's LoadGen drives a variant: scenarios, log and verdict are its own (``mlcommons-loadgen``).
 
-Not for: submissions to MLPerf, whose rules ask for 600 s, their data sets and an accuracy run too. As in MLPerf, what
-is timed is the model from preprocessed pixels to probabilities; photos are decoded before.
+As in MLPerf, what is timed is the model from preprocessed pixels to probabilities; photos are decoded before.
 """
 
 from __future__ import annotations

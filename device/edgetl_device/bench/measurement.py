@@ -1,7 +1,4 @@
-"""One setup of a bench: loaded, measured piece by piece, and told as a row of the result.
-
-Not for: the order of setups (``sweep``, ``bench``), and whether the times can be believed (``verdict``).
-"""
+"""One setup of a bench: loaded, measured piece by piece, and told as a row of the result."""
 
 from __future__ import annotations
 
@@ -80,7 +77,7 @@ class Scored:
     """What a setup says about all photos, and how right that is."""
 
     scores: Scores
-    answers: predictions.Answers
+    answers: predictions.Predictions
 
 
 def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> Scored:
@@ -92,7 +89,7 @@ def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> Sco
         scores = replace(scores, agreement=Unknown(reference.why_not))
     if len(classifier.labels) > accuracy.TOP:
         scores = replace(scores, accuracy=replace(scores.accuracy, top5=accuracy.top5(probabilities, labels)))
-    return Scored(scores, predictions.answers(probabilities))
+    return Scored(scores, predictions.top_predictions(probabilities))
 
 
 def row(

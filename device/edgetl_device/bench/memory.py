@@ -1,8 +1,4 @@
-"""Peak memory of one variant, measured in a process of its own. Not for: the memory of the process that asks.
-
-``python -m edgetl_device.bench.memory BUNDLE VARIANT THREADS BATCH RUNTIME DELEGATE`` (the last two may be empty) loads
-the variant, classifies a few photos of the bundle, and prints its peak in bytes.
-"""
+"""Peak memory of one variant, measured in a process of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a bench is asked to measure, on a workstation and on a board. Not for: how it is measured."""
+"""What a bench is asked to measure, on a workstation and on a board."""
 
 from __future__ import annotations
 

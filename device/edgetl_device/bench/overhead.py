@@ -1,4 +1,4 @@
-"""What the bench itself costs: the same loop around a runtime that runs nothing. Not for: measuring models.
+"""What the bench itself costs: the same loop around a runtime that runs nothing.
 
 MLPerf's reference implementation has a null backend for the same question (``vision/classification_and_detection``,
 ``backend_null.py``).

@@ -1,4 +1,4 @@
-"""Percentiles of times, given only where there are samples enough, and their 95% intervals. Not for: taking samples.
+"""Percentiles of times, given only where there are samples enough, and their 95% intervals.
 
 How many are enough is the early stopping rule of MLPerf Inference's LoadGen (``loadgen/early_stopping.cc`` and
 ``mlperf_inference_rules``): of n samples, at most one may be slower than a bound for which "p percent are at most this"

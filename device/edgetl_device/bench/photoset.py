@@ -1,7 +1,4 @@
-"""The labelled photos of a bench: the bundle's own, or a folder's, ``DIR/<class>/photos``.
-
-Not for: folders of any other layout (``edgetl.data``), and what models say about the photos (``answers``).
-"""
+"""The labelled photos of a bench: the bundle's own, or a folder's, ``DIR/<class>/photos``."""
 
 from __future__ import annotations
 

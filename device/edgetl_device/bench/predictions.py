@@ -1,7 +1,4 @@
-"""Which photos a result is about, and what was said about each: what lets two results be paired by photo.
-
-Not for: scores made of the answers (``accuracy``), and comparing two results.
-"""
+"""Which photos a result is about, and what was said about each: what lets two results be paired by photo."""
 
 from __future__ import annotations
 
@@ -58,7 +55,7 @@ class Evalset:
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What a variant says about each photo, in the order of the set.
 
     Attributes:
@@ -91,13 +88,13 @@ def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.fl
     return np.stack(rows)
 
 
-def answers(probabilities: npt.NDArray[np.floating[Any]]) -> Answers:
+def top_predictions(probabilities: npt.NDArray[np.floating[Any]]) -> Predictions:
     """Return what a variant says about each photo.
 
     Args:
         probabilities: float [n, classes]; of equal ones the class that comes first counts, as in ``accuracy``.
     """
     best = np.asarray(probabilities, np.float64).max(axis=1)
-    return Answers(
+    return Predictions(
         tuple(probabilities.argmax(axis=1).tolist()), tuple(round(value, _DECIMALS) for value in best.tolist())
     )

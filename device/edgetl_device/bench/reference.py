@@ -1,7 +1,7 @@
 """What the drop and the agreement of a bench are against: the float model's answers to the same photos.
 
 For a bundle's own photos they came with it. For other photos the bundle's float32 variant answers on this device; where
-it cannot, there is nothing to pair with, and the result says why. Not for: the scores themselves (``accuracy``).
+it cannot, there is nothing to pair with, and the result says why.
 """
 
 from __future__ import annotations

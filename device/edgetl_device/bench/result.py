@@ -1,7 +1,4 @@
-"""The document of one bench (``edgetl.result/1``): what it is made of, and checked for when it is read back.
-
-Not for: measuring (``bench``), and comparing results.
-"""
+"""The document of one bench (``edgetl.result/1``): what it is made of, and checked for when it is read back."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ from .latency import STAGES, LatencyIntervals, StageLatency, StageSamples
 from .loadgen import LoadgenRun
 from .overhead import Overhead
 from .percentiles import PERCENTILES, Percentiles, percentile, too_few
-from .predictions import Answers, Evalset
+from .predictions import Evalset, Predictions
 from .sweep import Skipped
 from .verdict import Verdict
 
@@ -203,7 +200,7 @@ class ResultRun:
     accuracy: Accuracy
     agreement: Agreement | Unknown
     per_class: tuple[ClassScore, ...]
-    answers: Answers
+    answers: Predictions
     peak_rss_bytes: Positive | Unknown
     energy: Energy | Unknown | None = optional()
     operators: Unknown | None = optional()
@@ -320,7 +317,7 @@ def checked(result: Result, *, name: str) -> Result:
     try:
         for place, run in enumerate(result.runs):
             _check_times(run, f"runs[{place}]")
-        _check_answers(result)
+        _check_predictions(result)
     except ValueError as error:
         raise InputError(f"{name}: {error}", hint=_AGAIN) from None
     return result
@@ -346,7 +343,7 @@ def _is_of(column: list[int], percent: int, value: float | Unknown) -> bool:
     return value == percentile(column, percent) / 1e6
 
 
-def _check_answers(result: Result) -> None:
+def _check_predictions(result: Result) -> None:
     labels, found = result.bundle.labels, result.evalset
     photos, truth = found.photos, [photo.label for photo in found.photos]
     if not all(index < len(labels) for index in truth):

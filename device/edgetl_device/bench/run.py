@@ -1,7 +1,4 @@
-"""Bench a bundle: load, latency, memory, accuracy and agreement of its variants, taken side by side.
-
-Not for: judging the numbers against a budget, and comparing two benches.
-"""
+"""Bench a bundle: load, latency, memory, accuracy and agreement of its variants, taken side by side."""
 
 from __future__ import annotations
 

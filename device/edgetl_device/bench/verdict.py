@@ -1,4 +1,4 @@
-"""Whether the times of a run can be believed, why not, and what to do about it. Not for: what the times are."""
+"""Whether the times of a run can be believed, why not, and what to do about it."""
 
 from __future__ import annotations
 

@@ -1,10 +1,9 @@
 """TFLite delegates, such as the Edge TPU's: named on the command line, loaded, and held to what they take.
 
 External ones come in a library. ``xnnpack`` is the one that LiteRT itself applies to models on the CPU, and ``none`` is
-LiteRT without it. Not for: compiling models (``edgetl compile``).
-
-The interface of libraries is TFLite's ``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no
-versions: a library is built for the structures of one TFLite, and crashes or misreads memory with another.
+LiteRT without it. The interface of libraries is TFLite's
+``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no versions: a library is built for the
+structures of one TFLite, and crashes or misreads memory with another.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """``classify`` on a camera, a video or a folder: the request checked, its answers as lines, and what they sum up to.
 
-Both command lines use it. Not for: classifying (``stream``).
+Both command lines use it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError
 
 from .frames import open_camera, open_video
-from .stream import Answer, Unread, classify_frames, classify_photos
+from .stream import FramePrediction, Unread, classify_frames, classify_photos
 from .watch import new_photos
 
 # Time constant of the smoothing for cameras and videos: single odd frames go under, a new scene shows within a second.
 SMOOTH_S = 0.3
 
-Line = Answer | Unread
+Line = FramePrediction | Unread
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Live:
 
 
 @contextmanager
-def answers(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
+def classify_live(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
     """Open what ``live`` asks for; yield its description and its lines; close it whatever happens.
 
     Raises:

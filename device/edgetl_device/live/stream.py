@@ -1,7 +1,6 @@
 """Classify frames and photos as they come: times, smoothing over time, frames a second.
 
-Plain generators: the caller opens and closes what is read, and stops by not asking for more. Not for: where frames come
-from (``frames``, ``watch``) and what a command prints (``live``).
+Plain generators: the caller opens and closes what is read, and stops by not asking for more.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
-class Answer:
+class FramePrediction:
     """What the model says of one frame or photo.
 
     Attributes:
@@ -87,7 +86,7 @@ class Smoother:
 
 def classify_frames(
     classifier: Classifier, source: FrameSource, *, smooth_s: float = 0.0, every_s: float = 0.0
-) -> Iterator[Answer]:
+) -> Iterator[FramePrediction]:
     """Yield an answer for each frame, until there are no more.
 
     Args:
@@ -121,7 +120,7 @@ def classify_frames(
 
 def classify_photos(
     classifier: Classifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
-) -> Iterator[Answer | Unread]:
+) -> Iterator[FramePrediction | Unread]:
     """Yield an answer for each photo, or why it cannot be read.
 
     Args:
@@ -152,7 +151,7 @@ class _Stream:
         self._classifier, self._smoother = classifier, Smoother(smooth_s)
         self._ends: deque[float] = deque(maxlen=_RATE_FRAMES + 1)
 
-    def answer(self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float) -> Answer:
+    def answer(self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float) -> FramePrediction:
         """Run the model; ``started`` and ``decoded`` are seconds of ``perf_counter``, and now the pixels are fitted."""
         fitted = time.perf_counter()
         probabilities = self._classifier.run(pixels)
@@ -163,7 +162,7 @@ class _Stream:
         smoothed = self._smoother.update(probabilities, time_s)
         (prediction,) = self._classifier.ranked(probabilities, 1)
         (steady,) = self._classifier.ranked(smoothed, 1)
-        return Answer(
+        return FramePrediction(
             name=name,
             time_s=time_s,
             prediction=prediction,

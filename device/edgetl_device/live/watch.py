@@ -1,7 +1,6 @@
 """Photos that appear in a folder: each once, and only when whoever writes it has finished.
 
-It asks the file system in intervals, which works on every one of them, network shares included. Not for: reading the
-photos (``stream``).
+It asks the file system in intervals, which works on every one of them, network shares included.
 """
 
 from __future__ import annotations

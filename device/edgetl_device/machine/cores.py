@@ -1,7 +1,4 @@
-"""Which cores a CPU has: on big.LITTLE chips more than one kind. Linux only.
-
-Not for: what they are doing (``environment.state``).
-"""
+"""Which cores a CPU has: on big.LITTLE chips more than one kind. Linux only."""
 
 from __future__ import annotations
 

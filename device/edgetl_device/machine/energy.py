@@ -2,7 +2,6 @@
 
 Sysfs units are those of Linux's ``Documentation/hwmon/sysfs-interface.rst`` (uW, mA, mV),
 ``Documentation/ABI/testing/sysfs-class-power`` (uW, uA, uV) and ``Documentation/power/powercap/powercap.rst`` (uJ).
-Not for: the energy of the model without the photo around it: sensors are slower than one inference.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What a measurement was taken on: board, CPU, clocks, temperature, software. Linux only.
 
-A value that cannot be read is :class:`Unknown`, never 0 or None. Not for: changing any of it.
+A value that cannot be read is :class:`Unknown`, never 0 or None.
 """
 
 from __future__ import annotations

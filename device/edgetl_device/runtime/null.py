@@ -1,4 +1,4 @@
-"""A model that is none, to measure what is around models. Not for: answers."""
+"""A model that is none, to measure what is around models."""
 
 from __future__ import annotations
 

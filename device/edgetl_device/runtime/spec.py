@@ -1,7 +1,4 @@
-"""What a runtime is: its protocol, the specs of its tensors, and what all of them check and convert alike.
-
-Not for: loading a model.
-"""
+"""What a runtime is: its protocol, the specs of its tensors, and what all of them check and convert alike."""
 
 from __future__ import annotations
 

@@ -1,7 +1,5 @@
 """A model run once through a delegate in a process of its own, because a library of the wrong version crashes.
 
-Not for: measuring, and errors that the runtime reports in an orderly way: they come up again when the model is loaded.
-
 Run as ``python -m edgetl_device.runtime.trial_run DELEGATE RUNTIME`` it reads the model from stdin.
 """
 

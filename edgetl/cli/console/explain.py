@@ -38,7 +38,7 @@ def print_explanation(run: Path) -> None:
         _print_repair(report.repair)
     if report.unmatched:
         typer.echo(f"not found in the float file, so not measured: {', '.join(report.unmatched)}")
-    _print_answers(report)
+    _print_flips(report)
     typer.echo(f"explain   {run / DOCUMENT}")
 
 
@@ -71,7 +71,7 @@ def _print_repair(repair: RepairEffect) -> None:
     )
 
 
-def _print_answers(report: ExplainReport) -> None:
+def _print_flips(report: ExplainReport) -> None:
     classes = ", ".join(
         "{} {:+.1f} ({:+.1f}..{:+.1f})".format(one.label, one.drop_pp, *one.drop_ci95_pp)
         for one in report.classes

@@ -2,7 +2,7 @@
 
 Activations are uint8, weights int8 with one scale per output channel; QuantizeLinear and DequantizeLinear pairs around
 each operation say so, and a runtime fuses them into integer kernels. On x86 without VNNI, ONNX Runtime's 8-bit kernels
-add pairs of products in 16 bits and may saturate. Not for: repairing accuracy; give it a folded and corrected model.
+add pairs of products in 16 bits and may saturate.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """int8 TFLite by TensorFlow's converter: raw uint8 pixels in, uint8 probabilities out, integer operations only.
 
-On request some layers stay float. Not for: repairing accuracy; give it a folded and corrected model.
+On request some layers stay float.
 """
 
 from __future__ import annotations

@@ -12,8 +12,6 @@
 ``plots``     the same as pictures
 ``files``     :func:`explain_export`: all of it for a run, on disk
 ============  =========================================================================================
-
-Not for: repairing anything (``edgetl.quantization.preparation.bias_correction``).
 """
 
 from .files import FOLDER, Plain, check_explained, explain_export, explain_run

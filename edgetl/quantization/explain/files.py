@@ -1,7 +1,4 @@
-"""An explanation on disk: ``RUN/explain.json``, and pictures and a table of all channels in ``RUN/explain/``.
-
-Not for: the measurements themselves.
-"""
+"""An explanation on disk: ``RUN/explain.json``, and pictures and a table of all channels in ``RUN/explain/``."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from edgetl._lib.owned import Kind, check_replaceable
 from edgetl._lib.progress import step
 from edgetl.export.conversion import float32_tflite
 from edgetl.quantization.conversion.tflite import int8_tflite as convert_int8
-from edgetl.quantization.measurement import answers_of
+from edgetl.quantization.measurement import predict_file
 from edgetl.runs.directory import Run
 from edgetl.runs.explain_report import (
     DOCUMENT,
@@ -121,7 +118,7 @@ def explain_run(
     explanation = explain(float_tflite, int8_tflite, photos.pixels)
     if unrepaired is not None:
         explanation = replace(explanation, unrepaired=explain(*unrepaired, photos.pixels))
-    found, _ = answers_of(int8_tflite, "tflite", photos.pixels, description="Answers in int8")
+    found, _ = predict_file(int8_tflite, "tflite", photos.pixels, description="Answers in int8")
     changed = flips(expected, found, photos.targets, labels, [sample.path for sample in photos.samples])
     with atomic_path(folder / FOLDER, directory=True, replaceable=check_explained) as target:
         _write_pictures(target, explanation, changed, photos.pixels)

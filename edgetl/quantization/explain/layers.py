@@ -1,8 +1,7 @@
 """What each operator of an int8 TFLite file costs: measured on the file itself against the float file of its model.
 
 The signal-to-quantization-noise ratio of an activation (:mod:`~edgetl.inspection.sqnr`) is taken over all photos and
-elements, the float file's values against the int8 file's, dequantized. Not for: ONNX files, and accuracy
-(:mod:`edgetl.quantization.explain.predictions`).
+elements, the float file's values against the int8 file's, dequantized.
 """
 
 from __future__ import annotations
@@ -72,14 +71,14 @@ def _explain(pair: Pair, data: bytes, photos: Pixels) -> Explanation:
     with quietly():
         found = activations(data, int8, _on_input(int8, photos))
         apart = separate(pair.int8_tree, int8)
-        feeds = {
+        inputs = {
             index: to_grid(pair.counterpart(index), int8.tensors[index])
             if index in matching.pairs
             # Something has to be fed; what is computed from it is not used.
             else np.zeros_like(found[index])
-            for index in apart.feeds
+            for index in apart.inputs
         }
-        alone = run_cut(apart, feeds)
+        alone = run_cut(apart, inputs)
     errors = _answer_errors(pair, alone, layers)
     answers = to_real(found[int8.outputs[0]], int8.tensors[int8.outputs[0]])
     return Explanation(

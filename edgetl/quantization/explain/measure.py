@@ -1,4 +1,4 @@
-"""The numbers of one operator, from activations and constants of both files. Not for: running them."""
+"""The numbers of one operator, from activations and constants of both files."""
 
 from __future__ import annotations
 

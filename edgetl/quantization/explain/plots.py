@@ -1,4 +1,4 @@
-"""An explanation as pictures: error by layer, the channels of one layer, the photos that flipped. Not for: numbers."""
+"""An explanation as pictures: error by layer, the channels of one layer, the photos that flipped."""
 
 from __future__ import annotations
 

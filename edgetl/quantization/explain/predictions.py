@@ -1,7 +1,4 @@
-"""Whose answers changed: accuracy lost class by class, and each photo on which int8 and float disagree.
-
-Not for: accuracy and agreement over all photos (:mod:`edgetl_device.bench.accuracy`).
-"""
+"""Whose answers changed: accuracy lost class by class, and each photo on which int8 and float disagree."""
 
 from __future__ import annotations
 

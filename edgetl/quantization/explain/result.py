@@ -1,4 +1,4 @@
-"""What an explanation consists of, and its form in documents and tables. Not for: how the numbers come about."""
+"""What an explanation consists of, and its form in documents and tables."""
 
 from __future__ import annotations
 

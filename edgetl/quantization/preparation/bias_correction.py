@@ -2,7 +2,7 @@
 
 Rounding after Frantar et al. 2022 (:mod:`edgetl.quantization.preparation.gptq`); biases after Nagel et al. 2019,
 "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section 4.2 and its
-appendix on the empirical variant. Not for: the rounding of activations, which depends on the photo.
+appendix on the empirical variant.
 """
 
 from __future__ import annotations
@@ -170,7 +170,7 @@ def _rounded(
         # Contiguous, or the product would not be one of BLAS'.
         rows = np.ascontiguousarray(rows.reshape(len(rows), -1, len(matrices)).transpose(2, 0, 1))
         gram = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64) / rows.shape[1]
-        rounded = gptq.together(matrices, step, gram)
+        rounded = gptq.round_gptq(matrices, step, gram)
     return rounded.transpose(1, 0, 2).reshape(kernel.shape)
 
 

@@ -1,8 +1,7 @@
 """Ranges of linear streams without the rarest values, so that the steps between all the others are finer.
 
 A bottleneck has no bound such as ReLU6's: its largest value over a hundred photos lies five to fourteen standard
-deviations out (MobileNetV2), and a range up to there has steps wider than nearly all values need. Not for: tensors
-behind an activation.
+deviations out (MobileNetV2), and a range up to there has steps wider than nearly all values need.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _BATCH = 16
 _STEPS = 255
 
 
-def narrow_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]:
+def clip_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]:
     """Return, for every operation that writes into a linear stream, the lowest and highest value that int8 should have.
 
     It is the share of the range over all photos, 1, 0.95 .. 0.5, with the least mean squared error: step ** 2 / 12 for

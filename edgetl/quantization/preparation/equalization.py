@@ -1,8 +1,7 @@
 """Channels of a residual stream brought to like ranges, so that one int8 scale serves all of them.
 
 After Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721),
-section 4.1, with ranges of activations in place of weights. Not for: tensors behind a ReLU6 or a hard swish, which do
-not scale with their input.
+section 4.1, with ranges of activations in place of weights.
 """
 
 from __future__ import annotations

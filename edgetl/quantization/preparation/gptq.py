@@ -1,7 +1,6 @@
 """Weights put on the int8 grid that the converters use: each to the nearest step, or all of an output together.
 
 The grid, max|w| / 127 per output channel or, on request, per tensor, is the TFLite 8-bit quantization specification's.
-Not for: activations.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ def nearest(kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32]) -> n
     return np.asarray((np.rint(kernel / step) * step).astype(np.float32))
 
 
-def together(
+def round_gptq(
     kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32], gram: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
     """Round the weights of each output so that the output, not each weight, changes least.

@@ -1,7 +1,4 @@
-"""A flat functional Keras model as a list of steps: walked with real tensors, or rebuilt with changed layers.
-
-Not for: nested, subclassed or multi-input models; they are refused.
-"""
+"""A flat functional Keras model as a list of steps: walked with real tensors, or rebuilt with changed layers."""
 
 from __future__ import annotations
 

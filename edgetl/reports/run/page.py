@@ -1,4 +1,4 @@
-"""How right a run is, for its page: ``run.json`` turned into rows and texts. Not for: how it looks (templates)."""
+"""How right a run is, for its page: ``run.json`` turned into rows and texts."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Photos of a run on its page: what the audit found, and what the model has most confidently wrong.
 
-Photos are read from where the run was trained; those that are gone or changed are named, not shown. Not for: numbers.
+Photos are read from where the run was trained; those that are gone or changed are named, not shown.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The reliability curve of a run as a chart. Not for: its numbers (``edgetl.runs.calibration_error``)."""
+"""The reliability curve of a run as a chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run to one HTML file. Not for: what is on the page (its neighbours)."""
+"""A training run to one HTML file."""
 
 from __future__ import annotations
 
