@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error.for_command_line()}\n")
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output went away; say nothing more, not even when the interpreter flushes at shutdown.
+        # The reader of our output has closed it (``| head``): print nothing more, also not at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -104,7 +104,9 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
         "--every", type=float, default=0.0, metavar="SECONDS", help="at most one frame in so many seconds"
     )
     live.add_argument("--frames", type=int, metavar="N", help="stop after so many")
-    live.add_argument("--threshold", type=float, default=0.0, metavar="P", help="less probable answers are unsure")
+    live.add_argument(
+        "--threshold", type=float, default=0.0, metavar="P", help="predictions less probable than this are unsure"
+    )
 
 
 def _delegate(options: argparse.Namespace) -> Any:

@@ -73,7 +73,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """Where the float model's answers are.
+    """The file of the float model's predictions.
 
     Attributes:
         file: Its path in the bundle.
@@ -96,7 +96,7 @@ class Manifest:
         labels: Class names, in the order of the models' output.
         preprocess: How a photo becomes the models' input.
         variants: The models.
-        reference: The float model's answers to the held-out photos.
+        reference: The float model's predictions on the held-out photos.
         provenance: Where the model comes from.
         files: Size and SHA-256 of every file, by path in the bundle.
         digest: SHA-256 of this document's canonical form without this field; two bundles with the same are the same.
@@ -140,7 +140,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the float model said about the held-out photos, row i = photo i.
+    """Output of the float model for the held-out photos, row i = photo i.
 
     Attributes:
         probabilities: float32 [n, classes].
@@ -251,7 +251,7 @@ class Bundle:
             raise damaged(name, str(error)) from None
 
     def reference(self) -> Reference:
-        """Return the float model's answers to :meth:`photos`.
+        """Return the float model's predictions on :meth:`photos`.
 
         Raises:
             InputError: The arrays do not fit the bundle.

@@ -109,7 +109,7 @@ class Preprocess:
 
 
 def preprocess(source: Source, spec: Preprocess) -> Pixels:
-    """Return a photo as the tensor a model of ``spec`` eats: uint8 RGB 0..255, shape [size, size, 3].
+    """Return a photo as the input tensor of a model of ``spec``: uint8 RGB 0..255, shape [size, size, 3].
 
     Args:
         source: A path, the bytes of an image file, or a PIL image.
@@ -185,7 +185,7 @@ def _open(source: str | os.PathLike[str] | bytes, name: str) -> Image.Image:
 
 def _upright(image: Image.Image) -> Image.Image:
     """Undo the camera's orientation. Unlike ``ImageOps.exif_transpose`` this writes no new EXIF block, which fails for
-    photos whose other tags are odd.
+    photos with malformed tags.
     """
     turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
     return image if turn is None else image.transpose(turn)
@@ -213,8 +213,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _wide_grey_to_rgb(image: Image.Image) -> Image.Image:
     """Modes ``I;16*`` and ``I`` hold 16-bit greys; Pillow's own conversion clips them at 255 instead of scaling."""
     wide = np.asarray(image, dtype=np.int64)
-    narrow = np.clip(wide >> 8, 0, 255).astype(np.uint8)
-    return Image.fromarray(narrow).convert("RGB")
+    clipped = np.clip(wide >> 8, 0, 255).astype(np.uint8)
+    return Image.fromarray(clipped).convert("RGB")
 
 
 def _too_large(name: str, why: str) -> PhotoError:

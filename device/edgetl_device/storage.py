@@ -61,7 +61,7 @@ def checked_name(name: str) -> str:
     """Return ``name`` when it is a plain relative path that stays inside the bundle.
 
     Raises:
-        InputError: It is absolute, climbs out with ``..``, or is not in its simplest form.
+        InputError: It is absolute, contains ``..``, or is not normalized.
     """
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or str(path) != name or any(c in name for c in "\\:\0"):

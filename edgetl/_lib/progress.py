@@ -1,4 +1,4 @@
-"""What the user is told meanwhile, on stderr: what is running, how fast, how long it will still take; and notes."""
+"""Progress on stderr: what is running, how fast, how long it will take; and notes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Advance = Callable[[int], None]
 
 
 def note(text: str) -> None:
-    """Print a line for the user on stderr: what was decided for them, or is not as they may think."""
+    """Print a note on stderr: a decision made for the user, or something unexpected."""
     sys.stderr.write(text + "\n")
 
 

@@ -45,7 +45,7 @@ def classify(
     ),
     every: float = typer.Option(0.0, metavar="SECONDS", help="At most one frame in so many seconds."),
     frames: int | None = typer.Option(None, metavar="N", help="Stop after so many frames or photos."),
-    threshold: float = typer.Option(0.0, metavar="P", help="Answers less probable than this are unsure."),
+    threshold: float = typer.Option(0.0, metavar="P", help="Predictions less probable than this are unsure."),
     backbone: str = typer.Option(
         "", metavar="NAME", help="ImageNet's 1000 classes from this backbone; no BUNDLE then.", show_default=False
     ),
@@ -112,15 +112,15 @@ def _show(document: dict[str, Any], *, json: bool) -> None:
         print_json(document)
         return
     for row in document["photos"]:
-        answers = "  ".join(f"{answer['label']} {answer['probability']:.3f}" for answer in row["predictions"])
-        typer.echo(f"{row['photo']}: {answers}")
+        predictions = "  ".join(f"{one['label']} {one['probability']:.3f}" for one in row["predictions"])
+        typer.echo(f"{row['photo']}: {predictions}")
 
 
 def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
     from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
-    # On a terminal frames share one line, which moves on when the answer changes.
+    # On a terminal frames share one line, which moves on when the prediction changes.
     in_place = sys.stdout.isatty() and not json and not live.watch
     before = ""
     with classify_live(classifier, live) as (description, lines):
@@ -137,5 +137,5 @@ def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
         finally:
             if in_place and before:
                 sys.stdout.write("\n")
-            # Where lines are for a program, the sum is for whoever looks on.
+            # With JSON on stdout, print the summary on stderr.
             (note if json else typer.echo)(tally.text())

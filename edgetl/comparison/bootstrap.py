@@ -1,4 +1,4 @@
-"""The ratio of two medians from raw samples, with an interval from a bootstrap of stretches of both."""
+"""The ratio of two medians from raw samples, with a block-bootstrap interval."""
 
 from __future__ import annotations
 

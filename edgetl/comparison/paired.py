@@ -19,7 +19,7 @@ NO_DIFFERENCE: NoDifference = "no difference that this data can show"
 
 @dataclass(frozen=True)
 class PhotoPrediction:
-    """What one model says about one photo: its file's name and SHA-256, its true class, the class it was given."""
+    """A prediction: name and SHA-256 of the photo's file, true class, predicted class."""
 
     file: str
     sha256: str
@@ -136,7 +136,7 @@ def compare_predictions(baseline: Sequence[PhotoPrediction], other: Sequence[Pho
 
 
 def _ordered(predictions: Sequence[PhotoPrediction]) -> list[PhotoPrediction]:
-    # Copies of a photo get the same prediction, so their order among themselves does not matter.
+    # Copies of a photo get the same prediction, so their order does not matter.
     return sorted(predictions, key=lambda one: (one.sha256, one.label))
 
 

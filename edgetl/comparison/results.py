@@ -216,7 +216,7 @@ def codes_of(codes: tuple[str, ...] | None) -> tuple[str, ...] | Unknown:
 
 
 def gate_subjects(benched: Result) -> list[Subject]:
-    """Return what gates look at; a variant that could not run here has no numbers, so its gates fail."""
+    """Return the subjects of gates; a variant that cannot run here has no numbers, so its gates fail."""
     found = []
     for run in benched.runs:
         invalid = "; ".join(run.verdict.reasons) if run.verdict.status == "invalid" else ""

@@ -23,7 +23,7 @@ from .paired import PhotoPrediction, compare_predictions
 
 @dataclass(frozen=True)
 class _Tested:
-    """A run, what the comparison calls it, and its predictions to its held-out photos."""
+    """A run, its name in the comparison, and its predictions on its held-out photos."""
 
     name: str
     run: Run

@@ -1,4 +1,4 @@
-"""The compiled variant of a bundle: predicted, compiled, held to a gate, and added with all hashes renewed."""
+"""The Edge TPU variant of a bundle: predicted, compiled, gated, and added with new hashes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What runs on a board for ``edgetl bench --on``: it stores files, runs programs, and ends with the connection.
+"""The agent on a board for ``edgetl bench --on``: stores files, runs programs, ends with the connection.
 
 The text of this file is sent through SSH to the board's Python, so it imports the standard library only. It reads one
-JSON request a line on stdin (some with bytes after it) and writes one JSON answer a line on stdout. When stdin ends, or
+JSON request a line on stdin (some with bytes after it) and writes one JSON reply a line on stdout. When stdin ends, or
 stays silent for a minute, the connection is dead: whatever was started is killed, unfinished files are removed, and it
 ends.
 """
@@ -26,13 +26,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# A login shell may print before this; what follows it on its line is the first answer.
+# A login shell may print before this; the first reply follows on the same line.
 HELLO = "edgetl-agent/1 "
 # The workstation sends a heartbeat every few seconds: silence means that it sleeps or is cut off.
 SILENCE_S = 60.0
-# In each folder that this makes, and therefore may remove.
+# Marks each folder that the agent made and may remove.
 MARK = ".edgetl"
-# A program that is told to end gets so long before it is killed.
+# Seconds from SIGTERM to SIGKILL.
 GRACE_S = 3.0
 
 
@@ -49,7 +49,7 @@ class Link:
         self._heard_s = time.monotonic()
 
     def fill(self, timeout_s: float) -> None:
-        """Take in what has come, waiting at most ``timeout_s``; raise Disconnected when nothing will come any more."""
+        """Receive what is there, waiting at most ``timeout_s``; raise Disconnected at the end of the stream."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.source, selectors.EVENT_READ)
             ready = selector.select(timeout_s)
@@ -86,7 +86,7 @@ class Link:
             yield piece
 
     def send(self, **answer: Any) -> None:
-        """Write an answer, or ``say=`` with a line about what is going on."""
+        """Write a reply, or ``say=`` with a line of progress."""
         data = (json.dumps(answer) + "\n").encode()
         while data:
             data = data[os.write(self._target, data) :]
@@ -143,7 +143,7 @@ def _describe(root: Path) -> dict[str, Any]:
 
 
 def _lock(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Wait until no other run uses this board: they would spoil each other's times."""
+    """Wait until no other run uses this board: concurrent runs would disturb each other's times."""
     del root, request
     told = False
     while True:
@@ -179,7 +179,7 @@ def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
         with open(part, "wb") as stream:
             for piece in link.take(request["bytes"]):
                 digest.update(piece)
-                # After a failure the rest must still be read, or the next request would not be found.
+                # After a failure read the rest too: the next request follows it.
                 if failed is None:
                     try:
                         stream.write(piece)
@@ -271,7 +271,7 @@ def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[
                 streams[number] += data
                 if not data:
                     selector.unregister(number)
-            # Also when nothing is ready: that is how silence is noticed.
+            # Also when nothing is ready, to notice silence.
             link.fill(0)
             if tell and (end := said.rfind(b"\n") + 1) > told:
                 link.send(say=said[told:end].decode(errors="replace").splitlines()[-1])

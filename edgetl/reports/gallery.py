@@ -10,14 +10,14 @@ from edgetl_device.documents import Unknown
 
 from .pictures import data_uri, thumbnail
 
-# Pictures are inside the page: at 60 of about 8 KB it can still be sent by mail.
+# Pictures are inside the page: with 60 of about 8 KB it still fits into an e-mail.
 MOST = 60
 _ORDER = {"lost": 0, "gained": 1, "changed": 2}
 
 
 @dataclass(frozen=True)
 class VariantPrediction:
-    """What one variant says about a photo: its class, how sure it is, and what that means for its accuracy.
+    """Prediction of one variant for a photo: class, probability, effect on accuracy.
 
     ``kind`` is ``lost`` (only the float model is right), ``gained`` (only the variant is) or ``changed`` (both wrong).
     """
@@ -30,7 +30,7 @@ class VariantPrediction:
 
 @dataclass(frozen=True)
 class Card:
-    """One photo with everything that is said about it; ``picture`` is a data URI, empty without a bundle."""
+    """One photo with its predictions; ``picture`` is a data URI, empty without a bundle."""
 
     file: str
     label: str
@@ -40,7 +40,7 @@ class Card:
 
     @property
     def kind(self) -> str:
-        """The gravest of its predictions."""
+        """The most serious change among its predictions."""
         return min((one.kind for one in self.predictions), key=_ORDER.__getitem__)
 
 

@@ -23,13 +23,13 @@ PACKAGE = "mlcommons-loadgen"
 SCENARIOS = {"single-stream": "SingleStream", "offline": "Offline"}
 SUMMARY = "mlperf_log_summary.txt"
 
-# LoadGen writes integers of 64 bits; what is answered here is not looked at, so no data goes with an answer.
+# LoadGen expects 64-bit integers; responses are not scored in performance mode, so they carry no data.
 _NO_DATA = (0, 0)
 
 
 @dataclass(frozen=True)
 class LoadgenSummary:
-    """What LoadGen's summary says.
+    """LoadGen's summary.
 
     Attributes:
         verdict: VALID or INVALID.
@@ -53,7 +53,7 @@ class _Driven:
 
 @dataclass(frozen=True)
 class LoadgenRun(LoadgenSummary, _Driven):
-    """What MLPerf Inference's LoadGen says of the run that it drove.
+    """Result of a run driven by MLPerf Inference's LoadGen.
 
     Attributes:
         scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).

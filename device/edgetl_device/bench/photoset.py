@@ -62,7 +62,7 @@ class PhotoSet:
         """
         data = self._bytes_of(photo.file)
         if sha256_bytes(data) != photo.sha256:
-            raise InputError(f"{self.name}: {photo.file} has changed meanwhile", hint="Start again.")
+            raise InputError(f"{self.name}: {photo.file} was changed during the bench", hint="Start again.")
         return data
 
     def timed(self) -> list[bytes]:

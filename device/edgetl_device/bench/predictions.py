@@ -1,4 +1,4 @@
-"""Which photos a result is about, and what was said about each: what lets two results be paired by photo."""
+"""The photos of a result and the prediction for each: results can be paired by photo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgetl_device.documents import Count, Is, Sha256, Share, Unknown, optional
 
 from .photoset import PhotoSet
 
-# Enough to see how sure a model was; all digits would double the size of the file.
+# Enough digits for a probability; all of them would double the size of the file.
 _DECIMALS = 4
 
 
@@ -42,8 +42,8 @@ class Evalset:
         digest: Equal for the same photos with the same labels, in any order.
         photos: In the order of the set.
         reference: Class index that the reference gives to each photo.
-        reference_name: Whose answers these are: of the float model that the bundle was made from, or of a variant on
-            this device.
+        reference_name: Whose predictions these are: of the float model that the bundle was made from, or of a variant
+            on this device.
     """
 
     source: Literal["bundle", "folder"] = "bundle"
@@ -56,7 +56,7 @@ class Evalset:
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a variant says about each photo, in the order of the set.
+    """Predictions of a variant, in the order of the set.
 
     Attributes:
         predicted: Class index of each photo.
@@ -80,7 +80,7 @@ def evalset(photos: PhotoSet, reference: tuple[int, ...] | Unknown, reference_na
 
 
 def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.float32]:
-    """Return what a classifier says about every photo, float32 [n, classes], run in batches of its own size."""
+    """Return the probabilities of every photo, float32 [n, classes], run in batches of the classifier's size."""
     rows, batch = [], classifier.runtime.input.shape[0]
     for start in range(0, len(photos.photos), batch):
         together = photos.photos[start : start + batch]
@@ -89,7 +89,7 @@ def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.fl
 
 
 def top_predictions(probabilities: npt.NDArray[np.floating[Any]]) -> Predictions:
-    """Return what a variant says about each photo.
+    """Return the prediction for each photo.
 
     Args:
         probabilities: float [n, classes]; of equal ones the class that comes first counts, as in ``accuracy``.

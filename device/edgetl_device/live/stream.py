@@ -27,7 +27,7 @@ _ROUNDING_S = 1e-6
 
 @dataclass(frozen=True)
 class FramePrediction:
-    """What the model says of one frame or photo.
+    """The prediction for one frame or photo.
 
     Attributes:
         name: The path of the photo, or the number of the frame in its source, from 0.
@@ -37,7 +37,7 @@ class FramePrediction:
         decode_ms: File to pixels of a photo; of a frame waiting for it and decoding it.
         fit_ms: Scaling to the model's input.
         invoke_ms: The model.
-        fps: Answers a second, over the last 30.
+        fps: Frames a second, over the last 30.
     """
 
     name: str | int
@@ -87,7 +87,7 @@ class Smoother:
 def classify_frames(
     classifier: Classifier, source: FrameSource, *, smooth_s: float = 0.0, every_s: float = 0.0
 ) -> Iterator[FramePrediction]:
-    """Yield an answer for each frame, until there are no more.
+    """Yield a prediction for each frame, until there are no more.
 
     Args:
         classifier: The model.
@@ -115,13 +115,13 @@ def classify_frames(
         frame = source.pixels()
         decoded = time.perf_counter()
         pixels = classifier.pixels(frame)
-        yield stream.answer(number, time_s, pixels, started, decoded)
+        yield stream.predict(number, time_s, pixels, started, decoded)
 
 
 def classify_photos(
     classifier: Classifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
 ) -> Iterator[FramePrediction | Unread]:
-    """Yield an answer for each photo, or why it cannot be read.
+    """Yield a prediction for each photo, or why it cannot be read.
 
     Args:
         classifier: The model.
@@ -139,11 +139,11 @@ def classify_photos(
             yield Unread(os.fspath(path), error)
             continue
         except OSError as error:
-            # Gone already, or not ours to read.
+            # Removed already, or not readable.
             yield Unread(os.fspath(path), from_os_error(error))
             continue
         decoded = time.perf_counter()
-        yield stream.answer(os.fspath(path), started - begun, fit(image, spec), started, decoded)
+        yield stream.predict(os.fspath(path), started - begun, fit(image, spec), started, decoded)
 
 
 class _Stream:
@@ -151,7 +151,9 @@ class _Stream:
         self._classifier, self._smoother = classifier, Smoother(smooth_s)
         self._ends: deque[float] = deque(maxlen=_RATE_FRAMES + 1)
 
-    def answer(self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float) -> FramePrediction:
+    def predict(
+        self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float
+    ) -> FramePrediction:
         """Run the model; ``started`` and ``decoded`` are seconds of ``perf_counter``, and now the pixels are fitted."""
         fitted = time.perf_counter()
         probabilities = self._classifier.run(pixels)

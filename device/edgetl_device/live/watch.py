@@ -1,6 +1,6 @@
-"""Photos that appear in a folder: each once, and only when whoever writes it has finished.
+"""Photos that appear in a folder: each once, and only when it is completely written.
 
-It asks the file system in intervals, which works on every one of them, network shares included.
+The folder is polled, which works on every file system, network shares included.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def new_photos(
         clock: Seconds of a clock that never goes back.
 
     Raises:
-        InputError: There is no such folder, or it has gone away.
+        InputError: There is no such folder, or it was removed.
     """
     folder = Path(folder)
     handled: dict[str, _State] = {} if existing else _look(folder)
@@ -86,7 +86,7 @@ def _state(path: Path | os.DirEntry[str]) -> _State | None:
     try:
         status = path.stat()
     except FileNotFoundError:
-        return None  # gone between two calls, or a link to nothing
+        return None  # removed between two calls, or a dangling link
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 

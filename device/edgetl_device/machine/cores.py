@@ -1,4 +1,4 @@
-"""Which cores a CPU has: on big.LITTLE chips more than one kind. Linux only."""
+"""The cores of a CPU, of several kinds on big.LITTLE chips. Linux only."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ _FLIPS_SHOWN = 5
 
 
 def print_explanation(run: Path) -> None:
-    """Print the layers that cost most, the classes that lost, and the photos whose answer changed."""
+    """Print the layers that cost most, the classes that lost, and the photos whose prediction changed."""
     from edgetl.runs.explain_report import DOCUMENT, ExplainReport
     from edgetl_device import documents
 
@@ -78,7 +78,7 @@ def _print_flips(report: ExplainReport) -> None:
         if one.drop_pp
     )
     typer.echo(f"drop pp   {classes or 'none in any class'}")
-    typer.echo(f"flipped   {len(report.flips.flipped)} of {report.flips.photos} answers")
+    typer.echo(f"flipped   {len(report.flips.flipped)} of {report.flips.photos} predictions")
     for flip in report.flips.flipped[:_FLIPS_SHOWN]:
         tie = ", tied" if flip.tied else ""
         typer.echo(

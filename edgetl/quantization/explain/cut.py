@@ -1,4 +1,4 @@
-"""One operator of a TFLite file, or what follows it, as a file of its own: cut out of the flatbuffer, not simulated."""
+"""One operator of a TFLite file, or the rest of the file after it, cut out of the flatbuffer as a file of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Cut:
 
     Attributes:
         model: The part, as a TFLite file with the tensors of the whole, at the same indices.
-        inputs: The tensor to set in ``model`` by the tensor of the whole file whose values it takes.
+        inputs: Index of the input in ``model``, by index of the tensor in the whole file whose values it takes.
         outputs: Indices of the tensors that it computes.
     """
 
@@ -28,7 +28,7 @@ class Cut:
 def separate(tree: Any, described: TFLiteModel) -> Cut:
     """Return a file in which each operator stands alone: every activation that one reads is an input of the file.
 
-    One run of it computes all operators, each on what it is fed, as they are in the file: same kernel options, same
+    One run computes all operators, each on the inputs it is given, as they are in the file: same kernel options,
     integer weights, biases and scales.
 
     Args:
@@ -57,7 +57,7 @@ def separate(tree: Any, described: TFLiteModel) -> Cut:
 def after(tree: Any, described: TFLiteModel, tensor: int) -> Cut:
     """Return the part of a file that depends on ``tensor``, from there to the file's outputs.
 
-    Other activations that cross the cut, such as the other side of a residual addition, are fed too.
+    Other activations that cross the cut, such as the other branch of a residual addition, become inputs too.
 
     Args:
         tree: What :func:`edgetl.inspection.tflite.tree.read_tree` returned; it is not changed.
@@ -76,7 +76,7 @@ def after(tree: Any, described: TFLiteModel, tensor: int) -> Cut:
     graph.operators = [graph.operators[place] for place in kept]
     graph.inputs = list(inputs)
     graph.outputs = [index for index in described.outputs if index in made]
-    # Constants that nothing reads any more would only be copied.
+    # Drop constants that are no longer read.
     stored = {graph.tensors[index].buffer for index in read}
     whole.buffers = [buffer if place in stored else Buffer(None) for place, buffer in enumerate(whole.buffers)]
     return Cut(pack_tree(whole), inputs, tuple(graph.outputs))

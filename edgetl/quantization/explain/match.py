@@ -1,4 +1,4 @@
-"""Which activation of an int8 TFLite file is which activation of the float file of the same model."""
+"""Pairs the activations of an int8 TFLite file with those of the float file of the same model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""TFLite files run with every activation kept, by LiteRT's own kernels: a delegate would fuse operators."""
+"""Run TFLite files and keep every activation, with LiteRT's built-in kernels: a delegate would fuse operators.
+
+XNNPACK, which runs these files elsewhere, may round a value to the next step.
+"""
 
 from __future__ import annotations
 
