@@ -139,7 +139,7 @@ def table(document: dict[str, Any]) -> str:
 
 def _train(data: DataSet, out: Path, changes: dict[str, Any]) -> tuple[dict[str, Any], npt.NDArray[np.bool_]]:
     document = train(data.folder, out, replace(data.options, **changes)).document
-    answers = [one for one in read_predictions(out / FILE) if one.split == "test"]
+    predictions = [one for one in read_predictions(out / FILE) if one.split == "test"]
     cut = document.strategy.truncated
     row = vars(document.metrics["test"].accuracy) | {
         "seconds": document.seconds,
@@ -148,8 +148,8 @@ def _train(data: DataSet, out: Path, changes: dict[str, Any]) -> tuple[dict[str,
         "best_epoch": document.model.best_epoch,
         "cut": cut.block if cut else None,
     }
-    answers.sort(key=lambda one: one.path)
-    return row, np.array([one.label == one.predicted for one in answers])
+    predictions.sort(key=lambda one: one.path)
+    return row, np.array([one.label == one.predicted for one in predictions])
 
 
 def _latency(data: DataSet, measured: dict[str, Any], runs: Path) -> dict[str, Any]:

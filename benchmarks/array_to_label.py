@@ -46,13 +46,13 @@ def main() -> None:
     for call in range(_WARMUP + _CALLS):
         pixels = arrays[call % len(arrays)]
         turns = [("edgetl", ours), ("bare", bare)]
-        answers = set()
+        predictions = set()
         for name, classify in turns if call % 2 else reversed(turns):
             started = time.perf_counter_ns()
-            answers.add(classify(pixels))
+            predictions.add(classify(pixels))
             if call >= _WARMUP:
                 samples[name].append(time.perf_counter_ns() - started)
-        if len(answers) > 1:
+        if len(predictions) > 1:
             raise SystemExit("the two ways give different labels")
     print(json.dumps({f"{name}_ns": float(np.median(values)) for name, values in samples.items()}))
 

@@ -52,7 +52,9 @@ def right(folder: Path) -> list[bool]:
 
 
 def measure(photos: Path, work: Path, seeds: int) -> dict[str, Any]:
-    answers: dict[str, dict[str, list[bool]]] = {student: {way: [] for way in ("alone", *WAYS)} for student in STUDENTS}
+    predictions: dict[str, dict[str, list[bool]]] = {
+        student: {way: [] for way in ("alone", *WAYS)} for student in STUDENTS
+    }
     teachers: list[float] = []
     for seed in range(seeds):
         data, cache = work / f"photos-{seed}", work / "cache"
@@ -64,13 +66,13 @@ def measure(photos: Path, work: Path, seeds: int) -> dict[str, Any]:
         say(f"seed {seed}: teacher {teachers[-1]:.3f}")
         for number, (student, options) in enumerate(STUDENTS.items()):
             for way in ("alone", *WAYS):
-                out = work / f"student-{seed}-{number}-{len(answers[student])}-{way.replace(' ', '')}"
+                out = work / f"student-{seed}-{number}-{len(predictions[student])}-{way.replace(' ', '')}"
                 taught = ("--teacher", teacher, *WAYS[way]) if way in WAYS else ()
                 run([*common, out, *options, *taught], cache=cache)
                 found = right(out)
-                answers[student][way] += found
+                predictions[student][way] += found
                 say(f"seed {seed}: {student}, {way}: {sum(found)} of {len(found)}")
-    return {"teacher_top1": teachers, "students": {name: compared(ways) for name, ways in answers.items()}}
+    return {"teacher_top1": teachers, "students": {name: compared(ways) for name, ways in predictions.items()}}
 
 
 def compared(ways: dict[str, list[bool]]) -> dict[str, Any]:

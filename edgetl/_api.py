@@ -59,7 +59,7 @@ def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False,
 
     Raises:
         InputError: The request or the photos cannot be trained on, or something is in the way.
-        Unavailable: This machine lacks a package, or the backbone's weights cannot be had here.
+        Unavailable: This machine lacks a package, or the backbone's weights cannot be loaded or downloaded.
     """
     from edgetl.reports.run import written_page
     from edgetl.runs.directory import default_folder
@@ -73,7 +73,7 @@ def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False,
 
 @_takes(TrainOptions)
 def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False, **options: Any) -> Run:
-    """Go on with a run that was ended early, from its last epoch; the same weights come out as without the break.
+    """Resume a run from its last epoch; the weights are the same as without the interruption.
 
     Args:
         run: The run directory that was to appear.
@@ -161,12 +161,12 @@ def advise(
         weights: ``auto``, ``imagenet`` or a weights file.
         val: Share for validation where the data set has none.
         test: Share for the test where it is not split.
-        on_conflict: A photo under two labels: ``error``, or ``drop`` it.
+        on_conflict: A photo with two labels: ``error``, or ``drop`` it.
         seed: Of the split and of the folds.
 
     Raises:
         InputError: A backbone, number or the photos are wrong.
-        Unavailable: This machine lacks a package, or the weights cannot be had here.
+        Unavailable: This machine lacks a package, or the weights cannot be loaded or downloaded.
     """
     from edgetl.advice.run import advise_on
 
@@ -211,7 +211,7 @@ def bench(
 
 
 def verify(bundle: AnyPath | Bundle | Run) -> Verification:
-    """Check a bundle's hashes, that this machine sees the same pixels, and that its models give the same answers.
+    """Check a bundle's hashes, that this machine sees the same pixels, and that its models give the same predictions.
 
     Args:
         bundle: A bundle, a run that has one, or the path of either.

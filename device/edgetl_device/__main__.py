@@ -1,6 +1,6 @@
 """``python -m edgetl_device {classify,bench,verify,doctor}``: JSON on stdout, errors on stderr, DESIGN's exit codes.
 
-Not for: people (that is ``edgetl``). It needs nothing but this package, so it is what runs on a board over SSH.
+It needs nothing but this package, so it is what runs on a board over SSH.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error.for_command_line()}\n")
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output went away; say nothing more, not even when the interpreter flushes at shutdown.
+        # The reader of our output has closed it (``| head``): print nothing more, also not at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -109,7 +109,9 @@ def _live_options(parser: argparse.ArgumentParser) -> None:
         "--every", type=float, default=0.0, metavar="SECONDS", help="at most one frame in so many seconds"
     )
     live.add_argument("--frames", type=int, metavar="N", help="stop after so many")
-    live.add_argument("--threshold", type=float, default=0.0, metavar="P", help="less probable answers are unsure")
+    live.add_argument(
+        "--threshold", type=float, default=0.0, metavar="P", help="predictions less probable than this are unsure"
+    )
 
 
 def _delegate(options: argparse.Namespace) -> Any:
@@ -157,10 +159,10 @@ def _classify(options: argparse.Namespace) -> None:
 
 
 def _stream(classifier: Any, live: Any) -> None:
-    from edgetl_device.live.session import Tally, answers, as_json
+    from edgetl_device.live.session import Tally, as_json, classify_live
 
     tally = Tally(live)
-    with answers(classifier, live) as (description, lines):
+    with classify_live(classifier, live) as (description, lines):
         _say(description)
         try:
             for line in lines:

@@ -1,7 +1,6 @@
 """A bundle, opened: variants, labels, preprocessing, held-out photos and the float reference, each checked when read.
 
-A bundle is a folder, or the same files in one ``.edgetl`` zip; nothing is ever extracted or unpickled. Not for: writing
-bundles (``edgetl.export.bundle``) and running what is inside (``classifier``, ``verify``).
+A bundle is a folder, or the same files in one ``.edgetl`` zip; nothing is ever extracted or unpickled.
 """
 
 from __future__ import annotations
@@ -77,7 +76,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class ReferenceFile:
-    """Where the float model's answers are.
+    """The file of the float model's predictions.
 
     Attributes:
         file: Its path in the bundle.
@@ -100,7 +99,7 @@ class Manifest:
         labels: Class names, in the order of the models' output.
         preprocess: How a photo becomes the models' input.
         variants: The models.
-        reference: The float model's answers to the held-out photos.
+        reference: The float model's predictions on the held-out photos.
         provenance: Where the model comes from.
         files: Size and SHA-256 of every file, by path in the bundle.
         digest: SHA-256 of this document's canonical form without this field; two bundles with the same are the same.
@@ -144,7 +143,7 @@ class Photo:
 
 @dataclass(frozen=True)
 class Reference:
-    """What the float model said about the held-out photos, row i = photo i.
+    """Output of the float model for the held-out photos, row i = photo i.
 
     Attributes:
         probabilities: float32 [n, classes].
@@ -260,7 +259,7 @@ class Bundle:
             raise damaged(name, str(error)) from None
 
     def reference(self) -> Reference:
-        """Return the float model's answers to :meth:`photos`.
+        """Return the float model's predictions on :meth:`photos`.
 
         Raises:
             InputError: The arrays do not fit the bundle.

@@ -1,7 +1,4 @@
-"""A module of this package run in a process of its own, found wherever this package was imported from.
-
-Not for: running anything else.
-"""
+"""A module of this package run in a process of its own, found wherever this package was imported from."""
 
 from __future__ import annotations
 

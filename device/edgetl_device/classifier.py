@@ -1,7 +1,4 @@
-"""Photos in, labels out: one variant of a bundle, ready to run.
-
-Not for: measuring (``latency``), and deciding which variant is good enough (``edgetl bench``).
-"""
+"""Photos in, labels out: one variant of a bundle, ready to run."""
 
 from __future__ import annotations
 
@@ -78,7 +75,7 @@ class UsedDelegate(Share, External):
 
 @dataclass(frozen=True)
 class Predictions:
-    """Photos and what a variant says about them.
+    """Photos and their predictions by a variant.
 
     Attributes:
         bundle: The bundle of the variant.
@@ -169,7 +166,7 @@ class Classifier:
         return self.ranked(self.probabilities(photo), top)
 
     def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[list[Prediction]]:
-        """Yield the answer of :meth:`classify` for each photo, in order, one at a time."""
+        """Yield the predictions of :meth:`classify` for each photo, in order, one at a time."""
         for photo in photos:
             yield self.classify(photo, top)
 
@@ -229,7 +226,7 @@ class Classifier:
         return ranked(probabilities, self.labels, top)
 
     def close(self) -> None:
-        """Give the model's memory back, after the run that another thread is at. Calling it again does nothing."""
+        """Free the model's memory, after a run that another thread may have started. Calling it again does nothing."""
         with self._lock:
             if not self._closed:
                 self._closed = True

@@ -1,7 +1,6 @@
 """What this machine has for running and measuring bundles, what it lacks, and how to get it: ``edgetl.doctor/1``.
 
-Not for: what training needs (``edgetl doctor`` adds that), and changing anything. It imports neither NumPy nor a
-runtime at the top, so that it can tell when those are broken.
+It imports neither NumPy nor a runtime at the top, so that it can tell when those are broken.
 """
 
 from __future__ import annotations

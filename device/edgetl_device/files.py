@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and their hashes. Not for: what is inside them."""
+"""Files written whole or not at all, and their hashes."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Folders of photos as people leave them: what is in them without junk, and every file below.
-
-Not for: what is inside the files, and which folders are classes.
-"""
+"""Folders of photos as people leave them: what is in them without junk, and every file below."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""JSON documents with a schema name and version. Not for: the meaning of their fields."""
+"""JSON documents with a schema name and version."""
 
 from __future__ import annotations
 

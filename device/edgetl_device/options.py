@@ -1,4 +1,4 @@
-"""Options of a verb, each defined once: as a field of a frozen dataclass that says all there is to say about it.
+"""Options of a command, each defined once, as a field of a frozen dataclass.
 
 Keyword arguments, their check, flags, configuration files, help and the tables in the docs are made from the fields.
 A field's type is ``bool``, ``int``, ``float``, ``str``, ``tuple[int, ...]`` or ``tuple[str, ...]``, or one of them
@@ -47,7 +47,7 @@ def option(
     """Declare an option as the field of a dataclass that inherits from :class:`Options`.
 
     Args:
-        default: Its value when nothing is said.
+        default: Its value when not given.
         help: One or two short sentences, with the unit where there is one.
         group: The heading under which help and docs list it.
         low: The least number, of each item where there are several.
@@ -83,7 +83,7 @@ class Option:
         kind: ``bool``, ``int``, ``float`` or ``str``: the type of its value, or of each item.
         many: Whether its value is a tuple.
         optional: Whether it may be None.
-        default: Its value when nothing is said.
+        default: Its value when not given.
         help: As in :func:`option`, and so are all others.
     """
 

@@ -1,7 +1,6 @@
 """The one place where the bytes of a photo become a tensor: Pillow decode, EXIF orientation, RGB, fit, uint8 HWC.
 
-Training, calibration, evaluation and the device all call :func:`preprocess`. Not for: scaling to floats (that is inside
-the model) and augmentation.
+Training, calibration, evaluation and the device all call :func:`preprocess`.
 """
 
 from __future__ import annotations
@@ -126,7 +125,7 @@ class Preprocess:
 
 
 def preprocess(source: Source, spec: Preprocess) -> Pixels:
-    """Return a photo as the tensor a model of ``spec`` eats: uint8 RGB 0..255, shape [size, size, 3].
+    """Return a photo as the input tensor of a model of ``spec``: uint8 RGB 0..255, shape [size, size, 3].
 
     Args:
         source: A path, the bytes of an image file, or a PIL image.
@@ -394,8 +393,8 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 def _wide_grey_to_rgb(image: Image.Image) -> Image.Image:
     """Modes ``I;16*`` and ``I`` hold 16-bit greys; Pillow's own conversion clips them at 255 instead of scaling."""
     wide = np.asarray(image, dtype=np.int64)
-    narrow = np.clip(wide >> 8, 0, 255).astype(np.uint8)
-    return Image.fromarray(narrow).convert("RGB")
+    clipped = np.clip(wide >> 8, 0, 255).astype(np.uint8)
+    return Image.fromarray(clipped).convert("RGB")
 
 
 def _too_large(name: str, why: str) -> PhotoError:

@@ -1,7 +1,6 @@
-"""Why a measurement is not to be believed, and what a machine lacks: each reason with a code that stays as it is.
+"""Reasons of verdicts and of doctor's findings, each with a stable code.
 
-Sentences may be worded anew and name numbers; scripts, gates and the docs go by the code. Not for: finding out whether
-a reason holds (``bench.verdict``, ``doctor``).
+Wording may change; scripts, gates and the docs rely on the code.
 """
 
 from __future__ import annotations

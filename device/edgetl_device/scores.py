@@ -1,7 +1,4 @@
-"""Scores of a variant as documents tell them: in results of a bench, in bundles, in the reports of quantizing.
-
-Not for: computing them (``bench.accuracy``).
-"""
+"""Scores of a variant, as in bench results, bundles and quantization reports."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Where the files of a bundle are: a folder, or the members of one zip. Names stay inside it.
-
-Not for: what the files mean, and whether they are the right ones (``bundle`` checks size and SHA-256).
-"""
+"""Where the files of a bundle are: a folder, or the members of one zip. Names stay inside it."""
 
 from __future__ import annotations
 
@@ -64,7 +61,7 @@ def checked_name(name: str) -> str:
     """Return ``name`` when it is a plain relative path that stays inside the bundle.
 
     Raises:
-        InputError: It is absolute, climbs out with ``..``, or is not in its simplest form.
+        InputError: It is absolute, contains ``..``, or is not normalized.
     """
     path = PurePosixPath(name)
     if not name or path.is_absolute() or ".." in path.parts or str(path) != name or any(c in name for c in "\\:\0"):

@@ -1,4 +1,4 @@
-"""Telemetry of the libraries that edgetl loads, switched off. Not for: loading them."""
+"""Telemetry of the libraries that edgetl loads, switched off."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Whether a bundle is whole, and whether this machine gets from it what the machine that made it got.
-
-Not for: accuracy (``edgetl bench``): a few photos show that nothing broke on the way, not how good the model is.
-"""
+"""Whether a bundle is whole, and whether this machine gets from it what the machine that made it got."""
 
 from __future__ import annotations
 

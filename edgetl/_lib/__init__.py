@@ -1,1 +1,1 @@
-"""What has no idea of photos or models: cache, CSV tables, array files, progress, quiet, interrupts, extras, cores."""
+"""Utilities that know neither photos nor models: cache, CSV, array files, progress, interrupts, extras, cores."""

@@ -1,4 +1,4 @@
-"""NumPy ``.npy`` files filled row by row, in any order, from several threads, without the array in memory."""
+"""``.npy`` files larger than memory, filled row by row in any order from several threads."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""The folder for what can be computed again: decoded pixels, converted bases, activations.
+"""The cache of recomputable data: decoded pixels, converted bases, activations.
 
 An entry's key must hold everything that changes its content. Nothing is removed but entries, and leftovers of killed
-processes, that carry their seal and hold nothing else, in a folder that edgetl has marked. Not for: anything a user
-would miss.
+processes, that carry their seal and hold nothing else, in a folder that edgetl has marked.
 """
 
 from __future__ import annotations
@@ -33,7 +32,7 @@ _TAG_TEXT = (
     "# About cache directory tags: https://bford.info/cachedir/\n"
 )
 _OWN_TAG = "\n".join(_TAG_TEXT.splitlines()[:2])
-# Beside the files of an entry: what they were when it was finished, or that it is not.
+# The seal, next to the files of an entry: their sizes and times when it was finished, or that it is not.
 _SEAL = "entry.json"
 _SCHEMA = "edgetl.cache-entry/1"
 # Where the first version kept its entries, without a mark: in the default folder itself.
@@ -154,7 +153,7 @@ def _lock(descriptor: int, how: int) -> bool:
 
 
 def _found(root: Path, folder: Path) -> bool:
-    """Whether an entry is there and whole; then it is kept for this process."""
+    """Whether an entry is there and whole; if so it is locked for this process."""
     if not os.path.lexists(folder):
         return False
     with _locked(root):
@@ -167,7 +166,7 @@ def _found(root: Path, folder: Path) -> bool:
 
 
 def _publish(root: Path, temporary: Path, folder: Path) -> None:
-    """Have an entry appear, unless another process has been faster; either way it is kept for this process."""
+    """Publish an entry unless another process was faster; either way it is locked for this process."""
     files = _files(temporary)
     aside = None
     with _locked(root):
@@ -260,7 +259,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _is_own(sealed: _Entry) -> bool:
-    """Whether nothing is in an entry but what edgetl wrote; one that was never finished is all its own."""
+    """Whether an entry has only files that edgetl wrote; an unfinished one counts as edgetl's."""
     return sealed.files is None or not set(_files(sealed.folder)) - set(sealed.files)
 
 

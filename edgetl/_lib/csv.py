@@ -1,4 +1,4 @@
-"""CSV tables with a known header, such as ``split.csv``. Not for: tables that somebody else wrote."""
+"""CSV tables with a known header, such as ``split.csv``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C kept away from code that would lose it. Not for: what is kept when it comes, each command's own affair."""
+"""Ctrl-C, deferred around code that would swallow it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from types import FrameType
 
 @contextmanager
 def uninterrupted() -> Iterator[Callable[[], None]]:
-    """Let Ctrl-C wait while the block, or the decorated function, runs, and have it at the end.
+    """Defer Ctrl-C to the end of the block or of the decorated function.
 
     TensorFlow's C++ calls back into Python while it traces a graph, and in places while it computes; a
     KeyboardInterrupt that is raised there comes out as some other error, or not at all. A second Ctrl-C does not wait.
 
     Yields:
-        A function to be called where the block may be left: it has Ctrl-C come there.
+        A function to call where the block may be interrupted: a deferred Ctrl-C is raised there.
     """
     handler = signal.getsignal(signal.SIGINT)
     # Python handles signals in the main thread alone.

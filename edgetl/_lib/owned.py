@@ -1,7 +1,6 @@
-"""What edgetl made, told from what it did not: folders may be replaced, and files removed, only when this says so.
+"""Ownership: edgetl replaces folders and removes files only if it can prove that it made them.
 
-A folder of edgetl's is known by a document with a schema in it, and its files by their names. Not for: the cache, whose
-entries list their own files (``cache``).
+A folder of edgetl's is known by a document with a schema in it, and its files by their names.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ class Kind:
 
 
 def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
-    """Refuse a folder that is not wholly edgetl's; one that is not there, or has nothing in it, is nobody's.
+    """Refuse a folder that is not wholly edgetl's; a missing or empty one is fine.
 
     Raises:
         InputError: It lacks its mark, or has something in it that edgetl did not write.
@@ -72,7 +71,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
     """Refuse to replace a folder that is not a bundle, or has other files than its manifest lists.
 
     Raises:
-        InputError: So it is.
+        InputError: It is one of the two.
     """
     hint = hint or "Move it away, or choose another place."
     check_replaceable(folder, Kind("a bundle", MANIFEST, Manifest.SCHEMA, ("*", "*/*", "*/*/*")), hint=hint)

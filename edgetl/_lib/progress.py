@@ -1,7 +1,4 @@
-"""What the user is told meanwhile, on stderr: what is running, how fast, how long it will still take; and notes.
-
-Not for: results, which commands print on stdout (``edgetl.cli.console.output``).
-"""
+"""Progress on stderr: what is running, how fast, how long it will take; and notes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Native libraries' chatter kept off the terminal, and shown when it is needed. Not for: errors."""
+"""Output of native libraries, kept off the terminal and shown on a defect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TOML files, read with what this Python has for it."""
+"""TOML files, read with tomllib or tomli."""
 
 from __future__ import annotations
 

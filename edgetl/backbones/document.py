@@ -50,7 +50,7 @@ class BackboneDescription:
         weights_here: Where its weights would come from on this machine, now.
         licence: Of the weights.
         paper: Where it was published.
-        concerns: What speaks against it on a small device, in sentences.
+        concerns: Drawbacks on a small device, in sentences.
     """
 
     name: Text

@@ -58,7 +58,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line and exit with the code that DESIGN's table gives for what happened."""
+    """Run the command line and exit with the code that DESIGN's table gives."""
     from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
 
     try:

@@ -33,7 +33,7 @@ def advise(
     weights: str = typer.Option("auto", help="auto, imagenet or a weights file."),
     val: float = typer.Option(0.15, help="Share for validation where the folder has no val/, as in edgetl train."),
     test: float = typer.Option(0.15, help="Share for the test where the folder is not split."),
-    on_conflict: str = typer.Option("error", help="A photo under two labels: error, or drop it."),
+    on_conflict: str = typer.Option("error", help="A photo with two labels: error, or drop it."),
     seed: int = typer.Option(0, help="Of the split and of the folds."),
     plot: Path | None = typer.Option(None, help="Draw accuracy by depth into this PNG file."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),

@@ -60,7 +60,7 @@ def bench(
         rich_help_panel=_BOARDS,
     ),
     offline: bool = typer.Option(
-        False, "--offline", help="Bring every wheel from here, over SSH.", rich_help_panel=_BOARDS
+        False, "--offline", help="Copy every wheel from this machine, over SSH.", rich_help_panel=_BOARDS
     ),
 ) -> None:
     """Measure a bundle, here or on boards: float and int8 side by side, with a verdict on the measurement.
@@ -78,7 +78,7 @@ def bench(
 
     require_one_output(form, json=json == "-")
     opened, options = Bundle.open(bundle), asked.options
-    # Whatever is wrong with a bound or forbids writing there is better known now than after the bench.
+    # Check gates and output paths before the bench, not after.
     wanted = gates.parse_gates(fail_if, gates.RUN_METRICS)
     gates.check_variants(wanted, options.named_variants or [variant.name for variant in opened.variants])
     boards = bench_remote.chosen_boards(on, fleet)
@@ -125,7 +125,7 @@ def _bench_here(bundle: Bundle, options: BenchOptions, wanted: Sequence[AnyGate]
 
 
 def require_reference(bundle: Bundle, wanted: Sequence[AnyGate], *, here: bool) -> None:
-    """Refuse gates on what only a reference gives where a bundle has none for other photos than its own.
+    """Refuse gates that need a reference if the bundle has none for these photos.
 
     Raises:
         InputError: The bundle has no float32 variant.
@@ -143,7 +143,7 @@ def require_reference(bundle: Bundle, wanted: Sequence[AnyGate], *, here: bool) 
     except EdgetlError as error:
         if here or not isinstance(error, Unavailable):
             raise type(error)(
-                f"--fail-if {paired.text!r} with --data: there is nothing that it could be against",
+                f"--fail-if {paired.text!r} with --data: there is no reference",
                 why=f"{error.what}: {error.why}",
                 hint=error.hint,
             ) from None

@@ -1,7 +1,4 @@
-"""What is going on on several boards, on stderr: one live table on a terminal, else a line for each change.
-
-Not for: results; those go to stdout.
-"""
+"""What is going on on several boards, on stderr: one live table on a terminal, else a line for each change."""
 
 from __future__ import annotations
 

@@ -46,7 +46,7 @@ def classify(
     ),
     every: float = typer.Option(0.0, metavar="SECONDS", help="At most one frame in so many seconds."),
     frames: int | None = typer.Option(None, metavar="N", help="Stop after so many frames or photos."),
-    threshold: float = typer.Option(0.0, metavar="P", help="Answers less probable than this are unsure."),
+    threshold: float = typer.Option(0.0, metavar="P", help="Predictions less probable than this are unsure."),
     backbone: str = typer.Option(
         "", metavar="NAME", help="ImageNet's 1000 classes from this backbone; no BUNDLE then.", show_default=False
     ),
@@ -130,13 +130,13 @@ def _line(photo: str, answers: Iterable[tuple[str, float]], error: str | None) -
 
 
 def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
-    from edgetl_device.live.session import Tally, answers, as_json, as_text
+    from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
-    # On a terminal frames share one line, which moves on when the answer changes.
+    # On a terminal frames share one line, which moves on when the prediction changes.
     in_place = sys.stdout.isatty() and not json and not live.watch
     before = ""
-    with answers(classifier, live) as (description, lines):
+    with classify_live(classifier, live) as (description, lines):
         note(description)
         try:
             for line in lines:

@@ -1,4 +1,4 @@
-"""Options in a TOML file: ``--config`` reads it, ``--print-config`` writes it. Not for: what the options are.
+"""Options in a TOML file: ``--config`` reads it, ``--print-config`` writes it.
 
 A file has one table a command, ``[train]``, ``[quantize]``, ``[bench]``; or the options of one command and no table.
 """

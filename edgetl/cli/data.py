@@ -1,4 +1,4 @@
-"""``edgetl data``: look at a data set before training on it. Not for: the audit itself (``edgetl.data``)."""
+"""``edgetl data``: look at a data set before training on it."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _FILES_SHOWN = 5
 
 
 class OnConflict(str, Enum):
-    """What happens to a photo under two labels."""
+    """What happens to a photo with two labels."""
 
     error = "error"
     drop = "drop"
 
 
-# readable=False: typer would check the permission itself and answer with its usage text instead of our error.
+# readable=False: typer would check the permission itself and print its usage text instead of our error.
 _Data = typer.Argument(
     ...,
     metavar="DATA",
@@ -36,7 +36,7 @@ _Size = typer.Option(160, "--size", help="Size in pixels to decode for; `train` 
 _Seed = typer.Option(0, "--seed", help="Seed of the split.")
 _Val = typer.Option(0.15, "--val", help="Fraction for validation, where it has no folder.")
 _Test = typer.Option(0.15, "--test", help="Fraction for testing, where there are no split folders or train only.")
-_OnConflict = typer.Option(OnConflict.error, "--on-conflict", help="A photo under two labels: error, or drop it.")
+_OnConflict = typer.Option(OnConflict.error, "--on-conflict", help="A photo with two labels: error, or drop it.")
 _Out = typer.Argument(..., metavar="OUT", help="Folder to make; must not exist.", show_default=False)
 _Link = typer.Option(False, "--link/--copy", help="Hard links: no extra space, but an edit in place changes both.")
 _Json = typer.Option(False, "--json", help="Print one JSON document with all files.")

@@ -1,4 +1,4 @@
-"""``edgetl data fetch``: a public data set, downloaded and checked. Not for: how (``edgetl.data.fetch``)."""
+"""``edgetl data fetch``: a public data set, downloaded and checked."""
 
 from __future__ import annotations
 

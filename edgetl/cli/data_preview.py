@@ -18,7 +18,7 @@ def preview(
     data: Path = typer.Argument(..., metavar="DATA", help="A data set, in any form that train takes.", readable=False),
     out: Path = typer.Option(Path("preview.png"), "--out", "-o", help="The picture to write: .png or .jpg."),
     augment: str = typer.Option("standard", help="A preset, as for train, or all."),
-    photos: int = typer.Option(6, min=1, max=100, help="Photos to show, the classes taking turns."),
+    photos: int = typer.Option(6, min=1, max=100, help="Photos to show, stratified by class."),
     views: int = typer.Option(4, min=1, max=50, help="Views of each."),
     size: int = typer.Option(160, help="Input height and width in pixels, as for train."),
     fit: str = typer.Option("stretch", help="stretch, crop or pad, as for train."),

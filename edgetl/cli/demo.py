@@ -1,4 +1,4 @@
-"""``edgetl demo``: the whole way on drawn photos, from nothing to a measured int8 model."""
+"""``edgetl demo``: the whole pipeline on synthetic photos, up to a measured int8 model."""
 
 from __future__ import annotations
 

@@ -26,7 +26,7 @@ def doctor(
         [], metavar="HOST", help="Check a board, through SSH: pi@host. May be repeated.", show_default=False
     ),
     fleet: str = typer.Option("", metavar="FILE", help="Check all boards of a fleet.toml.", show_default=False),
-    offline: bool = typer.Option(False, "--offline", help="With boards: bring every wheel from here, over SSH."),
+    offline: bool = typer.Option(False, "--offline", help="With boards: copy every wheel from this machine, over SSH."),
 ) -> None:
     """Check this machine or boards: packages, runtimes, delegates, Edge TPUs and who may use them, clocks, heat, space.
 
@@ -61,7 +61,7 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
     from edgetl_device.errors import InputError, Unavailable
 
     if json and len(boards) > 1:
-        raise InputError(f"--json takes one board, there are {len(boards)}", hint="Ask them one by one.")
+        raise InputError(f"--json takes one board, there are {len(boards)}", hint="Check them one at a time.")
     ssh_command()  # raises when there is none
     with BoardView(boards) as view:
         outcomes = on_boards(

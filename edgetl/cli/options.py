@@ -1,4 +1,4 @@
-"""Flags of a command from the definition of its options, and help under headings. Not for: what the options are."""
+"""Flags of a command from the definition of its options, and help under headings."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ def report(
     ),
     grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: show where the model sees what it predicts."),
     data: Path | None = typer.Option(
-        None, help="Run: its data set, where it is not where it was trained from.", readable=False, show_default=False
+        None, help="Run: its data set, if it has moved.", readable=False, show_default=False
     ),
 ) -> None:
     """Write one HTML page that loads nothing else, about bench results or about a training run.
@@ -45,7 +45,7 @@ def report(
     if runs and len(sources) > 1:
         raise InputError(
             f"{runs[0]}: is a run, and a page is about one run or about bench results",
-            hint="To hold runs against each other: edgetl compare",
+            hint="To compare runs: edgetl compare",
         )
     if runs and bundle:
         raise InputError("--bundle", why=f"{runs[0]} is a run; --bundle is for bench results")

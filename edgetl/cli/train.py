@@ -36,7 +36,7 @@ def train(
         None, metavar="RUN", help="Run directory to write.  [default: runs/<name of DATA>]", rich_help_panel=BASICS
     ),
     resume: Path | None = typer.Option(
-        None, metavar="RUN", help="Go on with a run that was ended early, with its settings.", show_default=False
+        None, metavar="RUN", help="Resume a run that was ended early, with its settings.", show_default=False
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace a run that is there already, finished or not."),
     json: bool = typer.Option(False, "--json", help="Print run.json on stdout."),
@@ -64,13 +64,13 @@ def train(
     else:
         _summary(run, page)
     if run.document.interrupted:
-        note(f"interrupted: go on with edgetl train --resume {run.folder}")
+        note(f"interrupted: resume with edgetl train --resume {run.folder}")
         raise typer.Exit(130)
 
 
 def _refuse_other_place(resume: Path, out: Path | None) -> None:
     if out is not None and out.absolute() != resume.absolute():
-        raise InputError(f"--out {out} with --resume {resume}", why="a run is finished where it was begun")
+        raise InputError(f"--out {out} with --resume {resume}", why="a run is resumed where it was started")
 
 
 def _summary(run: Run, page: str) -> None:

@@ -1,4 +1,4 @@
-"""Measurements against each other: bench results or training runs. Not for: taking measurements."""
+"""Measurements against each other: bench results or training runs."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The ratio of two medians from raw samples, with an interval from a bootstrap of stretches of both.
-
-Not for: how stretches are drawn (``edgetl_device.bench.percentiles``), and accuracy (``paired``).
-"""
+"""The ratio of two medians from raw samples, with a block-bootstrap interval."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which results may be compared: a refusal for unlike measurements, a warning for unlike circumstances.
-
-Not for: the comparison itself.
-"""
+"""Comparability of results: unlike measurements are refused, unlike conditions give a warning."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from edgetl_device.errors import InputError
 
 from .document import Warning
 
-# What makes the same model slower or faster without being another model.
+# Conditions that change the latency of the same model.
 _CIRCUMSTANCES = (
     ("board", "boards"),
     ("cpu", "CPUs"),
@@ -88,7 +85,7 @@ def require_valid(run: ResultRun, name: str) -> None:
 
 
 def circumstances(one: Result, two: Result, about: str) -> list[Warning]:
-    """Return a warning for each circumstance in which two results differ; what neither knows does not differ."""
+    """Return a warning for each condition in which two results differ; unknown in both is no difference."""
     old, new = one.environment, two.environment
     pairs = [(plural, getattr(old, name), getattr(new, name)) for name, plural in _CIRCUMSTANCES]
     pairs += [(f"versions of {name}", version, new.packages.get(name)) for name, version in old.packages.items()]
@@ -102,7 +99,7 @@ def circumstances(one: Result, two: Result, about: str) -> list[Warning]:
 
 
 def run_circumstances(one: ResultRun, one_name: str, two: ResultRun, two_name: str) -> list[Warning]:
-    """Return a warning for each circumstance in which two runs differ, and for a verdict that is not valid."""
+    """Return a warning for each condition in which two runs differ, and for a verdict that is not valid."""
     about = f"{one_name} / {two_name}"
     warnings = []
     if one.threads != two.threads:

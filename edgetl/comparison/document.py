@@ -1,4 +1,4 @@
-"""The document of a comparison (``edgetl.comparison/1``): what it is made of. Not for: comparing."""
+"""The document of a comparison (``edgetl.comparison/1``)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .paired import NoDifference, PairedAgreement
 
 
 class Way(Protocol):
-    """What tells the runs of a result apart: a run of it, or one side of a comparison."""
+    """Identifies a run of a result."""
 
     @property
     def variant(self) -> str:
@@ -96,11 +96,11 @@ class Ratios:
 
 @dataclass(frozen=True)
 class Warning:
-    """Something in which two measurements are unlike.
+    """A condition in which two measurements differ.
 
     Attributes:
         about: Which ones.
-        text: In what.
+        text: The difference.
     """
 
     about: str
@@ -118,8 +118,8 @@ class Compared:
         baseline: What it is compared with.
         other: What is compared.
         ratios: Of bench results.
-        agreement: The answers, photo by photo.
-        warnings: In what the measurements are unlike.
+        agreement: The predictions, photo by photo.
+        warnings: Conditions in which the measurements differ.
         codes: Of the verdict on the other's measurement; of bench results that have them.
         baseline_metrics: Named numbers of the baseline alone.
         metrics: Named numbers that gates and CSV go by.
@@ -146,7 +146,7 @@ class ResultSource:
         digest: Its own.
         bundle: What was measured.
         photos: How many the accuracy is of.
-        folder: Whose photos they are, where they are not the bundle's own.
+        folder: The folder of the photos, if not the bundle's own.
         board: Where it was measured.
         cpu: Where it was measured.
         governor: What set the clock.
@@ -219,7 +219,7 @@ class Comparison:
         bootstrap: Of bench results: how intervals were made.
         comparisons: Each run against its counterpart.
         unpaired: Runs without a counterpart.
-        gates: What was held against bounds.
+        gates: Results of the gates.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.comparison/1"

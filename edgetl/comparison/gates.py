@@ -1,7 +1,6 @@
-"""Named numbers of a measurement and codes of its verdict, and what must not be: ``--fail-if "int8.p95_ms>40"``.
+"""Gates on metrics and on codes of the verdict: ``--fail-if "int8.p95_ms>40"``.
 
-One table of metrics serves ``edgetl bench`` and ``edgetl compare``, their gates and their CSV. Not for: measuring, and
-the gate of ``edgetl quantize`` (``--max-drop``).
+One table of metrics serves ``edgetl bench`` and ``edgetl compare``, their gates and their CSV.
 """
 
 from __future__ import annotations
@@ -149,7 +148,7 @@ TRAINED_METRICS = (_SIZE, *_ACCURACY)
 
 
 def is_paired(metric: Metric) -> bool:
-    """Tell whether a metric is against another model's answers to the same photos."""
+    """Whether a metric compares with another model's predictions on the same photos."""
     return metric.name.startswith(("accuracy_drop", "agreement", "mcnemar", "mae"))
 
 
@@ -207,7 +206,7 @@ class Judged:
     Attributes:
         gate: As it was given.
         of: The name of the subject.
-        value: The number that was held against the bound; of a code, whether the verdict has it.
+        value: The number compared with the bound; of a code, whether the verdict has it.
         failed: Whether the gate failed.
         why: Why it failed where the value alone does not say it.
     """
@@ -306,7 +305,7 @@ def check_variants(gates: Iterable[AnyGate], variants: Iterable[str]) -> None:
 
 
 def judge(gates: Iterable[AnyGate], subjects: Sequence[Subject]) -> tuple[Outcome, ...]:
-    """Hold gates against subjects. What is unknown, or timed in an invalid measurement, fails: it defends nothing.
+    """Check gates. A value that is unknown, or timed in an invalid measurement, fails.
 
     Raises:
         InputError: A gate is about a variant that no subject has.

@@ -1,4 +1,4 @@
-"""Accuracy of two models on the same photos, photo by photo. Not for: latency (``bootstrap``)."""
+"""Accuracy of two models on the same photos, photo by photo."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ NO_DIFFERENCE: NoDifference = "no difference that this data can show"
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one model says about one photo: its file's name and SHA-256, its true class, the class it was given."""
+class PhotoPrediction:
+    """A prediction: name and SHA-256 of the photo's file, true class, predicted class."""
 
     file: str
     sha256: str
@@ -100,16 +100,16 @@ class PairedAgreement:
     changed: tuple[ChangedPhoto, ...]
 
 
-def compare_answers(baseline: Sequence[Answer], other: Sequence[Answer]) -> PairedAgreement:
+def compare_predictions(baseline: Sequence[PhotoPrediction], other: Sequence[PhotoPrediction]) -> PairedAgreement:
     """Return how the accuracy of ``other`` differs from that of ``baseline``.
 
     Args:
-        baseline: Answers to some photos, at least one.
-        other: Answers to the same photos, in any order.
+        baseline: Predictions on some photos, at least one.
+        other: Predictions on the same photos, in any order.
     """
     pairs = list(zip(_ordered(baseline), _ordered(other), strict=True))
     if not pairs or any((one.sha256, one.label) != (two.sha256, two.label) for one, two in pairs):
-        raise ValueError("the answers are not to the same photos")
+        raise ValueError("the predictions are not to the same photos")
     was_right = np.array([one.predicted == one.label for one, _ in pairs])
     is_right = np.array([two.predicted == two.label for _, two in pairs])
     drop = paired_drop(was_right, is_right)
@@ -135,9 +135,9 @@ def compare_answers(baseline: Sequence[Answer], other: Sequence[Answer]) -> Pair
     )
 
 
-def _ordered(answers: Sequence[Answer]) -> list[Answer]:
-    # Copies of a photo have the same answer, so their order among themselves does not matter.
-    return sorted(answers, key=lambda answer: (answer.sha256, answer.label))
+def _ordered(predictions: Sequence[PhotoPrediction]) -> list[PhotoPrediction]:
+    # Copies of a photo get the same prediction, so their order does not matter.
+    return sorted(predictions, key=lambda one: (one.sha256, one.label))
 
 
 def _per_class(labels: Sequence[str], was_right: Bools, is_right: Bools) -> tuple[ClassChange, ...]:

@@ -1,7 +1,4 @@
-"""Bench results (``edgetl.result/1``) against each other: across variants, boards and dates.
-
-Not for: training runs (``runs``), and drawing (``edgetl.reports``).
-"""
+"""Bench results (``edgetl.result/1``) against each other: across variants, boards and dates."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ from edgetl_device.errors import InputError
 from .bootstrap import BLOCKS, RESAMPLES, SEED, ratio_of_medians
 from .comparability import circumstances, require_alike, require_valid, run_circumstances
 from .document import Bootstrap, Compared, Comparison, Ratios, ResultSource, RunSide, TimeRatio, Way
-from .paired import NO_DIFFERENCE, Answer, compare_answers
+from .paired import NO_DIFFERENCE, PhotoPrediction, compare_predictions
 
 _OLD = Unknown("an earlier edgetl measured this: its verdict has no codes")
 
@@ -173,7 +170,7 @@ def _compare(old: _Measured, new: _Measured, *, several: bool) -> Compared:
     old_name, new_name = old.called(with_source=several), new.called(with_source=several)
     warnings = circumstances(old.source.result, new.source.result, f"{old.source.name} / {new.source.name}")
     warnings += run_circumstances(old.run, old_name, run, new_name)
-    agreement = compare_answers(_answers(old), _answers(new))
+    agreement = compare_predictions(_predictions(old), _predictions(new))
     ratios = Ratios(
         model=_ratio(old.run.samples_ns.invoke, run.samples_ns.invoke),
         photo=_ratio(old.run.samples_ns.total(), run.samples_ns.total()),
@@ -198,11 +195,11 @@ def _side(measured: _Measured) -> RunSide:
     return RunSide(measured.source.name, run.variant, run.threads, run.delegate, run.batch)
 
 
-def _answers(measured: _Measured) -> list[Answer]:
+def _predictions(measured: _Measured) -> list[PhotoPrediction]:
     found = measured.source.result
     labels = found.bundle.labels
     return [
-        Answer(photo.file, photo.sha256, labels[photo.label], labels[index])
+        PhotoPrediction(photo.file, photo.sha256, labels[photo.label], labels[index])
         for photo, index in zip(found.evalset.photos, measured.run.answers.predicted, strict=True)
     ]
 
@@ -219,7 +216,7 @@ def codes_of(codes: tuple[str, ...] | None) -> tuple[str, ...] | Unknown:
 
 
 def gate_subjects(benched: Result) -> list[Subject]:
-    """Return what gates look at; a variant that could not run here has no numbers, so its gates fail."""
+    """Return the subjects of gates; a variant that cannot run here has no numbers, so its gates fail."""
     found = []
     for run in benched.runs:
         invalid = "; ".join(run.verdict.reasons) if run.verdict.status == "invalid" else ""

@@ -1,4 +1,4 @@
-"""Training runs against each other, photo by photo on the same held-out photos. Not for: bench results."""
+"""Training runs against each other, photo by photo on the same held-out photos."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from edgetl_device.scores import Accuracy
 
 from .comparability import different_photos
 from .document import Compared, Comparison, TrainedSide, TrainedSource, Warning
-from .paired import Answer, compare_answers
+from .paired import PhotoPrediction, compare_predictions
 
 
 @dataclass(frozen=True)
 class _Tested:
-    """A run, what the comparison calls it, and its answers to its held-out photos."""
+    """A run, its name in the comparison, and its predictions on its held-out photos."""
 
     name: str
     run: Run
-    answers: tuple[Answer, ...]
+    predictions: tuple[PhotoPrediction, ...]
 
     @property
     def photos(self) -> list[tuple[str, str]]:
-        return [(answer.sha256, answer.label) for answer in self.answers]
+        return [(one.sha256, one.label) for one in self.predictions]
 
 
 def compare_runs(folders: Sequence[Path]) -> Comparison:
@@ -66,15 +66,19 @@ def _read(folder: Path, name: str) -> _Tested:
     run = Run.open(folder)
     split = run.held_out
     path = folder / FILE
-    answers = tuple(
-        Answer(one.path, one.sha256, one.label, one.predicted) for one in read_predictions(path) if one.split == split
+    predictions = tuple(
+        PhotoPrediction(one.path, one.sha256, one.label, one.predicted)
+        for one in read_predictions(path)
+        if one.split == split
     )
-    if sorted((one.sha256, one.label) for one in answers) != sorted((one.sha256, one.label) for one in run.of(split)):
+    if sorted((one.sha256, one.label) for one in predictions) != sorted(
+        (one.sha256, one.label) for one in run.of(split)
+    ):
         raise InputError(f"{path}: is not about the {split} photos of split.csv", hint="It is edited; train again.")
-    correct = sum(one.predicted == one.label for one in answers)
+    correct = sum(one.predicted == one.label for one in predictions)
     if correct != run.metrics(split).accuracy.correct:
         raise InputError(f"{path}: does not give the accuracy in run.json", hint="It is edited; train again.")
-    return _Tested(name, run, answers)
+    return _Tested(name, run, predictions)
 
 
 def _require_alike(one: _Tested, two: _Tested) -> None:
@@ -98,7 +102,7 @@ def _describe(one: _Tested) -> TrainedSource:
         path=str(one.run.folder),
         created=document.created,
         split=one.run.held_out,
-        photos=len(one.answers),
+        photos=len(one.predictions),
         config=document.config.by_name(),
         preprocess=one.run.preprocess,
         weights=document.weights,
@@ -106,7 +110,7 @@ def _describe(one: _Tested) -> TrainedSource:
 
 
 def _compare(old: _Tested, new: _Tested) -> Compared:
-    agreement = compare_answers(old.answers, new.answers)
+    agreement = compare_predictions(old.predictions, new.predictions)
     return Compared(
         baseline=TrainedSide(old.name),
         other=TrainedSide(new.name),

@@ -1,4 +1,4 @@
-"""A comparison in words and cells for people, and flat for CSV and gates. Not for: its numbers."""
+"""A comparison as text and tables, and as flat records for CSV and gates."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def source_lines(document: Comparison) -> list[str]:
 
 
 def subjects(document: Comparison) -> list[Subject]:
-    """Return what gates look at."""
+    """Return the subjects of gates."""
     several = document.of == "results" and len(document.sources) > 2
     found = []
     for one in document.comparisons:
@@ -199,14 +199,16 @@ def _conclusion(comparison: Compared) -> str:
 
 
 def _caution_lines(document: Comparison) -> list[str]:
-    """Say what the intervals of times do not cover: that the next bench of the same model comes out otherwise."""
+    """Return notes on what the intervals of times do not cover: the variation between benches."""
     sources = [source for source in document.sources if isinstance(source, ResultSource)]
     if len(sources) < 2:
         return []
     digests = {source.bundle.digest for source in sources}
     if len(digests) == 1:
         return ["all ran the same bundle: where times differ, it is the machine or its state, not the model"]
-    return ["intervals of times are about these benches: two of the same model may differ by some percent, too"]
+    return [
+        "intervals of times are about these benches: two benches of the same model may differ by a few percent as well"
+    ]
 
 
 def _classes(comparison: Compared) -> str:

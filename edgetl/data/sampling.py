@@ -1,4 +1,4 @@
-"""A few photos of many, the classes taking turns. Not for: the sides of a split (``split``)."""
+"""Stratified samples of photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes bundles: a folder that appears whole or not at all, and the same files in one ``.edgetl`` zip.
+"""Write bundles: a folder, atomically, and the same files in one ``.edgetl`` zip.
 
 ``docs/reference/bundle.md`` describes the format; ``edgetl_device.bundle`` reads it.
 """
@@ -59,7 +59,7 @@ class VariantFile:
         data: The bytes of the model file.
         calibration: How its integer grid was chosen, as JSON values; None for float models.
         accuracy: On the held-out photos, where it was measured.
-        agreement: With the float model's answers to them, where it was measured.
+        agreement: With the float model's predictions for them, where it was measured.
     """
 
     name: str
@@ -82,7 +82,7 @@ class EvalPhoto:
 
 @dataclass(frozen=True)
 class ReferenceArrays:
-    """What the float model says about the held-out photos: float32 [n, classes], row i = photo i."""
+    """Output of the float model for the held-out photos: float32 [n, classes], row i = photo i."""
 
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
@@ -109,7 +109,7 @@ def write_bundle(
         preprocess: How a photo becomes the models' input.
         variants: At least one model.
         evalset: Held-out photos, at least one; they are copied byte for byte.
-        reference: The float model's answers, in the order of ``evalset``.
+        reference: The float model's predictions, in the order of ``evalset``.
         provenance: Where the model comes from, as JSON values.
 
     Raises:
@@ -154,7 +154,7 @@ def write_bundle(
             files=dict(sorted(files.items())),
         )
         documents.write(temporary / MANIFEST, documents.sealed(manifest))
-        Bundle.open(temporary).reference()  # what this machine writes, it can read
+        Bundle.open(temporary).reference()  # this machine can read what it writes
     return Bundle.open(folder)
 
 
@@ -169,7 +169,7 @@ def pack(folder: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
     """
     bundle = Bundle.open(folder)
     with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        # The manifest first: whoever looks at the start of the file sees what it is.
+        # The manifest first, so that the start of the file identifies it.
         _add(archive, MANIFEST, (bundle.path / MANIFEST).read_bytes())
         for name in sorted(bundle.files):
             _add(archive, name, bundle.read(name))
@@ -238,7 +238,7 @@ def _put(folder: Path, name: str, data: bytes) -> Entry:
 
 
 def _photo_name(position: int, photo: EvalPhoto, count: int) -> str:
-    """Name a copy after its position and label, in letters that every file system takes; the index has the label."""
+    """Name a copy after its position and label, in portable characters; the index has the exact label."""
     label = re.sub(r"[^A-Za-z0-9_-]+", "_", photo.label)[:40]
     suffix = PurePosixPath(photo.path).suffix.lower()
     return f"{position:0{len(str(count - 1))}d}_{label}{suffix if re.fullmatch(r'[.][a-z0-9]{1,5}', suffix) else ''}"

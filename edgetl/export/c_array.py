@@ -1,7 +1,4 @@
-"""A TFLite model as C source and header for microcontrollers: an aligned array, labels, quantization, arena size.
-
-Not for: the interpreter that runs it there (TensorFlow Lite for Microcontrollers), and other formats than TFLite.
-"""
+"""A TFLite model as C source and header for microcontrollers: an aligned array, labels, quantization, arena size."""
 
 from __future__ import annotations
 

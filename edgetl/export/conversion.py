@@ -1,8 +1,7 @@
 """A Keras model as float TFLite or ONNX bytes, by TensorFlow's converter and tf2onnx.
 
 Every result has one input ``pixels``, NHWC (ONNX on request NCHW) with batch 1: a device classifies one photo at a
-time, and delegates and execution providers of phones and NPUs take static shapes only. Not for: int8
-(``edgetl.quantization``) and writing files.
+time, and delegates and execution providers of phones and NPUs take static shapes only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""The compiled variant of a bundle: predicted, compiled, held to a gate, and added with all hashes renewed.
-
-Not for: the compiler itself (``compiler``), and measuring the result, which only a device with an Edge TPU can.
-"""
+"""The Edge TPU variant of a bundle: predicted, compiled, gated, and added with new hashes."""
 
 from __future__ import annotations
 

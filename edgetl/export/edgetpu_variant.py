@@ -1,7 +1,4 @@
-"""A compiled file put into a bundle beside the variant that it was made from.
-
-Not for: compiling (``compile``), and writing bundles anew (``edgetl.export.bundle``).
-"""
+"""Adds a compiled file to a bundle, next to the variant it was made from."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ SUFFIX = "-edgetpu"
 def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: dict[str, Json]) -> None:
     """Add a compiled file as ``<source>-edgetpu``, replacing a variant of that name; all hashes and the digest follow.
 
-    Accuracy and agreement stay unknown (null): what the source reached says nothing about this file.
+    Accuracy and agreement stay unknown (null): the numbers of the source do not apply to this file.
 
     Args:
         bundle: A folder or an ``.edgetl`` file; it changes as a whole or not at all.

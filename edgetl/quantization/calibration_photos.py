@@ -1,7 +1,6 @@
-"""Which photos set the activation ranges of an int8 model, and whether they can: chosen, decoded, audited.
+"""Calibration photos, which set the activation ranges of an int8 model: chosen, decoded, audited.
 
-They come from the training split, evenly over the classes, or from a folder of the user's, never from photos that are
-scored. Not for: how the ranges are used (``conversion``).
+They come from the training split, evenly over the classes, or from a folder of the user's, never from held-out photos.
 """
 
 from __future__ import annotations
@@ -24,9 +23,9 @@ from edgetl_device.errors import InputError
 
 from .own_photos import OwnPhoto, own_photos
 
-# With min-max ranges, 10 photos gave the same error as 500; the means that bias correction takes need more than a few.
+# With min-max ranges, 10 photos gave the same error as 500; the means for bias correction need more.
 FEW_PHOTOS = 10
-# A handful of photos with light and shade in them spans nearly all of 0..255.
+# A few ordinary photos span nearly all of 0..255.
 NARROW_SPAN = 192
 
 
@@ -57,13 +56,13 @@ class CalibrationPhoto:
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """The photos that calibrate, and what is known of them.
+    """Calibration photos and their audit.
 
     Attributes:
         folder: The user's folder they are from; None for the training split.
         photos: In the order of ``pixels``.
         pixels: uint8 [n, S, S, 3].
-        findings: What the audit saw, of kinds ``few_photos``, ``repeated``, ``narrow_range``, ``missing_class``,
+        findings: Findings of the audit, of kinds ``few_photos``, ``repeated``, ``narrow_range``, ``missing_class``,
             ``unreadable`` and ``not_all``.
         labels: The run's classes.
     """
@@ -103,7 +102,7 @@ class Calibration:
 def calibration_photos(
     run: Run, *, count: int = 100, seed: int = 0, folder: Path | None = None, data: Path | None = None
 ) -> Calibration:
-    """Choose and decode the photos that calibrate a run's model, and audit them.
+    """Choose, decode and audit the calibration photos of a run.
 
     Args:
         run: A finished run.
@@ -137,7 +136,7 @@ def calibration_photos(
 def audit(
     photos: Sequence[CalibrationPhoto], pixels: npt.NDArray[np.uint8], labels: Sequence[str]
 ) -> tuple[Finding, ...]:
-    """Say what is wrong with calibration photos: too few, the same one again, a class without any, a narrow range.
+    """Audit calibration photos: too few, duplicates, a class without photos, a small range of pixel values.
 
     The converters always see 0 and 255 (:func:`.conversion.tflite.calibration_inputs` puts them into corners), so
     that the range of the input never depends on the photos. What the photos themselves reach still decides what the
@@ -167,11 +166,10 @@ def audit(
 
 
 def choose_calibration(samples: Iterable[S], *, count: int = 100, seed: int = 0) -> tuple[S, ...]:
-    """Return up to ``count`` training photos, the same number from each class as far as there are enough.
+    """Return a stratified sample of up to ``count`` training photos: equally many of each class where there are enough.
 
     A photo's place in its class is a hash of its content and ``seed``: adding photos changes few of the choices, and
-    the order in which ``samples`` come changes none. The classes take turns in the result, so that any prefix of it is
-    balanced too.
+    the order of ``samples`` does not matter. Classes alternate in the result, so that any prefix is stratified too.
 
     Args:
         samples: Photos of any split; those not in ``train`` are passed over.
@@ -186,7 +184,7 @@ def choose_calibration(samples: Iterable[S], *, count: int = 100, seed: int = 0)
     if not training:
         raise InputError(
             "no calibration photos: the training split is empty",
-            why="calibrating on photos that are then scored would flatter the int8 model",
+            why="calibrating on the photos of the evaluation would make int8 look better than it is",
         )
     chosen = stratified_sample(training, count=count, seed=seed)
     _refuse_held_out(chosen)
@@ -208,7 +206,7 @@ def _repeated(photos: Sequence[CalibrationPhoto]) -> tuple[str, ...]:
 
 
 def _refuse_held_out(chosen: Iterable[_Sample]) -> None:
-    # A promise of the design, so it is checked on the result and not only by how the result is made.
+    # Checked on the result too: calibration must never see held-out photos.
     for sample in chosen:
         if sample.split != "train":
             raise AssertionError(f"calibration photo {sample.sha256} is from the {sample.split} split")

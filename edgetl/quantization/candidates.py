@@ -1,7 +1,7 @@
-"""The cheapest int8 files that lose little enough: one candidate after the other, judged on validation photos.
+"""The first int8 candidate within the bounds, cheapest first, judged on validation photos.
 
-Plain conversion, then repair, then the worst layers in float, then distillation. The first candidate that passes is
-taken; the test photos see only what was taken. Not for: how a candidate makes its files.
+Plain conversion, then repair, then the worst layers in float, then distillation. Only the chosen candidate is scored
+on the test photos.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .variants import INT8_NAMES, ModelForms, PreparedModel, corrected, int8_var
 
 _KEEP_FLOAT = 4
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-# Photos that distillation learns from, and augmented views of each; more take longer and change little.
+# Photos for distillation, and augmented views of each; more take longer and change little.
 _TEACHING_PHOTOS = 1000
 _TEACHING_VIEWS = 2
 _VIEW_BATCH = 32
@@ -43,12 +43,12 @@ _VIEW_BATCH = 32
 
 @dataclass(frozen=True, eq=False)
 class SearchResult:
-    """Where the search ended.
+    """The result of the search.
 
     Attributes:
-        prepared: What the last candidate converted.
+        prepared: The model that the last candidate converted.
         variants: int8 files of the candidate that passed, or of the last one.
-        candidates: What each of them gave.
+        candidates: The result of each.
         taken: Name of the candidate that passed; None where none did.
         incompatibility: What keeps the int8 TFLite file from running on the target, or None.
     """
@@ -61,17 +61,17 @@ class SearchResult:
 
 
 def int8_names(target: Target) -> tuple[str, ...]:
-    """Return the int8 variants that are of use on a target."""
+    """Return the int8 variants that a target can use."""
     return INT8_NAMES if target.onnx else ("int8",)
 
 
 def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path | None) -> SearchResult:
-    """Try one candidate after the other until all int8 files of one are within the bounds of ``options``.
+    """Try candidates in order until all int8 files of one are within the bounds of ``options``.
 
     Args:
         forms: The float model, the reference, and the photos that calibrate.
         run: Its run.
-        options: Bounds and target. ``repair=False`` leaves the plain candidate alone.
+        options: Bounds and target. ``repair=False`` tries plain conversion only.
         data: The data set's folder, where it has moved since training.
 
     Raises:
@@ -81,7 +81,7 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
     if not samples:
         raise InputError(
             "a bound on what int8 may lose needs validation photos, and the run has none",
-            why="the test photos give the final number only",
+            why="test photos are for the final number only",
             hint="Train with --val 0.15.",
         )
     target = TARGETS[options.target]
@@ -116,7 +116,7 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
                 variants=tuple(rows),
             )
         )
-        # A file that does not fit the target has the same operators in every candidate.
+        # All candidates have the same operators, so none of them would fit the target.
         if passed or complaint is not None:
             return SearchResult(prepared, variants, tuple(candidates), name if passed else None, complaint)
     return SearchResult(prepared, variants, tuple(candidates), None, None)
@@ -136,7 +136,7 @@ def within(agreement: Agreement, options: QuantizeOptions) -> bool:
 
 @dataclass(frozen=True)
 class _Distillation:
-    """What is reported of it: the same training without rounding, and how many photos and views it learnt from."""
+    """For the report: the same training without rounding, and the numbers of photos and views."""
 
     control: FloatControl
     photos: int
@@ -161,7 +161,7 @@ def _candidates(
 
 
 def _worst(forms: ModelForms, repaired: list[VariantFile], against: Expected) -> tuple[str, ...]:
-    """Return the convolutions whose int8 form moves the answers most, in the repaired file."""
+    """Return the convolutions whose quantization changes the predictions of the repaired file most."""
     (int8,) = (variant.data for variant in repaired if variant.name == "int8")
     explanation = explain(float32_tflite(forms.equalized), int8, against.photos.pixels)
     costly = [layer.name for layer in explanation.worst(len(explanation.layers)) if layer.operator in _CONVOLUTIONS]
@@ -182,15 +182,15 @@ def _distilled(
         draw = augmenter(preset, size=size, seed=options.seed)
         pixels = np.concatenate([photos.pixels, *(draw(batch) for _ in range(views) for batch in batches)])
     rows = np.arange(len(pixels))
-    answers = float_model.softmax(float_model.logits(forms.model, pixels, rows, description="Float answers to learn"))
-    teaching = Teaching(pixels, answers, forms.calibration.pixels)
+    predictions = float_model.softmax(float_model.logits(forms.model, pixels, rows, description="Float predictions"))
+    teaching = Teaching(pixels, predictions, forms.calibration.pixels)
     control = distill(forms.equalized, trained, teaching, rounded=False, seed=options.seed)
     found = float_model.softmax(
         float_model.logits(
             control, against.photos.pixels, np.arange(len(against.photos.targets)), description="Control"
         )
     )
-    # The same training without rounding: what of the result is more training and not better quantization.
+    # Control: the same training without rounding shows how much of the gain is just more training.
     about = _Distillation(FloatControl(*against.scores(found, run.labels)), len(photos.targets), views)
     student = distill(forms.equalized, trained, teaching, rounded=True, seed=options.seed)
     return corrected(student, "distilled through rounding", forms.calibration, TARGETS[options.target]), about

@@ -1,7 +1,7 @@
-"""A short distillation: the trainable tail learns to give the float model's answers through int8 rounding.
+"""A short distillation: the trainable tail is fitted to the float model's predictions through int8 rounding.
 
-Weights and activations are rounded in the forward pass and gradients pass straight through (Jacob et al. 2018,
-arXiv:1712.05877; Hinton et al. 2015, arXiv:1503.02531 for the targets). Not for: learning from labels.
+Weights and activations are rounded in the forward pass, with the straight-through estimator in the backward pass (Jacob
+et al. 2018, arXiv:1712.05877; Hinton et al. 2015, arXiv:1503.02531 for the targets).
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from edgetl.backbones.spec import SCALE_LAYER
 from edgetl.quantization.preparation.graph import Keras, is_linear, kind, rebuild, steps, walk
 from edgetl_device.errors import InputError
 
-# Larger rates fit the rounding of the photos that are learned from, and move the answers on others.
+# Larger rates overfit the rounding on the training photos and change the predictions on others.
 _LEARNING_RATE = 1e-5
 _EPOCHS = 4
 _BATCH = 32
 _CALIBRATION_PHOTOS = 64
-# Layers that hand on the values they read: their output has the grid of their input.
+# Layers that pass values through: their output has the grid of their input.
 _NO_GRID_OF_THEIR_OWN = ("ZeroPadding2D", "Dropout", "Reshape", "Flatten", "MaxPooling2D", "Softmax")
 
 
 @dataclass(frozen=True, eq=False)
 class Teaching:
-    """What the tail learns from.
+    """Data for distillation.
 
     Attributes:
         pixels: Training photos, uint8 [n, S, S, 3].
-        probabilities: The float model's answers to them, float32 [n, classes].
+        probabilities: The float model's predictions for them, float32 [n, classes].
         calibration: Photos that set the ranges of the activations, uint8 [m, S, S, 3].
     """
 
@@ -43,15 +43,15 @@ class Teaching:
 
 
 def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, rounded: bool, seed: int) -> Keras:
-    """Return a copy of ``folded`` whose layers ``trained`` were fitted to the float model's answers.
+    """Return a copy of ``folded`` whose layers ``trained`` were fitted to the float model's predictions.
 
-    Adam at 1e-5 with cosine decay, 4 epochs of the photos, Kullback-Leibler divergence from the float answers.
+    Adam at 1e-5 with cosine decay, 4 epochs of the photos, Kullback-Leibler divergence from the float predictions.
 
     Args:
         folded: A flat functional model without BatchNormalization.
         trained: Names of layers that were trained. All linear layers from the first of these on may change,
             but not the scaling of the pixels.
-        teaching: Photos and answers.
+        teaching: Photos and predictions.
         rounded: Round weights and activations as int8 does. False is the control: the same training without it.
         seed: Of the order of photos.
 
@@ -85,8 +85,10 @@ def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, round
     @tf.function(autograph=False)
     def learn(batch_inputs: Any, wanted: Any) -> Any:
         with tf.GradientTape() as tape:
-            answers = tf.clip_by_value(walk(tail, batch_inputs, compute), 1e-7, 1.0)
-            loss = tf.reduce_mean(tf.reduce_sum(wanted * (tf.math.log(wanted + 1e-7) - tf.math.log(answers)), axis=-1))
+            predictions = tf.clip_by_value(walk(tail, batch_inputs, compute), 1e-7, 1.0)
+            loss = tf.reduce_mean(
+                tf.reduce_sum(wanted * (tf.math.log(wanted + 1e-7) - tf.math.log(predictions)), axis=-1)
+            )
         optimizer.apply_gradients(zip(tape.gradient(loss, flat), flat, strict=True))
         return loss
 

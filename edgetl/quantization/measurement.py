@@ -1,6 +1,6 @@
-"""An exported variant run on photos: its accuracy, its agreement with the float model and its latency here.
+"""Accuracy, agreement with the float model and latency of an exported variant on photos.
 
-Not for: latencies to publish; ``edgetl bench`` measures those on the device.
+Latencies here only rank candidates; publish those that ``edgetl bench`` measures on the device.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgetl_device.scores import Accuracy, Agreement
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """Photos with the float model's answers.
+    """Photos with the float model's predictions.
 
     Attributes:
         photos: Labelled photos of one split.
@@ -51,7 +51,7 @@ class Expected:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """An exported variant and what it gave on photos.
+    """An exported variant with its measurements.
 
     Attributes:
         variant: The file, with its scores.
@@ -74,14 +74,14 @@ def expected(model: Any, photos: Photos, *, description: str) -> Expected:
 
 def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -> Measured:
     """Run a variant on photos, one thread, and score it; the variant returned has its scores."""
-    answers, latency_ms = answers_of(
+    predictions, latency_ms = predict_file(
         variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
     )
-    accuracy, agreement = against.scores(answers, labels)
+    accuracy, agreement = against.scores(predictions, labels)
     return Measured(replace(variant, accuracy=accuracy, agreement=agreement), accuracy, agreement, latency_ms)
 
 
-def answers_of(
+def predict_file(
     model: bytes, format: str, pixels: npt.NDArray[np.uint8], *, description: str
 ) -> tuple[npt.NDArray[np.float32], float]:
     """Run an exported file on photos, one thread.
@@ -97,14 +97,14 @@ def answers_of(
     """
     with quietly():
         runtime = open_runtime(model, format)
-    answers, latencies_ns = [], []
+    predictions, latencies_ns = [], []
     with track(description, len(pixels)) as advance:
         for photo in pixels:
             runtime.set_input(photo)
             started = time.perf_counter_ns()
             runtime.invoke()
             latencies_ns.append(time.perf_counter_ns() - started)
-            answers.append(runtime.probabilities())
+            predictions.append(runtime.probabilities())
             advance(1)
     runtime.close()
-    return np.stack(answers), float(np.median(latencies_ns)) / 1e6
+    return np.stack(predictions), float(np.median(latencies_ns)) / 1e6

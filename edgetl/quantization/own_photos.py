@@ -1,7 +1,4 @@
-"""A folder of the user's photos for calibration: listed, decoded, and kept apart from what is scored.
-
-Not for: data sets to train on (``edgetl.data``).
-"""
+"""A folder of the user's photos for calibration: listed, decoded, and checked against the held-out photos."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ class OwnPhoto:
 
 @dataclass(frozen=True)
 class OwnPhotos:
-    """The readable photos of a folder by path, their pixels, and what was found on the way."""
+    """The readable photos of a folder by path, their pixels, and findings."""
 
     photos: tuple[OwnPhoto, ...]
     pixels: PixelCache
@@ -119,6 +116,6 @@ def _refuse_held_out(run: Run, folder: Path, photos: list[OwnPhoto]) -> None:
             how = "the same file" if photo.sha256 == same.sha256 else "the same pixels"
             raise InputError(
                 f"{folder / photo.path}: is {same.path} of the {same.split} split ({how})",
-                why="calibrating on photos that are then scored would flatter the int8 model",
+                why="calibrating on the photos of the evaluation would make int8 look better than it is",
                 hint="Remove it from the folder.",
             )

@@ -1,7 +1,4 @@
-"""A run to a bundle: the float model and its int8 versions, each measured on the held-out photos, behind a gate.
-
-Not for: how models are folded, corrected and converted.
-"""
+"""From a run to a bundle: float and int8 variants, measured on the held-out photos and gated."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from .options import QuantizeOptions
 from .targets import TARGETS
 from .variants import ModelForms, calibration_of, float_variant, int8_variants, plain, repaired
 
-# A float export computes the same numbers in another order. More than this is another model.
+# A float export differs by the order of operations only; a larger difference means a wrong conversion.
 FLOAT_TOLERANCE = 1e-4
 _EVALSET_MAX = 1000
 
@@ -39,7 +36,7 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
 
     With a bound on what int8 may lose, candidates are tried on the validation photos until one keeps it
     (:mod:`edgetl.quantization.candidates`). ``RUN/quantize.json`` is written before the bundle and says what was
-    measured, also when no candidate keeps the bounds; whatever is refused, an earlier bundle stays as it was.
+    measured, also when no candidate keeps the bounds; on any error an earlier bundle stays as it was.
 
     Args:
         run: A finished run.
@@ -52,7 +49,7 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
         GateFailed: A float export differs from the model, int8 loses more than the bounds in every candidate, or the
             target cannot run it.
     """
-    # First, what may be refused: the places, then the user's photos.
+    # Check first what may be refused: output paths, then the user's photos.
     check_bundle(run.folder / "bundle")
     if options.explain:
         check_explained(run.folder / EXPLAINED)

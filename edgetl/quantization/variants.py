@@ -1,7 +1,4 @@
-"""A run's model as the files of a bundle: which converter makes which variant, with labels and what calibrated it.
-
-Not for: whether they are any good.
-"""
+"""The variants of a bundle: which converter makes which file, with labels and calibration."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ from edgetl.inspection.tflite.metadata import with_metadata
 from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.preparation.bias_correction import correct_weights
-from edgetl.quantization.preparation.clip_ranges import Range, narrow_ranges
+from edgetl.quantization.preparation.clip_ranges import Range, clip_ranges
 from edgetl.quantization.preparation.equalization import equalize_cross_layer
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.runs.directory import Run
@@ -36,10 +33,10 @@ INT8_NAMES = ("int8", "int8-onnx")
 
 @dataclass(frozen=True, eq=False)
 class ModelForms:
-    """A run's float model in the forms that int8 is made from; each is made once, when it is first asked for.
+    """The forms of a run's float model that int8 is made from; each is made once, on first use.
 
     Attributes:
-        model: As it was trained; the reference of everything.
+        model: As trained; the float reference.
         calibration: Photos that set ranges.
     """
 
@@ -54,20 +51,20 @@ class ModelForms:
 
     @cached_property
     def equalized(self) -> Any:
-        """Folded, and the channels of its residual streams brought to like ranges."""
+        """Folded and equalized (cross-layer equalization of residual streams)."""
         folded = self.folded
-        with step("Equalizing streams"):
+        with step("Cross-layer equalization"):
             return equalize_cross_layer(folded, self.calibration.pixels)
 
 
 @dataclass(frozen=True, eq=False)
 class PreparedModel:
-    """A model as it goes to the int8 converters.
+    """A model ready for the int8 converters.
 
     Attributes:
         model: Folded, and repaired where it is.
         exact: The float model that the int8 file should equal layer by layer: ``model`` before weights were rounded.
-        repair: What was done to it, in words.
+        repair: What was done to it, as text.
         ranges: Lowest and highest value that int8 should have of some layers' outputs; of all others it has what
             calibration finds.
         keep_float: Names of layers that stay float in TFLite. ONNX Runtime's quantizer cannot leave a layer out: it
@@ -88,13 +85,13 @@ def plain(forms: ModelForms) -> PreparedModel:
 
 def repaired(forms: ModelForms, target: Target, keep_float: tuple[str, ...] = ()) -> PreparedModel:
     """Return the model with its streams equalized, and then :func:`corrected`."""
-    return corrected(forms.equalized, "equalized streams", forms.calibration, target, keep_float)
+    return corrected(forms.equalized, "cross-layer equalization", forms.calibration, target, keep_float)
 
 
 def corrected(
     exact: Any, before: str, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()
 ) -> PreparedModel:
-    """Return a folded model with its weights rounded together, its biases corrected and its streams' ranges narrowed.
+    """Return a folded model after GPTQ, bias correction and clipping of the streams' ranges.
 
     Args:
         exact: The folded float model.
@@ -107,8 +104,8 @@ def corrected(
         model = correct_weights(
             exact, calibration.pixels, per_tensor_dense=target.per_tensor_dense, keep_float=keep_float
         )
-        ranges = narrow_ranges(model, calibration.pixels)
-    repair = f"{before}, rounded weights, corrected biases, narrowed ranges"
+        ranges = clip_ranges(model, calibration.pixels)
+    repair = f"{before}, GPTQ, bias correction, clipped ranges"
     return PreparedModel(model, exact, repair, ranges, keep_float)
 
 
@@ -154,7 +151,8 @@ def int8_variants(
                     keep_float=prepared.keep_float,
                     ranges=prepared.ranges,
                 )
-                # The standard metadata describes uint8 and float pixels, and would lie in a microcontroller's flash.
+                # The standard metadata describes uint8 and float pixels only, and would waste a microcontroller's
+                # flash.
                 if target.dtype == "uint8":
                     exported = _labelled(exported, "tflite", run)
                 kept = {"float_layers": list(prepared.keep_float)}

@@ -1,9 +1,9 @@
-"""What runs on a board for ``edgetl bench --on``: it stores files, runs programs, and ends with the connection.
+"""The agent on a board for ``edgetl bench --on``: stores files, runs programs, ends with the connection.
 
 The text of this file is sent through SSH to the board's Python, so it imports the standard library only. It reads one
-JSON request a line on stdin (some with bytes after it) and writes one JSON answer a line on stdout. When stdin ends, or
+JSON request a line on stdin (some with bytes after it) and writes one JSON reply a line on stdout. When stdin ends, or
 stays silent for a minute, the connection is dead: whatever was started is killed, unfinished files are removed, and it
-ends. Not for: anything about bundles or benches; what to do is decided at the near end (``board``).
+ends.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-# A login shell may print before this; what follows it on its line is the first answer.
-HELLO = "edgetl-far-end/1 "
-# The near end says something every few seconds, so a silent one is asleep or cut off.
+# A login shell may print before this; the first reply follows on the same line.
+HELLO = "edgetl-agent/1 "
+# The workstation sends a heartbeat every few seconds: silence means that it sleeps or is cut off.
 SILENCE_S = 60.0
-# In each folder that this makes, and therefore may remove.
+# Marks each folder that the agent made and may remove.
 MARK = ".edgetl"
-# A program that is told to end gets so long before it is killed.
+# Seconds from SIGTERM to SIGKILL.
 GRACE_S = 3.0
 
 
 class Disconnected(Exception):
-    """The near end is not there any more."""
+    """The workstation has disconnected."""
 
 
 class Link:
@@ -49,7 +49,7 @@ class Link:
         self._heard_s = time.monotonic()
 
     def fill(self, timeout_s: float) -> None:
-        """Take in what has come, waiting at most ``timeout_s``; raise Gone when nothing will come any more."""
+        """Receive what is there, waiting at most ``timeout_s``; raise Disconnected at the end of the stream."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.source, selectors.EVENT_READ)
             ready = selector.select(timeout_s)
@@ -63,7 +63,7 @@ class Link:
             raise Disconnected
 
     def request(self) -> dict[str, Any]:
-        """Return the next request; beats, which only show that the near end lives, are left out."""
+        """Return the next request; heartbeats are skipped."""
         while True:
             line, found, rest = self._held.partition(b"\n")
             if not found:
@@ -71,7 +71,7 @@ class Link:
                 continue
             self._held = rest
             request: dict[str, Any] = json.loads(line)
-            if request["do"] != "beat":
+            if request["do"] != "heartbeat":
                 return request
 
     def take(self, count: int) -> Iterator[bytes]:
@@ -86,14 +86,14 @@ class Link:
             yield piece
 
     def send(self, **answer: Any) -> None:
-        """Write an answer, or ``say=`` with a line about what is going on."""
+        """Write a reply, or ``say=`` with a line of progress."""
         data = (json.dumps(answer) + "\n").encode()
         while data:
             data = data[os.write(self._target, data) :]
 
 
 def main() -> None:
-    """Serve requests until the near end leaves."""
+    """Serve requests until the workstation disconnects."""
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _leave)
     os.write(1, HELLO.encode())
@@ -143,7 +143,7 @@ def _describe(root: Path) -> dict[str, Any]:
 
 
 def _lock(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Wait until no other run uses this board: they would spoil each other's times."""
+    """Wait until no other run uses this board: concurrent runs would disturb each other's times."""
     del root, request
     told = False
     while True:
@@ -179,7 +179,7 @@ def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
         with open(part, "wb") as stream:
             for piece in link.take(request["bytes"]):
                 digest.update(piece)
-                # After a failure the rest must still be read, or the next request would not be found.
+                # After a failure read the rest too: the next request follows it.
                 if failed is None:
                     try:
                         stream.write(piece)
@@ -255,7 +255,7 @@ def _run(link: Link, root: Path, request: dict[str, Any], lock: Any) -> dict[str
 
 
 def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[bytes, bytes]:
-    """Read both streams of a program to their ends, while watching whether the near end is still there."""
+    """Read both streams of a program to their ends, and watch whether the workstation is still connected."""
     assert child.stdout is not None
     assert child.stderr is not None
     streams = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
@@ -271,7 +271,7 @@ def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[
                 streams[number] += data
                 if not data:
                     selector.unregister(number)
-            # Also when nothing is ready: that is how silence is noticed.
+            # Also when nothing is ready, to notice silence.
             link.fill(0)
             if tell and (end := said.rfind(b"\n") + 1) > told:
                 link.send(say=said[told:end].decode(errors="replace").splitlines()[-1])

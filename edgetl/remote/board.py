@@ -1,6 +1,6 @@
-"""What is done on one board: a virtual environment made when it is not there, a bundle brought, a command run.
+"""Work on one board: make a virtual environment if needed, copy a bundle, run a command.
 
-Everything stays in ``edgetl/remote`` of the cache folder there. Not for: several boards (``parallel``).
+Everything stays in ``edgetl/remote`` of the cache folder there.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from edgetl_device.doctor import Report
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.options import arguments
 
-# So many stay on a board: those used last.
+# How many stay on a board: the most recently used.
 _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2
 # What the wheels are for: edgetl-device's requirements have wheels for these.
 _MACHINES = ("x86_64", "aarch64", "armv7l")
@@ -38,7 +38,7 @@ _PRINTED = "what the board printed"
 
 
 class Upload:
-    """A bundle as one file, packed when a board turns out to lack it, and once for all; and photos of a folder."""
+    """What boards get: the bundle as one file, packed once and only if a board lacks it, and photos of a folder."""
 
     def __init__(self, bundle: Bundle, folder: Path, photos: PhotoSet | None = None) -> None:
         self.bundle, self.photos = bundle, photos
@@ -64,7 +64,7 @@ def bench_board(
         board: Where.
         upload: What is measured, and the photos it is measured with where the options name a folder of them here.
         options: What to measure there.
-        offline: Bring all wheels from here; the board's pip reaches no index.
+        offline: Copy all wheels from this machine; the board's pip uses no index.
         children: The processes that this starts.
         say: Called with one line about each step.
 
@@ -72,7 +72,7 @@ def bench_board(
         Unavailable: The board cannot be reached, or lacks something; ``what`` is the reason in a line.
         InputError: The board's command refuses the request.
     """
-    # Only who asks for an ONNX variant needs that runtime; with "all" it is left out, and the result says so.
+    # ONNX Runtime is installed only if an ONNX variant is named; with "all" they are left out, and the result says so.
     named = [variant for variant in upload.bundle.variants if variant.name in options.variants]
     extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()
     say("connecting")

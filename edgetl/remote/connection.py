@@ -1,7 +1,6 @@
 """One board's SSH connection: the user's ``ssh`` as a process, with ``agent`` at its other end.
 
-Everything goes through one connection, so a key that needs a touch is touched once. Not for: what is done on the board
-(``board``).
+Everything goes through one connection, so a key that needs a touch is touched once.
 """
 
 from __future__ import annotations
@@ -38,14 +37,14 @@ _OPTIONS = (
     "ClearAllForwardings=yes",
     "RemoteCommand=none",
 )
-# The only thing that a command line carries; the agent itself comes through stdin, as so many bytes.
+# All that the command line carries; the agent itself comes through stdin.
 _BOOT = (
     "import sys; v = sys.version_info[:2]; "
     'v < (3, 10) and sys.exit("edgetl needs Python 3.10 or newer, this is %d.%d" % v); '
     "exec(sys.stdin.buffer.read({count}))"
 )
 _BEAT_S = 5.0
-# Of a board that let us in: a slow one takes a few seconds to start Python.
+# Time to start the agent after login: a slow board takes a few seconds to start Python.
 _HELLO_S = 60.0
 _SSH_FAILED = 255
 
@@ -94,7 +93,7 @@ class Connection:
         say: Called with each line about what is going on there.
 
     Attributes:
-        about: What the agent says about its board.
+        about: The agent's description of its board.
 
     Raises:
         Unavailable: The board cannot be reached, refuses, or lacks a new enough Python.
@@ -112,7 +111,7 @@ class Connection:
         # Only outside quotes does the shell there take ~ for the home folder.
         home, python = ("~/", self._python[2:]) if self._python.startswith("~/") else ("", self._python)
         remote = f"exec {home}{shlex.quote(python)} -c {shlex.quote(_BOOT.format(count=len(script)))}"
-        # A file, since nobody reads a pipe while an answer is awaited.
+        # A file: nobody reads a pipe while waiting for a reply.
         self._errors = tempfile.TemporaryFile()
         self._process = self._children.start(
             [*ssh_command(), "-T", *(f"-o{option}" for option in _OPTIONS), "--", self._host, remote],
@@ -131,7 +130,7 @@ class Connection:
             raise
         finally:
             late.cancel()
-        threading.Thread(target=self._beat, daemon=True).start()
+        threading.Thread(target=self._heartbeat, daemon=True).start()
         return self
 
     def __exit__(
@@ -140,7 +139,7 @@ class Connection:
         self._close()
 
     def ask(self, do: str, payload: BinaryIO | None = None, **fields: Any) -> Any:
-        """Return the agent's answer to a request; ``payload`` is a seekable file whose content goes along.
+        """Return the agent's reply to a request; the content of ``payload``, a seekable file, is sent along.
 
         Raises:
             Unavailable: The agent could not do it, or the connection ended.
@@ -157,7 +156,7 @@ class Connection:
         return self._answer()
 
     def _write(self, data: bytes, more: BinaryIO | None = None) -> None:
-        """Write to ssh; when it has ended, reading the answer tells why."""
+        """Write to ssh; if it has ended, reading the reply tells why."""
         stdin = self._process.stdin
         assert stdin is not None
         with self._sending, contextlib.suppress(BrokenPipeError):
@@ -170,10 +169,10 @@ class Connection:
         self._late = True
         self._process.terminate()
 
-    def _beat(self) -> None:
+    def _heartbeat(self) -> None:
         while not self._over.wait(_BEAT_S):
             with contextlib.suppress(ValueError):  # closed meanwhile
-                self._write(_line(do="beat"))
+                self._write(_line(do="heartbeat"))
 
     def _skip_to_hello(self) -> None:
         stdout = self._process.stdout

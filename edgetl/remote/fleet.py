@@ -1,4 +1,4 @@
-"""Which boards, and how each is benched: from ``--on`` or a ``fleet.toml``. Not for: reaching them."""
+"""The boards of a bench and their settings, from ``--on`` or a ``fleet.toml``."""
 
 from __future__ import annotations
 

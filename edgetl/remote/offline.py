@@ -1,7 +1,4 @@
-"""Wheels for a board, fetched here: for boards that reach no package index.
-
-Not for: choosing versions; pip here does that, for the board's processor, Python and C library.
-"""
+"""Wheels for a board, fetched here: for boards that reach no package index."""
 
 from __future__ import annotations
 

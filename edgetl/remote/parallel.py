@@ -1,4 +1,4 @@
-"""The same work on several boards at once, each with a reason when it fails. Not for: what the work is (``board``)."""
+"""The same work on several boards at once; each failure keeps its reason."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """What came of one board: a document, or the error that says why there is none."""
+    """The outcome on one board: a document or an error."""
 
     board: Board
     document: T | None

@@ -1,7 +1,7 @@
-"""The device package as a wheel, made from what is installed here: boards run the code that this machine would run.
+"""The installed device package as a wheel: boards run the same code as this machine.
 
 A wheel is a zip with a few text files in it (https://packaging.python.org/specifications/binary-distribution-format/),
-so neither a build tool nor a source tree is needed. Not for: releases; those are built by hatchling.
+so neither a build tool nor a source tree is needed.
 """
 
 from __future__ import annotations

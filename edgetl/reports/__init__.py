@@ -1,4 +1,4 @@
-"""Results and runs as HTML pages that need nothing but a browser. Not for: comparing numbers (``comparison``)."""
+"""Results and runs as HTML pages that need nothing but a browser."""
 
 from .write import render, write_report
 

@@ -1,4 +1,4 @@
-"""Positions of what the report draws, in percent of a chart's width and height. Not for: colours and text (templates).
+"""Positions in charts, in percent of width and height.
 
 Charts are boxes that grow with the page: shapes are stretched SVG paths, and text is HTML placed beside them, so that
 it is as readable on a phone as on paper.

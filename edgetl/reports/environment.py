@@ -1,4 +1,4 @@
-"""Where and how a result was measured, for the page. Not for: the numbers themselves (``page``)."""
+"""Where and how a result was measured, for the page."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def _sampling(settings: Settings) -> str:
     if settings.sustained:
         return f"one run for {settings.duration_s / 60:g} minutes, in {settings.rounds} windows"
     kind = " (quick)" if settings.quick else ""
-    return f"{settings.duration_s:g} s a run{kind} in {settings.rounds} rounds, runs taking turns"
+    return f"{settings.duration_s:g} s a run{kind} in {settings.rounds} rounds, runs interleaved"
 
 
 def _own_cost(result: Result) -> float | Unknown:

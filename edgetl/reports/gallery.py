@@ -1,7 +1,4 @@
-"""Photos that a variant classifies otherwise than the float model, as cards with small pictures.
-
-Not for: which variant is better (``edgetl.comparison``).
-"""
+"""Photos that a variant classifies otherwise than the float model, as cards with small pictures."""
 
 from __future__ import annotations
 
@@ -13,14 +10,14 @@ from edgetl_device.documents import Unknown
 
 from .pictures import data_uri, thumbnail
 
-# Pictures are inside the page: at 60 of about 8 KB it can still be sent by mail.
+# Pictures are inside the page: with 60 of about 8 KB it still fits into an e-mail.
 MOST = 60
 _ORDER = {"lost": 0, "gained": 1, "changed": 2}
 
 
 @dataclass(frozen=True)
-class Answered:
-    """What one variant says about a photo: its class, how sure it is, and what that means for its accuracy.
+class VariantPrediction:
+    """Prediction of one variant for a photo: class, probability, effect on accuracy.
 
     ``kind`` is ``lost`` (only the float model is right), ``gained`` (only the variant is) or ``changed`` (both wrong).
     """
@@ -33,18 +30,18 @@ class Answered:
 
 @dataclass(frozen=True)
 class Card:
-    """One photo with everything that is said about it; ``picture`` is a data URI, empty without a bundle."""
+    """One photo with its predictions; ``picture`` is a data URI, empty without a bundle."""
 
     file: str
     label: str
     reference: str
-    answers: tuple[Answered, ...]
+    predictions: tuple[VariantPrediction, ...]
     picture: str
 
     @property
     def kind(self) -> str:
-        """The gravest of its answers."""
-        return min((answer.kind for answer in self.answers), key=_ORDER.__getitem__)
+        """The most serious change among its predictions."""
+        return min((one.kind for one in self.predictions), key=_ORDER.__getitem__)
 
 
 @dataclass(frozen=True)
@@ -63,20 +60,22 @@ def flipped(result: Result, bundle: Bundle | None) -> Gallery:
         return Gallery((), 0, evalset.reference.unknown)
     found = []
     for row, (photo, reference) in enumerate(zip(evalset.photos, evalset.reference, strict=True)):
-        answers = tuple(
-            Answered(name, labels[predicted], run.answers.probability[row], _kind(photo.label, reference, predicted))
+        predictions = tuple(
+            VariantPrediction(
+                name, labels[predicted], run.answers.probability[row], _kind(photo.label, reference, predicted)
+            )
             for name, run in one_per_variant(result).items()
             if (predicted := run.answers.predicted[row]) != reference
         )
-        if answers:
-            found.append(Card(photo.file, labels[photo.label], labels[reference], answers, ""))
+        if predictions:
+            found.append(Card(photo.file, labels[photo.label], labels[reference], predictions, ""))
     found.sort(key=lambda card: (_ORDER[card.kind], card.label, card.file))
     shown = [Card(**{**vars(card), "picture": _picture(bundle, card.file)}) for card in found[:MOST]]
     return Gallery(tuple(shown), len(found) - len(shown))
 
 
 def one_per_variant(result: Result) -> dict[str, ResultRun]:
-    """Return the first run of each variant: its number of threads does not change its answers."""
+    """Return the first run of each variant: its number of threads does not change its predictions."""
     found: dict[str, ResultRun] = {}
     for run in result.runs:
         found.setdefault(run.variant, run)

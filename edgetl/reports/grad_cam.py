@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a photo a trained run sees the evidence for a class. Not for: what the evidence is."""
+"""Grad-CAM: where in a photo a trained run sees the evidence for a class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def grad_cam(model: Any, pixels: npt.NDArray[np.uint8], classes: npt.NDArray[np.
 
     Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
     arXiv:1610.02391, equations 1 and 2: the channels of the feature map are added up, weighed by the mean gradient of
-    the class's logit with respect to them, and what speaks against the class is cut off.
+    the class's logit with respect to them, negative evidence is set to 0 (ReLU).
 
     Args:
         model: keras.Model with the layers ``pool`` and ``logits``.

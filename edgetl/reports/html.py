@@ -1,4 +1,4 @@
-"""Templates of the pages. Not for: what is on them."""
+"""Templates of the pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is on the page: results turned into numbers, texts and positions. Not for: how it looks (templates)."""
+"""Content of the page: results as numbers, texts and positions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _STAGES = {
     "invoke": "model",
     "postprocess": "probabilities and top 5",
 }
-# A latency chart ends at this percentile of its slowest run: a single hiccup would squeeze everything else.
+# A latency chart ends at this percentile of its slowest run, so that outliers do not squeeze the rest.
 _END = 99.5
 
 
@@ -105,7 +105,7 @@ class ClassRow:
 
 @dataclass(frozen=True)
 class Bench:
-    """One result: where and how it was measured, its photos, and whose answers they are held against, if anyone's."""
+    """One result: where and how it was measured, its photos, and the reference, if any."""
 
     name: str
     result: Result
@@ -266,8 +266,8 @@ def _reasons(runs: Sequence[ResultRun]) -> tuple[str, ...]:
 
 def _classes(result: Result) -> tuple[ClassRow, ...]:
     truth = np.array([photo.label for photo in result.evalset.photos])
-    answers = result.evalset.reference
-    reference = None if isinstance(answers, Unknown) else np.array(answers)
+    expected = result.evalset.reference
+    reference = None if isinstance(expected, Unknown) else np.array(expected)
     predicted = [np.array(run.answers.predicted) for run in one_per_variant(result).values()]
     found = []
     for index, label in enumerate(result.bundle.labels):

@@ -1,4 +1,4 @@
-"""Photos as small pictures inside a page. Not for: what a model is fed (``edgetl_device.preprocess``)."""
+"""Photos as small pictures inside a page."""
 
 from __future__ import annotations
 

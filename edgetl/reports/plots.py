@@ -1,4 +1,4 @@
-"""Pictures as PNG files: learning curves, confusion matrix, variants side by side. Not for: numbers."""
+"""Pictures as PNG files: learning curves, confusion matrix, variants side by side."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
 
 
 def sample_predictions(photos: Sequence[tuple[Any, str, str]], target: Path) -> None:
-    """Draw photos with what they are and what they were taken for; wrong answers are red.
+    """Draw photos with true and predicted label; wrong predictions are red.
 
     Args:
-        photos: Pixels (uint8 [S, S, 3]), the true label and the answer, which begins with the predicted label.
+        photos: Pixels (uint8 [S, S, 3]), the true label, and a text that begins with the predicted label.
         target: The PNG to write.
     """
     columns = 4

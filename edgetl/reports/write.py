@@ -1,4 +1,4 @@
-"""Results to one HTML file. Not for: what is on the page (``page``)."""
+"""Results to one HTML file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether probabilities can be believed: confidence against accuracy, in bins. Not for: making them believable."""
+"""Calibration of probabilities: confidence against accuracy, in bins."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class CalibrationError:
-    """How far stated probabilities are from how often they are right.
+    """Difference between confidence and accuracy.
 
     Attributes:
         ece: Expected calibration error, 0..1.
-        ece_by_chance: What chance alone would give where every probability is right.
+        ece_by_chance: The ECE that a perfectly calibrated model would show by chance.
         confidence: Mean probability of the predicted class.
         bins: The reliability curve: bins with a photo in them.
     """
@@ -64,7 +64,7 @@ def calibration_error(
     Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, equations 2 to 5: predictions are
     sorted into bins of equal width by the probability of the predicted class; the error is the mean over photos of the
     distance between a bin's accuracy and its mean confidence. Few photos give an error above 0 even where every
-    probability is right, so the error that chance alone gives is returned with it: its mean where answers are drawn
+    probability is right, so the error that chance alone gives is returned with it: its mean where outcomes are drawn
     with the stated probabilities (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22, 651-661).
 
     Args:

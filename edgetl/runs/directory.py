@@ -1,4 +1,4 @@
-"""The run directory: what ``edgetl train`` writes and every later command reads. Not for: how a run comes about."""
+"""The run directory: what ``edgetl train`` writes and every later command reads."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .metrics import Metrics
 
 DOCUMENT = "run.json"
 
-# All that commands write to a run directory, when they are not told another place.
+# Everything that commands write to a run directory by default.
 _FILES = (
     "run.json",
     "model.keras",
@@ -51,7 +51,7 @@ class Run:
     Attributes:
         folder: The run directory.
         document: ``run.json``.
-        samples: Every photo with its side of the split.
+        samples: Every photo with its split.
     """
 
     folder: Path
@@ -92,12 +92,12 @@ class Run:
         return Path(self.document.dataset.root)
 
     def of(self, split: Split) -> tuple[Sample, ...]:
-        """Return the samples on one side of the split."""
+        """Return the samples of one split."""
         return tuple(sample for sample in self.samples if sample.split == split)
 
     @property
     def held_out(self) -> Split:
-        """The side that numbers are reported on: the test split, else validation.
+        """The split that numbers are reported on: test, else validation.
 
         Raises:
             InputError: There is neither.
@@ -110,7 +110,7 @@ class Run:
         )
 
     def metrics(self, split: Split) -> Metrics:
-        """Return what training measured on one side of the split.
+        """Return the metrics that training measured on one split.
 
         Raises:
             InputError: ``run.json`` does not say.
@@ -141,7 +141,7 @@ def check_run_replaceable(folder: Path) -> None:
     """Refuse to replace a folder that is not a run, or has something in it that edgetl did not write.
 
     Raises:
-        InputError: So it is.
+        InputError: It is one of the two.
     """
     exports = [f"{name}.tflite" for name in _EXPORTS]
     exports += [f"{name}{layout}.onnx" for name in _EXPORTS for layout in ("", "-nchw")]
@@ -152,7 +152,7 @@ def check_run_replaceable(folder: Path) -> None:
 
 
 def default_folder(data: Path) -> Path:
-    """Return where a run on a data set is written when nothing is said: ``runs/<its name>``."""
+    """Return the default run directory of a data set: ``runs/<its name>``."""
     return Path("runs") / (data.stem if data.is_file() else data.resolve().name)
 
 

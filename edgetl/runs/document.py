@@ -1,4 +1,4 @@
-"""``run.json``: what a finished run was made from, how, and what came out. Not for: the other files of a run."""
+"""``run.json``: what a finished run was made from, how, and what came out."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ class ResumedFrom:
 
 @dataclass(frozen=True)
 class TeacherRecord:
-    """The run whose answers were learnt too.
+    """The teacher run of distillation.
 
     Attributes:
         sha256: Of its model file.
@@ -145,7 +145,7 @@ class Baseline:
     """A small CNN trained from scratch on the same split.
 
     Attributes:
-        backbone: What it is.
+        backbone: Its name.
         parameters: How many weights it has.
         metrics: As of the run itself, by split.
         seconds: Of its training, reading photos left out.
@@ -175,15 +175,15 @@ class RunDocument:
         strategy: Why these layers were trained.
         model: The model file.
         interrupted: Whether Ctrl-C ended training early; these are the best weights until then.
-        devices: What shared each step of the later stages; empty where nothing was trained by steps.
+        devices: Devices that shared each step of the later stages; empty if only the head was fitted.
         metrics: Of the held-out photos, by split: ``val`` and ``test`` where there are such photos.
         baseline: A small CNN trained from scratch on the same split.
         stages: In order.
-        seconds_to_model: Until the model was on the disk.
+        seconds_to_model: Time until the model was on disk.
         seconds: In all.
         versions: Of the packages that trained it.
         resumed: Where the last process began.
-        teacher: The run whose answers were learnt too.
+        teacher: The teacher run of distillation.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.run/1"

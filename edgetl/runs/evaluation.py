@@ -1,4 +1,4 @@
-"""Accuracy of a run or of a bundle's variant on a labelled folder. Not for: latency (``edgetl_device.bench.run``)."""
+"""Accuracy of a run or of a bundle's variant on a labelled folder."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Evaluation:
         data: The photos, as the user named them.
         split: Which of them: ``train``, ``val``, ``test`` or ``all``.
         fingerprint: Hash of every photo's path, label, split and content.
-        trained_on: How many of them the model was trained on, as far as is known.
+        trained_on: How many of them the model was trained on, as far as known.
         metrics: Of the model on them.
         model: What was scored, as the user named it.
         variant: Which variant of a bundle; absent for the float model of a run.
@@ -90,12 +90,12 @@ def _run_scorer(run: Run) -> _Scorer:
 
 def _bundle_scorer(classifier: Classifier) -> _Scorer:
     def score(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        answers = []
+        outputs = []
         with track("Evaluating", len(rows)) as advance:
             for row in rows:
-                answers.append(classifier.run(np.asarray(pixels[row])))
+                outputs.append(classifier.run(np.asarray(pixels[row])))
                 advance(1)
-        return np.stack(answers)
+        return np.stack(outputs)
 
     return score
 

@@ -1,4 +1,4 @@
-"""``explain.json``: what the int8 file of a run loses, layer by layer and photo by photo. Not for: measuring it."""
+"""``explain.json``: what the int8 file of a run loses, layer by layer and photo by photo."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class BiasShift:
 
 @dataclass(frozen=True)
 class RepairEffect:
-    """The layer that cost most before repair, and what became of it.
+    """The layer that cost most before repair, before and after.
 
     Attributes:
         name: The Keras layer.
@@ -118,16 +118,16 @@ class ClassDrop:
 
 @dataclass(frozen=True)
 class Flip:
-    """A photo on which the two models answer differently.
+    """A photo with different predictions of the two models.
 
     Attributes:
         row: Its place among the photos.
         path: Where it is.
         label: What it shows.
-        float_answer: What the float model says.
-        float_probability: How sure it is of that.
-        int8_answer: What the int8 model says.
-        int8_probability: How sure it is of that.
+        float_answer: Prediction of the float model.
+        float_probability: Its probability.
+        int8_answer: Prediction of the int8 model.
+        int8_probability: Its probability.
         tied: Whether int8 gives another class exactly the same probability; then the class that comes first counts.
     """
 
@@ -143,7 +143,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Flips:
-    """Photos on which the two models answer differently, of how many photos."""
+    """Photos with different predictions of the two models, and the number of all photos."""
 
     photos: Positive
     flipped: tuple[Flip, ...]
@@ -254,7 +254,7 @@ class ExplainReport:
         costs_most: The layer that moves the probabilities most when it alone is int8.
         repair: What repair did to the layer that cost most before it.
         classes: Accuracy by class, of classes that have photos.
-        flips: Photos whose answer changed, those that the float model was surest of first.
+        flips: Photos whose prediction changed, by falling confidence of the float model.
         photos: How many photos the layers were measured on.
         answer_error: Mean absolute difference of a probability between the two files.
         layers: In the order of the int8 file.

@@ -1,7 +1,4 @@
-"""The float model's answers on photos: what every exported variant is held against.
-
-Not for: exported variants (``edgetl_device``), and judging the answers (``metrics``, ``edgetl_device.bench.accuracy``).
-"""
+"""The float model's predictions on photos: the reference for every exported variant."""
 
 from __future__ import annotations
 
@@ -35,7 +32,7 @@ def logits(
     with track(description, len(rows)) as advance:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            # One batch size is one trace of the graph: a shorter last batch is filled up and cut again.
+            # Every batch size needs a trace of the graph: the last batch is padded and cut again.
             full = pixels[np.resize(batch, _BATCH)].astype(np.float32)
             parts.append(to_logits.predict_on_batch(full)[: len(batch)])
             advance(len(batch))

@@ -1,7 +1,4 @@
-"""The photos of a finished run, found again and decoded: held-out ones for numbers, training ones for calibration.
-
-Not for: choosing a split (``edgetl.data``).
-"""
+"""Photos of a finished run, found and decoded: held-out photos for metrics, training photos for calibration."""
 
 from __future__ import annotations
 

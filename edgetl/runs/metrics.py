@@ -1,4 +1,4 @@
-"""Accuracy, precision, recall, F1 and confusion of predictions on labelled photos. Not for: making predictions."""
+"""Accuracy, precision, recall, F1 and confusion of predictions on labelled photos."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class Metrics:
         macro_f1: Mean F1 of the classes that occur.
         per_class: In the order of the labels.
         confusion: Photos by true class (rows) and predicted class (columns).
-        calibration_error: Whether probabilities mean what they say; runs of the first version do not have it.
+        calibration_error: Calibration error; absent in runs of the first version.
     """
 
     accuracy: Accuracy

@@ -1,4 +1,4 @@
-"""``predictions.csv``: what a run's float model says about each photo it was not trained on. Not for: predicting."""
+"""``predictions.csv``: the float model's prediction for each held-out photo of a run."""
 
 from __future__ import annotations
 

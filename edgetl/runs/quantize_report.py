@@ -1,4 +1,4 @@
-"""``quantize.json``: what was written for a run and what it lost against the float model. Not for: measuring it."""
+"""``quantize.json``: the variants of a run and what they lost against the float model."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class PixelRanges:
 
 @dataclass(frozen=True)
 class CalibrationAudit:
-    """Whether photos can calibrate.
+    """Audit of calibration photos.
 
     Attributes:
-        unique: How many photos are left without those of the same pixels.
+        unique: Number of photos without duplicates of the same pixels.
         classes: How many there are of each class.
-        pixel_range: What the pixels reach.
+        pixel_range: Lowest and highest pixel values.
         findings: What is wrong with the photos.
     """
 
@@ -41,7 +41,7 @@ class CalibrationAudit:
 
 @dataclass(frozen=True)
 class CalibrationFile:
-    """A photo that calibrates: its path in the data set or folder, and the SHA-256 of the file."""
+    """A calibration photo: its path in the data set or folder, and the SHA-256 of the file."""
 
     path: str
     sha256: Sha256
@@ -55,7 +55,7 @@ class CalibrationRecord:
         split: ``train``; absent where they are the user's own.
         folder: The user's folder.
         photos: How many they are.
-        audit: Whether they can calibrate.
+        audit: Audit of these photos.
         files: Which they are; in bundles.
     """
 
@@ -114,7 +114,7 @@ class CandidateVariant:
 
 @dataclass(frozen=True)
 class FloatControl:
-    """The training of a distilled candidate without rounding: what of the result is more training."""
+    """Control of distillation: the same training without rounding."""
 
     accuracy: Accuracy
     agreement: Agreement
@@ -129,8 +129,8 @@ class Candidate:
         repair: What was done to the model before it was converted.
         float_layers: Names of layers that stay float in TFLite.
         float_control: Of distillation: the same training without rounding.
-        photos: Of distillation: how many photos it learnt from.
-        views: Of distillation: how many augmented views of each.
+        photos: Of distillation: number of training photos.
+        views: Of distillation: number of augmented views of each.
         passed: Whether all its files keep the bounds.
         seconds: How long it took.
         variants: Its files, on the validation photos.

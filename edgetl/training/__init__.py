@@ -1,4 +1,4 @@
-"""Train a classifier: the head on a frozen base, the last blocks, on request every layer. Not for: exporting it."""
+"""Train a classifier: the head on a frozen base, the last blocks, on request every layer."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,4 @@
-"""What the same photos give without pretrained weights: a small CNN, trained from scratch by the same code.
-
-Not for: a model to deploy; only its numbers are kept.
-"""
+"""The baseline: a small CNN trained from scratch on the same photos, without pretrained weights."""
 
 from __future__ import annotations
 
@@ -21,28 +18,28 @@ BACKBONE = "simple_cnn"
 
 
 def baseline_options(plan: TrainPlan) -> TrainOptions:
-    """Return the options of the baseline: data, split, views, seed and devices of a run, all else by default."""
+    """Return the options of the baseline: data, split, views, seed and devices as in the run, the rest defaults."""
     plain = TrainOptions(backbone=BACKBONE, strategy="scratch", weights="none", views=plan.views)
     shared = ("size", "fit", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
     return replace(plain, **{name: getattr(plan.options, name) for name in shared})
 
 
 def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> Baseline | None:
-    """Train the baseline on the same split and throw the model away.
+    """Train the baseline on the same split; keep its numbers, not the model.
 
     Args:
         train: Writes a run directory of the same photos with other options.
-        plan: Of the run that it is compared with.
+        plan: The plan of the run it is compared with.
 
     Returns:
-        For ``run.json``; None when Ctrl-C ended it before it had a model.
+        The record for ``run.json``; None when Ctrl-C came before there was a model.
     """
     note(f"baseline: {BACKBONE}, from scratch")
     try:
         with tempfile.TemporaryDirectory(prefix="edgetl-baseline-") as scratch:
             document = train(Path(scratch) / "run", baseline_options(plan)).document
     except KeyboardInterrupt:
-        # The run that is compared is trained already, and must not be lost.
+        # The run itself is trained already and must not be lost.
         note("baseline: interrupted, left out")
         return None
     return Baseline(

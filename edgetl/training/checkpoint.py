@@ -1,7 +1,4 @@
-"""The state of training after an epoch, in one file that is whole or not there.
-
-Not for: where the file lies and what else is known of an unfinished run (``unfinished``).
-"""
+"""Checkpoints: the state of training after an epoch, written atomically to one file."""
 
 from __future__ import annotations
 
@@ -28,12 +25,12 @@ Arrays = list[npt.NDArray[Any]]
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """Where a stage stood when an epoch had ended.
+    """The state of a stage at the end of an epoch.
 
     Attributes:
         stage: Its name, as in the history.
         epoch: The last epoch that is in it.
-        best_epoch: The epoch whose weights would be kept now.
+        best_epoch: The epoch whose weights would be kept if training ended now.
         history: Rows of all earlier stages.
         rows: Rows of this stage, epoch 0 first.
         random: State of the NumPy generator that orders photos and picks views.
@@ -58,7 +55,7 @@ class CheckpointFile:
 
     Args:
         path: The file.
-        identity: What the state depends on (JSON values). A file with another one is refused.
+        identity: What the state depends on (JSON values); a file with a different identity is refused.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any]) -> None:
@@ -68,7 +65,7 @@ class CheckpointFile:
         self._pending: Future[None] | None = None
 
     def load(self) -> Checkpoint | None:
-        """Return what was saved last; None when nothing was.
+        """Return the last checkpoint, or None.
 
         Raises:
             InputError: The file is damaged, or belongs to other settings, other photos or another network.
@@ -90,9 +87,9 @@ class CheckpointFile:
         return Checkpoint(**document["state"], **lists)
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Write a checkpoint in the background; it replaces the last one when it is on the disk.
+        """Write a checkpoint in the background; it replaces the last one once it is on disk.
 
-        The next call, or :meth:`close`, raises what went wrong.
+        Errors are raised by the next call or by :meth:`close`.
         """
         self._wait()
         self._pending = self._writer.submit(self._write, checkpoint)
@@ -138,7 +135,7 @@ def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -
 
 
 def _sync_folder(folder: Path) -> None:
-    """Put a renaming on the disk, where the system can."""
+    """Flush a rename to disk, where the system supports it."""
     with suppress(OSError):
         descriptor = os.open(folder, os.O_RDONLY)
         try:

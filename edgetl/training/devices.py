@@ -1,4 +1,4 @@
-"""Which devices the later stages train on. Not for: how they share a step (``mirrored``)."""
+"""Which devices the later stages train on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _NAME = re.compile(r"(?:/?device:|/)?((?:CPU|GPU):\d+)", re.IGNORECASE)
 
 
 def check_devices(requested: str) -> None:
-    """Refuse what cannot name devices on any machine.
+    """Refuse requests that are wrong on any machine.
 
     Args:
         requested: ``auto``, a number, or TensorFlow's names of devices, separated by commas.
@@ -78,12 +78,12 @@ def choose_devices(
 
 
 def is_usual(devices: tuple[str, ...]) -> bool:
-    """Whether this is the one device where TensorFlow puts everything anyway."""
+    """Whether this is the single device that TensorFlow uses by default."""
     return devices == (_present("GPU") or _present("CPU"))[:1]
 
 
 def _names(text: str) -> tuple[str, ...]:
-    """Return the names without prefixes, in capitals; none where one cannot be read."""
+    """Return the names in capitals, without prefixes; empty if one is malformed."""
     found = [_NAME.fullmatch(name.strip()) for name in text.split(",")]
     return tuple(name[1].upper() for name in found if name) if all(found) else ()
 

@@ -1,7 +1,6 @@
-"""Convolutions that compute with the fixed BatchNorm after them in their kernel, while only the kernel is trained.
+"""Fixed BatchNorms folded into the preceding convolutions during training; only the kernels are trained.
 
-The same function and the same gradients up to rounding, with two passes over every feature map less in each direction.
-Not for: BatchNorm that learns; changing weights (``edgetl.quantization.preparation.folding`` does, once, for int8).
+Same function and gradients up to rounding, with two passes fewer over every feature map in each direction.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from edgetl._lib.interrupts import uninterrupted
 
 @uninterrupted()
 def fold_fixed_norms(tail: Any) -> Any:
-    """Return a keras.Model that shares the weights of ``tail`` and does each Conv2D and its BatchNorm in one step.
+    """Return a keras.Model with the weights of ``tail`` that computes each Conv2D with its BatchNorm in one operation.
 
     Pairs are left as they are where the BatchNorm is trained, where something else reads the convolution too, and where
     that has a bias or an activation of its own.
@@ -61,7 +60,7 @@ def _normed_convolution(convolution: Any, norm: Any) -> Any:
     convolve = ops.depthwise_conv if depthwise else ops.conv
 
     class NormedConvolution(library.layers.Layer):  # type: ignore[misc,name-defined]  # Keras is imported on use
-        """A convolution by kernel * gamma / sqrt(variance + epsilon), whose bias is what the BatchNorm adds."""
+        """A convolution with kernel * gamma / sqrt(variance + epsilon) and the shift of the BatchNorm as bias."""
 
         def __init__(self) -> None:
             super().__init__(name=f"{convolution.name}_normed")

@@ -1,7 +1,4 @@
-"""Stage 1: a linear classifier on the pooled features of the frozen base, solved to its optimum.
-
-Not for: anything that changes the base.
-"""
+"""Stage 1: a linear classifier on the pooled features of the frozen base, solved to its optimum."""
 
 from __future__ import annotations
 
@@ -16,9 +13,9 @@ import numpy.typing as npt
 from edgetl._lib.extras import require
 from edgetl._lib.progress import track
 
-# Strength of the L2 penalty a photo, weakest last. scikit-learn's C is 1 / (strength * photos).
+# L2 penalty per photo, weakest last. scikit-learn's C is 1 / (strength * photos).
 _L2_STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01)
-# Taken where there are no validation photos to choose with.
+# Used when there are no validation photos.
 _DEFAULT_L2 = 0.1
 _MAX_ITERATIONS = 300
 _TOLERANCE = 1e-3
@@ -59,7 +56,7 @@ def fit_head(
     """Fit a multinomial logistic regression on the photos and their views.
 
     The L2 penalty is the one with the lowest validation loss when only the photos are fitted, which takes a fraction of
-    the time; views are the same photos again and do not call for another.
+    the time; views of the same photos do not change the best penalty.
 
     Args:
         photos: Training photos; every class occurs.
@@ -100,7 +97,7 @@ def _solve(data: Labelled, strength: float, *, start: Any, balanced: bool) -> An
         # The solutions lie close together: starting from the last one saves most of the iterations.
         solver.coef_, solver.intercept_ = start.coef_.copy(), start.intercept_.copy()
     with warnings.catch_warnings():
-        # A weak penalty may stop at the bound on iterations; validation decides whether that is any good.
+        # With a weak penalty the solver may hit the iteration limit; validation judges the result.
         warnings.simplefilter("ignore")
         return solver.fit(data.features, data.targets)
 

@@ -1,7 +1,4 @@
-"""What a run writes down while it trains: its history, the latest checkpoint, TensorBoard's logs.
-
-Not for: the form of any of them.
-"""
+"""The training log: history, latest checkpoint, TensorBoard events."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from .tensorboard import EventLog
 
 @dataclass
 class TrainingLog:
-    """The history of a run, and where it is kept meanwhile.
+    """The history of a run and where it is written during training.
 
     Attributes:
         history: Rows of the stages that have ended.
@@ -29,7 +26,7 @@ class TrainingLog:
     start: Checkpoint | None = None
 
     def resume(self) -> None:
-        """Take up what an earlier process left."""
+        """Continue from what an earlier process left."""
         self.start = self.file.load() if self.file else None
         if self.start:
             self.history.extend(self.start.history)
@@ -45,7 +42,7 @@ class TrainingLog:
         return self.start if self.start and self.start.stage == stage else None
 
     def add(self, rows: tuple[dict[str, Any], ...], *, logged: bool = False) -> None:
-        """Write down a stage that has ended; ``logged`` when its rows are in TensorBoard's logs already."""
+        """Record a finished stage; ``logged`` when its rows are in TensorBoard's logs already."""
         self.history.extend(rows)
         for row in () if logged else rows:
             self.log(row)
@@ -56,13 +53,13 @@ class TrainingLog:
             self.events.scalars(row)
 
     def keep(self, checkpoint: Checkpoint) -> None:
-        """Keep the state after an epoch."""
+        """Save the state after an epoch."""
         self.log(checkpoint.rows[-1])
         if self.file:
             self.file.save(checkpoint)
 
     def close(self) -> None:
-        """Wait until everything is on the disk."""
+        """Wait until everything is on disk."""
         if self.events:
             self.events.close()
         if self.file:

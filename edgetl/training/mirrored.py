@@ -1,7 +1,6 @@
-"""One model on several devices: every step split over them, their gradients summed (synchronous data parallelism).
+"""Synchronous data parallelism: every step is split over several devices and their gradients are summed.
 
 Keras' own ``keras.distribution.DataParallel`` does nothing on TensorFlow; this is ``tf.distribute.MirroredStrategy``.
-Not for: which devices (``devices``); the loop that asks for steps (``tail``).
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ _REPLICA_SEED = 1_000_003  # seeds of dropout are below 2**31, so a replica's ar
 
 @contextmanager
 def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
-    """Yield what trains in place of a tail: its own layers on the usual device, else a copy with a replica a device.
+    """Yield the model to train in place of a tail: its own layers on the default device, else one replica per device.
 
     Either way fixed BatchNorms are folded (:func:`fold_fixed_norms`). The copy is to be compiled and trained in the
     block, by ``train_on_batch`` and ``predict_on_batch``; both split what they get. A step moves its weights as the
@@ -72,7 +71,7 @@ def _mirror(copy: Any, strategy: Any) -> Any:
 
         def predict_on_batch(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
             """Return the outputs, float32 [rows, classes]."""
-            # No replica may go without a row.
+            # Every replica needs at least one row.
             full = np.resize(inputs, (max(len(inputs), replicas), *inputs.shape[1:]))
             parts = strategy.experimental_local_results(self._predictions(_split(full, strategy)))
             return np.concatenate([part.numpy() for part in parts])[: len(inputs)]
@@ -110,7 +109,7 @@ def _mirror(copy: Any, strategy: Any) -> Any:
 def _cloned(layer: Any) -> Any:
     settings = layer.get_config()
     if isinstance(layer, keras().layers.BatchNormalization) and layer.trainable:
-        # A device's few photos alone would be worse statistics the more devices there are.
+        # Statistics of one device's share alone get worse with every device added.
         settings["synchronized"] = True
     return type(layer).from_config(settings)
 

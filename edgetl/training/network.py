@@ -1,7 +1,4 @@
-"""The network that is trained: a base with its head, and the cut between what is frozen and what is trained.
-
-Not for: running or fitting it.
-"""
+"""The network that is trained: a base with its head, and the cut between what is frozen and what is trained."""
 
 from __future__ import annotations
 
@@ -13,8 +10,8 @@ from edgetl.backbones import blocks
 from edgetl.backbones.spec import SCALE_LAYER
 from edgetl_device.errors import OptionError
 
-# Keras' MobileNets come with 0.999, for ImageNet's many thousand steps: after a thousand, as with some hundred photos,
-# a third of the moving statistics would still be what they began with.
+# Keras' MobileNets use 0.999, made for ImageNet's many thousand steps: after a thousand steps, as with a few hundred
+# photos, a third of the moving statistics would still be their initial values.
 _BATCH_NORM_MOMENTUM = 0.9
 
 

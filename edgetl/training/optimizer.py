@@ -1,4 +1,4 @@
-"""How the weights move: optimizer, learning-rate schedule, moving average, loss. Not for: the loop that calls them."""
+"""Optimizer, learning-rate schedule, moving average of the weights, loss."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def compile_tail(
     if policy == "mixed_float16":
         optimizer = library.optimizers.LossScaleOptimizer(optimizer)
     tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
-    # Variables that come into being while a step is traced make TensorFlow trace it twice, which takes seconds.
+    # Variables created while a step is traced make TensorFlow trace it twice, which takes seconds.
     tail.optimizer.build(tail.trainable_variables)
 
 
@@ -62,7 +62,7 @@ def _optimizer(plan: TrainPlan, epoch_steps: int) -> Any:
     else:
         found = library.AdamW(rate, weight_decay=options.weight_decay, **averaging)
     if options.weight_decay:
-        # Scales and offsets have no reason to be small.
+        # No weight decay on scales and offsets.
         found.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return found
 
@@ -74,7 +74,7 @@ def _schedule(plan: TrainPlan, total_steps: int) -> Any:
     """
     library = keras()
     ops, peak, warm_up = library.ops, plan.lr, int(plan.options.warmup * total_steps)
-    # A cosine that ends where it began is a constant.
+    # A cosine with equal ends is constant.
     final = _FINAL_LR if plan.options.schedule == "cosine" else 1.0
 
     class WarmUpThenCosine(library.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc,name-defined]

@@ -1,4 +1,4 @@
-"""What a training run is asked to do. Not for: what that comes to for a backbone and its photos (``plan``)."""
+"""Options of a training run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgetl_device.options import Options, option
 from .devices import check_devices
 from .strategy import AUTO, STRATEGIES, check_strategy
 
-# As edgetl.features.augment.PRESETS and edgetl_device.preprocess.FITS have them, which load NumPy; a test compares.
+# Copies of edgetl.features.augment.PRESETS and edgetl_device.preprocess.FITS, which would load NumPy; a test compares.
 AUGMENT = (
     "none", "light", "standard", "strong", "no-flip", "colour", "erase", "rand-augment", "mixup", "cutmix",
 )  # fmt: skip
@@ -104,7 +104,7 @@ class TrainOptions(Options):
         0.15, group=_PHOTOS, low=0, high=0.9, metavar="SHARE", help="Test photos, where the folder is not split."
     )
     on_conflict: str = option(
-        "error", group=_PHOTOS, choices=("error", "drop"), help="What to do with a photo under two labels."
+        "error", group=_PHOTOS, choices=("error", "drop"), help="What to do with a photo that has two labels."
     )
     seed: int = option(0, low=0, high=2**31 - 1, help="The same seed on the same machine gives the same weights.")
     compare_baseline: bool = option(
@@ -118,7 +118,7 @@ class TrainOptions(Options):
         "cosine", group=_OPTIMIZER, choices=("cosine", "constant"), help="Learning rate after the warm-up."
     )
     warmup: float = option(
-        0.1, group=_OPTIMIZER, low=0, high=0.9, metavar="SHARE", help="Share of the steps in which the rate rises."
+        0.1, group=_OPTIMIZER, low=0, high=0.9, metavar="SHARE", help="Share of the steps spent on warm-up."
     )
     ema: bool = option(True, group=_OPTIMIZER, help="Validate and keep the moving average of the weights.")
     precision: str = option(
@@ -126,7 +126,7 @@ class TrainOptions(Options):
         group=_MACHINE,
         choices=("auto", "float32", "mixed_float16", "mixed_bfloat16"),
         metavar="DTYPE",
-        help="Precision of computing; auto: what the GPU is fast at, float32 without one.",
+        help="Compute precision; auto: mixed float16 on GPUs that are fast at it, else float32.",
     )
     finetune_epochs: int = option(
         0, group=_THIRD_STAGE, low=0, high=_EPOCHS, help="Epochs of a third stage that trains every layer, on pixels."
@@ -134,14 +134,12 @@ class TrainOptions(Options):
     finetune_lr: float | None = option(
         None, group=_THIRD_STAGE, above=0, high=1, metavar="RATE", unset="a tenth of lr", help="Its peak learning rate."
     )
-    teacher: str | None = option(
-        None, group=_TEACHER, metavar="RUN", help="A finished run to distil from: its probabilities are learnt too."
-    )
+    teacher: str | None = option(None, group=_TEACHER, metavar="RUN", help="A finished run to distill from.")
     teacher_weight: float = option(
-        0.5, group=_TEACHER, low=0, high=1, metavar="SHARE", help="Share of the teacher in the loss."
+        0.5, group=_TEACHER, low=0, high=1, metavar="SHARE", help="Weight of the teacher in the loss."
     )
     teacher_temperature: float = option(
-        2.0, group=_TEACHER, low=1, high=20, help="Temperature that softens both sides."
+        2.0, group=_TEACHER, low=1, high=20, help="Temperature that softens the logits of teacher and student."
     )
     tensorboard: bool = option(False, group=_REPORT, help="Write TensorBoard logs to RUN/tensorboard.")
     devices: str = option(
@@ -149,7 +147,7 @@ class TrainOptions(Options):
     )
 
     def check_together(self) -> None:
-        """Refuse options that contradict each other, whatever the backbone and the photos are."""
+        """Refuse options that contradict each other for any backbone and photos."""
         if self.val + self.test > 0.9:
             raise OptionError("{val=} and {test=}: leave less than a tenth for training", val=self.val, test=self.test)
         check_devices(self.devices)

@@ -1,4 +1,4 @@
-"""Photos to a run directory: data, network, stages, files. Not for: how a stage works (``stages``)."""
+"""Photos to a run directory: data, network, stages, files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ from .tensorboard import EventLog
 def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = False) -> Run:
     """Train a classifier and write its run directory.
 
-    The directory appears when everything in it is written. Until then the state after each epoch is kept beside it, in
+    The directory appears once it is complete. Until then the state after each epoch is kept next to it, in
     ``RUN.unfinished``, for :func:`resume`. Ctrl-C during the later stages ends training: the best weights so far are
     kept, and ``run.json`` says that it was interrupted.
 
@@ -62,7 +62,7 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
     Raises:
         InputError: The request or the data cannot be trained on, an unfinished run is there, or what would be
             replaced is not wholly edgetl's.
-        Unavailable: The backbone's weights cannot be had here.
+        Unavailable: The backbone's weights cannot be loaded or downloaded.
     """
     _check_target(out, overwrite=overwrite)
     if not overwrite:
@@ -73,18 +73,18 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
 def resume(
     out: Path, *, given: Mapping[str, Any] | None = None, root: Path | None = None, overwrite: bool = False
 ) -> Run:
-    """Go on with a run that was ended early, from its last epoch; the same weights come out as without the break.
+    """Resume a run from its last epoch; the weights are the same as without the interruption.
 
-    A run that Ctrl-C ended is gone on with, and replaced, in the same way. One that is finished is returned as it is.
+    A run ended by Ctrl-C is resumed and replaced in the same way. A finished run is returned as it is.
 
     Args:
         out: The run directory that was to appear.
-        given: Settings that the user repeats; each must be as it was.
+        given: Settings that the user repeats; each must be unchanged.
         root: Where the photos are now; None: where they were.
         overwrite: Replace another run that has taken the place, or a bundle that was made of the interrupted one.
 
     Raises:
-        InputError: There is nothing to go on with, or settings, photos or network are not what they were.
+        InputError: There is nothing to resume, or settings, photos or network have changed.
     """
     request = read_request(out, given=given or {}, root=root, overwrite=overwrite)
     if finished(request):
@@ -102,7 +102,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
     check_installed("tensorflow")
     check_request(options)
     teacher = open_teacher(options)
-    check_source(request.root)  # what cannot be a data set is refused before seconds are spent on importing
+    check_source(request.root)  # refuse what is no data set before spending seconds on imports
     timer = StageTimer()
     with locked(request, anew=anew):
         with timer.stage("data"), _while_importing(keras):
@@ -161,7 +161,7 @@ def _load(request: Request) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
-    """What the stages start from: the decision, the devices, the network, and the layer where it is cut."""
+    """What the stages start from: plan, devices, network, and the layer where it is cut."""
 
     decision: Decision
     devices: tuple[str, ...]
@@ -201,7 +201,7 @@ def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str,
 
 
 def _check_target(out: Path, *, overwrite: bool) -> None:
-    # What forbids writing there is better known now than after training.
+    # Check write access now, not after training.
     parent = next(folder for folder in out.resolve().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"{out}: cannot be written in {parent}", hint="Choose another place with --out.")
@@ -215,7 +215,7 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
 
 
 def _check_replaceable(request: Request, out: Path) -> None:
-    # Again after training: hours may have passed. The unfinished run is still there when this refuses.
+    # Check again after training: hours may have passed. If refused, the resume state is kept.
     check_place(request)
     check_run_replaceable(out)
 
@@ -225,7 +225,7 @@ def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
     """Run the block while a thread imports TensorFlow, which takes seconds that decoding can use."""
 
     def quiet_load() -> None:
-        # What fails here fails again below, where somebody catches it.
+        # An error here occurs again below, where it is handled.
         with suppress(Exception):
             load()
 

@@ -1,7 +1,4 @@
-"""From what was asked to what is trained: advice where it was asked for, the base as cut, every value resolved.
-
-Not for: the rules (``strategy``, ``edgetl.advice``).
-"""
+"""Options to plan: advice on request, the base as cut, every value resolved."""
 
 from __future__ import annotations
 
@@ -26,17 +23,17 @@ _ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
 _SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
 _ALL_LAYERS_SMOOTHING = 0.1
 
-# In fewer epochs a view is hardly seen. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4 views
-# gave 0.903 and 0.893, 0.900 and 0.899, 0.896 and 0.897 on 1,500 photos that were held out.
+# With fewer epochs most views are never seen. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4
+# views gave 0.903 and 0.893, 0.900 and 0.899, 0.896 and 0.897 on 1,500 photos that were held out.
 _EPOCHS_A_VIEW, _MOST_VIEWS = 4, 4
 
 
 @dataclass(frozen=True)
 class TrainPlan:
-    """What a run does: its options, and the values that they left open or that the backbone and the photos decided.
+    """The options of a run, and the values resolved from backbone and photos.
 
     Attributes:
-        options: As asked. The fields below take the place of those of the same name.
+        options: As given; the fields below override those of the same name.
         backbone: A name in :data:`edgetl.backbones.BACKBONES`.
         weights: ``none`` where every layer starts from random weights.
         strategy: Which layers are trained.
@@ -98,11 +95,11 @@ class Decision:
 
 
 def check_request(options: TrainOptions) -> None:
-    """Refuse what can be refused before photos are read; weights are downloaded where they have to be.
+    """Check the options before photos are read; download weights if needed.
 
     Raises:
         InputError: The backbone does not have what the options ask for.
-        Unavailable: The weights cannot be had here.
+        Unavailable: The weights cannot be loaded or downloaded.
     """
     if options.backbone == AUTO:
         return
@@ -183,8 +180,8 @@ def resolve(options: TrainOptions, trained: TrainedLayers, *, photos: int) -> Tr
 def default_epochs(photos: int, *, from_scratch: bool, all_layers: bool = False) -> int:
     """Return how many epochs the second stage takes at most: 16 up to 500 training photos, 8 from 1,000 on.
 
-    With more photos an epoch has more steps, and fewer of them are needed. All layers take three times as many, and
-    early stopping; random weights 60, always.
+    With more photos an epoch has more steps, so fewer epochs are needed. All layers: three times as many, with early
+    stopping; random weights: always 60.
     """
     few = min(16, max(8, 8_000 // max(1, photos)))
     return 60 if from_scratch else 3 * few if all_layers else few
@@ -194,7 +191,8 @@ def _default_lr(options: TrainOptions, strategy: Strategy) -> float:
     scratch = strategy == "scratch"
     if options.optimizer == "sgd":
         return _SGD_SCRATCH_LR if scratch else _SGD_LR
-    # Early layers are general already (Yosinski et al. 2014, arXiv:1411.1792): with all of them go slower.
+    # Early layers are general already (Yosinski et al. 2014, arXiv:1411.1792): training all of them takes a smaller
+    # rate.
     if strategy == "all":
         return _ALL_LAYERS_LR_TRUNCATED if options.truncate else _ALL_LAYERS_LR
     return 1e-3 if scratch else 3e-4

@@ -1,4 +1,4 @@
-"""In which number type the trainable part computes while it is trained. Not for: the saved model, which is float32."""
+"""Compute precision of the trainable part during training. The saved model is float32."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trained network is worth: metrics, predictions and pictures of the held-out photos. Not for: training it."""
+"""Metrics, predictions and plots of a trained network on the held-out photos."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""``RUN.unfinished``: what is kept of a run until its directory appears, so that a killed one can go on.
-
-Not for: what a checkpoint holds (``checkpoint``).
-"""
+"""The resume state, ``RUN.unfinished``: kept until the run directory appears, so that a killed run can be resumed."""
 
 from __future__ import annotations
 
@@ -39,7 +36,7 @@ _KEPT = (
 
 @dataclass(frozen=True)
 class RequestDocument:
-    """``request.json`` of an unfinished run: what it was asked for.
+    """``request.json`` of an unfinished run: its request.
 
     Attributes:
         run_id: A random name of the run.
@@ -97,12 +94,12 @@ def folder_of(out: Path) -> Path:
 
 
 def refuse_leftover(out: Path) -> None:
-    """Raise InputError when there is an unfinished run of ``out`` with something to lose in it."""
+    """Raise InputError if ``out`` has a resume state with a checkpoint to lose."""
     if (folder_of(out) / _CHECKPOINT).exists():
         raise InputError(
             f"{out}: an unfinished run is there",
             why=f"training was ended early; its last epoch is kept in {folder_of(out).name}",
-            hint=f"Go on with --resume {out}, or start again with --overwrite.",
+            hint=f"Resume it with --resume {out}, or start again with --overwrite.",
         )
 
 
@@ -143,13 +140,13 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
 
 @contextmanager
 def locked(request: Request, *, anew: bool) -> Iterator[None]:
-    """Keep the unfinished run for this process while the block runs.
+    """Lock the resume state for this process while the block runs.
 
-    When the block raises before there is a checkpoint, nothing is left. :func:`discard` removes the folder in the end.
+    If the block raises before the first checkpoint, nothing is left. Afterwards :func:`discard` removes the folder.
 
     Args:
         request: What the run is asked for.
-        anew: Throw away what an earlier process left.
+        anew: Discard what an earlier process left.
 
     Raises:
         InputError: Another process trains this run now, or the folder has something in it that edgetl did not write.
@@ -178,14 +175,14 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
 
 
 def discard(request: Request) -> None:
-    """Remove what was kept; what somebody else put there stays."""
+    """Remove the resume state; files of others stay."""
     _remove_kept(request)
     remove(request.folder, (_LOCK,))
 
 
 def _remove_kept(request: Request) -> None:
-    """Remove what was kept but the lock. The request goes last: it tells whose folder this is."""
-    # Killed in between, there must not be a checkpoint without what it belongs to.
+    """Remove everything but the lock. The request goes last: it marks the folder as edgetl's."""
+    # If killed in between, no checkpoint may be left without its request.
     request.checkpoint.unlink(missing_ok=True)
     remove(request.folder, [pattern for pattern in _KEPT if pattern != _REQUEST])
     remove(request.folder, (_REQUEST,))
@@ -211,7 +208,7 @@ def _write(request: Request) -> None:
 
 
 def check_photos(request: Request, dataset: Dataset) -> None:
-    """Keep the list of photos, or hold the photos against the one that was kept, and note where they are now.
+    """Save the list of photos, or check the photos against the saved list, and record where they are now.
 
     Raises:
         InputError: They are not the photos that training began with.
@@ -229,22 +226,22 @@ def check_photos(request: Request, dataset: Dataset) -> None:
         raise InputError(
             f"{request.root}: the photos have changed since training began",
             why=f"{len(gone)} of them are gone or different, {len(new)} are new or different, such as {example}",
-            hint="Bring them back, or start again with --overwrite and without --resume.",
+            hint="Restore them, or start again with --overwrite and without --resume.",
         )
     _write(request)
 
 
 def finished(request: Request) -> bool:
-    """Whether the run directory holds this very run, complete: it was ended between two last steps."""
+    """Whether the run directory already holds this run, complete: it was killed before the resume state was removed."""
     document = _run_document(request.out)
     return document is not None and document.run_id == request.run_id and not document.interrupted
 
 
 def check_place(request: Request) -> None:
-    """Refuse to go on when the run would replace something that its user may miss.
+    """Refuse to resume if the run would replace something of value.
 
     Raises:
-        InputError: Another run has taken the place, or a bundle was made of this one meanwhile.
+        InputError: Another run is there now, or a bundle was made of this one.
     """
     if not request.out.exists() or request.overwrite:
         return

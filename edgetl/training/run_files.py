@@ -46,8 +46,8 @@ def write_run(
     """Write everything that a run directory has.
 
     Args:
-        folder: Where; it is there and empty.
-        context: The stages' work, done.
+        folder: An existing empty folder.
+        context: The training context after all stages.
         request: What was asked for; TensorBoard's logs are in its folder.
         decision: What was trained, and why.
         interrupted: Whether Ctrl-C ended it early.

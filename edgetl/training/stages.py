@@ -1,4 +1,4 @@
-"""The stages of training, in order: head, last blocks, and on request every layer. Not for: how each one fits."""
+"""The stages of training, in order: head, last blocks, and on request every layer."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .plan import TrainPlan
 from .tail import TailData, kept_epoch, train_tail
 from .teacher import teacher_targets
 
-# The head is fitted in memory. More rows than this do not move it, and stage 2 sees all photos anyway.
+# The head is fitted in memory. More rows hardly change it, and stage 2 sees all photos.
 _HEAD_MAX_ROWS = 20_000
 
 
@@ -54,10 +54,10 @@ class TrainingContext:
         cut: The layer that the trainable blocks start after; None when all are trained.
         dataset: The photos; the stages look at training and validation only.
         plan: What is trained, and how.
-        teacher: A run whose answers are learnt too.
+        teacher: The run to distill from; None without one.
         devices: What shares each step of the later stages, as :func:`edgetl.training.devices.training_devices` says.
         timer: Times the stages.
-        log: Where they write down what they did.
+        log: The training log.
     """
 
     network: Any
@@ -88,13 +88,13 @@ def run_stages(context: TrainingContext) -> bool:
 
 
 def check_teachable(plan: TrainPlan) -> None:
-    """Refuse a teacher where nothing would listen to it.
+    """Refuse a teacher if only the head is fitted.
 
     Raises:
-        OptionError: Only the head is fitted: it is solved on labels.
+        OptionError: The head alone is fitted: it is solved on labels.
     """
     if plan.options.teacher and not has_later_stages(plan):
-        raise OptionError("{teacher} with the head alone: it is solved on labels, not taught")
+        raise OptionError("{teacher} with the head alone: it is solved on labels, not distilled")
 
 
 def has_later_stages(plan: TrainPlan) -> bool:
@@ -143,7 +143,7 @@ def _fit_head(
     targets: npt.NDArray[np.int64],
 ) -> None:
     val_rows, val_targets = rows_of(context.dataset, "val")
-    # What a mixed view shows is no single class, so the head is fitted on the photos alone.
+    # Mixed views have no single class, so the head is fitted on the photos alone.
     labelled, labelled_views = _head_rows(
         photos, [] if mixes(context.plan.options.augment) else views, train_rows, targets, context.plan.options.seed
     )
@@ -219,6 +219,6 @@ def _head_rows(
 
 
 def rows_of(dataset: Dataset, split: Split) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the rows in the pixel cache and the classes of one side of the split, int64 [samples] each."""
+    """Return the rows in the pixel cache and the classes of one split, int64 [samples] each."""
     samples = dataset.of(split)
     return dataset.pixels.rows(samples), targets_of(samples, dataset.labels)

@@ -1,6 +1,6 @@
-"""What ``--strategy`` and its neighbours mean together: which layers are trained, and from which weights.
+"""Which layers are trained, from which weights: ``--strategy``, ``--trainable-blocks``, ``--truncate``, ``--weights``.
 
-Pure functions of the request and the number of blocks. Not for: choosing a strategy by the photos (``edgetl.advice``).
+Pure functions of the request and the number of blocks.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class TrainedLayers:
             ``scratch``: all layers, from random weights.
         trainable_blocks: How many of the last blocks; all of them for ``all`` and ``scratch``.
         weights: As requested; ``none`` for ``scratch``.
-        note: What was not asked for, in a sentence; "" where nothing was decided.
+        note: What edgetl decided beyond the request, as a sentence; else "".
     """
 
     strategy: Strategy
@@ -69,7 +69,7 @@ def check_strategy(
 def resolve_strategy(
     strategy: str | None, *, trainable_blocks: int | None, weights: str, blocks: int, backbone: str
 ) -> TrainedLayers:
-    """Return what a checked request other than ``auto`` means for a backbone; its own fields give it again.
+    """Resolve a checked request other than ``auto`` for a backbone; resolving the result again changes nothing.
 
     Args:
         strategy: As asked, or None: ``scratch`` with weights ``none``, ``head`` with 0 blocks, else ``blocks``.

@@ -1,7 +1,4 @@
-"""The loop of the later stages: a trainable part, its data, an epoch after the other, the best weights kept.
-
-Not for: the frozen layers, which it never runs; what the optimizer does (``optimizer``).
-"""
+"""The training loop of the later stages: epochs over the trainable part; the best weights are kept."""
 
 from __future__ import annotations
 
@@ -92,13 +89,13 @@ def train_tail(
 
     Every epoch sees each photo once: as itself or as one of its views, with equal chances. Without validation photos
     the last epoch's weights stay. Ctrl-C ends training early and keeps the best weights so far. After each epoch the
-    journal gets what is needed to go on from there, bit by bit the same.
+    log gets a checkpoint from which training resumes bit for bit.
 
     Args:
         tail: keras.Model from activations or pixels to logits.
         data: What it is trained and validated on.
         plan: Of the stage.
-        journal: Where epochs are written down, and where an earlier process may have left some.
+        log: The training log; epochs that an earlier process recorded are not repeated.
         stage: The name of the stage in the history.
         description: What the progress bar says.
     """
@@ -130,7 +127,7 @@ def train_tail(
                     break
                 started = time.perf_counter()
                 logs = []
-                # A last batch of another size would cost a second trace of the graph, so the order wraps around.
+                # A smaller last batch would need a second trace of the graph, so the order wraps around.
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
                 for index, batch in enumerate(order.reshape(steps, batch_size)):
                     inputs, targets = _pick(data, batch, random, classes=classes)
@@ -216,7 +213,7 @@ def _state(tail: Any) -> list[Any]:
 
 @contextmanager
 def _averaged(tail: Any) -> Iterator[None]:
-    """Put the moving average of the weights in place of the weights while the block runs."""
+    """Use the moving average of the weights while the block runs."""
     current = [variable.numpy() for variable in tail.trainable_variables]
     tail.optimizer.finalize_variable_values(tail.trainable_variables)
     yield
@@ -264,7 +261,7 @@ def tail_logits(tail: Any, inputs: npt.NDArray[Any], rows: npt.NDArray[np.int64]
     parts = []
     for start in range(0, len(rows), _EVAL_BATCH):
         batch = rows[start : start + _EVAL_BATCH]
-        # One batch size is one trace of the graph: a shorter last batch is filled up and cut again.
+        # Every batch size needs a trace of the graph: the last batch is padded and cut again.
         full = np.resize(batch, min(_EVAL_BATCH, len(rows)))
         parts.append(tail.predict_on_batch(inputs[full].astype(np.float32))[: len(batch)])
     return np.concatenate(parts)

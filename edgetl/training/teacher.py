@@ -1,6 +1,6 @@
-"""A finished run as the teacher of another: its softened answers on training photos and their views.
+"""Knowledge distillation from a finished run: the teacher's softened predictions on training photos and their views.
 
-Knowledge distillation, Hinton et al. 2015, arXiv:1503.02531. Not for: the loss that uses them (``optimizer``).
+Hinton et al. 2015, arXiv:1503.02531.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def open_teacher(options: TrainOptions) -> Run | None:
     """Open the teacher that the options name, if any.
 
     Raises:
-        InputError: It is not a run, or what it would have to look at cannot be shown to it.
+        InputError: It is not a run, or the augmentation mixes photos at the student's input size.
     """
     if options.teacher is None:
         return None
@@ -41,7 +41,7 @@ def open_teacher(options: TrainOptions) -> Run | None:
 
 
 def check_teacher(teacher: Run, dataset: Dataset) -> None:
-    """Refuse a teacher that answers another question, or that knows the photos a student is judged on.
+    """Refuse a teacher with other classes, or one trained on photos that the student is evaluated on.
 
     Raises:
         InputError: Its labels are others, or it was trained on a validation or test photo of this data set.
@@ -57,7 +57,7 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
     if leaked:
         raise InputError(
             f"{teacher.folder}: the teacher was trained on {len(leaked)} photos that are held out here",
-            why=f"such as {leaked[0]}: what it knows of them would reach the student",
+            why=f"such as {leaked[0]}: it would leak them to the student",
             hint="Train the teacher on the same split: same photos, --seed, --val and --test.",
         )
 

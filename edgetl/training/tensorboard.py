@@ -1,7 +1,7 @@
 """A run as TensorBoard shows it: scalars of every epoch, confusion matrices, photos with their predictions.
 
 Written with ``tf.summary``'s own writer, so that neither training nor reading the files back needs TensorBoard
-installed. Not for: plots that stand alone (``edgetl.reports.plots``).
+installed.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class EventLog:
     def _write(self, stage: str, name: str, value: Any, step: int, *, kind: str) -> None:
         tf = tensorflow()
         if stage not in self._writers:
-            # Every epoch can be seen at once: they are seconds apart, not milliseconds.
+            # Flush after every epoch: epochs are seconds apart.
             self._writers[stage] = tf.summary.create_file_writer(str(self._folder / stage), max_queue=0)
         metadata = tf.compat.v1.SummaryMetadata(
             plugin_data={"plugin_name": kind},

@@ -44,9 +44,9 @@ def test_an_array_of_the_models_size_is_used_as_it_is(tiny: Bundle) -> None:
 def test_all_held_out_photos_are_right_and_many_keeps_the_order(tiny: Bundle, variant: str) -> None:
     photos = tiny.photos()
     with Classifier(tiny, variant) as classifier:
-        answers = list(classifier.classify_many((tiny.read(photo.file) for photo in photos), top=1))
-    assert [answer[0].label for answer in answers] == [photo.label for photo in photos]
-    assert {len(answer) for answer in answers} == {1}
+        predictions = list(classifier.classify_many((tiny.read(photo.file) for photo in photos), top=1))
+    assert [answer[0].label for answer in predictions] == [photo.label for photo in photos]
+    assert {len(answer) for answer in predictions} == {1}
 
 
 def test_threads_share_a_classifier(tiny: Bundle, variant: str) -> None:
@@ -109,5 +109,5 @@ def test_what_is_not_a_photo(tiny: Bundle, tmp_path: Path) -> None:
 
 def test_equal_probabilities_come_in_label_order(tiny: Bundle) -> None:
     with Classifier(tiny) as classifier:
-        answers = classifier.ranked(np.array([0.25, 0.5, 0.25], np.float32))
-    assert [answer.label for answer in answers] == ["square", "circle", "triangle"]
+        predictions = classifier.ranked(np.array([0.25, 0.5, 0.25], np.float32))
+    assert [answer.label for answer in predictions] == ["square", "circle", "triangle"]

@@ -1,4 +1,4 @@
-"""Small untrained models whose answers depend on the photo, so that a broken conversion cannot hide. For tests."""
+"""Small untrained models whose predictions depend on the photo, so that a broken conversion cannot hide. For tests."""
 
 from __future__ import annotations
 
@@ -79,10 +79,10 @@ def _with_head(pixels: Any, features: Any) -> Any:
 
 
 def settle(model: Any, pixels: npt.NDArray[np.uint8], *, shift: float = 0.5, head_only: bool = False) -> None:
-    """Make the answers of an untrained model depend on the photo.
+    """Make the predictions of an untrained model depend on the photo.
 
     Random weights with random BatchNorm statistics would give the same answer to every photo. Here the statistics are
-    those of real activations times a random factor, as after training, and the last layer spreads the answers.
+    those of real activations times a random factor, as after training, and the last layer spreads the predictions.
     """
     random = np.random.default_rng(1)
     layers = extras.keras().layers
@@ -113,14 +113,14 @@ def settle(model: Any, pixels: npt.NDArray[np.uint8], *, shift: float = 0.5, hea
 
 @cache
 def pretrained() -> Any:
-    """Return MobileNetV2 at 96 px with the embedded weights and a random head that spreads the answers."""
+    """Return MobileNetV2 at 96 px with the embedded weights and a random head that spreads the predictions."""
     from edgetl.backbones import build_base, resolve_weights
 
     layers = extras.keras().layers
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
     base = build_base("mobilenet_v2", size=SIZE, width=1.0, weights=weights)
     features = extras.keras().Model(base.input, layers.GlobalAveragePooling2D(name="pool")(base.output))
-    found = answers(features, photos(32, first_seed=900))
+    found = predictions(features, photos(32, first_seed=900))
     kernel = np.random.default_rng(1).normal(size=(found.shape[1], CLASSES))
     kernel *= 2 / ((found - found.mean(0)) @ kernel).std()
     logits = layers.Dense(CLASSES, name="logits")
@@ -129,7 +129,7 @@ def pretrained() -> Any:
     return model
 
 
-def answers(model: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+def predictions(model: Any, pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
     """Return the Keras model's probabilities, float32 [n, classes]."""
     return np.asarray(model(pixels.astype(np.float32), training=False))
 

@@ -61,13 +61,13 @@ def make_data() -> TailData:
     def photos(count: int) -> Any:
         return random.normal(size=(count, 8, 8, 3)).astype(np.float32)
 
-    def answers() -> Any:
+    def predictions() -> Any:
         return random.dirichlet(np.ones(CLASSES), PHOTOS).astype(np.float32)
 
     # Classes of unlike size; no validation, so that the last weights are kept.
     targets = np.minimum(random.geometric(0.4, PHOTOS), CLASSES) - 1
     none = np.arange(0)
-    teacher = TeacherTargets(answers(), [answers()])
+    teacher = TeacherTargets(predictions(), [predictions()])
     return TailData(photos(PHOTOS), [photos(PHOTOS)], np.arange(PHOTOS), targets, none, none, teacher=teacher)
 
 

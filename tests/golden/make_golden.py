@@ -155,12 +155,12 @@ def main(scratch: Path) -> None:
     ):
         data = convert(model, grid)
         runtime = open_runtime(data, format)
-        answers = []
+        predictions = []
         for photo in held_out:
             runtime.set_input(photo)
             runtime.invoke()
-            answers.append(runtime.probabilities())
-        scores = accuracy.score(np.stack(answers), truth, probabilities)
+            predictions.append(runtime.probabilities())
+        scores = accuracy.score(np.stack(predictions), truth, probabilities)
         variants.append(
             bundle.VariantFile(
                 name, format, name.partition("-")[0], data,

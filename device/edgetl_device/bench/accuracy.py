@@ -1,7 +1,4 @@
-"""How often a variant is right, and how it differs from the float reference, with the uncertainty of both.
-
-Not for: latency, and metrics that training reports (F1, confusion matrices).
-"""
+"""Accuracy of a variant and its agreement with the float reference, with 95% intervals."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""How long one photo takes, stage by stage, as raw nanoseconds.
+"""Latency of one photo, stage by stage, as raw nanoseconds.
 
 One batch at a time, the next one when the last is done (MLPerf's SingleStream, where a batch is one photo). Each sample
 runs all stages on as many photos as a batch of the runtime has, so the model finds the caches as an application leaves
 them: decode (bytes in memory to an upright RGB image), fit (to the model's size), invoke (copy the pixels in, run the
-model), postprocess (probabilities, top 5). Not for: whether the times can be believed (``verdict``), and accuracy.
+model), postprocess (probabilities, top 5).
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from . import percentiles
 from .percentiles import PercentileIntervals, Percentiles
 
 STAGES = ("decode", "fit", "invoke", "postprocess")
-# So many queries MLPerf Inference asked of SingleStream, whose metric is p90, before it had early stopping.
+# MLPerf Inference required so many queries of SingleStream, whose metric is p90, before early stopping.
 MIN_INFERENCES = 1024
 
 # Warm-up: blocks of this many inferences, until the medians of two in a row are this close; at most so long.
@@ -39,7 +39,7 @@ Clock = Callable[[], int]
 
 
 class Timed(Protocol):
-    """What a stopwatch runs: a classifier, or what stands in its place (``harness``)."""
+    """What a stopwatch times: a classifier, or its stand-in for measuring overhead."""
 
     @property
     def bundle(self) -> Bundle:
@@ -117,7 +117,7 @@ class StageLatency:
 
 @dataclass(frozen=True)
 class LatencyIntervals:
-    """How sure p50 and p90 are.
+    """Intervals of p50 and p90.
 
     Attributes:
         invoke: Of the model.
@@ -132,9 +132,9 @@ class Stopwatch:
     """Runs one classifier over photos and keeps the time of each stage.
 
     Args:
-        classifier: Loaded, and used by nobody else meanwhile.
+        classifier: Loaded, and used by nothing else during the bench.
         photos: The bytes of image files, taken in turn.
-        clock: Nanoseconds from any origin, never going back.
+        clock: Monotonic nanoseconds.
     """
 
     def __init__(self, classifier: Timed, photos: Sequence[bytes], *, clock: Clock = time.perf_counter_ns) -> None:

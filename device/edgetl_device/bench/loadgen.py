@@ -1,7 +1,6 @@
 """MLPerf Inference's LoadGen drives a variant: scenarios, log and verdict are its own (``mlcommons-loadgen``).
 
-Not for: submissions to MLPerf, whose rules ask for 600 s, their data sets and an accuracy run too. As in MLPerf, what
-is timed is the model from preprocessed pixels to probabilities; photos are decoded before.
+As in MLPerf, what is timed is the model from preprocessed pixels to probabilities; photos are decoded before.
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ PACKAGE = "mlcommons-loadgen"
 SCENARIOS = {"single-stream": "SingleStream", "offline": "Offline"}
 SUMMARY = "mlperf_log_summary.txt"
 
-# LoadGen writes integers of 64 bits; what is answered here is not looked at, so no data goes with an answer.
+# LoadGen expects 64-bit integers; responses are not scored in performance mode, so they carry no data.
 _NO_DATA = (0, 0)
 
 
 @dataclass(frozen=True)
 class LoadgenSummary:
-    """What LoadGen's summary says.
+    """LoadGen's summary.
 
     Attributes:
         verdict: VALID or INVALID.
@@ -56,7 +55,7 @@ class _Driven:
 
 @dataclass(frozen=True)
 class LoadgenRun(LoadgenSummary, _Driven):
-    """What MLPerf Inference's LoadGen says of the run that it drove.
+    """Result of a run driven by MLPerf Inference's LoadGen.
 
     Attributes:
         scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).

@@ -1,7 +1,4 @@
-"""One setup of a bench: loaded, measured piece by piece, and told as a row of the result.
-
-Not for: the order of setups (``sweep``, ``bench``), and whether the times can be believed (``verdict``).
-"""
+"""One setup of a bench: loaded, measured in rounds, and turned into a run of the result."""
 
 from __future__ import annotations
 
@@ -32,7 +29,7 @@ _NO_DELEGATES = Unknown("delegates are TFLite's; ONNX Runtime ran it with its CP
 
 @dataclass
 class Measurement:
-    """One setup, loaded, and what was measured of it so far."""
+    """One loaded setup and its measurements so far."""
 
     setup: Setup
     classifier: Classifier
@@ -42,7 +39,7 @@ class Measurement:
     usage: energy.Usage = field(default_factory=energy.Usage)
 
     def sample(self, duration_s: float, min_inferences: int, meter: energy.Meter | None) -> None:
-        """Measure for a while; what it took is one more window."""
+        """Measure one more window."""
 
         def measure() -> int:
             first, started_s = len(invoke), time.monotonic()
@@ -77,14 +74,14 @@ def load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | Non
 
 @dataclass(frozen=True)
 class Scored:
-    """What a setup says about all photos, and how right that is."""
+    """Predictions of a setup for all photos, and their scores."""
 
     scores: Scores
-    answers: predictions.Answers
+    answers: predictions.Predictions
 
 
 def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> Scored:
-    """Return the answers of a setup to all photos, and their scores."""
+    """Return the predictions of a setup for all photos, and their scores."""
     probabilities = predictions.probabilities(classifier, photos)
     labels = np.array([photo.index for photo in photos.photos], np.int64)
     scores = accuracy.score(probabilities, labels, reference.probabilities, names=classifier.labels)
@@ -92,7 +89,7 @@ def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> Sco
         scores = replace(scores, agreement=Unknown(reference.why_not))
     if len(classifier.labels) > accuracy.TOP:
         scores = replace(scores, accuracy=replace(scores.accuracy, top5=accuracy.top5(probabilities, labels)))
-    return Scored(scores, predictions.answers(probabilities))
+    return Scored(scores, predictions.top_predictions(probabilities))
 
 
 def row(

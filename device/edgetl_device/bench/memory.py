@@ -1,8 +1,4 @@
-"""Peak memory of one variant, measured in a process of its own. Not for: the memory of the process that asks.
-
-``python -m edgetl_device.bench.memory BUNDLE VARIANT THREADS BATCH RUNTIME DELEGATE`` (the last two may be empty) loads
-the variant, classifies a few photos of the bundle, and prints its peak in bytes.
-"""
+"""Peak memory of one variant, measured in a process of its own."""
 
 from __future__ import annotations
 
@@ -61,7 +57,7 @@ def _main(bundle: str, variant: str, threads: str, batch: str, prefer: str, dele
         opened, variant, int(threads), prefer=prefer or None, delegate=chosen, batch=int(batch)
     ) as classifier:
         for photo in opened.photos()[:_PHOTOS]:
-            # Every inference runs the whole batch, whatever is in its other rows.
+            # Every inference runs the whole batch, so the other rows need no photos.
             classifier.classify(opened.read(photo.file))
         print(own_peak_bytes())
 

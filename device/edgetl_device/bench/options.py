@@ -1,4 +1,4 @@
-"""What a bench is asked to measure, on a workstation and on a board. Not for: how it is measured."""
+"""Options of a bench, on a workstation and on a board."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgetl_device.errors import OptionError
 from edgetl_device.options import Options, option
 
 ALL = "all"
-# As loadgen.SCENARIOS and edgetl_device.runtime have them, which load NumPy; a test compares.
+# Copies from loadgen and edgetl_device.runtime, which would load NumPy; a test compares.
 SCENARIOS = ("single-stream", "offline")
 MAX_THREADS = MAX_BATCH = 256
 
@@ -60,14 +60,14 @@ class BenchOptions(Options):
         unset="10, quick 1",
         help="Seconds of sampling for each run, and at least 1,024 samples.",
     )
-    quick: bool = option(False, help="Take only 130 samples; the verdict says so.")
+    quick: bool = option(False, help="Take only 130 samples; the verdict is degraded.")
     sustained: float | None = option(
         None,
         group=_HOW_LONG,
         above=0,
         high=MAX_SUSTAINED_MIN,
         metavar="MINUTES",
-        help="One run for so long, with times and temperature second by second.",
+        help="One run of this length, with times and temperature for every second.",
     )
     profile: bool = option(False, group=_MORE, help="The time of each operator, where the runtime can tell.")
     scenario: str | None = option(None, group=_MORE, choices=SCENARIOS, help="Measure with MLPerf LoadGen too.")
@@ -79,7 +79,7 @@ class BenchOptions(Options):
         return None if self.variants == (ALL,) else self.variants
 
     def check_together(self) -> None:
-        """Refuse what cannot be measured together, whatever the bundle has."""
+        """Refuse options that contradict each other for any bundle."""
         if self.delegates:
             from edgetl_device.delegates.delegate import parse_delegates
 

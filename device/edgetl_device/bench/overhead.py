@@ -1,4 +1,4 @@
-"""What the bench itself costs: the same loop around a runtime that runs nothing. Not for: measuring models.
+"""Overhead of the bench: the same loop around a null runtime.
 
 MLPerf's reference implementation has a null backend for the same question (``vision/classification_and_detection``,
 ``backend_null.py``).
@@ -37,7 +37,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class OverheadLatency:
-    """Where the bench itself takes time.
+    """Overhead by stage.
 
     Attributes:
         invoke: Copying the pixels in, calls, reading the clock: all of it is inside the ``invoke`` of every run.
@@ -50,7 +50,7 @@ class OverheadLatency:
 
 @dataclass(frozen=True)
 class Overhead:
-    """What the bench itself costs, measured with a runtime that runs nothing; subtracted from nothing.
+    """Overhead of the bench, measured with the null runtime. It is not subtracted from any time.
 
     Attributes:
         runtime: The null runtime.
@@ -65,7 +65,7 @@ class Overhead:
 
 @dataclass(frozen=True)
 class _Nothing:
-    """Stands where a classifier stands: the bundle's preprocessing and labels around the null runtime."""
+    """Stand-in for a classifier: the bundle's preprocessing and labels around the null runtime."""
 
     bundle: Bundle
     runtime: Runtime
@@ -75,7 +75,7 @@ class _Nothing:
 
 
 def cost(bundle: Bundle, photos: Sequence[bytes], inferences: int = INFERENCES) -> Overhead:
-    """Measure the harness with the null runtime, on the bundle's photos.
+    """Measure the overhead with the null runtime, on the bundle's photos.
 
     Args:
         inferences: At least the 64 that a p90 needs.
@@ -90,5 +90,5 @@ def cost(bundle: Bundle, photos: Sequence[bytes], inferences: int = INFERENCES) 
 
 def _cost(found: Percentiles) -> Cost:
     if isinstance(found.p50_ms, Unknown) or isinstance(found.p90_ms, Unknown):
-        raise ValueError("too few inferences to know what the bench costs")
+        raise ValueError("too few inferences to measure the overhead")
     return Cost(found.p50_ms, found.p90_ms)

@@ -1,4 +1,4 @@
-"""Percentiles of times, given only where there are samples enough, and their 95% intervals. Not for: taking samples.
+"""Percentiles of times, only with enough samples, and their 95% intervals.
 
 How many are enough is the early stopping rule of MLPerf Inference's LoadGen (``loadgen/early_stopping.cc`` and
 ``mlperf_inference_rules``): of n samples, at most one may be slower than a bound for which "p percent are at most this"
@@ -25,7 +25,7 @@ INTERVALS = (50, 90)
 RESAMPLES = 2000
 BLOCKS = 10
 SEED = 20
-# Of longer runs every k-th sample is resampled. Neighbours say nearly the same, so the interval hardly widens.
+# Of longer runs every k-th sample is resampled. Neighbours are correlated, so the interval hardly widens.
 _MOST = 20_000
 
 
@@ -124,8 +124,8 @@ def resampled(
 ) -> npt.NDArray[np.int64]:
     """Return percentiles of resamples, int64 [RESAMPLES, len(percents)].
 
-    Samples of one run follow each other: a clock or another program slows many in a row. Drawing them one by one would
-    take them for independent and give an interval that is far too narrow, so whole stretches are drawn: the circular
+    Samples of one run are correlated: a clock or another program slows many in a row. Drawing them one by one would
+    treat them as independent and give far too narrow an interval, so blocks of samples are drawn: the circular
     block bootstrap of D. N. Politis and J. P. Romano, "A circular block-resampling procedure for stationary data", in
     Exploring the Limits of Bootstrap (1992). A stretch is a tenth of the run, half of one of the bench's five rounds.
 
@@ -137,7 +137,7 @@ def resampled(
     samples = samples[:: math.ceil(len(samples) / _MOST)]
     n = len(samples)
     length = math.ceil(n / BLOCKS)
-    # The end is followed by the beginning, so that every sample is in equally many stretches.
+    # Blocks wrap around, so that every sample is in equally many.
     circle = np.concatenate([samples, samples[:length]])
     within = np.arange(length)
     ranks = [_rank(n, percent) for percent in percents]

@@ -1,7 +1,4 @@
-"""The labelled photos of a bench: the bundle's own, or a folder's, ``DIR/<class>/photos``.
-
-Not for: folders of any other layout (``edgetl.data``), and what models say about the photos (``answers``).
-"""
+"""The labelled photos of a bench: the bundle's own, or a folder's, ``DIR/<class>/photos``."""
 
 from __future__ import annotations
 
@@ -67,7 +64,7 @@ class PhotoSet:
         """
         data = self._bytes_of(photo.file)
         if sha256_bytes(data) != photo.sha256:
-            raise InputError(f"{self.name}: {photo.file} has changed meanwhile", hint="Start again.")
+            raise InputError(f"{self.name}: {photo.file} was changed during the bench", hint="Start again.")
         return data
 
     def timed(self) -> list[bytes]:

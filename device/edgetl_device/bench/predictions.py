@@ -1,7 +1,4 @@
-"""Which photos a result is about, and what was said about each: what lets two results be paired by photo.
-
-Not for: scores made of the answers (``accuracy``), and comparing two results.
-"""
+"""The photos of a result and the prediction for each: results can be paired by photo."""
 
 from __future__ import annotations
 
@@ -49,8 +46,8 @@ class Evalset:
         digest: Equal for the same photos with the same labels, in any order.
         photos: In the order of the set.
         reference: Class index that the reference gives to each photo.
-        reference_name: Whose answers these are: of the float model that the bundle was made from, or of a variant on
-            this device.
+        reference_name: Whose predictions these are: of the float model that the bundle was made from, or of a variant
+            on this device.
     """
 
     source: Literal["bundle", "folder"] = "bundle"
@@ -62,8 +59,8 @@ class Evalset:
 
 
 @dataclass(frozen=True)
-class Answers:
-    """What a variant says about each photo, in the order of the set.
+class Predictions:
+    """Predictions of a variant, in the order of the set.
 
     Attributes:
         predicted: Class index of each photo.
@@ -90,7 +87,7 @@ def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.fl
     """Return what a classifier says about every photo, float32 [n, classes], run in batches of its own size.
 
     Raises:
-        InputError: What it says are no probabilities.
+        InputError: The outputs are not probabilities.
     """
     rows, batch = [], classifier.runtime.input.shape[0]
     for start in range(0, len(photos.photos), batch):
@@ -100,20 +97,20 @@ def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.fl
     # Written so that NaN fails.
     if not (found.min() >= -_BESIDE and found.max() <= 1 + _BESIDE):
         raise InputError(
-            f"{classifier.bundle.path}: {classifier.variant.file}: its answers are no probabilities",
+            f"{classifier.bundle.path}: {classifier.variant.file}: its outputs are not probabilities",
             why=f"they are {found.min():.3g} to {found.max():.3g}",
             hint="The model must end in a softmax.",
         )
     return found.clip(0, 1)
 
 
-def answers(probabilities: npt.NDArray[np.floating[Any]]) -> Answers:
-    """Return what a variant says about each photo.
+def top_predictions(probabilities: npt.NDArray[np.floating[Any]]) -> Predictions:
+    """Return the prediction for each photo.
 
     Args:
         probabilities: float [n, classes]; of equal ones the class that comes first counts, as in ``accuracy``.
     """
     best = np.asarray(probabilities, np.float64).max(axis=1)
-    return Answers(
+    return Predictions(
         tuple(probabilities.argmax(axis=1).tolist()), tuple(round(value, _DECIMALS) for value in best.tolist())
     )

@@ -1,7 +1,7 @@
-"""What the drop and the agreement of a bench are against: the float model's answers to the same photos.
+"""The reference of drop and agreement: the float model's predictions on the same photos.
 
-For a bundle's own photos they came with it. For other photos the bundle's float32 variant answers on this device; where
-it cannot, there is nothing to pair with, and the result says why. Not for: the scores themselves (``accuracy``).
+A bundle has them for its own photos. For other photos its float32 variant is run on this device; if it cannot be run,
+there is no reference, and the result says why.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ FLOAT_MODEL = "the float model that the bundle was made from"
 
 @dataclass(frozen=True)
 class Reference:
-    """Answers to hold others against, or why there are none.
+    """The reference predictions, or why there are none.
 
     Attributes:
-        name: Who gave them; empty where there are none.
+        name: The model that made them; empty if there are none.
         probabilities: float32 [n, classes], row i = photo i of the set, or None.
         why_not: Why there are none.
     """
@@ -46,7 +46,7 @@ class Reference:
 
 
 def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:
-    """Return the float32 variant that answers for a bundle here; TFLite before ONNX.
+    """Return the float32 variant that serves as reference here; TFLite before ONNX.
 
     Raises:
         InputError: The bundle has none.

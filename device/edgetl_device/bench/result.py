@@ -1,7 +1,4 @@
-"""The document of one bench (``edgetl.result/1``): what it is made of, and checked for when it is read back.
-
-Not for: measuring (``bench``), and comparing results.
-"""
+"""The document of a bench (``edgetl.result/1``) and the checks when it is read."""
 
 from __future__ import annotations
 
@@ -38,7 +35,7 @@ from .latency import STAGES, LatencyIntervals, StageLatency, StageSamples
 from .loadgen import LoadgenRun
 from .overhead import Overhead
 from .percentiles import PERCENTILES, Percentiles, percentile, too_few
-from .predictions import Answers, Evalset
+from .predictions import Evalset, Predictions
 from .sweep import Skipped
 from .verdict import Verdict
 
@@ -74,10 +71,10 @@ class Settings:
         photos_timed: How many of the photos the times are of.
         duration_s: Sampling time of each run.
         min_inferences: Sampling goes on until there are so many.
-        quick: Content with fewer inferences than a p90 to publish needs.
+        quick: Whether fewer inferences were asked for than a p90 to publish needs.
         sustained: One run for minutes, in windows of about a second.
-        rounds: Runs take turns; each is sampled in so many pieces.
-        order: In which order runs took turns.
+        rounds: Runs are interleaved: each is sampled in so many rounds.
+        order: Order of the runs in each round.
         percentiles: How they are defined.
     """
 
@@ -97,7 +94,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class BenchEnvironment(Environment):
-    """What the bench was taken on, and what changed meanwhile.
+    """The machine, and its state during the bench.
 
     Attributes:
         delegate: The external delegate of the bench.
@@ -119,7 +116,7 @@ class BenchEnvironment(Environment):
 
 @dataclass(frozen=True)
 class Warmup:
-    """What was run before the first sample.
+    """Warm-up before the first sample.
 
     Attributes:
         inferences: How many.
@@ -166,16 +163,16 @@ class ResultRun:
         bytes: Size of the model file.
         load_ms: Reading the model, checking its hash, creating the interpreter.
         first_inference_ms: The first inference after loading, all stages; in no other number.
-        warmup: What was run before the first sample.
+        warmup: Warm-up before the first sample.
         samples_ns: The times themselves.
         windows: Its stretches of sampling in order: one a round, in a sustained bench one a second or so.
         latency_ms: Percentiles of the times.
-        latency_ci95_ms: How sure p50 and p90 are.
+        latency_ci95_ms: Intervals of p50 and p90.
         throughput_per_s: Photos a second, one batch after another, from a file's bytes to a label.
         accuracy: On the photos of evalset.
         agreement: Against the reference of evalset, on the same photos.
         per_class: One row a class, in the order of the labels.
-        answers: What the variant says about each photo.
+        answers: Prediction of the variant for each photo.
         peak_rss_bytes: Peak memory of a fresh process that loads this variant alone.
         energy: Where it was asked for.
         operators: The time of each operator, where it was asked for; no runtime tells it yet.
@@ -203,7 +200,7 @@ class ResultRun:
     accuracy: Accuracy
     agreement: Agreement | Unknown
     per_class: tuple[ClassScore, ...]
-    answers: Answers
+    answers: Predictions
     peak_rss_bytes: Positive | Unknown
     energy: Energy | Unknown | None = optional()
     operators: Unknown | None = optional()
@@ -228,7 +225,7 @@ class Result:
         evalset: The photos that the runs are about.
         settings: What was asked for.
         environment: What it was measured on.
-        harness: What the bench itself costs; absent in older results.
+        harness: Overhead of the bench; absent in older results.
         runs: What was measured.
         skipped: Variants that this machine cannot run.
         digest: SHA-256 of this document's canonical form without this field.
@@ -298,7 +295,7 @@ def assemble(
 
 
 def read(path: str | os.PathLike[str]) -> Result:
-    """Read a result and check that it is whole, and that its numbers are those of its samples and answers.
+    """Read a result and check that it is whole, and that its numbers are those of its samples and predictions.
 
     Raises:
         InputError: It is absent, damaged, edited, or of another schema; the message names the field.
@@ -320,7 +317,7 @@ def checked(result: Result, *, name: str) -> Result:
     try:
         for place, run in enumerate(result.runs):
             _check_times(run, f"runs[{place}]")
-        _check_answers(result)
+        _check_predictions(result)
     except ValueError as error:
         raise InputError(f"{name}: {error}", hint=_AGAIN) from None
     return result
@@ -346,7 +343,7 @@ def _is_of(column: list[int], percent: int, value: float | Unknown) -> bool:
     return value == percentile(column, percent) / 1e6
 
 
-def _check_answers(result: Result) -> None:
+def _check_predictions(result: Result) -> None:
     labels, found = result.bundle.labels, result.evalset
     photos, truth = found.photos, [photo.label for photo in found.photos]
     if not all(index < len(labels) for index in truth):

@@ -1,7 +1,4 @@
-"""Bench a bundle: load, latency, memory, accuracy and agreement of its variants, taken side by side.
-
-Not for: judging the numbers against a budget, and comparing two benches.
-"""
+"""Bench a bundle: load, latency, memory, accuracy and agreement of its variants, interleaved."""
 
 from __future__ import annotations
 
@@ -41,8 +38,7 @@ from .reference import Reference, reference_of
 from .result import BenchEnvironment, Result, ResultRun, Settings
 from .verdict import Verdict
 
-# The duration of each setup is cut into so many pieces, and the setups take turns: a clock or a temperature that
-# changes on the way then changes all of them.
+# Setups are interleaved in so many rounds, so that a change of clock or temperature affects all of them.
 ROUNDS = 5
 DURATION_S, QUICK_DURATION_S = 10.0, 1.0
 # A quick run has a p95, not a p99.
@@ -185,7 +181,7 @@ def plan_bench(bundle: Bundle, options: BenchOptions, *, prefer: str | None = No
 
 
 def measure(plan: Plan, files: Sequence[bytes], stack: ExitStack, *, root: Path, say: Say) -> Measured:
-    """Load every setup and sample them side by side, round by round; ``stack`` closes them.
+    """Load every setup and sample them interleaved, round by round; ``stack`` closes them.
 
     Args:
         plan: What to measure.
@@ -257,7 +253,7 @@ def _check_loadgen(scenario: str, log: Path | None) -> None:
     loadgen.require(scenario)
     if log is None:
         raise InputError("a scenario without a folder for its log")
-    # Better known now than after the measuring: LoadGen ends the process when it cannot write.
+    # Check before measuring: LoadGen ends the process when it cannot write.
     log.mkdir(parents=True, exist_ok=True)
 
 
@@ -304,8 +300,8 @@ def _verdict(
         emulated=described.emulated,
         governor=described.governor,
         quick=quick,
-        # It is measured with one photo; a batch copies as many as it has.
-        harness_ns=cost.latency_ms.invoke.p50_ms * 1e6 * measurement.setup.batch,
+        # The overhead is measured with one photo; a batch copies several.
+        overhead_ns=cost.latency_ms.invoke.p50_ms * 1e6 * measurement.setup.batch,
     )
 
 

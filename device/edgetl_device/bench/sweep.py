@@ -1,7 +1,4 @@
-"""Which variants a bench measures with which delegates, threads and batches, and in which order.
-
-Not for: measuring (``bench``).
-"""
+"""Which variants a bench measures with which delegates, threads and batches, and in which order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether the times of a run can be believed, why not, and what to do about it. Not for: what the times are."""
+"""The verdict on the times of a run: valid or not, the reasons, and advice."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .percentiles import least_samples, percentile
 # Bounds, as ratios of invoke times. p95 over p50 is 1.02 to 1.2 on an idle board.
 _NOISY = 1.5
 _DRIFT = 1.1
-# Each third of a run has at least so many samples, or nothing is said about drift.
+# Drift is judged only if each third of a run has at least so many samples.
 _THIRD = 10
 
 # Cores that other programs may keep busy, on average, before a measurement counts as disturbed. Measured, not taken
@@ -28,7 +28,7 @@ _OTHERS_CORES = 0.25
 HOT_C = 80.0
 
 # Of the median of invoke; what the bench itself takes is inside of it.
-_HARNESS = 0.05
+_OVERHEAD = 0.05
 
 Status = Literal["valid", "degraded", "invalid"]
 
@@ -58,9 +58,9 @@ def judge(
     emulated: bool | Unknown = False,
     governor: str | Unknown = "performance",
     quick: bool = False,
-    harness_ns: float = 0,
+    overhead_ns: float = 0,
 ) -> Verdict:
-    """Say whether the times can be believed.
+    """Return the verdict on the times.
 
     Args:
         samples: At least one inference.
@@ -68,7 +68,7 @@ def judge(
         emulated: Whether the CPU is an emulated one.
         governor: What sets the CPU's clock.
         quick: Whether less was asked for than a p90 to publish needs.
-        harness_ns: What the bench itself takes of each ``invoke``, p50 in nanoseconds.
+        overhead_ns: Overhead in each ``invoke``, p50 in nanoseconds.
     """
     found = _Findings()
     invoke = samples.stages_ns["invoke"]
@@ -90,8 +90,8 @@ def judge(
     others = others_cpu(states[0], states[-1])
     if others is not None and others > _OTHERS_CORES:
         found.add("busy-cores", f"other programs kept {others:.1f} cores busy meanwhile")
-    if harness_ns > _HARNESS * p50:
-        found.add("harness-cost", f"the bench itself takes {harness_ns / p50:.0%} of the model's time")
+    if overhead_ns > _OVERHEAD * p50:
+        found.add("harness-cost", f"the bench itself takes {overhead_ns / p50:.0%} of the model's time")
     if isinstance(governor, str) and governor != "performance":
         found.add("clock-governor", f"the governor is {governor}, which changes the clock while measuring")
     return found.verdict()
@@ -133,7 +133,7 @@ def _count(found: _Findings, count: int, quick: bool) -> None:
 
 def _heat_and_power(found: _Findings, states: Sequence[State]) -> None:
     start_s = states[0].clock_s
-    # What held the clock down before the first sample held it down at the first sample.
+    # Throttling that began before the first sample counts from the first sample.
     for state in states:
         flags = state.throttled
         if not isinstance(flags, Unknown) and flags:

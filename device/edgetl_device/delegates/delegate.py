@@ -1,10 +1,9 @@
-"""TFLite delegates, such as the Edge TPU's: named on the command line, loaded, and held to what they take.
+"""TFLite delegates, such as the Edge TPU's: parsed, loaded, and checked.
 
 External ones come in a library. ``xnnpack`` is the one that LiteRT itself applies to models on the CPU, and ``none`` is
-LiteRT without it. Not for: compiling models (``edgetl compile``).
-
-The interface of libraries is TFLite's ``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no
-versions: a library is built for the structures of one TFLite, and crashes or misreads memory with another.
+LiteRT without it. The interface of libraries is TFLite's
+``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no versions: a library is built for the
+structures of one TFLite, and crashes or misreads memory with another.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ _EDGETPU_OPERATOR = b"edgetpu-custom-op\0"
 _CREATE = "tflite_plugin_create_delegate"
 _ASK_S = 20.0
 
-# Three lines are all that an error has; docs/guides/coral.md tells the rest.
+# An error has three lines; docs/guides/coral.md has the details.
 TRAP = (
     "It must be built for the TFLite of the runtime ({runtime}), Coral's own 16.0 is for 2.5; see docs/guides/coral.md."
 )
@@ -232,7 +231,7 @@ def _not_loaded(delegate: Delegate, library: str, why: str, runtime: str) -> Una
 def _refused(delegate: Delegate, reported: str) -> Unavailable:
     options = ", ".join(f"{key}={value}" for key, value in delegate.options)
     if delegate.name == EDGETPU:
-        hint = "No Edge TPU answered: see edgetl doctor for what is plugged in and who may use it."
+        hint = "No Edge TPU responds: edgetl doctor shows what is plugged in and who may use it."
     else:
         hint = "Check the options that its documentation names."
     return Unavailable(

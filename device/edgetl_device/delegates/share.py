@@ -1,4 +1,4 @@
-"""How much of a model a delegate took, as its interpreter shows it. Not for: loading delegates (``delegate``)."""
+"""How much of a model a delegate took, as its interpreter shows it."""
 
 from __future__ import annotations
 

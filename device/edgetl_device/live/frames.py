@@ -1,7 +1,6 @@
 """Frames of a video file or a camera, one after the other, as uint8 RGB.
 
-OpenCV or picamera2 is imported when a source is opened, never before. Not for: classifying them (``stream``) and photos
-that appear in a folder (``watch``).
+OpenCV or picamera2 is imported when a source is opened, never before.
 """
 
 from __future__ import annotations

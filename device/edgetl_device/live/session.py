@@ -1,6 +1,6 @@
-"""``classify`` on a camera, a video or a folder: the request checked, its answers as lines, and what they sum up to.
+"""``classify`` on a camera, a video or a folder: the request, its predictions as lines, and a summary.
 
-Both command lines use it. Not for: classifying (``stream``).
+Both command lines use it.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from edgetl_device.errors import InputError
 from edgetl_device.text import shown
 
 from .frames import open_camera, open_video
-from .stream import Answer, Unread, classify_frames, classify_photos
+from .stream import FramePrediction, Unread, classify_frames, classify_photos
 from .watch import new_photos
 
-# Time constant of the smoothing for cameras and videos: single odd frames go under, a new scene shows within a second.
+# Time constant of the smoothing for cameras and videos: single outliers are suppressed, a new scene shows within a
+# second.
 SMOOTH_S = 0.3
 
-Line = Answer | Unread
+Line = FramePrediction | Unread
 
 
 @dataclass(frozen=True)
@@ -41,8 +42,8 @@ class Live:
         existing: With ``watch``, the photos that are there already too.
         smooth_s: Time constant of the smoothing in seconds; None is 0.3 for cameras and videos and 0 for photos.
         every_s: At most one frame in so many seconds.
-        frames: Stop after so many answers; None goes on.
-        threshold: Below this probability an answer is unsure.
+        frames: Stop after so many frames; None goes on.
+        threshold: Below this probability a prediction is unsure.
 
     Raises:
         InputError: A value out of range, or two that do not go together.
@@ -101,7 +102,7 @@ class Live:
 
 
 @contextmanager
-def answers(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
+def classify_live(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
     """Open what ``live`` asks for; yield its description and its lines; close it whatever happens.
 
     Raises:

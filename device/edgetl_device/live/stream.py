@@ -1,7 +1,6 @@
 """Classify frames and photos as they come: times, smoothing over time, frames a second.
 
-Plain generators: the caller opens and closes what is read, and stops by not asking for more. Not for: where frames come
-from (``frames``, ``watch``) and what a command prints (``live``).
+Plain generators: the caller opens and closes what is read, and stops by not asking for more.
 """
 
 from __future__ import annotations
@@ -30,8 +29,8 @@ _ROUNDING_S = 1e-6
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model says of one frame or photo.
+class FramePrediction:
+    """The prediction for one frame or photo.
 
     Attributes:
         name: The path of the photo, or the number of the frame in its source, from 0.
@@ -41,7 +40,7 @@ class Answer:
         decode_ms: File to pixels of a photo; of a frame waiting for it and decoding it.
         fit_ms: Scaling to the model's input.
         invoke_ms: The model.
-        fps: Answers a second, over the last 30.
+        fps: Frames a second, over the last 30.
     """
 
     name: str | int
@@ -96,8 +95,8 @@ def classify_frames(
     every_s: float = 0.0,
     retry_s: float = RETRY_S,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[Answer | Unread]:
-    """Yield an answer for each frame, or why there is none, until there are no more.
+) -> Iterator[FramePrediction | Unread]:
+    """Yield a prediction for each frame, or why there is none, until there are no more.
 
     Args:
         classifier: The model.
@@ -137,7 +136,7 @@ def classify_frames(
         try:
             frame = source.pixels()
             decoded = time.perf_counter()
-            line: Answer | Unread = stream.answer(number, time_s, classifier.pixels(frame), started, decoded)
+            line: FramePrediction | Unread = stream.predict(number, time_s, classifier.pixels(frame), started, decoded)
         except EdgetlError as error:
             line = Unread(number, error)
         yield line
@@ -145,8 +144,8 @@ def classify_frames(
 
 def classify_photos(
     classifier: Classifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
-) -> Iterator[Answer | Unread]:
-    """Yield an answer for each photo, or why it cannot be read.
+) -> Iterator[FramePrediction | Unread]:
+    """Yield a prediction for each photo, or why it cannot be read.
 
     Args:
         classifier: The model.
@@ -161,7 +160,9 @@ def classify_photos(
         try:
             image = decode(path, spec)
             decoded = time.perf_counter()
-            line: Answer | Unread = stream.answer(os.fspath(path), started - begun, fit(image, spec), started, decoded)
+            line: FramePrediction | Unread = stream.predict(
+                os.fspath(path), started - begun, fit(image, spec), started, decoded
+            )
         except EdgetlError as error:
             line = Unread(os.fspath(path), error)
         except OSError as error:
@@ -175,7 +176,9 @@ class _Stream:
         self._classifier, self._smoother = classifier, Smoother(smooth_s)
         self._ends: deque[float] = deque(maxlen=_RATE_FRAMES + 1)
 
-    def answer(self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float) -> Answer:
+    def predict(
+        self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float
+    ) -> FramePrediction:
         """Run the model; ``started`` and ``decoded`` are seconds of ``perf_counter``, and now the pixels are fitted."""
         fitted = time.perf_counter()
         probabilities = self._classifier.run(pixels)
@@ -186,7 +189,7 @@ class _Stream:
         smoothed = self._smoother.update(probabilities, time_s)
         (prediction,) = self._classifier.ranked(probabilities, 1)
         (steady,) = self._classifier.ranked(smoothed, 1)
-        return Answer(
+        return FramePrediction(
             name=name,
             time_s=time_s,
             prediction=prediction,

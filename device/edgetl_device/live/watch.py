@@ -1,7 +1,6 @@
-"""Photos that appear in a folder: each once, and only when whoever writes it has finished.
+"""Photos that appear in a folder: each once, and only when it is completely written.
 
-It asks the file system in intervals, which works on every one of them, network shares included. Not for: reading the
-photos (``stream``).
+The folder is polled, which works on every file system, network shares included.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ def new_photos(
         clock: Seconds of a clock that never goes back.
 
     Raises:
-        InputError: There is no such folder, or it has gone away.
+        InputError: There is no such folder, or it was removed.
     """
     folder = Path(folder)
     handled: dict[str, _State] = {} if existing else _look(folder)

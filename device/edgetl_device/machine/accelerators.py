@@ -1,7 +1,4 @@
-"""Which Edge TPUs are plugged in, and whether this user may use them, read from Linux's sysfs.
-
-Not for: opening them (``delegate``), and other accelerators. Nothing is changed.
-"""
+"""Which Edge TPUs are plugged in, and whether this user may use them, read from Linux's sysfs. Nothing is changed."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""Which cores a CPU has: on big.LITTLE chips more than one kind. Linux only.
-
-Not for: what they are doing (``environment.state``).
-"""
+"""The cores of a CPU, of several kinds on big.LITTLE chips. Linux only."""
 
 from __future__ import annotations
 

@@ -1,8 +1,7 @@
-"""What a photo costs in joules, where the board has a sensor: INA2xx, a battery, or RAPL. Linux only.
+"""Energy of a photo in joules, where the board has a sensor: INA2xx, a battery, or RAPL. Linux only.
 
 Sysfs units are those of Linux's ``Documentation/hwmon/sysfs-interface.rst`` (uW, mA, mV),
 ``Documentation/ABI/testing/sysfs-class-power`` (uW, uA, uV) and ``Documentation/power/powercap/powercap.rst`` (uJ).
-Not for: the energy of the model without the photo around it: sensors are slower than one inference.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Sensor(Protocol):
     covers: str
 
     def joules(self) -> float:
-        """Return the joules so far; OSError when the sensor does not answer."""
+        """Return the joules so far; OSError when the sensor does not respond."""
 
     def close(self) -> None:
         """Stop counting."""
@@ -170,7 +169,7 @@ class _Power:
         self._thread.join()
 
     def _poll(self) -> None:
-        # A sensor that does not answer ends this thread; the meter's next reading meets the same error and reports it.
+        # A sensor that does not respond ends this thread; the meter's next reading meets the same error and reports it.
         with contextlib.suppress(OSError):
             while not self._ended.wait(_POLL_S):
                 self.joules()
@@ -209,7 +208,7 @@ def _supply(root: Path, unreadable: list[str]) -> Sensor | None:
         if chip not in _SUPPLY_CHIPS:
             continue
         power, current, voltage = folder / "power1_input", folder / "curr1_input", folder / "in1_input"
-        name, covers = f"{chip} in {folder.name}", "what this chip's supply feeds"
+        name, covers = f"{chip} in {folder.name}", "whatever this chip's supply powers"
         if number_or_none(power) is not None:
             return _Power(name, covers, lambda power=power: _number(power) / 1e6)  # type: ignore[misc]
         if number_or_none(current) is not None and number_or_none(voltage) is not None:

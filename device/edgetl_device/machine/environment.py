@@ -1,6 +1,6 @@
-"""What a measurement was taken on: board, CPU, clocks, temperature, software. Linux only.
+"""Environment of a measurement: board, CPU, clocks, temperature, software. Linux only.
 
-A value that cannot be read is :class:`Unknown`, never 0 or None. Not for: changing any of it.
+A value that cannot be read is :class:`Unknown`, never 0 or None.
 """
 
 from __future__ import annotations
@@ -226,7 +226,7 @@ def _temperature_c(root: Path) -> float:
     if not zones:
         raise FileNotFoundError(2, "No such file or directory", str(root / _THERMAL / "thermal_zone0"))
     named = [zone for zone in zones if _CPU_ZONE.search(text_or_none(zone / "type") or "")] or zones[:1]
-    # The kernel answers with an error where a sensor is switched off.
+    # The kernel returns an error for a sensor that is switched off.
     temperatures = [found for zone in named if (found := number_or_none(zone / "temp")) is not None]
     if not temperatures:
         raise LookupError(f"{named[0] / 'temp'} has no number")

@@ -1,4 +1,4 @@
-"""Values read from the system, or :class:`Unknown`; never 0 or None. Not for: what the values mean."""
+"""Values read from the system, or :class:`Unknown`; never 0 or None."""
 
 from __future__ import annotations
 

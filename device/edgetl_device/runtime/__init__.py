@@ -1,7 +1,6 @@
 """One interface over the programs that run a model on a device: LiteRT, ONNX Runtime, and a null runtime.
 
-A runtime gives uint8 pixels to the model in the type it takes, and probabilities back as float32. Not for: photos
-(``preprocess``), labels (``classifier``), and models that are not image classifiers.
+A runtime gives uint8 pixels to the model in the type it takes, and probabilities back as float32.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Runtime packages as they are installed here. Not for: what they do."""
+"""Runtime packages as they are installed here."""
 
 from __future__ import annotations
 

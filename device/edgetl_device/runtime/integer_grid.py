@@ -1,6 +1,6 @@
 """Numbers to and from a model's integer grid: ``real = scale * (q - zero_point)``, the TFLite quantization spec.
 
-https://ai.google.dev/edge/litert/models/quantization_spec. Not for: choosing scales (that is ``edgetl.quantization``).
+https://ai.google.dev/edge/litert/models/quantization_spec.
 """
 
 from __future__ import annotations

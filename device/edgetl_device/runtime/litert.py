@@ -1,4 +1,4 @@
-"""TFLite models, run by LiteRT or by its predecessor tflite-runtime. Not for: delegates themselves (``delegate``)."""
+"""TFLite models, run by LiteRT or by its predecessor tflite-runtime."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model that is none, to measure what is around models. Not for: answers."""
+"""The null runtime: runs no model, to measure the overhead around it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def open_null(model: bytes, threads: int) -> Runtime:
 
 
 class _NullRuntime:
-    """Runs nothing and finds all classes equally likely: what remains is the cost of the harness around it."""
+    """Runs nothing and gives all classes the same probability: what remains is overhead."""
 
     def __init__(self, model: bytes, threads: int) -> None:
         self.name, self.version, self.threads = "null", "1", threads

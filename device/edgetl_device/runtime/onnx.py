@@ -1,4 +1,4 @@
-"""ONNX models, run by ONNX Runtime on the CPU. Not for: its other execution providers."""
+"""ONNX models, run by ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""What a runtime is: its protocol, the specs of its tensors, and what all of them check and convert alike.
-
-Not for: loading a model.
-"""
+"""What a runtime is: its protocol, the specs of its tensors, and what all of them check and convert alike."""
 
 from __future__ import annotations
 
@@ -72,10 +69,10 @@ class Runtime(Protocol):
         """
 
     def invoke(self) -> None:
-        """Run the model on what was fed last."""
+        """Run the model on the inputs set last."""
 
     def probabilities(self, row: int = 0) -> Probabilities:
-        """Return what the last run said of the photo in a row, float32 [classes], dequantized; the caller owns it."""
+        """Return the probabilities of a row after the last run, float32 [classes], dequantized; the caller owns it."""
 
     def close(self) -> None:
         """Give the model's memory back. The runtime cannot be used afterwards."""
@@ -123,8 +120,7 @@ def shifted(pixels: Pixels, spec: TensorSpec) -> npt.NDArray[Any]:
 def grid(spec: TensorSpec) -> Probabilities | None:
     """Return the value of each of the 256 integers of an output, in the order of their bytes; None for floats.
 
-    Looking an answer up takes one call of NumPy where computing it takes four, each of which the model has pushed out
-    of the caches.
+    A look-up is one NumPy call; computing the values takes four, each with cold caches after the model.
     """
     if spec.scale is None or spec.zero_point is None:
         return None

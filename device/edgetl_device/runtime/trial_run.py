@@ -1,7 +1,5 @@
 """A model run once through a delegate in a process of its own, because a library of the wrong version crashes.
 
-Not for: measuring, and errors that the runtime reports in an orderly way: they come up again when the model is loaded.
-
 Run as ``python -m edgetl_device.runtime.trial_run DELEGATE RUNTIME`` it reads the model from stdin.
 """
 
@@ -40,7 +38,7 @@ def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) ->
         done = child.run_module("runtime.trial_run", str(delegate), prefer or "", input=model, timeout_s=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise Unavailable(
-            f"{delegate.library} does not answer",
+            f"{delegate.library} does not respond",
             why=f"one run of the model took over {_TIMEOUT_S:.0f} s",
             hint="Unplug the accelerator, plug it in again, and see: edgetl doctor",
         ) from None

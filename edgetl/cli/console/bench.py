@@ -127,7 +127,7 @@ def environment_lines(result: Result) -> list[str]:
     lines = [
         ", ".join(part for part in line if part and not isinstance(part, Unknown)) for line in (where, state, system)
     ]
-    lines += [cores_line(environment), throttle_line(after), delegate_line(result), harness_line(result)]
+    lines += [cores_line(environment), throttle_line(after), delegate_line(result), overhead_line(result)]
     return [*filter(None, lines), f"accuracy on {photos_text(result)}"]
 
 
@@ -179,7 +179,7 @@ def throttle_line(after: State) -> str:
     return f"since the board started: {', '.join(flags)}" if flags and not isinstance(flags, Unknown) else ""
 
 
-def harness_line(result: Result) -> str:
+def overhead_line(result: Result) -> str:
     """Return what the bench itself takes of each run of the model."""
     if result.harness is None:
         return ""

@@ -1,4 +1,4 @@
-"""How commands print what the Edge TPU will run. Not for: predicting it (``edgetl.inspection.edgetpu.predict``)."""
+"""How commands print what the Edge TPU will run."""
 
 from __future__ import annotations
 

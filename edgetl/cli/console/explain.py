@@ -16,7 +16,7 @@ _FLIPS_SHOWN = 5
 
 
 def print_explanation(run: Path) -> None:
-    """Print the layers that cost most, the classes that lost, and the photos whose answer changed."""
+    """Print the layers that cost most, the classes that lost, and the photos whose prediction changed."""
     from edgetl.runs.explain_report import DOCUMENT, ExplainReport
     from edgetl_device import documents
 
@@ -36,7 +36,7 @@ def print_explanation(run: Path) -> None:
         _print_repair(report.repair)
     if report.unmatched:
         echo(f"not found in the float file, so not measured: {', '.join(report.unmatched)}")
-    _print_answers(report)
+    _print_flips(report)
     echo(f"explain   {run / DOCUMENT}")
 
 
@@ -69,14 +69,14 @@ def _print_repair(repair: RepairEffect) -> None:
     )
 
 
-def _print_answers(report: ExplainReport) -> None:
+def _print_flips(report: ExplainReport) -> None:
     classes = ", ".join(
         "{} {:+.1f} ({:+.1f}..{:+.1f})".format(one.label, one.drop_pp, *one.drop_ci95_pp)
         for one in report.classes
         if one.drop_pp
     )
     echo(f"drop pp   {classes or 'none in any class'}")
-    echo(f"flipped   {len(report.flips.flipped)} of {report.flips.photos} answers")
+    echo(f"flipped   {len(report.flips.flipped)} of {report.flips.photos} predictions")
     for flip in report.flips.flipped[:_FLIPS_SHOWN]:
         tie = ", tied" if flip.tied else ""
         echo(

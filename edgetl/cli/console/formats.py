@@ -1,4 +1,4 @@
-"""Reports on stdout as a table for a terminal, Markdown for a pull request, or CSV. Not for: JSON (``output``)."""
+"""Reports on stdout as a table for a terminal, Markdown for a pull request, or CSV."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """int8 ONNX by ONNX Runtime's static quantization (QDQ): raw uint8 pixels in, float32 probabilities out.
 
 Activations are uint8, weights int8 with one scale per output channel; QuantizeLinear and DequantizeLinear pairs around
-each operation say so, and a runtime fuses them into integer kernels. On x86 without VNNI, ONNX Runtime's 8-bit kernels
-add pairs of products in 16 bits and may saturate. Not for: repairing accuracy; give it a folded and corrected model.
+each operation mark it as quantized, and the runtime fuses them into integer kernels. On x86 without VNNI, ONNX
+Runtime's 8-bit kernels add pairs of products in 16 bits and may saturate.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ def int8_onnx(
 ) -> bytes:
     """Return ``model`` as int8 ONNX, opset 17, opened and checked by :func:`check_quantized`.
 
-    The input ``pixels`` is uint8 [1, S, S, 3]: its quantization would have scale 1 and zero point 0, so the operator
-    that would do nothing is taken out. The output ``probabilities`` is float32 [1, classes].
+    The input ``pixels`` is uint8 [1, S, S, 3]: its QuantizeLinear has scale 1 and zero point 0 and is removed. The
+    output ``probabilities`` is float32 [1, classes].
 
     Args:
         model: A flat functional model that takes raw RGB 0..255.
@@ -121,7 +121,7 @@ def check_quantized(proto: Any) -> None:
 
 
 def _take_raw_pixels(proto: Any) -> None:
-    """Make the graph's input uint8 by taking out the QuantizeLinear that reads it, also behind a change of layout."""
+    """Make the graph's input uint8 by removing the QuantizeLinear that reads it, also behind a Transpose."""
     onnx = extras.require("onnx")
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     pixels = INPUT_NAME

@@ -1,6 +1,6 @@
 """int8 TFLite by TensorFlow's converter: raw uint8 pixels in, uint8 probabilities out, integer operations only.
 
-On request some layers stay float. Not for: repairing accuracy; give it a folded and corrected model.
+On request some layers stay float.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def int8_tflite(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([photo] for photo in calibration_inputs(pixels))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        # What follows leaves layers as they are and changes ranges, which the converter has no settings for.
+        # The converter has no settings for float layers and ranges: both are done below.
         converter._experimental_calibrate_only = True
 
     calibrated = _with_ranges(converted(model, configure), ranges or {})
@@ -96,13 +96,13 @@ def _with_ranges(calibrated: bytes, ranges: Mapping[str, Range]) -> bytes:
 
 
 def missing_layer(layer: str, what: str) -> InputError:
-    """Return the error for a layer that a converter has left out or named otherwise."""
+    """Return the error for a layer that the converted model lacks or has under another name."""
     return InputError(f"layer {layer!r}: cannot {what}", why="the converted model does not have it")
 
 
 @uninterrupted()
 def _quantized(calibrated: bytes, *, dtype: str, per_tensor_dense: bool, keep_float: Collection[str]) -> bytes:
-    """Quantize a calibrated model as the converter does it, but for some layers, as its QuantizationDebugger does."""
+    """Quantize a calibrated model as the converter does, except for some layers, as its QuantizationDebugger does."""
     convert, tf = extras.require("tensorflow.lite.python.convert"), extras.tensorflow()
     operators = describe(calibrated)
     outputs = {operators.tensors[operator.outputs[0]].name for operator in operators.operators}

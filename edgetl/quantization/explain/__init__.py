@@ -1,19 +1,17 @@
-"""What int8 costs and where: layer by layer, channel by channel, photo by photo, from the files themselves.
+"""Where int8 loses accuracy: by layer, by channel, by photo, measured on the files.
 
 ============  =========================================================================================
 ``match``     which int8 tensor is which float tensor, by name
 ``cut``       one operator, or the rest of a file, as a file of its own
-``scaling``   input scalings that were moved, which is no error
+``scaling``   input scalings moved into the next kernel: a difference, not an error
 ``run``       files run with every activation kept
 ``measure``   the numbers of one operator
 ``layers``    :func:`explain`: all operators of an int8 file
-``answers``   accuracy lost by class, photos whose answer changed
+``predictions`` accuracy lost by class, photos whose prediction changed
 ``result``    :class:`Explanation`, as objects, JSON and rows
 ``plots``     the same as pictures
 ``files``     :func:`explain_export`: all of it for a run, on disk
 ============  =========================================================================================
-
-Not for: repairing anything (``edgetl.quantization.preparation.bias_correction``).
 """
 
 from .files import FOLDER, Plain, check_explained, explain_export, explain_run

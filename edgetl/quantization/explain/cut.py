@@ -1,7 +1,4 @@
-"""One operator of a TFLite file, or what follows it, as a file of its own: cut out of the flatbuffer, not simulated.
-
-Not for: files with several subgraphs; :func:`edgetl.inspection.tflite.file.describe` refuses them.
-"""
+"""One operator of a TFLite file, or the rest of the file after it, cut out of the flatbuffer as a file of its own."""
 
 from __future__ import annotations
 
@@ -19,19 +16,19 @@ class Cut:
 
     Attributes:
         model: The part, as a TFLite file with the tensors of the whole, at the same indices.
-        feeds: The tensor to set in ``model`` by the tensor of the whole file whose values it takes.
+        inputs: Index of the input in ``model``, by index of the tensor in the whole file whose values it takes.
         outputs: Indices of the tensors that it computes.
     """
 
     model: bytes
-    feeds: dict[int, int]
+    inputs: dict[int, int]
     outputs: tuple[int, ...]
 
 
 def separate(tree: Any, described: TFLiteModel) -> Cut:
     """Return a file in which each operator stands alone: every activation that one reads is an input of the file.
 
-    One run of it computes all operators, each on what it is fed, as they are in the file: same kernel options, same
+    One run computes all operators, each on the inputs it is given, as they are in the file: same kernel options,
     integer weights, biases and scales.
 
     Args:
@@ -39,28 +36,28 @@ def separate(tree: Any, described: TFLiteModel) -> Cut:
         described: The same file as :func:`edgetl.inspection.tflite.file.describe` sees it.
     """
     whole, graph = _copied(tree)
-    feeds: dict[int, int] = {}
+    inputs: dict[int, int] = {}
     operators = []
     for operator, seen in zip(graph.operators, described.operators, strict=True):
         alone = copy(operator)
         for index in seen.inputs:
-            if index >= 0 and not described.tensors[index].constant and index not in feeds:
-                feeds[index] = len(graph.tensors)
+            if index >= 0 and not described.tensors[index].constant and index not in inputs:
+                inputs[index] = len(graph.tensors)
                 entry = copy(graph.tensors[index])
-                entry.name = b"fed/" + (entry.name or b"")
+                entry.name = b"input/" + (entry.name or b"")
                 graph.tensors.append(entry)
-        alone.inputs = [feeds.get(index, index) for index in seen.inputs]
+        alone.inputs = [inputs.get(index, index) for index in seen.inputs]
         operators.append(alone)
     graph.operators = operators
-    graph.inputs = list(feeds.values())
+    graph.inputs = list(inputs.values())
     graph.outputs = [index for operator in described.operators for index in operator.outputs]
-    return Cut(pack_tree(whole), feeds, tuple(graph.outputs))
+    return Cut(pack_tree(whole), inputs, tuple(graph.outputs))
 
 
 def after(tree: Any, described: TFLiteModel, tensor: int) -> Cut:
     """Return the part of a file that depends on ``tensor``, from there to the file's outputs.
 
-    Other activations that cross the cut, such as the other side of a residual addition, are fed too.
+    Other activations that cross the cut, such as the other branch of a residual addition, become inputs too.
 
     Args:
         tree: What :func:`edgetl.inspection.tflite.tree.read_tree` returned; it is not changed.
@@ -75,14 +72,14 @@ def after(tree: Any, described: TFLiteModel, tensor: int) -> Cut:
             reached.update(seen.outputs)
     read = [index for place in kept for index in described.operators[place].inputs if index >= 0]
     made = {index for place in kept for index in described.operators[place].outputs}
-    feeds = {index: index for index in read if index not in made and not described.tensors[index].constant}
+    inputs = {index: index for index in read if index not in made and not described.tensors[index].constant}
     graph.operators = [graph.operators[place] for place in kept]
-    graph.inputs = list(feeds)
+    graph.inputs = list(inputs)
     graph.outputs = [index for index in described.outputs if index in made]
-    # Constants that nothing reads any more would only be copied.
+    # Drop constants that are no longer read.
     stored = {graph.tensors[index].buffer for index in read}
     whole.buffers = [buffer if place in stored else Buffer(None) for place, buffer in enumerate(whole.buffers)]
-    return Cut(pack_tree(whole), feeds, tuple(graph.outputs))
+    return Cut(pack_tree(whole), inputs, tuple(graph.outputs))
 
 
 def _copied(tree: Any) -> tuple[Any, Any]:

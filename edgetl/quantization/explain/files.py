@@ -1,7 +1,4 @@
-"""An explanation on disk: ``RUN/explain.json``, and pictures and a table of all channels in ``RUN/explain/``.
-
-Not for: the measurements themselves.
-"""
+"""An explanation on disk: ``RUN/explain.json``, and pictures and a table of all channels in ``RUN/explain/``."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ from edgetl._lib.owned import Kind, check_replaceable
 from edgetl._lib.progress import step
 from edgetl.export.conversion import float32_tflite
 from edgetl.quantization.conversion.tflite import int8_tflite as convert_int8
-from edgetl.quantization.measurement import answers_of
+from edgetl.quantization.measurement import predict_file
 from edgetl.runs.directory import Run
 from edgetl.runs.explain_report import (
     DOCUMENT,
@@ -65,12 +62,12 @@ def explain_export(
 
     Args:
         run: The run.
-        reference: The Keras model whose activations int8 should have: BatchNorm folded, channels rescaled where repair
-            does that, weights and biases not repaired.
+        reference: The Keras model whose activations int8 is compared with: BatchNorm folded, channels rescaled where
+            repair does that, weights and biases not repaired.
         int8_tflite: What was exported from it after repair.
         photos: Held-out photos.
         expected: The run's probabilities for them, float32 [n, classes].
-        plain: The same model without any repair, to tell what repair did; None where nothing was repaired.
+        plain: The same model without repair, to show what repair did; None without repair.
     """
     with step("Float and plain int8 files"):
         float_tflite = float32_tflite(reference)
@@ -104,7 +101,7 @@ def explain_run(
 ) -> ExplainReport:
     """Explain an int8 file on held-out photos and write ``folder/explain.json`` and ``folder/explain/``.
 
-    The layers are measured on a few tens of the photos, the answers on all of them.
+    The layers are measured on a few tens of the photos, the predictions on all of them.
 
     Args:
         folder: The run directory.
@@ -121,7 +118,7 @@ def explain_run(
     explanation = explain(float_tflite, int8_tflite, photos.pixels)
     if unrepaired is not None:
         explanation = replace(explanation, unrepaired=explain(*unrepaired, photos.pixels))
-    found, _ = answers_of(int8_tflite, "tflite", photos.pixels, description="Answers in int8")
+    found, _ = predict_file(int8_tflite, "tflite", photos.pixels, description="int8 predictions")
     changed = flips(expected, found, photos.targets, labels, [sample.path for sample in photos.samples])
     with atomic_path(folder / FOLDER, directory=True, replaceable=check_explained) as target:
         _write_pictures(target, explanation, changed, photos.pixels)

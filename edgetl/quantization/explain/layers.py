@@ -1,8 +1,7 @@
-"""What each operator of an int8 TFLite file costs: measured on the file itself against the float file of its model.
+"""The error of each operator of an int8 TFLite file, measured against the float file of the same model.
 
 The signal-to-quantization-noise ratio of an activation (:mod:`~edgetl.inspection.sqnr`) is taken over all photos and
-elements, the float file's values against the int8 file's, dequantized. Not for: ONNX files, and accuracy
-(:mod:`edgetl.quantization.explain.predictions`).
+elements, the float file's values against the int8 file's, dequantized.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from .result import Explanation
 from .run import Activations, activations, run_cut, to_grid
 from .scaling import Affine
 
-# A few tens of photos settle the sums; memory is that of all activations of all photos.
+# A few tens of photos are enough; all activations of all photos are in memory.
 _MAX_PHOTOS = 32
 _BUDGET_BYTES = 512 * 1024**2
 
@@ -72,16 +71,16 @@ def _explain(pair: Pair, data: bytes, photos: Pixels) -> Explanation:
     with quietly():
         found = activations(data, int8, _on_input(int8, photos))
         apart = separate(pair.int8_tree, int8)
-        feeds = {
+        inputs = {
             index: to_grid(pair.counterpart(index), int8.tensors[index])
             if index in matching.pairs
-            # Something has to be fed; what is computed from it is not used.
+            # Every input needs a value; results of this one are not used.
             else np.zeros_like(found[index])
-            for index in apart.feeds
+            for index in apart.inputs
         }
-        alone = run_cut(apart, feeds)
+        alone = run_cut(apart, inputs)
     errors = _answer_errors(pair, alone, layers)
-    answers = to_real(found[int8.outputs[0]], int8.tensors[int8.outputs[0]])
+    outputs = to_real(found[int8.outputs[0]], int8.tensors[int8.outputs[0]])
     return Explanation(
         photos=len(photos),
         layers=tuple(
@@ -89,14 +88,14 @@ def _explain(pair: Pair, data: bytes, photos: Pixels) -> Explanation:
             for place, output, error in zip(layers, (int8.operators[i].outputs[0] for i in layers), errors, strict=True)
         ),
         unmatched=matching.unmatched,
-        answer_error=float(np.abs(answers - pair.exact[pair.float_.outputs[0]]).mean()),
+        answer_error=float(np.abs(outputs - pair.exact[pair.float_.outputs[0]]).mean()),
     )
 
 
 def _answer_errors(pair: Pair, alone: Activations, layers: list[int]) -> list[float | None]:
     """Return how far probabilities move when one operator is int8 and the rest is float, for each of ``layers``.
 
-    None where an input of the operator has no counterpart that could be fed.
+    None where an input of the operator has no counterpart to read from.
     """
     final = pair.float_.outputs[0]
 

@@ -1,7 +1,4 @@
-"""Which activation of an int8 TFLite file is which activation of the float file of the same model.
-
-Not for: constants, and files of two models; what has no counterpart is listed.
-"""
+"""Pairs the activations of an int8 TFLite file with those of the float file of the same model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The numbers of one operator, from activations and constants of both files. Not for: running them."""
+"""The numbers of one operator, from activations and constants of both files."""
 
 from __future__ import annotations
 
@@ -83,8 +83,8 @@ def measure(
         pair: Both files.
         place: Of the operator.
         found: Its output in the int8 file as it is, in its own type.
-        alone: Its output when it is fed from the float file.
-        answer_error: What :class:`Layer` says; None where ``alone`` could not be fed.
+        alone: Its output for inputs from the float file.
+        answer_error: What :class:`Layer` says; None if ``alone`` has no inputs.
     """
     int8, operator = pair.int8, pair.int8.operators[place]
     index = operator.outputs[0]

@@ -1,4 +1,4 @@
-"""An explanation as pictures: error by layer, the channels of one layer, the photos that flipped. Not for: numbers."""
+"""An explanation as pictures: error by layer, the channels of one layer, the photos that flipped."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLIPS_A_ROW, _MAX_FLIPS = 4, 12
 
 
 def error_by_layer(explanation: Explanation, target: Path) -> None:
-    """Draw the SQNR of each layer, as it is and alone, and below what each layer alone does to the answers."""
+    """Draw the SQNR of each layer, as it is and alone, and below how each layer alone changes the predictions."""
     layers, before = explanation.layers, [explanation.unrepaired_layer(layer) for layer in explanation.layers]
     places = np.arange(len(layers))
     figure = require("matplotlib.figure").Figure(figsize=(max(8.0, 2 + 0.17 * len(layers)), 7), layout="constrained")
@@ -58,7 +58,7 @@ def error_by_layer(explanation: Explanation, target: Path) -> None:
         fontsize=10,
     )
     below.set_ylabel("mean change of a probability")
-    below.set_title("What one layer in int8 does to the answers, all others in float", fontsize=10)
+    below.set_title("Change of the predictions with one layer in int8, all others in float", fontsize=10)
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -69,7 +69,7 @@ def error_by_layer(explanation: Explanation, target: Path) -> None:
 
 
 def channels_of(layer: Layer, before: Layer | None, target: Path) -> None:
-    """Draw one layer channel by channel: what its output covers, its weights, its mean error and its bias shift."""
+    """Draw one layer channel by channel: range of the output, weights, mean error, bias shift."""
     channels, kernel = layer.channels, layer.kernel
     order = np.argsort(channels.high - channels.low)
     places = np.arange(len(order))
@@ -92,7 +92,7 @@ def channels_of(layer: Layer, before: Layer | None, target: Path) -> None:
         rows[2].vlines(places, kernel.low[order], kernel.high[order], color="#9467bd", linewidth=1.5)
         rows[2].set_ylabel("weights, int8 file")
         rows[2].set_title("Lowest to highest weight (linear near 0, logarithmic beyond)", fontsize=9)
-        # Channels without a signal may have weights a hundred times as large as all others.
+        # Dead channels may have weights a hundred times as large as all others.
         rows[2].set_yscale("symlog", linthresh=max(float(np.median(kernel.high - kernel.low)), 1e-6))
     rows[1].legend(fontsize=8)
     rows[-1].set_xlabel("channels, the narrowest output first")
@@ -114,7 +114,7 @@ def flipped_photos(flips: Sequence[Flip], pixels: Sequence[npt.NDArray[np.uint8]
     rows = math.ceil(shown / columns)
     figure = require("matplotlib.figure").Figure(figsize=(2.6 * columns, 3.0 * rows + 0.3), layout="constrained")
     more = f", the {shown} that float was surest of" if shown < len(flips) else ""
-    figure.suptitle(f"{len(flips)} answers changed{more}", fontsize=10)
+    figure.suptitle(f"{len(flips)} predictions changed{more}", fontsize=10)
     panels: Any = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
         axes.set_axis_off()

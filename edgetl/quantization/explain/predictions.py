@@ -1,7 +1,4 @@
-"""Whose answers changed: accuracy lost class by class, and each photo on which int8 and float disagree.
-
-Not for: accuracy and agreement over all photos (:mod:`edgetl_device.bench.accuracy`).
-"""
+"""Accuracy lost by class, and the photos on which int8 and float disagree."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ def drop_by_class(
         targets: int64 [n], the true classes.
         labels: Class names in the order of the outputs.
     """
-    right, still_right = (answers.argmax(1) == targets for answers in (expected, found))
+    right, still_right = (probabilities.argmax(1) == targets for probabilities in (expected, found))
     drops = []
     for index, label in enumerate(labels):
         here = targets == index

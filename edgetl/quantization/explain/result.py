@@ -1,4 +1,4 @@
-"""What an explanation consists of, and its form in documents and tables. Not for: how the numbers come about."""
+"""Classes of an explanation, and their form in documents and tables."""
 
 from __future__ import annotations
 
@@ -88,12 +88,12 @@ class Channels:
 
     @property
     def dead(self) -> int:
-        """Channels that have one value for all photos and places in the float file: they tell the model nothing."""
+        """Channels that have one value for all photos and places in the float file: dead channels."""
         return int(np.count_nonzero(self.low == self.high))
 
     @property
     def flattened(self) -> int:
-        """Channels that vary in the float file and have one value in the int8 file: all they said is lost."""
+        """Channels that vary in the float file and have one value in the int8 file: their information is lost."""
         return int(np.count_nonzero((self.low < self.high) & (self.int8_low == self.int8_high)))
 
 
@@ -180,7 +180,7 @@ class Explanation:
     unrepaired: Explanation | None = None
 
     def worst(self, count: int = 1) -> tuple[Layer, ...]:
-        """Return the layers that move the answers most when they alone are int8, most costly first."""
+        """Return the layers that change the predictions most when they alone are int8, most costly first."""
         measured = [layer for layer in self.layers if layer.answer_error is not None]
         return tuple(sorted(measured, key=lambda layer: -(layer.answer_error or 0.0))[:count])
 

@@ -1,6 +1,6 @@
-"""TFLite files run with every activation kept, by LiteRT's own kernels: a delegate would fuse operators.
+"""Run TFLite files and keep every activation, with LiteRT's built-in kernels: a delegate would fuse operators.
 
-Not for: speed, and for the last bit: XNNPACK, which runs these files elsewhere, may round a value to the next step.
+XNNPACK, which runs these files elsewhere, may round a value to the next step.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def activations(model: bytes, described: TFLiteModel, inputs: npt.NDArray[Any]) 
     return _run(_interpreter(model, keep=True), {source: source}, {source: inputs}, wanted) | {source: inputs}
 
 
-def run_cut(cut: Cut, feeds: Mapping[int, npt.NDArray[Any]], *, delegate: bool = False) -> Activations:
+def run_cut(cut: Cut, inputs: Mapping[int, npt.NDArray[Any]], *, delegate: bool = False) -> Activations:
     """Run a part of a file on each photo and return what it computes.
 
     Args:
         cut: The part.
-        feeds: Values [n, 1, ...] for each tensor that ``cut.feeds`` names, by its index in the whole file.
+        inputs: Values [n, 1, ...] for each tensor that ``cut.inputs`` names, by its index in the whole file.
         delegate: Let XNNPACK run it.
     """
-    return _run(_interpreter(cut.model, keep=False, delegate=delegate), cut.feeds, feeds, cut.outputs)
+    return _run(_interpreter(cut.model, keep=False, delegate=delegate), cut.inputs, inputs, cut.outputs)
 
 
 def to_grid(values: npt.NDArray[np.float32], tensor: Tensor) -> npt.NDArray[Any]:
@@ -58,14 +58,14 @@ def to_grid(values: npt.NDArray[np.float32], tensor: Tensor) -> npt.NDArray[Any]
 
 
 def _run(
-    interpreter: Any, places: Mapping[int, int], feeds: Mapping[int, npt.NDArray[Any]], wanted: Sequence[int]
+    interpreter: Any, places: Mapping[int, int], inputs: Mapping[int, npt.NDArray[Any]], wanted: Sequence[int]
 ) -> Activations:
     details = {detail["index"]: detail for detail in interpreter.get_tensor_details()}
-    count = len(next(iter(feeds.values())))
+    count = len(next(iter(inputs.values())))
     found = {index: np.empty((count, *details[index]["shape"]), details[index]["dtype"]) for index in wanted}
     for row in range(count):
         for index, place in places.items():
-            interpreter.set_tensor(place, feeds[index][row])
+            interpreter.set_tensor(place, inputs[index][row])
         interpreter.invoke()
         for index, values in found.items():
             values[row] = interpreter.get_tensor(index)

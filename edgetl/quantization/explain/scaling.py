@@ -1,7 +1,7 @@
-"""The input scaling in two files: p / 127.5 - 1 in one may be p - 128 in the other, and no error.
+"""Input scalings of two files: p / 127.5 - 1 in one may be p - 128 in the other, which is no error.
 
 Repair may move the scaling to a whole zero point and its factor into the next kernel. In between, the files mean the
-same by values that differ by a known factor and summand. Not for: scalings per channel.
+same by values that differ by a known factor and summand.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Weights rounded to their int8 grid with what that does to the outputs in view, and biases that make up for the rest.
+"""Weights rounded to their int8 grid by GPTQ, then bias correction.
 
 Rounding after Frantar et al. 2022 (:mod:`edgetl.quantization.preparation.gptq`); biases after Nagel et al. 2019,
 "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section 4.2 and its
-appendix on the empirical variant. Not for: the rounding of activations, which depends on the photo.
+appendix on the empirical variant.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from edgetl.quantization.preparation import gptq
 from edgetl.quantization.preparation.graph import Keras, is_linear, kind, rebuild, steps, walk
 from edgetl_device.errors import InputError
 
-# More photos move the means by less than one photo's share; memory grows with each of them.
+# More photos hardly change the means; memory grows with each of them.
 _MAX_PHOTOS = 64
 # Room for the widest layer: its input, its output and one temporary, for both paths.
 _BUDGET_BYTES = 2 * 1024**3
 # Rows that a Gram matrix is made from, and photos they are from at least; more do not change the rounding.
 _MAX_ROWS = 8_000
 _MIN_PHOTOS = 16
-# A matrix of more inputs takes minutes to invert: such a layer's weights go to the nearest step each.
+# A larger matrix takes minutes to invert: weights of such a layer are rounded to the nearest step.
 _MAX_INPUTS = 2_048
 
 
 def correct_weights(
     folded: Keras, pixels: npt.NDArray[np.uint8], *, per_tensor_dense: bool = False, keep_float: Collection[str] = ()
 ) -> Keras:
-    """Return a copy of ``folded`` whose kernels lie on their int8 grid and whose biases make up for it.
+    """Return a copy of ``folded`` with kernels on their int8 grid and corrected biases.
 
     Two paths run side by side through the graph, one with the float weights and one with the new ones. At each Conv2D,
     DepthwiseConv2D and Dense, in order, the kernel is rounded for the inputs that the second path has there, and the
@@ -170,7 +170,7 @@ def _rounded(
         # Contiguous, or the product would not be one of BLAS'.
         rows = np.ascontiguousarray(rows.reshape(len(rows), -1, len(matrices)).transpose(2, 0, 1))
         gram = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64) / rows.shape[1]
-        rounded = gptq.together(matrices, step, gram)
+        rounded = gptq.round_gptq(matrices, step, gram)
     return rounded.transpose(1, 0, 2).reshape(kernel.shape)
 
 

@@ -1,8 +1,7 @@
-"""Channels of a residual stream brought to like ranges, so that one int8 scale serves all of them.
+"""Cross-layer equalization: channels of a residual stream, which share one int8 scale, get similar ranges.
 
 After Nagel et al. 2019, "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721),
-section 4.1, with ranges of activations in place of weights. Not for: tensors behind a ReLU6 or a hard swish, which do
-not scale with their input.
+section 4.1, with ranges of activations in place of weights.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import numpy.typing as npt
 from edgetl._lib import extras
 from edgetl.quantization.preparation.graph import Keras, kind, rebuild, steps, walk
 
-# 1 would make all ranges equal and cost the readers' weights more than the stream gains.
+# With 1 all ranges would be equal, but the readers' weights would lose more than the stream gains.
 _POWER = 0.75
 _MAX_FACTOR = 64.0
 _MAX_PHOTOS = 64
@@ -58,7 +57,7 @@ def equalize_cross_layer(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
 
     for stream in streams:
         widest = np.max([ranges[name] for name in stream.names], axis=0)
-        # A channel that is always 0 has no range to bring to anything; nor has a stream of such channels.
+        # Channels that are always 0 are not scaled.
         largest = widest.max() or 1.0
         ratio = largest / np.where(widest > 0, widest, largest)
         factor = np.minimum(ratio**_POWER, _MAX_FACTOR).astype(np.float32)

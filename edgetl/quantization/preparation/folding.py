@@ -1,7 +1,4 @@
-"""BatchNorm folded away, exactly, so that int8 weights are the weights that are really used.
-
-Not for: training a folded model; its BatchNorm is gone.
-"""
+"""BatchNorm folding, exact: int8 then quantizes the effective weights."""
 
 from __future__ import annotations
 

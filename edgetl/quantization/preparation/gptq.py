@@ -1,7 +1,6 @@
-"""Weights put on the int8 grid that the converters use: each to the nearest step, or all of an output together.
+"""Weights rounded to the int8 grid of the converters: each to the nearest step, or by GPTQ.
 
 The grid, max|w| / 127 per output channel or, on request, per tensor, is the TFLite 8-bit quantization specification's.
-Not for: activations.
 """
 
 from __future__ import annotations
@@ -30,14 +29,14 @@ def nearest(kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32]) -> n
     return np.asarray((np.rint(kernel / step) * step).astype(np.float32))
 
 
-def together(
+def round_gptq(
     kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32], gram: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
     """Round the weights of each output so that the output, not each weight, changes least.
 
-    One input after the other, strongest first, is rounded, and what that does to the output is made up for by the
-    inputs that are still to come: GPTQ (Frantar et al. 2022, arXiv:2210.17323, algorithm 1 with its activation order).
-    The largest weights keep their value, so that the grid stays the one that a converter finds again.
+    Inputs are rounded in order, strongest first, and the error is compensated by the inputs not yet rounded: GPTQ
+    (Frantar et al. 2022, arXiv:2210.17323, algorithm 1 with its activation order). The largest weights keep their
+    value, so that the grid stays the one that a converter finds again.
 
     Args:
         kernel: float32 [groups, inputs, outputs].

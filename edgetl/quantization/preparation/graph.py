@@ -1,7 +1,4 @@
-"""A flat functional Keras model as a list of steps: walked with real tensors, or rebuilt with changed layers.
-
-Not for: nested, subclassed or multi-input models; they are refused.
-"""
+"""A flat functional Keras model as a list of steps: walked with real tensors, or rebuilt with changed layers."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ def steps(model: Keras) -> list[Keras]:
     found = [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
     for operation, uses in Counter(node.operation for node in found).items():
         if isinstance(operation, keras.Model):
-            raise InputError(f"layer {operation.name!r}: is a model inside the model", hint="Build the model flat.")
+            raise InputError(f"layer {operation.name!r}: is a nested model", hint="Build the model flat.")
         if uses > 1:
             raise InputError(f"layer {operation.name!r}: is used {uses} times", why="quantizing needs one use a layer")
     return found
@@ -59,7 +56,7 @@ def steps(model: Keras) -> list[Keras]:
 def walk(model: Keras, inputs: Keras, compute: Callable[[Keras, tuple[Any, ...], dict[str, Any]], Keras]) -> Keras:
     """Compute ``model`` on ``inputs`` with ``compute(operation, args, kwargs)`` in place of each call.
 
-    A tensor is let go after its last use, so that memory is that of the widest point of the graph, not of the sum.
+    Tensors are freed after their last use: peak memory is that of the widest point of the graph.
     """
     order = steps(model)
     left = Counter(id(tensor) for node in order for tensor in node.input_tensors)

@@ -1,4 +1,4 @@
-"""A training run as one HTML page that needs nothing but a browser. Not for: bench results (``edgetl.reports``)."""
+"""A training run as one HTML page that needs nothing but a browser."""
 
 from .write import PAGE, render_run, write_run_report, written_page
 

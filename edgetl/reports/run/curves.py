@@ -1,4 +1,4 @@
-"""``history.csv`` as charts: what each fit of the head gave, and the epochs of the second stage. Not for: numbers."""
+"""``history.csv`` as charts: what each fit of the head gave, and the epochs of the second stage."""
 
 from __future__ import annotations
 

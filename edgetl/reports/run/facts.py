@@ -1,4 +1,4 @@
-"""How a run came about, for its page: seconds, settings, provenance. Not for: how right it is (``page``)."""
+"""Provenance of a run, for its page: durations, settings, versions."""
 
 from __future__ import annotations
 

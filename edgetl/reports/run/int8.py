@@ -1,4 +1,4 @@
-"""What quantizing a run gave, for its page, from ``quantize.json`` and ``explain.json``. Not for: measuring it."""
+"""Results of quantization, for the page of a run, from ``quantize.json`` and ``explain.json``."""
 
 from __future__ import annotations
 

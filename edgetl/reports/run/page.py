@@ -1,4 +1,4 @@
-"""How right a run is, for its page: ``run.json`` turned into rows and texts. Not for: how it looks (templates)."""
+"""Accuracy of a run, for its page: ``run.json`` as rows and texts."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from edgetl_device.bench.accuracy import wilson95
 # More classes than these do not make a matrix that can be read; the pairs below it still do.
 MATRIX_CLASSES = 24
 _PAIRS = 10
-# The side that counts first.
+# The split that counts first.
 SIDES: tuple[Split, ...] = ("test", "val")
 
 
 @dataclass(frozen=True)
 class Score:
-    """One model on one side of the split, with its 95% interval; ``ece`` is None where it is not known."""
+    """One model on one split, with its 95% interval; ``ece`` is None where it is not known."""
 
     name: str
     photos: int
@@ -43,7 +43,7 @@ class Pair:
 
 
 def headline(metrics: Metrics, split: Split) -> str:
-    """Return what came out in one sentence."""
+    """Return the result in one sentence."""
     accuracy = metrics.accuracy
     low, high = accuracy.ci95
     kind = {"test": "test", "val": "validation"}[split]
@@ -54,7 +54,7 @@ def headline(metrics: Metrics, split: Split) -> str:
 
 
 def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
-    """Return what makes the numbers of a run worth less than they look."""
+    """Return caveats on the numbers of a run."""
     found = []
     if document.interrupted:
         found.append("Training was interrupted: these are the best weights until then.")
@@ -67,7 +67,7 @@ def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
 
 
 def scores(document: RunDocument) -> tuple[Score, ...]:
-    """Return the run on each side of the split, the side that counts first, and the baseline where there is one."""
+    """Return the run on each split, test first, and the baseline if there is one."""
     found = [_score(split, document.metrics[split]) for split in SIDES if split in document.metrics]
     if baseline := document.baseline:
         found += [

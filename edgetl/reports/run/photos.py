@@ -1,6 +1,6 @@
-"""Photos of a run on its page: what the audit found, and what the model has most confidently wrong.
+"""Photos of a run on its page: findings of the audit, and the most confident mistakes.
 
-Photos are read from where the run was trained; those that are gone or changed are named, not shown. Not for: numbers.
+Photos are read from where the run was trained; missing or changed photos are named, not shown.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _FINDING_SIDE = 128
 
 @dataclass(frozen=True)
 class Album:
-    """Where the photos are; ``folder`` is None where they are gone, and then ``why`` says so."""
+    """Where the photos are; ``folder`` is None if they are missing, and ``why`` says why."""
 
     folder: Path | None
     why: str = ""

@@ -1,4 +1,4 @@
-"""The reliability curve of a run as a chart. Not for: its numbers (``edgetl.runs.calibration_error``)."""
+"""The reliability curve of a run as a chart."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DrawnBin:
 
 @dataclass(frozen=True)
 class ReliabilityChart:
-    """The reliability curve with its error, and whether the model says too much or too little."""
+    """The reliability curve with its error, and whether the model is over- or underconfident."""
 
     ece: float
     ece_by_chance: float
@@ -39,11 +39,11 @@ class ReliabilityChart:
     def verdict(self) -> str:
         """What the curve says, in one sentence."""
         if self.ece <= 1.5 * self.ece_by_chance:
-            return "No more error than chance gives with so few photos: these probabilities can be believed."
-        side = "More sure than it is right" if self.confidence > self.accuracy else "Less sure than it is right"
+            return "No more error than chance would give with so few photos: the probabilities are calibrated."
+        side = "Overconfident" if self.confidence > self.accuracy else "Underconfident"
         low, high = (100 * bound for bound in self.ci95)
         return (
-            f"{side}: on average it states {self.confidence:.0%} and has {self.accuracy:.0%} right "
+            f"{side}: mean confidence {self.confidence:.0%}, accuracy {self.accuracy:.0%} "
             f"(95% interval {low:.0f} to {high:.0f}%)."
         )
 

@@ -1,4 +1,4 @@
-"""A training run to one HTML file. Not for: what is on the page (its neighbours)."""
+"""A training run to one HTML file."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ PAGE = "report.html"
 def write_run_report(run: Run, out: Path | None = None, *, grad_cam: bool = False, data: Path | None = None) -> Path:
     """Write a run as one page that loads nothing from anywhere else, and return where it is.
 
-    Photos that are gone or were changed since training are named instead of shown, and the page says so.
+    Photos that are missing or were changed since training are named instead of shown, and the page says so.
 
     Args:
         run: The run.

@@ -133,7 +133,7 @@ def test_a_class_without_photos_is_unknown_not_wrong(data: Path, tiny: Bundle) -
 def test_a_photo_that_changes_meanwhile_is_an_error(data: Path, tiny: Bundle) -> None:
     photos = photoset.of_folder(data, tiny)
     Image.new("RGB", (40, 40)).save(data / photos.photos[3].file)
-    with pytest.raises(InputError, match="has changed meanwhile"):
+    with pytest.raises(InputError, match="was changed during the bench"):
         photos.timed()
 
 

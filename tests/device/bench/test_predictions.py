@@ -14,7 +14,7 @@ from edgetl_device import jsonfile
 from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import digest, of_bundle
-from edgetl_device.bench.predictions import Answers, answers, evalset, probabilities
+from edgetl_device.bench.predictions import Predictions, evalset, probabilities, top_predictions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
@@ -40,7 +40,7 @@ def test_the_photos_of_a_result_are_those_of_the_bundle(document: dict[str, Any]
     assert document["bundle"]["preprocess"] == tiny.preprocess.to_json()
 
 
-def test_the_answers_are_those_of_the_classifier(document: dict[str, Any], tiny: Bundle) -> None:
+def test_the_predictions_are_those_of_the_classifier(document: dict[str, Any], tiny: Bundle) -> None:
     (run,) = document["runs"]
     with Classifier(tiny, "int8") as classifier:
         for photo, index, probability in zip(
@@ -51,7 +51,7 @@ def test_the_answers_are_those_of_the_classifier(document: dict[str, Any], tiny:
 
 
 def test_of_equal_probabilities_the_first_class_counts() -> None:
-    assert answers(np.array([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0]], np.float32)) == Answers((1, 0), (0.4, 0.5))
+    assert top_predictions(np.array([[0.2, 0.4, 0.4], [0.5, 0.5, 0.0]], np.float32)) == Predictions((1, 0), (0.4, 0.5))
 
 
 def test_the_digest_knows_photos_and_labels_but_no_order() -> None:
@@ -93,7 +93,7 @@ def test_the_board_is_looked_at_between_the_rounds(document: dict[str, Any]) -> 
         (lambda d: d["runs"][0].pop("answers"), "runs[0].answers is missing"),
     ],
 )
-def test_edited_answers_are_refused(
+def test_edited_predictions_are_refused(
     document: dict[str, Any], tmp_path: Path, edit: Callable[[dict[str, Any]], None], said: str
 ) -> None:
     edited = json.loads(json.dumps(document))
@@ -108,6 +108,6 @@ def test_edited_answers_are_refused(
 def test_answers_that_are_no_probabilities_are_refused(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
     with Classifier(tiny, "int8") as classifier:
         for wrong in (np.array([0.5, 3.0, 0.1], np.float32), np.array([np.nan, 0, 1], np.float32)):
-            monkeypatch.setattr(classifier.runtime, "probabilities", lambda row=0, wrong=wrong: wrong)
-            with pytest.raises(InputError, match=r"int8\.tflite: its answers are no probabilities"):
+            monkeypatch.setattr(classifier.runtime, "probabilities", lambda _row=0, wrong=wrong: wrong)
+            with pytest.raises(InputError, match=r"int8\.tflite: its outputs are not probabilities"):
                 probabilities(classifier, of_bundle(tiny))

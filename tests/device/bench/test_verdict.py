@@ -31,7 +31,7 @@ def samples(invoke: list[int], *, steady: bool = True) -> Samples:
 
 def test_a_quiet_run_is_valid() -> None:
     valid = Verdict("valid", (), (), ())
-    assert verdict.judge(samples(QUIET), [BEFORE, AFTER], governor="performance", harness_ns=49) == valid
+    assert verdict.judge(samples(QUIET), [BEFORE, AFTER], governor="performance", overhead_ns=49) == valid
     why = Unknown("why")
     unknown = replace(BEFORE, busy_cpu_s=why, throttled=why, temperature_c=why)
     assert verdict.judge(samples(QUIET), [unknown, unknown], emulated=why, governor=why) == valid
@@ -70,7 +70,7 @@ def test_a_quiet_run_is_valid() -> None:
         (
             samples(QUIET),
             {},
-            {"harness_ns": 100},
+            {"overhead_ns": 100},
             "degraded",
             "takes 10% of the model's time",
             "this bench",

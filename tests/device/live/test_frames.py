@@ -153,8 +153,8 @@ def test_picamera2_is_asked_for_rgb_and_gets_its_buffers_back(
         open_camera("picamera2:1")
     source = open_camera("0")
     assert "picamera2" in source.description
-    answers = classify_frames(classifier, source)
-    assert [next(answers).name for _ in range(3)] == [0, 1, 2]
+    predictions = classify_frames(classifier, source)
+    assert [next(predictions).name for _ in range(3)] == [0, 1, 2]
     source.close()
     module = sys.modules.pop("picamera2")
     assert module.Picamera2.closed

@@ -23,7 +23,7 @@ from edgetl_device import Bundle, Classifier
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.live import session
 from edgetl_device.live.session import Live
-from edgetl_device.stream import Answer, Smoother, Unread, classify_frames, classify_photos
+from edgetl_device.stream import FramePrediction, Smoother, Unread, classify_frames, classify_photos
 
 GOLDEN = Path(__file__).parent.parent.parent / "golden"
 
@@ -64,11 +64,11 @@ def classifier(tiny: Bundle) -> Iterator[Classifier]:
         yield opened
 
 
-def test_frames_get_the_answers_that_photos_get(classifier: Classifier) -> None:
-    answers = list(classify_frames(classifier, Slides([CIRCLE, SQUARE])))
-    assert [answer.name for answer in answers] == [0, 1]
-    assert [answer.time_s for answer in answers] == [0.0, 0.1]
-    for answer, frame in zip(answers, (CIRCLE, SQUARE), strict=True):
+def test_frames_get_the_predictions_that_photos_get(classifier: Classifier) -> None:
+    predictions = list(classify_frames(classifier, Slides([CIRCLE, SQUARE])))
+    assert [answer.name for answer in predictions] == [0, 1]
+    assert [answer.time_s for answer in predictions] == [0.0, 0.1]
+    for answer, frame in zip(predictions, (CIRCLE, SQUARE), strict=True):
         (expected,) = classifier.classify(frame, top=1)
         assert answer.prediction == answer.smoothed == expected
         assert min(answer.decode_ms, answer.fit_ms, answer.invoke_ms, answer.fps) > 0
@@ -91,8 +91,8 @@ def test_smoothing_is_a_low_pass_of_the_stated_time(classifier: Classifier) -> N
 
 def test_every_skips_frames_without_reading_their_pixels(classifier: Classifier) -> None:
     slides = Slides([CIRCLE] * 31)
-    answers = list(classify_frames(classifier, slides, every_s=0.5))
-    assert [answer.name for answer in answers] == [0, 5, 10, 15, 20, 25, 30]
+    predictions = list(classify_frames(classifier, slides, every_s=0.5))
+    assert [answer.name for answer in predictions] == [0, 5, 10, 15, 20, 25, 30]
     assert slides.asked == 7
     # 0.25 s is no multiple of the frames' 0.1 s: four a second all the same.
     assert len(list(classify_frames(classifier, Slides([CIRCLE] * 21), every_s=0.25))) == 9
@@ -145,8 +145,8 @@ def test_photos_that_cannot_be_read_are_told_and_passed_over(classifier: Classif
     text.write_text("no photo")
     photo = GOLDEN / "photos" / "circle0.jpg"
     told = list(classify_photos(classifier, [photo, text, tmp_path / "gone.jpg", tmp_path, photo]))
-    assert [type(line) for line in told] == [Answer, Unread, Unread, Unread, Answer]
-    assert isinstance(told[0], Answer)
+    assert [type(line) for line in told] == [FramePrediction, Unread, Unread, Unread, FramePrediction]
+    assert isinstance(told[0], FramePrediction)
     assert told[0].prediction == classifier.classify(photo, top=1)[0]
     asked = Live(watch=".")
     error = json.loads(session.as_json(told[1], asked))
@@ -178,8 +178,16 @@ def test_a_frame_that_fails_is_skipped_and_counted(classifier: Classifier) -> No
     slept: list[float] = []
     source = Flaky([CIRCLE] * 5, silent={2: 3, 4: 1}, broken=[1])
     lines = list(classify_frames(classifier, source, sleep=slept.append))
-    assert [type(line) for line in lines] == [Answer, Unread, *[Unread] * 3, Answer, Answer, Unread, Answer]
-    assert [line.name for line in lines if isinstance(line, Answer)] == [0, 2, 3, 4]
+    assert [type(line) for line in lines] == [
+        FramePrediction,
+        Unread,
+        *[Unread] * 3,
+        FramePrediction,
+        FramePrediction,
+        Unread,
+        FramePrediction,
+    ]
+    assert [line.name for line in lines if isinstance(line, FramePrediction)] == [0, 2, 3, 4]
     assert len(slept) == 4
     asked = Live(camera="0")
     tally = session.Tally(asked)

@@ -174,11 +174,11 @@ def test_layers_that_keras_counted_in_another_process_are_found(name: str, endin
     pixels = photo(size)
     with borrowed(name) as ours:
         report = load_into(ours, from_file(path))
-        answers = np.asarray(ours(pixels))
+        predictions = np.asarray(ours(pixels))
     assert {layer.status for layer in report.layers} == {"set"}
     assert not report.unused
     expected = theirs(keras_models.scaled(name, pixels))
-    np.testing.assert_allclose(answers, expected, rtol=1e-3, atol=1e-3 * answers.max())
+    np.testing.assert_allclose(predictions, expected, rtol=1e-3, atol=1e-3 * predictions.max())
 
 
 def test_the_scaling_stays_the_registrys_whatever_a_file_has(tmp_path: Path) -> None:

@@ -40,11 +40,11 @@ def photos(name: str, count: int, first_seed: int = 900) -> np.ndarray:
 def test_folding_changes_no_answer_and_leaves_linear_layers_only(name: str) -> None:
     model = lively.small(name)
     pixels = photos(name, 4)
-    expected = lively.answers(model, pixels)
+    expected = lively.predictions(model, pixels)
     assert expected.std(axis=0).max() > 0.1, "the model answers the same to every photo; this test could not fail"
     folded = fold_batch_norm(model)
     assert {type(layer).__name__ for layer in folded.layers if layer.weights} <= set(LINEAR)
-    np.testing.assert_allclose(lively.answers(folded, pixels), expected, atol=1e-4)
+    np.testing.assert_allclose(lively.predictions(folded, pixels), expected, atol=1e-4)
 
 
 def test_one_step_of_training_moves_every_layer_but_the_scaling() -> None:
@@ -82,23 +82,23 @@ def check_a_step(name: str) -> None:
 def test_int8_runs_and_follows_the_photo(name: str, format: str) -> None:
     model = lively.small(name)
     pixels = photos(name, 8)
-    expected = lively.answers(model, pixels)
+    expected = lively.predictions(model, pixels)
     convert = {"tflite": int8_tflite, "onnx": int8_onnx}[format]
-    answers = lively.run(convert(fold_batch_norm(model), pixels), format, pixels)
+    predictions = lively.run(convert(fold_batch_norm(model), pixels), format, pixels)
     # Random weights enlarge the noise of 8 bits, so the bound is another photo's answer, which is much further away.
-    own = np.abs(answers - expected).mean()
-    others = np.mean([np.abs(answers - np.roll(expected, shift, axis=0)).mean() for shift in range(1, len(pixels))])
+    own = np.abs(predictions - expected).mean()
+    others = np.mean([np.abs(predictions - np.roll(expected, shift, axis=0)).mean() for shift in range(1, len(pixels))])
     assert own < 0.5 * others
 
 
 @rows(("simple_cnn", "mobilenet_v3_small_minimalistic"))
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
-def test_float_files_give_the_same_answers(name: str, format: str) -> None:
+def test_float_files_give_the_same_predictions(name: str, format: str) -> None:
     model = lively.small(name)
     pixels = photos(name, 2)
     convert = {"tflite": conversion.float32_tflite, "onnx": conversion.float32_onnx}[format]
-    answers = lively.run(convert(model), format, pixels)
-    np.testing.assert_allclose(answers, lively.answers(model, pixels), atol=2e-4)
+    predictions = lively.run(convert(model), format, pixels)
+    np.testing.assert_allclose(predictions, lively.predictions(model, pixels), atol=2e-4)
 
 
 def test_the_scaling_by_convolution_keeps_every_pixel_value_apart() -> None:

@@ -1,4 +1,4 @@
-"""Float exports: the same answers as Keras, quiet, and no operation that a device would not have."""
+"""Float exports: the same predictions as Keras, quiet, and no operation that a device would not have."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 def test_float32_variants_answer_as_keras_does(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     model = lively.build(name)
     photos = lively.photos(6)
-    expected = lively.answers(model, photos)
+    expected = lively.predictions(model, photos)
     capfd.readouterr()
     files = {"tflite": conversion.float32_tflite(model), "onnx": conversion.float32_onnx(model)}
     assert capfd.readouterr() == ("", ""), "a converter wrote to the terminal"
@@ -41,7 +41,7 @@ def test_float16_is_half_the_size_and_nearly_the_same() -> None:
     weights = [tensor for tensor in found.tensors if tensor.bytes > 1000]
     assert {tensor.dtype for tensor in weights} == {"float16"}
     assert [found.tensors[index].dtype for index in found.inputs + found.outputs] == ["float32", "float32"]
-    difference = np.abs(lively.run(half, "tflite", photos) - lively.answers(model, photos))
+    difference = np.abs(lively.run(half, "tflite", photos) - lively.predictions(model, photos))
     assert 0 < difference.mean() < 0.005
 
 
@@ -54,7 +54,9 @@ def test_dynamic_has_int8_weights_and_float_activations() -> None:
     assert {tensor.dtype for tensor in weights if tensor.bytes > 4096} == {"int8"}
     assert [found.tensors[index].dtype for index in found.inputs + found.outputs] == ["float32", "float32"]
     assert {found.tensors[operator.outputs[0]].dtype for operator in found.operators} == {"float32"}
-    difference = np.abs(lively.run(conversion.dynamic_tflite(model), "tflite", photos) - lively.answers(model, photos))
+    difference = np.abs(
+        lively.run(conversion.dynamic_tflite(model), "tflite", photos) - lively.predictions(model, photos)
+    )
     assert 0 < difference.mean() < 0.1
 
 

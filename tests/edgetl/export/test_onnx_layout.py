@@ -27,7 +27,7 @@ def _int8(layout: Layout) -> bytes:
     return int8_onnx(fold_batch_norm(lively.build("mobilenet_v1")), lively.photos(6, first_seed=500), layout=layout)
 
 
-def _answers(data: bytes, layout: Layout, dtype: type = np.uint8) -> npt.NDArray[np.float32]:
+def _predictions(data: bytes, layout: Layout, dtype: type = np.uint8) -> npt.NDArray[np.float32]:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
@@ -36,14 +36,14 @@ def _answers(data: bytes, layout: Layout, dtype: type = np.uint8) -> npt.NDArray
     return np.concatenate([session.run(None, {"pixels": set_input})[0] for set_input in feeds])
 
 
-def test_nchw_takes_raw_pixels_and_gives_the_same_answers() -> None:
+def test_nchw_takes_raw_pixels_and_gives_the_same_predictions() -> None:
     proto = onnx.load_from_string(_int8("nchw"))
     onnx.checker.check_model(proto, full_check=True)
     check_quantized(proto)
     (pixels,) = proto.graph.input
     assert pixels.type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert [side.dim_value for side in pixels.type.tensor_type.shape.dim] == [1, 3, lively.SIZE, lively.SIZE]
-    found, expected = _answers(_int8("nchw"), "nchw"), _answers(_int8("nhwc"), "nhwc")
+    found, expected = _predictions(_int8("nchw"), "nchw"), _predictions(_int8("nhwc"), "nhwc")
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert np.ptp(expected, axis=0).max() > 0.1
 
@@ -57,7 +57,7 @@ def test_a_convolutional_network_needs_no_transpose() -> None:
 def test_float_nchw_agrees_with_keras() -> None:
     model = lively.build("mobilenet_v1")
     data = conversion.float32_onnx(model, layout="nchw")
-    np.testing.assert_allclose(_answers(data, "nchw", np.float32), lively.answers(model, PHOTOS), atol=1e-4)
+    np.testing.assert_allclose(_predictions(data, "nchw", np.float32), lively.predictions(model, PHOTOS), atol=1e-4)
 
 
 def test_the_command_writes_nchw(tiny_run: Run, tmp_path: Path) -> None:

@@ -92,9 +92,9 @@ def test_the_model_stays_the_same_model(kind: str) -> None:
     assert [data for data, _ in _buffers(before)] == [data for data, _ in _buffers(after)][:-1]
     assert sum(len(data) for data, _ in _buffers(after)) > 100_000
     photos = lively.photos(4)
-    answers = lively.run(before, "tflite", photos)
-    np.testing.assert_array_equal(lively.run(after, "tflite", photos), answers)
-    assert np.ptp(answers, axis=0).max() > 0.01, "a model that answers the same to every photo proves nothing"
+    predictions = lively.run(before, "tflite", photos)
+    np.testing.assert_array_equal(lively.run(after, "tflite", photos), predictions)
+    assert np.ptp(predictions, axis=0).max() > 0.01, "a model that answers the same to every photo proves nothing"
 
 
 @KINDS

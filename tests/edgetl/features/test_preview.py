@@ -34,7 +34,7 @@ def test_views_are_those_of_training(dataset: Dataset, preset: str) -> None:
             np.testing.assert_array_equal(picture, view[photo])
 
 
-def test_classes_take_turns_and_another_seed_takes_other_photos(dataset: Dataset) -> None:
+def test_the_sample_is_stratified_and_another_seed_takes_other_photos(dataset: Dataset) -> None:
     def photos(seed: int, count: int) -> list[str]:
         return [row.captions[0] for row in preview(dataset, preset="light", seed=seed, photos=count, views=1)]
 

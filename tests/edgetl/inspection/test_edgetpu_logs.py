@@ -70,7 +70,7 @@ def test_other_text_is_no_log() -> None:
         parse_log("Hello, this is a text file.")
 
 
-def test_dense_layers_get_one_scale_and_keep_their_answers() -> None:
+def test_dense_layers_get_one_scale_and_keep_their_predictions() -> None:
     tiny = Bundle.open(GOLDEN / "tiny.edgetl")
     model = tiny.read("models/int8.tflite")
     changed = per_tensor_dense(model)

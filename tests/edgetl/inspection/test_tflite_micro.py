@@ -30,7 +30,7 @@ def _litert(model: bytes) -> Any:
     return interpreter
 
 
-def test_answers_are_equal_in_the_measured_arena(model: bytes) -> None:
+def test_predictions_are_equal_in_the_measured_arena(model: bytes) -> None:
     arena = measure_arena(model)
     assert arena.bytes is not None, arena.why
     assert arena.measured_by.startswith("tflite-micro")

@@ -60,10 +60,10 @@ def _corrected() -> Any:
 def test_rounding_the_weights_costs_less_after_correction() -> None:
     folded = fold_batch_norm(lively.pretrained())
     photos = lively.photos(24)
-    expected = lively.answers(folded, photos)
-    before = np.abs(lively.answers(_rounded(folded), photos) - expected).mean()
+    expected = lively.predictions(folded, photos)
+    before = np.abs(lively.predictions(_rounded(folded), photos) - expected).mean()
     corrected = correct_weights(folded, lively.photos(24, first_seed=500))
-    after = np.abs(lively.answers(_rounded(corrected), photos) - expected).mean()
+    after = np.abs(lively.predictions(_rounded(corrected), photos) - expected).mean()
     assert before > 0.005, "rounding costs nothing here; this test could not fail"
     assert after < 0.5 * before
 
@@ -132,9 +132,9 @@ def test_the_mean_of_each_output_is_the_float_one() -> None:
     outputs = keras.layers.Conv2D(6, 3, name="conv")(pixels)
     model = keras.Model(pixels, outputs)
     photos = lively.photos(16)[:, :16, :16]
-    expected = lively.answers(model, photos).mean((0, 1, 2))
-    before = lively.answers(_rounded(model), photos).mean((0, 1, 2))
-    after = lively.answers(_rounded(correct_weights(model, photos)), photos).mean((0, 1, 2))
+    expected = lively.predictions(model, photos).mean((0, 1, 2))
+    before = lively.predictions(_rounded(model), photos).mean((0, 1, 2))
+    after = lively.predictions(_rounded(correct_weights(model, photos)), photos).mean((0, 1, 2))
     assert np.abs(before - expected).max() > 0.05
     np.testing.assert_allclose(after, expected, atol=1e-3)
 
@@ -147,8 +147,8 @@ def test_the_rescaling_becomes_a_whole_zero_point_with_the_factor_in_the_next_ke
     step = np.abs(before).max((0, 1, 2)) / 127
     assert (np.abs(after * 127.5 - before) < 2.5 * step).all()
     photos = lively.photos(8)
-    expected = lively.answers(_folded(), photos)
-    assert np.abs(lively.answers(_corrected(), photos) - expected).mean() < 0.2 * expected.std(axis=0).mean()
+    expected = lively.predictions(_folded(), photos)
+    assert np.abs(lively.predictions(_corrected(), photos) - expected).mean() < 0.2 * expected.std(axis=0).mean()
 
 
 def test_a_layer_that_stays_float_keeps_its_kernel() -> None:

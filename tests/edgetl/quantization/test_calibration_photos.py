@@ -62,7 +62,7 @@ def test_a_flat_folder_calibrates(tiny_run: Run, tmp_path: Path) -> None:
     assert found.warnings == ()
 
 
-def test_class_folders_take_turns_and_a_missing_class_is_said(tiny_run: Run, tmp_path: Path) -> None:
+def test_the_sample_of_class_folders_is_stratified_and_a_missing_class_is_said(tiny_run: Run, tmp_path: Path) -> None:
     folder = tmp_path / "own"
     _drawn(folder / "bolt", 8)
     _drawn(folder / "gear", 8, first_seed=9100)

@@ -1,4 +1,4 @@
-"""Narrowed ranges: the share with the least error, only in linear streams, and in the files as they were asked for."""
+"""Clipped ranges: the share with the least error, only in linear streams, and in the files as they were asked for."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgetl.inspection.tflite.file import describe
 from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite, of_layer
 from edgetl.quantization.options import QuantizeOptions
-from edgetl.quantization.preparation.clip_ranges import narrow_ranges
+from edgetl.quantization.preparation.clip_ranges import clip_ranges
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import rebuild
 from edgetl.quantization.targets import TARGETS
@@ -67,27 +67,27 @@ def test_rare_values_are_left_out_as_far_as_it_makes_the_error_smaller() -> None
     photos = _noise(200)
     photos[7, 3, 4] = 255
     values = _written(_stream(), photos)
-    low, high = narrow_ranges(_stream(), photos)["write"]
+    low, high = clip_ranges(_stream(), photos)["write"]
     assert (low, high) == (pytest.approx(0.8 * -4, rel=1e-3), pytest.approx(0.8 * 10, rel=1e-3))
     errors = {share: _error(values, -4 * share, 10 * share) for share in (1, 0.9, 0.8, 0.7)}
     assert min(errors, key=lambda share: errors[share]) == 0.8
 
 
 def test_values_that_are_all_as_frequent_keep_their_range() -> None:
-    assert narrow_ranges(_stream(), _noise(255))["write"] == (pytest.approx(-4), pytest.approx(10))
+    assert clip_ranges(_stream(), _noise(255))["write"] == (pytest.approx(-4), pytest.approx(10))
 
 
 def test_only_linear_streams_are_narrowed() -> None:
-    ranges = narrow_ranges(_folded(), PHOTOS)
+    ranges = clip_ranges(_folded(), PHOTOS)
     assert set(ranges) == {
         layer.name for layer in _folded().layers if layer.name.endswith(("_project", "_add")) and layer.name != "add"
     }
-    assert narrow_ranges(fold_batch_norm(lively.build("mobilenet_v1")), PHOTOS) == {}
+    assert clip_ranges(fold_batch_norm(lively.build("mobilenet_v1")), PHOTOS) == {}
 
 
 def test_a_stream_that_is_always_zero_has_no_range() -> None:
     dead = rebuild(_stream(), {"write": [np.zeros((1, 1, 3, 3), np.float32)]})
-    assert narrow_ranges(dead, _noise(255, count=2)) == {"write": (0, 0)}
+    assert clip_ranges(dead, _noise(255, count=2)) == {"write": (0, 0)}
 
 
 def _tflite_grid(data: bytes, layer: str) -> tuple[float, int]:
@@ -107,13 +107,13 @@ def _onnx_scale(data: bytes, layer: str) -> float:
 
 
 def test_the_tflite_file_has_the_ranges() -> None:
-    plain, narrowed = (int8_tflite(_folded(), PHOTOS, ranges=ranges) for ranges in (None, RANGES))
+    plain, clipped = (int8_tflite(_folded(), PHOTOS, ranges=ranges) for ranges in (None, RANGES))
     for layer, (low, high) in RANGES.items():
-        scale, zero_point = _tflite_grid(narrowed, layer)
+        scale, zero_point = _tflite_grid(clipped, layer)
         assert scale == pytest.approx((high - low) / 255, rel=1e-5)
         assert zero_point == round(-128 - low / scale)
         assert _tflite_grid(plain, layer)[0] != pytest.approx(scale, rel=0.01)
-    tensors = zip(describe(plain).tensors, describe(narrowed).tensors, strict=True)
+    tensors = zip(describe(plain).tensors, describe(clipped).tensors, strict=True)
     unchanged = [one.scales == other.scales for one, other in tensors if one.scales]
     # Three tensors, and the biases of the convolutions that read them.
     assert unchanged.count(False) <= 3 + 5
@@ -129,17 +129,17 @@ def test_repair_narrows_both_files_and_plain_conversion_neither(tiny_run: Run) -
     calibration = calibration_of(tiny_run, QuantizeOptions(int8=True, calibration=12))
     forms = ModelForms(tiny_run.load_model(), calibration)
     repair = repaired(forms, TARGETS["generic"])
-    assert repair.repair.endswith("narrowed ranges")
-    assert set(repair.ranges) == set(narrow_ranges(repair.model, calibration.pixels))
-    whole, narrowed = (
+    assert repair.repair.endswith("clipped ranges")
+    assert set(repair.ranges) == set(clip_ranges(repair.model, calibration.pixels))
+    whole, clipped = (
         {variant.name: variant.data for variant in int8_variants(prepared, tiny_run, calibration)}
         for prepared in (replace(repair, ranges={}), repair)
     )
     finer = 0
     for layer, (low, high) in repair.ranges.items():
         step = pytest.approx((high - low) / 255, rel=1e-4)
-        assert _tflite_grid(narrowed["int8"], layer)[0] == step
-        assert _onnx_scale(narrowed["int8-onnx"], layer) == step
+        assert _tflite_grid(clipped["int8"], layer)[0] == step
+        assert _onnx_scale(clipped["int8-onnx"], layer) == step
         finer += _tflite_grid(whole["int8"], layer)[0] > 1.04 * (high - low) / 255
     assert finer > len(repair.ranges) / 2
     assert plain(forms).ranges == {}

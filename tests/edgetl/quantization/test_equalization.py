@@ -1,4 +1,4 @@
-"""Equalized streams: the same answers, like ranges where a stream is linear, and no change anywhere else."""
+"""Cross-layer equalization: the same predictions, like ranges where a stream is linear, and no change anywhere else."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ UNLIKE = np.array([1, 0.5, 0.1, 0.02, 0.01, 0.3], np.float32)
 @pytest.mark.parametrize(
     "name", [name if name in bases.MOBILE else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
 )
-def test_backbones_give_the_same_answers(name: str) -> None:
+def test_backbones_give_the_same_predictions(name: str) -> None:
     folded = fold_batch_norm(lively.small(name))
     size = folded.input.shape[1]
     photos = lively.photos(4, first_seed=900)[:, :size, :size]
-    expected = lively.answers(folded, photos)
+    expected = lively.predictions(folded, photos)
     assert expected.std(axis=0).max() > 0.1, "the model answers the same to every photo; this test could not fail"
     equalized = equalize_cross_layer(folded, photos)
-    np.testing.assert_allclose(lively.answers(equalized, photos), expected, atol=1e-4)
+    np.testing.assert_allclose(lively.predictions(equalized, photos), expected, atol=1e-4)
     # V1 and the small CNN have a ReLU behind every convolution, and so have no stream.
     touched = name.startswith(("mobilenet_v2", "mobilenet_v3", "efficientnet"))
     if name in bases.MOBILE:
@@ -77,7 +77,7 @@ def _read(layers: Any, name: str = "read", **options: Any) -> Any:
 
 def _ranges(model: Any, name: str) -> npt.NDArray[np.float32]:
     stream = extras.keras().Model(model.input, model.get_layer(name).output)
-    return np.abs(lively.answers(stream, PHOTOS)).max((0, 1, 2))
+    return np.abs(lively.predictions(stream, PHOTOS)).max((0, 1, 2))
 
 
 def _bottleneck(x: Any, layers: Any) -> Any:
@@ -92,7 +92,9 @@ def test_ranges_of_a_bottleneck_become_alike_by_the_stated_factor() -> None:
     np.testing.assert_allclose(after, before * np.minimum((before.max() / before) ** 0.75, 64), rtol=1e-4)
     assert after.max() < 4 * after.min()
     assert _changed(model, equalized) == {"write", "read"}
-    np.testing.assert_allclose(lively.answers(equalized, PHOTOS), lively.answers(model, PHOTOS), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        lively.predictions(equalized, PHOTOS), lively.predictions(model, PHOTOS), rtol=1e-3, atol=1e-5
+    )
 
 
 def _residual(x: Any, layers: Any) -> Any:
@@ -110,7 +112,9 @@ def test_what_is_summed_up_has_one_factor() -> None:
     factor = np.minimum((widest.max() / widest) ** 0.75, 64)
     for name in ("write_1", "write_2", "add"):
         np.testing.assert_allclose(_ranges(equalized, name), factor * _ranges(model, name), rtol=1e-4)
-    np.testing.assert_allclose(lively.answers(equalized, PHOTOS), lively.answers(model, PHOTOS), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        lively.predictions(equalized, PHOTOS), lively.predictions(model, PHOTOS), rtol=1e-3, atol=1e-5
+    )
 
 
 def test_a_convolution_that_reads_and_writes_the_same_stream() -> None:
@@ -121,7 +125,9 @@ def test_a_convolution_that_reads_and_writes_the_same_stream() -> None:
     model = _model(body)
     equalized = equalize_cross_layer(model, PHOTOS)
     assert _changed(model, equalized) == {"write_1", "write_2", "read"}
-    np.testing.assert_allclose(lively.answers(equalized, PHOTOS), lively.answers(model, PHOTOS), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        lively.predictions(equalized, PHOTOS), lively.predictions(model, PHOTOS), rtol=1e-3, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize(
@@ -159,4 +165,6 @@ def test_channels_that_are_always_zero_stay_so(dead: list[int]) -> None:
     np.testing.assert_array_equal(
         equalized.get_layer("read").get_weights()[0][:, :, dead], model.get_layer("read").get_weights()[0][:, :, dead]
     )
-    np.testing.assert_allclose(lively.answers(equalized, PHOTOS), lively.answers(model, PHOTOS), rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        lively.predictions(equalized, PHOTOS), lively.predictions(model, PHOTOS), rtol=1e-3, atol=1e-5
+    )

@@ -76,9 +76,9 @@ def test_every_activation_is_found_in_the_float_file(name: str) -> None:
     assert all(layer.answer_error is not None for layer in explanation.layers)
 
 
-def test_the_answers_are_those_of_the_files() -> None:
+def test_the_predictions_are_those_of_the_files() -> None:
     found = lively.run(_int8(), "tflite", PHOTOS)
-    expected = lively.answers(lively.build("mobilenet_v1"), PHOTOS)
+    expected = lively.predictions(lively.build("mobilenet_v1"), PHOTOS)
     # XNNPACK, which runs the file here, rounds a few values the other way.
     assert _explained().answer_error == pytest.approx(np.abs(found - expected).mean(), rel=0.15)
     assert _explained().photos == len(PHOTOS)
@@ -104,7 +104,7 @@ def test_a_dense_layer_alone_is_what_its_integers_say() -> None:
     layer = _layer(_explained(), "logits")
     assert layer.alone_sqnr_db == pytest.approx(sqnr_db(logits, computed), abs=0.2)
     softmax = np.exp(computed) / np.exp(computed).sum(1, keepdims=True)
-    expected = lively.answers(lively.build("mobilenet_v1"), PHOTOS)
+    expected = lively.predictions(lively.build("mobilenet_v1"), PHOTOS)
     assert layer.answer_error == pytest.approx(np.abs(softmax - expected).mean(), rel=0.05)
     assert layer.kernel is not None
     np.testing.assert_allclose(layer.kernel.low, to_real(weights, kernel).min(1), rtol=1e-6)

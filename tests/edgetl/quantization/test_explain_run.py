@@ -70,7 +70,7 @@ def test_the_table(tiny_explained: Path, capsys: pytest.CaptureFixture[str], mon
     assert [float(words[2]) for words in layers] == pytest.approx([round(error, 4) for error in worst[:10]])
     assert layers[0][0] == document["costs_most"]["name"]
     assert f"{len(document['layers'])} that move them most" in text
-    assert f"flipped   {len(document['flips']['flipped'])} of {document['flips']['photos']} answers" in text
+    assert f"flipped   {len(document['flips']['flipped'])} of {document['flips']['photos']} predictions" in text
 
 
 def test_own_photos_and_an_explanation_that_a_gate_leaves(tiny_run: Run, tmp_path: Path) -> None:

@@ -38,18 +38,18 @@ def _batch_norms(model: Any) -> int:
 
 
 @pytest.mark.parametrize("name", lively.BACKBONES)
-def test_backbones_fold_to_the_same_answers(name: str) -> None:
+def test_backbones_fold_to_the_same_predictions(name: str) -> None:
     model = lively.build(name)
     photos = lively.photos(16)
     before = [array.copy() for array in model.get_weights()]
-    expected = lively.answers(model, photos)
+    expected = lively.predictions(model, photos)
     assert expected.std(axis=0).max() > 0.1, "the model answers the same to every photo; this test could not fail"
 
     folded = fold_batch_norm(model)
 
     assert _batch_norms(model) > 20
     assert _batch_norms(folded) == 0
-    np.testing.assert_allclose(lively.answers(folded, photos), expected, atol=1e-4)
+    np.testing.assert_allclose(lively.predictions(folded, photos), expected, atol=1e-4)
     for array, old in zip(model.get_weights(), before, strict=True):
         np.testing.assert_array_equal(array, old)
 
@@ -71,7 +71,9 @@ def test_each_kind_of_layer_folds(tail: Any) -> None:
     photos = lively.photos(4)[:, :8, :8]
     folded = fold_batch_norm(model)
     assert _batch_norms(folded) == 0
-    np.testing.assert_allclose(lively.answers(folded, photos), lively.answers(model, photos), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        lively.predictions(folded, photos), lively.predictions(model, photos), rtol=1e-4, atol=1e-3
+    )
 
 
 def _dense_block(x: Any, layers: Any) -> Any:
@@ -88,7 +90,9 @@ def test_a_norm_of_what_others_read_too_becomes_a_layer_of_its_own() -> None:
         "stem": "Conv2D", "first": "DepthwiseConv2D", "conv": "Conv2D", "second": "DepthwiseConv2D", "last": "Conv2D",
     }  # fmt: skip
     assert folded.get_layer("second").kernel_size == (1, 1)
-    np.testing.assert_allclose(lively.answers(folded, photos), lively.answers(model, photos), rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(
+        lively.predictions(folded, photos), lively.predictions(model, photos), rtol=1e-4, atol=1e-3
+    )
 
 
 @pytest.mark.parametrize(
@@ -113,9 +117,9 @@ def test_a_separable_convolution_becomes_two(options: dict[str, Any], normed: bo
     folded = fold_batch_norm(model)
     weighted = {layer.name: type(layer).__name__ for layer in folded.layers if layer.weights}
     assert weighted == {"conv_depthwise": "DepthwiseConv2D", "conv": "Conv2D"}
-    expected = lively.answers(model, photos)
+    expected = lively.predictions(model, photos)
     assert expected.std() > 1
-    np.testing.assert_allclose(lively.answers(folded, photos), expected, rtol=1e-4, atol=1e-3)
+    np.testing.assert_allclose(lively.predictions(folded, photos), expected, rtol=1e-4, atol=1e-3)
 
 
 def _shared(x: Any, layers: Any) -> Any:

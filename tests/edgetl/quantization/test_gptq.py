@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgetl.quantization.preparation.gptq import nearest, step_of, together
+from edgetl.quantization.preparation.gptq import nearest, round_gptq, step_of
 
 Array = npt.NDArray[np.float32]
 
@@ -34,7 +34,7 @@ def _output_error(kernel: Array, rounded: Array, read: Array) -> npt.NDArray[np.
 def test_every_weight_is_a_whole_step_and_the_largest_keeps_its_value(per_tensor: bool) -> None:
     kernel, read = _layer()
     step = step_of(kernel, per_tensor=per_tensor)
-    for rounded in (nearest(kernel, step), together(kernel, step, _gram(read))):
+    for rounded in (nearest(kernel, step), round_gptq(kernel, step, _gram(read))):
         levels = rounded / step
         np.testing.assert_allclose(levels, np.rint(levels), atol=1e-4)
         assert np.abs(levels).max() <= 127 * (1 + 1e-6)
@@ -59,10 +59,10 @@ def test_the_output_of_every_group_is_clearly_nearer_than_with_each_weight_alone
     kernel, read = _layer(seed)
     step = step_of(kernel, per_tensor=per_tensor)
     alone = _output_error(kernel, nearest(kernel, step), read)
-    rounded = together(kernel, step, _gram(read))
+    rounded = round_gptq(kernel, step, _gram(read))
     assert (_output_error(kernel, rounded, read) < 0.6 * alone).all()
     # On other inputs of the same kind too.
-    half = together(kernel, step, _gram(read[:, ::2]))
+    half = round_gptq(kernel, step, _gram(read[:, ::2]))
     unseen = read[:, 1::2]
     assert (_output_error(kernel, half, unseen) < 0.7 * _output_error(kernel, nearest(kernel, step), unseen)).all()
 
@@ -70,24 +70,24 @@ def test_the_output_of_every_group_is_clearly_nearer_than_with_each_weight_alone
 def test_inputs_that_have_nothing_in_common_leave_each_weight_at_its_nearest_step() -> None:
     kernel, _ = _layer()
     gram = np.stack([np.diag(np.random.default_rng(group).uniform(0.1, 5, 24)) for group in range(3)])
-    np.testing.assert_array_equal(together(kernel, step_of(kernel), gram), nearest(kernel, step_of(kernel)))
+    np.testing.assert_array_equal(round_gptq(kernel, step_of(kernel), gram), nearest(kernel, step_of(kernel)))
 
 
 def test_groups_and_outputs_do_not_see_each_other() -> None:
     kernel, read = _layer()
     step, gram = step_of(kernel), _gram(read)
-    whole = together(kernel, step, gram)
+    whole = round_gptq(kernel, step, gram)
     for group in range(3):
         one = slice(group, group + 1)
-        np.testing.assert_allclose(together(kernel[one], step[one], gram[one]), whole[one], rtol=1e-6)
-    np.testing.assert_allclose(together(kernel[..., 2:3], step[..., 2:3], gram), whole[..., 2:3], rtol=1e-6)
+        np.testing.assert_allclose(round_gptq(kernel[one], step[one], gram[one]), whole[one], rtol=1e-6)
+    np.testing.assert_allclose(round_gptq(kernel[..., 2:3], step[..., 2:3], gram), whole[..., 2:3], rtol=1e-6)
 
 
 def test_the_order_of_inputs_does_not_matter() -> None:
     kernel, read = _layer()
     order = np.random.default_rng(9).permutation(24)
-    shuffled = together(kernel[:, order], step_of(kernel), _gram(read[..., order]))
-    np.testing.assert_allclose(shuffled, together(kernel, step_of(kernel), _gram(read))[:, order], rtol=1e-6)
+    shuffled = round_gptq(kernel[:, order], step_of(kernel), _gram(read[..., order]))
+    np.testing.assert_allclose(shuffled, round_gptq(kernel, step_of(kernel), _gram(read))[:, order], rtol=1e-6)
 
 
 def test_outputs_without_weights_stay_zero() -> None:
@@ -96,7 +96,7 @@ def test_outputs_without_weights_stay_zero() -> None:
     kernel[1] = 0
     step = step_of(kernel)
     assert (step[:, :, 3] == 1).all()
-    for rounded in (nearest(kernel, step), together(kernel, step, _gram(read))):
+    for rounded in (nearest(kernel, step), round_gptq(kernel, step, _gram(read))):
         assert not rounded[:, :, 3].any()
         assert not rounded[1].any()
         assert rounded[0, :, 2].any()
@@ -107,7 +107,7 @@ def test_inputs_that_are_always_zero_change_nothing_else() -> None:
     read[:, :, [2, 11]] = 0
     read[1] = 0
     step = step_of(kernel)
-    rounded = together(kernel, step, _gram(read))
+    rounded = round_gptq(kernel, step, _gram(read))
     assert np.isfinite(rounded).all()
     np.testing.assert_array_equal(rounded[1], nearest(kernel, step)[1])
     np.testing.assert_array_equal(rounded[:, [2, 11]], nearest(kernel, step)[:, [2, 11]])

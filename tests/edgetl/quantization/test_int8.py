@@ -81,7 +81,7 @@ def test_onnx_takes_raw_pixels_and_quantizes_every_product(name: str) -> None:
 @pytest.mark.parametrize("name", lively.BACKBONES)
 def test_int8_runs_and_stays_near_float(name: str, format: str) -> None:
     photos = lively.photos(12)
-    expected = lively.answers(lively.build(name), photos)
+    expected = lively.predictions(lively.build(name), photos)
     found = lively.run(_int8(name, format), format, photos)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=0.02)
     # Untrained squeeze-and-excite gates sit on their steep part and multiply rounding noise; a file that ignored its
@@ -94,7 +94,7 @@ def test_int8_runs_and_stays_near_float(name: str, format: str) -> None:
 def test_repair_lowers_the_error_on_real_weights(format: str) -> None:
     model = lively.pretrained()
     calibration, photos = lively.photos(24, first_seed=500), lively.photos(40)
-    expected = lively.answers(model, photos)
+    expected = lively.predictions(model, photos)
     convert = {"tflite": int8_tflite, "onnx": int8_onnx}[format]
     folded = fold_batch_norm(model)
     plain, repaired = (

@@ -59,10 +59,10 @@ def test_named_layers_are_float_in_the_file_and_all_others_int8() -> None:
         assert mixed.tensors[index].dtype == "uint8"
 
 
-def test_the_answers_come_nearer() -> None:
+def test_the_predictions_come_nearer() -> None:
     """With all products in float, what remains is the rounding of the sums between them."""
     photos = lively.photos(12)
-    expected = lively.answers(_folded(), photos)
+    expected = lively.predictions(_folded(), photos)
     everything = tuple(layer.name for layer in _folded().layers if type(layer).__name__ in LINEAR)
     plain, most = (np.abs(lively.run(_int8(kept), "tflite", photos) - expected).mean() for kept in ((), everything))
     assert _products(describe(_int8(everything)), "int8") == []

@@ -52,7 +52,7 @@ def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bun
     train = {(sample.path, sample.sha256) for sample in tiny_run.of("train")}
     for name in ("int8", "int8-onnx"):
         calibration = bundle.variant(name).calibration
-        assert calibration["repair"] == "equalized streams, rounded weights, corrected biases, narrowed ranges"
+        assert calibration["repair"] == "cross-layer equalization, GPTQ, bias correction, clipped ranges"
         files = {(row["path"], row["sha256"]) for row in calibration["files"]}
         assert len(files) == calibration["photos"] == 12
         assert files <= train
@@ -67,10 +67,10 @@ def test_the_reference_is_model_keras(tiny_bundle: Path, tiny_run: Run) -> None:
     from edgetl_device.preprocess import preprocess
 
     pixels = np.stack([preprocess(bundle.read(photo.file), bundle.preprocess) for photo in bundle.photos()])
-    answers = tiny_run.load_model().predict(pixels.astype(np.float32), verbose=0)
-    np.testing.assert_allclose(reference.probabilities, answers, atol=1e-5)
+    predictions = tiny_run.load_model().predict(pixels.astype(np.float32), verbose=0)
+    np.testing.assert_allclose(reference.probabilities, predictions, atol=1e-5)
     exponentials = np.exp(reference.logits - reference.logits.max(1, keepdims=True))
-    np.testing.assert_allclose(exponentials / exponentials.sum(1, keepdims=True), answers, atol=1e-5)
+    np.testing.assert_allclose(exponentials / exponentials.sum(1, keepdims=True), predictions, atol=1e-5)
 
 
 def test_the_report_is_what_the_bundle_says(report: dict[str, Any], tiny_bundle: Path, tiny_run: Run) -> None:
@@ -138,7 +138,7 @@ def test_float16_and_dynamic_come_on_request_and_are_measured_too(copy: Run) -> 
 
 
 def test_a_float_export_that_differs_is_refused(copy: Run) -> None:
-    """Logits of 1e6 with classes a hair apart: float32 cannot tell them, so each runtime answers something else."""
+    """Logits of 1e6 with classes a hair apart: float32 cannot tell them, so each runtime predictions something else."""
     model = copy.load_model()
     kernel, bias = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([kernel * 1e-3 + 1e6 * np.abs(kernel[:, :1]), bias])

@@ -48,11 +48,11 @@ def _labelled(model: bytes) -> bytes:
 
 
 @NAMES
-def test_a_file_made_for_a_target_fits_it_and_answers(name: str) -> None:
+def test_a_file_made_for_a_target_fits_it_and_runs(name: str) -> None:
     model = _made_for(name) if name == "mcu" else _labelled(_made_for(name))
     TARGETS[name].check(model, "int8")
     photos = _photos(8)
-    expected = lively.answers(lively.small("simple_cnn"), photos)
+    expected = lively.predictions(lively.small("simple_cnn"), photos)
     found = lively.run(model, "tflite", photos)
     assert abs(found - expected).mean() < 0.3 * abs(found - expected[::-1]).mean()
 

@@ -234,7 +234,7 @@ def test_doctor_on_a_board(lab: Lab, good: SshBoard) -> None:
     assert "no-such-board" in refused(edgetl("doctor", "--on", "no-such-board.invalid", env=lab.environment), 4)
 
 
-def test_the_far_end_ends_when_the_near_end_falls_silent(tmp_path: Path) -> None:
+def test_the_agent_ends_when_the_workstation_falls_silent(tmp_path: Path) -> None:
     """A laptop that sleeps keeps its connection, and says nothing."""
     script = files("edgetl.remote").joinpath("agent.py").read_text()
     impatient = script.replace("SILENCE_S = 60.0", "SILENCE_S = 0.5")

@@ -16,7 +16,7 @@ SIZE = 48
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    """Class 0 is red, class 1 is blue, and each speaks against the other."""
+    """Class 0 is red, class 1 is blue, and each is negative evidence for the other."""
     layers = keras().layers
     pixels = layers.Input((SIZE, SIZE, 3), name="pixels")
     features = layers.Rescaling(1 / 255, name="scale")(pixels)

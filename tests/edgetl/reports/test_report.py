@@ -83,12 +83,12 @@ def test_many_changed_photos_are_counted(tmp_path: Path) -> None:
         ]
         evalset["reference"] = [0] * (MOST + 5)
         for run in document["runs"]:
-            run["answers"]["probability"] = [0.5] * (MOST + 5)
+            run["predictions"]["probability"] = [0.5] * (MOST + 5)
             benched.set_wrong(document, run["variant"], range(MOST + 5))
 
     gallery = flipped(benched.typed(many), None)
     assert (len(gallery.cards), gallery.more) == (MOST, 5)
-    assert [answer.variant for answer in gallery.cards[0].answers] == ["float32", "int8"]
+    assert [one.variant for one in gallery.cards[0].predictions] == ["float32", "int8"]
     assert "And 5 more." in Page(render([benched.save(tmp_path / "many.json", many)])).text
 
 

@@ -219,9 +219,7 @@ def test_without_held_out_photos_epochs_or_calibration(tiny_run: Run, tmp_path: 
 def test_a_model_that_is_too_sure_is_told_how_right_it_is() -> None:
     measured = CalibrationError(ece=0.3, ece_by_chance=0.05, confidence=0.9, bins=())
     verdict = reliability_chart(measured, Accuracy(40, 24, 0.6, (0.45, 0.74))).verdict
-    assert verdict.startswith(
-        "More sure than it is right: on average it states 90% and has 60% right (95% interval 45 to"
-    )
+    assert verdict.startswith("Overconfident: mean confidence 90%, accuracy 60% (95% interval 45 to")
 
 
 def test_the_baseline_stands_beside_the_run(tiny_run: Run, tmp_path: Path) -> None:
