@@ -77,6 +77,10 @@ class Unavailable(EdgetlError):
     exit_code = 4
 
 
+class NumPyTooNew(Unavailable):
+    """The TFLite runtime that is installed was built for NumPy 1."""
+
+
 def from_os_error(error: OSError) -> EdgetlError:
     """Turn what the operating system refused into an error with a next step."""
     where = f"{error.filename}: " if error.filename else ""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import benched
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgetl.reports import plots
 from edgetl.runs.metrics import Metrics, classification_report
+from edgetl_device.bench.result import read
 
 LABELS = ("a", "b", "c", "d")
 
@@ -62,3 +64,19 @@ def test_plots_are_pictures(tmp_path: Path) -> None:
             assert 300 <= picture.height <= 2500
             assert 300 <= picture.width <= 2500
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 2
+
+
+# One class's name begins with, or is, another's and a number: what is drawn must not be read back from the text.
+@pytest.mark.parametrize(
+    ("label", "predicted"), [("bolt", "bolt_long"), ("bolt", "bolt 2"), ("bolt_long", "bolt"), ("bolt", "bolt")]
+)
+def test_wrong_predictions_are_red_whatever_the_classes_are_called(tmp_path: Path, label: str, predicted: str) -> None:
+    photo = plots.ClassifiedPhoto(np.full((8, 8, 3), 255, np.uint8), label, predicted, 0.9)
+    measured = read(benched.save(tmp_path / "result.json"))
+    plots.sample_predictions([photo], tmp_path / "samples.png")
+    plots.side_by_side(measured, [photo], title="test", target=tmp_path / "side_by_side.png")
+    for name in ("samples", "side_by_side"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        firebrick = (pixels == (178, 34, 34)).all(axis=2).any()
+        assert firebrick == (label != predicted), name
