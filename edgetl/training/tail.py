@@ -167,7 +167,8 @@ def kept_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
     if "val_loss" not in rows[0]:
         return int(rows[-1]["epoch"])
     lowest = rows[_lowest_epoch(rows)]
-    bound = float(lowest["val_loss"]) + float(lowest["val_loss_se"])
+    # One photo has no standard error: then the lowest loss is all there is.
+    bound = float(lowest["val_loss"]) + float(lowest.get("val_loss_se", 0.0))
     return max(int(row["epoch"]) for row in rows if float(row["val_loss"]) <= bound)
 
 
@@ -246,17 +247,18 @@ def _pick(
 
 
 def _validate(tail: Any, data: TailData, plan: TrainPlan) -> dict[str, float]:
-    """Return the validation loss, smoothed like the training loss, its standard error, and the accuracy."""
+    """Return the validation loss, smoothed like the training loss, its standard error, and the accuracy.
+
+    Nothing of what cannot be measured: no standard error with one photo, nothing at all without photos.
+    """
     if not len(data.val):
         return {}
     logits = tail_logits(tail, data.photos, data.val)
     losses = cross_entropy(logits, data.val_targets, label_smoothing=plan.label_smoothing)
-    error = losses.std(ddof=1) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
-    return {
-        "val_loss": float(losses.mean()),
-        "val_loss_se": float(error),
-        "val_accuracy": top1(logits, data.val_targets),
-    }
+    found = {"val_loss": float(losses.mean()), "val_accuracy": top1(logits, data.val_targets)}
+    if len(losses) > 1:
+        found["val_loss_se"] = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+    return found
 
 
 def tail_logits(tail: Any, inputs: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

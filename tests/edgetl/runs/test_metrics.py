@@ -12,6 +12,7 @@ from PIL import Image
 from edgetl.reports import plots
 from edgetl.runs.metrics import Metrics, classification_report
 from edgetl_device.bench.result import read
+from edgetl_device.documents import Unknown
 
 LABELS = ("a", "b", "c", "d")
 
@@ -35,8 +36,13 @@ def test_by_hand() -> None:
     assert (a.label, a.photos) == ("a", 4)
     assert (a.precision, a.recall, a.f1) == pytest.approx((3 / 4, 3 / 4, 3 / 4))
     assert (b.precision, b.recall, b.f1) == pytest.approx((2 / 3, 1, 4 / 5))
-    assert (c.precision, c.recall, c.f1) == (0, 0, 0)
+    # A class that was never predicted has no precision; a class without photos has no recall.
+    never = Unknown("this class was never predicted")
+    assert (c.precision, c.recall, c.f1) == (never, 0, 0)
     assert d.photos == 0
+    assert (d.precision, d.recall) == (never, Unknown("no photos of this class"))
+    assert d.f1 == Unknown("no photos of this class, and it was never predicted")
+    assert d.recall_ci95 == d.recall
     # Over the three classes that occur.
     assert found.macro_f1 == pytest.approx((3 / 4 + 4 / 5 + 0) / 3)
 
