@@ -26,7 +26,7 @@ from edgetl._lib.array_file import ArrayFile
 from edgetl._lib.cache import entry, key_of
 from edgetl._lib.cores import available_cores
 from edgetl._lib.progress import Advance, track
-from edgetl_device.errors import InputError
+from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit
 
@@ -133,6 +133,9 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
         try:
             hashes[index] = sha256_file(paths[index])
         except OSError as error:
+            # A failing disk is no property of a photo: going on would train on what happens to be readable.
+            if is_of_machine(error):
+                raise
             hashes[index] = Unreadable("no_access", error.strerror or str(error))
 
     with track("Reading photos", len(paths)) as advance:

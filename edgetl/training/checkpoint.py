@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.errors import InputError
+from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import atomic_path
 
 _SCHEMA = "edgetl.checkpoint/1"
@@ -83,6 +83,8 @@ class CheckpointFile:
                     for name, count in document["counts"].items()
                 }
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            if isinstance(error, OSError) and is_of_machine(error):
+                raise
             raise InputError(
                 f"{self._path}: is damaged", why=str(error), hint="Start again with --overwrite."
             ) from None

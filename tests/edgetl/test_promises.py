@@ -265,6 +265,20 @@ sys.exit(f"loaded: {{heavy}}" if heavy else code)
         ("OSError(errno.ENOSPC, 'No space left on device', 'f')", 4, "error: f: could not be written"),
         ("FileNotFoundError(errno.ENOENT, 'none', 'f')", 2, "error: f: no such file"),
         ("PermissionError(errno.EACCES, 'Permission denied', 'f')", 2, "error: f: Permission denied"),
+        ("IsADirectoryError(errno.EISDIR, 'Is a directory', 'f')", 2, "error: f: Is a directory"),
+        ("OSError(errno.EIO, 'Input/output error', 'f')", 4, "error: f: Input/output error"),
+        ("OSError(errno.EROFS, 'Read-only file system', 'f')", 4, "error: f: Read-only file system"),
+        ("OSError(errno.ESTALE, 'Stale file handle', 'f')", 4, "error: f: Stale file handle"),
+        ("OSError(errno.EMFILE, 'Too many open files')", 4, "error: Too many open files"),
+        ("OSError(errno.ENETUNREACH, 'Network is unreachable')", 4, "error: Network is unreachable"),
+        ("ConnectionRefusedError(errno.ECONNREFUSED, 'Connection refused')", 4, "error: Connection refused"),
+        ("TimeoutError('timed out')", 4, "error: timed out"),
+        ("__import__('socket').gaierror(-2, 'Name or service not known')", 4, "error: Name or service not known"),
+        # Its errno is 1 in OpenSSL's numbering, and EPERM in the system's.
+        ("__import__('ssl').SSLError(1, 'certificate verify failed')", 4, "error: certificate verify failed"),
+        ("__import__('urllib.error').error.URLError('no route')", 4, "no route"),
+        ("OSError('of nobody knows what')", 1, "Traceback"),
+        ("OSError(errno.EINVAL, 'Invalid argument')", 1, "Traceback"),
         ("KeyboardInterrupt()", 130, ""),
         ("ZeroDivisionError('oh')", 1, "Traceback"),
         ("None", 0, ""),
@@ -292,6 +306,18 @@ cli.main()
     else:
         assert "Traceback" not in done.stderr
         assert len(done.stderr.splitlines()) <= 3
+
+
+def test_a_failing_disk_is_no_damaged_file() -> None:
+    """Linux answers EIO to who reads this file from its beginning, as it does for a failing disk."""
+    from edgetl.pixels import hash_files
+    from edgetl.train.checkpoint import CheckpointFile
+
+    failing = Path("/proc/self/mem")
+    with pytest.raises(OSError, match="Input/output error"):
+        hash_files([failing])
+    with pytest.raises(OSError, match="Input/output error"):
+        CheckpointFile(failing, {}).load()
 
 
 def test_error_classes_carry_the_codes_of_the_table() -> None:
