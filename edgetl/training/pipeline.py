@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -223,18 +224,21 @@ def _check_replaceable(request: Request, out: Path) -> None:
 @contextmanager
 def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
     """Run the block while a thread imports TensorFlow, which takes seconds that decoding can use."""
+    imported: Future[Any] = Future()
 
-    def quiet_load() -> None:
-        # What fails here fails again below, where somebody catches it.
-        with suppress(Exception):
-            load()
+    def import_it() -> None:
+        try:
+            imported.set_result(load())
+        except BaseException as error:
+            imported.set_exception(error)
 
-    thread = threading.Thread(target=quiet_load, daemon=True)
+    thread = threading.Thread(target=import_it, daemon=True)
     thread.start()
     try:
         yield
     finally:
         # Also after an error: the interpreter must not shut down in the middle of loading a native library.
         thread.join()
-    load()
+    # Raised here, and not by a second import: after a first one that failed half-way it fails with something else.
+    imported.result()
     require("sklearn.linear_model")
