@@ -26,19 +26,6 @@ Bools = npt.NDArray[np.bool_]
 Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
-def stratified(targets: npt.NDArray[np.int64], limit: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """Return at most ``limit`` positions, sorted, with each class's share kept as well as it goes."""
-    if len(targets) <= limit:
-        return np.arange(len(targets))
-    random = np.random.default_rng(seed)
-    # Each photo's place within its class, as a share of it: the smallest ones are an even sample.
-    places = np.empty(len(targets))
-    for label in np.unique(targets):
-        mine = np.flatnonzero(targets == label)
-        places[random.permutation(mine)] = np.arange(len(mine)) / len(mine)
-    return np.sort(np.argsort(places, kind="stable")[:limit])
-
-
 def folds_of(targets: npt.NDArray[np.int64], groups: Sequence[str], *, seed: int) -> list[Fold]:
     """Return stratified folds as (training, held-out) positions; photos of one group are never on both sides.
 
