@@ -22,6 +22,7 @@ from edgetl_device.errors import InputError, OptionError
 from edgetl_device.options import options_of
 
 from .options import TrainOptions
+from .tail import Diverged
 from .tensorboard import EVENT_FILES
 
 EVENTS = "tensorboard"
@@ -145,7 +146,8 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
 def locked(request: Request, *, anew: bool) -> Iterator[None]:
     """Keep the unfinished run for this process while the block runs.
 
-    When the block raises before there is a checkpoint, nothing is left. :func:`discard` removes the folder in the end.
+    When the block raises before there is a checkpoint, or as training diverged, nothing is left. :func:`discard`
+    removes the folder in the end.
 
     Args:
         request: What the run is asked for.
@@ -171,8 +173,9 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
                 _remove_kept(request)
                 _write(request)
             yield
-        except BaseException:
-            if not request.checkpoint.exists():
+        except BaseException as error:
+            # The checkpoint of a run that diverged leads there again.
+            if isinstance(error, Diverged) or not request.checkpoint.exists():
                 discard(request)
             raise
 
