@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -59,11 +60,17 @@ class CheckpointFile:
     Args:
         path: The file.
         identity: What the state depends on (JSON values). A file with another one is refused.
+        hardware: What computes, as people call it. With another one training goes on, to other bits.
+
+    Attributes:
+        moved_from: The hardware of the file that was loaded, where it is another one; else empty.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], *, hardware: Sequence[str] = ()) -> None:
         self._path = path
         self._identity = identity
+        self.hardware = tuple(hardware)
+        self.moved_from: tuple[str, ...] = ()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -89,6 +96,8 @@ class CheckpointFile:
                 f"{self._path}: is damaged", why=str(error), hint="Start again with --overwrite."
             ) from None
         _check_identity(self._path, document.get("identity", {}), self._identity)
+        before = tuple(document.get("hardware", ()))
+        self.moved_from = before if before != self.hardware else ()
         return Checkpoint(**document["state"], **lists)
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -117,6 +126,7 @@ class CheckpointFile:
         document = {
             "schema": _SCHEMA,
             "identity": self._identity,
+            "hardware": self.hardware,
             "counts": {name: len(arrays) for name, arrays in lists.items()},
             "state": state,
         }
@@ -130,13 +140,21 @@ class CheckpointFile:
 
 
 def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    changed = [name for name in wanted if found.get(name) != wanted[name]]
+    changed = [_change(name, found.get(name), wanted[name]) for name in wanted if found.get(name) != wanted[name]]
     if changed:
         raise InputError(
             f"{path}: belongs to another run",
-            why=f"it was saved with another {', '.join(changed)}",
+            why=f"what it was saved with has changed: {'; '.join(changed)}",
             hint="Undo that change, or start again with --overwrite.",
         )
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """Say what has changed, with the values where they can be read."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in now if before.get(key) != now[key]]
+        return f"{name} ({', '.join(f'{key} {before.get(key)} / {now[key]}' for key in keys)})"
+    return name
 
 
 def _sync_folder(folder: Path) -> None:

@@ -25,7 +25,7 @@ from edgetl_device.preprocess import Preprocess
 
 from .baseline import train_baseline
 from .checkpoint import CheckpointFile
-from .devices import training_devices
+from .devices import hardware_of, training_devices
 from .log import TrainingLog
 from .network import build_network, cut_layer
 from .options import TrainOptions
@@ -41,7 +41,7 @@ from .resume_state import (
     read_request,
     refuse_leftover,
 )
-from .run_files import write_run
+from .run_files import library_versions, write_run
 from .stages import StageTimer, TrainingContext, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
@@ -115,11 +115,18 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
         with timer.stage("network"):
             ready = _prepare(options, dataset)
         events = EventLog(request.folder / EVENTS) if options.tensorboard else None
-        file = CheckpointFile(request.checkpoint, _identity(dataset, ready, teacher))
+        file = CheckpointFile(
+            request.checkpoint, _identity(dataset, ready, teacher), hardware=hardware_of(ready.devices)
+        )
         with closing(TrainingLog(file=file, events=events)) as log:
             log.resume()
             if log.start:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")
+                if file.moved_from:
+                    note(
+                        f"warning: began on {', '.join(file.moved_from)}, goes on on {', '.join(file.hardware)}: the "
+                        "weights will be near those of an unbroken run, not the same (start again with --overwrite)"
+                    )
             context = TrainingContext(
                 network=ready.network,
                 base=ready.decision.base,
@@ -191,13 +198,18 @@ def _baseline(request: Request, plan: TrainPlan, dataset: Dataset) -> Baseline |
 
 
 def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str, Any]:
-    """Return what the state of training depends on; the names are what an error message says has changed."""
+    """Return what the state of training depends on; the names are what an error message says has changed.
+
+    A resumed run has the bits of an unbroken one, so the libraries belong to it: another release adds up numbers in
+    another order, or keeps the state of an optimizer in another one.
+    """
     return {
         "settings": ready.decision.plan.to_json(),
         "set of photos": dataset.fingerprint,
         "pretrained weights": ready.decision.weights.sha256,
         "network": [list(weight.shape) for weight in ready.network.weights],
         "teacher": teacher.document.model.sha256 if teacher else None,
+        "libraries": library_versions(),
     }
 
 
