@@ -176,8 +176,6 @@ def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advanc
 
 
 def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:
-    # preprocess has its own bound on pixels; Pillow's warning about half of it would only break the progress bar.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     facts: dict[str, PhotoFacts | Unreadable] = {}
     with ArrayFile(folder / "pixels.npy", (len(hashes), spec.size, spec.size, 3), np.uint8) as file:
 
@@ -190,7 +188,9 @@ def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Prep
             else:
                 file.write(index, pixels)
 
-        with track("Decoding photos", len(hashes)) as advance:
+        with track("Decoding photos", len(hashes)) as advance, warnings.catch_warnings():
+            # preprocess has its own bound on pixels; Pillow's warning about half of it would only break the bar.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             in_threads(decode_one, range(len(hashes)), advance)
     _write_facts(folder, facts)
 

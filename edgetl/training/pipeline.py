@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from edgetl_device.preprocess import Preprocess
 
 from .baseline import train_baseline
 from .checkpoint import CheckpointFile
+from .determinism import deterministic
 from .devices import hardware_of, training_devices
 from .log import TrainingLog
 from .network import build_network, cut_layer
@@ -105,13 +106,14 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
     teacher = open_teacher(options)
     check_source(request.root)  # what cannot be a data set is refused before seconds are spent on importing
     timer = StageTimer()
-    with locked(request, anew=anew):
+    with locked(request, anew=anew), ExitStack() as process:
         with timer.stage("data"), _while_importing(keras):
             dataset = loaded or _load(request)
             require_training(dataset)
             check_photos(request, dataset)
             if teacher:
                 check_teacher(teacher, dataset)
+        process.enter_context(deterministic(options.seed))
         with timer.stage("network"):
             ready = _prepare(options, dataset)
         events = EventLog(request.folder / EVENTS) if options.tensorboard else None
