@@ -8,14 +8,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,8 +22,8 @@ from PIL import ExifTags, Image
 
 from edgetl._lib.array_file import ArrayFile
 from edgetl._lib.cache import entry, key_of
-from edgetl._lib.cores import available_cores
-from edgetl._lib.progress import Advance, track
+from edgetl._lib.progress import track
+from edgetl._lib.threads import in_threads
 from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit
@@ -37,8 +35,6 @@ _FORMAT = 2
 _DIGEST_SPEC = Preprocess(size=160)
 _JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
 _JPEG_FORMATS = ("JPEG", "MPO")
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -141,38 +137,6 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
     with track("Reading photos", len(paths)) as advance:
         in_threads(hash_one, range(len(paths)), advance)
     return hashes
-
-
-def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advance: Advance) -> None:
-    """Call ``function`` on each item, on all cores, and ``advance(1)`` after each; the first error stops all.
-
-    For functions that spend their time where Python's lock is released (Pillow, hashing, files). Each worker takes the
-    next item when it is done with the last, so nothing queues up however many items there are.
-    """
-    source, lock, stop = iter(items), threading.Lock(), threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            with lock:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    return
-            try:
-                function(item)
-            except BaseException:
-                stop.set()
-                raise
-            with lock:
-                advance(1)
-
-    workers = available_cores()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for future in [pool.submit(work) for _ in range(workers)]:
-                future.result()
-        finally:
-            stop.set()
 
 
 def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:
