@@ -25,7 +25,7 @@ import numpy as np
 from PIL import Image
 
 from edgetl._lib.progress import track
-from edgetl.data.pixels import in_threads
+from edgetl._lib.threads import in_threads
 from edgetl_device.jsonfile import write_json
 
 LIMIT_GB = 2.5

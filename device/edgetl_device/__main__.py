@@ -38,6 +38,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 141
     except OSError as error:
         known = from_os_error(error)
+        if known.exit_code == EdgetlError.exit_code:
+            return _defect()
         sys.stderr.write(f"error: {known}\n")
         return known.exit_code
     except KeyboardInterrupt:
@@ -48,11 +50,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             known = out_of_memory()
             sys.stderr.write(f"error: {known}\n")
             return known.exit_code
-        import traceback
+        return _defect()
 
-        traceback.print_exc()
-        sys.stderr.write(_DEFECT)
-        return 1
+
+def _defect() -> int:
+    """Print the exception that is being handled, and return its exit code."""
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.write(_DEFECT)
+    return 1
 
 
 class _Parser(argparse.ArgumentParser):

@@ -16,7 +16,7 @@ from typing import ClassVar, Literal
 
 from . import __version__
 from .documents import Json, Named, Text, Unknown, optional, to_json
-from .errors import EdgetlError, Unavailable
+from .errors import EdgetlError, NumPyTooNew, Unavailable
 from .machine import accelerators, environment
 from .machine.environment import Environment
 from .reasons import DOCTOR, Code, Reason, Severity
@@ -183,7 +183,7 @@ def _tflite(litert: str | None, old: str | None) -> Check:
     # Loading is what tells: a wheel for another system, or NumPy 2 under tflite-runtime, fails here and not before.
     failure = _failure(_load_runtime)
     if failure is not None:
-        fix = "pip install 'numpy<2'" if "NumPy" in failure.what else failure.hint or tflite_install()
+        fix = "pip install 'numpy<2'" if isinstance(failure, NumPyTooNew) else failure.hint or tflite_install()
         found = f"{installed}: {failure.what}: {failure.why}"
         return lacking("TFLite runtime", DOCTOR["tflite-runtime-broken"], found, fix)
     return Check("TFLite runtime", "ok", installed + (" (the first is used)" if litert and old else ""))

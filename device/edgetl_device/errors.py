@@ -9,8 +9,12 @@ from typing import Any
 
 from .text import shown
 
-# Writes stop with one of these when the disk, the quota or the allowed file size is used up.
-_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_SPACE = "Free some space, or choose another place."
+_PATH = "Check the path."
+_RIGHTS = "Change its permissions, or choose another place."
+_DISK = "Check the disk and its cable (dmesg says more), or choose another place."
+_NETWORK = "Check the network, and run it again."
+_LIMITS = "End other programs, or raise the limit (ulimit -a), and run it again."
 
 # How it is said by C++ (libraries that raise it as another error), by the loader of shared libraries, by the system,
 # and by LiteRT, which creates XNNPACK's runtime for models that it has read and found whole.
@@ -88,17 +92,60 @@ class Unavailable(EdgetlError):
     exit_code = 4
 
 
+class NumPyTooNew(Unavailable):
+    """The TFLite runtime that is installed was built for NumPy 1."""
+
+
+# Whose affair an error of the operating system is, and what to do next. InputError: a path in the request; another one
+# mends it. Unavailable: the disk, the network or the machine, whatever the request is. Others are a defect.
+_BY_ERRNO: dict[int, tuple[type[EdgetlError], str]] = {
+    **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG), (InputError, _PATH)),
+    **dict.fromkeys((errno.EEXIST, errno.ENOTEMPTY), (InputError, "Choose another place.")),
+    **dict.fromkeys((errno.EACCES, errno.EPERM), (InputError, _RIGHTS)),
+    # The disk, the quota or the allowed file size is used up.
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), (Unavailable, _SPACE)),
+    # A failing disk or SD card; Linux mounts it read-only then; it is unplugged; a network drive is gone.
+    **dict.fromkeys(
+        (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE), (Unavailable, _DISK)
+    ),
+    # What the file system of this place cannot do: locks, links, large files.
+    **dict.fromkeys((errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EXDEV), (Unavailable, "Choose another place.")),
+    **dict.fromkeys((errno.EBUSY, errno.ETXTBSY), (Unavailable, "End the program that uses it, and run it again.")),
+    **dict.fromkeys((errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN), (Unavailable, _LIMITS)),
+    **dict.fromkeys(
+        (
+            errno.ENETDOWN, errno.ENETUNREACH, errno.ENETRESET, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT,
+            errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.EADDRNOTAVAIL,
+        ),
+        (Unavailable, _NETWORK),
+    ),
+}  # fmt: skip
+# Their errno is of another numbering, or None: a name that is not found, a certificate, an answer of a server.
+_OF_NETWORK = ("socket", "ssl", "urllib.error", "http.client")
+
+
 def from_os_error(error: OSError) -> EdgetlError:
-    """Turn what the operating system refused into an error with a next step."""
+    """Turn what the operating system refused into an error with a next step, and the exit code of whose affair it is.
+
+    Returns:
+        InputError for a path of the request, Unavailable for the machine, its disk and its network, and EdgetlError
+        for what no request or machine should lead to: a defect.
+    """
     where = f"{error.filename}: " if error.filename else ""
     reason = error.strerror or str(error)
-    if error.errno in _NO_SPACE:
-        return Unavailable(f"{where}could not be written: {reason}", hint="Free some space, or choose another place.")
-    if isinstance(error, FileNotFoundError):
-        return InputError(f"{where}no such file or folder", hint="Check the path.")
-    if isinstance(error, PermissionError):
-        return InputError(f"{where}{reason}", hint="Change its permissions, or choose another place.")
-    return InputError(f"{where}{reason}")
+    if isinstance(error, ConnectionError | TimeoutError) or type(error).__module__ in _OF_NETWORK:
+        return Unavailable(f"{where}{reason}", hint=_NETWORK)
+    kind, hint = _BY_ERRNO.get(error.errno or 0, (EdgetlError, ""))
+    if hint == _SPACE:
+        return Unavailable(f"{where}could not be written: {reason}", hint=hint)
+    if error.errno == errno.ENOENT:
+        return InputError(f"{where}no such file or folder", hint=hint)
+    return kind(f"{where}{reason}", hint=hint)
+
+
+def is_of_machine(error: OSError) -> bool:
+    """Whether an error is about the disk, the network or the machine, and so says nothing about a file's content."""
+    return isinstance(from_os_error(error), Unavailable)
 
 
 def out_of_memory(what: str = "", why: str = "") -> Unavailable:

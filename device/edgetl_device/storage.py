@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Annotated, Protocol
 
 from .documents import Is, Sha256
-from .errors import InputError
+from .errors import InputError, is_of_machine
 
 # No file of a bundle is larger: a TFLite flatbuffer ends at 2 GiB.
 MAX_FILE_BYTES = 2 << 30
@@ -98,7 +98,7 @@ class _Folder:
         except FileNotFoundError:
             raise damaged(f"{self._root}: {name} is missing", "bundle.json lists it") from None
         except (RuntimeError, NotADirectoryError, OSError) as error:
-            if isinstance(error, PermissionError):
+            if isinstance(error, PermissionError) or (isinstance(error, OSError) and is_of_machine(error)):
                 raise
             raise damaged(f"{self._root}: {name} cannot be read", str(error)) from None
         if not file.is_relative_to(self._real):

@@ -17,7 +17,7 @@ def uninterrupted() -> Iterator[Callable[[], None]]:
     KeyboardInterrupt that is raised there comes out as some other error, or not at all. A second Ctrl-C does not wait.
 
     Yields:
-        A function to call where the block may be interrupted: a deferred Ctrl-C is raised there.
+        A function to be called where the block may be left: it has Ctrl-C come there, in the main thread.
     """
     handler = signal.getsignal(signal.SIGINT)
     # Python handles signals in the main thread alone.
@@ -34,7 +34,8 @@ def uninterrupted() -> Iterator[Callable[[], None]]:
 
     def let_come() -> None:
         nonlocal waiting
-        if waiting:
+        # In a worker it would end that one, and nothing else.
+        if waiting and threading.current_thread() is threading.main_thread():
             waiting = False
             handler(signal.SIGINT, None)
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import as_completed
 
 import numpy as np
 import numpy.typing as npt
 
-from edgetl._lib.cores import available_cores
 from edgetl._lib.extras import require
 from edgetl._lib.progress import track
+from edgetl._lib.threads import thread_pool
 from edgetl_device.errors import InputError
 
 MAX_FOLDS = 5
@@ -24,19 +24,6 @@ _PENALTIES = tuple(float(10**power) for power in np.arange(0, 5.5, 0.5))
 
 Bools = npt.NDArray[np.bool_]
 Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
-
-
-def stratified(targets: npt.NDArray[np.int64], limit: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """Return at most ``limit`` positions, sorted, with each class's share kept as well as it goes."""
-    if len(targets) <= limit:
-        return np.arange(len(targets))
-    random = np.random.default_rng(seed)
-    # Each photo's place within its class, as a share of it: the smallest ones are an even sample.
-    places = np.empty(len(targets))
-    for label in np.unique(targets):
-        mine = np.flatnonzero(targets == label)
-        places[random.permutation(mine)] = np.arange(len(mine)) / len(mine)
-    return np.sort(np.argsort(places, kind="stable")[:limit])
 
 
 def folds_of(targets: npt.NDArray[np.int64], groups: Sequence[str], *, seed: int) -> list[Fold]:
@@ -89,10 +76,10 @@ def probe_all(
         def work(place: int, fold: Fold) -> None:
             right[place][fold[1]] = probe(features[place], targets, fold)
 
-        with ThreadPoolExecutor(available_cores()) as pool:
+        with thread_pool() as pool:
             # The widest features take longest: first, so that none of them is left for the end.
             widest = sorted(range(len(features)), key=lambda place: -features[place].shape[1])
-            for future in [pool.submit(work, place, fold) for place in widest for fold in folds]:
+            for future in as_completed([pool.submit(work, place, fold) for place in widest for fold in folds]):
                 future.result()
                 advance(1)
     return right

@@ -12,7 +12,7 @@ import numpy as np
 
 from edgetl._lib.extras import check_installed
 from edgetl.backbones import BACKBONES, ResolvedWeights, backbone, build_base, resolve_weights
-from edgetl.data import Dataset, Sample, load_dataset, require_training, targets_of
+from edgetl.data import Dataset, Sample, load_dataset, require_training, stratified_rows, targets_of
 from edgetl.data.pixels import PhotoFacts
 from edgetl.features import frozen_base
 from edgetl_device.errors import OptionError
@@ -20,7 +20,7 @@ from edgetl_device.preprocess import Preprocess
 
 from .depths import depths_of
 from .document import AdviceDocument, AdvisedBackbone, AdvisedPhotos
-from .probes import folds_of, probe_all, stratified
+from .probes import folds_of, probe_all
 from .rules import Photos, Probed, Recommendation, choose, recommend
 
 # Enough for intervals of under 2 pp either way; more only takes longer.
@@ -100,7 +100,7 @@ def advise(
     """
     training = dataset.of("train")
     every = targets_of(training, dataset.labels)
-    taken = stratified(every, MAX_PHOTOS, seed=seed)
+    taken = stratified_rows(every, MAX_PHOTOS, seed=seed)
     samples, targets = [training[place] for place in taken], every[taken]
     folds = folds_of(targets, [sample.group for sample in samples], seed=seed)
     photos = _about(dataset, training)

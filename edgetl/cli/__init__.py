@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import NoReturn
 
 import typer
 
@@ -70,7 +71,10 @@ def main() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
-        _fail(from_os_error(error))
+        known = from_os_error(error)
+        if known.exit_code == EdgetlError.exit_code:
+            _defect()
+        _fail(known)
     except SystemExit as stop:
         # Ctrl-C: Typer turns it into this code, and so do commands that kept something.
         if stop.code == 130:
@@ -79,11 +83,16 @@ def main() -> None:
     except Exception as error:
         if is_out_of_memory(error):
             _fail(out_of_memory())
-        import traceback
+        _defect()
 
-        traceback.print_exc()
-        sys.stderr.write("This is a defect in edgetl. Please report it with the lines above and the command.\n")
-        sys.exit(1)
+
+def _defect() -> NoReturn:
+    """Print the exception that is being handled, and exit."""
+    import traceback
+
+    traceback.print_exc()
+    sys.stderr.write("This is a defect in edgetl. Please report it with the lines above and the command.\n")
+    sys.exit(1)
 
 
 def _fail(error: Exception) -> None:

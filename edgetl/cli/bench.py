@@ -135,7 +135,7 @@ def require_reference(bundle: Bundle, wanted: Sequence[AnyGate], *, here: bool) 
     from edgetl_device.bench.reference import float_variant
     from edgetl_device.errors import EdgetlError, Unavailable
 
-    paired = next((gate for gate in wanted if isinstance(gate, gates.Gate) and gates.is_paired(gate.metric)), None)
+    paired = next((gate for gate in wanted if isinstance(gate, gates.Gate) and gate.metric.paired), None)
     if paired is None:
         return
     try:

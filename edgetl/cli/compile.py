@@ -87,8 +87,11 @@ def compile_(
 def _print_report(report: dict[str, Any]) -> None:
     from edgetl.cli.console.output import print_table
 
-    rows = [[row["name"], str(row["count"]), row["status"]] for row in report["operators"]]
-    if rows:
+    operators = report["operators"]
+    if isinstance(operators, dict):
+        typer.echo(f"operators unknown: {operators['unknown']}")
+    elif operators:
+        rows = [[row["name"], str(row["count"]), row["status"]] for row in operators]
         print_table(("operator", "count", "status"), rows)
     echo(f"compiler  {_said(report['compiler'])}")
     share = report["mapped_percent"]

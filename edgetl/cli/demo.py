@@ -62,7 +62,7 @@ def demo(
             photo = photos / sample.path
             pixels = classifier.pixels(photo)
             best = classifier.classify(pixels)[0]
-            shown.append((pixels, sample.label, f"{best.label} {best.probability:.2f}"))
+            shown.append(plots.ClassifiedPhoto(pixels, sample.label, best.label, best.probability))
             echo(f"{photo}: {best.label} {best.probability:.2f} (it is a {sample.label})")
     plots.side_by_side(
         result, shown, title="edgetl demo: synthetic machine parts, float32 and int8 on this machine", target=picture

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.output import accuracy_text, note, print_json, print_table
+from edgetl_device.documents import Unknown
 
 if TYPE_CHECKING:
     from edgetl.runs.metrics import Metrics
@@ -42,7 +43,9 @@ def evaluate(
     from edgetl.runs.evaluation import evaluate as run_evaluation
 
     result = run_evaluation(model, data, variant=variant, split=split)
-    if result.trained_on:
+    if isinstance(result.trained_on, Unknown):
+        note(f"photos among these that the model was trained on: unknown: {result.trained_on.unknown}")
+    elif result.trained_on:
         note(f"warning: the model was trained on {result.trained_on} of these photos; this flatters it")
     if json:
         print_json(result)
@@ -59,13 +62,17 @@ def print_classes(name: str, metrics: Metrics) -> None:
         (
             row.label,
             str(row.photos),
-            f"{row.precision:.3f}",
-            *(
-                ("-", "-", "-")
-                if row.recall_ci95 is None
-                else (f"{row.recall:.3f}", "{:.2f}..{:.2f}".format(*row.recall_ci95), f"{row.f1:.3f}")
-            ),
+            _share(row.precision),
+            _share(row.recall),
+            "{:.2f}..{:.2f}".format(*row.recall_ci95) if isinstance(row.recall_ci95, tuple) else "-",
+            _share(row.f1),
         )
         for row in metrics.per_class
     ]
     print_table(("class", "photos", "precision", "recall", "95% CI", "F1"), rows, title=title)
+    if any("-" in row for row in rows):
+        print("-: unknown; without photos there is no recall, without predictions no precision")
+
+
+def _share(value: float | Unknown) -> str:
+    return "-" if isinstance(value, Unknown) else f"{value:.3f}"

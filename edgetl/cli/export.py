@@ -36,6 +36,7 @@ def export(
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.targets import TARGETS
     from edgetl.quantization.variants import (
+        INT8_NAMES,
         ModelForms,
         calibration_of,
         check_name,
@@ -54,7 +55,7 @@ def export(
         _check_c_array(variant, file)
     opened = Run.open(run)
     model = opened.load_model()
-    if variant.startswith("int8"):
+    if variant in INT8_NAMES:
         calibration = calibration_of(opened, options, data)
         recipe = repaired(ModelForms(model, calibration), TARGETS[target])
         (made,) = int8_variants(recipe, opened, calibration, (variant,), target=TARGETS[target], layout=chosen)

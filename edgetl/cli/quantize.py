@@ -39,6 +39,8 @@ def quantize(
 
     report = run_quantize(Run.open(run), asked.options, data=data)
     print_calibration_notes(report.calibration)
+    for warning in report.warnings:
+        note(f"warning: {warning.message}")
     if json:
         print_json(report)
         return

@@ -112,7 +112,7 @@ def run_circumstances(one: ResultRun, one_name: str, two: ResultRun, two_name: s
         warnings.append(Warning(about, f"different delegates: {old} / {new}"))
     for run, name in ((one, one_name), (two, two_name)):
         if run.verdict.status == "degraded":
-            warnings += [Warning(name, f"degraded: {reason}") for reason in run.verdict.reasons]
+            warnings += [Warning(name, f"degraded: {reason}", "degraded") for reason in run.verdict.reasons]
     return warnings
 
 

@@ -101,10 +101,12 @@ class Warning:
     Attributes:
         about: Which ones.
         text: The difference.
+        kind: ``degraded`` where it is the verdict of one of them.
     """
 
     about: str
     text: str
+    kind: Literal["circumstances", "degraded"] = "circumstances"
 
 
 Metrics = dict[str, float | Unknown]

@@ -34,6 +34,7 @@ class Metric:
         value: Reads it from a row: a run of a result, or a comparison that has attributes of the same names.
         timed: It comes from a clock, so an invalid measurement says nothing about it.
         interval: Names of the metrics that are the ends of its 95% interval; None where there are none.
+        paired: It is against another model's predictions for the same photos.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Metric:
     value: Reader
     timed: bool = False
     interval: tuple[str, str] | None = None
+    paired: bool = False
 
 
 def _path(*names: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
@@ -66,13 +68,15 @@ def _percentiles(prefix: str, stage: str, what: str) -> tuple[Metric, ...]:
     )
 
 
-def _bounded(name: str, meaning: str, value: Reader, *ends: Reader, timed: bool = False) -> tuple[Metric, ...]:
+def _bounded(
+    name: str, meaning: str, value: Reader, *ends: Reader, timed: bool = False, paired: bool = False
+) -> tuple[Metric, ...]:
     """Return a metric and both ends of its 95% interval; the braces in ``name`` are where theirs differ."""
     low, high = (name.format(end) for end in ("_low", "_high"))
     return (
-        Metric(name.format(""), meaning, value, timed, (low, high)),
-        Metric(low, "low end of its 95% interval", ends[0], timed),
-        Metric(high, "high end of its 95% interval", ends[1], timed),
+        Metric(name.format(""), meaning, value, timed, (low, high), paired),
+        Metric(low, "low end of its 95% interval", ends[0], timed, paired=paired),
+        Metric(high, "high end of its 95% interval", ends[1], timed, paired=paired),
     )
 
 
@@ -106,14 +110,16 @@ _ACCURACY = (
         "accuracy lost, percentage points",
         _path("agreement", "drop_pp"),
         *_ends("agreement", "drop_ci95_pp"),
+        paired=True,
     ),
-    Metric("mcnemar_p", "exact McNemar test of that loss", _path("agreement", "mcnemar_p")),
+    Metric("mcnemar_p", "exact McNemar test of that loss", _path("agreement", "mcnemar_p"), paired=True),
     *_bounded(
         "agreement{}_pct",
         "photos with the same top-1",
         _path("agreement", "top1", times=100),
         _agreement_end(0),
         _agreement_end(1),
+        paired=True,
     ),
 )
 _COST = (
@@ -130,7 +136,7 @@ _COST = (
 RUN_METRICS = (
     *_COST,
     *_ACCURACY,
-    Metric("mae", "mean absolute difference of probabilities", _path("agreement", "mae")),
+    Metric("mae", "mean absolute difference of probabilities", _path("agreement", "mae"), paired=True),
 )
 # Of the run that others are compared with: all that needs no other run.
 BASELINE_METRICS = (*_COST, _ACCURACY[0])
@@ -145,11 +151,6 @@ COMPARISON_METRICS = (
 # The same two for training runs.
 TRAINED_BASELINE_METRICS = (_SIZE, _ACCURACY[0])
 TRAINED_METRICS = (_SIZE, *_ACCURACY)
-
-
-def is_paired(metric: Metric) -> bool:
-    """Whether a metric compares with another model's predictions on the same photos."""
-    return metric.name.startswith(("accuracy_drop", "agreement", "mcnemar", "mae"))
 
 
 def values(metrics: Iterable[Metric], row: Row) -> dict[str, Value]:

@@ -187,7 +187,7 @@ def _ratio(ratio: TimeRatio) -> str:
 def _conclusion(comparison: Compared) -> str:
     found: dict[str, str] = {what: ratio.verdict for what, ratio in _times(comparison).items()}
     found["accuracy"] = comparison.agreement.verdict
-    doubt = " (degraded)" if any(one.text.startswith("degraded") for one in comparison.warnings) else ""
+    doubt = " (degraded)" if any(one.kind == "degraded" for one in comparison.warnings) else ""
     parts = [
         f"{what} {verdict}{doubt if what in _TIMES else ''}"
         for what, verdict in found.items()

@@ -6,7 +6,7 @@ Not for: decoding (``edgetl.data.pixels``).
 from edgetl.data.readers.source import check_source, list_photos, photos_folder
 
 from .load import OnConflict, check_dataset, load_dataset, require_training
-from .sampling import stratified_sample
+from .sampling import stratified_rows, stratified_sample
 from .split_table import read_split, write_split
 from .types import SPLITS, Dataset, DatasetDescription, Finding, Sample, Split, targets_of
 
@@ -25,6 +25,7 @@ __all__ = [
     "photos_folder",
     "read_split",
     "require_training",
+    "stratified_rows",
     "stratified_sample",
     "targets_of",
     "write_split",

@@ -8,14 +8,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -24,9 +22,9 @@ from PIL import ExifTags, Image
 
 from edgetl._lib.array_file import ArrayFile
 from edgetl._lib.cache import entry, key_of
-from edgetl._lib.cores import available_cores
-from edgetl._lib.progress import Advance, track
-from edgetl_device.errors import InputError
+from edgetl._lib.progress import track
+from edgetl._lib.threads import in_threads
+from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import PhotoError, Preprocess, check_file, decode, fit, read_photo
 
@@ -38,8 +36,6 @@ _DIGEST_SPEC = Preprocess(size=160)
 _JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
 _BAND_ROWS = 256
 _JPEG_FORMATS = ("JPEG", "MPO")
-
-_Item = TypeVar("_Item")
 
 
 @dataclass(frozen=True)
@@ -137,6 +133,9 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
         except PhotoError as error:
             hashes[index] = Unreadable(error.kind, error.why or error.what)
         except OSError as error:
+            # A failing disk is no property of a photo: going on would train on what happens to be readable.
+            if is_of_machine(error):
+                raise
             hashes[index] = Unreadable("no_access", error.strerror or str(error))
 
     with track("Reading photos", len(paths)) as advance:
@@ -144,41 +143,7 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
     return hashes
 
 
-def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advance: Advance) -> None:
-    """Call ``function`` on each item, on all cores, and ``advance(1)`` after each; the first error stops all.
-
-    For functions that spend their time where Python's lock is released (Pillow, hashing, files). Each worker takes the
-    next item when it is done with the last, so nothing queues up however many items there are.
-    """
-    source, lock, stop = iter(items), threading.Lock(), threading.Event()
-
-    def work() -> None:
-        while not stop.is_set():
-            with lock:
-                try:
-                    item = next(source)
-                except StopIteration:
-                    return
-            try:
-                function(item)
-            except BaseException:
-                stop.set()
-                raise
-            with lock:
-                advance(1)
-
-    workers = available_cores()
-    with ThreadPoolExecutor(workers) as pool:
-        try:
-            for future in [pool.submit(work) for _ in range(workers)]:
-                future.result()
-        finally:
-            stop.set()
-
-
 def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:
-    # preprocess has its own bound on pixels; Pillow's warning about half of it would only break the progress bar.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     facts: dict[str, PhotoFacts | Unreadable] = {}
     with ArrayFile(folder / "pixels.npy", (len(hashes), spec.size, spec.size, 3), np.uint8) as file:
 
@@ -191,7 +156,9 @@ def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Prep
             else:
                 file.write(index, pixels)
 
-        with track("Decoding photos", len(hashes)) as advance:
+        with track("Decoding photos", len(hashes)) as advance, warnings.catch_warnings():
+            # preprocess has its own bound on pixels; Pillow's warning about half of it would only break the bar.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
             in_threads(decode_one, range(len(hashes)), advance)
     _write_facts(folder, facts)
 

@@ -6,6 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Protocol, TypeVar
 
+import numpy as np
+import numpy.typing as npt
+
 
 class _Labelled(Protocol):
     @property
@@ -31,6 +34,19 @@ def stratified_sample(photos: Iterable[L], *, count: int, seed: int) -> tuple[L,
     queues = [sorted(by_label[label], key=lambda photo: _draw(photo, seed)) for label in sorted(by_label)]
     turns = [queue[turn] for turn in range(max(map(len, queues))) for queue in queues if turn < len(queue)]
     return tuple(turns[:count])
+
+
+def stratified_rows(targets: npt.NDArray[np.int64], limit: int, *, seed: int) -> npt.NDArray[np.int64]:
+    """Return at most ``limit`` positions, sorted, with each class's share kept as well as it goes."""
+    if len(targets) <= limit:
+        return np.arange(len(targets))
+    random = np.random.default_rng(seed)
+    # Each photo's place within its class, as a share of it: the smallest ones are an even sample.
+    places = np.empty(len(targets))
+    for label in np.unique(targets):
+        mine = np.flatnonzero(targets == label)
+        places[random.permutation(mine)] = np.arange(len(mine)) / len(mine)
+    return np.sort(np.argsort(places, kind="stable")[:limit])
 
 
 def _draw(photo: _Labelled, seed: int) -> str:

@@ -101,7 +101,7 @@ def _report(
         "variant": source.name + SUFFIX,
         "compiler": log.version if log is not None else unknown,
         **known,
-        "operators": said.get("rows", []),
+        "operators": said.get("rows", unknown),
         "prediction": {
             "mapped": prediction.mapped,
             "total": len(prediction.operators),
@@ -119,7 +119,8 @@ def _report(
 def _gate(bundle: Bundle, report: dict[str, Any], min_mapped_percent: float | None) -> None:
     place = report_path(bundle)
     if not report["compiled"]["holds_edgetpu_operator"]:
-        reasons = sorted({row["status"] for row in report["operators"] if not row["mapped"]})
+        rows = [] if isinstance(report["operators"], dict) else report["operators"]
+        reasons = sorted({row["status"] for row in rows if not row["mapped"]})
         raise GateFailed(
             "none of the operators is mapped to the Edge TPU",
             why="; ".join(reasons) or "the compiled file holds no operator of the Edge TPU",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -27,6 +27,7 @@ from edgetl._lib.extras import keras, require
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.progress import step, track
 from edgetl._lib.quiet import quietly
+from edgetl._lib.threads import thread_pool
 from edgetl.data.pixels import PixelCache
 from edgetl.export.conversion import float32_tflite
 from edgetl.features.augment import PRESETS, augmenter, mixes, share_mixer
@@ -265,7 +266,7 @@ def _run(folder: Path, frozen: Frozen, batches: Iterator[_Batch], total: int, la
             return len(batch)
 
         advance = stack.enter_context(track(label, total))
-        pool = stack.enter_context(ThreadPoolExecutor(workers))
+        pool = stack.enter_context(thread_pool())
         pending: deque[Future[int]] = deque()
         for places, batch in batches:
             pending.append(pool.submit(work, places, batch))

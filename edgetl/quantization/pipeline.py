@@ -12,11 +12,20 @@ from edgetl._lib.progress import step
 from edgetl.export.bundle import EvalPhoto, ReferenceArrays, write_bundle
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos, held_out
-from edgetl.runs.quantize_report import DOCUMENT, Candidates, HeldOut, QuantizeReport, TargetReport, VariantScores
+from edgetl.runs.quantize_report import (
+    DOCUMENT,
+    BoundWarning,
+    Candidates,
+    HeldOut,
+    QuantizeReport,
+    TargetReport,
+    VariantScores,
+)
 from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.errors import GateFailed
 
+from .bounds import bound_warnings
 from .calibration_photos import Calibration
 from .candidates import SearchResult, incompatibility, int8_names, search
 from .explain import FOLDER as EXPLAINED
@@ -158,9 +167,17 @@ def _report(
     search_result: SearchResult | None,
     calibration: Calibration | None,
 ) -> QuantizeReport:
-    candidates = None
+    candidates: Candidates | None = None
+    warnings: tuple[BoundWarning, ...] = ()
     if search_result is not None and search_result.candidates:
         candidates = Candidates("val", search_result.taken, search_result.candidates)
+        if search_result.taken is not None:
+            warnings = bound_warnings(
+                options,
+                judged=[(one.name, one.agreement) for one in search_result.candidates[-1].variants],
+                final=[(one.variant.name, one.agreement) for one in variants if one.variant.precision == "int8"],
+                split=run.held_out,
+            )
     return QuantizeReport(
         producer=f"edgetl {__version__}",
         config=options.to_json(),
@@ -174,6 +191,7 @@ def _report(
         calibration=replace(calibration.record, files=()) if calibration else None,
         target=TargetReport(options.target, search_result.incompatibility if search_result else None),
         candidates=candidates,
+        warnings=warnings,
     )
 
 

@@ -117,15 +117,15 @@ def calibration_of(run: Run, options: QuantizeOptions, data: Path | None = None)
 
 def float_variant(model: Any, name: str, run: Run, *, layout: conversion.Layout = "nhwc") -> VariantFile:
     """Export one variant that needs no calibration: a name in :data:`FLOAT_NAMES`. ``layout`` is that of ONNX."""
-    make: dict[str, tuple[Literal["tflite", "onnx"], Callable[[Any], bytes]]] = {
-        "float32": ("tflite", conversion.float32_tflite),
-        "float16": ("tflite", conversion.float16_tflite),
-        "dynamic": ("tflite", conversion.dynamic_tflite),
-        "float32-onnx": ("onnx", partial(conversion.float32_onnx, layout=layout)),
+    make: dict[str, tuple[Literal["tflite", "onnx"], str, Callable[[Any], bytes]]] = {
+        "float32": ("tflite", "float32", conversion.float32_tflite),
+        "float16": ("tflite", "float16", conversion.float16_tflite),
+        "dynamic": ("tflite", "dynamic", conversion.dynamic_tflite),
+        "float32-onnx": ("onnx", "float32", partial(conversion.float32_onnx, layout=layout)),
     }
-    format, function = make[name]
+    format, precision, function = make[name]
     with step(f"Exporting {name}"):
-        return VariantFile(name, format, name.split("-")[0], _labelled(function(model), format, run))
+        return VariantFile(name, format, precision, _labelled(function(model), format, run))
 
 
 def int8_variants(

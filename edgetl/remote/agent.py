@@ -46,6 +46,8 @@ class Link:
     def __init__(self, source: int, target: int) -> None:
         self.source, self._target = source, target
         self._held = bytearray()
+        # Bytes of the last request that are still to come.
+        self._owed = 0
         self._heard_s = time.monotonic()
 
     def fill(self, timeout_s: float) -> None:
@@ -72,17 +74,18 @@ class Link:
             self._held = rest
             request: dict[str, Any] = json.loads(line)
             if request["do"] != "heartbeat":
+                self._owed = request.get("bytes", 0)
                 return request
 
-    def take(self, count: int) -> Iterator[bytes]:
-        """Yield the ``count`` bytes that follow a request, in pieces."""
-        while count:
+    def upload(self) -> Iterator[bytes]:
+        """Yield the bytes that follow a request, in pieces."""
+        while self._owed:
             if not self._held:
                 self.fill(SILENCE_S / 4)
                 continue
-            piece = bytes(self._held[:count])
-            del self._held[:count]
-            count -= len(piece)
+            piece = bytes(self._held[: self._owed])
+            del self._held[: self._owed]
+            self._owed -= len(piece)
             yield piece
 
     def send(self, **answer: Any) -> None:
@@ -105,11 +108,15 @@ def main() -> None:
             while True:
                 request = link.request()
                 try:
-                    link.send(done=_OPERATIONS[request["do"]](link, root, request, lock))
+                    answer: dict[str, Any] = {"done": _OPERATIONS[request["do"]](link, root, request, lock)}
                 except BrokenPipeError:
                     raise
                 except OSError as error:
-                    link.send(error=str(error))
+                    answer = {"error": str(error)}
+                # Whatever went wrong and when: what was not taken would be read as the next request.
+                for _ in link.upload():
+                    pass
+                link.send(**answer)
     except (Disconnected, BrokenPipeError):
         pass
     except OSError as error:
@@ -167,27 +174,49 @@ def _has(link: Link, root: Path, request: dict[str, Any], lock: Any) -> bool:
     return True
 
 
+def _wanting(link: Link, root: Path, request: dict[str, Any], lock: Any) -> list[str]:
+    """Return those of some files that are not here with their SHA-256: a card that lost power has empty ones."""
+    del lock
+    found = []
+    for name, sha256 in request["files"].items():
+        path = root / name
+        if _sha256(path) != sha256:
+            found.append(name)
+        elif root in path.parents:
+            # What was used last is kept longest.
+            os.utime(path.parent)
+        # Beats come in meanwhile, and an end of the connection is seen.
+        link.fill(0)
+    return found
+
+
+def _sha256(path: Path) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        with open(path, "rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return None
+    return digest.hexdigest()
+
+
 def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
     """Store the bytes that follow; the file appears when its SHA-256 is right."""
     del lock
     target = root / request["path"]
     part = target.with_name(target.name + ".part")
-    digest, failed = hashlib.sha256(), None
+    digest = hashlib.sha256()
+    _marked(root, request["path"])
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        _marked(root, request["path"])
-        target.parent.mkdir(parents=True, exist_ok=True)
         with open(part, "wb") as stream:
-            for piece in link.take(request["bytes"]):
+            for piece in link.upload():
                 digest.update(piece)
-                # After a failure read the rest too: the next request follows it.
-                if failed is None:
-                    try:
-                        stream.write(piece)
-                        stream.flush()
-                    except OSError as error:
-                        failed = error
-        if failed is not None:
-            raise failed
+                stream.write(piece)
+            stream.flush()
+            # Boards lose power: a renamed file must not be an empty one after that.
+            os.fsync(stream.fileno())
         if digest.hexdigest() != request["sha256"]:
             raise OSError(f"{target.name} was damaged on the way")
         part.replace(target)
@@ -291,6 +320,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 _OPERATIONS = {
     "lock": _lock,
     "has": _has,
+    "wanting": _wanting,
     "put": _put,
     "make": _make,
     "remove": _remove,

@@ -5,11 +5,12 @@ Everything stays in ``edgetl/remote`` of the cache folder there.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import threading
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from edgetl._lib.cache import key_of
@@ -17,7 +18,7 @@ from edgetl.export.bundle import pack
 from edgetl.remote.connection import Children, Connection, Say, in_memory
 from edgetl.remote.fleet import Board
 from edgetl.remote.offline import Target, fetch_wheels
-from edgetl.remote.wheel import device_wheel
+from edgetl.remote.wheel import Wheel, device_wheel
 from edgetl_device import __version__, documents
 from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
@@ -26,6 +27,7 @@ from edgetl_device.bench.result import Result
 from edgetl_device.bundle import Bundle
 from edgetl_device.doctor import Report
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.files import sha256_file
 from edgetl_device.options import arguments
 
 # How many stay on a board: the most recently used.
@@ -80,36 +82,44 @@ def bench_board(
         link.ask("lock")
         python = _ready_python(link, board, extras, offline, children=children, say=say)
         bundle = f"bundles/{upload.bundle.digest}/{upload.name}"
-        if not link.ask("has", path=bundle):
+        packed = upload.file()
+        if link.ask("wanting", files={bundle: sha256_file(packed)}):
             say("copying the bundle")
-            with upload.file().open("rb") as stream:
+            with packed.open("rb") as stream:
                 link.ask("put", stream, path=bundle)
             link.ask("keep", path="bundles", count=_BUNDLES)
         if upload.photos:
             options = replace(options, data=_ready_photos(link, upload.photos, say))
         say("starting")
         printed = _run_device(link, python, ["bench", bundle, *arguments(options)])
-    try:
-        found = result.parse(printed, name=_PRINTED)
-    except InputError as error:
-        raise Unavailable("the result was damaged on the way", why=error.what) from None
-    if found.bundle.digest != upload.bundle.digest:
-        raise Unavailable("the result is about another bundle than the one that was sent")
-    if upload.photos and found.evalset.digest != upload.photos.digest:
-        raise Unavailable("the board has other photos than those that were sent")
+        try:
+            found = result.parse(printed, name=_PRINTED)
+        except InputError as error:
+            raise Unavailable("the result was damaged on the way", why=error.what) from None
+        if found.bundle.digest != upload.bundle.digest:
+            raise Unavailable("the result is about another bundle than the one that was sent")
+        if upload.photos and found.evalset.digest != upload.photos.digest:
+            # Others lie among them; next time the folder is made anew.
+            link.ask("remove", path=_photos_folder(upload.photos))
+            raise Unavailable("the board has other photos than those that were sent", hint="Run it again.")
     return found
+
+
+def _photos_folder(photos: PhotoSet) -> str:
+    return f"photos/{key_of(photos=[[photo.file, photo.sha256] for photo in photos.photos])}"
 
 
 def _ready_photos(link: Connection, photos: PhotoSet, say: Say) -> str:
     """Return the path of the photos on the board; they are copied unless the same ones, by name and hash, are there."""
-    folder = f"photos/{key_of(photos=[[photo.file, photo.sha256] for photo in photos.photos])}"
-    # Written last, as for the environment.
-    if not link.ask("has", path=f"{folder}/.ready"):
-        say(f"copying {len(photos.photos)} photos")
-        for photo in photos.photos:
-            link.ask("put", in_memory(photos.read(photo)), path=f"{folder}/{photos.name}/{photo.file}")
-        link.ask("put", in_memory(b""), path=f"{folder}/.ready")
-        link.ask("keep", path="photos", count=_PHOTO_SETS)
+    folder = _photos_folder(photos)
+    by_path = {f"{folder}/{photos.name}/{photo.file}": photo for photo in photos.photos}
+    if wanting := link.ask("wanting", files={path: photo.sha256 for path, photo in by_path.items()}):
+        say(f"copying {len(wanting)} photos")
+        for path in wanting:
+            link.ask("put", in_memory(photos.read(by_path[path])), path=path)
+    # Of the whole folder: its time of use is that of no photo in it.
+    link.ask("has", path=f"{folder}/{photos.name}")
+    link.ask("keep", path="photos", count=_PHOTO_SETS)
     return f"{folder}/{photos.name}"
 
 
@@ -147,17 +157,18 @@ def _ready_python(
     link: Connection, board: Board, extras: Sequence[str], offline: bool, *, children: Children, say: Say
 ) -> str:
     """Return the path of a Python on the board that has edgetl-device; make a virtual environment if needed."""
+    wheel = device_wheel()
     if board.python:
-        _check_own(link)
+        _check_own(link, wheel)
         return str(link.about["executable"])
     about = link.about
     version, machine, bits = about["python"], about["machine"], about["bits"]
-    wheel = device_wheel()
     key = key_of(wheel=wheel.digest, extras=list(extras), python=version[:2], machine=machine, bits=bits)[:16]
     folder = f"venvs/{key}"
     python = f"{about['root']}/{folder}/venv/bin/python"
-    # Written last, so that a half-made environment is made again.
-    if link.ask("has", path=f"{folder}/ready"):
+    packages = f"{folder}/venv/lib/python{version[0]}.{version[1]}/site-packages"
+    # "ready" is written last, so that a half-made environment is made again; so is one with other code in it.
+    if link.ask("has", path=f"{folder}/ready") and not _other_code(link, wheel, packages):
         return python
     _check_installable(about)
     say("making a virtual environment")
@@ -183,25 +194,39 @@ def _ready_python(
         link.ask("put", in_memory(b""), path=f"{folder}/ready")
         link.ask("keep", path="venvs", count=_VENVS)
     except Unavailable:
-        link.ask("remove", path=folder)
+        # The connection may be what failed: then this fails too, and only the first error says why.
+        with contextlib.suppress(Unavailable):
+            link.ask("remove", path=folder)
         raise
     return python
 
 
-def _check_own(link: Connection) -> None:
-    """The Python that the user named must have this version of the device package: results are compared."""
+def _other_code(link: Connection, wheel: Wheel, packages: str) -> list[str]:
+    """Return the files of the device package that are not in a folder there as they are here."""
+    found: list[str] = link.ask("wanting", files={f"{packages}/{name}": sha for name, sha in wheel.files.items()})
+    return found
+
+
+def _check_own(link: Connection, wheel: Wheel) -> None:
+    """The Python that the user named must have the device package of here, to the byte: results are compared."""
     executable = link.about["executable"]
-    ended = link.ask("run", command=[executable, "-c", "import edgetl_device as e; print(e.__version__)"], tell=False)
+    ask = "import edgetl_device as e; print(e.__version__); print(e.__file__)"
+    ended = link.ask("run", command=[executable, "-c", ask], tell=False)
     if ended["exit"]:
         raise Unavailable(
             f"{executable} has no edgetl-device",
             why=_last_line(ended["stderr"]),
             hint="Install it there, or leave python out of the fleet file.",
         )
-    if ended["stdout"].strip() != __version__:
+    same = "Install the same one there, or leave python out of the fleet file."
+    version, file = ended["stdout"].strip().splitlines()
+    if version != __version__:
+        raise Unavailable(f"{executable} has edgetl-device {version}, here it is {__version__}", hint=same)
+    if other := _other_code(link, wheel, str(PurePosixPath(file).parents[1])):
         raise Unavailable(
-            f"{executable} has edgetl-device {ended['stdout'].strip()}, here it is {__version__}",
-            hint="Install the same one there, or leave python out of the fleet file.",
+            f"{executable} has edgetl-device {version} with other code than here",
+            why=f"{len(other)} of its files differ, such as {other[0]}",
+            hint=same,
         )
 
 

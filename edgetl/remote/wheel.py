@@ -34,12 +34,14 @@ class Wheel:
         requires: The lines of ``Requires-Dist``.
         digest: SHA-256 of the list of its files and their hashes, in hexadecimal. That of ``data`` would depend on the
             zlib that packed it.
+        files: SHA-256 of each file of the package by its path in ``site-packages``.
     """
 
     name: str
     data: bytes
     requires: tuple[str, ...]
     digest: str
+    files: dict[str, str]
 
 
 @cache
@@ -63,6 +65,7 @@ def device_wheel() -> Wheel:
         for path in sorted(package.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
+    files = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
     contents[f"{stem}.dist-info/METADATA"] = (about.read_text("METADATA") or "").encode()
     contents[f"{stem}.dist-info/WHEEL"] = _WHEEL.encode()
     record = f"{stem}.dist-info/RECORD"
@@ -74,7 +77,7 @@ def device_wheel() -> Wheel:
             member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, whatever system packs it
             archive.writestr(member, data, zipfile.ZIP_DEFLATED)
     digest = hashlib.sha256(contents[record]).hexdigest()
-    return Wheel(f"{stem}-py3-none-any.whl", packed.getvalue(), tuple(about.requires or ()), digest)
+    return Wheel(f"{stem}-py3-none-any.whl", packed.getvalue(), tuple(about.requires or ()), digest, files)
 
 
 def _record(contents: dict[str, bytes], own_name: str) -> bytes:

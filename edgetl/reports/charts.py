@@ -23,10 +23,11 @@ _TIME_BINS = 80
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: where, and what is written there."""
+    """A mark on an axis: where, what is written there, and the number that it stands for."""
 
     percent: float
     text: str
+    value: float
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,9 @@ class Scale:
             values = self._linear_ticks(about)
         values = [value for value in values if 1 <= self.at(value) <= 99]
         digits = max(0, *(_decimals(value) for value in values)) if values else 0
-        return [Tick(self.at(value), f"{value:.{_decimals(value) if self.log else digits}f}") for value in values]
+        return [
+            Tick(self.at(value), f"{value:.{_decimals(value) if self.log else digits}f}", value) for value in values
+        ]
 
     def _linear_ticks(self, about: int) -> list[float]:
         rough = (self.high - self.low) / about

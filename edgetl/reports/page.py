@@ -245,7 +245,7 @@ def pareto(rows: Sequence[Row]) -> Pareto:
         diameter = 12 + 22 * (row.run.bytes / largest) ** 0.5
         points.append(Point(row, left, top, 100 - y.at(high), 100 - y.at(low), diameter, labels[index]))
     path = line_path([(costs[index], gains[index]) for index in best], x, y)
-    y_ticks = [tick for tick in y.ticks(about=8) if float(tick.text) <= 100]
+    y_ticks = [tick for tick in y.ticks(about=8) if tick.value <= 100]
     return Pareto(x.ticks(), y_ticks, x.log, tuple(points), path)
 
 

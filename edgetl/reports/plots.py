@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
 
 from edgetl._lib.extras import require
 from edgetl_device.bench.percentiles import percentile
@@ -14,6 +18,29 @@ from edgetl_device.documents import Unknown
 # Names are written in the cells' axes only while they can be read.
 _MAX_NAMED_CLASSES = 40
 _MAX_COUNTED_CLASSES = 20
+_RIGHT, _WRONG = "black", "firebrick"
+
+
+@dataclass(frozen=True, eq=False)
+class ClassifiedPhoto:
+    """A photo to draw with what a model says of it.
+
+    Attributes:
+        pixels: uint8 RGB [S, S, 3].
+        label: The true class.
+        predicted: The model's class.
+        probability: The model's, of that class, 0..1.
+    """
+
+    pixels: npt.NDArray[np.uint8]
+    label: str
+    predicted: str
+    probability: float
+
+    @property
+    def color(self) -> str:
+        """Of the text that says the prediction."""
+        return _RIGHT if self.predicted == self.label else _WRONG
 
 
 def learning_curves(history: Sequence[dict[str, Any]], target: Path) -> None:
@@ -56,43 +83,37 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
     figure.savefig(target, dpi=130)
 
 
-def sample_predictions(photos: Sequence[tuple[Any, str, str]], target: Path) -> None:
-    """Draw photos with true and predicted label; wrong predictions are red.
-
-    Args:
-        photos: Pixels (uint8 [S, S, 3]), the true label, and a text that begins with the predicted label.
-        target: The PNG to write.
-    """
+def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:
+    """Draw photos with what they are and what they were taken for; wrong predictions are red."""
     columns = 4
     rows = -(-len(photos) // columns)
     figure = require("matplotlib.figure").Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
-    for axes, (pixels, label, answer) in zip(grid, photos, strict=False):
-        axes.imshow(pixels)
-        right = answer.rsplit(" ", 1)[0] == label
-        axes.set_title(
-            answer if right else f"{answer}\nis {label}", fontsize=8, color="black" if right else "firebrick"
-        )
+    for axes, photo in zip(grid, photos, strict=False):
+        axes.imshow(photo.pixels)
+        said = f"{photo.predicted} {photo.probability:.0%}"
+        title = said if photo.predicted == photo.label else f"{said}\nis {photo.label}"
+        axes.set_title(title, fontsize=8, color=photo.color)
     figure.savefig(target, dpi=100)
 
 
-def side_by_side(result: Result, photos: Sequence[tuple[Any, str, str]], *, title: str, target: Path) -> None:
+def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: str, target: Path) -> None:
     """Draw a bench result as one picture: classified photos above, what each variant costs and how right it is below.
 
     Args:
         result: Of a bench; the first number of threads is drawn.
-        photos: Pixels (uint8 [S, S, 3]), the true label and the predicted one with its probability, at least one.
+        photos: At least one; wrong predictions are red.
         title: Above everything.
         target: The PNG to write.
     """
     figure = require("matplotlib.figure").Figure(figsize=(9.6, 4.9), layout="constrained")
     figure.suptitle(title, fontsize=11)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.35))
-    for axes, (pixels, label, answer) in zip(above.subplots(1, len(photos), squeeze=False)[0], photos, strict=True):
-        axes.imshow(pixels)
-        axes.set_title(answer, fontsize=8, color="black" if answer.startswith(label) else "firebrick")
+    for axes, photo in zip(above.subplots(1, len(photos), squeeze=False)[0], photos, strict=True):
+        axes.imshow(photo.pixels)
+        axes.set_title(f"{photo.predicted} {photo.probability:.2f}", fontsize=8, color=photo.color)
         axes.set_axis_off()
     threads = result.runs[0].threads
     runs = [run for run in result.runs if run.threads == threads]

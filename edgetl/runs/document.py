@@ -115,10 +115,17 @@ class StageSeconds:
 
 @dataclass(frozen=True)
 class ResumedFrom:
-    """The last epoch of the process before, and its stage."""
+    """The last epoch of the process before, and its stage.
+
+    Attributes:
+        stage: Its name.
+        epoch: Its number.
+        moved_from: The hardware of that process, where it is another than that of the last one.
+    """
 
     stage: str
     epoch: Count
+    moved_from: tuple[Text, ...] | None = optional()
 
 
 @dataclass(frozen=True)

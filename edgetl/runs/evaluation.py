@@ -17,7 +17,7 @@ from edgetl.runs.directory import Run
 from edgetl.runs.metrics import Metrics, classification_report
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Count, Sha256, optional
+from edgetl_device.documents import Count, Sha256, Unknown, optional
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
 
@@ -30,7 +30,7 @@ class Evaluation:
         data: The photos, as the user named them.
         split: Which of them: ``train``, ``val``, ``test`` or ``all``.
         fingerprint: Hash of every photo's path, label, split and content.
-        trained_on: How many of them the model was trained on, as far as known.
+        trained_on: How many of them the model was trained on; a bundle does not know.
         metrics: Of the model on them.
         model: What was scored, as the user named it.
         variant: Which variant of a bundle; absent for the float model of a run.
@@ -41,7 +41,7 @@ class Evaluation:
     data: str
     split: Split | Literal["all"]
     fingerprint: Sha256
-    trained_on: Count
+    trained_on: Count | Unknown
     metrics: Metrics
     model: str
     variant: str | None = optional()
@@ -60,7 +60,7 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
         InputError: The folder has other classes or no photos of that split, or there is no such variant.
     """
     if not (target / "run.json").is_file():
-        return _score_bundle(target, data, variant or "int8", split, set())
+        return _score_bundle(target, data, variant or "int8", split, None)
     run = Run.open(target)
     trained = {sample.sha256 for sample in run.of("train")}
     if variant is None:
@@ -73,7 +73,7 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
     return _score_bundle(target / "bundle", data, variant, split, trained)
 
 
-def _score_bundle(target: Path, data: Path, variant: str, split: str | None, trained: set[str]) -> Evaluation:
+def _score_bundle(target: Path, data: Path, variant: str, split: str | None, trained: set[str] | None) -> Evaluation:
     bundle = Bundle.open(target)
     with Classifier(bundle, variant) as classifier:
         scorer = _bundle_scorer(classifier)
@@ -108,7 +108,7 @@ def _score(
     labels: tuple[str, ...],
     scorer: _Scorer,
     split: str | None,
-    trained: set[str],
+    trained: set[str] | None,
 ) -> Evaluation:
     dataset = load_dataset(data, spec, val=0.0, test=0.0)
     unknown = sorted(set(dataset.labels) - set(labels))
@@ -124,7 +124,9 @@ def _score(
         data=str(data),
         split=name,
         fingerprint=dataset.fingerprint,
-        trained_on=sum(sample.sha256 in trained for sample in samples),
+        trained_on=Unknown("a bundle does not know the photos it was trained on")
+        if trained is None
+        else sum(sample.sha256 in trained for sample in samples),
         metrics=classification_report(probabilities, targets, labels),
         model=str(target),
         variant=variant,

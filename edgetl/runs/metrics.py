@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from edgetl._lib.extras import require
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.documents import Count, Interval, Share, optional
+from edgetl_device.documents import Count, Interval, Share, Unknown, optional
 from edgetl_device.errors import InputError
 from edgetl_device.scores import Accuracy
 
@@ -29,18 +29,18 @@ class ClassMetrics:
     Attributes:
         label: Its name.
         photos: How many photos it has.
-        precision: Share of the photos predicted as this class that are of it; 0 where none were.
-        recall: Share of its photos that are right; 0 without photos.
-        f1: Harmonic mean of the two.
-        recall_ci95: 95% interval of the recall by Wilson; null without photos.
+        precision: Share of the photos predicted as this class that are of it; unknown where none were.
+        recall: Share of its photos that are right; unknown without photos.
+        f1: Harmonic mean of the two; 0 where one of them is, unknown where both are.
+        recall_ci95: 95% interval of the recall by Wilson; null in runs of earlier versions.
     """
 
     label: str
     photos: Count
-    precision: Share
-    recall: Share
-    f1: Share
-    recall_ci95: Interval | None = None
+    precision: Share | Unknown
+    recall: Share | Unknown
+    f1: Share | Unknown
+    recall_ci95: Interval | Unknown | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,9 @@ class Metrics:
             raise InputError("confusion, per_class and accuracy", why="they count different photos")
 
 
+_NO_PHOTOS = Unknown("no photos of this class")
+
+
 def classification_report(
     probabilities: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], labels: Sequence[str]
 ) -> Metrics:
@@ -85,6 +88,7 @@ def classification_report(
     precision, recall, f1, support = sk.precision_recall_fscore_support(
         targets, predicted, labels=indices, zero_division=0.0
     )
+    said = np.bincount(predicted, minlength=len(labels))
     confusion: list[list[int]] = sk.confusion_matrix(targets, predicted, labels=indices).tolist()
     return Metrics(
         accuracy=accuracy_of(int((predicted == targets).sum()), len(targets)),
@@ -93,17 +97,15 @@ def classification_report(
             ClassMetrics(
                 label=label,
                 photos=int(support[index]),
-                precision=float(precision[index]),
-                recall=float(recall[index]),
-                f1=float(f1[index]),
-                recall_ci95=_recall_interval(confusion[index], index),
+                precision=float(precision[index]) if said[index] else Unknown("this class was never predicted"),
+                recall=float(recall[index]) if support[index] else _NO_PHOTOS,
+                f1=float(f1[index])
+                if said[index] or support[index]
+                else Unknown("no photos of this class, and it was never predicted"),
+                recall_ci95=wilson95(confusion[index][index], int(support[index])) if support[index] else _NO_PHOTOS,
             )
             for index, label in enumerate(labels)
         ),
         confusion=tuple(map(tuple, confusion)),
         calibration_error=calibration_error(probabilities.max(axis=1), predicted == targets),
     )
-
-
-def _recall_interval(row: list[int], index: int) -> Interval | None:
-    return wilson95(row[index], sum(row)) if sum(row) else None

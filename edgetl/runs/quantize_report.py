@@ -175,6 +175,24 @@ class TargetReport:
     incompatibility: str | None
 
 
+@dataclass(frozen=True)
+class BoundWarning:
+    """What is worth knowing of a bound that int8 keeps.
+
+    Attributes:
+        kind: ``uncertain``: it is kept on the photos that judge, and their 95% interval reaches beyond it; ``missed``:
+            it is not kept on the photos that give the final number, which judge nothing.
+        variant: Name of the variant.
+        split: Of the photos.
+        message: For people, with the number, its interval and how many photos.
+    """
+
+    kind: Literal["uncertain", "missed"]
+    variant: Text
+    split: Split
+    message: Text
+
+
 def _from_version_1(document: dict[str, Json]) -> dict[str, Json]:
     """Rename ``ladder`` with its ``rungs`` and the ``misfit`` of the target; all else is as it was."""
     found = dict(document)
@@ -201,6 +219,7 @@ class QuantizeReport:
         calibration: The photos that set the activation ranges; null without int8 files.
         target: What the files are for.
         candidates: The search for int8 files within the bounds; null where no bound was asked for.
+        warnings: Bounds that few photos cannot tell, or that the held-out photos do not keep.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.quantize/2"
@@ -214,3 +233,4 @@ class QuantizeReport:
     calibration: CalibrationRecord | None
     target: TargetReport
     candidates: Candidates | None
+    warnings: tuple[BoundWarning, ...] = optional(())

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from edgetl._lib.cores import available_cores
 from edgetl._lib.progress import Advance
+from edgetl._lib.threads import in_threads
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
 
@@ -62,13 +61,7 @@ def draw_dataset(
 
         # Threads, not processes: numpy and Pillow let go of the interpreter lock for most of a photo, and a process
         # forked beside TensorFlow's threads may hang.
-        pool = ThreadPoolExecutor(available_cores())
-        try:
-            for _ in pool.map(draw, jobs):
-                if progress is not None:
-                    progress(1)
-        finally:
-            pool.shutdown(cancel_futures=True)
+        in_threads(draw, jobs, progress or (lambda _: None))
     return target
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import zipfile
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.errors import InputError
+from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import atomic_path
 
 _SCHEMA = "edgetl.checkpoint/1"
@@ -55,12 +56,18 @@ class CheckpointFile:
 
     Args:
         path: The file.
-        identity: What the state depends on (JSON values); a file with a different identity is refused.
+        identity: What the state depends on (JSON values). A file with another one is refused.
+        hardware: What computes, as people call it. With another one training goes on, to other bits.
+
+    Attributes:
+        moved_from: The hardware of the file that was loaded, where it is another one; else empty.
     """
 
-    def __init__(self, path: Path, identity: dict[str, Any]) -> None:
+    def __init__(self, path: Path, identity: dict[str, Any], *, hardware: Sequence[str] = ()) -> None:
         self._path = path
         self._identity = identity
+        self.hardware = tuple(hardware)
+        self.moved_from: tuple[str, ...] = ()
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
         self._pending: Future[None] | None = None
 
@@ -80,10 +87,14 @@ class CheckpointFile:
                     for name, count in document["counts"].items()
                 }
         except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            if isinstance(error, OSError) and is_of_machine(error):
+                raise
             raise InputError(
                 f"{self._path}: is damaged", why=str(error), hint="Start again with --overwrite."
             ) from None
         _check_identity(self._path, document.get("identity", {}), self._identity)
+        before = tuple(document.get("hardware", ()))
+        self.moved_from = before if before != self.hardware else ()
         return Checkpoint(**document["state"], **lists)
 
     def save(self, checkpoint: Checkpoint) -> None:
@@ -112,6 +123,7 @@ class CheckpointFile:
         document = {
             "schema": _SCHEMA,
             "identity": self._identity,
+            "hardware": self.hardware,
             "counts": {name: len(arrays) for name, arrays in lists.items()},
             "state": state,
         }
@@ -125,13 +137,21 @@ class CheckpointFile:
 
 
 def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:
-    changed = [name for name in wanted if found.get(name) != wanted[name]]
+    changed = [_change(name, found.get(name), wanted[name]) for name in wanted if found.get(name) != wanted[name]]
     if changed:
         raise InputError(
             f"{path}: belongs to another run",
-            why=f"it was saved with another {', '.join(changed)}",
+            why=f"what it was saved with has changed: {'; '.join(changed)}",
             hint="Undo that change, or start again with --overwrite.",
         )
+
+
+def _change(name: str, before: Any, now: Any) -> str:
+    """Say what has changed, with the values where they can be read."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        keys = [key for key in now if before.get(key) != now[key]]
+        return f"{name} ({', '.join(f'{key} {before.get(key)} / {now[key]}' for key in keys)})"
+    return name
 
 
 def _sync_folder(folder: Path) -> None:

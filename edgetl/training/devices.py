@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import re
+from collections.abc import Sequence
 
 from edgetl._lib.extras import tensorflow
 from edgetl_device.errors import OptionError
+from edgetl_device.machine.cores import cpu_name
 
 AUTO = "auto"
 _NAME = re.compile(r"(?:/?device:|/)?((?:CPU|GPU):\d+)", re.IGNORECASE)
@@ -75,6 +78,20 @@ def choose_devices(
             devices=requested,
         )
     return names
+
+
+def hardware_of(devices: Sequence[str]) -> tuple[str, ...]:
+    """Return devices with what they are, ``GPU:0 (NVIDIA H100)``: other hardware adds up numbers in another order."""
+    config = tensorflow().config
+    gpus = {
+        device.name.rpartition("physical_device:")[2]: config.experimental.get_device_details(device)
+        for device in config.list_physical_devices("GPU")
+    }
+    try:
+        cpu = cpu_name()
+    except LookupError:
+        cpu = platform.machine()
+    return tuple(f"{device} ({gpus.get(device, {}).get('device_name', cpu)})" for device in devices)
 
 
 def is_usual(devices: tuple[str, ...]) -> bool:

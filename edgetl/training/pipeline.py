@@ -6,7 +6,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from concurrent.futures import Future
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,8 @@ from edgetl_device.preprocess import Preprocess
 
 from .baseline import train_baseline
 from .checkpoint import CheckpointFile
-from .devices import training_devices
+from .determinism import deterministic
+from .devices import hardware_of, training_devices
 from .log import TrainingLog
 from .network import build_network, cut_layer
 from .options import TrainOptions
@@ -40,7 +42,7 @@ from .resume_state import (
     read_request,
     refuse_leftover,
 )
-from .run_files import write_run
+from .run_files import library_versions, write_run
 from .stages import StageTimer, TrainingContext, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
@@ -104,21 +106,29 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
     teacher = open_teacher(options)
     check_source(request.root)  # refuse what is no data set before spending seconds on imports
     timer = StageTimer()
-    with locked(request, anew=anew):
+    with locked(request, anew=anew), ExitStack() as process:
         with timer.stage("data"), _while_importing(keras):
             dataset = loaded or _load(request)
             require_training(dataset)
             check_photos(request, dataset)
             if teacher:
                 check_teacher(teacher, dataset)
+        process.enter_context(deterministic(options.seed))
         with timer.stage("network"):
             ready = _prepare(options, dataset)
         events = EventLog(request.folder / EVENTS) if options.tensorboard else None
-        file = CheckpointFile(request.checkpoint, _identity(dataset, ready, teacher))
+        file = CheckpointFile(
+            request.checkpoint, _identity(dataset, ready, teacher), hardware=hardware_of(ready.devices)
+        )
         with closing(TrainingLog(file=file, events=events)) as log:
             log.resume()
             if log.start:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")
+                if file.moved_from:
+                    note(
+                        f"warning: began on {', '.join(file.moved_from)}, goes on on {', '.join(file.hardware)}: the "
+                        "weights will be near those of an unbroken run, not the same (start again with --overwrite)"
+                    )
             context = TrainingContext(
                 network=ready.network,
                 base=ready.decision.base,
@@ -190,13 +200,18 @@ def _baseline(request: Request, plan: TrainPlan, dataset: Dataset) -> Baseline |
 
 
 def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str, Any]:
-    """Return what the state of training depends on; the names are what an error message says has changed."""
+    """Return what the state of training depends on; the names are what an error message says has changed.
+
+    A resumed run has the bits of an unbroken one, so the libraries belong to it: another release adds up numbers in
+    another order, or keeps the state of an optimizer in another one.
+    """
     return {
         "settings": ready.decision.plan.to_json(),
         "set of photos": dataset.fingerprint,
         "pretrained weights": ready.decision.weights.sha256,
         "network": [list(weight.shape) for weight in ready.network.weights],
         "teacher": teacher.document.model.sha256 if teacher else None,
+        "libraries": library_versions(),
     }
 
 
@@ -223,18 +238,21 @@ def _check_replaceable(request: Request, out: Path) -> None:
 @contextmanager
 def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
     """Run the block while a thread imports TensorFlow, which takes seconds that decoding can use."""
+    imported: Future[Any] = Future()
 
-    def quiet_load() -> None:
-        # An error here occurs again below, where it is handled.
-        with suppress(Exception):
-            load()
+    def import_it() -> None:
+        try:
+            imported.set_result(load())
+        except BaseException as error:
+            imported.set_exception(error)
 
-    thread = threading.Thread(target=quiet_load, daemon=True)
+    thread = threading.Thread(target=import_it, daemon=True)
     thread.start()
     try:
         yield
     finally:
         # Also after an error: the interpreter must not shut down in the middle of loading a native library.
         thread.join()
-    load()
+    # Raised here, and not by a second import: after a first one that failed half-way it fails with something else.
+    imported.result()
     require("sklearn.linear_model")

@@ -116,6 +116,9 @@ def decide(options: TrainOptions, dataset: Dataset) -> Decision:
     Args:
         options: A request that :func:`check_request` passed.
         dataset: Its photos; test photos are not looked at.
+
+    The base is built from seeds of the whole process: call it inside of
+    :func:`edgetl.training.determinism.deterministic`.
     """
     chosen, reasons, advised = options, list[str](), None
     if options.strategy == AUTO:
@@ -211,10 +214,10 @@ def _weights(options: TrainOptions) -> ResolvedWeights:
 
 @uninterrupted()
 def _base(options: TrainOptions, weights: ResolvedWeights) -> tuple[Any, Truncation | None]:
-    from edgetl._lib.extras import keras, tensorflow
+    from edgetl._lib.extras import keras
 
+    # Advice has drawn numbers meanwhile: what it leads to is what the same settings without it lead to.
     keras().utils.set_random_seed(options.seed)
-    tensorflow().config.experimental.enable_op_determinism()
     whole = build_base(options.backbone, size=options.size, width=options.width, weights=weights)
     if options.truncate is None:
         return whole, None

@@ -44,7 +44,9 @@ def write_report(
             predictions += found
             if events:
                 answers = [
-                    (dataset.pixels.array[row], dataset.labels[target], f"{one.predicted} {one.probability:.0%}")
+                    plots.ClassifiedPhoto(
+                        dataset.pixels.array[row], dataset.labels[target], one.predicted, one.probability
+                    )
                     for row, target, one in list(zip(rows, targets, found, strict=True))[:: _every(len(rows))]
                 ]
                 target_file = plots_folder / f"photos_{split}.png"

@@ -19,6 +19,7 @@ from edgetl_device.errors import InputError, OptionError
 from edgetl_device.options import options_of
 
 from .options import TrainOptions
+from .tail import Diverged
 from .tensorboard import EVENT_FILES
 
 EVENTS = "tensorboard"
@@ -142,7 +143,8 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
 def locked(request: Request, *, anew: bool) -> Iterator[None]:
     """Lock the resume state for this process while the block runs.
 
-    If the block raises before the first checkpoint, nothing is left. Afterwards :func:`discard` removes the folder.
+    When the block raises before there is a checkpoint, or as training diverged, nothing is left. :func:`discard`
+    removes the folder in the end.
 
     Args:
         request: What the run is asked for.
@@ -168,8 +170,9 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
                 _remove_kept(request)
                 _write(request)
             yield
-        except BaseException:
-            if not request.checkpoint.exists():
+        except BaseException as error:
+            # The checkpoint of a run that diverged leads there again.
+            if isinstance(error, Diverged) or not request.checkpoint.exists():
                 discard(request)
             raise
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def write_run(
     if events:
         events.close()
         shutil.copytree(request.folder / EVENTS, folder / EVENTS)
-    start = context.log.start
+    start, file = context.log.start, context.log.file
     document = RunDocument(
         producer=f"edgetl {__version__}",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -95,11 +96,16 @@ def write_run(
         stages=tuple(timer.stages),
         seconds_to_model=round(seconds_to_model, 3),
         seconds=round(time.perf_counter() - started, 3),
-        versions={package: version(package) for package in _PACKAGES},
-        resumed=ResumedFrom(start.stage, start.epoch) if start else None,
+        versions=library_versions(),
+        resumed=ResumedFrom(start.stage, start.epoch, file.moved_from or None) if start and file else None,
         teacher=_describe_teacher(context.teacher) if context.teacher else None,
     )
     documents.write(folder / DOCUMENT, document)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what a run's numbers come from."""
+    return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
 
 
 def _describe_teacher(teacher: Run) -> TeacherRecord:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.data import Dataset, Split, targets_of
+from edgetl.data import Dataset, Split, stratified_rows, targets_of
 from edgetl.features import frozen_base
 from edgetl.features.augment import mixes
 from edgetl.runs.directory import Run
@@ -142,15 +142,22 @@ def _fit_head(
     train_rows: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
 ) -> None:
-    val_rows, val_targets = rows_of(context.dataset, "val")
-    # Mixed views have no single class, so the head is fitted on the photos alone.
-    labelled, labelled_views = _head_rows(
-        photos, [] if mixes(context.plan.options.augment) else views, train_rows, targets, context.plan.options.seed
+    seed = context.plan.options.seed
+    # What a mixed view shows is no single class, so the head is fitted on the photos alone.
+    labelled, labelled_views = head_rows(
+        photos, [] if mixes(context.plan.options.augment) else views, train_rows, targets, seed=seed
     )
+    if not np.isfinite(labelled.features).all():
+        raise OptionError(
+            "the frozen layers give values that are infinite or not numbers",
+            why="the weights hold such values, or are those of another network",
+            hint="Give other {weights}.",
+        )
+    val, _ = head_rows(photos, [], *rows_of(context.dataset, "val"), seed=seed)
     head = fit_head(
         labelled,
         labelled_views,
-        Labelled(photos.pooled[val_rows[:_HEAD_MAX_ROWS]], val_targets[:_HEAD_MAX_ROWS]),
+        val,
         classes=len(context.dataset.labels),
         balanced=context.plan.options.class_weights,
     )
@@ -200,20 +207,29 @@ def _tail_data(context: TrainingContext, photos: npt.NDArray[Any], views: list[A
     return TailData(photos, views, train_rows, targets, *rows_of(context.dataset, "val"), shown, teacher)
 
 
-def _head_rows(
+def head_rows(
     photos: frozen_base.Activations,
     views: list[frozen_base.Activations],
-    train_rows: npt.NDArray[np.int64],
+    rows: npt.NDArray[np.int64],
     targets: npt.NDArray[np.int64],
+    *,
     seed: int,
 ) -> tuple[Labelled, list[Labelled]]:
-    """Return pooled features of the training photos and of as many of their views as the head is fitted on."""
-    take = np.arange(len(targets))
-    if len(take) > _HEAD_MAX_ROWS:
-        take = np.sort(np.random.default_rng(seed).choice(take, _HEAD_MAX_ROWS, replace=False))
-    used = views[: max(0, _HEAD_MAX_ROWS // len(take) - 1)]
+    """Return pooled features of photos and of as many of their views as the head is fitted, or judged, on.
+
+    Of more than 20,000 photos a stratified sample is taken: they lie class by class, and every class must occur.
+
+    Args:
+        photos: Of every photo.
+        views: Row i of each is of photo ``rows[i]``.
+        rows: int64 [n], rows of ``photos``.
+        targets: int64 [n], their classes.
+        seed: Of the sample.
+    """
+    take = stratified_rows(targets, _HEAD_MAX_ROWS, seed=seed)
+    used = views[: max(0, _HEAD_MAX_ROWS // max(1, len(take)) - 1)]
     return (
-        Labelled(photos.pooled[train_rows[take]], targets[take]),
+        Labelled(photos.pooled[rows[take]], targets[take]),
         [Labelled(view.pooled[take], targets[take]) for view in used],
     )
 

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.progress import track
+from edgetl_device.errors import OptionError
 
 from .checkpoint import Checkpoint
 from .head import cross_entropy, top1
@@ -22,6 +23,10 @@ from .plan import TrainPlan
 from .precision import computing_in, resolve_precision
 
 _EVAL_BATCH = 128
+
+
+class Diverged(OptionError):
+    """The loss is no number any more; the same settings lead there again, from any checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +103,9 @@ def train_tail(
         log: The training log; epochs that an earlier process recorded are not repeated.
         stage: The name of the stage in the history.
         description: What the progress bar says.
+
+    Raises:
+        Diverged: A loss, or without validation photos a weight, is infinite or not a number.
     """
     options = plan.options
     batch_size = min(options.batch_size, len(data.train))
@@ -121,6 +129,7 @@ def train_tail(
             advance(max(0, len(rows) - 1) * len(data.train))
             if not rows:
                 rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, plan))
+                _check_finite(tail, rows[0], plan)
                 log.log(rows[0])
             for epoch in range(len(rows), plan.epochs + 1):
                 if epoch - 1 - _lowest_epoch(rows) >= options.patience:
@@ -141,6 +150,7 @@ def train_tail(
                         | _validate(tail, data, plan)
                         | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
                     )
+                    _check_finite(tail, row, plan)
                     rows.append(row)
                     if kept_epoch(rows) == epoch:
                         best_epoch, best_weights = epoch, tail.get_weights()
@@ -164,8 +174,31 @@ def kept_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
     if "val_loss" not in rows[0]:
         return int(rows[-1]["epoch"])
     lowest = rows[_lowest_epoch(rows)]
-    bound = float(lowest["val_loss"]) + float(lowest["val_loss_se"])
+    # One photo has no standard error: then the lowest loss is all there is.
+    bound = float(lowest["val_loss"]) + float(lowest.get("val_loss_se", 0.0))
     return max(int(row["epoch"]) for row in rows if float(row["val_loss"]) <= bound)
+
+
+def _check_finite(tail: Any, row: Mapping[str, Any], plan: TrainPlan) -> None:
+    """Raise Diverged for an epoch after which nothing can be told from another, or learnt."""
+    broken = [f"its {name} is {row[name]}" for name in ("loss", "val_loss") if not math.isfinite(row.get(name, 0.0))]
+    if "val_loss" not in row and not all(np.isfinite(weight).all() for weight in tail.get_weights()):
+        broken.append("a weight is infinite or not a number")
+    if not broken:
+        return
+    if row["epoch"] == 0:
+        raise Diverged(
+            f"stage {row['stage']} cannot begin: {broken[0].removeprefix('its ')}",
+            why="the network gives no numbers before the first step: its weights, or what the frozen layers give",
+            hint="Give other {weights}, or more {trainable_blocks}: then fewer layers are frozen.",
+        )
+    name = "finetune_lr" if row["stage"] == "finetune" else "lr"
+    raise Diverged(
+        f"training diverged in epoch {row['epoch']} of stage {row['stage']}: {broken[0]}",
+        why=f"steps of {{{name}=}} are too large here",
+        hint=f"Start again with a lower {{{name}}}, such as {plan.lr / 10:g}.",
+        **{name: plan.lr},
+    )
 
 
 def _lowest_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
@@ -243,17 +276,18 @@ def _pick(
 
 
 def _validate(tail: Any, data: TailData, plan: TrainPlan) -> dict[str, float]:
-    """Return the validation loss, smoothed like the training loss, its standard error, and the accuracy."""
+    """Return the validation loss, smoothed like the training loss, its standard error, and the accuracy.
+
+    Nothing of what cannot be measured: no standard error with one photo, nothing at all without photos.
+    """
     if not len(data.val):
         return {}
     logits = tail_logits(tail, data.photos, data.val)
     losses = cross_entropy(logits, data.val_targets, label_smoothing=plan.label_smoothing)
-    error = losses.std(ddof=1) / math.sqrt(len(losses)) if len(losses) > 1 else 0.0
-    return {
-        "val_loss": float(losses.mean()),
-        "val_loss_se": float(error),
-        "val_accuracy": top1(logits, data.val_targets),
-    }
+    found = {"val_loss": float(losses.mean()), "val_accuracy": top1(logits, data.val_targets)}
+    if len(losses) > 1:
+        found["val_loss_se"] = float(losses.std(ddof=1) / math.sqrt(len(losses)))
+    return found
 
 
 def tail_logits(tail: Any, inputs: npt.NDArray[Any], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:

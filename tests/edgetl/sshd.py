@@ -114,7 +114,8 @@ class Lab:
         (folder / "sshd_config").write_text(
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nPidFile none\nUsePAM no\nStrictModes no\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\nPermitRootLogin yes\n"
-            f"SetEnv XDG_CACHE_HOME={cache} {env}\n"
+            # The device package that is tested, where it is not the one that is installed.
+            f"SetEnv XDG_CACHE_HOME={cache} {env or 'PYTHONPATH=' + os.environ.get('PYTHONPATH', '')}\n"
         )
         if shell:
             script = folder / "shell"

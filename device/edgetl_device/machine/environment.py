@@ -263,4 +263,7 @@ def _cooled(root: Path, why: str) -> tuple[str, ...]:
     ]
     if not coolers:
         raise LookupError(f"{why}, and no cooling device of the kernel slows the CPU")
-    return ("throttling",) if any((number_or_none(path / "cur_state") or 0) > 0 for path in coolers) else ()
+    states = [found for path in coolers if (found := number_or_none(path / "cur_state")) is not None]
+    if not states:
+        raise LookupError(f"{coolers[0] / 'cur_state'} has no number")
+    return ("throttling",) if max(states) > 0 else ()

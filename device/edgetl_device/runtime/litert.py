@@ -12,7 +12,7 @@ from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates import share
 from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.delegates.share import External, Share
-from edgetl_device.errors import EdgetlError, InputError, Unavailable, is_out_of_memory, out_of_memory
+from edgetl_device.errors import EdgetlError, InputError, NumPyTooNew, Unavailable, is_out_of_memory, out_of_memory
 
 from .installed import load, version
 from .spec import (
@@ -127,7 +127,7 @@ def tflite_module(prefer: str | None) -> tuple[str, ModuleType]:
         if prefer in (None, name) and importlib.util.find_spec(package) is not None:
             if name == TFLITE_RUNTIME and int(np.__version__.split(".")[0]) >= 2:
                 # Its extension is built for NumPy 1; imported anyway, it fails with a page of text or crashes.
-                raise Unavailable(
+                raise NumPyTooNew(
                     f"tflite-runtime cannot be loaded with NumPy {np.__version__}",
                     why="its last release, 2.14, needs NumPy 1",
                     hint="Install ai-edge-litert, or: pip install 'numpy<2'",

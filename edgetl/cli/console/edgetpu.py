@@ -41,7 +41,8 @@ def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -
         left = total - sum(row.name == "edgetpu-custom-op" for row in prediction.operators)
         echo(f"compiled    {left} operator{'s' * (left != 1)} left on the CPU; run it with --delegate edgetpu")
         return
-    echo(f"mapped      {prediction.mapped} of {total} operators, {100 * prediction.mapped / max(1, total):.1f}%")
+    percent = f", {100 * prediction.mapped / total:.1f}%" if total else ""
+    echo(f"mapped      {prediction.mapped} of {total} operators" + percent)
     bytes_ = prediction.parameter_bytes
     over = bytes_ - ON_CHIP_BYTES
     fits = "fits" if over <= 0 else f"{over / _MIB:.1f} MiB are sent for every photo"

@@ -22,7 +22,7 @@ from PIL import Image
 from edgetl._lib.cache import entry, key_of
 from edgetl._lib.csv import write_table
 from edgetl._lib.progress import track
-from edgetl.data.pixels import in_threads
+from edgetl._lib.threads import in_threads
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file

@@ -87,7 +87,7 @@ class EdgeTpuPrediction:
             "operators": [asdict(operator) for operator in self.operators],
             "mapped": self.mapped,
             "total": total,
-            "mapped_percent": 100 * self.mapped / total if total else 0.0,
+            "mapped_percent": 100 * self.mapped / total if total else {"unknown": "the file has no operators"},
             "parameter_bytes": self.parameter_bytes,
             "on_chip_bytes": ON_CHIP_BYTES,
             "streamed_bytes_at_least": max(0, self.parameter_bytes - ON_CHIP_BYTES),

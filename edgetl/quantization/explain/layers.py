@@ -6,15 +6,14 @@ elements, the float file's values against the int8 file's, dequantized.
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgetl._lib.cores import available_cores
 from edgetl._lib.progress import track
 from edgetl._lib.quiet import quietly
+from edgetl._lib.threads import thread_pool
 from edgetl.inspection.tflite.file import TFLiteModel, describe
 from edgetl.inspection.tflite.tree import read_tree, to_real
 from edgetl_device.errors import InputError
@@ -112,8 +111,7 @@ def _answer_errors(pair: Pair, alone: Activations, layers: list[int]) -> list[fl
         return float(np.abs(real - pair.exact[final]).mean())
 
     errors = []
-    workers = ThreadPoolExecutor(available_cores())
-    with track("Each layer alone in int8", len(layers), unit="layers") as advance, quietly(), workers as pool:
+    with track("Each layer alone in int8", len(layers), unit="layers") as advance, quietly(), thread_pool() as pool:
         for error in pool.map(answer_error, layers):
             errors.append(error)
             advance(1)

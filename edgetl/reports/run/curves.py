@@ -83,8 +83,8 @@ def plots(rows: Sequence[Row], *, kept_epoch: int) -> tuple[Plot, ...]:
     if not last:
         return ()
     x = Scale(0, last)
-    whole = [tick for tick in Scale(-0.02 * last, 1.02 * last).ticks() if "." not in tick.text]
-    x_ticks = [Tick(x.at(float(tick.text)), tick.text) for tick in whole]
+    whole = [tick for tick in Scale(-0.02 * last, 1.02 * last).ticks() if tick.value.is_integer()]
+    x_ticks = [Tick(x.at(tick.value), f"{tick.value:.0f}", tick.value) for tick in whole]
     found = []
     for name, key, factor in (("Loss, nats", "loss", 1.0), ("Accuracy, %", "accuracy", 100.0)):
         series = {
@@ -98,7 +98,7 @@ def plots(rows: Sequence[Row], *, kept_epoch: int) -> tuple[Plot, ...]:
                 Line(which, place, line_path([(float(epoch), value) for epoch, value in points], x, y), points[-1][1])
                 for place, (which, points) in enumerate(drawn.items())
             )
-            y_ticks = [tick for tick in y.ticks(about=5) if factor == 1.0 or float(tick.text) <= 100]
+            y_ticks = [tick for tick in y.ticks(about=5) if factor == 1.0 or tick.value <= 100]
             kept = x.at(kept_epoch) if "validation" in drawn else None
             found.append(Plot(name, lines, x_ticks, y_ticks, kept))
     return tuple(found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -9,6 +10,7 @@ from edgetl.data import Split
 from edgetl.runs.document import RunDocument
 from edgetl.runs.metrics import ClassMetrics, Metrics
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.documents import Unknown
 
 # More classes than these do not make a matrix that can be read; the pairs below it still do.
 MATRIX_CLASSES = 24
@@ -105,7 +107,8 @@ def classes(metrics: Metrics) -> tuple[ClassMetrics, ...]:
         # Of the confusion, not of the document: runs of earlier versions do not have it.
         interval = wilson95(metrics.confusion[place][place], row.photos) if row.photos else None
         rows.append(replace(row, recall_ci95=interval))
-    return tuple(sorted(rows, key=lambda row: (row.f1, row.label)))
+    # A class with nothing to judge it by is not the weakest.
+    return tuple(sorted(rows, key=lambda row: (math.inf if isinstance(row.f1, Unknown) else row.f1, row.label)))
 
 
 def pairs(metrics: Metrics, labels: Sequence[str]) -> tuple[Pair, ...]:

@@ -148,5 +148,7 @@ def _card(album: Album, file: str, *, name: str = "", side: int | None = None, s
         return Card(name, data_uri(thumbnail(photo) if side is None else thumbnail(photo, side=side)))
     except PhotoError as error:
         return Card(name, "", {"truncated": "truncated", "empty": "zero bytes"}.get(error.kind, "cannot be shown"))
-    except OSError:
+    except FileNotFoundError:
         return Card(name, "", "not here any more")
+    except OSError as error:
+        return Card(name, "", f"cannot be read: {error.strerror or error}")

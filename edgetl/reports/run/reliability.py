@@ -70,7 +70,7 @@ def reliability_chart(measured: CalibrationError, accuracy: Accuracy) -> Reliabi
             )
         )
     scale = Scale(0, 100)
-    ticks = [Tick(scale.at(value), str(value)) for value in (0, 20, 40, 60, 80, 100)]
+    ticks = [Tick(scale.at(value), str(value), value) for value in (0, 20, 40, 60, 80, 100)]
     return ReliabilityChart(
         ece=measured.ece,
         ece_by_chance=measured.ece_by_chance,

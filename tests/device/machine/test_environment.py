@@ -83,6 +83,9 @@ def test_the_state_of_a_board_without_vcgencmd(rk3399: Path, monkeypatch: pytest
     assert found.busy_cpu_s == pytest.approx(15.5)
     write(rk3399, {"sys/class/thermal/cooling_device0/cur_state": 3})
     assert environment.state(rk3399).throttled == ("throttling",)
+    # The kernel may refuse to say: then nobody knows whether it is slowed, and no list says that it is not.
+    write(rk3399, {"sys/class/thermal/cooling_device0/cur_state": ""})
+    assert "cur_state has no number" in environment.state(rk3399).throttled.unknown
 
 
 def test_flags_of_a_raspberry_pi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

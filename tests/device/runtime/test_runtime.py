@@ -119,7 +119,7 @@ def test_tflite_runtime_with_numpy_2_is_refused_before_it_crashes(tmp_path: Path
     script = "from edgetl_device.runtime import open_runtime; open_runtime(b'', 'tflite', prefer='tflite-runtime')"
     command = [sys.executable, "-c", f"import sys; sys.path.insert(0, {str(tmp_path)!r}); {script}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "Unavailable: tflite-runtime cannot be loaded with NumPy 2" in done.stderr
+    assert "NumPyTooNew: tflite-runtime cannot be loaded with NumPy 2" in done.stderr
     assert "numpy<2" in done.stderr
 
 

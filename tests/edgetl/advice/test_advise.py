@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 from edgetl._lib.extras import keras
 from edgetl.advice import advise, embedded_backbones
 from edgetl.advice.depths import Depth, depths_of
-from edgetl.advice.probes import folds_of, probe_all, stratified
+from edgetl.advice.probes import folds_of, probe_all
 from edgetl.advice.rules import FEW_A_CLASS, MANY_A_CLASS, Photos, Probed, Recommendation, choose, recommend
 from edgetl.backbones import build_base, resolve_weights
 from edgetl.cli import app
-from edgetl.data import Dataset, load_dataset
+from edgetl.data import Dataset, load_dataset, stratified_rows
 from edgetl.features import frozen_base
 from edgetl.runs.directory import Run
 from edgetl.synthetic import draw_dataset
@@ -82,10 +82,10 @@ def test_few_photos_are_probed_with_fewer_folds_or_refused() -> None:
 
 def test_a_sample_keeps_the_shares_of_the_classes() -> None:
     targets = np.repeat(np.arange(3), (600, 300, 100))
-    taken = stratified(targets, 100, seed=0)
+    taken = stratified_rows(targets, 100, seed=0)
     assert len(set(taken)) == 100
     assert np.abs(np.bincount(targets[taken]) - [60, 30, 10]).max() <= 1
-    np.testing.assert_array_equal(stratified(targets, 1000, seed=0), np.arange(1000))
+    np.testing.assert_array_equal(stratified_rows(targets, 1000, seed=0), np.arange(1000))
 
 
 # Depths

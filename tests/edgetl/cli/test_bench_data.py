@@ -82,7 +82,7 @@ def test_without_a_reference_gates_on_pairs_are_refused_before_the_bench(data: P
 def test_what_needs_a_reference_is_what_is_unknown_without_one() -> None:
     run = benched.typed(benched.first_run(agreement={"unknown": "none"})).runs[0]
     unknown = [metric.name for metric in gates.RUN_METRICS if metric.value(run) == Unknown("none")]
-    assert unknown == [metric.name for metric in gates.RUN_METRICS if gates.is_paired(metric)]
+    assert unknown == [metric.name for metric in gates.RUN_METRICS if metric.paired]
     assert {"accuracy_drop_pp", "mcnemar_p", "mae"} < set(unknown)
 
 

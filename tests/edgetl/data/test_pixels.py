@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files, in_threads
+from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
@@ -177,19 +177,6 @@ def test_hashes_in_order_and_reasons(files: dict[str, Path], tmp_path: Path) -> 
     *hashes, gone = hash_files(paths)
     assert hashes == list(files)
     assert gone == Unreadable("no_access", "No such file or directory")
-
-
-def test_the_first_error_stops_the_workers() -> None:
-    done: list[int] = []
-
-    def fail_at_10(item: int) -> None:
-        if item == 10:
-            raise ZeroDivisionError
-        done.append(item)
-
-    with pytest.raises(ZeroDivisionError):
-        in_threads(fail_at_10, iter(range(10**9)), lambda _: None)
-    assert set(range(10)) <= set(done)
 
 
 def test_memory_does_not_grow_with_the_number_of_photos(photo_folder: Callable[..., Path], cache: Path) -> None:

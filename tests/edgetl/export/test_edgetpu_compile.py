@@ -249,6 +249,9 @@ def test_compiling_elsewhere_and_coming_back(bundle: Path, twin: Path, tmp_path:
     compiled = shutil.copy(twin, tmp_path / "model_edgetpu.tflite")
     message = refused(edgetl("compile", bundle, "--edgetpu", "--compiled", compiled, "--min-mapped", 90))
     assert ".log" in message
+    done = edgetl("compile", bundle, "--edgetpu", "--compiled", compiled, "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["operators"] == {"unknown": "the compiler's log is not beside the file"}
     (tmp_path / "model_edgetpu.log").write_text(MAPPED)
     done = edgetl("compile", bundle, "--edgetpu", "--compiled", compiled, "--min-mapped", 90)
     assert done.returncode == 0, done.stderr

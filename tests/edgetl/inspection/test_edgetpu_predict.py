@@ -221,6 +221,7 @@ def test_parameters_are_counted_once_and_held_against_the_chip() -> None:
     assert document["streamed_bytes_at_least"] == 0
     large = EdgeTpuPrediction(False, (), 9 << 20, "", ()).to_json()
     assert (large["on_chip_bytes"], large["streamed_bytes_at_least"]) == (8 << 20, 1 << 20)
+    assert large["mapped_percent"] == {"unknown": "the file has no operators"}
 
 
 def test_dense_layers_with_a_scale_an_output_are_a_risk() -> None:

@@ -75,6 +75,21 @@ def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
         assert variant.accuracy.photos == len(copy.of("test")) != candidate["accuracy"]["photos"]
 
 
+def test_a_bound_that_few_photos_cannot_tell_is_kept_with_a_warning(copy: Run) -> None:
+    report = quantize(copy, replace(FEASIBLE, max_drop=None))
+    assert report.warnings == ()
+    assert report.candidates is not None
+    # Between what was measured and the end of its interval.
+    bound = min(row.agreement.top1 for row in report.candidates.tried[0].variants)
+    done = small.edgetl("quantize", copy.folder, "--int8", "--calibration", 8, "--min-agreement", bound)
+    assert done.returncode == 0, done.stderr
+    warned = json.loads((copy.folder / "quantize.json").read_text())["warnings"]
+    assert "uncertain" in {one["kind"] for one in warned}
+    for one in warned:
+        assert f"warning: {one['message']}" in done.stderr
+    assert f"on {len(copy.of('val'))} validation photos (95% CI" in done.stderr
+
+
 def test_all_four_candidates_are_tried_and_reported_with_their_figures(failed: Any) -> None:
     run, report, _, _ = failed
     assert report["candidates"]["judged_on"] == "val"

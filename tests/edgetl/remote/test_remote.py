@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
@@ -18,7 +21,9 @@ from programs import cannot_run
 from small import edgetl, refused
 from sshd import Lab, SshBoard
 
+import edgetl_device
 from edgetl_device.bench import result
+from edgetl_device.files import sha256_bytes
 
 TINY = Path(__file__).resolve().parent.parent.parent / "golden" / "tiny.edgetl"
 QUICK = ("--variants", "int8", "--quick", "--duration", "0.2")
@@ -101,6 +106,30 @@ def test_a_second_bench_copies_nothing_and_prints_as_one_of_this_machine(
     assert "copying the bundle" not in done.stderr
     after = copy.stat()
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+def test_a_damaged_file_on_the_board_is_brought_again(
+    good: SshBoard, lab: Lab, benched: tuple[str, Path], tmp_path: Path
+) -> None:
+    (copy,) = (good.cache / "edgetl" / "remote" / "bundles").glob("*/tiny.edgetl")
+    # What a card has after it lost power: the name and the size, without the bytes.
+    copy.write_bytes(bytes(copy.stat().st_size))
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, "--json", tmp_path / "r.json", env=lab.environment)
+    assert done.returncode == 0, done.stderr
+    assert "copying the bundle" in done.stderr
+    assert copy.read_bytes() == TINY.read_bytes()
+
+
+def test_a_given_python_must_have_the_code_of_here(lab: Lab, tmp_path: Path) -> None:
+    package = shutil.copytree(Path(edgetl_device.__file__).parent, tmp_path / "edgetl_device")
+    with (package / "bench" / "latency.py").open("a") as stream:
+        stream.write("# another clock\n")
+    board = lab.board("other-code", env=f"PYTHONPATH={tmp_path}")
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(board), *QUICK, env=lab.environment)
+    error = refused(done, 4)
+    assert "with other code than here" in error
+    assert "1 of its files differ" in error
+    assert "edgetl_device/bench/latency.py" in error
 
 
 def test_a_board_that_fails_is_a_row_and_the_others_finish(
@@ -216,8 +245,9 @@ def test_a_board_that_cannot_be_set_up(lab: Lab, tmp_path: Path, name: str, chan
 def test_a_given_python_must_have_the_package(lab: Lab, good: SshBoard) -> None:
     # Without the packages of the environment that the tests run in.
     base = str(Path(sys.base_prefix) / "bin" / "python3")
-    done = edgetl("bench", TINY, "--fleet", lab.fleet(good, python=base), *QUICK, env=lab.environment)
-    assert f"good: {base} has no edgetl-device" in refused(done, 4)
+    bare = lab.board("without", env="PYTHONPATH=")
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(bare, python=base), *QUICK, env=lab.environment)
+    assert f"without: {base} has no edgetl-device" in refused(done, 4)
     done = edgetl("bench", TINY, "--fleet", lab.fleet(good, python="~/no such/python"), *QUICK, env=lab.environment)
     error = refused(done, 4)
     assert "no ~/no such/python there" in error
@@ -234,25 +264,80 @@ def test_doctor_on_a_board(lab: Lab, good: SshBoard) -> None:
     assert "no-such-board" in refused(edgetl("doctor", "--on", "no-such-board.invalid", env=lab.environment), 4)
 
 
+def agent(cache: Path, *requests: bytes) -> list[dict[str, Any]]:
+    """Send requests to the agent, all at once, and return its answers."""
+    script = files("edgetl.remote").joinpath("agent.py")
+    process = subprocess.Popen(
+        [sys.executable, str(script)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env=os.environ | {"XDG_CACHE_HOME": str(cache)},
+    )
+    stdin, stdout = process.stdin, process.stdout
+    assert stdin is not None
+    assert stdout is not None
+
+    def send() -> None:
+        with contextlib.suppress(BrokenPipeError):
+            stdin.write(b"".join(requests))
+            stdin.flush()
+
+    # Beside the reading: an agent that answers too often would wait for a reader.
+    threading.Thread(target=send, daemon=True).start()
+    try:
+        stdout.readline()  # about its board
+        return [json.loads(stdout.readline()) for _ in requests]
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def put(path: str, data: bytes) -> bytes:
+    about = {"do": "put", "path": path, "bytes": len(data), "sha256": sha256_bytes(data)}
+    return json.dumps(about).encode() + b"\n" + data
+
+
+# A folder that cannot be made, a place that a file cannot take, a file where a folder should be.
+@pytest.mark.parametrize(
+    ("path", "said"), [("file/below/x", "Not a directory"), ("folder", "Is a directory"), ("file/x", "file")]
+)
+def test_an_upload_that_fails_early_is_not_read_as_the_next_request(tmp_path: Path, path: str, said: str) -> None:
+    root = tmp_path / "edgetl" / "remote"
+    (root / "folder" / "full").mkdir(parents=True)
+    (root / "file").write_bytes(b"")
+    first, second = agent(
+        tmp_path, put(path, b'{"do": "has", "path": "no"}\n' * 20_000), b'{"do": "has", "path": "file"}\n'
+    )
+    assert said in first["error"]
+    assert second == {"done": True}
+
+
+def test_what_is_on_the_board_is_known_by_its_hash(tmp_path: Path) -> None:
+    files = {"a/b/same": sha256_bytes(b"same"), "a/b/empty": sha256_bytes(b"full"), "a/b/gone": sha256_bytes(b"")}
+    ask = json.dumps({"do": "wanting", "files": files}).encode() + b"\n"
+    *_, wanting = agent(tmp_path, put("a/b/same", b"same"), put("a/b/empty", b""), ask)
+    assert wanting == {"done": ["a/b/empty", "a/b/gone"]}
+
+
 def test_the_agent_ends_when_the_workstation_falls_silent(tmp_path: Path) -> None:
     """A laptop that sleeps keeps its connection, and says nothing."""
     script = files("edgetl.remote").joinpath("agent.py").read_text()
     impatient = script.replace("SILENCE_S = 60.0", "SILENCE_S = 0.5")
     assert impatient != script
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    far = subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, "-c", impatient], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment
     )
-    assert far.stdin is not None
+    assert process.stdin is not None
     try:
-        far.stdin.write(b'{"do": "run", "command": ["sleep", "31.4159"], "tell": false}\n')
-        far.stdin.flush()
-        assert far.wait(10) == 0
+        process.stdin.write(b'{"do": "run", "command": ["sleep", "31.4159"], "tell": false}\n')
+        process.stdin.flush()
+        assert process.wait(10) == 0
         programs = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
         assert "sleep 31.4159" not in programs
     finally:
-        far.kill()
-        far.communicate()
+        process.kill()
+        process.communicate()
 
 
 def test_a_board_loses_nothing_that_edgetl_did_not_make(tmp_path: Path) -> None:

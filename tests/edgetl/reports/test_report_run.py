@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -100,6 +101,18 @@ def test_the_page_shows_the_run_and_needs_nothing_else(tiny_run: Run) -> None:
     # Two curves of the second stage: loss and accuracy, each for training and validation.
     assert len([one for one in page.named("path") if "trace" in str(one.get("class"))]) == 4
     assert "Quantized" not in page.text
+
+
+def test_what_could_not_be_measured_is_no_number(tiny_run: Run, tmp_path: Path) -> None:
+    unknown = {"unknown": "this class was never predicted"}
+
+    def never_predicted(document: dict[str, Any]) -> None:
+        rows = document["metrics"]["test"]["per_class"]
+        rows[0] |= {"precision": unknown, "f1": unknown}
+
+    page = page_of(copied(tiny_run, tmp_path / "run", never_predicted))
+    label = tiny_run.labels[0]
+    assert re.search(rf"{label} \d+ - [\d.]+% [\d.]+ to [\d.]+ - ", page.text)
 
 
 def test_mistakes_are_shown_the_most_confident_first(tiny_run: Run, tmp_path: Path) -> None:

@@ -50,6 +50,13 @@ def test_photos_it_was_trained_on_are_counted_and_said(tiny_run: Run, tiny_photo
     assert f"warning: the model was trained on {trained} of these photos" in done.stderr
 
 
+def test_a_bundle_does_not_know_what_it_was_trained_on(tiny_bundle: Path, tiny_photos: Path) -> None:
+    done = small.edgetl("evaluate", tiny_bundle, tiny_photos, "--variant", "float32", "--json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["trained_on"] == {"unknown": "a bundle does not know the photos it was trained on"}
+    assert "unknown: a bundle does not know the photos it was trained on" in done.stderr
+
+
 def test_a_table_for_people(tiny_bundle: Path, split: Path) -> None:
     done = small.edgetl("evaluate", tiny_bundle, split, "--variant", "float32")
     assert done.returncode == 0, done.stderr
@@ -75,6 +82,12 @@ def test_some_of_the_classes_are_enough(tiny_bundle: Path, tiny_photos: Path, tm
     metrics = evaluate(tiny_bundle, tmp_path / "photos", variant="float32").metrics
     assert [row.photos for row in metrics.per_class] == [0, small.PER_CLASS, 0]
     assert metrics.accuracy.correct == metrics.confusion[1][1]
+    done = small.edgetl("evaluate", tiny_bundle, tmp_path / "photos", "--variant", "float32")
+    assert done.returncode == 0, done.stderr
+    (bolt,) = (line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["bolt"])
+    assert bolt[1] == "0"
+    assert bolt[3:5] == ["-", "-"]
+    assert "-: unknown; without photos there is no recall" in done.stdout
 
 
 def test_a_variant_of_a_run_is_that_of_its_bundle(tiny_bundle: Path, tiny_run: Run, tiny_photos: Path) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import benched
 import numpy as np
 import pytest
 from PIL import Image
 
 from edgetl.reports import plots
 from edgetl.runs.metrics import Metrics, classification_report
+from edgetl_device.bench.result import read
+from edgetl_device.documents import Unknown
 
 LABELS = ("a", "b", "c", "d")
 
@@ -33,8 +36,13 @@ def test_by_hand() -> None:
     assert (a.label, a.photos) == ("a", 4)
     assert (a.precision, a.recall, a.f1) == pytest.approx((3 / 4, 3 / 4, 3 / 4))
     assert (b.precision, b.recall, b.f1) == pytest.approx((2 / 3, 1, 4 / 5))
-    assert (c.precision, c.recall, c.f1) == (0, 0, 0)
+    # A class that was never predicted has no precision; a class without photos has no recall.
+    never = Unknown("this class was never predicted")
+    assert (c.precision, c.recall, c.f1) == (never, 0, 0)
     assert d.photos == 0
+    assert (d.precision, d.recall) == (never, Unknown("no photos of this class"))
+    assert d.f1 == Unknown("no photos of this class, and it was never predicted")
+    assert d.recall_ci95 == d.recall
     # Over the three classes that occur.
     assert found.macro_f1 == pytest.approx((3 / 4 + 4 / 5 + 0) / 3)
 
@@ -62,3 +70,19 @@ def test_plots_are_pictures(tmp_path: Path) -> None:
             assert 300 <= picture.height <= 2500
             assert 300 <= picture.width <= 2500
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 2
+
+
+# One class's name begins with, or is, another's and a number: what is drawn must not be read back from the text.
+@pytest.mark.parametrize(
+    ("label", "predicted"), [("bolt", "bolt_long"), ("bolt", "bolt 2"), ("bolt_long", "bolt"), ("bolt", "bolt")]
+)
+def test_wrong_predictions_are_red_whatever_the_classes_are_called(tmp_path: Path, label: str, predicted: str) -> None:
+    photo = plots.ClassifiedPhoto(np.full((8, 8, 3), 255, np.uint8), label, predicted, 0.9)
+    measured = read(benched.save(tmp_path / "result.json"))
+    plots.sample_predictions([photo], tmp_path / "samples.png")
+    plots.side_by_side(measured, [photo], title="test", target=tmp_path / "side_by_side.png")
+    for name in ("samples", "side_by_side"):
+        with Image.open(tmp_path / f"{name}.png") as picture:
+            pixels = np.asarray(picture.convert("RGB"))
+        firebrick = (pixels == (178, 34, 34)).all(axis=2).any()
+        assert firebrick == (label != predicted), name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import os
 import random
 import shutil
@@ -11,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -140,11 +142,40 @@ def test_other_settings_photos_and_networks_are_refused_and_nothing_is_lost(
     request.write_text(text.replace('"trainable_blocks": 2', '"trainable_blocks": 3'))
     with pytest.raises(InputError, match="belongs to another run") as caught:
         resume(out)
-    assert "another settings" in str(caught.value)
+    assert "has changed: settings (trainable_blocks 2 / 3)" in str(caught.value)
     request.write_text(text)
 
     assert (unfinished(out) / "checkpoint.npz").read_bytes() == before
     assert not out.exists()
+
+
+def edit(file: Path, change: Callable[[dict[str, Any]], None]) -> None:
+    """Change what a checkpoint says of itself."""
+    with np.load(file, allow_pickle=False) as archive:
+        arrays = dict(archive)
+    document = json.loads(arrays.pop("document").tobytes())
+    change(document)
+    np.savez(file, allow_pickle=False, document=np.frombuffer(json.dumps(document).encode(), np.uint8), **arrays)
+
+
+def test_other_libraries_would_give_other_bits(killed: Path, tmp_path: Path) -> None:
+    out = copy_of(killed, tmp_path)
+    file = unfinished(out) / "checkpoint.npz"
+    edit(file, lambda document: document["identity"]["libraries"].update(keras="3.0.0"))
+    with pytest.raises(InputError, match="belongs to another run") as caught:
+        resume(out)
+    assert f"libraries (keras 3.0.0 / {version('keras')})" in str(caught.value)
+    assert "--overwrite" in str(caught.value)
+    assert file.exists()
+
+
+def test_other_hardware_is_said(killed: Path, tmp_path: Path) -> None:
+    out = copy_of(killed, tmp_path)
+    edit(unfinished(out) / "checkpoint.npz", lambda document: document.update(hardware=["CPU:0 (another)"]))
+    done = small.edgetl("train", "--resume", out)
+    assert done.returncode == 0, done.stderr
+    assert "warning: began on CPU:0 (another), goes on on CPU:0 (" in done.stderr
+    assert Run.open(out).document.resumed.moved_from == ("CPU:0 (another)",)
 
 
 def test_a_damaged_checkpoint_is_refused(killed: Path, tmp_path: Path) -> None:

@@ -169,6 +169,11 @@ def test_an_epoch_that_is_not_clearly_worse_is_kept(losses: list[float], kept: i
     assert kept_epoch([{"epoch": row["epoch"]} for row in rows]) == rows[-1]["epoch"]
 
 
+def test_one_validation_photo_has_no_standard_error() -> None:
+    rows = [{"epoch": epoch, "val_loss": loss} for epoch, loss in enumerate([1.0, 0.8, 0.85])]
+    assert kept_epoch(rows) == 1
+
+
 def test_test_photos_decide_nothing_and_validation_photos_do(tiny_run: Run, tmp_path: Path) -> None:
     """Promise 4: with other test photos, under wrong labels too, the model is the same, bit by bit."""
     first = small.split_in_folders(tiny_run, tmp_path / "first")
