@@ -36,6 +36,7 @@ DEVICE_LAYERS = (
     {"child", "folders", "jsonfile"},
     {"files"},
     {"errors", "telemetry"},
+    {"text"},
 )
 
 
