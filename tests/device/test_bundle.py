@@ -225,6 +225,7 @@ def test_a_reference_is_sized_before_it_is_read(folder: Path, reseal: Reseal) ->
     promised = with_reference(folder, reseal, golden_rows=rows[:1], probabilities=header("<f4", (10**9, 3)))
     with limited(50_000_000), pytest.raises(InputError, match="expected float32"):
         promised.reference()
+    (folder / "reference.npz").write_bytes(whole)
     large = np.zeros((40, 512, 512, 3), np.uint8)
     with pytest.raises(InputError, match="more than such a file can have"):
         with_reference(folder, reseal, golden_pixels=large).reference()
