@@ -158,7 +158,7 @@ def test_two_members_of_one_name(tiny_file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["reference.npz", "models/int8.tflite", "evalset/index.csv", "bundle.json"])
 def test_a_member_that_inflates_is_refused_before_it_is_read(name: str, tiny_file: Path, tmp_path: Path) -> None:
-    """The manifest lists the size that it inflates to: only that it is compressed speaks against it."""
+    """The manifest lists the size that it inflates to: its only fault is that it is compressed."""
     inflated = b"\0" * 100_000_000
     path = tmp_path / "bomb.edgetl"
     with zipfile.ZipFile(tiny_file) as whole:
