@@ -108,7 +108,7 @@ def test_all_four_candidates_are_tried_and_reported_with_their_figures(failed: A
             assert 0 <= row["agreement"]["mae"] < 0.2
     plain, repair, _, _ = report["candidates"]["tried"]
     assert plain["repair"] == "none"
-    assert "rounded" in repair["repair"]
+    assert "GPTQ" in repair["repair"]
     # What no candidate allowed is in no bundle, so it is not among the files that were measured for one.
     assert {row["name"] for row in report["variants"]} == {"float32", "float32-onnx"}
 
