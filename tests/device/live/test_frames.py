@@ -17,7 +17,7 @@ from PIL import Image
 from edgetl_device import Bundle, Classifier
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.frames import open_camera, open_video
-from edgetl_device.stream import classify_frames
+from edgetl_device.stream import Unread, classify_frames
 
 GOLDEN = Path(__file__).parent.parent.parent / "golden"
 Device = Callable[..., subprocess.CompletedProcess[str]]
@@ -88,8 +88,10 @@ def test_a_camera_that_falls_silent_is_an_error(tmp_path: Path, classifier: Clas
     source = open_camera(str(write_video(tmp_path / "a.avi", [CIRCLE] * 4)))
     found = classify_frames(classifier, source, smooth_s=0.3)
     assert [next(found).prediction.label for _ in range(4)] == ["circle"] * 4
+    unread = []
     with pytest.raises(Unavailable, match="gives no frames"):
-        next(found)
+        unread += found
+    assert all(isinstance(line, Unread) for line in unread)
     source.close()
 
 

@@ -17,6 +17,7 @@ from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones.graph import build_classifier
 from edgetl.backbones.imagenet import imagenet_classes, imagenet_predictions
+from edgetl_device.classifier import Failures
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Preprocess, preprocess
 
@@ -100,7 +101,7 @@ def test_every_file_with_top_is_the_one_keras_asks_for(name: str, monkeypatch: p
 
 def test_a_photo_gets_the_five_classes_that_keras_gives_it(theirs: Any, offline: Path) -> None:
     write_keras_2_file(offline / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96.h5", theirs, lambda n: n)
-    document = imagenet_predictions([str(PHOTO)], "mobilenet_v2", width=0.35, size=96)
+    document = imagenet_predictions([str(PHOTO)], "mobilenet_v2", Failures(), width=0.35, size=96)
     pixels = preprocess(PHOTO, Preprocess(size=96, fit="crop"))[None].astype(np.float32)
     expected = np.asarray(theirs(keras_models.scaled("mobilenet_v2", pixels)))[0]
     best = np.argsort(-expected)[:5]
@@ -116,6 +117,10 @@ def test_a_photo_gets_the_five_classes_that_keras_gives_it(theirs: Any, offline:
         assert np.abs(np.asarray(theirs(other))[0] - expected).max() > 0.005
 
 
+def predict_with(weights: Path) -> None:
+    imagenet_predictions([str(PHOTO)], "mobilenet_v2", Failures(), weights=str(weights), width=0.35, size=64)
+
+
 def test_a_file_of_the_users_with_and_without_top(theirs: Any, tmp_path: Path) -> None:
     theirs.save(tmp_path / "full.h5")
     full = resolve_weights("mobilenet_v2", width=0.35, request=str(tmp_path / "full.h5"), top=True)
@@ -126,12 +131,12 @@ def test_a_file_of_the_users_with_and_without_top(theirs: Any, tmp_path: Path) -
     body = keras().Model(theirs.input, theirs.get_layer("out_relu").output)
     body.save(tmp_path / "no_top.h5")
     with pytest.raises(InputError, match=r"no arrays for 1 of 105 layers: predictions\n.*include_top=True"):
-        imagenet_predictions([str(PHOTO)], "mobilenet_v2", weights=str(tmp_path / "no_top.h5"), width=0.35, size=64)
+        predict_with(tmp_path / "no_top.h5")
     pooled = keras().layers.GlobalAveragePooling2D()(body.output)
     five = keras().Model(body.input, keras().layers.Dense(5, name="predictions")(pooled))
     five.save(tmp_path / "five.h5")
     with pytest.raises(InputError, match=r"predictions: kernel has shape \(1280, 5\), expected \(1280, 1000\)"):
-        imagenet_predictions([str(PHOTO)], "mobilenet_v2", weights=str(tmp_path / "five.h5"), width=0.35, size=64)
+        predict_with(tmp_path / "five.h5")
 
 
 def test_efficientnet_lite0_is_its_base_with_pooling_and_a_softmax(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_bad_input_is_explained(folder: Path, tmp_path: Path) -> None:
         (("classify", TINY, tmp_path / "text.jpg"), "not an image"),
         (("classify", TINY, tmp_path / "none.jpg"), "none.jpg"),
         (("bench", TINY, "--threads", "0"), "threads"),
-        (("bench", TINY, "--variants", ""), "no variant"),
+        (("bench", TINY, "--variants", ""), "at least one is needed"),
         (("bench", tmp_path), "not a bundle"),
     ):
         done = edgetl(*arguments)

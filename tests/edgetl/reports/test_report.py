@@ -83,7 +83,7 @@ def test_many_changed_photos_are_counted(tmp_path: Path) -> None:
         ]
         evalset["reference"] = [0] * (MOST + 5)
         for run in document["runs"]:
-            run["predictions"]["probability"] = [0.5] * (MOST + 5)
+            run["answers"]["probability"] = [0.5] * (MOST + 5)
             benched.set_wrong(document, run["variant"], range(MOST + 5))
 
     gallery = flipped(benched.typed(many), None)
