@@ -128,7 +128,7 @@ def test_other_settings_photos_and_networks_are_refused_and_nothing_is_lost(
 
     with pytest.raises(InputError, match=r"epochs=7: the unfinished run has 12"):
         resume(out, given={"epochs": 7})
-    for flags, said in ((("--lr", 0.1), "--lr 0.1"), (("--out", tmp_path / "other"), "begun")):
+    for flags, said in ((("--lr", 0.1), "--lr 0.1"), (("--out", tmp_path / "other"), "started")):
         assert said in small.refused(small.edgetl("train", "--resume", out, *flags))
 
     photos = Path(shutil.copytree(tiny_photos, tmp_path / "photos"))
