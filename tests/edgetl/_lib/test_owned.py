@@ -11,7 +11,7 @@ import small
 
 from edgetl._lib.owned import Kind, check_replaceable, foreign, remove
 from edgetl.export.c_array import check_target
-from edgetl.quantization.options import QuantizeConfig
+from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run, check_run_replaceable
 from edgetl.training import train
@@ -116,7 +116,7 @@ def test_overwrite_keeps_what_was_put_into_a_run(run: Path, tiny_photos: Path, n
     put(run, name)
     before = tree(run.parent)
     with pytest.raises(InputError, match=r"is not of a run: .*\n.*only what it made\nMove it away"):
-        train(tiny_photos, run, small.config(), overwrite=True)
+        train(tiny_photos, run, small.options(), overwrite=True)
     assert tree(run.parent) == before
 
 
@@ -138,7 +138,7 @@ def test_an_unfinished_run_with_something_else_in_it(
     before = tree(tmp_path)
     for overwrite in (False, True):
         with pytest.raises(InputError, match=r"run\.unfinished: has something in it that is not of an unfinished run"):
-            train(tiny_photos, tmp_path / "run", small.config(), overwrite=overwrite)
+            train(tiny_photos, tmp_path / "run", small.options(), overwrite=overwrite)
     assert tree(tmp_path) == before
 
 
@@ -146,7 +146,7 @@ def test_an_unfinished_run_of_another_program(tiny_photos: Path, tmp_path: Path)
     put(tmp_path / "run.unfinished", "request.json", "split.csv")
     before = tree(tmp_path)
     with pytest.raises(InputError, match="is not an unfinished run that edgetl made"):
-        train(tiny_photos, tmp_path / "run", small.config(), overwrite=True)
+        train(tiny_photos, tmp_path / "run", small.options(), overwrite=True)
     assert tree(tmp_path) == before
 
 
@@ -155,7 +155,7 @@ def test_quantize_keeps_what_was_put_into_its_folders(run: Path, name: str) -> N
     put(run, name)
     before = tree(run)
     with pytest.raises(InputError, match="has something in it that is not of"):
-        quantize(Run.open(run), QuantizeConfig(calibration=12, explain=True))
+        quantize(Run.open(run), QuantizeOptions(int8=True, calibration=12, explain=True))
     assert tree(run) == before
 
 
@@ -163,7 +163,7 @@ def test_quantize_does_not_take_another_folder_for_its_bundle(run: Path) -> None
     shutil.rmtree(run / "bundle")
     put(run, "bundle/mine.txt")
     with pytest.raises(InputError, match="is not a bundle that edgetl made"):
-        quantize(Run.open(run), QuantizeConfig(calibration=12))
+        quantize(Run.open(run), QuantizeOptions(int8=True, calibration=12))
     assert (run / "bundle" / "mine.txt").exists()
 
 
