@@ -78,3 +78,9 @@ def test_hooks_run_the_tools_whose_versions_pyproject_states() -> None:
     assert tools == [".venv/bin/ruff", ".venv/bin/ruff", ".venv/bin/mypy"]
     for tool in ("ruff", "mypy"):
         assert re.search(rf'"{tool}==[\d.]+"', read("pyproject.toml"))
+
+
+def test_no_two_test_files_share_a_name() -> None:
+    """pytest imports test files by their name alone: of two with one name it refuses the second, and the whole run."""
+    names = [path.name for path in (REPO / "tests").rglob("test_*.py")]
+    assert sorted(name for name in set(names) if names.count(name) > 1) == []
