@@ -202,7 +202,9 @@ def documents() -> str:
 
 def codes() -> str:
     """Return the page of the codes of all reasons, from their tables."""
+    from edgetl.data import AUDIT
     from edgetl.doctor import WORKSTATION
+    from edgetl.quantization.findings import CALIBRATION
     from edgetl_device.reasons import DOCTOR, VERDICT
 
     parts = [_CODES]
@@ -210,6 +212,8 @@ def codes() -> str:
         ("Verdict of a measurement", VERDICT),
         ("What a machine lacks", DOCTOR),
         ("What a workstation lacks besides", WORKSTATION),
+        ("What is wrong with a data set", AUDIT),
+        ("What is wrong with calibration photos", CALIBRATION),
     ):
         cells = [(f"`{one.code}`", one.severity, _cell(one.meaning), _cell(one.advice)) for one in reasons.values()]
         rows = [("code", "severity", "meaning", "what to do"), ("---",) * 4, *cells]

@@ -5,12 +5,14 @@ Not for: decoding (``edgetl.data.pixels``).
 
 from edgetl.data.readers.source import check_source, list_photos, photos_folder
 
+from .findings import AUDIT, finding
 from .load import OnConflict, check_dataset, load_dataset, require_training
 from .sampling import stratified_rows, stratified_sample
 from .split_table import read_split, write_split
 from .types import SPLITS, Dataset, DatasetDescription, Finding, Sample, Split, targets_of
 
 __all__ = [
+    "AUDIT",
     "SPLITS",
     "Dataset",
     "DatasetDescription",
@@ -20,6 +22,7 @@ __all__ = [
     "Split",
     "check_dataset",
     "check_source",
+    "finding",
     "list_photos",
     "load_dataset",
     "photos_folder",

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain
 
 from edgetl.data.pixels import PhotoFacts, Unreadable
 from edgetl.data.readers.folders import Scan
+from edgetl_device.reasons import Severity
 
-from .types import Finding, FoundPhoto, Sample, Severity, Split
+from .findings import AUDIT, finding
+from .types import Finding, FoundPhoto, Sample, Split
 
 SMALLEST_SIDE = 32
 FEWEST_PHOTOS = 5
@@ -49,12 +50,12 @@ def unreadable(
             left_out[fact.kind].append(file.path)
     left_out["no_access"] += scan.unreadable
     found = [
-        Finding(kind, "warning", f"{_files(len(paths))} left out: {_LEFT_OUT.get(kind, kind)}", tuple(sorted(paths)))
+        finding(AUDIT, kind, f"{_files(len(paths))} left out: {_LEFT_OUT.get(kind, kind)}", tuple(sorted(paths)))
         for kind, paths in sorted(left_out.items())
         if paths
     ]
     if scan.ignored:
-        found.append(Finding("stray", "info", f"{_files(len(scan.ignored))} of no class, ignored", scan.ignored))
+        found.append(finding(AUDIT, "stray", f"{_files(len(scan.ignored))} of no class, ignored", scan.ignored))
     return photos, found
 
 
@@ -95,12 +96,13 @@ def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[li
             sides = "training and evaluation" if folder == "train" else "validation and test"
             count = sum(photo.folder == folder for group in groups for photo in group)
             dropped = f"{_photos(count)} dropped from {'training' if folder == 'train' else 'validation'}"
-            found.append(_grouped("leak", "warning", f"{dropped}: the same photo is in {sides}", groups))
+            found.append(finding(AUDIT, "leak", f"{dropped}: the same photo is in {sides}", groups=_sorted(groups)))
     for kind, groups in repeats.items():
         if groups:
             count = sum(len(group) - 1 for group in groups)
             what = "the same file" if kind == "duplicate_file" else "the same pixels in another file"
-            found.append(_grouped(kind, "info", f"{_photos(count)} dropped: {what}; the first is kept", groups))
+            message = f"{_photos(count)} dropped: {what}; the first is kept"
+            found.append(finding(AUDIT, kind, message, groups=_sorted(groups)))
     return sorted(kept, key=lambda photo: photo.path), found
 
 
@@ -114,8 +116,8 @@ def small(photos: Sequence[FoundPhoto]) -> list[Finding]:
         return []
     what = f"smaller than {SMALLEST_SIDE} px: enlarged to the model's input, which adds no detail"
     if len(paths) < len(photos):
-        return [Finding("small", "warning", f"{_photos(len(paths))} {what}", paths)]
-    return [Finding("small", "warning", f"all {_photos(len(paths))} {what}")]
+        return [finding(AUDIT, "small", f"{_photos(len(paths))} {what}", paths)]
+    return [finding(AUDIT, "small", f"all {_photos(len(paths))} {what}")]
 
 
 def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
@@ -124,23 +126,23 @@ def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
     present = {sample.label for sample in samples}
     missing = sorted({label for labels in scan.classes.values() for label in labels} - present)
     if missing:
-        found.append(Finding("empty_class", "warning", f"left out, no usable photo in: {', '.join(missing)}"))
+        found.append(finding(AUDIT, "empty_class", f"left out, no usable photo in: {', '.join(missing)}"))
     if len(scan.classes) > 1:
         found += _class_mismatch(scan, samples)
 
     totals = Counter(sample.label for sample in samples)
     few = [f"{label} ({count})" for label, count in sorted(totals.items()) if count < FEWEST_PHOTOS]
     if few:
-        found.append(Finding("few_photos", "warning", f"fewer than {FEWEST_PHOTOS} photos in: {', '.join(few)}"))
+        found.append(finding(AUDIT, "few_photos", f"fewer than {FEWEST_PHOTOS} photos in: {', '.join(few)}"))
 
     training = Counter(sample.label for sample in samples if sample.split == "train")
     if len(training) == 1 and len(present) == 1:
-        found.append(Finding("one_class", "error", f"only one class, {next(iter(training))}: a classifier needs two"))
+        found.append(finding(AUDIT, "one_class", f"only one class, {next(iter(training))}: a classifier needs two"))
     elif training:
         (most, largest), (least, smallest) = training.most_common()[0], training.most_common()[-1]
         if largest > IMBALANCE_RATIO * smallest:
             message = f"imbalance: {largest} training photos of {most}, {smallest} of {least}"
-            found.append(Finding("imbalance", "warning", f"{message} (over {IMBALANCE_RATIO} to 1)"))
+            found.append(finding(AUDIT, "imbalance", f"{message} (over {IMBALANCE_RATIO} to 1)"))
     return found
 
 
@@ -152,8 +154,8 @@ def in_order(findings: Iterable[Finding]) -> tuple[Finding, ...]:
 def _conflict(groups: list[list[FoundPhoto]], drop: bool) -> Finding:
     what = f"{_photos(len(groups))} under two labels"
     if drop:
-        return _grouped("conflict", "warning", f"{what}; all copies dropped", groups)
-    return _grouped("conflict", "error", what, groups)
+        return finding(AUDIT, "conflict", f"{what}; all copies dropped", groups=_sorted(groups), severity="warning")
+    return finding(AUDIT, "conflict", what, groups=_sorted(groups))
 
 
 def _class_mismatch(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
@@ -169,12 +171,11 @@ def _class_mismatch(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
     ]
     if not lacks:
         return []
-    return [Finding("class_mismatch", "warning", f"classes differ between the split folders: {'; '.join(lacks)}")]
+    return [finding(AUDIT, "class_mismatch", f"classes differ between the split folders: {'; '.join(lacks)}")]
 
 
-def _grouped(kind: str, severity: Severity, message: str, groups: list[list[FoundPhoto]]) -> Finding:
-    paths = tuple(sorted(tuple(photo.path for photo in group) for group in groups))
-    return Finding(kind, severity, message, files=tuple(chain.from_iterable(paths)), groups=paths)
+def _sorted(groups: list[list[FoundPhoto]]) -> list[tuple[str, ...]]:
+    return sorted(tuple(photo.path for photo in group) for group in groups)
 
 
 def _files(count: int) -> str:

@@ -17,10 +17,10 @@ import numpy.typing as npt
 from edgetl.data.pixels import PixelCache
 from edgetl_device.documents import Count, Is, Sha256, optional
 from edgetl_device.preprocess import Preprocess
+from edgetl_device.reasons import Code, Severity
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
-Severity = Literal["error", "warning", "info"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ class Finding:
         message: One sentence: what it is, and what edgetl did about it.
         files: The files it is about, relative to the data set's folder.
         groups: The same files, grouped by identical content, for kinds that are about identical photos.
+        code: The stable code of the kind, as in other documents; absent in older ones.
     """
 
     kind: str
@@ -81,6 +82,7 @@ class Finding:
     message: str
     files: tuple[str, ...] = ()
     groups: tuple[Annotated[tuple[str, ...], Is(items=1)], ...] = optional(())
+    code: Code | None = optional()
 
 
 @dataclass(frozen=True)

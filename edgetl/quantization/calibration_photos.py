@@ -14,13 +14,14 @@ from typing import Protocol, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.data import Finding, Sample, stratified_sample
+from edgetl.data import Finding, Sample, finding, stratified_sample
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos
 from edgetl.runs.quantize_report import CalibrationAudit, CalibrationFile, CalibrationRecord, PixelRanges
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 
+from .findings import CALIBRATION
 from .own_photos import OwnPhoto, own_photos
 
 # With min-max ranges, 10 photos gave the same error as 500; the means for bias correction need more.
@@ -129,7 +130,7 @@ def calibration_photos(
     findings = (*own.findings, *audit(photos, pixels, run.labels))
     unused = sum(photo.first for photo in own.photos) - len(drawn)
     if unused:
-        findings += (Finding("not_all", "info", f"{unused} more in {folder} not used: --calibration {count}"),)
+        findings += (finding(CALIBRATION, "not_all", f"{unused} more in {folder} not used: --calibration {count}"),)
     return Calibration(str(folder), photos, pixels, findings, run.labels)
 
 
@@ -151,17 +152,17 @@ def audit(
     unique = len({photo.group for photo in photos})
     if unique < FEW_PHOTOS:
         message = f"only {unique} different calibration photo{'s' * (unique != 1)}; {FEW_PHOTOS} or more are safer"
-        findings.append(Finding("few_photos", "warning", message))
+        findings.append(finding(CALIBRATION, "few_photos", message))
     if unique < len(photos):
         message = f"{len(photos) - unique} of {len(photos)} calibration photos are repeated"
-        findings.append(Finding("repeated", "warning", message, _repeated(photos)))
+        findings.append(finding(CALIBRATION, "repeated", message, _repeated(photos)))
     missing = [label for label in labels if label not in {photo.label for photo in photos}]
     if missing and all(photo.label is not None for photo in photos):
-        findings.append(Finding("missing_class", "warning", f"no calibration photo of {', '.join(missing)}"))
+        findings.append(finding(CALIBRATION, "missing_class", f"no calibration photo of {', '.join(missing)}"))
     low, high = int(pixels.min()), int(pixels.max())
     if high - low < NARROW_SPAN:
         message = f"calibration photos reach pixel values {low} to {high} only: brighter or darker ones may saturate"
-        findings.append(Finding("narrow_range", "warning", message))
+        findings.append(finding(CALIBRATION, "narrow_range", message))
     return tuple(findings)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetl.data import Finding
+from edgetl.data import Finding, finding
 from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
 from edgetl.data.readers.folders import scan
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
+
+from .findings import CALIBRATION
 
 _LAYOUT = "Give a folder of photos, or of class folders with photos."
 
@@ -75,10 +77,10 @@ def own_photos(run: Run, folder: Path) -> OwnPhotos:
     findings = []
     if unreadable:
         message = f"{len(unreadable)} of {len(files)} files in {folder} left out: no photos that can be read"
-        findings.append(Finding("unreadable", "warning", message, tuple(unreadable)))
+        findings.append(finding(CALIBRATION, "unreadable", message, tuple(unreadable)))
     if repeated:
         message = f"{len(repeated)} of {len(photos)} photos in {folder} left out: the same pixels as another"
-        findings.append(Finding("repeated", "warning", message, repeated))
+        findings.append(finding(CALIBRATION, "repeated", message, repeated))
     return OwnPhotos(tuple(photos), pixels, tuple(findings))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import shutil
 from collections.abc import Callable
@@ -11,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from damaged import SOME, WRONG, Json, damage
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edgetl.remote.fleet import read_fleet
@@ -23,47 +23,6 @@ from edgetl.runs.explain_report import ExplainReport
 from edgetl.runs.quantize_report import QuantizeReport
 from edgetl_device import documents
 from edgetl_device.errors import EdgetlError, InputError
-
-Json = Any
-
-SOME = settings(
-    max_examples=300,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-WRONG: st.SearchStrategy[Json] = st.one_of(
-    st.none(),
-    st.booleans(),
-    st.integers(-(2**70), 2**70),
-    st.floats(),
-    st.text(max_size=5),
-    st.sampled_from(["\ud800", "edgetl.run/1", "0" * 64, 10**400, -1, 0, 1, 1e308]),
-    st.lists(st.integers(), max_size=2),
-    st.dictionaries(st.text(max_size=3), st.integers(), max_size=2),
-    st.builds(dict, unknown=st.just("why")),
-)
-
-
-def damage(draw: Callable[[st.SearchStrategy[Any]], Any], document: Json) -> bytes:
-    """Return a document with a few values removed or replaced, or with bytes of it cut out or changed."""
-    document = copy.deepcopy(document)
-    for _ in range(draw(st.integers(1, 3))):
-        # Down from the top, so that a long list is not hit more often than a field.
-        inner, key = document, draw(st.sampled_from(list(document)))
-        while isinstance(inner[key], (dict, list)) and inner[key] and draw(st.integers(0, 3)):
-            inner = inner[key]
-            key = draw(st.sampled_from(list(inner) if isinstance(inner, dict) else range(len(inner))))
-        if draw(st.booleans()):
-            inner[key] = draw(WRONG)
-        elif len(document) > 1 or inner is not document:
-            del inner[key]
-    data = json.dumps(document).encode()
-    if draw(st.integers(0, 4)) == 0:
-        start = draw(st.integers(0, len(data)))
-        data = data[:start] + draw(st.binary(max_size=4)) + data[start + draw(st.integers(0, 4)) :]
-    return data
 
 
 def read_all_of(run: Run) -> None:

@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from edgetl.data import Dataset, Finding, check_dataset, load_dataset, read_split, require_training, write_split
+from edgetl.data import AUDIT, Dataset, Finding, check_dataset, load_dataset, read_split, require_training, write_split
+from edgetl.quantization.findings import CALIBRATION
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess
@@ -136,6 +138,23 @@ def test_unreadable_files_are_left_out_and_listed(photo_folder: Make) -> None:
         "stray": ("README.md",),
     }
     assert "3 files left out" in only(dataset, "no_access").message
+    codes = {finding.kind: finding.code for finding in dataset.findings}
+    assert codes == {
+        "truncated": "truncated-image",
+        "empty": "empty-file",
+        "not_image": "not-an-image",
+        "unsupported": "unsupported-pixels",
+        "no_access": "unreadable-file",
+        "stray": "ignored-file",
+    }
+    told = {one["kind"]: one["code"] for one in to_json(dataset.describe())["findings"]}
+    assert told == codes
+
+
+def test_no_code_is_given_twice() -> None:
+    codes = [reason.code for reason in (*AUDIT.values(), *CALIBRATION.values())]
+    assert len(set(codes)) == len(codes)
+    assert all(reason.advice for reason in (*AUDIT.values(), *CALIBRATION.values()))
 
 
 def test_small_photos_are_kept_and_listed(photo_folder: Make) -> None:
@@ -184,6 +203,7 @@ def test_a_photo_in_training_and_evaluation_is_dropped_from_training(photo_folde
     shutil.copy(root / "test/b/001.png", root / "val/b/leak.png")
     shutil.copy(root / "test/b/001.png", root / "train/b/leak.png")
     dataset = load(root)
+    assert {finding.code for finding in dataset.findings if finding.kind == "leak"} == {"leak-identical"}
     assert [(finding.message, finding.files) for finding in dataset.findings if finding.kind == "leak"] == [
         (
             "2 photos dropped from training: the same photo is in training and evaluation",

@@ -1,0 +1,94 @@
+"""What an audit of a data set may find: each kind with its stable code, its severity, and what to do about it.
+
+Not for: finding it (``audit``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import chain
+
+from edgetl_device.reasons import Reason, Severity
+
+from .types import Finding
+
+_FILE = "Replace or remove the files; edgetl leaves them out."
+_ALL_SPLITS = "Move or add photos, so that every split has every class."
+
+# By the ``kind`` that documents had before there were codes.
+AUDIT: Mapping[str, Reason] = {
+    "empty": Reason("empty-file", "warning", "Files of zero bytes.", _FILE),
+    "not_image": Reason("not-an-image", "warning", "Files that are no image edgetl reads.", _FILE),
+    "truncated": Reason("truncated-image", "warning", "Images that are truncated or damaged.", _FILE),
+    "too_large": Reason("too-many-pixels", "warning", "Images of too many pixels to decode.", "Make them smaller."),
+    "no_pixels": Reason("no-pixels", "warning", "Images without pixels.", _FILE),
+    "unsupported": Reason("unsupported-pixels", "warning", "Images of pixels that edgetl cannot read.", _FILE),
+    "no_access": Reason(
+        "unreadable-file",
+        "warning",
+        "Files that cannot be opened, or whose names are not UTF-8.",
+        "Change their permissions or names.",
+    ),
+    "stray": Reason("ignored-file", "info", "Files of no class.", "Put photos into the folder of their class."),
+    "leak": Reason(
+        "leak-identical",
+        "warning",
+        "The same photo on two sides of the split; only the evaluation copy is kept.",
+        "Remove one of them, so that others who read the folder do not train on it.",
+    ),
+    "duplicate_file": Reason(
+        "duplicate-file",
+        "info",
+        "The same file twice in one split; the first is kept.",
+        "Remove the copies.",
+    ),
+    "duplicate_pixels": Reason(
+        "duplicate-pixels",
+        "info",
+        "The same pixels in two files of one split; the first is kept.",
+        "Remove the copies.",
+    ),
+    "conflict": Reason(
+        "label-conflict",
+        "error",
+        "The same photo under two labels; a warning once all copies are dropped.",
+        "Decide which label is right and remove the other copy, or drop all of them.",
+    ),
+    "small": Reason("small-photo", "warning", "Photos with a side under 32 pixels.", "Take larger ones."),
+    "empty_class": Reason("empty-class", "warning", "Classes without a usable photo, left out.", "Add photos."),
+    "few_photos": Reason("few-photos", "warning", "Classes of fewer than 5 photos.", "Add photos."),
+    "one_class": Reason("one-class", "error", "Only one class: a classifier needs two.", "Add another class."),
+    "imbalance": Reason(
+        "class-imbalance",
+        "warning",
+        "The largest class has over 4 times the training photos of the smallest.",
+        "Add photos of the smallest.",
+    ),
+    "class_mismatch": Reason(
+        "class-mismatch", "warning", "Classes that are in one split folder and not in another.", _ALL_SPLITS
+    ),
+}
+
+
+def finding(
+    kinds: Mapping[str, Reason],
+    kind: str,
+    message: str,
+    files: Sequence[str] = (),
+    *,
+    groups: Sequence[tuple[str, ...]] = (),
+    severity: Severity | None = None,
+) -> Finding:
+    """Return a finding of one of some kinds, with its code; ``severity`` where it is not the usual one.
+
+    Args:
+        kinds: Such as :data:`AUDIT`.
+        kind: One of them.
+        message: One sentence: what it is, and what edgetl did about it.
+        files: Those it is about; without them, those in the groups.
+        groups: Files that belong together.
+        severity: For this finding.
+    """
+    reason = kinds[kind]
+    listed = tuple(files) or tuple(chain.from_iterable(groups))
+    return Finding(kind, severity or reason.severity, message, listed, tuple(groups), reason.code)
