@@ -13,7 +13,7 @@ from pathlib import Path
 import benched
 import pytest
 from damaged import SOME, Json, damage, edited, sealed
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgetl.cli.console.bench import print_result, records
@@ -24,9 +24,9 @@ from edgetl.comparison.text import records as comparison_records
 from edgetl.reports import render
 from edgetl_device import doctor, documents
 from edgetl_device.bench import photoset, result
-from edgetl_device.bundle import Bundle
-from edgetl_device.classifier import Classifier, Predictions, predictions
-from edgetl_device.errors import EdgetlError
+from edgetl_device.bundle import Bundle, Manifest
+from edgetl_device.classifier import Classified, Classifier, Predictions, predictions
+from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.verify import Verification, verify
 
 
@@ -59,7 +59,7 @@ def use(path: Path) -> None:
     assert documents.of_json(result.Result, found.to_json(), name="again") == found
 
 
-@SOME
+@settings(SOME, max_examples=80)
 @given(data=st.data())
 def test_results(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "result.json"
@@ -71,7 +71,7 @@ def test_results(tmp_path: Path, data: st.DataObject) -> None:
         use(path)
 
 
-@SOME
+@settings(SOME, max_examples=25)
 @given(data=st.data())
 def test_results_side_by_side(tmp_path: Path, data: st.DataObject) -> None:
     whole, other = benched.save(tmp_path / "whole.json"), tmp_path / "other.json"
@@ -108,7 +108,8 @@ def test_bundles(tmp_path: Path, data: st.DataObject) -> None:
 def reports() -> dict[type[documents.Document], Json]:
     bundle = Bundle.open(benched.TINY)
     with Classifier(bundle, "int8") as classifier:
-        classified = predictions(classifier, [str(benched.TINY.parent / "photos" / "circle0.jpg")])
+        photo = benched.TINY.parent / "photos" / "circle0.jpg"
+        classified = predictions(classifier, [Classified(str(photo), tuple(classifier.classify(photo)))])
     return {
         doctor.Report: doctor.examine().to_json(),
         Verification: verify(bundle).to_json(),
@@ -125,3 +126,19 @@ def test_reports_of_the_device(kind: type[documents.Document], data: st.DataObje
     with suppress(EdgetlError):
         found = documents.parse(kind, damage(data.draw, whole), name="report")
         assert documents.parse(kind, documents.dumps(found).encode(), name="again") == found
+
+
+@pytest.mark.parametrize(
+    "value", ['"\\ud800"', "1e999", "NaN", "[" * 70 + "]" * 70, "[" * 5000 + "]" * 5000, "[" * 100_000, "9" * 10_000]
+)
+@pytest.mark.parametrize("kind", [result.Result, Manifest])
+def test_what_no_document_has_is_refused(kind: type[documents.Document], value: str) -> None:
+    if kind is Manifest:
+        with zipfile.ZipFile(benched.TINY) as archive:
+            document = json.loads(archive.read("bundle.json"))
+        place = "provenance"
+    else:
+        document, place = benched.result(), "created"
+    text = json.dumps(document | {place: "here"}).replace('"here"', value)
+    with pytest.raises(InputError, match=r"^report\.json: "):
+        documents.parse(kind, text.encode(), name="report.json")
