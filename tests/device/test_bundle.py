@@ -95,7 +95,12 @@ def test_edited_manifest(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "said"), [("edgetl.bundle/2", "Update edgetl"), ("edgetl.run/1", "expected"), ("other", "expected")]
+    ("schema", "said"),
+    [
+        ("edgetl.bundle/2", r"Update edgetl: edgetl 0\.1\.0 wrote it"),
+        ("edgetl.run/1", "expected"),
+        ("other", "expected"),
+    ],
 )
 def test_other_schemas(reseal: Reseal, schema: str, said: str) -> None:
     folder = reseal(lambda document: document.update(schema=schema))
@@ -259,27 +264,33 @@ def test_a_bundle_in_one_file_is_opened_once(tiny_file: Path, monkeypatch: pytes
 
 
 @pytest.mark.parametrize(
-    "edit",
+    ("edit", "said"),
     [
-        lambda d: d.pop("labels"),
-        lambda d: d.update(labels=["a"]),
-        lambda d: d.update(labels=["a", "a", "b"]),
-        lambda d: d.update(labels="abc"),
-        lambda d: d.update(variants=[]),
-        lambda d: d.update(variants=d["variants"] + d["variants"][:1]),
-        lambda d: d["variants"][0].update(format="pickle"),
-        lambda d: d["variants"][0].update(file="models/none.tflite"),
-        lambda d: d["variants"][0].update(bytes=1),
-        lambda d: d["variants"][0].update(input=[]),
-        lambda d: d["preprocess"].update(fit="guess"),
-        lambda d: d["preprocess"].pop("fit"),
-        lambda d: d.update(files=[]),
+        (lambda d: d.pop("labels"), "labels is missing"),
+        (lambda d: d.update(labels=["a"]), "labels has 1 entries, fewer than 2"),
+        (lambda d: d.update(labels=["a", "a", "b"]), "labels has an entry twice"),
+        (lambda d: d.update(labels=["a", "b\nc"]), 'labels[1] is "b\\nc"'),
+        (lambda d: d.update(labels="abc"), "labels must be a list"),
+        (lambda d: d.update(variants=[]), "variants is empty"),
+        (lambda d: d.update(variants=d["variants"] + d["variants"][:1]), "variants[4].name is float32"),
+        (lambda d: d["variants"][0].update(format="pickle"), 'variants[0].format must be "tflite" or "onnx"'),
+        (lambda d: d["variants"][0].update(file="models/none.tflite"), "variants[0].file is models/none.tflite"),
+        (lambda d: d["variants"][0].update(bytes=1), "variants[0].file is models/float32.tflite"),
+        (lambda d: d["variants"][0].update(input=[]), "variants[0].input must be an object"),
+        (lambda d: d["variants"][1]["agreement"].pop("mae"), "variants[1].agreement.mae is missing"),
+        (lambda d: d["preprocess"].update(fit="guess"), "preprocess.fit must be"),
+        (lambda d: d["preprocess"].pop("fit"), "preprocess.fit is missing"),
+        (lambda d: d["preprocess"].update(mean=[0.5]), 'preprocess has a field "mean"'),
+        (lambda d: d["files"]["labels.txt"].update(bytes=3 << 30), 'files."labels.txt".bytes is 3221225472, over'),
+        (lambda d: d.update(files=[]), "files must be an object"),
     ],
 )
-def test_wrong_fields(reseal: Reseal, edit: Callable[[dict[str, Any]], None]) -> None:
+def test_wrong_fields_are_named(reseal: Reseal, edit: Callable[[dict[str, Any]], None], said: str) -> None:
     folder = reseal(edit)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as refusal:
         Bundle.open(folder)
+    assert said in refusal.value.what
+    assert "bundle.json: " in refusal.value.what
 
 
 class Trap:

@@ -10,7 +10,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import pytest
 
 from edgetl_device import documents
-from edgetl_device.documents import Count, Interval, Is, Sha256, Share, Unknown, optional, rest
+from edgetl_device.documents import Count, Interval, Is, Sha256, Share, Time, Unknown, named, optional, rest, stated
 from edgetl_device.errors import InputError
 
 
@@ -269,3 +269,67 @@ def test_what_a_class_refuses_is_refused_with_the_name_of_the_field() -> None:
     with pytest.raises(InputError, match=r"report: \[1\] cannot be used: size 3: must be even") as caught:
         documents.of_json(tuple[Settings, ...], [{"size": 2}, {"size": 3}], name="report")  # type: ignore[arg-type]
     assert "damaged" in caught.value.hint
+
+
+@dataclass(frozen=True)
+class Sealed:
+    """A document that knows when it was edited."""
+
+    SCHEMA: ClassVar[str] = "edgetl.sealed/2"
+    SEALED: ClassVar[bool] = True
+    CLOSED: ClassVar[bool] = True
+
+    created: Time
+    names: Annotated[tuple[str, ...], Is(unique=True)]
+    ms: float = named("p50")
+    mode: Literal["fast"] = stated("fast")
+    digest: Sha256 = stated("0" * 64)
+
+
+def test_an_edit_by_hand_is_found_out() -> None:
+    document = documents.sealed(Sealed("now", ("a", "b"), 1.5))
+    text = documents.dumps(document)
+    assert json.loads(text)["p50"] == 1.5
+    assert documents.parse(Sealed, text.encode(), name="sealed.json") == document
+    with pytest.raises(InputError, match=r"sealed\.json: does not match its own digest"):
+        documents.parse(Sealed, text.replace("1.5", "2.5").encode(), name="sealed.json")
+    schema = documents.json_schema(Sealed)
+    assert schema["required"] == ["schema", "created", "names", "p50", "mode", "digest"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["created"] == {"type": "string", "format": "date-time"}
+    assert schema["properties"]["names"]["uniqueItems"] is True
+    assert schema["properties"]["mode"] == {"const": "fast"}
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"names": ["a", "a"]}, "names has an entry twice"),
+        ({"mode": None}, 'mode must be "fast", not null'),
+        ({"more": 1}, 'the document has a field "more", which is none of its own'),
+    ],
+)
+def test_what_a_closed_class_refuses(change: dict[str, Any], said: str) -> None:
+    whole = documents.to_json(Sealed("now", ("a", "b"), 1.5))
+    with pytest.raises(InputError) as refused:
+        documents.of_json(Sealed, whole | change, name="sealed.json")
+    assert said in str(refused.value)
+    # Python has a default, the document must say it.
+    with pytest.raises(InputError, match="mode is missing"):
+        documents.of_json(Sealed, {key: one for key, one in whole.items() if key != "mode"}, name="sealed.json")
+
+
+@pytest.mark.parametrize(
+    ("schema", "producer", "said"),
+    [
+        ("edgetl.sealed/3", {"name": "edgetl", "version": "1.2"}, "Update edgetl: edgetl 1.2 wrote it."),
+        ("edgetl.sealed/3", {"name": "\x1b[2J", "version": "1.2"}, "Update edgetl."),
+        ("edgetl.sealed/1", {"name": "edgetl", "version": "0.1"}, "read it with edgetl 0.1."),
+        ("edgetl.sealed/1", None, "read it with the one that wrote it."),
+    ],
+)
+def test_another_version_names_what_reads_it(schema: str, producer: Any, said: str) -> None:
+    text = json.dumps({"schema": schema, "producer": producer})
+    with pytest.raises(InputError) as refused:
+        documents.parse(Sealed, text.encode(), name="sealed.json")
+    assert refused.value.hint.endswith(said)

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from edgetl_device import jsonfile
+from edgetl_device import documents, jsonfile
 from edgetl_device.bench import latency, memory, result, sweep
 from edgetl_device.bench import run as bench
 from edgetl_device.bench.latency import STAGES, Samples
@@ -87,6 +87,18 @@ def test_nothing_is_null_or_made_up(document: dict[str, Any]) -> None:
     walk(document)
     assert document["environment"]["cores"] >= 1
     assert {"temperature_c", "throttled", "load_average_1m"} <= set(document["environment"]["after"])
+
+
+def test_runs_are_found_by_what_they_are(document: dict[str, Any]) -> None:
+    found = documents.of_json(result.Result, document, name="result.json")
+    int8 = found.variant("int8", threads=2)
+    assert (int8.variant, int8.threads, found.variant("int8").threads) == ("int8", 2, 1)
+    assert int8.latency.p95_ms == int8.latency_ms.invoke.of(95) == int8.latency_ms.invoke.p95_ms
+    with pytest.raises(InputError, match="no run of 'int88'") as refusal:
+        found.variant("int88")
+    assert refusal.value.hint == "Did you mean int8?"
+    with pytest.raises(InputError, match=r"no run of 'int8', threads=3\nit has .*int8 \(threads=2, batch=1\)"):
+        found.variant("int8", threads=3)
 
 
 def test_a_result_reads_back(document: dict[str, Any], tmp_path: Path) -> None:
