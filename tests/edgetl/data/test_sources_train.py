@@ -48,7 +48,7 @@ def test_a_run_on_an_array_knows_its_source_and_order(run: Run, npz: Path) -> No
     assert run.data_root == npz.resolve()
     assert {sample.path.split("/")[0] for sample in run.samples} == {"washer", "gear", "M8_bolt"}
     # Right answers under wrong names would show here: chance is a third.
-    assert evaluate(run.folder, npz)["metrics"]["accuracy"]["top1"] > 0.7
+    assert evaluate(run.folder, npz).metrics.accuracy.top1 > 0.7
 
 
 def test_the_bundle_of_an_array_carries_its_pictures_also_from_an_empty_cache(
@@ -57,7 +57,7 @@ def test_the_bundle_of_an_array_carries_its_pictures_also_from_an_empty_cache(
     copy = Run.open(Path(shutil.copytree(run.folder, tmp_path / "run")))
     quantize(copy, FLOAT_ONLY)
     bundle = Bundle.open(copy.folder / "bundle")
-    assert verify(bundle)["ok"]
+    assert verify(bundle).ok
     images = np.load(npz)["images"]
     held_out = run.of("test")
     assert len(bundle.photos()) == len(held_out) > 0
@@ -73,7 +73,7 @@ def test_an_array_that_moved_or_changed_is_said(run: Run, npz: Path, tmp_path: P
     away = npz.with_name("away.npz")
     npz.rename(away)
     try:
-        with pytest.raises(InputError, match="data set of this run is missing\nSay where it is now: --data"):
+        with pytest.raises(InputError, match="data set of this run is missing\nGive its new place: --data"):
             find_photos(run, held_out)
         assert len(find_photos(run, held_out, data=away).pixels) == len(held_out)
     finally:
