@@ -352,3 +352,52 @@ def test_what_is_no_bundle(tmp_path: Path) -> None:
         with pytest.raises(InputError) as caught:
             Bundle.open(tmp_path / name)
         assert len(str(caught.value).splitlines()) <= 3
+
+
+def test_files_that_are_not_listed_are_not_read(folder: Path) -> None:
+    (folder / "extra.txt").write_text("here, but not of the bundle")
+    with pytest.raises(InputError, match=r"extra\.txt is not listed in bundle\.json"):
+        Bundle.open(folder).read("extra.txt")
+
+
+def test_an_index_that_is_no_text_or_empty(folder: Path, reseal: Reseal) -> None:
+    put(folder, reseal, "evalset/index.csv", b"file,label\xff\n")
+    with pytest.raises(InputError, match=r"(?s)index\.csv.*can't decode"):
+        Bundle.open(folder).photos()
+    put(folder, reseal, "evalset/index.csv", b"file,label,sha256\n")
+    with pytest.raises(InputError, match="it lists no photos"):
+        Bundle.open(folder).reference()
+
+
+def test_a_reference_that_is_no_zip_or_of_another_format(folder: Path, reseal: Reseal) -> None:
+    put(folder, reseal, "reference.npz", b"PK no zip")
+    with pytest.raises(InputError, match=r"(?s)reference\.npz.*not a zip"):
+        Bundle.open(folder).reference()
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive, archive.open("golden_rows.npy", "w") as member:
+        np.lib.format.write_array(member, np.arange(3), version=(2, 0))
+    put(folder, reseal, "reference.npz", stream.getvalue())
+    with pytest.raises(InputError, match="golden_rows is in a newer format of NumPy"):
+        Bundle.open(folder).reference()
+
+
+def test_what_stands_where_a_file_should_be(folder: Path) -> None:
+    model = folder / "models" / "int8.tflite"
+    model.unlink()
+    model.mkdir()
+    with pytest.raises(InputError, match=r"(?s)int8\.tflite.*not a regular file"):
+        Bundle.open(folder).read("models/int8.tflite")
+    model.rmdir()
+    model.symlink_to(model.name)
+    with pytest.raises(InputError, match=r"int8\.tflite cannot be read"):
+        Bundle.open(folder).read("models/int8.tflite")
+    shutil.rmtree(folder / "models")
+    (folder / "models").write_text("a file")
+    with pytest.raises(InputError, match=r"int8\.tflite cannot be read"):
+        Bundle.open(folder).read("models/int8.tflite")
+
+
+def test_a_manifest_without_end_is_not_read(folder: Path) -> None:
+    os.truncate(folder / "bundle.json", 1 << 31)
+    with pytest.raises(InputError, match=r"bundle\.json\nit is larger than"):
+        Bundle.open(folder)

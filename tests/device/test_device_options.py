@@ -10,7 +10,15 @@ import pytest
 from edgetl_device.__main__ import main
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.errors import GateFailed, InputError, OptionError
-from edgetl_device.options import Options, add_arguments, arguments, from_arguments, options_of
+from edgetl_device.options import (
+    Options,
+    add_arguments,
+    arguments,
+    from_arguments,
+    markdown_table,
+    option,
+    options_of,
+)
 
 
 def test_every_field_is_an_option_with_bounds() -> None:
@@ -84,3 +92,46 @@ def test_an_error_has_keywords_for_callers_and_flags_for_people(capsys: pytest.C
         assert str(plain) == plain.for_command_line() == "{lr=} of {name}"
     assert main(["bench", "none.edgetl", "--threads", "0"]) == 2
     assert "error: --threads 0: must be 1 to 256\n" in capsys.readouterr().err
+
+
+@dataclass(frozen=True)
+class Oven(Options):
+    """One option of each shape."""
+
+    fan: bool = option(True, help="Move the air.", aliases=("-f",))
+    degrees: float = option(180.0, help="How hot.", low=30, group="Heat")
+    weight: float = option(0.5, help="Of the dough, a|b.", above=0)
+    racks: tuple[int, ...] = option((1, 2), help="Which.", high=4)
+    mode: str | None = option(None, help="What heats.", choices=("top", "bottom"), unset="both")
+    names: tuple[str, ...] = option((), help="Of whom.", metavar="NAME")
+
+
+def test_options_as_a_table() -> None:
+    assert markdown_table(Oven) == "\n".join(
+        [
+            "### Basics",
+            "",
+            "| option | value | default | what it does |",
+            "|---|---|---|---|",
+            "| `--no-fan`, `-f` |  | on | Move the air. |",
+            r"| `--weight` | over 0 | 0.5 | Of the dough, a\|b. |",
+            "| `--racks` | at most 4, several with commas | 1,2 | Which. |",
+            "| `--mode` | one of top, bottom | both | What heats. |",
+            "| `--names` | NAME |  | Of whom. |",
+            "",
+            "### Heat",
+            "",
+            "| option | value | default | what it does |",
+            "|---|---|---|---|",
+            "| `--degrees` | 30 or more | 180 | How hot. |",
+            "",
+        ]
+    )
+
+
+def test_flags_of_every_shape_are_read_back() -> None:
+    for asked in (Oven(), Oven(fan=False, degrees=31.5, weight=1e-3, racks=(4,), mode="top", names=("-x", "y"))):
+        parser = argparse.ArgumentParser()
+        add_arguments(parser, Oven)
+        assert from_arguments(Oven, parser.parse_args(arguments(asked))) == asked
+    assert arguments(Oven(fan=False, racks=(4, 3))) == ["--no-fan", "--racks=4", "--racks=3"]

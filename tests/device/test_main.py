@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from edgetl_device.__main__ import main
 from edgetl_device.files import sha256_bytes
 
 Device = Callable[..., subprocess.CompletedProcess[str]]
@@ -192,3 +194,34 @@ def test_a_model_that_answers_nan(
     )
     assert done.returncode == 0, done.stderr
     assert "the model answers NaN" in json.loads(done.stdout)["error"]
+
+
+def test_a_disk_without_space_is_the_machines_affair(tiny_file: Path) -> None:
+    command = [sys.executable, "-m", "edgetl_device", "verify", str(tiny_file)]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, timeout=60)
+    assert done.returncode == 4
+    assert done.stderr.splitlines()[-2] == "error: could not be written: No space left on device"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (MemoryError(), 4, "error: this machine has not enough memory left for it"),
+        (OSError(errno.EIO, "Input/output error", "a.edgetl"), 4, "error: a.edgetl: Input/output error"),
+        (OSError(errno.EBADF, "Bad file descriptor"), 1, "Traceback"),
+        (RuntimeError("odd"), 1, "Traceback"),
+    ],
+)
+def test_what_goes_wrong_has_a_code_and_a_defect_its_traceback(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: Exception, code: int, said: str
+) -> None:
+    def fail(path: object) -> None:
+        raise error
+
+    monkeypatch.setattr("edgetl_device.bundle.Bundle.open", fail)
+    assert main(["verify", "a.edgetl"]) == code
+    found = capsys.readouterr().err
+    assert found.startswith(said)
+    # A defect is to be reported; what the machine lacks is not.
+    assert ("This is a defect in edgetl" in found) == (code == 1)

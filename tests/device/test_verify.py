@@ -123,3 +123,22 @@ def test_a_variant_without_recorded_agreement_is_skipped_aloud(reseal: Reseal) -
     check = next(check for check in verify(bundle).checks if check.name == "reference, int8")
     assert check.status == "skipped"
     assert check.detail
+
+
+def test_a_bundle_without_golden_pixels_is_skipped_aloud(folder: Path, reseal: Reseal) -> None:
+    none = {"golden_rows": np.zeros(0, np.int64), "golden_pixels": np.zeros((0, 32, 32, 3), np.uint8)}
+    report = verify(with_arrays(reseal, folder, **none))
+    check = next(check for check in report.checks if check.name == "golden pixels")
+    assert (check.status, check.detail) == ("skipped", "the bundle has no golden pixels")
+    assert report.ok
+
+
+def test_memory_that_runs_out_damages_no_bundle(tiny: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*arguments: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("edgetl_device.verify.preprocess", fail)
+    report = verify(tiny)
+    assert status(report)["golden pixels"] == "skipped"
+    assert report.ok
+    assert report.to_json()["checks"][2]["detail"] == "this machine has not enough memory left for it"

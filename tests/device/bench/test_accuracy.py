@@ -82,3 +82,19 @@ def test_score() -> None:
     assert found.per_class[1] == ClassScore(1, "b", photos=3, predicted=2, correct=2, recall=2 / 3, precision=1.0)
     assert isinstance(found.per_class[2].recall, Unknown)
     assert isinstance(score(variant, np.array([0, 1, 1, 1]), None).agreement, Unknown)
+
+
+def test_numbers_that_are_none_of_photos_are_refused() -> None:
+    for correct, n in ((0, 0), (5, 4), (-1, 4)):
+        with pytest.raises(ValueError, match=f"{correct} of {n} is not a proportion"):
+            wilson95(correct, n)
+    for reference, variant in ((3, 4), (0, 0)):
+        with pytest.raises(ValueError, match=f"{reference} and {variant} photos are not pairs"):
+            paired_drop(np.ones(reference, bool), np.ones(variant, bool))
+    with pytest.raises(ValueError, match="-1 and 2 are not counts"):
+        mcnemar_exact(-1, 2)
+    probabilities = np.full((4, 3), 1 / 3, np.float32)
+    with pytest.raises(ValueError, match="for 4 photos"):
+        score(probabilities, np.zeros(3, int), None)
+    with pytest.raises(ValueError, match=r"a reference of shape \(4, 2\)"):
+        score(probabilities, np.zeros(4, int), probabilities[:, :2])

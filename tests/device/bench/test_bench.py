@@ -120,6 +120,7 @@ def test_a_result_reads_back(document: dict[str, Any], tmp_path: Path) -> None:
         (lambda d: d["runs"][0].pop("agreement"), "runs[0].agreement is missing"),
         (lambda d: d["runs"][0]["agreement"].pop("mae"), "runs[0].agreement.mae is missing"),
         (lambda d: d["environment"].update(governor=None), "environment.governor cannot be null"),
+        (lambda d: [column.clear() for column in d["runs"][0]["samples_ns"].values()], "runs[0].samples_ns is empty"),
         (lambda d: d.update(runs=[]), "runs is empty"),
     ],
 )
@@ -269,6 +270,13 @@ def test_memory_that_cannot_be_measured_says_why(tiny_file: Path) -> None:
     found = memory.peak_rss_bytes(tiny_file, "int9", 1)
     assert isinstance(found, Unknown)
     assert "int9" in found.unknown or "code 1" in found.unknown
+
+
+def test_memory_that_takes_too_long_to_measure_says_so(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_TIMEOUT_S", 0.01)
+    found = memory.peak_rss_bytes(tiny_file, "int8", 1)
+    assert isinstance(found, Unknown)
+    assert "timed out after 0.01 seconds" in found.unknown
 
 
 def test_throttle_flags_are_read_from_vcgencmd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -72,3 +72,11 @@ def test_an_interval_is_the_same_each_time_and_wide_where_stretches_differ() -> 
     low, high = percentiles.intervals(fast + slow).p50_ms
     assert low <= 1001e-6
     assert high >= 2000e-6
+
+
+def test_no_samples_have_no_percentiles() -> None:
+    with pytest.raises(ValueError, match="no samples"):
+        percentiles.summary([])
+    for samples, percent in (([], 50), ([1], 0), ([1], 101)):
+        with pytest.raises(ValueError, match=f"percentile {percent} of {len(samples)} samples"):
+            percentiles.percentile(samples, percent)

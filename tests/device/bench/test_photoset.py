@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -176,3 +178,42 @@ def test_the_command_of_the_device(
     assert document["evalset"]["name"] == "field"
     assert [run["batch"] for run in document["runs"]] == [1, 2]
     refuses(device("bench", tiny_file, *options, "--data", data.parent), 2, "field: not among the bundle's labels")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems may refuse such names")
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [(b"a\xffb", "its name is not UTF-8\nRename the folder"), (b"a\nb", "a line break in its name")],
+)
+def test_names_that_cannot_be_labels(data: Path, tiny: Bundle, name: bytes, said: str) -> None:
+    (data / os.fsdecode(name)).mkdir()
+    with pytest.raises(InputError, match=said):
+        photoset.of_folder(data, tiny)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems may refuse such names")
+def test_a_file_whose_name_is_no_text_is_told(data: Path, tiny: Bundle) -> None:
+    Image.new("RGB", (40, 40)).save(data / "circle" / os.fsdecode(b"\xff.png"))
+    with pytest.raises(InputError, match="its name is not UTF-8"):
+        photoset.of_folder(data, tiny)
+
+
+def test_a_link_to_nothing_is_told(data: Path, tiny: Bundle) -> None:
+    (data / "circle" / "gone.jpg").symlink_to("nowhere.jpg")
+    with pytest.raises(InputError, match=r"circle/gone\.jpg \(No such file or directory\)"):
+        photoset.of_folder(data, tiny)
+
+
+def test_a_float32_variant_that_cannot_run_here_is_no_reference(
+    data: Path, reseal: Callable[[Callable[[dict[str, Any]], None]], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_onnx(document: dict[str, Any]) -> None:
+        document["variants"] = [one for one in document["variants"] if one["name"] in ("int8", "float32-onnx")]
+
+    bundle = Bundle.open(reseal(only_onnx))
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    said: list[str] = []
+    document = run_bench(bundle, BenchOptions(variants=["int8"], data=data, **QUICK), say=said.append).to_json()
+    why = "tiny: no float32 variant can run here: onnxruntime is not installed here"
+    assert document["evalset"]["reference"] == document["runs"][0]["agreement"] == {"unknown": why}
+    assert "no drop and no agreement: tiny: no float32 variant can run here" in said

@@ -107,3 +107,9 @@ def test_every_code_says_what_it_means() -> None:
     for code, reason in {**VERDICT, **DOCTOR}.items():
         assert (reason.code, reason.meaning[-1]) == (code, ".")
     assert all(reason.advice for reason in VERDICT.values())
+
+
+def test_a_run_too_short_for_thirds_does_not_drift() -> None:
+    for count, drifts in ((10, False), (600, True)):
+        found = verdict.judge(samples([1000] * count + [1200] * count), [BEFORE, AFTER])
+        assert ("drifting-latency" in found.codes) == drifts

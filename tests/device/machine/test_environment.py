@@ -151,3 +151,33 @@ def test_memory_of_a_control_group_is_what_a_service_has_left(tmp_path: Path) ->
     assert environment.memory_available_bytes(tmp_path) == 400_000_000
     (tmp_path / "sys/fs/cgroup/system.slice/memory.max").write_text("950000000\n")
     assert environment.memory_available_bytes(tmp_path) == 50_000_000
+
+
+@pytest.mark.parametrize(
+    ("machine", "cpuinfo", "emulated"),
+    [
+        ("x86_64", "model name : QEMU Virtual CPU version 2.5+", True),
+        ("x86_64", "model name : QEMU TCG CPU version 2.5+", True),
+        ("aarch64", "vendor_id : GenuineIntel", True),
+        ("armv7l", "vendor_id : AuthenticAMD", True),
+        ("x86_64", "vendor_id : GenuineIntel", False),
+        ("aarch64", "CPU implementer : 0x41", False),
+    ],
+)
+def test_an_emulated_cpu_is_known_by_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, machine: str, cpuinfo: str, emulated: bool
+) -> None:
+    if Path("/proc/sys/fs/binfmt_misc/qemu-aarch64").exists() and machine == "aarch64":
+        pytest.skip("this machine emulates it")
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    assert environment.describe(write(tmp_path, {"proc/cpuinfo": cpuinfo})).emulated is emulated
+
+
+def test_memory_that_the_kernel_does_not_tell(tmp_path: Path) -> None:
+    write(tmp_path, {"proc/meminfo": "MemTotal: 4000000 kB"})
+    assert environment.memory_available_bytes(tmp_path) == Unknown("/proc/meminfo has no MemAvailable")
+
+
+def test_a_sensor_that_is_switched_off(tmp_path: Path) -> None:
+    write(tmp_path, {"sys/class/thermal/thermal_zone0/type": "cpu-thermal", "sys/class/thermal/thermal_zone0/temp": ""})
+    assert "temp has no number" in environment.state(tmp_path).temperature_c.unknown
