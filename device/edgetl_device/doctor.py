@@ -100,7 +100,7 @@ def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
     """Look at this machine.
 
     Args:
-        root: Where ``sys``, ``dev`` and ``usr`` are looked for.
+        root: Where ``sys``, ``proc``, ``dev`` and ``usr`` are looked for.
         place: The folder whose free disk space counts.
     """
     checks = [
@@ -110,10 +110,10 @@ def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
         *_delegates(root),
         *_edge_tpus(root),
         _governor(root),
-        *_throttling(),
-        _temperature(),
+        *_throttling(root),
+        _temperature(root),
         _disk(place),
-        _memory(),
+        _memory(root),
     ]
     return report(checks)
 
@@ -272,10 +272,10 @@ def _governor(root: Path) -> Check:
     return lacking("governor", DOCTOR["clock-governor"], f"{governor}: the clock changes while edgetl bench measures")
 
 
-def _throttling() -> list[Check]:
+def _throttling(root: Path) -> list[Check]:
     checks = []
     for name, flags in (
-        ("throttled now", environment.state().throttled),
+        ("throttled now", environment.state(root).throttled),
         ("throttled since the start", environment.throttled_since_boot()),
     ):
         if isinstance(flags, Unknown):
@@ -288,8 +288,8 @@ def _throttling() -> list[Check]:
     return checks
 
 
-def _temperature() -> Check:
-    celsius = environment.state().temperature_c
+def _temperature(root: Path) -> Check:
+    celsius = environment.state(root).temperature_c
     if isinstance(celsius, Unknown):
         return Check("temperature", "unknown", celsius.unknown)
     return _bounded("temperature", DOCTOR["hot"], f"{celsius:.0f} C", wrong=celsius >= _HOT_C)
@@ -308,8 +308,8 @@ def _disk(place: Path) -> Check:
     return _bounded("free disk", DOCTOR["disk-low"], found, wrong=free_bytes < _DISK_BYTES)
 
 
-def _memory() -> Check:
-    available_bytes = environment.memory_available_bytes()
+def _memory(root: Path) -> Check:
+    available_bytes = environment.memory_available_bytes(root)
     if isinstance(available_bytes, Unknown):
         return Check("free memory", "unknown", available_bytes.unknown)
     found = f"{available_bytes / 1e9:.1f} GB"

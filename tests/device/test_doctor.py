@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -246,3 +247,71 @@ def test_problems_are_raised_and_warnings_are_not() -> None:
         doctor.raise_problems(
             doctor.report([doctor.Check("a", "problem", "gone", "get it"), doctor.Check("c", "problem", "gone", "")])
         )
+
+
+@pytest.mark.parametrize(
+    ("kilobytes", "status", "found"),
+    [(3_000_000, "ok", "3.1 GB"), (100_000, "warning", "0.1 GB"), (None, "unknown", "meminfo")],
+)
+def test_memory_is_judged(tmp_path: Path, kilobytes: int | None, status: str, found: str) -> None:
+    if kilobytes:
+        write(tmp_path, {"proc/meminfo": f"MemAvailable: {kilobytes} kB\n"})
+    (check,) = checks(tmp_path, "free memory")
+    assert (check.status, check.code) == (status, "memory-low" if status == "warning" else None)
+    assert found in check.found
+
+
+@pytest.mark.parametrize(("millidegrees", "status"), [(79_000, "ok"), (80_000, "warning"), (None, "unknown")])
+def test_heat_is_judged(tmp_path: Path, millidegrees: int | None, status: str) -> None:
+    if millidegrees:
+        zone = "sys/class/thermal/thermal_zone0/"
+        write(tmp_path, {zone + "type": "cpu-thermal\n", zone + "temp": f"{millidegrees}\n"})
+    (check,) = checks(tmp_path, "temperature")
+    assert (check.status, check.code) == (status, "hot" if status == "warning" else None)
+    assert ("heat sink" in check.fix) == (status == "warning")
+
+
+def test_a_disk_that_is_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_DISK_BYTES", shutil.disk_usage(tmp_path).total)
+    found = doctor.examine(place=tmp_path)
+    (check,) = (check for check in found.checks if check.name == "free disk")
+    assert (check.status, check.code) == ("warning", "disk-low")
+    assert found.to_json()["ok"] is True
+
+
+def test_a_python_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "MINIMUM_PYTHON", (4, 0))
+    found = doctor.examine(root=tmp_path)
+    assert not found.ok
+    with pytest.raises(Unavailable, match="lacks 1 thing here: Python"):
+        doctor.raise_problems(found)
+
+
+def test_packages_that_are_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if not any(Path(place).glob("*.dist-info"))])
+    found = {check.name: check for check in doctor.examine(root=tmp_path).checks}
+    assert [found[name].status for name in ("numpy", "pillow", "TFLite runtime", "ONNX Runtime")] == [
+        "problem",
+        "problem",
+        "problem",
+        "absent",
+    ]
+    assert found["pillow"].fix == "pip install pillow"
+    assert found["TFLite runtime"].fix == doctor.tflite_install()
+
+
+def test_two_runtimes_of_which_the_first_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, version in (("ai-edge-litert", "2.9.1"), ("tflite-runtime", "2.14.0")):
+        file = f"{name.replace('-', '_')}-{version}.dist-info/METADATA"
+        write(tmp_path, {file: f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n"})
+    monkeypatch.syspath_prepend(tmp_path)
+    (check,) = checks(tmp_path, "TFLite runtime")
+    assert (check.status, check.found) == ("ok", "ai-edge-litert 2.9.1, tflite-runtime 2.14.0 (the first is used)")
+
+
+def test_a_runtime_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("ai_edge_litert", "tflite_runtime"):
+        monkeypatch.setitem(sys.modules, f"{name}.interpreter", None)
+    (check,) = checks(tmp_path, "TFLite runtime")
+    assert (check.status, check.code, check.fix) == ("problem", "tflite-runtime-broken", "Install it again.")
+    assert "cannot be loaded" in check.found

@@ -6,6 +6,7 @@ The folder is polled, which works on every file system, network shares included.
 from __future__ import annotations
 
 import os
+import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -87,6 +88,8 @@ def _state(path: Path | os.DirEntry[str]) -> _State | None:
         status = path.stat()
     except OSError:
         return None  # gone between two calls, or a link to nothing or to itself
+    if not stat.S_ISREG(status.st_mode):
+        return None
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
@@ -94,12 +97,5 @@ def _photos(entries: Iterator[os.DirEntry[str]]) -> Iterator[tuple[str, _State]]
     for entry in entries:
         if entry.name.startswith(".") or not entry.name.lower().endswith(PHOTO_SUFFIXES):
             continue
-        if (state := _state(entry)) and _is_file(entry):
+        if state := _state(entry):
             yield entry.name, state
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_file()
-    except OSError:
-        return False

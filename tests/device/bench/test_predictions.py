@@ -91,6 +91,7 @@ def test_the_board_is_looked_at_between_the_rounds(document: dict[str, Any]) -> 
         (lambda d: d["runs"][0]["answers"]["probability"].append(0.5), "runs[0].answers are 12"),
         (lambda d: d["runs"][0]["answers"]["predicted"].reverse(), "runs[0].accuracy.correct is not"),
         (lambda d: d["runs"][0].pop("answers"), "runs[0].answers is missing"),
+        (lambda d: d["evalset"].update(reference={"unknown": "gone"}), "a run agrees with a reference that is unknown"),
     ],
 )
 def test_edited_predictions_are_refused(

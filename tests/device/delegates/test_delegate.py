@@ -16,7 +16,7 @@ from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier, open_classifier
 from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates.delegate import Delegate, needs_edgetpu, parse_delegate
-from edgetl_device.delegates.share import External, Share
+from edgetl_device.delegates.share import External, Share, share
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.runtime import Runtime, open_runtime, tflite_runtime
@@ -205,6 +205,38 @@ def test_the_version_of_a_library_is_asked_in_another_process(edgetpu_library: P
     assert delegates.version_of(edgetpu_library) == "a stand-in for libedgetpu, RuntimeVersion(14)"
     assert isinstance(delegates.version_of(library), Unknown)
     assert isinstance(delegates.version_of(library.parent / "none.so"), Unknown)
+
+
+def test_a_library_that_does_not_respond(
+    int8: bytes, edgetpu_library: Path, library: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delegates, "_ASK_S", 0.01)
+    found = delegates.version_of(edgetpu_library)
+    assert isinstance(found, Unknown)
+    assert "timed out" in found.unknown
+    monkeypatch.setattr("edgetl_device.runtime.trial_run._TIMEOUT_S", 0.01)
+    with pytest.raises(Unavailable, match="does not respond") as caught:
+        trial_run(int8, parse_delegate(str(library)))
+    assert "edgetl doctor" in caught.value.hint
+
+
+def test_a_libedgetpu_that_cannot_be_loaded_may_lack_libusb(compiled: bytes, tmp_path: Path) -> None:
+    (tmp_path / "libedgetpu.so.1").write_text("This is a text file.\n")
+    message = refused(compiled, str(tmp_path / "libedgetpu.so.1"), Unavailable)
+    assert "is here but cannot be loaded" in message
+    assert "libusb-1.0-0" in message
+
+
+def test_xnnpack_that_takes_nothing_is_refused() -> None:
+    class Interpreter:
+        """Of a build without XNNPACK: operators, and no partition among them."""
+
+        def _get_ops_details(self) -> list[dict[str, object]]:
+            return [{"index": 0, "op_name": "SOFTMAX", "inputs": [0], "outputs": [1]}]
+
+    assert share(None, Interpreter()) == ("none", Share(0, 1, partitions=0))
+    with pytest.raises(Unavailable, match="xnnpack took none of the 1 operators"):
+        share(parse_delegate("xnnpack"), Interpreter())
 
 
 def test_classify_on_the_command_line(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import subprocess
 import sys
 import textwrap
@@ -102,6 +103,73 @@ def test_no_camera_and_no_video(device: Device, refuses: Refuses, tiny_file: Pat
     for path, said in ((tmp_path / "text.mp4", "cannot read it as a video"), (tmp_path / "none.mp4", "no such file")):
         with pytest.raises(InputError, match=said):
             open_video(str(path))
+
+
+@needs_opencv
+def test_a_video_of_damaged_frames_has_none(tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.avi", [CIRCLE] * 3)
+    data = path.read_bytes()
+    # Each frame of the container, a chunk "00dc", becomes zeros; its index stays.
+    for chunk in re.finditer(rb"00dc(.{4})", data[: data.rindex(b"idx1")], re.DOTALL):
+        end = chunk.end() + int.from_bytes(chunk[1], "little")
+        data = data[: chunk.end()] + bytes(end - chunk.end()) + data[end:]
+    path.write_bytes(data)
+    source = open_video(str(path))
+    with pytest.raises(InputError, match="no frame can be decoded"):
+        source.grab()
+    source.close()
+
+
+def test_names_of_cameras() -> None:
+    for name in ("", "front", "-1", "gstreamer:0", "picamera2:/dev/video0", "²"):
+        with pytest.raises(InputError, match="expected a number or the path of a device"):
+            open_camera(name)
+
+
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("raise ImportError('libGL.so.1: cannot open shared object file')", "cv2 is installed but cannot be loaded"),
+        ("import a_package_that_nobody_has", "cv2 cannot be loaded"),
+    ],
+)
+def test_an_opencv_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, said: str) -> None:
+    (tmp_path / "cv2.py").write_text(code)
+    (tmp_path / "a.mp4").write_bytes(b"anything")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "cv2", raising=False)
+    with pytest.raises(Unavailable, match=said) as caught:
+        open_video(str(tmp_path / "a.mp4"))
+    assert "opencv-python-headless" in caught.value.hint
+
+
+def test_a_camera_module_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """picamera2 raises RuntimeError where libcamera refuses, as its source shows."""
+    (tmp_path / "picamera2.py").write_text(
+        textwrap.dedent("""
+        busy = True
+        class Picamera2:
+            def __init__(self, number):
+                if busy: raise RuntimeError("Camera __init__ sequence did not complete.")
+            @staticmethod
+            def global_camera_info(): return [{"Num": 0}]
+            def create_video_configuration(self, main): return main
+            def configure(self, main): pass
+            def start(self): pass
+            def capture_request(self): raise RuntimeError("stopped")
+            def close(self): pass
+        """)
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "picamera2", raising=False)
+    with pytest.raises(Unavailable, match=r"camera 0 cannot be started with picamera2\nCamera __init__ sequence"):
+        open_camera("picamera2:0")
+    sys.modules["picamera2"].busy = False  # type: ignore[attr-defined]
+    source = open_camera("picamera2:0")
+    with pytest.raises(Unavailable, match="camera 0 gives no frames"):
+        source.grab()
+    source.close()
+    del sys.modules["picamera2"]
 
 
 def test_without_opencv_the_install_command_is_named(tiny_file: Path, tmp_path: Path) -> None:

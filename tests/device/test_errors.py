@@ -1,0 +1,46 @@
+"""Errors of the operating system, by whose affair they are."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import ssl
+
+import pytest
+
+from edgetl_device.errors import EdgetlError, InputError, Unavailable, from_os_error, is_of_machine, out_of_memory
+
+
+def of_system(number: int) -> OSError:
+    return OSError(number, os.strerror(number), "a/b")
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "said"),
+    [
+        (of_system(errno.ENOENT), InputError, "a/b: no such file or folder"),
+        (of_system(errno.EACCES), InputError, "a/b: Permission denied"),
+        (of_system(errno.ENOSPC), Unavailable, "a/b: could not be written: No space left on device"),
+        (of_system(errno.EFBIG), Unavailable, "a/b: could not be written: File too large"),
+        (of_system(errno.EMFILE), Unavailable, "a/b: Too many open files"),
+        (of_system(errno.ECONNREFUSED), Unavailable, "a/b: Connection refused"),
+        (TimeoutError("timed out"), Unavailable, "timed out"),
+        (socket.gaierror(-2, "Name or service not known"), Unavailable, "Name or service not known"),
+        (ssl.SSLCertVerificationError(1, "certificate has expired"), Unavailable, "certificate has expired"),
+        (of_system(errno.EBADF), EdgetlError, "a/b: Bad file descriptor"),
+        (OSError("of a library"), EdgetlError, "of a library"),
+    ],
+)
+def test_whose_affair_an_error_is(error: OSError, kind: type[EdgetlError], said: str) -> None:
+    found = from_os_error(error)
+    assert type(found) is kind
+    assert found.what == said
+    # What can be mended has a next step; a defect has none.
+    assert bool(found.hint) == (kind is not EdgetlError)
+    assert is_of_machine(error) == (kind is Unavailable)
+
+
+def test_memory_that_ran_out_says_for_what() -> None:
+    assert out_of_memory("to load a model", "std::bad_alloc").what == "not enough memory to load a model"
+    assert out_of_memory().exit_code == 4
