@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from branches import UNMEASURED
 from PIL import Image
 
 from edgetl_device import preprocess as module
@@ -94,7 +95,8 @@ def test_what_would_take_too_much_is_refused_before_it_is_taken(make: Callable[[
         "try: preprocess(sys.argv[1], Preprocess())\n"
         "except PhotoError as error: print(error.kind, str(error))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | UNMEASURED)
     assert done.stdout.startswith(f"too_large {path}: is too large to decode"), done.stderr
     assert "over the limit of 537 MB" in done.stdout
 
@@ -131,9 +133,8 @@ def test_the_bound_holds(
     # A first photo of the same format loads what Pillow loads on use.
     small = tmp_path / f"small{path.suffix}"
     Image.open(path).resize((32, 32)).save(small)
-    done = subprocess.run(
-        [sys.executable, "-c", _CHILD, str(path), str(small)], capture_output=True, text=True, check=True
-    )
+    command = [sys.executable, "-c", _CHILD, str(path), str(small)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | UNMEASURED)
     before, after = map(int, done.stdout.split())
     assert after - before <= max(stated) + (8 << 20)
     assert max(stated) <= MAX_BYTES
@@ -161,7 +162,8 @@ def test_memory_that_runs_out_is_said(tmp_path: Path) -> None:
         "try: preprocess(sys.argv[1], Preprocess())\n"
         "except Unavailable as error: print(error)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
+    command = [sys.executable, "-c", code, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | UNMEASURED)
     assert "cannot be decoded on this machine" in done.stdout, done.stderr
 
 

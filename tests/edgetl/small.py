@@ -10,6 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from branches import UNMEASURED
+
 LABELS = ("bolt", "gear", "washer")
 PER_CLASS = 14
 SIZE = 96
@@ -53,9 +55,9 @@ def impossible(**values: Any) -> Any:
 def edgetl(
     *arguments: object, env: dict[str, str] | None = None, before: Callable[[], None] | None = None, cwd: Any = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``edgetl`` with arguments; ``before`` is called in the child before it starts."""
+    """Run ``edgetl`` with arguments; ``before`` is called in the child before it starts, to limit it: not measured."""
     command = [sys.executable, "-m", "edgetl", *map(str, arguments)]
-    environment = os.environ | (env or {})
+    environment = os.environ | (UNMEASURED if before else {}) | (env or {})
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=180, env=environment, preexec_fn=before, cwd=cwd
     )

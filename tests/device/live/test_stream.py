@@ -17,6 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from branches import UNMEASURED
 from PIL import Image
 
 from edgetl_device import Bundle, Classifier
@@ -239,6 +240,7 @@ def test_no_photo_ends_a_watch(tiny_file: Path, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "edgetl_device", "classify", str(tiny_file), "--watch", str(inbox), "--existing"]
     done = subprocess.run(
         ["bash", "-c", 'ulimit -v 800000; exec "$@"', "bash", *command, "--frames", "6"],
+        env=os.environ | UNMEASURED,
         capture_output=True,
         check=False,
         timeout=120,

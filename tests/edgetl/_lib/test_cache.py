@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 import small
+from branches import UNMEASURED
 
 from edgetl._lib import cache
 from edgetl_device.errors import InputError
@@ -150,10 +151,8 @@ def make(folder):
     input()
 cache.entry("kind", "long", make)
 """
-    both = [
-        subprocess.Popen([sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        for _ in range(2)
-    ]
+    command, environment = [sys.executable, "-c", script], os.environ | UNMEASURED
+    both = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) for _ in range(2)]
     try:
         for process in both:
             assert process.stdout is not None

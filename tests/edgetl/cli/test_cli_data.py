@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import json
-import os
 import resource
 import shutil
 import struct
 import subprocess
-import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import small
 from array_sources import classes, npz, pictures
 from PIL import Image
 
@@ -22,18 +22,8 @@ Make = Callable[..., Path]
 PR_CAPBSET_DROP = 24
 
 
-def run(*arguments: object, **options: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "edgetl", "data", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, **options)
-
-
-def refused(result: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """Return the error text of a run that must fail as DESIGN says: its exit code, three lines, no traceback."""
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    text = result.stderr[result.stderr.index("error: ") :]
-    assert len(text.splitlines()) <= 3
-    return text
+def run(*arguments: object, **options: Any) -> subprocess.CompletedProcess[str]:
+    return small.edgetl("data", *arguments, **options)
 
 
 @pytest.fixture
@@ -73,10 +63,10 @@ def test_check_json_has_every_file(photos: Path) -> None:
 def test_check_with_a_conflict_lists_it_and_fails_until_decided(photos: Path) -> None:
     shutil.copy(photos / "a/003.png", photos / "b/wrong.png")
     result = run("check", photos)
-    assert "--on-conflict drop" in refused(result)
+    assert "--on-conflict drop" in small.refused(result)
     assert "a/003.png = b/wrong.png" in result.stdout
     result = run("check", photos, "--json")
-    refused(result)
+    small.refused(result)
     assert json.loads(result.stdout)["findings"][0]["severity"] == "error"
     assert run("check", photos, "--on-conflict", "drop").returncode == 0
 
@@ -121,9 +111,9 @@ def test_split_resolves_names_that_clash(photo_folder: Make, tmp_path: Path) -> 
 
 def test_split_never_overwrites_or_writes_into_its_source(photos: Path, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    assert "exists already" in refused(run("split", photos, tmp_path / "out"))
+    assert "exists already" in small.refused(run("split", photos, tmp_path / "out"))
     assert list((tmp_path / "out").iterdir()) == []
-    assert "lies inside" in refused(run("split", photos, photos / "out"))
+    assert "lies inside" in small.refused(run("split", photos, photos / "out"))
     assert not (photos / "out").exists()
 
 
@@ -137,7 +127,7 @@ def test_arrays_on_the_command_line(tmp_path: Path) -> None:
     again = json.loads(run("check", tmp_path / "out", "--json").stdout)
     assert again["classes"] == said["classes"]
     npz(data, images=pictures(30) / 1.0, labels=classes(30))
-    text = refused(run("check", data))
+    text = small.refused(run("check", data))
     assert "parts.npz: images: floats from 0 to 255" in text
     assert "Divide by 255" in text
 
@@ -146,23 +136,23 @@ def test_arrays_on_the_command_line(tmp_path: Path) -> None:
 
 
 def test_missing_folder_file_and_empty_folder(tmp_path: Path) -> None:
-    assert "no such folder" in refused(run("check", tmp_path / "none"))
+    assert "no such folder" in small.refused(run("check", tmp_path / "none"))
     (tmp_path / "file").write_text("x")
-    assert "is a file, not a folder" in refused(run("check", tmp_path / "file"))
+    assert "is a file, not a folder" in small.refused(run("check", tmp_path / "file"))
     (tmp_path / "empty").mkdir()
-    assert "it is empty" in refused(run("check", tmp_path / "empty"))
+    assert "it is empty" in small.refused(run("check", tmp_path / "empty"))
 
 
 def test_one_class(photo_folder: Make) -> None:
     result = run("check", photo_folder({"only": 6}))
-    assert "only one class" in refused(result)
+    assert "only one class" in small.refused(result)
     assert "only" in result.stdout
 
 
 def test_no_photo_can_be_used(tmp_path: Path) -> None:
     (tmp_path / "photos/a").mkdir(parents=True)
     (tmp_path / "photos/a/1.jpg").write_text("text")
-    assert "none of its 1 files" in refused(run("check", tmp_path / "photos"))
+    assert "none of its 1 files" in small.refused(run("check", tmp_path / "photos"))
 
 
 @pytest.mark.parametrize("arguments", [("--size", "8"), ("--val", "2"), ("--on-conflict", "maybe"), ("--nonsense",)])
@@ -219,19 +209,19 @@ def test_no_permission(photos: Path, tmp_path: Path) -> None:
     if subprocess.run(["cat", photo], capture_output=True, preexec_fn=give_up_root).returncode == 0:
         pytest.skip("root's rights cannot be given up here")
 
-    result = run("check", photos, "--json", preexec_fn=give_up_root)
+    result = run("check", photos, "--json", before=give_up_root)
     assert result.returncode == 0
     [finding] = json.loads(result.stdout)["findings"]
     assert (finding["kind"], finding["files"]) == ("no_access", ["a/004.png"])
 
     closed = tmp_path / "closed"
     closed.mkdir(mode=0o500)
-    assert "Permission denied" in refused(run("split", photos, closed / "out", preexec_fn=give_up_root))
+    assert "Permission denied" in small.refused(run("split", photos, closed / "out", before=give_up_root))
     assert list(closed.iterdir()) == []
 
     for folder in (photos / "b", photos):
         folder.chmod(0)
-        text = refused(run("check", photos, preexec_fn=give_up_root))
+        text = small.refused(run("check", photos, before=give_up_root))
         folder.chmod(0o700)
         assert f"{folder}: Permission denied" in text
 
@@ -240,8 +230,8 @@ def test_disk_full(photos: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 
-    environment = {**os.environ, "EDGETL_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
-    text = refused(run("check", photos, env=environment, preexec_fn=limit), code=4)
+    environment = {"EDGETL_CACHE": str(tmp_path / "cache"), "PYTHONDONTWRITEBYTECODE": "1"}
+    text = small.refused(run("check", photos, env=environment, before=limit), code=4)
     assert str(tmp_path / "cache") in text
     assert "Free some space" in text
     assert [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()] == ["CACHEDIR.TAG"]
@@ -251,7 +241,7 @@ def test_disk_full(photos: Path, tmp_path: Path) -> None:
         path.unlink()
     warm = {**environment, "EDGETL_CACHE": str(tmp_path / "warm")}
     assert run("check", photos, env=warm).returncode == 0
-    refused(run("split", photos, tmp_path / "out", env=warm, preexec_fn=limit), code=4)
+    small.refused(run("split", photos, tmp_path / "out", env=warm, before=limit), code=4)
     assert sorted(path.name for path in tmp_path.iterdir() if path.name not in ("cache", "warm")) == ["photos"]
 
 

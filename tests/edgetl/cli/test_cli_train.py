@@ -19,15 +19,16 @@ from pathlib import Path
 
 import pytest
 import small
+from branches import UNMEASURED
 
 from edgetl.runs.directory import Run
 
 PR_CAPBSET_DROP = 24
 
 
-def start(*arguments: object, stderr: object) -> subprocess.Popen[bytes]:
+def start(*arguments: object, stderr: object, killed: bool = False) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "edgetl", *map(str, arguments)]
-    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "140"}
+    environment = os.environ | {"TERM": "xterm-256color", "COLUMNS": "140"} | (UNMEASURED if killed else {})
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=stderr, env=environment)  # type: ignore[call-overload]
 
 
@@ -107,7 +108,8 @@ def test_ended_before_there_is_a_model_it_leaves_no_run(
     # Nothing is cached, so that the frozen base has to run and says so.
     monkeypatch.setenv("EDGETL_CACHE", str(tmp_path_factory.mktemp("cold")))
     with open(tmp_path / "said", "wb") as said:
-        process = start("train", tiny_photos, "--out", tmp_path / "run", *small.FLAGS, "--views", 900, stderr=said)
+        arguments = ("train", tiny_photos, "--out", tmp_path / "run", *small.FLAGS, "--views", 900)
+        process = start(*arguments, stderr=said, killed=kill == signal.SIGKILL)
         deadline = time.monotonic() + 120
         while b"Frozen base, photos" not in (tmp_path / "said").read_bytes():
             assert process.poll() is None
@@ -125,7 +127,7 @@ def test_ended_before_there_is_a_model_it_leaves_no_run(
 
 def test_killed_while_it_writes_the_run_can_be_started_again(tiny_photos: Path, tmp_path: Path) -> None:
     arguments = ("train", tiny_photos, "--out", tmp_path / "run", *small.FLAGS, "--epochs", 0)
-    process = start(*arguments, stderr=subprocess.DEVNULL)
+    process = start(*arguments, stderr=subprocess.DEVNULL, killed=True)
     deadline = time.monotonic() + 120
     while not list(tmp_path.glob(".run.*.tmp/run/model.keras")):
         assert process.poll() is None

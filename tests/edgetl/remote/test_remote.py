@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from branches import UNMEASURED
 from programs import cannot_run
 from small import edgetl, refused
 from sshd import Lab, SshBoard
@@ -153,14 +154,14 @@ def test_a_board_that_fails_is_a_row_and_the_others_finish(
     assert [*good.wait_quiet(), *second.wait_quiet()] == []
 
 
-def started(lab: Lab, *arguments: object) -> subprocess.Popen[str]:
+def started(lab: Lab, *arguments: object, killed: bool = False) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "edgetl", "bench", TINY, *LONG, *arguments]
     return subprocess.Popen(
         [*map(str, command)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | lab.environment,
+        env=os.environ | lab.environment | (UNMEASURED if killed else {}),
     )
 
 
@@ -193,7 +194,7 @@ def test_a_board_that_dies_half_way(lab: Lab, good: SshBoard, second: SshBoard, 
 def test_two_boards_work_at_once_and_nothing_is_left_running(
     lab: Lab, good: SshBoard, second: SshBoard, number: int, code: int
 ) -> None:
-    process = started(lab, "--fleet", lab.fleet(good, second))
+    process = started(lab, "--fleet", lab.fleet(good, second), killed=number == signal.SIGKILL)
     until(process, "good: measuring, round 1", "second: measuring, round 1")
     assert good.running()
     assert second.running()

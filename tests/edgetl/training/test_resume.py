@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pytest
 import small
+from branches import UNMEASURED
 
 from edgetl.runs.directory import Run
 from edgetl.training import TrainOptions, resume, train
@@ -34,7 +35,8 @@ def unfinished(out: Path) -> Path:
 
 def start(*arguments: object) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "edgetl", "train", *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    environment = os.environ | UNMEASURED
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
 
 
 def wait_for(process: subprocess.Popen[bytes], what: Callable[[], Any]) -> None:
