@@ -111,14 +111,14 @@ def _read(root: Any, data: bytes) -> TFLiteModel:
     builtin, types = _names("BuiltinOperator"), _names("TensorType")
     buffers = [_buffer_bytes(root.Buffers(index), len(data)) for index in _span(root.BuffersLength(), data)]
     codes = [_code(root.OperatorCodes(index), builtin) for index in _span(root.OperatorCodesLength(), data)]
-    tensors = tuple(_tensor(graph.Tensors(i), types, buffers, data) for i in _span(graph.TensorsLength(), data))
-    operators = tuple(_operator(graph.Operators(i), codes, data) for i in _span(graph.OperatorsLength(), data))
+    tensors = tuple(_tensor(graph.Tensors(i), types, buffers) for i in _span(graph.TensorsLength(), data))
+    operators = tuple(_operator(graph.Operators(i), codes) for i in _span(graph.OperatorsLength(), data))
     found = TFLiteModel(
         bytes=len(data),
         operators=operators,
         tensors=tensors,
-        inputs=tuple(graph.Inputs(index) for index in _span(graph.InputsLength(), data)),
-        outputs=tuple(graph.Outputs(index) for index in _span(graph.OutputsLength(), data)),
+        inputs=_numbers(graph.InputsAsNumpy()),
+        outputs=_numbers(graph.OutputsAsNumpy()),
         metadata=tuple(root.Metadata(index).Name().decode() for index in _span(root.MetadataLength(), data)),
     )
     _check_indices(found)
@@ -134,16 +134,14 @@ def _check_indices(model: TFLiteModel) -> None:
         raise damaged(f"the inputs or outputs point outside the {count} tensors")
 
 
-def _tensor(tensor: Any, types: dict[int, str], buffers: list[int], data: bytes) -> Tensor:
+def _tensor(tensor: Any, types: dict[int, str], buffers: list[int]) -> Tensor:
     quantization = tensor.Quantization()
     scales: tuple[float, ...] = ()
     zero_points: tuple[int, ...] = ()
     if quantization is not None:
-        scales = tuple(float(quantization.Scale(i)) for i in _span(quantization.ScaleLength(), data))
-        zero_points = tuple(int(quantization.ZeroPoint(i)) for i in _span(quantization.ZeroPointLength(), data))
-    shape = tuple(int(tensor.Shape(i)) for i in _span(tensor.ShapeLength(), data))
-    if tensor.ShapeSignatureLength():
-        shape = tuple(int(tensor.ShapeSignature(i)) for i in _span(tensor.ShapeSignatureLength(), data))
+        scales = _numbers(quantization.ScaleAsNumpy())
+        zero_points = _numbers(quantization.ZeroPointAsNumpy())
+    shape = _numbers(tensor.ShapeSignatureAsNumpy()) or _numbers(tensor.ShapeAsNumpy())
     dtype = types.get(tensor.Type())
     if dtype is None:
         raise damaged(f"a tensor has the unknown type {tensor.Type()}")
@@ -166,13 +164,13 @@ def _tensor(tensor: Any, types: dict[int, str], buffers: list[int], data: bytes)
     )
 
 
-def _operator(operator: Any, codes: list[tuple[str, int, bool]], data: bytes) -> Operator:
+def _operator(operator: Any, codes: list[tuple[str, int, bool]]) -> Operator:
     name, version, custom = codes[operator.OpcodeIndex()]
     return Operator(
         name=name,
         version=version,
-        inputs=tuple(int(operator.Inputs(index)) for index in _span(operator.InputsLength(), data)),
-        outputs=tuple(int(operator.Outputs(index)) for index in _span(operator.OutputsLength(), data)),
+        inputs=_numbers(operator.InputsAsNumpy()),
+        outputs=_numbers(operator.OutputsAsNumpy()),
         custom=custom,
     )
 
@@ -193,6 +191,11 @@ def _buffer_bytes(buffer: Any, limit: int) -> int:
     if size > limit:
         raise damaged(f"a buffer of {size} bytes in a file of {limit}")
     return size
+
+
+def _numbers(vector: Any) -> tuple[Any, ...]:
+    """Return a vector read at once: one by one, thousands of scales take a second. An absent one is the number 0."""
+    return () if isinstance(vector, int) else tuple(vector.tolist())
 
 
 def _span(count: int, data: bytes) -> range:
