@@ -65,7 +65,9 @@ def shared_data() -> Path:
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Keep the user's cache out of the tests, and the tests out of the user's cache."""
     before = os.environ.get("EDGETL_CACHE")
-    os.environ["EDGETL_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+    base = tmp_path_factory.getbasetemp()
+    # One for all processes of pytest-xdist.
+    os.environ["EDGETL_CACHE"] = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "cache")
     yield
     if before is None:
         del os.environ["EDGETL_CACHE"]

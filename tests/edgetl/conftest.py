@@ -1,8 +1,11 @@
-"""A small run and its bundle, made once a process and shared by all tests here: TensorFlow is imported once."""
+"""A small run and its bundle, made once and shared by all tests here, also between processes of pytest-xdist."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,52 +14,89 @@ import small
 from edgetl.runs.directory import Run
 
 
+Once = Callable[[str, Callable[[Path], object]], Path]
+
+
 @pytest.fixture(scope="session")
-def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """Return a function that calls another with the path of a folder to make, unless a process of these tests has."""
+    base = tmp_path_factory.getbasetemp()
+    # Each process of pytest-xdist has a folder in that of the session.
+    root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
+
+    def made(name: str, make: Callable[[Path], object]) -> Path:
+        root.mkdir(exist_ok=True)
+        finished = root / f"{name}.finished"
+        with open(root / f"{name}.lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not finished.exists():
+                shutil.rmtree(root / name, ignore_errors=True)
+                make(root / name)
+                finished.touch()
+        return root / name
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_photos(once: Once) -> Path:
     """Three classes of drawn photos, flat layout: do not write to it."""
     from edgetl.synthetic import draw_dataset
 
-    folder = tmp_path_factory.mktemp("tiny") / "photos"
-    return draw_dataset(folder, per_class=small.PER_CLASS, classes=small.LABELS, size=96)
+    def draw(folder: Path) -> None:
+        draw_dataset(folder, per_class=small.PER_CLASS, classes=small.LABELS, size=96)
+
+    return once("photos", draw)
 
 
 @pytest.fixture(scope="session")
-def tiny_run(tiny_photos: Path) -> Run:
+def tiny_run(tiny_photos: Path, once: Once) -> Run:
     """A finished run on ``tiny_photos`` from the embedded weights: do not write to it."""
     from edgetl.training import train
 
-    return train(tiny_photos, tiny_photos.parent / "run", small.options())
+    return Run.open(once("run", lambda folder: train(tiny_photos, folder, small.options())))
 
 
 @pytest.fixture(scope="session")
-def tiny_bundle(tiny_run: Run, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def short_run(tiny_photos: Path, once: Once) -> Run:
+    """Like ``tiny_run`` on the first blocks: good at nothing, and converted in a fifth of the time. Do not write to it."""
+    from edgetl.training import train
+
+    short = small.options(truncate="6", trainable_blocks=2)
+    return Run.open(once("short", lambda folder: train(tiny_photos, folder, short)))
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tiny_run: Run, once: Once) -> Path:
     """The bundle of a copy of ``tiny_run``; ``quantize.json`` lies beside it. Do not write to it."""
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.pipeline import quantize
 
-    folder = tmp_path_factory.mktemp("quantized") / "run"
-    shutil.copytree(tiny_run.folder, folder)
-    quantize(Run.open(folder), QuantizeOptions(int8=True, calibration=12))
-    return folder / "bundle"
+    def make(folder: Path) -> None:
+        shutil.copytree(tiny_run.folder, folder)
+        quantize(Run.open(folder), QuantizeOptions(int8=True, calibration=12))
+
+    return once("quantized", make) / "bundle"
 
 
 @pytest.fixture(scope="session")
-def tiny_explained(tiny_run: Run, tiny_bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def tiny_explained(tiny_run: Run, tiny_bundle: Path, once: Once) -> Path:
     """A copy of ``tiny_run`` whose repaired int8 file is explained. Do not write to it."""
     from edgetl.quantization.explain import Plain, explain_export
     from edgetl.quantization.preparation.folding import fold_batch_norm
     from edgetl.runs.held_out import find_photos
     from edgetl_device.bundle import Bundle
 
-    folder = tmp_path_factory.mktemp("explained") / "run"
-    run = Run.open(Path(shutil.copytree(tiny_run.folder, folder)))
-    bundle = Bundle.open(tiny_bundle)
-    int8 = bundle.read(bundle.variant("int8").file)
-    folded = fold_batch_norm(run.load_model())
-    calibration = find_photos(run, run.of("train")[:6]).pixels
-    expected = bundle.reference().probabilities
-    explain_export(run, folded, int8, find_photos(run, run.of("test")), expected, plain=Plain(folded, calibration))
-    return folder
+    def make(folder: Path) -> None:
+        run = Run.open(Path(shutil.copytree(tiny_run.folder, folder)))
+        bundle = Bundle.open(tiny_bundle)
+        int8 = bundle.read(bundle.variant("int8").file)
+        folded = fold_batch_norm(run.load_model())
+        calibration = find_photos(run, run.of("train")[:6]).pixels
+        expected = bundle.reference().probabilities
+        explain_export(run, folded, int8, find_photos(run, run.of("test")), expected, plain=Plain(folded, calibration))
+
+    return once("explained", make)
 
 
 @pytest.fixture

@@ -17,10 +17,10 @@ QUICK = {"calibration": 12}
 
 
 @pytest.fixture(scope="module")
-def run(tiny_run: edgetl.Run, tmp_path_factory: pytest.TempPathFactory) -> edgetl.Run:
+def run(short_run: edgetl.Run, tmp_path_factory: pytest.TempPathFactory) -> edgetl.Run:
     """A run of this module's own, which may be written to."""
     folder = tmp_path_factory.mktemp("api") / "run"
-    shutil.copytree(tiny_run.folder, folder)
+    shutil.copytree(short_run.folder, folder)
     return edgetl.Run.open(folder)
 
 

@@ -56,7 +56,7 @@ def test_a_run_and_its_summary(
     assert done.returncode == 0, done.stderr
     for word in (*small.LABELS, "photos right", "weights: embedded", "model.keras", f"edgetl quantize {out} --int8"):
         assert word in done.stdout.replace("\n", " ") or word in done.stdout
-    for stage in ("Decoding photos", "Frozen base, photos", "Head on pooled features", "Training the last 6 blocks"):
+    for stage in ("Decoding photos", "Frozen base, photos", "Head on pooled features", "Training the last 2 blocks"):
         assert re.search(rf"{stage}.*/s\)|{stage}.* s$", done.stderr, re.MULTILINE), done.stderr
     assert len(done.stdout.splitlines()) <= 40
     assert Run.open(out).labels == small.LABELS
@@ -81,7 +81,7 @@ def test_ctrl_c_while_blocks_are_trained_keeps_the_best_weights(tiny_photos: Pat
     flags = (*small.FLAGS, "--epochs", 100_000, "--patience", 100_000)
     process = start("train", tiny_photos, "--out", tmp_path / "run", *flags, stderr=terminal)
     # The bar of the second stage has moved: some steps are done.
-    seen = read_until(master, process, r"Training the last 6 blocks[^\n\r]*?[1-9]\d*/\d+.*?images/s")
+    seen = read_until(master, process, r"Training the last 2 blocks[^\n\r]*?[1-9]\d*/\d+.*?images/s")
     assert re.search(r"\d:\d\d:\d\d", seen), "no time left is shown"
     time.sleep(1)
     process.send_signal(signal.SIGINT)
@@ -177,10 +177,10 @@ def test_a_full_disk_during_training(tiny_photos: Path, tmp_path: Path, limit: i
     out = tmp_path / "out"
     if limit == 6_000_000:
         # Whatever is cached is not written again: only the model is left to write.
-        warm = small.edgetl("train", tiny_photos, "--out", tmp_path / "warm", *small.FLAGS, env=environment)
+        warm = small.edgetl("train", tiny_photos, "--out", tmp_path / "warm", *small.WHOLE, env=environment)
         assert warm.returncode == 0, warm.stderr
         shutil.rmtree(tmp_path / "warm")
-    done = small.edgetl("train", tiny_photos, "--out", out / "run", *small.FLAGS, env=environment, before=full)
+    done = small.edgetl("train", tiny_photos, "--out", out / "run", *small.WHOLE, env=environment, before=full)
     text = small.refused(done, 4)
     assert "Free some space" in text
     assert str(tmp_path) in text

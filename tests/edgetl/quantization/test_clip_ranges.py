@@ -125,14 +125,14 @@ def test_the_onnx_file_has_the_ranges() -> None:
         assert _onnx_scale(data, layer) == pytest.approx((high - low) / 255, rel=1e-5)
 
 
-def test_repair_narrows_both_files_and_plain_conversion_neither(tiny_run: Run) -> None:
-    calibration = calibration_of(tiny_run, QuantizeOptions(int8=True, calibration=12))
-    forms = ModelForms(tiny_run.load_model(), calibration)
+def test_repair_narrows_both_files_and_plain_conversion_neither(short_run: Run) -> None:
+    calibration = calibration_of(short_run, QuantizeOptions(int8=True, calibration=12))
+    forms = ModelForms(short_run.load_model(), calibration)
     repair = repaired(forms, TARGETS["generic"])
     assert repair.repair.endswith("clipped ranges")
     assert set(repair.ranges) == set(clip_ranges(repair.model, calibration.pixels))
     whole, clipped = (
-        {variant.name: variant.data for variant in int8_variants(prepared, tiny_run, calibration)}
+        {variant.name: variant.data for variant in int8_variants(prepared, short_run, calibration)}
         for prepared in (replace(repair, ranges={}), repair)
     )
     finer = 0

@@ -25,8 +25,8 @@ FLOAT_ONLY = QuantizeOptions(int8=False)
 
 
 @pytest.fixture
-def copy(tiny_run: Run, tmp_path: Path) -> Run:
-    return Run.open(Path(shutil.copytree(tiny_run.folder, tmp_path / "run")))
+def copy(short_run: Run, tmp_path: Path) -> Run:
+    return Run.open(Path(shutil.copytree(short_run.folder, tmp_path / "run")))
 
 
 @pytest.fixture(scope="module")
@@ -154,16 +154,14 @@ def test_a_float_export_that_differs_is_refused(copy: Run) -> None:
 
 
 def test_a_data_set_that_moved_is_found_with_data(copy: Run, tiny_photos: Path, tmp_path: Path) -> None:
-    moved = tiny_photos.parent / "moved"
-    tiny_photos.rename(moved)
-    try:
-        text = small.refused(small.edgetl("quantize", copy.folder))
-        assert "is missing" in text
-        assert "--data FOLDER" in text
-        assert not (copy.folder / "quantize.json").exists()
-        quantize(copy, FLOAT_ONLY, data=moved)
-    finally:
-        moved.rename(tiny_photos)
+    document = json.loads((copy.folder / "run.json").read_text())
+    document["dataset"]["root"] = str(tmp_path / "where-they-were")
+    (copy.folder / "run.json").write_text(json.dumps(document))
+    text = small.refused(small.edgetl("quantize", copy.folder))
+    assert "is missing" in text
+    assert "--data FOLDER" in text
+    assert not (copy.folder / "quantize.json").exists()
+    quantize(Run.open(copy.folder), FLOAT_ONLY, data=tiny_photos)
     assert verify(Bundle.open(copy.folder / "bundle")).ok
 
 

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import bases
 import lively
 import numpy as np
 import pytest
@@ -16,6 +15,7 @@ import small
 
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, WeightsRecord, blocks, build_base, resolve_weights
+from edgetl.backbones.truncate import truncate
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.targets import TARGETS
 from edgetl.quantization.variants import ModelForms, calibration_of, int8_variants, repaired
@@ -26,12 +26,14 @@ from edgetl.training.tail import kept_epoch
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import preprocess
 
-# Where nothing is compared with ``tiny_run``, the smallest input will do.
+# Where nothing is compared with ``tiny_run``, the smallest input and the first blocks will do.
 QUICK_SIZE = 32
+QUICK_BLOCKS = 6
 
 
 def quick(**changes: Any) -> TrainOptions:
-    return small.options(**({"size": QUICK_SIZE, "epochs": 1} | changes))
+    short = {"size": QUICK_SIZE, "epochs": 1, "truncate": str(QUICK_BLOCKS), "trainable_blocks": 3}
+    return small.options(**(short | changes))
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +48,8 @@ def few_photos(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def base(size: int = QUICK_SIZE) -> Any:
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
-    return build_base("mobilenet_v2", size=size, width=1.0, weights=weights)
+    whole = build_base("mobilenet_v2", size=size, width=1.0, weights=weights)
+    return truncate("mobilenet_v2", whole, str(QUICK_BLOCKS))
 
 
 def same(one: list[np.ndarray], other: list[np.ndarray]) -> bool:
@@ -106,13 +109,13 @@ def test_all_blocks_are_trained_but_not_batch_norm(few_photos: Path, tmp_path: P
 
 def test_too_many_blocks_are_refused(few_photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="trainable_blocks=18: mobilenet_v2 has 17 blocks") as caught:
-        train(few_photos, tmp_path / "run", quick(trainable_blocks=18))
+        train(few_photos, tmp_path / "run", quick(truncate=None, trainable_blocks=18))
     assert "mobilenet_v2 has 17 blocks" in str(caught.value)
     assert not (tmp_path / "run").exists()
 
 
 def test_from_scratch_trains_batch_norm_too(few_photos: Path, tmp_path: Path) -> None:
-    run = train(few_photos, tmp_path / "run", quick(weights="none", val=0.0))
+    run = train(few_photos, tmp_path / "run", quick(weights="none", trainable_blocks=None, val=0.0))
     assert run.document.weights == WeightsRecord("none", None, None, "none")
     gamma, beta, mean, variance = run.load_model().get_layer("bn_Conv1").get_weights()
     assert (gamma != 1).any()
@@ -208,24 +211,20 @@ def test_without_validation_the_test_split_is_reported_and_the_other_way_round(
     assert run.held_out == "val"
 
 
-# Of MobileNetV3, the large one has all that the others have.
-_LIGHTER_V3 = ("mobilenet_v3_small", "mobilenet_v3_small_minimalistic", "mobilenet_v3_large_minimalistic")
-_SLOW = (*bases.LARGE, *_LIGHTER_V3)
+# The first blocks that have every operator of each family; of MobileNetV3, the large one has all that the others have.
+_FIRST_BLOCKS = {"mobilenet_v1": "4", "mobilenet_v3_large": "8", "efficientnet_lite0": "4"}
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "truncate"),
     [
-        pytest.param(name, marks=[pytest.mark.slow] if name in _SLOW else [])
-        for name in BACKBONES
-        if name != "mobilenet_v2"
+        *_FIRST_BLOCKS.items(),
+        *(pytest.param(name, None, marks=pytest.mark.slow) for name in BACKBONES if name != "mobilenet_v2"),
     ],
 )
-def test_every_backbone_from_photos_to_int8(name: str, few_photos: Path, tmp_path: Path) -> None:
-    width = BACKBONES[name].widths[0]
-    run = train(
-        few_photos, tmp_path / "run", quick(backbone=name, width=width, weights="none", augment="none", size=64)
-    )
+def test_every_backbone_from_photos_to_int8(name: str, truncate: str | None, few_photos: Path, tmp_path: Path) -> None:
+    form = {"backbone": name, "width": BACKBONES[name].widths[0], "weights": "none", "truncate": truncate}
+    run = train(few_photos, tmp_path / "run", quick(**form, trainable_blocks=None, augment="none", size=64))
     assert run.document.config.backbone == name
     model = run.load_model()
     calibration = calibration_of(run, QuantizeOptions(int8=True, calibration=6))

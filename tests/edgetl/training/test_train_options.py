@@ -24,7 +24,7 @@ from edgetl_device.errors import InputError
 
 
 def quick(**changes: Any) -> TrainOptions:
-    return small.options(**({"size": 32, "epochs": 1, "trainable_blocks": 1} | changes))
+    return small.options(**({"size": 32, "epochs": 1, "truncate": "4", "trainable_blocks": 1} | changes))
 
 
 @pytest.fixture(scope="module")
