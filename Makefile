@@ -5,6 +5,8 @@ DEVICE := .venv-device
 TFLITE := .venv-tflite
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+TWO := --numprocesses 2 --dist loadfile
+COV := --cov --cov-report=
 
 .PHONY: demo docs test test-slow test-arm64 lint types test-device test-tflite clean
 
@@ -17,23 +19,24 @@ docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "site/index.html; with search: $(BIN)/mkdocs serve"
 
-# The main suite comes last, so that its summary is the last thing to be seen. What it must cover: tests/branches.py.
+# The main suite comes last, so that its summary is the last thing to be seen. What all of it must cover:
+# tests/branches.py.
 test: lint types test-device test-tflite
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations=15 --cov --cov-report= --coverage-bounds
+	$(BIN)/python -m pytest --ignore=tests/device $(TWO) --durations=15 $(COV) --cov-append --coverage-bounds
 
 # What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --durations=15
 
-# The device package's own tests where there is no TensorFlow, as on a board. pytest itself and not python -m pytest:
-# the latter would put edgetl on the path too.
+# The device package's own tests where there is no TensorFlow, as on a board with every extra. pytest itself and not
+# python -m pytest: the latter would put edgetl on the path too.
 test-device: $(DEVICE)/.installed
-	$(DEVICE)/bin/pytest tests/device
+	$(DEVICE)/bin/pytest tests/device $(TWO) $(COV)
 
-# And with LiteRT's predecessor, which boards with 32-bit Arm run. Its last wheels are for Python 3.11 on Linux.
+# And with LiteRT's predecessor, which boards with 32-bit Arm run, and nothing else. Its last wheels are for Python 3.11 on Linux.
 test-tflite:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info[:2] > (3, 11))'; then \
-	  $(MAKE) --no-print-directory $(TFLITE)/.installed && $(TFLITE)/bin/pytest tests/device; \
+	  $(MAKE) --no-print-directory $(TFLITE)/.installed && $(TFLITE)/bin/pytest tests/device $(TWO); \
 	else \
 	  echo "not run: tests/device with tflite-runtime 2.14, which has no wheel for $$($(PYTHON) --version) here"; \
 	fi
@@ -57,12 +60,13 @@ $(STAMP): pyproject.toml device/pyproject.toml
 # Installed in place: the tests see the code as it is now.
 $(DEVICE)/.installed: device/pyproject.toml
 	$(PYTHON) -m venv $(DEVICE)
-	$(DEVICE)/bin/pip install --quiet --disable-pip-version-check -e ./device 'pytest>=8'
+	$(DEVICE)/bin/pip install --quiet --disable-pip-version-check -e './device[dev]'
 	touch $@
 
 $(TFLITE)/.installed: device/pyproject.toml
 	$(PYTHON) -m venv $(TFLITE)
-	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check tflite-runtime==2.14.0 'numpy<2' pillow 'pytest>=8'
+	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check tflite-runtime==2.14.0 'numpy<2' pillow \
+	  'pytest>=8' 'pytest-xdist>=3.6'
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps -e ./device
 	touch $@
 
