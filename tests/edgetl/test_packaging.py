@@ -157,7 +157,8 @@ def test_what_the_wheels_ask_for(wheels: dict[str, Path]) -> None:
     assert not {"tensorflow", "keras", "typer", "rich"} & {one.name for one in requirements(wheels["edgetl_device"])}
 
 
-@pytest.mark.parametrize("form", ["wheels", "sources"])
+# pip makes a wheel of a source first, and it is the same: the test of that is above.
+@pytest.mark.parametrize("form", ["wheels", pytest.param("sources", marks=pytest.mark.slow)])
 def test_installed_alone_they_work(form: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     files: dict[str, Path] = request.getfixturevalue(form)
     run(sys.executable, "-m", "venv", tmp_path / "venv")

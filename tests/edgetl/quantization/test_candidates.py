@@ -203,7 +203,8 @@ def test_the_command_prints_the_candidates(copy: Run) -> None:
 def test_an_incompatibility_is_reported_and_no_bundle_written(tiny_photos: Path, tmp_path: Path) -> None:
     from edgetl.training import train
 
-    config = small.options(backbone="mobilenet_v3_small", weights="none", epochs=0, size=32, augment="none", val=0.2)
+    form = {"backbone": "mobilenet_v3_small", "weights": "none", "truncate": "5", "size": 32}
+    config = small.options(**form, epochs=0, augment="none", val=0.2)
     run = train(tiny_photos, tmp_path / "run", config)
     asked = {"calibration": 8, "target": "coral", "repair": False}
     for candidates, options in enumerate((QuantizeOptions(int8=True, **asked), small.impossible(**asked))):
