@@ -13,7 +13,6 @@ import small
 
 from edgetl.runs.directory import Run
 
-
 Once = Callable[[str, Callable[[Path], object]], Path]
 
 
@@ -59,7 +58,7 @@ def tiny_run(tiny_photos: Path, once: Once) -> Run:
 
 @pytest.fixture(scope="session")
 def short_run(tiny_photos: Path, once: Once) -> Run:
-    """Like ``tiny_run`` on the first blocks: good at nothing, and converted in a fifth of the time. Do not write to it."""
+    """Like ``tiny_run`` on the first blocks, converted in a fifth of the time; good at nothing. Do not write to it."""
     from edgetl.training import train
 
     short = small.options(truncate="6", trainable_blocks=2)
