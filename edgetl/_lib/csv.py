@@ -23,9 +23,12 @@ def table_text(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, verbati
     numbers, and text that is one, stay as they are. ``verbatim`` leaves everything so, for what other programs read.
     """
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows(rows if verbatim else (map(_guarded, row) for row in rows))
+    # Before Python 3.13 the module does not quote a carriage return unless told to, and reads it as the end of a line.
+    plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
+    plain.writerow(columns)
+    for row in rows:
+        cells = list(row) if verbatim else list(map(_guarded, row))
+        (quoted if any(isinstance(cell, str) and "\r" in cell for cell in cells) else plain).writerow(cells)
     return text.getvalue()
 
 

@@ -19,8 +19,18 @@ def fill(template: str, **values: Any) -> str:
     Raises:
         Unavailable: Jinja2 is not installed.
     """
+    html: str = environment().get_template(template).render(version=__version__, **values)
+    return html
+
+
+def environment() -> Any:
+    """Return the Jinja2 environment of all pages.
+
+    Raises:
+        Unavailable: Jinja2 is not installed.
+    """
     jinja2 = extras.require("jinja2", extra="report")
-    environment = jinja2.Environment(
+    made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
         # Also what would turn the direction of the text around it.
@@ -29,6 +39,5 @@ def fill(template: str, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals["wilson95"] = wilson95
-    html: str = environment.get_template(template).render(version=__version__, **values)
-    return html
+    made.globals["wilson95"] = wilson95
+    return made

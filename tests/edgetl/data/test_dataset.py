@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import struct
@@ -10,10 +11,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from edgetl.data import AUDIT, Dataset, Finding, check_dataset, load_dataset, read_split, require_training, write_split
+from edgetl.data.pixels import decode_files
 from edgetl.quantization.findings import CALIBRATION
 from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
@@ -394,3 +397,21 @@ def test_a_class_with_a_line_break_in_its_name_is_refused(photo_folder: Callable
     root = photo_folder({"cat": 5, "dog\nhouse": 5})
     with pytest.raises(InputError, match="line break"):
         load_dataset(root, Preprocess(size=32))
+
+
+def test_files_that_are_too_large_are_left_out_unread(photo_folder: Make) -> None:
+    """200 GB would take minutes to hash, and memory to read."""
+    root = photo_folder({"a": 6, "b": 6})
+    with open(root / "a" / "sparse.jpg", "wb") as stream:
+        stream.truncate(200 << 30)
+    (finding,) = (one for one in load(root).findings if one.kind == "too_large")
+    assert finding.files == ("a/sparse.jpg",)
+
+
+def test_digests_are_those_of_the_whole_picture(tmp_path: Path) -> None:
+    """They are taken in bands; the split hangs on them."""
+    noise = np.random.default_rng(0).integers(0, 256, (700, 90, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.png")
+    sha256 = sha256_file(tmp_path / "photo.png")
+    fact = decode_files({sha256: tmp_path / "photo.png"}, SPEC).facts[sha256]
+    assert fact.digest == hashlib.sha256(b"90 x 700\n" + noise.tobytes()).hexdigest()

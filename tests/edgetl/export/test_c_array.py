@@ -135,3 +135,10 @@ def test_the_command_writes_both_files(tiny_run: Run, tmp_path: Path) -> None:
     source = out.read_text()
     assert source.startswith('#include "parts.h"')
     assert all(f'"{label}"' in source for label in small.LABELS)
+
+
+def test_text_from_outside_stays_in_its_comment(model: bytes) -> None:
+    """Names of operators come from the model, and the reason from a package."""
+    header = c_array(model, name="parts", labels=LABELS, arena=Arena(None, "*/\n#error broken out\r/*")).header
+    assert "#error" not in [line[:6] for line in header.splitlines()]
+    assert header.count("/*") == header.count("*/")

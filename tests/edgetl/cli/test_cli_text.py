@@ -1,0 +1,127 @@
+"""Labels and file names that steer a terminal, or are markup of rich, Markdown, HTML, C or a spreadsheet."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from edgetl._lib.progress import note
+from edgetl.cli.console.formats import Format, Table, print_csv, print_report
+from edgetl.cli.console.output import echo, print_table
+from edgetl_device import jsonfile
+from edgetl_device.files import sha256_bytes
+
+GOLDEN = Path(__file__).parent.parent.parent / "golden"
+PHOTO = GOLDEN / "photos" / "circle0.jpg"
+EVIL = "\x1b]0;owned\x07[red]=1+1\u202e<b>|`"
+STEERING = set("\x1b\x07\u202e")
+
+
+def edgetl(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "edgetl", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle with another name for "circle"."""
+    folder = tmp_path_factory.mktemp("evil") / "bundle"
+    with zipfile.ZipFile(GOLDEN / "tiny.edgetl") as archive:
+        archive.extractall(folder)
+    document: dict[str, Any] = json.loads((folder / "bundle.json").read_text())
+    document["labels"][document["labels"].index("circle")] = EVIL
+    rows = list(csv.reader(io.StringIO((folder / "evalset" / "index.csv").read_text(), newline="")))
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(
+        [[EVIL if cell == "circle" else cell for cell in row] for row in rows]
+    )
+    for name, data in (
+        ("evalset/index.csv", text.getvalue().encode()),
+        ("labels.txt", "".join(f"{label}\n" for label in document["labels"]).encode()),
+    ):
+        (folder / name).write_bytes(data)
+        document["files"][name] = {"bytes": len(data), "sha256": sha256_bytes(data)}
+    document["digest"] = jsonfile.digest(document)
+    (folder / "bundle.json").write_text(json.dumps(document))
+    return folder
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("classify", PHOTO),
+        ("classify", PHOTO, "--json"),
+        ("classify", "--variant", EVIL, PHOTO),
+        ("verify",),
+        ("inspect",),
+        ("bench", "--quick", "--duration", "0.05", "--variants", "int8"),
+        ("bench", "--quick", "--duration", "0.05", "--variants", "int8", "--format", "markdown"),
+        ("bench", "--quick", "--duration", "0.05", "--variants", "int8", "--format", "csv"),
+        ("bench", "--quick", "--duration", "0.05", "--variants", "int8", "--json", "-"),
+    ],
+    ids=lambda arguments: " ".join(map(str, arguments)).replace(str(PHOTO), "PHOTO").encode("ascii", "ignore").decode(),
+)
+def test_no_command_prints_it_raw(arguments: tuple[object, ...], evil: Path) -> None:
+    done = edgetl(arguments[0], evil, *arguments[1:])
+    assert done.returncode in (0, 2), done.stderr
+    assert not STEERING & set(done.stdout + done.stderr)
+    assert "Traceback" not in done.stderr
+    if arguments == ("classify", PHOTO):
+        assert "\\x1b]0;owned\\x07[red]=1+1\\u202e<b>|`" in done.stdout
+    if "--json" in arguments:
+        assert EVIL in json.dumps(json.loads(done.stdout), ensure_ascii=False).replace("\\u001b", "\x1b").replace(
+            "\\u0007", "\x07"
+        )
+
+
+def test_a_file_name_that_steers(tmp_path: Path) -> None:
+    photo = tmp_path / "\x1b[2J\udce9\n.jpg"
+    photo.write_bytes(PHOTO.read_bytes())
+    done = subprocess.run(
+        [sys.executable, "-m", "edgetl", "classify", GOLDEN / "tiny.edgetl", photo, tmp_path / "\x1b[none.jpg", photo],
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert b"\x1b" not in done.stdout + done.stderr
+    assert b"1 of 3 photos have no answer" in done.stderr
+    assert [line.split(b":")[0].rpartition(b"/")[2] for line in done.stdout.splitlines()] == [
+        rb"\x1b[2J\udce9\n.jpg",
+        b"not read",
+        rb"\x1b[2J\udce9\n.jpg",
+    ]
+
+
+def test_tables_lines_and_notes(capsys: pytest.CaptureFixture[str]) -> None:
+    print_table(["label", "n"], [[EVIL, "[bold]2"]], title=EVIL)
+    echo(EVIL + "\nforged line")
+    note(f"a board says {EVIL}\nand more")
+    print_report(Format.markdown, [Table(EVIL, ["a", "b"], [[EVIL + "\n", EVIL]])], [EVIL])
+    said = capsys.readouterr()
+    assert not STEERING & set(said.out + said.err)
+    assert "[red]" in said.out
+    assert "[bold]2" in said.out
+    assert "\\nforged line" in said.out
+    assert said.err.splitlines()[1] == "and more"
+
+
+def test_cells_of_csv(capsys: pytest.CaptureFixture[str]) -> None:
+    print_csv([{"bundle": "=cmd|' /C calc'!A0", "drop_pp": -0.5, "text": "-0.5"}])
+    _, row = csv.reader(io.StringIO(capsys.readouterr().out))
+    assert row == ["'=cmd|' /C calc'!A0", "-0.5", "-0.5"]
+
+
+def test_pages() -> None:
+    pytest.importorskip("jinja2")
+    from edgetl.reports.html import environment
+
+    page = environment().from_string("{{ label }}{{ 3 }}").render(label=EVIL)
+    assert page == "\\x1b]0;owned\\x07[red]=1+1\\u202e&lt;b&gt;|`3"
