@@ -21,6 +21,7 @@ import numpy.typing as npt
 from edgetl import __version__
 from edgetl._lib.csv import table_text
 from edgetl._lib.owned import check_bundle
+from edgetl.export.metadata import without_metadata
 from edgetl_device import documents
 from edgetl_device.bundle import (
     EVALSET,
@@ -108,7 +109,8 @@ def write_bundle(
         labels: Class names, in the order of the models' outputs.
         preprocess: How a photo becomes the models' input.
         variants: At least one model.
-        evalset: Held-out photos, at least one; they are copied byte for byte.
+        evalset: Held-out photos, at least one; their files are copied without metadata
+            (:func:`.metadata.without_metadata`).
         reference: The float model's predictions, in the order of ``evalset``.
         provenance: Where the model comes from, as JSON values.
 
@@ -131,9 +133,10 @@ def write_bundle(
             data = read_photo(photo.path)
             if sha256_bytes(data) != photo.sha256:
                 raise InputError(f"{photo.path}: the photo changed since it was read", hint="Run the command again.")
-            name = _photo_name(position, photo, len(evalset))
+            data, suffix = without_metadata(data, preprocess, name=str(photo.path))
+            name = _photo_name(position, photo, len(evalset), suffix)
             files[EVALSET + name] = _put(temporary, EVALSET + name, data)
-            index.append((name, photo.label, photo.sha256))
+            index.append((name, photo.label, sha256_bytes(data)))
         files[INDEX] = _put(temporary, INDEX, table_text(INDEX_COLUMNS, index, verbatim=True).encode())
         golden = _golden_rows(evalset)
         arrays = _npz(
@@ -237,10 +240,10 @@ def _put(folder: Path, name: str, data: bytes) -> Entry:
     return Entry(sha256_bytes(data), len(data))
 
 
-def _photo_name(position: int, photo: EvalPhoto, count: int) -> str:
+def _photo_name(position: int, photo: EvalPhoto, count: int, suffix: str) -> str:
     """Name a copy after its position and label, in portable characters; the index has the exact label."""
     label = re.sub(r"[^A-Za-z0-9_-]+", "_", photo.label)[:40]
-    suffix = PurePosixPath(photo.path).suffix.lower()
+    suffix = suffix or PurePosixPath(photo.path).suffix.lower()
     return f"{position:0{len(str(count - 1))}d}_{label}{suffix if re.fullmatch(r'[.][a-z0-9]{1,5}', suffix) else ''}"
 
 
