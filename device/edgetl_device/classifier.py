@@ -64,8 +64,8 @@ class UsedDelegate(Share, External):
 
     Attributes:
         name: ``edgetpu``, or the file name of the library.
-        library: What the system's loader got.
-        options: What the library got.
+        library: The file name of what the system's loader got; results carry no paths.
+        options: What the library got; of paths the last part.
         version: What the library says of itself.
         operators: Operators that the delegate took.
         of: Operators of the model.

@@ -104,7 +104,7 @@ class DatasetDescription:
     """A data set: what is in it and what the audit found.
 
     Attributes:
-        root: The folder or file that the user named.
+        root: The folder or file that the user named; in run.json its name only.
         labels: Class names, in the order of a model's outputs.
         photos: How many photos there are, by split.
         classes: The same for each class.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -60,7 +60,7 @@ class Calibration:
     """Calibration photos and their audit.
 
     Attributes:
-        folder: The user's folder they are from; None for the training split.
+        folder: The name of the user's folder they are from; None for the training split.
         photos: In the order of ``pixels``.
         pixels: uint8 [n, S, S, 3].
         findings: Findings of the audit, of kinds ``few_photos``, ``repeated``, ``narrow_range``, ``missing_class``,
@@ -81,7 +81,7 @@ class Calibration:
 
     @property
     def record(self) -> CalibrationRecord:
-        """The list of the photos and the audit."""
+        """The list of the photos and the audit, for documents that stay with the run."""
         count = Counter(photo.label for photo in self.photos)
         reach = [(int(channel.min()), int(channel.max())) for channel in np.moveaxis(self.pixels, -1, 0)]
         return CalibrationRecord(
@@ -97,6 +97,18 @@ class Calibration:
                 findings=self.findings,
             ),
             files=tuple(CalibrationFile(photo.path, photo.sha256) for photo in self.photos),
+        )
+
+    @property
+    def record_without_names(self) -> CalibrationRecord:
+        """The same for what travels: hashes of files, no paths."""
+        record = self.record
+        findings = tuple(replace(finding, files=(), groups=()) for finding in record.audit.findings)
+        return replace(
+            record,
+            audit=replace(record.audit, findings=findings),
+            files=(),
+            sha256=tuple(photo.sha256 for photo in self.photos),
         )
 
 
@@ -129,9 +141,11 @@ def calibration_photos(
     pixels = own.pixels.array[own.pixels.rows(drawn)]
     findings = (*own.findings, *audit(photos, pixels, run.labels))
     unused = sum(photo.first for photo in own.photos) - len(drawn)
+    name = folder.resolve().name
     if unused:
-        findings += (finding(CALIBRATION, "not_all", f"{unused} more in {folder} not used: --calibration {count}"),)
-    return Calibration(str(folder), photos, pixels, findings, run.labels)
+        message = f"{unused} more in {name} not used: --calibration {count}"
+        findings += (finding(CALIBRATION, "not_all", message),)
+    return Calibration(name, photos, pixels, findings, run.labels)
 
 
 def audit(

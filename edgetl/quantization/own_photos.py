@@ -74,12 +74,12 @@ def own_photos(run: Run, folder: Path) -> OwnPhotos:
         raise InputError(f"{folder}: none of its {len(files)} files is a photo that can be used", hint=_LAYOUT)
     _refuse_held_out(run, folder, photos)
     repeated = tuple(photo.path for photo in photos if not photo.first)
-    findings = []
+    findings, name = [], folder.resolve().name
     if unreadable:
-        message = f"{len(unreadable)} of {len(files)} files in {folder} left out: no photos that can be read"
+        message = f"{len(unreadable)} of {len(files)} files in {name} left out: no photos that can be read"
         findings.append(finding(CALIBRATION, "unreadable", message, tuple(unreadable)))
     if repeated:
-        message = f"{len(repeated)} of {len(photos)} photos in {folder} left out: the same pixels as another"
+        message = f"{len(repeated)} of {len(photos)} photos in {name} left out: the same pixels as another"
         findings.append(finding(CALIBRATION, "repeated", message, repeated))
     return OwnPhotos(tuple(photos), pixels, tuple(findings))
 

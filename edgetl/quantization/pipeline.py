@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -187,8 +186,7 @@ def _report(
             VariantScores(one.variant.name, one.variant.format, len(one.variant.data), one.accuracy, one.agreement)
             for one in variants
         ),
-        # The bundle has the list of the photos.
-        calibration=replace(calibration.record, files=()) if calibration else None,
+        calibration=calibration.record if calibration else None,
         target=TargetReport(options.target, search_result.incompatibility if search_result else None),
         candidates=candidates,
         warnings=warnings,
@@ -196,7 +194,7 @@ def _report(
 
 
 def _provenance(run: Run, options: QuantizeOptions) -> dict[str, Any]:
-    document = run.document
+    document, own = run.document, options.calibration_photos
     return {
         "run": {"model_sha256": document.model.sha256, "created": document.created},
         "dataset_fingerprint": document.dataset.fingerprint,
@@ -207,6 +205,6 @@ def _provenance(run: Run, options: QuantizeOptions) -> dict[str, Any]:
             "size": document.config.size,
         },
         "weights": vars(document.weights),
-        "quantize": options.to_json(),
+        "quantize": options.to_json() | {"calibration_photos": own and Path(own).name},
         "versions": document.versions,
     }

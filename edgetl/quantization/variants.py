@@ -138,7 +138,7 @@ def int8_variants(
     layout: conversion.Layout = "nhwc",
 ) -> list[VariantFile]:
     """Export int8 variants, names in :data:`INT8_NAMES`, made for a target; whether they fit it is not checked."""
-    about = to_json(calibration.record) | {"repair": prepared.repair}
+    about = to_json(calibration.record_without_names) | {"repair": prepared.repair}
     variants = []
     for name in names:
         with step(f"Exporting {name}"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,11 +24,15 @@ from .metrics import Metrics
 
 DOCUMENT = "run.json"
 
+# Where the photos are on this machine. It stays here: leave it out where a run is handed on.
+DATA_ROOT = "data_root.txt"
+
 # Everything that commands write to a run directory by default.
 _FILES = (
     "run.json",
     "model.keras",
     "split.csv",
+    DATA_ROOT,
     "history.csv",
     "predictions.csv",
     "report.html",
@@ -89,7 +94,8 @@ class Run:
     @property
     def data_root(self) -> Path:
         """The data set, folder or file; :func:`edgetl.data.photos_folder` gives what the paths are relative to."""
-        return Path(self.document.dataset.root)
+        place = self.folder / DATA_ROOT
+        return Path(os.fsdecode(place.read_bytes()) if place.is_file() else self.document.dataset.root)
 
     def of(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split."""
@@ -160,3 +166,8 @@ def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
     """Write one CSV row an entry, with the union of their fields as columns."""
     columns = list(dict.fromkeys(key for row in history for key in row))
     write_table(path, columns, ([row.get(column, "") for column in columns] for row in history))
+
+
+def write_data_root(folder: Path, root: Path) -> None:
+    """Write where a data set is on this machine; ``run.json`` has its name only, so that it can be handed on."""
+    (folder / DATA_ROOT).write_bytes(os.fsencode(root.resolve()))

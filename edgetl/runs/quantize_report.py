@@ -53,10 +53,11 @@ class CalibrationRecord:
 
     Attributes:
         split: ``train``; absent where they are the user's own.
-        folder: The user's folder.
+        folder: The name of the user's folder.
         photos: How many they are.
         audit: Audit of these photos.
-        files: Which they are; in bundles.
+        files: Which they are; in quantize.json, which stays with the run.
+        sha256: Of their files, in order; in bundles, which travel without names.
     """
 
     split: Literal["train"] | None = optional()
@@ -64,6 +65,7 @@ class CalibrationRecord:
     photos: Positive
     audit: CalibrationAudit
     files: tuple[CalibrationFile, ...] = optional(())
+    sha256: tuple[Sha256, ...] = optional(())
 
 
 @dataclass(frozen=True)

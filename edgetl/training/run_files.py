@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgetl import __version__
 from edgetl.data import write_split
-from edgetl.runs.directory import DOCUMENT, Run, write_history
+from edgetl.runs.directory import DOCUMENT, Run, write_data_root, write_history
 from edgetl.runs.document import (
     Baseline,
     ResumedFrom,
@@ -25,12 +25,14 @@ from edgetl.runs.document import (
 from edgetl_device import documents
 from edgetl_device.files import sha256_file
 
-from .plan import Decision
+from .plan import Decision, TrainPlan
 from .report import write_report
 from .resume_state import EVENTS, Request
 from .stages import TrainingContext, best_epoch, has_later_stages
 
 _MODEL = "model.keras"
+# Options that may be paths; ``auto`` and the like are their own last part.
+_PATHS = ("weights", "teacher")
 _PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
 
 
@@ -60,6 +62,7 @@ def write_run(
     seconds_to_model = time.perf_counter() - started
     write_history(folder / "history.csv", history)
     write_split(folder / "split.csv", dataset.samples)
+    write_data_root(folder, dataset.root)
     compared = None
     if baseline:
         with timer.stage("baseline"):
@@ -75,10 +78,10 @@ def write_run(
         producer=f"edgetl {__version__}",
         created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
         run_id=request.run_id,
-        config=TrainedSettings.of(plan.to_json()),
+        config=_settings(plan),
         labels=dataset.labels,
         preprocess=dataset.spec,
-        dataset=replace(dataset.describe(), root=str(dataset.root.resolve())),
+        dataset=replace(dataset.describe(), root=dataset.root.resolve().name),
         weights=decision.weights.record,
         strategy=decision.record,
         model=TrainedModel(
@@ -101,6 +104,13 @@ def write_run(
         teacher=_describe_teacher(context.teacher) if context.teacher else None,
     )
     documents.write(folder / DOCUMENT, document)
+
+
+def _settings(plan: TrainPlan) -> TrainedSettings:
+    """Return the settings of a plan; where one names a file or folder, the last part of its path."""
+    settings = plan.to_json()
+    paths = {name: settings[name] for name in _PATHS if settings[name]}
+    return TrainedSettings.of(settings | {name: Path(path).resolve().name for name, path in paths.items()})
 
 
 def library_versions() -> dict[str, str]:

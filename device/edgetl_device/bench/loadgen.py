@@ -60,7 +60,7 @@ class LoadgenRun(LoadgenSummary, _Driven):
     Attributes:
         scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).
         version: Of mlcommons-loadgen.
-        log: The folder of its log.
+        log: The name of the folder of its log.
         verdict: VALID or INVALID.
         metric: ``p90_ms`` is the early stopping estimate of SingleStream.
         value: Of the metric.
@@ -147,7 +147,7 @@ def drive(
     return LoadgenRun(
         scenario=scenario,  # type: ignore[arg-type]  # require() has checked it
         version=importlib.metadata.version(PACKAGE),
-        log=str(folder),
+        log=folder.name,
         **vars(found),
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from edgetl_device.documents import Count, Unknown
@@ -34,8 +35,8 @@ class External:
 
     Attributes:
         name: ``edgetpu``, or the file name of the library.
-        library: What the system's loader got.
-        options: What the library got.
+        library: The file name of what the system's loader got; results carry no paths.
+        options: What the library got; of paths the last part.
         version: What the library says of itself.
     """
 
@@ -58,7 +59,8 @@ def describe(delegate: Delegate, interpreter: Any) -> tuple[External, Share]:
     taken = _share(interpreter)
     if not taken.partitions:
         raise _took_none(delegate, taken.of, "it would run on the CPU")
-    return External(delegate.name, delegate.library, dict(delegate.options), version(delegate)), taken
+    options = {name: PurePath(value).name if "/" in value else value for name, value in delegate.options}
+    return External(delegate.name, PurePath(delegate.library).name, options, version(delegate)), taken
 
 
 def share(delegate: Delegate | None, interpreter: Any) -> tuple[str, Share]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import Any
 
 from edgetl.runs.document import RunDocument
@@ -47,7 +48,7 @@ def provenance(document: RunDocument) -> Pairs:
         ("Weights", " ".join(str(part) for part in (weights.source, weights.file) if part)),
         ("SHA-256 of the weights", weights.sha256 or "-"),
         ("Licence of the weights", weights.licence or "-"),
-        ("Photos", dataset.root),
+        ("Photos", _text(dataset.root)),
         ("Fingerprint of the data set", dataset.fingerprint),
         ("Input", ", ".join(f"{name} {value}" for name, value in document.preprocess.to_json().items())),
         *document.versions.items(),
@@ -60,4 +61,7 @@ def _text(value: Any) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}"
+    # Pages are handed on: of a path (weights, a teacher) they show the last part.
+    return PurePath(value).name if isinstance(value, str) and "/" in value else str(value)

@@ -43,12 +43,14 @@ class Album:
         Raises:
             InputError: They are not in ``data``.
         """
+        place = data or run.data_root
         try:
-            return cls(photos_folder(data or run.data_root))
+            return cls(photos_folder(place))
         except InputError as error:
             if data is not None:
                 raise
-            return cls(None, error.what)
+            # The page is handed on: no folders of this machine.
+            return cls(None, error.what.replace(str(place), place.name))
 
 
 @dataclass(frozen=True)

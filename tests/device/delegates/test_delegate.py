@@ -94,8 +94,8 @@ def test_options_are_passed_and_the_share_it_took_is_known(int8: bytes, library:
     runtime.invoke()
     assert runtime.external == External(
         "libtest_delegate.so",
-        str(library),
-        {"claim": "last", "log": str(log)},
+        library.name,
+        {"claim": "last", "log": log.name},
         Unknown("the external delegate interface has no version"),
     )
     assert (runtime.delegate, runtime.share) == ("libtest_delegate.so", Share(2, 10, partitions=1))

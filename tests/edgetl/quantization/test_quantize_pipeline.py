@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import small
 
+from edgetl.export.metadata import without_metadata
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
 from edgetl.runs.directory import Run
@@ -46,17 +47,20 @@ def test_the_bundle_verifies_with_four_variants(tiny_bundle: Path) -> None:
 
 def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bundle: Path, tiny_run: Run) -> None:
     bundle = Bundle.open(tiny_bundle)
-    held_out = [sha256_bytes(bundle.read(photo.file)) for photo in bundle.photos()]
-    assert held_out == [sample.sha256 for sample in tiny_run.of("test")]
+    for photo, sample in zip(bundle.photos(), tiny_run.of("test"), strict=True):
+        data = (tiny_run.data_root / sample.path).read_bytes()
+        assert sha256_bytes(data) == sample.sha256
+        # Drawn photos say in a comment that they are.
+        assert (bundle.read(photo.file), "") == without_metadata(data, tiny_run.preprocess, name="")
     assert [photo.label for photo in bundle.photos()] == [sample.label for sample in tiny_run.of("test")]
-    train = {(sample.path, sample.sha256) for sample in tiny_run.of("train")}
+    train = {sample.sha256: sample.label for sample in tiny_run.of("train")}
     for name in ("int8", "int8-onnx"):
         calibration = bundle.variant(name).calibration
         assert calibration["repair"] == "cross-layer equalization, GPTQ, bias correction, clipped ranges"
-        files = {(row["path"], row["sha256"]) for row in calibration["files"]}
-        assert len(files) == calibration["photos"] == 12
-        assert files <= train
-        counts = [sum(path.startswith(f"{label}/") for path, _ in files) for label in small.LABELS]
+        assert "files" not in calibration  # their names stay with the run
+        assert len(set(calibration["sha256"])) == calibration["photos"] == 12
+        assert set(calibration["sha256"]) <= set(train)
+        counts = [sum(train[one] == label for one in calibration["sha256"]) for label in small.LABELS]
         assert max(counts) - min(counts) <= 1
     assert bundle.variant("float32").calibration is None
 

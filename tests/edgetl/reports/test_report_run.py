@@ -41,7 +41,7 @@ Document = dict[str, Any]
 def copied(run: Run, target: Path, change: Callable[[Document], None] | None = None) -> Run:
     """Copy what the page is made of; ``change`` edits ``run.json``, and classes that it renames are renamed."""
     target.mkdir()
-    for name in ("run.json", "split.csv", "history.csv", FILE):
+    for name in ("run.json", "data_root.txt", "split.csv", "history.csv", FILE):
         shutil.copy(run.folder / name, target)
     if change:
         document = json.loads((target / "run.json").read_text())
@@ -162,14 +162,14 @@ def test_findings_show_their_photos(tiny_run: Run, tmp_path: Path) -> None:
 def test_photos_that_are_gone_or_changed_are_named(tiny_run: Run, tmp_path: Path, tiny_photos: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(tiny_photos, moved)
-    run = copied(
-        tiny_run, tmp_path / "run", lambda document: document["dataset"].update(root=str(tmp_path / "<b>gone</b>"))
-    )
+    run = copied(tiny_run, tmp_path / "run")
+    (run.folder / "data_root.txt").write_text(str(tmp_path / "<b>gone"))
     one, other = with_wrong(run, [0.9, 0.8])
     page = page_of(run)
     assert not page.named("img")
     assert "The photos cannot be shown" in page.text
-    assert "<b>gone</b>: the data set of this run is missing" in page.text
+    assert "<b>gone: the data set of this run is missing" in page.text
+    assert str(tmp_path) not in page.text
     assert one.path in page.text
     (moved / one.path).write_bytes(b"another photo")
     page = page_of(run, data=moved)

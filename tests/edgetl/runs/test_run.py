@@ -41,7 +41,8 @@ def test_run_json_says_what_was_done(tiny_run: Run, tiny_photos: Path) -> None:
     assert document["config"]["lr"] == 3e-4
     assert isinstance(document["config"]["lr"], float)
     assert (document["weights"]["source"], len(document["weights"]["sha256"])) == ("embedded", 64)
-    assert document["dataset"]["root"] == str(tiny_photos.resolve())
+    assert document["dataset"]["root"] == tiny_photos.name
+    assert tiny_run.data_root == tiny_photos.resolve()
     assert len(document["dataset"]["fingerprint"]) == 64
     assert document["model"]["sha256"] == sha256_file(tiny_run.folder / "model.keras")
     assert document["model"]["bytes"] == (tiny_run.folder / "model.keras").stat().st_size
