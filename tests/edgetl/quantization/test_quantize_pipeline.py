@@ -15,7 +15,7 @@ import small
 from edgetl.export.metadata import without_metadata
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
-from edgetl.runs.directory import Run
+from edgetl.runs.directory import Run, write_data_root
 from edgetl_device.bundle import Bundle
 from edgetl_device.documents import to_json
 from edgetl_device.errors import GateFailed, InputError
@@ -160,9 +160,7 @@ def test_a_float_export_that_differs_is_refused(copy: Run) -> None:
 
 
 def test_a_data_set_that_moved_is_found_with_data(copy: Run, tiny_photos: Path, tmp_path: Path) -> None:
-    document = json.loads((copy.folder / "run.json").read_text())
-    document["dataset"]["root"] = str(tmp_path / "where-they-were")
-    (copy.folder / "run.json").write_text(json.dumps(document))
+    write_data_root(copy.folder, tmp_path / "where-they-were")
     text = small.refused(small.edgetl("quantize", copy.folder))
     assert "is missing" in text
     assert "--data FOLDER" in text
