@@ -3,8 +3,10 @@ from __future__ import annotations
 import io
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -111,3 +113,11 @@ def test_equal_probabilities_come_in_label_order(tiny: Bundle) -> None:
     with Classifier(tiny) as classifier:
         predictions = classifier.ranked(np.array([0.25, 0.5, 0.25], np.float32))
     assert [answer.label for answer in predictions] == ["square", "circle", "triangle"]
+
+
+def test_a_model_of_another_size_than_the_bundle_says(
+    reseal: Callable[[Callable[[dict[str, Any]], None]], Path],
+) -> None:
+    bundle = Bundle.open(reseal(lambda document: document["preprocess"].update(size=64)))
+    with pytest.raises(InputError, match=r"the model maps \[1, 32, 32, 3\] to \[1, 3\], the bundle says size 64"):
+        Classifier(bundle, "int8")

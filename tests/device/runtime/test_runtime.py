@@ -95,6 +95,12 @@ def test_null_runtime_finds_all_classes_equal() -> None:
     assert runtime.probabilities().tolist() == [0.25] * 4
 
 
+@pytest.mark.parametrize("model", [b"", b"{}", b"[]", b'{"size": 32, "classes": "many"}'])
+def test_what_the_null_runtime_cannot_read(model: bytes) -> None:
+    with pytest.raises(InputError, match="not a model in the null format"):
+        open_runtime(model, "null")
+
+
 def test_unknown_format_and_runtime_are_named() -> None:
     with pytest.raises(InputError, match="pickle"):
         open_runtime(b"", "pickle")
