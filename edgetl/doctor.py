@@ -6,7 +6,11 @@ Not for: boards: everything here may be absent there.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
+
+from packaging.requirements import Requirement
 
 from edgetl.inspection.edgetpu.compiler import PROGRAM
 from edgetl_device import doctor
@@ -24,6 +28,12 @@ WORKSTATION = table(
     Reason("training-missing", "info", "None of the packages that training needs is installed.", _INSTALL),
     Reason("training-incomplete", "warning", "Some of the packages that training needs are not installed.", _INSTALL),
     Reason(
+        "package-version",
+        "warning",
+        "A package is of a version that edgetl is not tested with.",
+        "pip install --upgrade what is named.",
+    ),
+    Reason(
         "edge-tpu-compiler-missing",
         "info",
         "The Edge TPU compiler is absent; only edgetl compile needs it.",
@@ -35,7 +45,38 @@ WORKSTATION = table(
 def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
     """Return the report of :func:`edgetl_device.doctor.examine` with the checks of a workstation added."""
     found = doctor.examine(root=root, place=place).checks
-    return doctor.report([*found, training({name: package_version(name) for name in TRAINING}), _compiler()])
+    return doctor.report(
+        [
+            *found,
+            training({name: package_version(name) for name in TRAINING}),
+            versions(required := _requirements(), {one.name: package_version(one.name) for one in required}),
+            _compiler(),
+        ]
+    )
+
+
+def _requirements() -> list[Requirement]:
+    """Return what both distributions ask for on this machine; of an extra, where all of it is installed."""
+    found = []
+    for distribution in ("edgetl-device", "edgetl"):
+        lines = [Requirement(line) for line in metadata.requires(distribution) or []]
+        for extra in ("", *metadata.metadata(distribution).get_all("Provides-Extra", [])):
+            asked = [one for one in lines if not one.marker or one.marker.evaluate({"extra": extra})]
+            if not extra or all(isinstance(package_version(one.name), str) for one in asked):
+                found += asked
+    return found
+
+
+def versions(requirements: Iterable[Requirement], installed: Mapping[str, str | Unknown]) -> Check:
+    """Compare installed versions with those that are asked for; what is not installed is judged elsewhere."""
+    wrong = {
+        f"{one.name} {version}, not {one.specifier}"
+        for one in requirements
+        if isinstance(version := installed.get(one.name), str) and not one.specifier.contains(version, prereleases=True)
+    }
+    if not wrong:
+        return Check("package versions", "ok", "as edgetl requires")
+    return lacking("package versions", WORKSTATION["package-version"], "; ".join(sorted(wrong)))
 
 
 def training(versions: dict[str, str | Unknown]) -> Check:
