@@ -12,6 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+# As pytest would: this may be a program's first file.
+sys.path.insert(0, str(Path(__file__).parent.parent))
 import small
 
 from edgetl._lib.extras import keras, tensorflow
