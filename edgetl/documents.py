@@ -22,6 +22,8 @@ _CLASSES = {
     "advice": "edgetl.advice.document:AdviceDocument",
     "models": "edgetl.backbones.document:ModelsDocument",
     "predictions": "edgetl_device.classifier:Predictions",
+    "edgetpu-prediction": "edgetl.inspection.edgetpu.predict:EdgeTpuPrediction",
+    "edgetpu-compilation": "edgetl.export.edgetpu:CompileReport",
     "verify": "edgetl_device.verify:Verification",
     "doctor": "edgetl_device.doctor:Report",
     "unfinished": "edgetl.training.resume_state:RequestDocument",

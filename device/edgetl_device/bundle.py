@@ -41,6 +41,40 @@ _MAX_NPY_HEADER_BYTES = 16 << 10
 
 
 @dataclass(frozen=True)
+class CompiledFrom:
+    """The file that a compiler was given.
+
+    Attributes:
+        variant: The variant that it was made of.
+        sha256: Of the file.
+    """
+
+    variant: Text
+    sha256: Sha256
+
+
+@dataclass(frozen=True)
+class Compilation:
+    """What the Edge TPU compiler said of a file that it made.
+
+    Attributes:
+        compiler: Its version.
+        mapped: Operators that the Edge TPU runs.
+        total: Operators of the file that was compiled.
+        on_chip_bytes: Parameters kept in the Edge TPU's memory.
+        off_chip_bytes: Parameters sent anew for every photo.
+        source: What was compiled.
+    """
+
+    compiler: str | Unknown
+    mapped: Count | Unknown
+    total: Count | Unknown
+    on_chip_bytes: Count | Unknown
+    off_chip_bytes: Count | Unknown
+    source: CompiledFrom
+
+
+@dataclass(frozen=True)
 class Variant:
     """One model file of a bundle.
 
@@ -71,7 +105,7 @@ class Variant:
     calibration: dict[str, Json] | None
     accuracy: Accuracy | None
     agreement: Agreement | Unknown | None
-    compilation: dict[str, Json] | None = optional()
+    compilation: Compilation | None = optional()
 
 
 @dataclass(frozen=True)

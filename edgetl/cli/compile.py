@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgetl.cli.console.output import echo
+
+if TYPE_CHECKING:
+    from edgetl.export.edgetpu import CompileReport
+    from edgetl_device.documents import Unknown
 
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
@@ -56,7 +60,7 @@ def compile_(
     if prepare is not None:
         model, prediction = prepare_model(opened, variant)
         write_bytes(prepare, model)
-        note(f"{prepare}: predicted {prediction.mapped} of {len(prediction.operators)} operators on the Edge TPU")
+        note(f"{prepare}: predicted {prediction.mapped} of {prediction.total} operators on the Edge TPU")
         return
     if compiled is None:
         try:
@@ -64,7 +68,7 @@ def compile_(
         except Unavailable:
             _, prediction = prepare_model(opened, variant)
             if json:
-                print_json(prediction.to_json())
+                print_json(prediction)
             else:
                 print_prediction(f"{opened.path}: {variant}", prediction, every=False)
             note(HOW_TO_GET)
@@ -81,31 +85,30 @@ def compile_(
         return
     _print_report(report)
     echo(f"report    {report_path(opened)}")
-    echo(f"next      edgetl bench {opened.path} --variants {report['variant']} --delegate edgetpu, on the device")
+    echo(f"next      edgetl bench {opened.path} --variants {report.variant} --delegate edgetpu, on the device")
 
 
-def _print_report(report: dict[str, Any]) -> None:
+def _print_report(report: CompileReport) -> None:
     from edgetl.cli.console.output import print_table
+    from edgetl_device.documents import Unknown
 
-    operators = report["operators"]
-    if isinstance(operators, dict):
-        typer.echo(f"operators unknown: {operators['unknown']}")
-    elif operators:
-        rows = [[row["name"], str(row["count"]), row["status"]] for row in operators]
+    if isinstance(report.operators, Unknown):
+        echo(f"operators unknown: {report.operators.unknown}")
+    elif report.operators:
+        rows = [[row.name, str(row.count), row.status] for row in report.operators]
         print_table(("operator", "count", "status"), rows)
-    echo(f"compiler  {_said(report['compiler'])}")
-    share = report["mapped_percent"]
-    percent = f", {share:.1f}%" if not isinstance(share, dict) else ""
-    echo(f"mapped    {_said(report['mapped'])} of {_said(report['total'])} operators{percent}")
-    predicted = report["prediction"]
-    echo(f"predicted {predicted['mapped']} of {predicted['total']}")
-    echo(f"memory    {_size(report['on_chip_bytes'])} on the chip, {_size(report['off_chip_bytes'])} sent each time")
-    echo(f"variant   {report['variant']}, {report['compiled']['bytes']:,} bytes; not measured yet")
+    echo(f"compiler  {_said(report.compiler)}")
+    share = report.mapped_percent
+    percent = "" if isinstance(share, Unknown) else f", {share:.1f}%"
+    echo(f"mapped    {_said(report.mapped)} of {_said(report.total)} operators{percent}")
+    echo(f"predicted {report.prediction.mapped} of {report.prediction.total}")
+    echo(f"memory    {_size(report.on_chip_bytes)} on the chip, {_size(report.off_chip_bytes)} sent each time")
+    echo(f"variant   {report.variant}, {report.compiled.bytes:,} bytes; not measured yet")
 
 
-def _said(value: Any) -> str:
-    return "unknown" if isinstance(value, dict) else str(value)
+def _said(value: str | int | Unknown) -> str:
+    return str(value) if isinstance(value, (str, int)) else "unknown"
 
 
-def _size(value: Any) -> str:
-    return "unknown" if isinstance(value, dict) else f"{value / (1 << 20):.2f} MiB"
+def _size(value: int | Unknown) -> str:
+    return f"{value / (1 << 20):.2f} MiB" if isinstance(value, int) else "unknown"

@@ -2,20 +2,89 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import ClassVar, TypeVar
 
 from edgetl.export.edgetpu_variant import SUFFIX, add_compiled
-from edgetl.inspection.edgetpu.compiler import Log, compile_model, parse_log
+from edgetl.inspection.edgetpu.compiler import Log, OperatorStatus, compile_model, parse_log
 from edgetl.inspection.edgetpu.dense import per_tensor_dense
 from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, predict
-from edgetl_device import jsonfile
-from edgetl_device.bundle import Bundle, Variant
+from edgetl_device import documents
+from edgetl_device.bundle import Bundle, Compilation, CompiledFrom, Variant
 from edgetl_device.delegates.delegate import needs_edgetpu
+from edgetl_device.documents import Count, Percentage, Sha256, Text, Unknown
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import sha256_bytes
 
-SCHEMA = "edgetl.inspection.edgetpu-compilation/1"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class PredictedMapping:
+    """What was predicted before.
+
+    Attributes:
+        mapped: Operators that the Edge TPU would run.
+        total: Operators of the file.
+        risks: What may make the compiler or the device behave otherwise, a line each.
+    """
+
+    mapped: Count
+    total: Count
+    risks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class CompiledFile:
+    """What the compiler wrote.
+
+    Attributes:
+        sha256: Of the file.
+        bytes: Its size.
+        holds_edgetpu_operator: Whether anything in it runs on the Edge TPU.
+    """
+
+    sha256: Sha256
+    bytes: Count
+    holds_edgetpu_operator: bool
+
+
+@dataclass(frozen=True)
+class CompileReport:
+    """What the Edge TPU compiler made of a variant; sizes as it rounds them.
+
+    Attributes:
+        variant: Its name in the bundle.
+        compiler: Its version.
+        mapped: Operators that the Edge TPU runs.
+        total: Operators of the file that was compiled.
+        mapped_percent: 100 * mapped / total
+        subgraphs: Partitions on the Edge TPU.
+        on_chip_bytes: Parameters kept in the Edge TPU's memory.
+        on_chip_remaining_bytes: What is left of that memory.
+        off_chip_bytes: Parameters sent anew for every photo.
+        operators: The compiler's table of operators.
+        prediction: What was predicted before.
+        source: The file that was compiled.
+        compiled: The result.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.inspection.edgetpu-compilation/1"
+
+    variant: Text
+    compiler: str | Unknown
+    mapped: Count | Unknown
+    total: Count | Unknown
+    mapped_percent: Percentage | Unknown
+    subgraphs: Count | Unknown
+    on_chip_bytes: Count | Unknown
+    on_chip_remaining_bytes: Count | Unknown
+    off_chip_bytes: Count | Unknown
+    operators: tuple[OperatorStatus, ...] | Unknown
+    prediction: PredictedMapping
+    source: CompiledFrom
+    compiled: CompiledFile
 
 
 def prepare(bundle: Bundle, variant: str = "int8") -> tuple[bytes, EdgeTpuPrediction]:
@@ -40,7 +109,7 @@ def compile_bundle(
     min_mapped_percent: float | None = None,
     compiled: Path | None = None,
     min_runtime_version: int | None = None,
-) -> dict[str, Any]:
+) -> CompileReport:
     """Compile a variant and put the result into the bundle as ``<variant>-edgetpu``, replacing one of that name.
 
     Args:
@@ -53,7 +122,7 @@ def compile_bundle(
         min_runtime_version: As for :func:`edgetl.inspection.edgetpu.compiler.compile_model`.
 
     Returns:
-        ``edgetl.inspection.edgetpu-compilation/1``, also written beside the bundle (:func:`report_path`).
+        The report, also written beside the bundle (:func:`report_path`).
 
     Raises:
         GateFailed: Too little is mapped; the report is written, the bundle is as it was.
@@ -68,11 +137,12 @@ def compile_bundle(
         compile_model(model, min_runtime_version=min_runtime_version) if compiled is None else _read_compiled(compiled)
     )
     report = _report(source, model, result, log, prediction)
-    place = report_path(bundle)
-    jsonfile.write_json(place, report)
+    documents.write(report_path(bundle), report)
     _gate(bundle, report, min_mapped_percent)
-    row = {key: report[key] for key in ("compiler", "mapped", "total", "on_chip_bytes", "off_chip_bytes", "source")}
-    add_compiled(bundle, source, result, row)
+    said = Compilation(
+        report.compiler, report.mapped, report.total, report.on_chip_bytes, report.off_chip_bytes, report.source
+    )
+    add_compiled(bundle, source, result, said)
     return report
 
 
@@ -90,37 +160,34 @@ def _read_compiled(path: Path) -> tuple[bytes, Log | None]:
 
 def _report(
     source: Variant, model: bytes, result: bytes, log: Log | None, prediction: EdgeTpuPrediction
-) -> dict[str, Any]:
-    unknown = {"unknown": "the compiler's log is not beside the file"}
-    said = log.to_json() if log is not None else {}
-    known = {key: unknown if said.get(key) is None else said[key] for key in (
-        "mapped", "total", "mapped_percent", "subgraphs", "on_chip_bytes", "on_chip_remaining_bytes", "off_chip_bytes",
-    )}  # fmt: skip
-    return {
-        "schema": SCHEMA,
-        "variant": source.name + SUFFIX,
-        "compiler": log.version if log is not None else unknown,
-        **known,
-        "operators": said.get("rows", unknown),
-        "prediction": {
-            "mapped": prediction.mapped,
-            "total": len(prediction.operators),
-            "risks": list(prediction.risks),
-        },
-        "source": {"variant": source.name, "sha256": sha256_bytes(model)},
-        "compiled": {
-            "sha256": sha256_bytes(result),
-            "bytes": len(result),
-            "holds_edgetpu_operator": needs_edgetpu(result),
-        },
-    }
+) -> CompileReport:
+    unknown = Unknown("the compiler's log is not beside the file")
+
+    def known(value: T | None) -> T | Unknown:
+        return unknown if value is None else value
+
+    return CompileReport(
+        variant=source.name + SUFFIX,
+        compiler=log.version if log else unknown,
+        mapped=known(log.mapped if log else None),
+        total=known(log.total if log else None),
+        mapped_percent=known(log.mapped_percent if log else None),
+        subgraphs=known(log.subgraphs if log else None),
+        on_chip_bytes=known(log.on_chip_bytes if log else None),
+        on_chip_remaining_bytes=known(log.on_chip_remaining_bytes if log else None),
+        off_chip_bytes=known(log.off_chip_bytes if log else None),
+        operators=log.rows if log else unknown,
+        prediction=PredictedMapping(prediction.mapped, prediction.total, prediction.risks),
+        source=CompiledFrom(source.name, sha256_bytes(model)),
+        compiled=CompiledFile(sha256_bytes(result), len(result), needs_edgetpu(result)),
+    )
 
 
-def _gate(bundle: Bundle, report: dict[str, Any], min_mapped_percent: float | None) -> None:
+def _gate(bundle: Bundle, report: CompileReport, min_mapped_percent: float | None) -> None:
     place = report_path(bundle)
-    if not report["compiled"]["holds_edgetpu_operator"]:
-        rows = [] if isinstance(report["operators"], dict) else report["operators"]
-        reasons = sorted({row["status"] for row in rows if not row["mapped"]})
+    rows = () if isinstance(report.operators, Unknown) else report.operators
+    if not report.compiled.holds_edgetpu_operator:
+        reasons = sorted({row.status for row in rows if not row.mapped})
         raise GateFailed(
             "none of the operators is mapped to the Edge TPU",
             why="; ".join(reasons) or "the compiled file holds no operator of the Edge TPU",
@@ -128,16 +195,14 @@ def _gate(bundle: Bundle, report: dict[str, Any], min_mapped_percent: float | No
         )
     if min_mapped_percent is None:
         return
-    if isinstance(report["mapped_percent"], dict):
+    if isinstance(report.mapped_percent, Unknown):
         raise InputError(
-            "--min-mapped cannot be judged",
-            why=report["mapped_percent"]["unknown"],
-            hint="Put the .log beside the file.",
+            "--min-mapped cannot be judged", why=report.mapped_percent.unknown, hint="Put the .log beside the file."
         )
-    if report["mapped_percent"] < min_mapped_percent:
-        left = [f"{row['count']} {row['name']}: {row['status']}" for row in report["operators"] if not row["mapped"]]
+    if report.mapped_percent < min_mapped_percent:
+        left = [f"{row.count} {row.name}: {row.status}" for row in rows if not row.mapped]
         raise GateFailed(
-            f"{report['mapped_percent']:.1f}% of the operators are mapped, below {min_mapped_percent:g}%",
+            f"{report.mapped_percent:.1f}% of the operators are mapped, below {min_mapped_percent:g}%",
             why="; ".join(left[:3]) + ("; ..." if len(left) > 3 else ""),
             hint=f"The report is in {place}; the bundle is as it was.",
         )

@@ -13,8 +13,7 @@ from pathlib import Path
 from edgetl.export.bundle import pack
 from edgetl.inspection.tflite.file import Tensor, describe
 from edgetl_device import documents
-from edgetl_device.bundle import MANIFEST, Bundle, Manifest, Variant
-from edgetl_device.documents import Json
+from edgetl_device.bundle import MANIFEST, Bundle, Compilation, Manifest, Variant
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes, write_bytes
 from edgetl_device.storage import Entry
@@ -22,7 +21,7 @@ from edgetl_device.storage import Entry
 SUFFIX = "-edgetpu"
 
 
-def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: dict[str, Json]) -> None:
+def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Compilation) -> None:
     """Add a compiled file as ``<source>-edgetpu``, replacing a variant of that name; all hashes and the digest follow.
 
     Accuracy and agreement stay unknown (null): the numbers of the source do not apply to this file.
@@ -31,7 +30,7 @@ def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: dict
         bundle: A folder or an ``.edgetl`` file; it changes as a whole or not at all.
         source: The variant that was compiled; input, output and calibration are taken from it.
         data: The compiled TFLite file.
-        compilation: What the compiler said, as JSON values.
+        compilation: What the compiler said.
 
     Raises:
         InputError: The file has another input or output than the source, or the bundle is damaged.

@@ -17,17 +17,18 @@ def show(path: Path, *, json: bool) -> None:
     """Predict for a model or a bundle and print it."""
     from edgetl.cli.console.output import print_json
     from edgetl.inspection.edgetpu.predict import predict_path
+    from edgetl_device.documents import to_json
 
     name, prediction = predict_path(path)
     if json:
-        print_json({"path": name} | prediction.to_json())
+        print_json({"path": name} | to_json(prediction))
     else:
         print_prediction(name, prediction, every=True)
 
 
 def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -> None:
     """Print a prediction: one line an operator, all of them or those of the CPU only, then the sums."""
-    from edgetl.inspection.edgetpu.predict import ON_CHIP_BYTES
+    from edgetl_device.documents import Unknown
 
     rows = [row for row in prediction.operators if every or row.on == "cpu"]
     echo(f"{name}: {'already compiled for' if prediction.compiled else 'predicted for'} the Edge TPU")
@@ -36,17 +37,18 @@ def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -
         for row in rows:
             line = f"{row.index:>4}  {row.name:<{widths[0]}}  {row.output:<{widths[1]}}  {row.on:<7}  {row.reason}"
             echo(line.rstrip())
-    total = len(prediction.operators)
+    total = prediction.total
     if prediction.compiled:
         left = total - sum(row.name == "edgetpu-custom-op" for row in prediction.operators)
         echo(f"compiled    {left} operator{'s' * (left != 1)} left on the CPU; run it with --delegate edgetpu")
         return
-    percent = f", {100 * prediction.mapped / total:.1f}%" if total else ""
+    share = prediction.mapped_percent
+    percent = "" if isinstance(share, Unknown) else f", {share:.1f}%"
     echo(f"mapped      {prediction.mapped} of {total} operators" + percent)
-    bytes_ = prediction.parameter_bytes
-    over = bytes_ - ON_CHIP_BYTES
-    fits = "fits" if over <= 0 else f"{over / _MIB:.1f} MiB are sent for every photo"
-    echo(f"parameters  {bytes_ / _MIB:.2f} MiB at least, of {ON_CHIP_BYTES / _MIB:g} MiB on the chip: {fits}")
+    over = prediction.streamed_bytes_at_least
+    fits = f"{over / _MIB:.1f} MiB are sent for every photo" if over else "fits"
+    least, most = prediction.parameter_bytes / _MIB, prediction.on_chip_bytes / _MIB
+    echo(f"parameters  {least:.2f} MiB at least, of {most:g} MiB on the chip: {fits}")
     if prediction.refused:
         echo(f"refused     {prediction.refused}")
     for risk in prediction.risks:

@@ -10,10 +10,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from edgetl_device.documents import Count
 from edgetl_device.errors import InputError, Unavailable
 
 PROGRAM = "edgetpu_compiler"
@@ -45,17 +45,20 @@ _FAILURES = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of the log's table: so many operators of one type with one status."""
+class OperatorStatus:
+    """One line of the log's table.
+
+    Attributes:
+        name: The type of the operators.
+        count: How many of it have this status.
+        status: What the compiler says of them.
+        mapped: Whether the Edge TPU runs them.
+    """
 
     name: str
-    count: int
+    count: Count
     status: str
-
-    @property
-    def mapped(self) -> bool:
-        """Whether the Edge TPU runs them."""
-        return self.status == _MAPPED
+    mapped: bool
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,7 @@ class Log:
     """
 
     version: str
-    rows: tuple[Row, ...]
+    rows: tuple[OperatorStatus, ...]
     total: int | None
     mapped: int | None
     subgraphs: int | None
@@ -88,11 +91,6 @@ class Log:
     def mapped_percent(self) -> float | None:
         """Share of the operators that the Edge TPU runs, 0 to 100; None where the log does not say."""
         return None if self.mapped is None or not self.total else 100 * self.mapped / self.total
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the log as JSON values."""
-        rows = [asdict(row) | {"mapped": row.mapped} for row in self.rows]
-        return asdict(self) | {"rows": rows, "mapped_percent": self.mapped_percent}
 
 
 def parse_log(text: str) -> Log:
@@ -192,7 +190,7 @@ def _log_of(printed: str) -> Log:
         return Log("unknown", (), None, None, None, None, None, None, " ".join(printed.split()[-30:]) or "it is silent")
 
 
-def _rows(text: str) -> tuple[Row, ...]:
+def _rows(text: str) -> tuple[OperatorStatus, ...]:
     # The table is printed, and in the .log file again; whatever text holds both has it twice.
     table = re.split(r"^Operator\s+Count\s+Status\s*$", text, flags=re.MULTILINE)
     if len(table) == 1:
@@ -200,7 +198,8 @@ def _rows(text: str) -> tuple[Row, ...]:
     rows = []
     for line in table[-1].splitlines():
         if match := re.fullmatch(r"(\S+)\s+(\d+)\s{2,}(\S.*)", line.strip()):
-            rows.append(Row(match[1], int(match[2]), match[3].strip()))
+            status = match[3].strip()
+            rows.append(OperatorStatus(match[1], int(match[2]), status, mapped=status == _MAPPED))
         elif rows and line.strip():
             break
     return tuple(rows)

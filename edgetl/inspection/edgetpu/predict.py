@@ -6,19 +6,19 @@ Not for: the last word, which is the compiler's (``compile``). The constraints a
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Literal
 
 from edgetl._lib import extras
 from edgetl.inspection.edgetpu.operators import LAST_CODE, RULES, Node
 from edgetl.inspection.tflite.file import Operator, Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.tree import constant, read_tree
 from edgetl_device.delegates.delegate import needs_edgetpu
+from edgetl_device.documents import Count, Percentage, Unknown
 from edgetl_device.errors import InputError
 
-SCHEMA = "edgetl.inspection.edgetpu-prediction/1"
 COMPILER = "16.0.384591198"
 
 # "Roughly 8 MB of SRAM" (coral.ai/docs/edgetpu/compiler); compiler logs of tiny models say 7.98 MiB.
@@ -46,10 +46,10 @@ class Placed:
         reason: The same in words; else "".
     """
 
-    index: int
+    index: Count
     name: str
     output: str
-    on: str
+    on: Literal["edgetpu", "cpu"]
     constraint: str
     reason: str
 
@@ -59,41 +59,58 @@ class EdgeTpuPrediction:
     """What the compiler will do with a file.
 
     Attributes:
+        compiler: The version that is predicted.
         compiled: The file is the compiler's output already; ``operators`` then tells what it did.
         operators: In the order of the file.
+        mapped: How many of them the Edge TPU runs.
+        total: How many there are.
+        mapped_percent: 100 * mapped / total
         parameter_bytes: Stored values that mapped operators read, before the compiler pads them.
+        on_chip_bytes: The Edge TPU's memory for them.
+        streamed_bytes_at_least: What does not fit there, and is sent for every photo.
         refused: Why the compiler cannot read the file at all, or "".
         risks: What may make the compiler or the device behave otherwise, a line each.
     """
 
+    SCHEMA: ClassVar[str] = "edgetl.inspection.edgetpu-prediction/1"
+
+    compiler: str
     compiled: bool
     operators: tuple[Placed, ...]
-    parameter_bytes: int
+    mapped: Count
+    total: Count
+    mapped_percent: Percentage | Unknown
+    parameter_bytes: Count
+    on_chip_bytes: Count
+    streamed_bytes_at_least: Count
     refused: str
     risks: tuple[str, ...]
 
-    @property
-    def mapped(self) -> int:
-        """How many operators the Edge TPU runs."""
-        return sum(operator.on == "edgetpu" for operator in self.operators)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the prediction as ``edgetl.inspection.edgetpu-prediction/1``."""
-        total = len(self.operators)
-        return {
-            "schema": SCHEMA,
-            "compiler": COMPILER,
-            "compiled": self.compiled,
-            "operators": [asdict(operator) for operator in self.operators],
-            "mapped": self.mapped,
-            "total": total,
-            "mapped_percent": 100 * self.mapped / total if total else {"unknown": "the file has no operators"},
-            "parameter_bytes": self.parameter_bytes,
-            "on_chip_bytes": ON_CHIP_BYTES,
-            "streamed_bytes_at_least": max(0, self.parameter_bytes - ON_CHIP_BYTES),
-            "refused": self.refused,
-            "risks": list(self.risks),
-        }
+    @classmethod
+    def of(
+        cls,
+        operators: tuple[Placed, ...],
+        *,
+        compiled: bool = False,
+        parameter_bytes: int = 0,
+        refused: str = "",
+        risks: tuple[str, ...] = (),
+    ) -> EdgeTpuPrediction:
+        """Return the prediction with what follows from where each operator runs."""
+        mapped, total = sum(operator.on == "edgetpu" for operator in operators), len(operators)
+        return cls(
+            compiler=COMPILER,
+            compiled=compiled,
+            operators=operators,
+            mapped=mapped,
+            total=total,
+            mapped_percent=100 * mapped / total if total else Unknown("the file has no operators"),
+            parameter_bytes=parameter_bytes,
+            on_chip_bytes=ON_CHIP_BYTES,
+            streamed_bytes_at_least=max(0, parameter_bytes - ON_CHIP_BYTES),
+            refused=refused,
+            risks=risks,
+        )
 
 
 def predict(model: bytes) -> EdgeTpuPrediction:
@@ -114,7 +131,7 @@ def predict(model: bytes) -> EdgeTpuPrediction:
     own = [("version", refused) if refused else _constraint(node) for node in nodes]
     placed = _partition(described, own)
     mapped = [node for node, place in zip(nodes, placed, strict=True) if place.on == "edgetpu"]
-    return EdgeTpuPrediction(False, placed, _parameter_bytes(mapped), refused, _risks(mapped))
+    return EdgeTpuPrediction.of(placed, parameter_bytes=_parameter_bytes(mapped), refused=refused, risks=_risks(mapped))
 
 
 def predict_path(path: Path, *, variant: str = "int8") -> tuple[str, EdgeTpuPrediction]:
@@ -148,7 +165,7 @@ def _compiled(model: TFLiteModel) -> EdgeTpuPrediction:
         else Placed(index, operator.name, _output(model, index), "cpu", "compiler", "the compiler left it here")
         for index, operator in enumerate(model.operators)
     )
-    return EdgeTpuPrediction(True, placed, 0, "", ())
+    return EdgeTpuPrediction.of(placed, compiled=True)
 
 
 def _nodes(data: bytes, model: TFLiteModel) -> list[Node]:
@@ -219,7 +236,7 @@ def _partition(model: TFLiteModel, own: list[tuple[str, str]]) -> tuple[Placed, 
             cut |= dict.fromkeys(operator.outputs, cause or f"{operator.name} ({index})")
         elif not constraint:
             behind_mapped |= set(operator.outputs)
-        on = "cpu" if constraint else "edgetpu"
+        on: Literal["edgetpu", "cpu"] = "cpu" if constraint else "edgetpu"
         placed.append(Placed(index, operator.name, _output(model, index), on, constraint, reason))
     return tuple(placed)
 

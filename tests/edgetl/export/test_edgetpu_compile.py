@@ -23,7 +23,10 @@ from drawing import draw_photo
 from small import edgetl, left_over, refused
 
 from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, pack, write_bundle
+from edgetl.export.edgetpu import CompileReport
+from edgetl_device import documents
 from edgetl_device.bundle import Bundle
+from edgetl_device.documents import to_json
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.verify import verify
@@ -131,6 +134,10 @@ def test_a_compiled_variant_comes_into_the_bundle(
     assert report["compiled"]["sha256"] == sha256_bytes(twin.read_bytes())
     assert (report["mapped"], report["on_chip_bytes"], report["off_chip_bytes"]) == (31, 512 << 10, 0)
     assert report["prediction"] == {"mapped": 31, "total": 31, "risks": report["prediction"]["risks"]}
+    assert to_json(documents.of_json(CompileReport, report, name="report")) == report
+    assert to_json(variant.compilation) == {
+        key: report[key] for key in ("compiler", "mapped", "total", "on_chip_bytes", "off_chip_bytes", "source")
+    }
     # A second time it is replaced, not added.
     assert edgetl("compile", bundle, "--edgetpu", env=compiler(MAPPED, twin)).returncode == 0
     assert [variant.name for variant in Bundle.open(bundle).variants] == ["int8", "int8-edgetpu"]

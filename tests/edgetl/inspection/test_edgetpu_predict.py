@@ -16,6 +16,7 @@ from tflite_graph import Graph
 from edgetl.inspection.edgetpu.operators import RULES
 from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, Placed, predict
 from edgetl.inspection.tflite.file import describe
+from edgetl_device.documents import Unknown, of_json, to_json
 from edgetl_device.errors import InputError
 
 IMAGE = (1, 8, 8, 16)
@@ -216,12 +217,16 @@ def test_a_file_newer_than_the_compiler_is_refused_as_a_whole() -> None:
 
 
 def test_parameters_are_counted_once_and_held_against_the_chip() -> None:
-    document = predict(convolution().build(0, 1)).to_json()
-    assert document["parameter_bytes"] == 16 * 16 + 16 * 4
-    assert document["streamed_bytes_at_least"] == 0
-    large = EdgeTpuPrediction(False, (), 9 << 20, "", ()).to_json()
-    assert (large["on_chip_bytes"], large["streamed_bytes_at_least"]) == (8 << 20, 1 << 20)
-    assert large["mapped_percent"] == {"unknown": "the file has no operators"}
+    found = predict(convolution().build(0, 1))
+    assert found.parameter_bytes == 16 * 16 + 16 * 4
+    assert found.streamed_bytes_at_least == 0
+    large = EdgeTpuPrediction.of((), parameter_bytes=9 << 20)
+    assert (large.on_chip_bytes, large.streamed_bytes_at_least) == (8 << 20, 1 << 20)
+    assert large.mapped_percent == Unknown("the file has no operators")
+    document = to_json(found)
+    assert document["schema"] == "edgetl.inspection.edgetpu-prediction/1"
+    assert (document["operators"][0]["on"], document["mapped_percent"]) == ("edgetpu", 100)
+    assert of_json(EdgeTpuPrediction, document, name="prediction") == found
 
 
 def test_dense_layers_with_a_scale_an_output_are_a_risk() -> None:
