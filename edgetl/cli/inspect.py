@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgetl.cli.console.output import echo
+
+if TYPE_CHECKING:
+    from edgetl.inspection.contents import (
+        BundleContents,
+        ONNXDescription,
+        TensorDescription,
+        TFLiteDescription,
+    )
+    from edgetl.inspection.tflite.metadata import Metadata
 
 # Some published models have a thousand.
 _LABELS_SHOWN = 8
@@ -40,18 +49,18 @@ def inspect(
 
         show(path, json=json)
         return
-    from edgetl.inspection.contents import inspect_path
+    from edgetl.inspection.contents import BundleContents, inspect_path
 
-    document = inspect_path(path, tensors=tensors)
+    contents = inspect_path(path, tensors=tensors)
     if json:
         from edgetl.cli.console.output import print_json
 
-        print_json(document)
-    elif document["kind"] == "bundle":
-        _print_bundle(document)
+        print_json(contents.to_json())
+    elif isinstance(contents, BundleContents):
+        _print_bundle(contents)
     else:
-        echo(f"{document['path']}: {document['kind']}")
-        _print_model(document)
+        echo(f"{contents.path}: {contents.model.FORMAT}")
+        _print_model(contents.model)
 
 
 def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: bool) -> None:
@@ -61,69 +70,65 @@ def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: b
 
     if edgetpu:
         raise InputError("--edgetpu with two files", why="it predicts for one file at a time")
-    document = compare_files(first, second)
+    difference = compare_files(first, second)
     if json:
-        print_json(document)
+        print_json(difference)
         return
-    from edgetl.cli.console.difference import print_comparison
+    from edgetl.cli.console.difference import print_difference
 
-    print_comparison(document, everything=tensors)
+    print_difference(difference, everything=tensors)
 
 
-def _print_bundle(document: dict[str, Any]) -> None:
+def _print_bundle(bundle: BundleContents) -> None:
     from edgetl.cli.console.output import accuracy_text, agreement_interval
-    from edgetl_device.documents import of_json
-    from edgetl_device.scores import Accuracy, Agreement
+    from edgetl_device.scores import Agreement
 
-    labels, preprocess = document["labels"], document["preprocess"]
-    echo(f"{document['path']}: bundle {document['digest'][:12]}")
-    echo(f"{len(labels)} labels: {', '.join(labels)}")
-    echo("preprocess: " + ", ".join(f"{key} {value}" for key, value in preprocess.items()))
-    for variant in document["variants"]:
+    echo(f"{bundle.path}: bundle {bundle.digest[:12]}")
+    echo(f"{len(bundle.labels)} labels: {', '.join(bundle.labels)}")
+    echo("preprocess: " + ", ".join(f"{key} {value}" for key, value in vars(bundle.preprocess).items()))
+    for variant in bundle.variants:
         echo()
-        echo(f"{variant['name']} ({variant['format']})")
-        _print_model(variant)
-        accuracy, agreement = variant["accuracy"], variant["agreement"]
-        if accuracy:
-            echo(f"  accuracy    {accuracy_text(of_json(Accuracy, accuracy, name='accuracy'))}")
-        if agreement:
-            found = of_json(Agreement, agreement, name="agreement")
+        echo(f"{variant.name} ({variant.model.FORMAT})")
+        _print_model(variant.model)
+        if variant.accuracy:
+            echo(f"  accuracy    {accuracy_text(variant.accuracy)}")
+        if isinstance(found := variant.agreement, Agreement):
             same = f"{found.top1:.1%} (95% CI {agreement_interval(found)})"
             echo(f"  agreement   {same} top-1 with the float reference, mean probability error {found.mae:.4f}")
 
 
-def _print_model(model: dict[str, Any]) -> None:
-    echo(f"  size        {model['bytes']:,} bytes, of which {model['parameter_bytes']:,} parameters")
-    for side in ("inputs", "outputs"):
-        for tensor in model[side]:
-            echo(f"  {side[:-1]:<11} {_spec(tensor)}")
-    echo("  operators   " + _counts(model["operators"]))
-    echo("  tensors     " + _counts(model["tensor_types"]))
-    if "about" in model:
-        echo("  metadata    " + _about(model["about"]))
-    if "tensors" in model:
-        rows = [[tensor["name"], _spec(tensor, named=False), f"{tensor['bytes']:,}"] for tensor in model["tensors"]]
+def _print_model(model: TFLiteDescription | ONNXDescription) -> None:
+    from edgetl.inspection.contents import TFLiteDescription
+
+    echo(f"  size        {model.bytes:,} bytes, of which {model.parameter_bytes:,} parameters")
+    for side, tensors in (("input", model.inputs), ("output", model.outputs)):
+        for tensor in tensors:
+            echo(f"  {side:<11} {tensor.name} {_type(tensor)}")
+    echo("  operators   " + _counts(model.operators))
+    echo("  tensors     " + _counts(model.tensor_types))
+    if isinstance(model, TFLiteDescription):
+        echo("  metadata    " + _about(model.about))
+    if model.tensors is not None:
         from edgetl.cli.console.output import print_table
 
+        rows = [[tensor.name, _type(tensor), f"{tensor.bytes:,}"] for tensor in model.tensors]
         print_table(("tensor", "type", "bytes"), rows)
 
 
-def _about(about: dict[str, Any] | None) -> str:
+def _about(about: Metadata | None) -> str:
     if about is None:
         return "none, so other tools do not know its labels"
-    labels = about["labels"]
+    labels = about.labels
     shown = ", ".join(labels[:_LABELS_SHOWN]) + (", ..." if len(labels) > _LABELS_SHOWN else "")
-    return f"{about['name'] or 'no name'}, {len(labels)} labels" + (f": {shown}" if labels else "")
+    return f"{about.name or 'no name'}, {len(labels)} labels" + (f": {shown}" if labels else "")
 
 
 def _counts(counted: dict[str, int]) -> str:
     return ", ".join(f"{count} {name}" for name, count in counted.items())
 
 
-def _spec(tensor: dict[str, Any], *, named: bool = True) -> str:
-    text = f"{tensor['dtype']} {tensor['shape']}"
-    if "scale" in tensor:
-        text += f" scale {tensor['scale']:g} zero point {tensor['zero_point']}"
-    elif "scales" in tensor:
-        text += f" {tensor['scales']} scales along axis {tensor['axis']}"
-    return f"{tensor['name']} {text}" if named else text
+def _type(tensor: TensorDescription) -> str:
+    text = f"{tensor.dtype} {list(tensor.shape)}"
+    if tensor.scale is not None:
+        return f"{text} scale {tensor.scale:g} zero point {tensor.zero_point}"
+    return text if tensor.scales is None else f"{text} {tensor.scales} scales along axis {tensor.axis}"

@@ -9,17 +9,163 @@ from collections import Counter
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
+from edgetl.inspection.contents import grid_of
 from edgetl.inspection.sqnr import decibels, sqnr_db
-from edgetl.inspection.tflite.file import Tensor, TFLiteModel, describe
+from edgetl.inspection.tflite.file import TFLiteModel, describe
 from edgetl.inspection.tflite.names import pair_by_name
 from edgetl.inspection.tflite.tree import constant, read_tree, to_real
-from edgetl_device.documents import to_json
+from edgetl_device.documents import Unknown, optional
 from edgetl_device.errors import InputError
+
+
+@dataclass(frozen=True)
+class ComparedFile:
+    """One of the two files.
+
+    Attributes:
+        path: Of the file.
+        bytes: Its size.
+        operators: How many it has.
+    """
+
+    path: str
+    bytes: int
+    operators: int
+
+
+@dataclass(frozen=True)
+class OperatorCount:
+    """A type of operator, and how many of it each file has."""
+
+    operator: str
+    first: int
+    second: int
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Operators that follow each other: the place of the first one, and the types of all."""
+
+    at: int
+    operators: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class OperatorChange:
+    """Stretches of the two lists of operators that differ."""
+
+    first: Stretch
+    second: Stretch
+
+
+@dataclass(frozen=True)
+class OperatorDifference:
+    """How the operators differ.
+
+    Attributes:
+        counts: Types that differ in number.
+        changes: In the order of the files.
+    """
+
+    counts: tuple[OperatorCount, ...]
+    changes: tuple[OperatorChange, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorType:
+    """The dtype of a tensor and its grid, as in :class:`edgetl.inspection.contents.Grid`."""
+
+    dtype: str
+    scale: float | None = optional()
+    zero_point: int | None = optional()
+    scales: int | None = optional()
+    axis: int | None = optional()
+
+
+@dataclass(frozen=True)
+class ValueDifference:
+    """The second file's values of a constant against the first's, both as real numbers.
+
+    Attributes:
+        max_abs: The largest absolute difference.
+        sqnr_db: The signal-to-quantization-noise ratio.
+    """
+
+    max_abs: float
+    sqnr_db: float | Unknown
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChangedTensor:
+    """A tensor of both files that differs.
+
+    Attributes:
+        name: In the first file.
+        shape: In both.
+        first: In the first file.
+        second: In the second.
+        second_name: In the second file, where it is another.
+        difference: Of its values, where it is a constant.
+        differs: What differs: ``dtype``, ``quantization``, ``values``.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    first: TensorType
+    second: TensorType
+    second_name: str | None = optional()
+    difference: ValueDifference | Unknown | None = optional()
+    differs: tuple[Literal["dtype", "quantization", "values"], ...]
+
+
+@dataclass(frozen=True)
+class _NameAndShape:
+    name: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnpairedTensor(TensorType, _NameAndShape):
+    """A tensor that only one of the files has."""
+
+
+@dataclass(frozen=True)
+class TensorDifference:
+    """How the tensors differ.
+
+    Attributes:
+        equal: How many do not.
+        changed: Those of both files that do.
+        only_first: Those that only the first file has.
+        only_second: Those that only the second file has.
+    """
+
+    equal: int
+    changed: tuple[ChangedTensor, ...]
+    only_first: tuple[UnpairedTensor, ...]
+    only_second: tuple[UnpairedTensor, ...]
+
+
+@dataclass(frozen=True)
+class FileDifference:
+    """Two TFLite files, compared.
+
+    Attributes:
+        kind: Apart from what one file's contents are.
+        files: The two.
+        operators: How they differ.
+        tensors: How they differ.
+    """
+
+    kind: Literal["comparison"]
+    files: tuple[ComparedFile, ComparedFile]
+    operators: OperatorDifference
+    tensors: TensorDifference
 
 
 @dataclass(frozen=True)
@@ -38,18 +184,15 @@ class _File:
         stored = constant(self.tree, index, tensor)
         return None if stored is None else to_real(stored, tensor)
 
+    def described(self) -> ComparedFile:
+        """Return which file it is."""
+        return ComparedFile(str(self.path), self.model.bytes, len(self.model.operators))
 
-def compare_files(first: Path, second: Path) -> dict[str, Any]:
+
+def compare_files(first: Path, second: Path) -> FileDifference:
     """Compare two TFLite files, usually of one model.
 
     Tensors are paired by name (:func:`edgetl.inspection.tflite.names.pair_by_name`) where their shapes are equal.
-
-    Returns:
-        ``kind`` ``comparison``; ``files`` (path, bytes, operators) of both; ``operators``: ``counts`` of the types that
-        differ in number, and ``changes``, the stretches of the two lists that differ, in order; ``tensors``: ``equal``
-        (a count), ``changed`` (``name`` and, where it is another, ``second_name``; ``first`` and ``second`` with dtype,
-        scale and zero point; ``differs``; and for constants ``difference``: ``max_abs`` and ``sqnr_db`` of the second's
-        real values against the first's), ``only_first`` and ``only_second``.
 
     Raises:
         InputError: A file is missing, damaged, or not TFLite.
@@ -64,20 +207,14 @@ def compare_files(first: Path, second: Path) -> dict[str, Any]:
             equal += 1
         else:
             changed.append(row)
-    return {
-        "kind": "comparison",
-        "files": [
-            {"path": str(file.path), "bytes": file.model.bytes, "operators": len(file.model.operators)}
-            for file in (ours, theirs)
-        ],
-        "operators": _operators(ours.model, theirs.model),
-        "tensors": {
-            "equal": equal,
-            "changed": changed,
-            "only_first": _only(ours.model, set(pairs)),
-            "only_second": _only(theirs.model, set(pairs.values())),
-        },
-    }
+    return FileDifference(
+        kind="comparison",
+        files=(ours.described(), theirs.described()),
+        operators=_operators(ours.model, theirs.model),
+        tensors=TensorDifference(
+            equal, tuple(changed), _only(ours.model, set(pairs)), _only(theirs.model, set(pairs.values()))
+        ),
+    )
 
 
 def _opened(path: Path) -> _File:
@@ -98,60 +235,62 @@ def _used(model: TFLiteModel) -> list[int]:
     return [index for index in dict.fromkeys((*model.inputs, *touched)) if index >= 0]
 
 
-def _changed(ours: _File, theirs: _File, index: int, other: int) -> dict[str, Any] | None:
+def _changed(ours: _File, theirs: _File, index: int, other: int) -> ChangedTensor | None:
     """Return how two paired tensors differ; None if they do not."""
     before, after = ours.model.tensors[index], theirs.model.tensors[other]
-    differs = []
+    differs: list[Literal["dtype", "quantization", "values"]] = []
     if before.dtype != after.dtype:
         differs.append("dtype")
     if (before.scales, before.zero_points) != (after.scales, after.zero_points):
         differs.append("quantization")
-    row = {"name": before.name, "shape": list(before.shape), "first": _spec(before), "second": _spec(after)}
-    if before.name != after.name:
-        row["second_name"] = after.name
+    difference: ValueDifference | Unknown | None = None
     if before.constant or after.constant:
         exact, found = ours.values(index), theirs.values(other)
         if exact is None or found is None:
             stored = [constant(file.tree, at, file.model.tensors[at]) for file, at in ((ours, index), (theirs, other))]
             same = stored[0] is not None and stored[1] is not None and np.array_equal(stored[0], stored[1])
-            row["difference"] = {"unknown": "not numbers with a scale in both files"}
+            difference = Unknown("not numbers with a scale in both files")
         else:
             same = np.array_equal(exact, found)
             largest = float(np.abs(found - exact).max())
-            row["difference"] = {"max_abs": largest, "sqnr_db": to_json(decibels(sqnr_db(exact, found)))}
+            difference = ValueDifference(largest, decibels(sqnr_db(exact, found)))
         if not same:
             differs.append("values")
-    return row | {"differs": differs} if differs else None
+    if not differs:
+        return None
+    return ChangedTensor(
+        name=before.name,
+        shape=before.shape,
+        first=TensorType(dtype=before.dtype, **grid_of(before)),
+        second=TensorType(dtype=after.dtype, **grid_of(after)),
+        second_name=None if after.name == before.name else after.name,
+        difference=difference,
+        differs=tuple(differs),
+    )
 
 
-def _spec(tensor: Tensor) -> dict[str, Any]:
-    spec: dict[str, Any] = {"dtype": tensor.dtype}
-    if len(tensor.scales) == 1:
-        spec |= {"scale": tensor.scales[0], "zero_point": tensor.zero_points[0] if tensor.zero_points else 0}
-    elif tensor.scales:
-        spec |= {"scales": len(tensor.scales), "axis": tensor.axis}
-    return spec
+def _only(model: TFLiteModel, paired: set[int]) -> tuple[UnpairedTensor, ...]:
+    unpaired = (model.tensors[index] for index in _used(model) if index not in paired)
+    return tuple(
+        UnpairedTensor(name=tensor.name, shape=tensor.shape, dtype=tensor.dtype, **grid_of(tensor))
+        for tensor in unpaired
+    )
 
 
-def _only(model: TFLiteModel, paired: set[int]) -> list[dict[str, Any]]:
-    rest = (model.tensors[index] for index in _used(model) if index not in paired)
-    return [{"name": tensor.name, "shape": list(tensor.shape), **_spec(tensor)} for tensor in rest]
-
-
-def _operators(first: TFLiteModel, second: TFLiteModel) -> dict[str, Any]:
-    ours, theirs = ([operator.name for operator in model.operators] for model in (first, second))
+def _operators(first: TFLiteModel, second: TFLiteModel) -> OperatorDifference:
+    ours, theirs = (tuple(operator.name for operator in model.operators) for model in (first, second))
     before, after = Counter(ours), Counter(theirs)
     # Without autojunk=False, types that make up over 1% of a long list are passed over.
     stretches = SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes()
-    return {
-        "counts": [
-            {"operator": name, "first": before[name], "second": after[name]}
+    return OperatorDifference(
+        counts=tuple(
+            OperatorCount(name, before[name], after[name])
             for name in sorted(before | after)
             if before[name] != after[name]
-        ],
-        "changes": [
-            {"first": {"at": i, "operators": ours[i:j]}, "second": {"at": k, "operators": theirs[k:m]}}
+        ),
+        changes=tuple(
+            OperatorChange(Stretch(i, ours[i:j]), Stretch(k, theirs[k:m]))
             for kind, i, j, k, m in stretches
             if kind != "equal"
-        ],
-    }
+        ),
+    )

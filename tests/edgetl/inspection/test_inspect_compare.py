@@ -14,7 +14,14 @@ from typer.testing import CliRunner
 
 from edgetl.cli import app
 from edgetl.export import conversion
-from edgetl.inspection.difference import compare_files
+from edgetl.inspection.difference import (
+    OperatorCount,
+    OperatorDifference,
+    TensorDifference,
+    TensorType,
+    ValueDifference,
+    compare_files,
+)
 from edgetl.inspection.sqnr import sqnr_db
 from edgetl.inspection.tflite.file import describe
 from edgetl.inspection.tflite.tree import constant, pack_tree, read_tree, to_real
@@ -57,33 +64,33 @@ def _with_one_other_weight(data: bytes) -> bytes:
 
 
 def test_a_file_equals_itself(files: Path) -> None:
-    document = compare_files(files / "int8.tflite", files / "int8.tflite")
-    tensors = document["tensors"]
+    difference = compare_files(files / "int8.tflite", files / "int8.tflite")
     model = describe(_int8())
     used = {index for operator in model.operators for index in operator.inputs + operator.outputs}
-    assert tensors == {"equal": len(used), "changed": [], "only_first": [], "only_second": []}
-    assert document["operators"] == {"counts": [], "changes": []}
+    assert difference.tensors == TensorDifference(len(used), (), (), ())
+    assert difference.operators == OperatorDifference((), ())
 
 
 def test_one_edited_weight_is_the_one_difference(files: Path) -> None:
-    document = compare_files(files / "int8.tflite", files / "edited.tflite")
-    (row,) = document["tensors"]["changed"]
-    assert "logits" in row["name"]
-    assert row["differs"] == ["values"]
+    difference = compare_files(files / "int8.tflite", files / "edited.tflite")
+    (row,) = difference.tensors.changed
+    assert "logits" in row.name
+    assert row.differs == ("values",)
     model = describe(_int8())
-    index = next(place for place, tensor in enumerate(model.tensors) if tensor.name == row["name"])
+    index = next(place for place, tensor in enumerate(model.tensors) if tensor.name == row.name)
     tensor = model.tensors[index]
     scale = tensor.scales[7 // tensor.shape[1]] if len(tensor.scales) > 1 else tensor.scales[0]
-    assert row["difference"]["max_abs"] == pytest.approx(3 * scale, rel=1e-5)
+    assert isinstance(row.difference, ValueDifference)
+    assert row.difference.max_abs == pytest.approx(3 * scale, rel=1e-5)
 
 
 def test_float_against_int8(files: Path) -> None:
-    document = compare_files(files / "float.tflite", files / "int8.tflite")
-    assert document["operators"]["counts"] == [{"operator": "QUANTIZE", "first": 0, "second": 2}]
-    assert [change["second"]["operators"] for change in document["operators"]["changes"]] == [["QUANTIZE"]] * 2
-    assert document["tensors"]["only_first"] == []
-    assert len(document["tensors"]["only_second"]) == 2
-    rows = {(row["name"], tuple(row["shape"])): row for row in document["tensors"]["changed"]}
+    difference = compare_files(files / "float.tflite", files / "int8.tflite")
+    assert difference.operators.counts == (OperatorCount("QUANTIZE", 0, 2),)
+    assert [change.second.operators for change in difference.operators.changes] == [("QUANTIZE",)] * 2
+    assert difference.tensors.only_first == ()
+    assert len(difference.tensors.only_second) == 2
+    rows = {(row.name, tuple(row.shape)): row for row in difference.tensors.changed}
     trees = {data: (describe(data), read_tree(data)) for data in (_float(), _int8())}
     (name, shape) = next(key for key in rows if "conv_pw_3" in key[0] and len(key[1]) == 4 and key[1][1:3] == (1, 1))
     real = []
@@ -93,28 +100,29 @@ def test_float_against_int8(files: Path) -> None:
         assert values is not None
         real.append(to_real(values, model.tensors[index]))
     row = rows[name, shape]
-    assert row["first"] == {"dtype": "float32"}
-    assert row["second"] == {"dtype": "int8", "scales": shape[0], "axis": 0}
-    assert row["difference"]["sqnr_db"] == pytest.approx(sqnr_db(*real), abs=1e-3)
-    assert row["difference"]["max_abs"] == pytest.approx(np.abs(real[0] - real[1]).max())
-    assert row["differs"] == ["dtype", "quantization", "values"]
+    assert row.first == TensorType(dtype="float32")
+    assert row.second == TensorType(dtype="int8", scales=shape[0], axis=0)
+    assert isinstance(row.difference, ValueDifference)
+    assert row.difference.sqnr_db == pytest.approx(sqnr_db(*real), abs=1e-3)
+    assert row.difference.max_abs == pytest.approx(np.abs(real[0] - real[1]).max())
+    assert row.differs == ("dtype", "quantization", "values")
 
 
 def test_files_with_batch_norm_folded_by_whom_is_no_matter(files: Path) -> None:
-    document = compare_files(files / "unfolded.tflite", files / "float.tflite")
-    assert document["tensors"]["only_first"] == document["tensors"]["only_second"] == []
-    assert document["operators"] == {"counts": [], "changes": []}
-    for row in document["tensors"]["changed"]:
-        if "difference" in row and "sqnr_db" in row["difference"]:
-            assert row["difference"]["sqnr_db"] > 100
+    difference = compare_files(files / "unfolded.tflite", files / "float.tflite")
+    assert difference.tensors.only_first == difference.tensors.only_second == ()
+    assert difference.operators == OperatorDifference((), ())
+    for row in difference.tensors.changed:
+        if isinstance(row.difference, ValueDifference) and isinstance(row.difference.sqnr_db, float):
+            assert row.difference.sqnr_db > 100
 
 
 def test_files_of_two_models_share_little(files: Path) -> None:
     other = files / "other.tflite"
     other.write_bytes(conversion.float32_tflite(lively.build("mobilenet_v2")))
-    document = compare_files(files / "float.tflite", other)
-    assert len(document["tensors"]["only_second"]) > 50
-    assert {"operator": "ADD", "first": 1, "second": 11} in document["operators"]["counts"]
+    difference = compare_files(files / "float.tflite", other)
+    assert len(difference.tensors.only_second) > 50
+    assert OperatorCount("ADD", 1, 11) in difference.operators.counts
 
 
 def test_the_command(files: Path) -> None:
