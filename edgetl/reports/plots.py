@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.extras import require
+from edgetl.runs.history import Epoch, HistoryRow, points_of
 from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.documents import Unknown
@@ -43,14 +44,13 @@ class ClassifiedPhoto:
         return _RIGHT if self.predicted == self.label else _WRONG
 
 
-def learning_curves(history: Sequence[dict[str, Any]], target: Path) -> None:
+def learning_curves(history: Sequence[HistoryRow], target: Path) -> None:
     """Draw loss and accuracy over the epochs of the second stage; epoch 0 is the head alone."""
     figure, (left, right) = _figure(9, 3.6, columns=2)
-    rows = [row for row in history if row["stage"] == "blocks"]
+    rows = [row for row in history if isinstance(row, Epoch) and row.stage == "blocks"]
     for axes, name in ((left, "loss"), (right, "accuracy")):
         for prefix, label in (("", "training"), ("val_", "validation")):
-            points = [(row["epoch"], row[prefix + name]) for row in rows if prefix + name in row]
-            if points:
+            if points := points_of(rows, prefix + name):
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
         axes.set_xlabel("epoch (0: head alone)")
         axes.set_ylabel("cross-entropy, nats" if name == "loss" else "top-1 accuracy")

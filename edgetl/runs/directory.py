@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetl._lib.csv import write_table
 from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.owned import Kind, bundle_files, check_replaceable
@@ -160,12 +158,6 @@ def check_run_replaceable(folder: Path) -> None:
 def default_folder(data: Path) -> Path:
     """Return the default run directory of a data set: ``runs/<its name>``."""
     return Path("runs") / (data.stem if data.is_file() else data.resolve().name)
-
-
-def write_history(path: Path, history: Sequence[Mapping[str, Any]]) -> None:
-    """Write one CSV row an entry, with the union of their fields as columns."""
-    columns = list(dict.fromkeys(key for row in history for key in row))
-    write_table(path, columns, ([row.get(column, "") for column in columns] for row in history))
 
 
 def write_data_root(folder: Path, root: Path) -> None:

@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgetl.runs.history import Epoch, HistoryRow, history_row
+from edgetl_device.documents import of_json, to_json
 from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import atomic_path
 
@@ -43,8 +45,8 @@ class Checkpoint:
     stage: str
     epoch: int
     best_epoch: int
-    history: list[dict[str, Any]]
-    rows: list[dict[str, Any]]
+    history: tuple[HistoryRow, ...]
+    rows: tuple[Epoch, ...]
     random: dict[str, Any]
     variables: Arrays
     optimizer: Arrays
@@ -95,7 +97,10 @@ class CheckpointFile:
         _check_identity(self._path, document.get("identity", {}), self._identity)
         before = tuple(document.get("hardware", ()))
         self.moved_from = before if before != self.hardware else ()
-        return Checkpoint(**document["state"], **lists)
+        name, state = str(self._path), document["state"]
+        history = tuple(history_row(row, name=name) for row in state["history"])
+        rows = tuple(of_json(Epoch, row, name=name) for row in state["rows"])
+        return Checkpoint(**state | {"history": history, "rows": rows}, **lists)
 
     def save(self, checkpoint: Checkpoint) -> None:
         """Write a checkpoint in the background; it replaces the last one once it is on disk.
@@ -118,7 +123,7 @@ class CheckpointFile:
             pending.result()
 
     def _write(self, checkpoint: Checkpoint) -> None:
-        state = dict(vars(checkpoint))
+        state = vars(checkpoint) | {"history": to_json(checkpoint.history), "rows": to_json(checkpoint.rows)}
         lists: dict[str, Arrays] = {name: state.pop(name) for name in _LISTS}
         document = {
             "schema": _SCHEMA,

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgetl._lib.extras import require
 from edgetl._lib.progress import track
+from edgetl.runs.history import HeadFit
 
 # L2 penalty per photo, weakest last. scikit-learn's C is 1 / (strength * photos).
 _L2_STRENGTHS = (1.0, 0.3, 0.1, 0.03, 0.01)
@@ -36,13 +37,12 @@ class Head:
     Attributes:
         kernel: float32 [channels, classes].
         bias: float32 [classes].
-        history: One row a fit: stage, l2, loss and accuracy on training and validation photos, what it was fitted on.
-            The last one is taken.
+        history: One row a fit; the last one is taken.
     """
 
     kernel: npt.NDArray[np.float32]
     bias: npt.NDArray[np.float32]
-    history: tuple[dict[str, Any], ...]
+    history: tuple[HeadFit, ...]
 
 
 def fit_head(
@@ -66,21 +66,22 @@ def fit_head(
         balanced: Weigh photos by the inverse frequency of their class.
     """
     strengths = _L2_STRENGTHS if len(val.targets) else ()
-    rows: list[dict[str, Any]] = []
+    rows: list[HeadFit] = []
     solver: Any = None
     with track("Head on pooled features", len(strengths) + 1, unit="fits") as advance:
         for strength in strengths:
             solver = _solve(photos, strength, start=solver, balanced=balanced)
             weights = _softmax_weights(solver, classes)
-            rows.append(_row(strength, weights, photos, val) | {"fitted_on": "photos"})
+            rows.append(_fit(strength, weights, photos, val, fitted_on="photos"))
             advance(1)
-        best = min(rows, key=lambda row: row["val_loss"])["l2"] if rows else _DEFAULT_L2
+        losses = [row.val_loss for row in rows if row.val_loss is not None]
+        best = rows[losses.index(min(losses))].l2 if losses else _DEFAULT_L2
         everything = Labelled(
             np.concatenate([photos.features, *(view.features for view in views)]),
             np.concatenate([photos.targets, *(view.targets for view in views)]),
         )
         weights = _softmax_weights(_solve(everything, best, start=solver, balanced=balanced), classes)
-        rows.append(_row(best, weights, everything, val) | {"fitted_on": "photos and views" if views else "photos"})
+        rows.append(_fit(best, weights, everything, val, fitted_on="photos and views" if views else "photos"))
         advance(1)
     return Head(*weights, tuple(rows))
 
@@ -102,17 +103,34 @@ def _solve(data: Labelled, strength: float, *, start: Any, balanced: bool) -> An
         return solver.fit(data.features, data.targets)
 
 
-def _row(
-    strength: float, weights: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], data: Labelled, val: Labelled
-) -> dict[str, Any]:
-    row: dict[str, Any] = {"stage": "head", "l2": strength}
-    for prefix, part in (("", data), ("val_", val)):
-        if len(part.targets):
-            kernel, bias = weights
-            logits = part.features @ kernel + bias
-            row[f"{prefix}loss"] = float(cross_entropy(logits, part.targets).mean())
-            row[f"{prefix}accuracy"] = top1(logits, part.targets)
-    return row
+def _fit(
+    strength: float,
+    weights: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]],
+    data: Labelled,
+    val: Labelled,
+    *,
+    fitted_on: str,
+) -> HeadFit:
+    (loss, accuracy), (val_loss, val_accuracy) = _scores(weights, data), _scores(weights, val)
+    return HeadFit(
+        l2=strength,
+        loss=loss,
+        accuracy=accuracy,
+        val_loss=val_loss,
+        val_accuracy=val_accuracy,
+        fitted_on=fitted_on,
+    )
+
+
+def _scores(
+    weights: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], data: Labelled
+) -> tuple[float, float] | tuple[None, None]:
+    """Return the mean cross-entropy and the accuracy; None of no photos."""
+    if not len(data.targets):
+        return None, None
+    kernel, bias = weights
+    logits = data.features @ kernel + bias
+    return float(cross_entropy(logits, data.targets).mean()), top1(logits, data.targets)
 
 
 def _softmax_weights(solver: Any, classes: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:

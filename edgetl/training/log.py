@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+
+from edgetl.runs.history import HistoryRow
 
 from .checkpoint import Checkpoint, CheckpointFile
 from .tensorboard import EventLog
@@ -20,7 +22,7 @@ class TrainingLog:
         start: What an earlier process left.
     """
 
-    history: list[dict[str, Any]] = field(default_factory=list)
+    history: list[HistoryRow] = field(default_factory=list)
     file: CheckpointFile | None = None
     events: EventLog | None = None
     start: Checkpoint | None = None
@@ -41,13 +43,13 @@ class TrainingLog:
         """Return the checkpoint that an earlier process left in this stage."""
         return self.start if self.start and self.start.stage == stage else None
 
-    def add(self, rows: tuple[dict[str, Any], ...], *, logged: bool = False) -> None:
+    def add(self, rows: Sequence[HistoryRow], *, logged: bool = False) -> None:
         """Record a finished stage; ``logged`` when its rows are in TensorBoard's logs already."""
         self.history.extend(rows)
         for row in () if logged else rows:
             self.log(row)
 
-    def log(self, row: dict[str, Any]) -> None:
+    def log(self, row: HistoryRow) -> None:
         """Show one row of the history in TensorBoard."""
         if self.events:
             self.events.scalars(row)

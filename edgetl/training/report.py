@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from edgetl._lib.progress import step
 from edgetl.data import SPLITS, Dataset, Split
 from edgetl.reports import plots
 from edgetl.runs import float_model
+from edgetl.runs.history import HistoryRow
 from edgetl.runs.metrics import Metrics, classification_report
 from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
 
@@ -19,7 +21,7 @@ _SHOWN_PHOTOS = 16
 
 
 def write_report(
-    network: Any, dataset: Dataset, history: list[dict[str, Any]], folder: Path, events: EventLog | None
+    network: Any, dataset: Dataset, history: Sequence[HistoryRow], folder: Path, events: EventLog | None
 ) -> dict[Split, Metrics]:
     """Evaluate on validation and test photos; write predictions and plots; return the metrics of each split.
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from edgetl import __version__
 from edgetl.data import write_split
-from edgetl.runs.directory import DOCUMENT, Run, write_data_root, write_history
+from edgetl.runs.directory import DOCUMENT, Run, write_data_root
 from edgetl.runs.document import (
     Baseline,
     ResumedFrom,
@@ -22,6 +22,7 @@ from edgetl.runs.document import (
     TrainedModel,
     TrainedSettings,
 )
+from edgetl.runs.history import write_history
 from edgetl_device import documents
 from edgetl_device.files import sha256_file
 

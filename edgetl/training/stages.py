@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +16,7 @@ from edgetl.features import frozen_base
 from edgetl.features.augment import mixes
 from edgetl.runs.directory import Run
 from edgetl.runs.document import StageSeconds
+from edgetl.runs.history import Epoch, HistoryRow
 from edgetl_device.errors import OptionError
 
 from .head import Labelled, fit_head
@@ -103,9 +104,9 @@ def has_later_stages(plan: TrainPlan) -> bool:
     return bool(blocks or plan.options.finetune_epochs)
 
 
-def best_epoch(history: list[dict[str, Any]], stage: str) -> int:
+def best_epoch(history: Sequence[HistoryRow], stage: str) -> int:
     """Return the epoch of a stage whose weights were kept; 0 when there was no such stage."""
-    rows = [row for row in history if row["stage"] == stage]
+    rows = [row for row in history if isinstance(row, Epoch) and row.stage == stage]
     return kept_epoch(rows) if rows else 0
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.progress import track
+from edgetl.runs.history import Epoch, HistoryRow
 from edgetl_device.errors import OptionError
 
 from .checkpoint import Checkpoint
@@ -79,7 +80,7 @@ class TailResult:
         interrupted: Whether Ctrl-C ended it.
     """
 
-    history: tuple[dict[str, Any], ...]
+    history: tuple[Epoch, ...]
     best_epoch: int
     interrupted: bool
 
@@ -115,7 +116,7 @@ def train_tail(
     classes = tail.output.shape[-1]
     weights = _class_weights(data.targets) if options.class_weights else np.ones(classes, np.float32)
     random = np.random.default_rng(options.seed)
-    rows: list[dict[str, Any]] = []
+    rows: list[Epoch] = []
     best_epoch, best_weights = 0, tail.get_weights()
     if saved := log.saved(stage):
         _restore(tail, random, saved)
@@ -128,7 +129,7 @@ def train_tail(
         ):
             advance(max(0, len(rows) - 1) * len(data.train))
             if not rows:
-                rows.append({"stage": stage, "epoch": 0} | _validate(tail, data, plan))
+                rows.append(Epoch(stage=stage, epoch=0, **_validate(tail, data, plan)))
                 _check_finite(tail, rows[0], plan)
                 log.log(rows[0])
             for epoch in range(len(rows), plan.epochs + 1):
@@ -144,11 +145,14 @@ def train_tail(
                     logs.append(tail.train_on_batch(inputs, targets, sample_weight=photo_weights, return_dict=True))
                     advance(min(batch_size, len(data.train) - index * batch_size))
                 with _averaged(tail):
-                    row = (
-                        {"stage": stage, "epoch": epoch}
-                        | {name: float(np.mean([log[name] for log in logs])) for name in ("loss", "accuracy")}
-                        | _validate(tail, data, plan)
-                        | {"lr": float(tail.optimizer.learning_rate), "seconds": time.perf_counter() - started}
+                    row = Epoch(
+                        stage=stage,
+                        epoch=epoch,
+                        loss=float(np.mean([one["loss"] for one in logs])),
+                        accuracy=float(np.mean([one["accuracy"] for one in logs])),
+                        **_validate(tail, data, plan),
+                        lr=float(tail.optimizer.learning_rate),
+                        seconds=time.perf_counter() - started,
                     )
                     _check_finite(tail, row, plan)
                     rows.append(row)
@@ -161,7 +165,7 @@ def train_tail(
     return TailResult(tuple(rows), best_epoch, interrupted)
 
 
-def kept_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+def kept_epoch(rows: Sequence[Epoch]) -> int:
     """Return the latest epoch whose validation loss is within one standard error of the lowest one.
 
     The rule of Breiman et al. 1984, "Classification and Regression Trees", section 3.4.3. With a few dozen photos the
@@ -171,59 +175,60 @@ def kept_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
     Args:
         rows: A stage's rows of the history, epoch 0 first. Without validation photos the last epoch is kept.
     """
-    if "val_loss" not in rows[0]:
-        return int(rows[-1]["epoch"])
     lowest = rows[_lowest_epoch(rows)]
+    if lowest.val_loss is None:
+        return rows[-1].epoch
     # One photo has no standard error: then the lowest loss is all there is.
-    bound = float(lowest["val_loss"]) + float(lowest.get("val_loss_se", 0.0))
-    return max(int(row["epoch"]) for row in rows if float(row["val_loss"]) <= bound)
+    bound = lowest.val_loss + (lowest.val_loss_se or 0.0)
+    return max(row.epoch for row in rows if row.val_loss is not None and row.val_loss <= bound)
 
 
-def _check_finite(tail: Any, row: Mapping[str, Any], plan: TrainPlan) -> None:
+def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:
     """Raise Diverged for an epoch after which nothing can be told from another, or learnt."""
-    broken = [f"its {name} is {row[name]}" for name in ("loss", "val_loss") if not math.isfinite(row.get(name, 0.0))]
-    if "val_loss" not in row and not all(np.isfinite(weight).all() for weight in tail.get_weights()):
+    losses = {"loss": row.loss, "val_loss": row.val_loss}
+    broken = [f"its {name} is {loss}" for name, loss in losses.items() if loss is not None and not math.isfinite(loss)]
+    if row.val_loss is None and not all(np.isfinite(weight).all() for weight in tail.get_weights()):
         broken.append("a weight is infinite or not a number")
     if not broken:
         return
-    if row["epoch"] == 0:
+    if row.epoch == 0:
         raise Diverged(
-            f"stage {row['stage']} cannot begin: {broken[0].removeprefix('its ')}",
+            f"stage {row.stage} cannot begin: {broken[0].removeprefix('its ')}",
             why="the network gives no numbers before the first step: its weights, or what the frozen layers give",
             hint="Give other {weights}, or more {trainable_blocks}: then fewer layers are frozen.",
         )
-    name = "finetune_lr" if row["stage"] == "finetune" else "lr"
+    name = "finetune_lr" if row.stage == "finetune" else "lr"
     raise Diverged(
-        f"training diverged in epoch {row['epoch']} of stage {row['stage']}: {broken[0]}",
+        f"training diverged in epoch {row.epoch} of stage {row.stage}: {broken[0]}",
         why=f"steps of {{{name}=}} are too large here",
         hint=f"Start again with a lower {{{name}}}, such as {plan.lr / 10:g}.",
         **{name: plan.lr},
     )
 
 
-def _lowest_epoch(rows: Sequence[Mapping[str, Any]]) -> int:
+def _lowest_epoch(rows: Sequence[Epoch]) -> int:
     """Return the epoch with the lowest validation loss, the last one where nothing is validated."""
-    if "val_loss" not in rows[0]:
-        return len(rows) - 1
-    return min(range(len(rows)), key=lambda epoch: float(rows[epoch]["val_loss"]))
+    # All of them are validated, or none.
+    losses = [row.val_loss for row in rows if row.val_loss is not None]
+    return losses.index(min(losses)) if losses else len(rows) - 1
 
 
 def _checkpoint(
     tail: Any,
     random: np.random.Generator,
     stage: str,
-    rows: list[dict[str, Any]],
+    rows: Sequence[Epoch],
     best_epoch: int,
     best: list[npt.NDArray[Any]],
-    history: list[dict[str, Any]],
+    history: Sequence[HistoryRow],
 ) -> Checkpoint:
     # Copies: the next epoch changes all of them while they are written.
     return Checkpoint(
         stage=stage,
-        epoch=rows[-1]["epoch"],
+        epoch=rows[-1].epoch,
         best_epoch=best_epoch,
-        history=list(history),
-        rows=list(rows),
+        history=tuple(history),
+        rows=tuple(rows),
         random=dict(random.bit_generator.state),
         variables=[np.array(variable) for variable in _state(tail)],
         optimizer=[np.array(variable) for variable in tail.optimizer.variables],

@@ -12,6 +12,7 @@ from typing import Any
 
 from edgetl._lib.extras import tensorflow
 from edgetl._lib.owned import remove
+from edgetl.runs.history import Epoch, HistoryRow
 
 EVENT_FILES = ("*/events.out.tfevents.*",)
 _SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
@@ -30,13 +31,13 @@ class EventLog:
         self._counts: dict[str, int] = {}
         remove(folder, EVENT_FILES)
 
-    def scalars(self, row: dict[str, Any]) -> None:
+    def scalars(self, row: HistoryRow) -> None:
         """Add a row of the history; the step is its epoch, and the number of the fit where it has none (head)."""
-        stage = row["stage"]
-        count = self._counts[stage] = self._counts.get(stage, -1) + 1
+        count = self._counts[row.stage] = self._counts.get(row.stage, -1) + 1
+        at = row.epoch if isinstance(row, Epoch) else count
         for name in _SCALARS:
-            if name in row:
-                self._write(stage, name, float(row[name]), int(row.get("epoch", count)), kind="scalars")
+            if (value := getattr(row, name, None)) is not None:
+                self._write(row.stage, name, float(value), at, kind="scalars")
 
     def image(self, name: str, png: bytes) -> None:
         """Add a picture, a PNG file's bytes."""

@@ -93,8 +93,8 @@ def trained(devices: tuple[str, ...], log: TrainingLog | None = None, **changes:
     return {
         **{f"weight/{place}": weight for place, weight in enumerate(tail.get_weights())},
         "seen": np.array(SEEN),
-        "loss": np.array([row["loss"] for row in result.history[1:]]),
-        "accuracy": np.array([row["accuracy"] for row in result.history[1:]]),
+        "loss": np.array([row.loss for row in result.history[1:]]),
+        "accuracy": np.array([row.accuracy for row in result.history[1:]]),
     }
 
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from edgetl.reports.charts import Scale, Tick, line_path
-from edgetl_device.errors import InputError
-
-Row = dict[str, str]
+from edgetl.runs.history import Epoch, HeadFit, HistoryRow, points_of
 
 
 @dataclass(frozen=True)
@@ -34,52 +30,20 @@ class Plot:
     kept_percent: float | None
 
 
-@dataclass(frozen=True)
-class Fit:
-    """One fit of the head: its L2 penalty, what it was fitted on, and what it gave; None where it was not measured."""
-
-    l2: float
-    fitted_on: str
-    val_loss: float | None
-    val_accuracy: float | None
-
-
-def read_history(path: Path) -> list[Row]:
-    """Return the rows of ``history.csv``; empty cells are left out.
-
-    Raises:
-        InputError: The file is missing or no such table.
-    """
-    try:
-        with open(path, encoding="utf-8", newline="") as stream:
-            rows = [{name: cell for name, cell in row.items() if cell} for row in csv.DictReader(stream, strict=True)]
-    except FileNotFoundError:
-        raise InputError(f"{path}: no such file", hint="Train again.") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: is not a history of training", why=str(error)) from None
-    if any("stage" not in row or None in row for row in rows):
-        raise InputError(f"{path}: is not a history of training", why="a row has too many fields or no stage")
-    return rows
-
-
-def fits(rows: Sequence[Row]) -> tuple[Fit, ...]:
+def fits(rows: Sequence[HistoryRow]) -> tuple[HeadFit, ...]:
     """Return the fits of the head, in order; the last one is the one that was taken."""
-    return tuple(
-        Fit(float(row["l2"]), row.get("fitted_on", ""), _number(row, "val_loss"), _number(row, "val_accuracy"))
-        for row in rows
-        if row["stage"] == "head" and "l2" in row
-    )
+    return tuple(row for row in rows if isinstance(row, HeadFit))
 
 
-def plots(rows: Sequence[Row], *, kept_epoch: int) -> tuple[Plot, ...]:
+def plots(rows: Sequence[HistoryRow], *, kept_epoch: int) -> tuple[Plot, ...]:
     """Return loss and accuracy over the epochs of the second stage; nothing where it has none.
 
     Args:
         rows: The history.
         kept_epoch: Whose weights the run has.
     """
-    epochs = [row for row in rows if row["stage"] == "blocks" and "epoch" in row]
-    last = max((int(row["epoch"]) for row in epochs), default=0)
+    epochs = [row for row in rows if isinstance(row, Epoch) and row.stage == "blocks"]
+    last = max((row.epoch for row in epochs), default=0)
     if not last:
         return ()
     x = Scale(0, last)
@@ -88,7 +52,7 @@ def plots(rows: Sequence[Row], *, kept_epoch: int) -> tuple[Plot, ...]:
     found = []
     for name, key, factor in (("Loss, nats", "loss", 1.0), ("Accuracy, %", "accuracy", 100.0)):
         series = {
-            which: [(int(row["epoch"]), factor * float(row[column])) for row in epochs if column in row]
+            which: [(epoch, factor * value) for epoch, value in points_of(epochs, column)]
             for which, column in (("training", key), ("validation", f"val_{key}"))
         }
         drawn = {which: points for which, points in series.items() if points}
@@ -102,7 +66,3 @@ def plots(rows: Sequence[Row], *, kept_epoch: int) -> tuple[Plot, ...]:
             kept = x.at(kept_epoch) if "validation" in drawn else None
             found.append(Plot(name, lines, x_ticks, y_ticks, kept))
     return tuple(found)
-
-
-def _number(row: Row, name: str) -> float | None:
-    return float(row[name]) if name in row else None

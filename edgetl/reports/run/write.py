@@ -12,12 +12,13 @@ from edgetl.data import Split
 from edgetl.reports.html import fill
 from edgetl.runs.calibration_error import calibration_error
 from edgetl.runs.directory import Run
+from edgetl.runs.history import read_history
 from edgetl.runs.predictions import FILE, read_predictions
 from edgetl_device.errors import Unavailable
 from edgetl_device.files import write_text
 
 from . import facts, page
-from .curves import fits, plots, read_history
+from .curves import fits, plots
 from .int8 import read_int8
 from .photos import MISTAKES, Album, findings, mistakes
 from .reliability import reliability_chart

@@ -16,7 +16,8 @@ import small
 from PIL import Image
 
 from edgetl.data import read_split
-from edgetl.runs.directory import Run, write_history
+from edgetl.runs.directory import Run
+from edgetl.runs.history import Epoch, HeadFit, read_history, write_history
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
@@ -181,5 +182,24 @@ def test_numbers_come_from_the_test_split_else_validation_else_none(copy: Path) 
 
 
 def test_history_takes_the_union_of_columns(tmp_path: Path) -> None:
-    write_history(tmp_path / "h.csv", [{"a": 1}, {"b": 2.5}])
-    assert (tmp_path / "h.csv").read_text() == "a,b\n1,\n,2.5\n"
+    history = (HeadFit(l2=0.1, loss=1.5, fitted_on="photos"), Epoch(stage="blocks", epoch=0, val_loss=1e-05))
+    write_history(tmp_path / "h.csv", history)
+    assert (tmp_path / "h.csv").read_text() == (
+        "stage,l2,loss,fitted_on,epoch,val_loss\nhead,0.1,1.5,photos,,\nblocks,,,,0,1e-05\n"
+    )
+    assert read_history(tmp_path / "h.csv") == history
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stage\nhead,1,2\n", "too many fields"),
+        ("stage,l2\nhead,much\n", "is not a history"),
+        ("stage,epoch\nblocks,1.5\n", "line 2: epoch must be a whole number"),
+        ("epoch\n1\n", "stage is missing"),
+    ],
+)
+def test_what_is_not_a_history_is_named(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "h.csv").write_text(text)
+    with pytest.raises(InputError, match=said):
+        read_history(tmp_path / "h.csv")

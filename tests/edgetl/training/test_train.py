@@ -20,6 +20,7 @@ from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.targets import TARGETS
 from edgetl.quantization.variants import ModelForms, calibration_of, int8_variants, repaired
 from edgetl.runs.directory import Run
+from edgetl.runs.history import Epoch
 from edgetl.synthetic import draw_dataset
 from edgetl.training import TrainOptions, train
 from edgetl.training.tail import kept_epoch
@@ -167,13 +168,13 @@ def test_the_kept_epoch_is_the_latest_within_a_standard_error_of_the_lowest_loss
     [([1.0, 0.9, 0.8], 2), ([1.0, 0.8, 0.85], 2), ([1.0, 0.8, 0.95], 1), ([0.8, 0.95, 0.84, 1.2], 2), ([0.5, 1, 1], 0)],
 )
 def test_an_epoch_that_is_not_clearly_worse_is_kept(losses: list[float], kept: int) -> None:
-    rows = [{"epoch": epoch, "val_loss": loss, "val_loss_se": 0.1} for epoch, loss in enumerate(losses)]
+    rows = [Epoch(stage="blocks", epoch=epoch, val_loss=loss, val_loss_se=0.1) for epoch, loss in enumerate(losses)]
     assert kept_epoch(rows) == kept
-    assert kept_epoch([{"epoch": row["epoch"]} for row in rows]) == rows[-1]["epoch"]
+    assert kept_epoch([Epoch(stage="blocks", epoch=row.epoch) for row in rows]) == rows[-1].epoch
 
 
 def test_one_validation_photo_has_no_standard_error() -> None:
-    rows = [{"epoch": epoch, "val_loss": loss} for epoch, loss in enumerate([1.0, 0.8, 0.85])]
+    rows = [Epoch(stage="blocks", epoch=epoch, val_loss=loss) for epoch, loss in enumerate([1.0, 0.8, 0.85])]
     assert kept_epoch(rows) == 1
 
 
