@@ -23,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,46 @@ SILENCE_S = 60.0
 MARK = ".edgetl"
 # Seconds from SIGTERM to SIGKILL.
 GRACE_S = 3.0
+
+
+@dataclass(frozen=True)
+class About:
+    """A board, as its agent describes it.
+
+    Attributes:
+        root: The folder that the agent works in.
+        executable: Path of the Python that runs it.
+        python: Its version.
+        machine: The kernel's name of the architecture.
+        bits: 64 or 32: a 64-bit kernel may run a 32-bit system.
+        libc: Name and version of the C library; empty where it is not glibc.
+        free_bytes: On the disk of ``root``.
+        venv: Whether this Python can make virtual environments: Debian packs that apart.
+    """
+
+    root: str
+    executable: str
+    python: tuple[int, int, int]
+    machine: str
+    bits: int
+    libc: tuple[str, str]
+    free_bytes: int
+    venv: bool
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a program ended on a board.
+
+    Attributes:
+        exit: Its exit code; of a signal, its negative number.
+        stdout: What it printed.
+        stderr: The last 8,000 bytes of what it said.
+    """
+
+    exit: int
+    stdout: str
+    stderr: str
 
 
 class Disconnected(Exception):
@@ -103,7 +144,7 @@ def main() -> None:
     link = Link(0, 1)
     try:
         root = _root()
-        link.send(done=_describe(root))
+        link.send(done=asdict(_describe(root)))
         with open(root / "lock", "w") as lock:
             while True:
                 request = link.request()
@@ -134,19 +175,18 @@ def _root() -> Path:
     return root
 
 
-def _describe(root: Path) -> dict[str, Any]:
-    return {
-        "root": str(root),
-        "executable": sys.executable,
-        "python": list(sys.version_info[:3]),
-        "machine": platform.machine(),
-        # A 64-bit kernel may run a 32-bit system.
-        "bits": 8 * struct.calcsize("P"),
-        "libc": list(platform.libc_ver()),
-        "free_bytes": shutil.disk_usage(root).free,
-        # Debian packs these apart from Python.
-        "venv": all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
-    }
+def _describe(root: Path) -> About:
+    version = sys.version_info
+    return About(
+        root=str(root),
+        executable=sys.executable,
+        python=(version.major, version.minor, version.micro),
+        machine=platform.machine(),
+        bits=8 * struct.calcsize("P"),
+        libc=platform.libc_ver(),
+        free_bytes=shutil.disk_usage(root).free,
+        venv=all(importlib.util.find_spec(name) for name in ("venv", "ensurepip")),
+    )
 
 
 def _lock(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
@@ -276,11 +316,7 @@ def _run(link: Link, root: Path, request: dict[str, Any], lock: Any) -> dict[str
     except BaseException:
         _end(child)
         raise
-    return {
-        "exit": child.wait(),
-        "stdout": printed.decode(errors="replace"),
-        "stderr": said[-8000:].decode("utf-8", "replace"),
-    }
+    return asdict(Ended(child.wait(), printed.decode(errors="replace"), said[-8000:].decode(errors="replace")))
 
 
 def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[bytes, bytes]:

@@ -11,10 +11,10 @@ import threading
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from edgetl._lib.cache import key_of
 from edgetl.export.bundle import pack
+from edgetl.remote.agent import About
 from edgetl.remote.connection import Children, Connection, Say, in_memory
 from edgetl.remote.fleet import Board
 from edgetl.remote.offline import Target, fetch_wheels
@@ -79,15 +79,15 @@ def bench_board(
     extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()
     say("connecting")
     with Connection(board.host, board.python or "python3", children=children, say=say) as link:
-        link.ask("lock")
+        link.lock()
         python = _ready_python(link, board, extras, offline, children=children, say=say)
         bundle = f"bundles/{upload.bundle.digest}/{upload.name}"
         packed = upload.file()
-        if link.ask("wanting", files={bundle: sha256_file(packed)}):
+        if link.wanting({bundle: sha256_file(packed)}):
             say("copying the bundle")
             with packed.open("rb") as stream:
-                link.ask("put", stream, path=bundle)
-            link.ask("keep", path="bundles", count=_BUNDLES)
+                link.put(stream, bundle)
+            link.keep("bundles", _BUNDLES)
         if upload.photos:
             options = replace(options, data=_ready_photos(link, upload.photos, say))
         say("starting")
@@ -100,7 +100,7 @@ def bench_board(
             raise Unavailable("the result is about another bundle than the one that was sent")
         if upload.photos and found.evalset.digest != upload.photos.digest:
             # Others lie among them; next time the folder is made anew.
-            link.ask("remove", path=_photos_folder(upload.photos))
+            link.remove(_photos_folder(upload.photos))
             raise Unavailable("the board has other photos than those that were sent", hint="Run it again.")
     return found
 
@@ -113,13 +113,13 @@ def _ready_photos(link: Connection, photos: PhotoSet, say: Say) -> str:
     """Return the path of the photos on the board; they are copied unless the same ones, by name and hash, are there."""
     folder = _photos_folder(photos)
     by_path = {f"{folder}/{photos.name}/{photo.file}": photo for photo in photos.photos}
-    if wanting := link.ask("wanting", files={path: photo.sha256 for path, photo in by_path.items()}):
+    if wanting := link.wanting({path: photo.sha256 for path, photo in by_path.items()}):
         say(f"copying {len(wanting)} photos")
         for path in wanting:
-            link.ask("put", in_memory(photos.read(by_path[path])), path=path)
+            link.put(in_memory(photos.read(by_path[path])), path)
     # Of the whole folder: its time of use is that of no photo in it.
-    link.ask("has", path=f"{folder}/{photos.name}")
-    link.ask("keep", path="photos", count=_PHOTO_SETS)
+    link.has(f"{folder}/{photos.name}")
+    link.keep("photos", _PHOTO_SETS)
     return f"{folder}/{photos.name}"
 
 
@@ -131,7 +131,7 @@ def examine_board(board: Board, *, offline: bool, children: Children, say: Say) 
     """
     say("connecting")
     with Connection(board.host, board.python or "python3", children=children, say=say) as link:
-        link.ask("lock")
+        link.lock()
         python = _ready_python(link, board, (), offline, children=children, say=say)
         say("examining")
         return documents.parse(Report, _run_device(link, python, ["doctor"]), name=_PRINTED)
@@ -139,18 +139,16 @@ def examine_board(board: Board, *, offline: bool, children: Children, say: Say) 
 
 def _run_device(link: Connection, python: str, arguments: Sequence[str]) -> bytes:
     """Run ``python -m edgetl_device`` and return the document that it prints; it may print one and fail, as doctor."""
-    ended = link.ask("run", command=[python, "-m", "edgetl_device", *arguments], tell=True)
-    if ended["stdout"].strip():
-        return str(ended["stdout"]).encode(errors="surrogatepass")
-    _, found, error = ended["stderr"].rpartition("error: ")
-    if ended["exit"] in (InputError.exit_code, Unavailable.exit_code) and found:
+    ended = link.run([python, "-m", "edgetl_device", *arguments], tell=True)
+    if ended.stdout.strip():
+        return ended.stdout.encode()
+    _, found, error = ended.stderr.rpartition("error: ")
+    if ended.exit in (InputError.exit_code, Unavailable.exit_code) and found:
         what, _, rest = error.strip().partition("\n")
-        raise (InputError if ended["exit"] == InputError.exit_code else Unavailable)(what, why=rest)
+        raise (InputError if ended.exit == InputError.exit_code else Unavailable)(what, why=rest)
     # A crash: of a traceback, the line that names the exception.
-    raised = [line for line in ended["stderr"].splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
-    raise Unavailable(
-        f"{arguments[0]} ended with {ended['exit']} there", why=(raised or [_last_line(ended["stderr"])])[-1]
-    )
+    raised = [line for line in ended.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
+    raise Unavailable(f"{arguments[0]} ended with {ended.exit} there", why=(raised or [_last_line(ended.stderr)])[-1])
 
 
 def _ready_python(
@@ -160,66 +158,65 @@ def _ready_python(
     wheel = device_wheel()
     if board.python:
         _check_own(link, wheel)
-        return str(link.about["executable"])
+        return link.about.executable
     about = link.about
-    version, machine, bits = about["python"], about["machine"], about["bits"]
+    version, machine, bits = about.python, about.machine, about.bits
     key = key_of(wheel=wheel.digest, extras=list(extras), python=version[:2], machine=machine, bits=bits)[:16]
     folder = f"venvs/{key}"
-    python = f"{about['root']}/{folder}/venv/bin/python"
+    python = f"{about.root}/{folder}/venv/bin/python"
     packages = f"{folder}/venv/lib/python{version[0]}.{version[1]}/site-packages"
     # "ready" is written last, so that a half-made environment is made again; so is one with other code in it.
-    if link.ask("has", path=f"{folder}/ready") and not _other_code(link, wheel, packages):
+    if link.has(f"{folder}/ready") and not _other_code(link, wheel, packages):
         return python
     _check_installable(about)
     say("making a virtual environment")
-    link.ask("make", path=folder)
+    link.make(folder)
     try:
         asked = ("[" + ",".join(extras) + "]") if extras else ""
         wheels = [(wheel.name, in_memory(wheel.data))]
-        _succeed(link, [about["executable"], "-m", "venv", f"{folder}/venv"])
+        _succeed(link, [about.executable, "-m", "venv", f"{folder}/venv"])
         source: list[str] = []
         if offline:
             say("fetching wheels here")
-            target = Target(machine, (version[0], version[1]), about["libc"][1])
+            target = Target(machine, (version[0], version[1]), about.libc[1])
             fetched = fetch_wheels(target, wheel, extras, children=children)
             wheels += [(path.name, in_memory(path.read_bytes())) for path in fetched]
             source = ["--no-index", "--find-links", f"{folder}/wheels"]
         for number, (name, data) in enumerate(wheels, start=1):
             say(f"copying wheels, {number} of {len(wheels)}")
-            link.ask("put", data, path=f"{folder}/wheels/{name}")
+            link.put(data, f"{folder}/wheels/{name}")
         say("installing")
         pip = [python, "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--progress-bar", "off"]
         _succeed(link, [*pip, "--quiet", *source, f"{folder}/wheels/{wheel.name}{asked}"])
-        link.ask("remove", path=f"{folder}/wheels")
-        link.ask("put", in_memory(b""), path=f"{folder}/ready")
-        link.ask("keep", path="venvs", count=_VENVS)
+        link.remove(f"{folder}/wheels")
+        link.put(in_memory(b""), f"{folder}/ready")
+        link.keep("venvs", _VENVS)
     except Unavailable:
         # The connection may be what failed: then this fails too, and only the first error says why.
         with contextlib.suppress(Unavailable):
-            link.ask("remove", path=folder)
+            link.remove(folder)
         raise
     return python
 
 
-def _other_code(link: Connection, wheel: Wheel, packages: str) -> list[str]:
+def _other_code(link: Connection, wheel: Wheel, packages: str) -> tuple[str, ...]:
     """Return the files of the device package that are not in a folder there as they are here."""
-    found: list[str] = link.ask("wanting", files={f"{packages}/{name}": sha for name, sha in wheel.files.items()})
-    return found
+    return link.wanting({f"{packages}/{name}": sha for name, sha in wheel.files.items()})
 
 
 def _check_own(link: Connection, wheel: Wheel) -> None:
     """The Python that the user named must have the device package of here, to the byte: results are compared."""
-    executable = link.about["executable"]
+    executable = link.about.executable
     ask = "import edgetl_device as e; print(e.__version__); print(e.__file__)"
-    ended = link.ask("run", command=[executable, "-c", ask], tell=False)
-    if ended["exit"]:
+    ended = link.run([executable, "-c", ask])
+    if ended.exit:
         raise Unavailable(
             f"{executable} has no edgetl-device",
-            why=_last_line(ended["stderr"]),
+            why=_last_line(ended.stderr),
             hint="Install it there, or leave python out of the fleet file.",
         )
     same = "Install the same one there, or leave python out of the fleet file."
-    version, file = ended["stdout"].strip().splitlines()
+    version, file = ended.stdout.strip().splitlines()
     if version != __version__:
         raise Unavailable(f"{executable} has edgetl-device {version}, here it is {__version__}", hint=same)
     if other := _other_code(link, wheel, str(PurePosixPath(file).parents[1])):
@@ -230,17 +227,17 @@ def _check_own(link: Connection, wheel: Wheel) -> None:
         )
 
 
-def _check_installable(about: dict[str, Any]) -> None:
-    machine, libc = about["machine"], about["libc"][0]
+def _check_installable(about: About) -> None:
+    machine, libc = about.machine, about.libc[0]
     own = "Give a Python that has a runtime: python = ... in the fleet file."
     if machine not in _MACHINES:
         raise Unavailable(f"no TFLite runtime has wheels for {machine}", hint=own)
-    if about["bits"] == 32 and machine != "armv7l":
+    if about.bits == 32 and machine != "armv7l":
         raise Unavailable(f"a 32-bit Python on {machine}: pip there would look for 64-bit wheels", hint=own)
     if libc != "glibc":
         raise Unavailable(f"no TFLite runtime has wheels for this C library ({libc or 'not glibc'})", hint=own)
-    if not about["venv"]:
-        version = ".".join(map(str, about["python"][:2]))
+    if not about.venv:
+        version = ".".join(map(str, about.python[:2]))
         raise Unavailable(
             "Python there has no venv",
             hint=f"On Debian: sudo apt install python3-venv (or python{version}-venv).",
@@ -248,12 +245,12 @@ def _check_installable(about: dict[str, Any]) -> None:
 
 
 def _succeed(link: Connection, command: Sequence[str]) -> None:
-    ended = link.ask("run", command=list(command), tell=False)
-    if ended["exit"]:
-        text = ended["stderr"] + "\n" + ended["stdout"]
+    ended = link.run(command)
+    if ended.exit:
+        text = ended.stderr + "\n" + ended.stdout
         errors = [line for line in text.splitlines() if line.startswith("ERROR:")]
         reason = errors[-1].removeprefix("ERROR:").strip() if errors else _last_line(text)
-        raise Unavailable(reason or f"{command[2]} ended with {ended['exit']}")
+        raise Unavailable(reason or f"{command[2]} ended with {ended.exit}")
 
 
 def _last_line(text: str) -> str:

@@ -15,15 +15,17 @@ import shutil
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from types import TracebackType
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
-from edgetl.remote.agent import HELLO
+from edgetl.remote.agent import HELLO, About, Ended
+from edgetl_device.documents import Json, of_json
 from edgetl_device.errors import InputError, Unavailable
 
 Say = Callable[[str], None]
+T = TypeVar("T")
 
 # BatchMode: an error instead of a question that nobody sees. ControlMaster: a master that is there is used, but none is
 # left behind. Forwardings of the user's configuration would collide between boards. Options in $EDGETL_SSH come first,
@@ -84,7 +86,7 @@ class Children:
 
 
 class Connection:
-    """A context manager; :meth:`ask` the agent, one request at a time.
+    """A context manager whose methods ask the agent, one request at a time; what cannot be done there is Unavailable.
 
     Args:
         host: As :class:`edgetl.remote.fleet.Board` has it.
@@ -93,7 +95,7 @@ class Connection:
         say: Called with each line about what is going on there.
 
     Attributes:
-        about: The agent's description of its board.
+        about: The board; known inside the ``with`` statement.
 
     Raises:
         Unavailable: The board cannot be reached, refuses, or lacks a new enough Python.
@@ -104,7 +106,8 @@ class Connection:
         self._sending = threading.Lock()
         self._over = threading.Event()
         self._late = False
-        self.about: dict[str, Any] = {}
+        self.about: About
+        self._greeted = False
 
     def __enter__(self) -> Connection:
         script = files(__package__).joinpath("agent.py").read_bytes()
@@ -124,7 +127,8 @@ class Connection:
         try:
             self._write(script)
             self._skip_to_hello()
-            self.about = self._answer()
+            self.about = self._read(About, self._answer())
+            self._greeted = True
         except BaseException:
             self._close()
             raise
@@ -138,12 +142,46 @@ class Connection:
     ) -> None:
         self._close()
 
-    def ask(self, do: str, payload: BinaryIO | None = None, **fields: Any) -> Any:
-        """Return the agent's reply to a request; the content of ``payload``, a seekable file, is sent along.
+    def lock(self) -> None:
+        """Wait until no other run uses this board."""
+        self._ask("lock")
 
-        Raises:
-            Unavailable: The agent could not do it, or the connection ended.
-        """
+    def has(self, path: str) -> bool:
+        """Return whether there is a file or folder, which counts as used now."""
+        return self._read(bool, self._ask("has", path=path))
+
+    def wanting(self, files: Mapping[str, str]) -> tuple[str, ...]:
+        """Return those of some files, path -> SHA-256, that are not there so."""
+        return self._read(tuple[str, ...], self._ask("wanting", files=files))
+
+    def put(self, content: BinaryIO, path: str) -> None:
+        """Store the content of a seekable file."""
+        self._ask("put", content, path=path)
+
+    def make(self, path: str) -> None:
+        """Make an empty folder; what was there of the same name is removed."""
+        self._ask("make", path=path)
+
+    def remove(self, path: str) -> None:
+        """Remove a folder that was made there."""
+        self._ask("remove", path=path)
+
+    def keep(self, path: str, count: int) -> None:
+        """Remove all but the folders of ``path`` that were used last."""
+        self._ask("keep", path=path, count=count)
+
+    def run(self, command: Sequence[str], *, tell: bool = False) -> Ended:
+        """Run a program to its end; with ``tell``, say what it says meanwhile."""
+        return self._read(Ended, self._ask("run", command=list(command), tell=tell))
+
+    def _read(self, kind: type[T], answer: Json) -> T:
+        try:
+            return of_json(kind, answer, name="the agent's reply")
+        except InputError as error:
+            raise Unavailable(error.what, hint="The connection, or Python there, is damaged.") from None
+
+    def _ask(self, do: str, payload: BinaryIO | None = None, **fields: Json) -> Json:
+        """Return the agent's reply to a request; the content of ``payload`` is sent along."""
         if payload is None:
             self._write(_line(do=do, **fields))
         else:
@@ -184,7 +222,7 @@ class Connection:
                 raise self._ended()
             seen = (seen + byte)[-len(wanted) :]
 
-    def _answer(self) -> Any:
+    def _answer(self) -> Json:
         assert self._process.stdout is not None
         for line in self._process.stdout:
             try:
@@ -209,7 +247,7 @@ class Connection:
         last = lines[-1] if lines else ""
         if self._late:
             return Unavailable(f"no answer in {_HELLO_S:.0f} s after connecting")
-        if self.about:
+        if self._greeted:
             return Unavailable("the connection ended half-way", why=last)
         if code == _SSH_FAILED:
             return Unavailable(last.removeprefix("ssh: ") or "ssh failed", hint=self._hint(last))
@@ -262,5 +300,5 @@ def in_memory(data: bytes) -> BinaryIO:
     return io.BytesIO(data)
 
 
-def _line(**request: Any) -> bytes:
+def _line(**request: Json) -> bytes:
     return (json.dumps(request) + "\n").encode()
