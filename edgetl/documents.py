@@ -22,6 +22,7 @@ _CLASSES = {
     "advice": "edgetl.advice.document:AdviceDocument",
     "models": "edgetl.backbones.document:ModelsDocument",
     "predictions": "edgetl_device.classifier:Predictions",
+    "imagenet-predictions": "edgetl.backbones.imagenet:ImageNetPredictions",
     "edgetpu-prediction": "edgetl.inspection.edgetpu.predict:EdgeTpuPrediction",
     "edgetpu-compilation": "edgetl.export.edgetpu:CompileReport",
     "verify": "edgetl_device.verify:Verification",

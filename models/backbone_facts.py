@@ -10,24 +10,24 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from importlib.metadata import version
-from typing import Any
 
 import numpy as np
 
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, blocks, build_base, resolve_weights
 from edgetl.backbones.cost import multiply_adds
-from edgetl.backbones.facts import FACTS_FILE, SCHEMA
+from edgetl.backbones.facts import FACTS_FILE, SCHEMA, EdgeTpuFacts, Facts
 from edgetl.inspection.edgetpu.dense import per_tensor_dense
 from edgetl.inspection.edgetpu.predict import predict
 from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.preparation.folding import fold_batch_norm
+from edgetl_device.documents import to_json
 from edgetl_device.jsonfile import write_json
 
 CLASSES = 5
 
 
-def facts_of(name: str, width: float, *, size: int | None = None) -> dict[str, Any]:
+def facts_of(name: str, width: float, *, size: int | None = None) -> Facts:
     """Return one row of the table, at the backbone's default size unless told otherwise."""
     size = size or BACKBONES[name].default_size
     keras().utils.set_random_seed(0)
@@ -46,23 +46,23 @@ def facts_of(name: str, width: float, *, size: int | None = None) -> dict[str, A
         for operator in prediction.operators
         if operator.on == "cpu" and operator.constraint not in ("partition", "")
     )
-    return {
-        "name": name,
-        "width": width,
-        "size": size,
-        "parameters": int(base.count_params()),
-        "multiply_adds": multiply_adds(base),
-        "blocks": len(blocks(name, base)),
-        "features": int(base.output.shape[-1]),
-        "int8_bytes": len(int8),
-        "edgetpu": {
-            "operators": len(prediction.operators),
-            "mapped": prediction.mapped,
-            "parameter_bytes": prediction.parameter_bytes,
-            "refused": prediction.refused,
-            "causes": dict(sorted(causes.items())),
-        },
-    }
+    return Facts(
+        name=name,
+        width=width,
+        size=size,
+        parameters=int(base.count_params()),
+        multiply_adds=multiply_adds(base),
+        blocks=len(blocks(name, base)),
+        features=int(base.output.shape[-1]),
+        int8_bytes=len(int8),
+        edgetpu=EdgeTpuFacts(
+            operators=prediction.total,
+            mapped=prediction.mapped,
+            parameter_bytes=prediction.parameter_bytes,
+            refused=prediction.refused,
+            causes=dict(sorted(causes.items())),
+        ),
+    )
 
 
 def main() -> None:
@@ -75,7 +75,7 @@ def main() -> None:
             print(rows[-1], flush=True)
             keras().backend.clear_session()
     made_with = {package: version(package) for package in ("tensorflow", "keras")}
-    write_json(FACTS_FILE, {"schema": SCHEMA, "classes": CLASSES, "made_with": made_with, "rows": rows})
+    write_json(FACTS_FILE, {"schema": SCHEMA, "classes": CLASSES, "made_with": made_with, "rows": to_json(rows)})
 
 
 if __name__ == "__main__":

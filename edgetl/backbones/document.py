@@ -8,27 +8,8 @@ from typing import ClassVar
 from edgetl_device.documents import Count, Positive, Text
 
 from . import facts as table
-from .facts import Facts, WeightsHere
+from .facts import EdgeTpuFacts, Facts, WeightsHere
 from .registry import BACKBONES, backbone
-
-
-@dataclass(frozen=True)
-class EdgeTpuFacts:
-    """What an Edge TPU is predicted to run of an int8 file of a backbone.
-
-    Attributes:
-        operators: Operators of the file.
-        mapped: How many of them the Edge TPU is predicted to run.
-        parameter_bytes: Stored values that those read.
-        refused: Why the compiler cannot read the file at all, or empty.
-        causes: Operators that stay on the CPU for their own sake: TFLite's name and how many.
-    """
-
-    operators: Count
-    mapped: Count
-    parameter_bytes: Count
-    refused: str
-    causes: dict[str, Count]
 
 
 @dataclass(frozen=True)
@@ -108,13 +89,7 @@ def _described(facts: Facts) -> BackboneDescription:
         parameters=facts.parameters,
         multiply_adds=facts.multiply_adds,
         int8_bytes_estimate=facts.int8_bytes,
-        edgetpu=EdgeTpuFacts(
-            operators=facts.edgetpu_operators,
-            mapped=facts.edgetpu_mapped,
-            parameter_bytes=facts.edgetpu_bytes,
-            refused=facts.edgetpu_refused,
-            causes=facts.edgetpu_causes,
-        ),
+        edgetpu=facts.edgetpu,
         weights_here=table.weights_here(facts.name, facts.width),
         licence=row.licence,
         paper=row.paper,

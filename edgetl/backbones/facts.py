@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
+from edgetl_device.documents import Count, Positive, of_json
 from edgetl_device.jsonfile import read_json
 
 from .registry import BACKBONES
@@ -28,6 +28,25 @@ _MANY_OPERATORS = 5.0
 
 
 @dataclass(frozen=True)
+class EdgeTpuFacts:
+    """What an Edge TPU is predicted to run of an int8 file of a backbone.
+
+    Attributes:
+        operators: Operators of the file.
+        mapped: How many of them the Edge TPU is predicted to run.
+        parameter_bytes: Stored values that those read.
+        refused: Why the compiler cannot read the file at all, or empty.
+        causes: Operators that stay on the CPU for their own sake: TFLite's name and how many.
+    """
+
+    operators: Count
+    mapped: Count
+    parameter_bytes: Count
+    refused: str
+    causes: dict[str, Count]
+
+
+@dataclass(frozen=True)
 class Facts:
     """One row: a backbone at a width and its default size, without top unless said otherwise.
 
@@ -40,26 +59,23 @@ class Facts:
         blocks: Number of blocks that can be frozen.
         features: Channels of its output.
         int8_bytes: Size of an int8 TFLite file with a head of 5 classes, weights at random: an estimate for others.
-        edgetpu_operators: Operators of that file.
-        edgetpu_mapped: How many of them an Edge TPU is predicted to run.
-        edgetpu_bytes: Stored values that those read.
-        edgetpu_refused: Why the Edge TPU's compiler cannot read the file at all, or "".
-        edgetpu_causes: Operators that cannot be mapped themselves: TFLite's name -> count.
+        edgetpu: What an Edge TPU is predicted to run of that file.
     """
 
     name: str
     width: float
-    size: int
-    parameters: int
-    multiply_adds: int
-    blocks: int
-    features: int
-    int8_bytes: int
-    edgetpu_operators: int
-    edgetpu_mapped: int
-    edgetpu_bytes: int
-    edgetpu_refused: str
-    edgetpu_causes: dict[str, int]
+    size: Positive
+    parameters: Positive
+    multiply_adds: Positive
+    blocks: Count
+    features: Positive
+    int8_bytes: Positive
+    edgetpu: EdgeTpuFacts
+
+
+@dataclass(frozen=True)
+class _Table:
+    rows: tuple[Facts, ...]
 
 
 @dataclass(frozen=True)
@@ -78,8 +94,7 @@ class WeightsHere:
 @cache
 def all_facts() -> tuple[Facts, ...]:
     """Return all rows, in the order of the registry."""
-    document = read_json(FACTS_FILE, SCHEMA)
-    return tuple(_facts(row) for row in document["rows"])
+    return of_json(_Table, read_json(FACTS_FILE, SCHEMA), name=str(FACTS_FILE)).rows
 
 
 def facts_of(name: str, width: float = 1.0) -> Facts:
@@ -97,8 +112,8 @@ def facts_of(name: str, width: float = 1.0) -> Facts:
 def weights_here(name: str, width: float) -> WeightsHere:
     """Find the source of a backbone's weights at its default size, without downloading."""
     row = BACKBONES[name]
-    if row.embedded and (card := read_card(models_dir() / row.embedded))["width"] == width:
-        return WeightsHere("embedded", card["file"])
+    if row.embedded and (card := read_card(models_dir() / row.embedded)).width == width:
+        return WeightsHere("embedded", card.file)
     if row.keras_file is None:
         return WeightsHere("none", None)
     file = row.keras_file(row.default_size, width)
@@ -116,43 +131,28 @@ def concerns(facts: Facts) -> Iterator[str]:
         )
     if (times := facts.int8_bytes / reference.int8_bytes) >= _MANY_TIMES:
         yield f"{times:.0f} times the file ({_mb(facts.int8_bytes)}, not {_mb(reference.int8_bytes)})"
-    if facts.edgetpu_operators >= _MANY_OPERATORS * reference.edgetpu_operators:
+    if facts.edgetpu.operators >= _MANY_OPERATORS * reference.edgetpu.operators:
         yield (
-            f"{facts.edgetpu_operators} operators for {facts.multiply_adds / 1e6:,.0f} M multiply-adds "
-            f"({reference.name}: {reference.edgetpu_operators} for {reference.multiply_adds / 1e6:,.0f} M): "
+            f"{facts.edgetpu.operators} operators for {facts.multiply_adds / 1e6:,.0f} M multiply-adds "
+            f"({reference.name}: {reference.edgetpu.operators} for {reference.multiply_adds / 1e6:,.0f} M): "
             "small ones, and each has its overhead"
         )
-    if facts.edgetpu_refused:
-        yield f"the Edge TPU's compiler refuses it: {facts.edgetpu_refused}"
-    elif facts.edgetpu_mapped < facts.edgetpu_operators:
-        causes = ", ".join(f"{count} {name}" for name, count in facts.edgetpu_causes.items())
+    if facts.edgetpu.refused:
+        yield f"the Edge TPU's compiler refuses it: {facts.edgetpu.refused}"
+    elif facts.edgetpu.mapped < facts.edgetpu.operators:
+        causes = ", ".join(f"{count} {name}" for name, count in facts.edgetpu.causes.items())
         yield (
-            f"an Edge TPU runs {facts.edgetpu_mapped} of its {facts.edgetpu_operators} operators, "
+            f"an Edge TPU runs {facts.edgetpu.mapped} of its {facts.edgetpu.operators} operators, "
             f"the CPU the rest, from the first of these on: {causes}"
         )
-    if facts.edgetpu_bytes > EDGETPU_BYTES:
-        yield (
-            f"{_mb(facts.edgetpu_bytes - EDGETPU_BYTES)} of weights do not fit an Edge TPU's 8 MiB and are sent "
-            "again for every photo"
-        )
+    if facts.edgetpu.parameter_bytes > EDGETPU_BYTES:
+        over = _mb(facts.edgetpu.parameter_bytes - EDGETPU_BYTES)
+        yield f"{over} of weights do not fit an Edge TPU's 8 MiB and are sent again for every photo"
     if facts.blocks == 1:
         yield "no boundary that one tensor crosses: fine-tuning trains the head, or everything"
     row = BACKBONES[facts.name]
     if row.keras_file is None and not row.embedded:
         yield "no pretrained weights: from scratch only, which takes far more photos"
-
-
-def _facts(row: dict[str, Any]) -> Facts:
-    edgetpu = row["edgetpu"]
-    own = {key: row[key] for key in Facts.__dataclass_fields__ if key in row}
-    return Facts(
-        **own,
-        edgetpu_operators=edgetpu["operators"],
-        edgetpu_mapped=edgetpu["mapped"],
-        edgetpu_bytes=edgetpu["parameter_bytes"],
-        edgetpu_refused=edgetpu["refused"],
-        edgetpu_causes=edgetpu["causes"],
-    )
 
 
 def _mb(count: int) -> str:

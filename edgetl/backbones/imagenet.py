@@ -7,19 +7,69 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
 from edgetl._lib.extras import check_installed, require
-from edgetl.backbones import ResolvedWeights, backbone, resolve_weights
-from edgetl_device.classifier import Failures, ranked
+from edgetl.backbones import ResolvedWeights, WeightsRecord, backbone, resolve_weights
+from edgetl_device.classifier import Failures, Prediction, ranked
+from edgetl_device.documents import optional
 from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.preprocess import Pixels, Preprocess, preprocess
 from edgetl_device.runtime import check_probabilities
 
-SCHEMA = "edgetl.backbones.imagenet-predictions/1"
 CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class ImageNetPrediction(Prediction):
+    """One of ImageNet's classes and how likely it is.
+
+    Attributes:
+        label: Its first name.
+        probability: 0 to 1.
+        index: Its place in the order of Keras' weights.
+        wordnet: Its number in WordNet 3.0.
+    """
+
+    wordnet: str
+
+
+@dataclass(frozen=True)
+class ImageNetClassified:
+    """The likeliest classes of one photo.
+
+    Attributes:
+        photo: Its path, as it was given.
+        predictions: Likeliest first; none where there is an error.
+        error: Why there is no answer.
+    """
+
+    photo: str
+    predictions: tuple[ImageNetPrediction, ...]
+    error: str | None = optional()
+
+
+@dataclass(frozen=True)
+class ImageNetPredictions:
+    """Photos and ImageNet's classes for them: what ``edgetl classify --backbone`` prints.
+
+    Attributes:
+        backbone: What classified them.
+        width: Its width multiplier.
+        preprocess: How a photo becomes its input.
+        weights: Which weights it has.
+        photos: In the order they were given.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.backbones.imagenet-predictions/1"
+
+    backbone: str
+    width: float
+    preprocess: Preprocess
+    weights: WeightsRecord
+    photos: tuple[ImageNetClassified, ...]
 
 
 @dataclass(frozen=True)
@@ -62,8 +112,8 @@ def imagenet_predictions(
     width: float = 1.0,
     size: int | None = None,
     top: int = 5,
-) -> dict[str, Any]:
-    """Classify photos into ImageNet's classes and return the document that ``classify --backbone`` prints.
+) -> ImageNetPredictions:
+    """Classify photos into ImageNet's classes.
 
     Photos go through :func:`edgetl_device.preprocess.preprocess`, cut to a centred square: the models were trained on
     squares that keep the aspect. The scaling is in the graph. Keras runs the model.
@@ -89,28 +139,17 @@ def imagenet_predictions(
     # Before the model is built, which takes seconds.
     pixels = [_pixels(photo, spec, failures) for photo in photos]
     model = _build(name, spec.size, width, resolved)
-    rows: list[dict[str, Any]] = []
+    rows = []
     for photo, one in zip(photos, pixels, strict=True):
         if isinstance(one, str):
-            rows.append({"photo": photo, "predictions": [], "error": one})
+            rows.append(ImageNetClassified(photo, (), one))
             continue
         probabilities = np.asarray(model(one[None].astype(np.float32), training=False))[0]
         check_probabilities(probabilities)
         answers = ranked(probabilities, [one.name for one in classes], top)
-        rows.append(
-            {
-                "photo": photo,
-                "predictions": [vars(answer) | {"wordnet": classes[answer.index].wordnet} for answer in answers],
-            }
-        )
-    return {
-        "schema": SCHEMA,
-        "backbone": name,
-        "width": width,
-        "preprocess": spec.to_json(),
-        "weights": vars(resolved.record),
-        "photos": rows,
-    }
+        found = (ImageNetPrediction(**vars(one), wordnet=classes[one.index].wordnet) for one in answers)
+        rows.append(ImageNetClassified(photo, tuple(found)))
+    return ImageNetPredictions(name, width, spec, resolved.record, tuple(rows))
 
 
 def _pixels(photo: str, spec: Preprocess, failures: Failures) -> Pixels | str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import edgetl
-from edgetl_device.documents import Sha256
+from edgetl_device.documents import Sha256, of_json
 from edgetl_device.errors import InputError, OptionError, Unavailable
 from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.jsonfile import read_json
@@ -32,6 +32,25 @@ FILE_FORMATS = (".h5", ".keras", ".npz")
 _TIMEOUT_S = 20.0
 _WITH_TOP = "Give {weights} PATH: a file with its top of 1000 classes."
 _DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
+
+
+@dataclass(frozen=True)
+class WeightsCard:
+    """Weights that come with edgetl: what its code reads of their ``card.json``.
+
+    Attributes:
+        backbone: What they are of.
+        width: Its width multiplier.
+        file: Name of their file in the folder.
+        sha256: Of the file.
+        licence: Terms of the weights.
+    """
+
+    backbone: str
+    width: float
+    file: str
+    sha256: Sha256
+    licence: str
 
 
 @dataclass(frozen=True)
@@ -125,9 +144,14 @@ def models_dir() -> Path:
     return shipped if shipped.is_dir() else package.parent / "models"
 
 
-def read_card(folder: Path) -> dict[str, Any]:
-    """Return the card of a folder with embedded weights: backbone, width, file, sha256, licence, source."""
-    return read_json(folder / "card.json", CARD_SCHEMA)
+def read_card(folder: Path) -> WeightsCard:
+    """Return the card of a folder with embedded weights.
+
+    Raises:
+        InputError: It is absent or damaged.
+    """
+    path = folder / "card.json"
+    return of_json(WeightsCard, read_json(path, CARD_SCHEMA), name=str(path))
 
 
 def keras_cache_dir() -> Path:
@@ -175,16 +199,16 @@ def _embedded(row: Backbone, width: float) -> ResolvedWeights | None:
         return None
     folder = models_dir() / row.embedded
     card = read_card(folder)
-    if card["width"] != width:
+    if card.width != width:
         return None
-    path = folder / card["file"]
-    if not path.is_file() or sha256_file(path) != card["sha256"]:
+    path = folder / card.file
+    if not path.is_file() or sha256_file(path) != card.sha256:
         raise InputError(
             f"{path}: the embedded weights are {'damaged' if path.is_file() else 'missing'}",
             why="their SHA-256 is not the one in card.json" if path.is_file() else "",
             hint="Install edgetl again, or check the file out again.",
         )
-    return ResolvedWeights("embedded", path, card["sha256"], card["licence"])
+    return ResolvedWeights("embedded", path, card.sha256, card.licence)
 
 
 def _from_keras(row: Backbone, file: KerasFile, *, top: bool) -> ResolvedWeights:

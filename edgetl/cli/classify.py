@@ -12,7 +12,7 @@ import typer
 from edgetl.cli.console.output import echo, note, print_json
 
 if TYPE_CHECKING:
-    from edgetl_device.classifier import Classifier
+    from edgetl_device.classifier import Classifier, Prediction
     from edgetl_device.live.session import Live
 
 _Bundle = typer.Argument(
@@ -92,9 +92,8 @@ def classify(
         if json:
             print_json(document)
         else:
-            for row in document["photos"]:
-                said = ((answer["label"], answer["probability"]) for answer in row["predictions"])
-                echo(_line(row["photo"], said, row.get("error")))
+            for row in document.photos:
+                echo(_line(row.photo, row.predictions, row.error))
         failures.raise_any()
         return
     chosen = parse_delegate(delegate) if delegate else None
@@ -109,8 +108,7 @@ def classify(
                 print_json(predictions(classifier, rows).to_json())
             else:
                 for one in rows:
-                    said = ((answer.label, answer.probability) for answer in one.predictions)
-                    echo(_line(one.photo, said, one.error))
+                    echo(_line(one.photo, one.predictions, one.error))
             failures.raise_any()
 
 
@@ -123,10 +121,10 @@ def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:
             raise InputError(f"{flag} does not go with {other}", hint="See: edgetl classify --help")
 
 
-def _line(photo: str, answers: Iterable[tuple[str, float]], error: str | None) -> str:
+def _line(photo: str, answers: Iterable[Prediction], error: str | None) -> str:
     if error is not None:
         return f"not read: {error}"
-    return f"{photo}: " + "  ".join(f"{label} {probability:.3f}" for label, probability in answers)
+    return f"{photo}: " + "  ".join(f"{one.label} {one.probability:.3f}" for one in answers)
 
 
 def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:

@@ -16,8 +16,9 @@ from bases import LARGE, MOBILE, write_keras_2_file
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones.graph import build_classifier
-from edgetl.backbones.imagenet import imagenet_classes, imagenet_predictions
+from edgetl.backbones.imagenet import ImageNetPredictions, imagenet_classes, imagenet_predictions
 from edgetl_device.classifier import Failures
+from edgetl_device.documents import of_json, to_json
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Preprocess, preprocess
 
@@ -105,12 +106,15 @@ def test_a_photo_gets_the_five_classes_that_keras_gives_it(theirs: Any, offline:
     pixels = preprocess(PHOTO, Preprocess(size=96, fit="crop"))[None].astype(np.float32)
     expected = np.asarray(theirs(keras_models.scaled("mobilenet_v2", pixels)))[0]
     best = np.argsort(-expected)[:5]
-    (row,) = document["photos"]
-    assert [answer["index"] for answer in row["predictions"]] == best.tolist()
-    np.testing.assert_allclose([answer["probability"] for answer in row["predictions"]], expected[best], rtol=1e-3)
+    (row,) = document.photos
+    assert [answer.index for answer in row.predictions] == best.tolist()
+    np.testing.assert_allclose([answer.probability for answer in row.predictions], expected[best], rtol=1e-3)
     classes = imagenet_classes()
-    assert [answer["label"] for answer in row["predictions"]] == [classes[index].name for index in best]
-    assert document["weights"]["source"] == "keras-cache"
+    assert [(answer.label, answer.wordnet) for answer in row.predictions] == [
+        (classes[index].name, classes[index].wordnet) for index in best
+    ]
+    assert document.weights.source == "keras-cache"
+    assert of_json(ImageNetPredictions, to_json(document), name="document") == document
     # Neither the scaling nor the fit is beside the point: without them the answers are others.
     stretched = preprocess(PHOTO, Preprocess(size=96))[None].astype(np.float32)
     for other in (pixels, keras_models.scaled("mobilenet_v2", stretched)):
