@@ -192,7 +192,7 @@ def _int8_right(folder: Path) -> npt.NDArray[np.bool_]:
     bundle = Bundle.open(folder / "bundle")
     with Classifier(bundle, "int8") as classifier:
         return np.array(
-            [classifier.classify(bundle.read(one.file), top=1)[0].label == one.label for one in bundle.photos()]
+            [classifier.classify(bundle.read(one.file), top=1)[0].index == one.index for one in bundle.photos()]
         )
 
 

@@ -166,28 +166,43 @@ class BundleName:
     digest: Sha256
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A held-out photo: its path in the bundle, its label, and the label's index."""
+@dataclass(frozen=True, kw_only=True)
+class EvalPhoto:
+    """One of the photos.
+
+    Attributes:
+        file: Path in the bundle's evalset folder, or in the folder; with the folder where the bundle itself gives it.
+        index: Index of the true class.
+        sha256: Of the file's bytes.
+    """
 
     file: str
-    label: str
-    index: int
+    index: Count = documents.named("label")
+    sha256: Sha256
 
 
 @dataclass(frozen=True)
-class Reference:
-    """Output of the float model for the held-out photos, row i = photo i.
+class ReferenceArrays:
+    """Output of the float model for some photos, row i = photo i.
 
     Attributes:
         probabilities: float32 [n, classes].
         logits: float32 [n, classes].
-        golden_rows: int64 [k], the photos whose pixels are kept.
-        golden_pixels: uint8 [k, S, S, 3], those pixels after preprocessing, RGB 0..255.
     """
 
     probabilities: npt.NDArray[np.float32]
     logits: npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class BundleReference(ReferenceArrays):
+    """Output of the float model for the held-out photos of a bundle, and what some of them look like to it.
+
+    Attributes:
+        golden_rows: int64 [k], the photos whose pixels are kept.
+        golden_pixels: uint8 [k, S, S, 3], those pixels after preprocessing, RGB 0..255.
+    """
+
     golden_rows: npt.NDArray[np.int64]
     golden_pixels: npt.NDArray[np.uint8]
 
@@ -275,7 +290,7 @@ class Bundle:
             raise damaged(f"{self.path}: {file}", f"its SHA-256 is not the one that {MANIFEST} lists")
         return data
 
-    def photos(self) -> tuple[Photo, ...]:
+    def photos(self) -> tuple[EvalPhoto, ...]:
         """Return the held-out photos in the order of the reference's rows; ``read(photo.file)`` gives the bytes.
 
         Raises:
@@ -292,7 +307,7 @@ class Bundle:
         except (UnicodeDecodeError, csv.Error) as error:
             raise damaged(name, str(error)) from None
 
-    def reference(self) -> Reference:
+    def reference(self) -> BundleReference:
         """Return the float model's predictions on :meth:`photos`.
 
         Raises:
@@ -308,7 +323,7 @@ class Bundle:
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 rows = _array(archive, "golden_rows", "int64", None, name)
-                reference = Reference(
+                reference = BundleReference(
                     probabilities=_array(archive, "probabilities", "float32", (n, classes), name),
                     logits=_array(archive, "logits", "float32", (n, classes), name),
                     golden_rows=rows,
@@ -324,7 +339,7 @@ class Bundle:
             raise damaged(name, "its probabilities are not all from 0 to 1, or its logits not all numbers")
         return reference
 
-    def _photo(self, row: dict[str, str], name: str) -> Photo:
+    def _photo(self, row: dict[str, str], name: str) -> EvalPhoto:
         file = EVALSET + str(row["file"])
         entry = self.files.get(file)
         if entry is None or entry.sha256 != row["sha256"]:
@@ -333,7 +348,7 @@ class Bundle:
             raise damaged(name, f"{file} has {entry.bytes} bytes, more than a photo may have")
         if row["label"] not in self.labels:
             raise damaged(name, f"{file} has the label {row['label']!r}, which is not one of the bundle's")
-        return Photo(file, row["label"], self.labels.index(row["label"]))
+        return EvalPhoto(file=file, index=self.labels.index(row["label"]), sha256=entry.sha256)
 
 
 def _array(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar, Literal
@@ -22,7 +22,16 @@ from .bundle import Bundle, BundleName
 from .documents import Count, Json, Named
 from .errors import EdgetlError, InputError, Unavailable, from_os_error
 from .preprocess import Pixels, Source, preprocess
-from .runtime import Probabilities, Runtime, check_probabilities, check_threads, open_runtime
+from .runtime import (
+    Predicted,
+    Probabilities,
+    Runtime,
+    check_probabilities,
+    check_threads,
+    open_runtime,
+    predict,
+    run_batch,
+)
 from .storage import damaged
 
 PhotoLike = Source | npt.NDArray[np.uint8]
@@ -204,15 +213,23 @@ class Classifier:
         """
         with self._lock:
             self._expect_open()
-            if len(pixels) > (batch := self.runtime.input.shape[0]):
-                raise ValueError(f"{len(pixels)} photos for a batch of {batch}")
-            for row, one in enumerate(pixels):
-                self.runtime.set_input(one, row)
-            self.runtime.invoke()
-            answers = [self.runtime.probabilities(row) for row in range(len(pixels))]
+            answers = run_batch(self.runtime, pixels)
         for answer in answers:
             self.check(answer)
         return answers
+
+    def predict(self, pixels: Iterable[Pixels], *, advance: Callable[[int], None] = lambda _: None) -> Predicted:
+        """Run the model over preprocessed photos, uint8 [S, S, 3] each and at least one, in batches.
+
+        Args:
+            pixels: One batch of them is in memory at a time.
+            advance: Called with the number of photos after each inference.
+
+        Raises:
+            InputError: The model's answer is no probabilities.
+            ValueError: The classifier is closed.
+        """
+        return predict(self.run_batch, pixels, batch=self.runtime.input.shape[0], advance=advance)
 
     def check(self, probabilities: Probabilities) -> None:
         """Refuse an answer of the model that is no probabilities: the InputError names the model's file."""

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from .bundle import LABELS, Bundle, BundleName, Photo, Reference, Variant
+from .bundle import LABELS, Bundle, BundleName, BundleReference, EvalPhoto, Variant
 from .classifier import Classifier
 from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
@@ -198,7 +198,7 @@ def _limits(variant: Variant) -> tuple[float, float]:
 
 
 def _differences(
-    classifier: Classifier, photos: Sequence[Photo], reference: Reference, rows: Sequence[int]
+    classifier: Classifier, photos: Sequence[EvalPhoto], reference: BundleReference, rows: Sequence[int]
 ) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.array(
         [

@@ -46,8 +46,8 @@ def require_alike(one: Result, one_name: str, two: Result, two_name: str) -> Non
         of_folder = "folder" in (one.evalset.source, two.evalset.source)
         raise different_photos(
             pair,
-            [(photo.sha256, labels[photo.label]) for photo in one.evalset.photos],
-            [(photo.sha256, labels[photo.label]) for photo in two.evalset.photos],
+            [(photo.sha256, labels[photo.index]) for photo in one.evalset.photos],
+            [(photo.sha256, labels[photo.index]) for photo in two.evalset.photos],
             hint="Bench both on the same folder: --data DIR."
             if of_folder
             else "Bench bundles that were made from the same data set, split and seed.",

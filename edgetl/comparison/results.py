@@ -199,7 +199,7 @@ def _predictions(measured: _Measured) -> list[PhotoPrediction]:
     found = measured.source.result
     labels = found.bundle.labels
     return [
-        PhotoPrediction(photo.file, photo.sha256, labels[photo.label], labels[index])
+        PhotoPrediction(photo.file, photo.sha256, labels[photo.index], labels[index])
         for photo, index in zip(found.evalset.photos, measured.run.answers.predicted, strict=True)
     ]
 

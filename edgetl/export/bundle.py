@@ -32,6 +32,7 @@ from edgetl_device.bundle import (
     REFERENCE,
     Bundle,
     Manifest,
+    ReferenceArrays,
     ReferenceFile,
     Variant,
 )
@@ -73,20 +74,12 @@ class VariantFile:
 
 
 @dataclass(frozen=True)
-class EvalPhoto:
-    """A held-out photo: where its file is, its label, and the SHA-256 of its bytes."""
+class PhotoFile:
+    """A held-out photo to put into a bundle: where its file is, its label, and the SHA-256 of its bytes."""
 
     path: Path
     label: str
     sha256: str
-
-
-@dataclass(frozen=True)
-class ReferenceArrays:
-    """Output of the float model for the held-out photos: float32 [n, classes], row i = photo i."""
-
-    probabilities: npt.NDArray[np.float32]
-    logits: npt.NDArray[np.float32]
 
 
 def write_bundle(
@@ -95,7 +88,7 @@ def write_bundle(
     labels: Sequence[str],
     preprocess: Preprocess,
     variants: Sequence[VariantFile],
-    evalset: Sequence[EvalPhoto],
+    evalset: Sequence[PhotoFile],
     reference: ReferenceArrays,
     provenance: dict[str, Json],
 ) -> Bundle:
@@ -188,7 +181,7 @@ def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 def _check(
     labels: Sequence[str],
     variants: Sequence[VariantFile],
-    evalset: Sequence[EvalPhoto],
+    evalset: Sequence[PhotoFile],
     reference: ReferenceArrays,
 ) -> None:
     names = [variant.name for variant in variants]
@@ -240,21 +233,21 @@ def _put(folder: Path, name: str, data: bytes) -> Entry:
     return Entry(sha256_bytes(data), len(data))
 
 
-def _photo_name(position: int, photo: EvalPhoto, count: int, suffix: str) -> str:
+def _photo_name(position: int, photo: PhotoFile, count: int, suffix: str) -> str:
     """Name a copy after its position and label, in portable characters; the index has the exact label."""
     label = re.sub(r"[^A-Za-z0-9_-]+", "_", photo.label)[:40]
     suffix = suffix or PurePosixPath(photo.path).suffix.lower()
     return f"{position:0{len(str(count - 1))}d}_{label}{suffix if re.fullmatch(r'[.][a-z0-9]{1,5}', suffix) else ''}"
 
 
-def _golden_rows(evalset: Sequence[EvalPhoto]) -> list[int]:
+def _golden_rows(evalset: Sequence[PhotoFile]) -> list[int]:
     first: dict[str, int] = {}
     for row, photo in enumerate(evalset):
         first.setdefault(photo.label, row)
     return sorted(first.values())[:GOLDEN_PHOTOS]
 
 
-def _golden_pixels(photos: Sequence[EvalPhoto], spec: Preprocess) -> npt.NDArray[np.uint8]:
+def _golden_pixels(photos: Sequence[PhotoFile], spec: Preprocess) -> npt.NDArray[np.uint8]:
     return np.stack([preprocess(photo.path, spec) for photo in photos])
 
 

@@ -5,8 +5,8 @@ Latencies here only rank candidates; publish those that ``edgetl bench`` measure
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,8 @@ from edgetl.export.bundle import VariantFile
 from edgetl.runs import float_model
 from edgetl.runs.held_out import Photos
 from edgetl_device.bench.accuracy import score
-from edgetl_device.runtime import open_runtime
+from edgetl_device.documents import Unknown
+from edgetl_device.runtime import open_runtime, predict, run_batch
 from edgetl_device.scores import Accuracy, Agreement
 
 
@@ -39,7 +40,7 @@ class Expected:
     @property
     def accuracy(self) -> Accuracy:
         """The float model's own accuracy."""
-        return score(self.probabilities, self.photos.targets, None).accuracy
+        return score(self.probabilities, self.photos.targets, Unknown("it is the reference")).accuracy
 
     def scores(self, probabilities: npt.NDArray[np.float32], labels: tuple[str, ...]) -> tuple[Accuracy, Agreement]:
         """Return accuracy and agreement of other probabilities for these photos, float32 [n, classes]."""
@@ -97,14 +98,7 @@ def predict_file(
     """
     with quietly():
         runtime = open_runtime(model, format)
-    predictions, latencies_ns = [], []
     with track(description, len(pixels)) as advance:
-        for photo in pixels:
-            runtime.set_input(photo)
-            started = time.perf_counter_ns()
-            runtime.invoke()
-            latencies_ns.append(time.perf_counter_ns() - started)
-            predictions.append(runtime.probabilities())
-            advance(1)
+        found = predict(partial(run_batch, runtime), pixels, advance=advance)
     runtime.close()
-    return np.stack(predictions), float(np.median(latencies_ns)) / 1e6
+    return found.probabilities, float(np.median(found.inference_ns)) / 1e6

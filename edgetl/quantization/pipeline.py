@@ -8,7 +8,7 @@ from typing import Any
 from edgetl import __version__
 from edgetl._lib.owned import check_bundle
 from edgetl._lib.progress import step
-from edgetl.export.bundle import EvalPhoto, ReferenceArrays, write_bundle
+from edgetl.export.bundle import PhotoFile, write_bundle
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos, held_out
 from edgetl.runs.quantize_report import (
@@ -22,6 +22,7 @@ from edgetl.runs.quantize_report import (
 )
 from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.bundle import ReferenceArrays
 from edgetl_device.errors import GateFailed
 
 from .bounds import bound_warnings
@@ -85,7 +86,7 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
             preprocess=run.preprocess,
             variants=[one.variant for one in variants],
             evalset=[
-                EvalPhoto(path, sample.label, sample.sha256)
+                PhotoFile(path, sample.label, sample.sha256)
                 for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
             ],
             reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),

@@ -62,13 +62,13 @@ def flipped(result: Result, bundle: Bundle | None) -> Gallery:
     for row, (photo, reference) in enumerate(zip(evalset.photos, evalset.reference, strict=True)):
         predictions = tuple(
             VariantPrediction(
-                name, labels[predicted], run.answers.probability[row], _kind(photo.label, reference, predicted)
+                name, labels[predicted], run.answers.probability[row], _kind(photo.index, reference, predicted)
             )
             for name, run in one_per_variant(result).items()
             if (predicted := run.answers.predicted[row]) != reference
         )
         if predictions:
-            found.append(Card(photo.file, labels[photo.label], labels[reference], predictions, ""))
+            found.append(Card(photo.file, labels[photo.index], labels[reference], predictions, ""))
     found.sort(key=lambda card: (_ORDER[card.kind], card.label, card.file))
     shown = [Card(**{**vars(card), "picture": _picture(bundle, card.file)}) for card in found[:MOST]]
     return Gallery(tuple(shown), len(found) - len(shown))

@@ -265,7 +265,7 @@ def _reasons(runs: Sequence[ResultRun]) -> tuple[str, ...]:
 
 
 def _classes(result: Result) -> tuple[ClassRow, ...]:
-    truth = np.array([photo.label for photo in result.evalset.photos])
+    truth = np.array([photo.index for photo in result.evalset.photos])
     expected = result.evalset.reference
     reference = None if isinstance(expected, Unknown) else np.array(expected)
     predicted = [np.array(run.answers.predicted) for run in one_per_variant(result).values()]

@@ -90,12 +90,8 @@ def _run_scorer(run: Run) -> _Scorer:
 
 def _bundle_scorer(classifier: Classifier) -> _Scorer:
     def score(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        outputs = []
         with track("Evaluating", len(rows)) as advance:
-            for row in rows:
-                outputs.append(classifier.run(np.asarray(pixels[row])))
-                advance(1)
-        return np.stack(outputs)
+            return classifier.predict((np.asarray(pixels[row]) for row in rows), advance=advance).probabilities
 
     return score
 

@@ -47,7 +47,7 @@ def test_all_held_out_photos_are_right_and_many_keeps_the_order(tiny: Bundle, va
     photos = tiny.photos()
     with Classifier(tiny, variant) as classifier:
         predictions = list(classifier.classify_many((tiny.read(photo.file) for photo in photos), top=1))
-    assert [answer[0].label for answer in predictions] == [photo.label for photo in photos]
+    assert [answer[0].index for answer in predictions] == [photo.index for photo in photos]
     assert {len(answer) for answer in predictions} == {1}
 
 

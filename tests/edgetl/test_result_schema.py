@@ -51,7 +51,7 @@ def test_every_field_of_a_result_is_described() -> None:
 def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Path) -> None:
     bundle = Bundle.open(benched.TINY)
     for photo in bundle.photos():
-        target = tmp_path / photo.label / Path(photo.file).name
+        target = tmp_path / bundle.labels[photo.index] / Path(photo.file).name
         target.parent.mkdir(exist_ok=True)
         target.write_bytes(bundle.read(photo.file))
     document = run_bench(

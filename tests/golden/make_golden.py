@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,10 @@ from PIL import Image, ImageDraw
 from edgetl._lib import extras
 from edgetl.export import bundle
 from edgetl_device.bench import accuracy
+from edgetl_device.bundle import ReferenceArrays
 from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
-from edgetl_device.runtime import open_runtime
+from edgetl_device.runtime import open_runtime, predict, run_batch
 
 HERE = Path(__file__).parent
 LABELS = ("circle", "square", "triangle")
@@ -117,14 +119,14 @@ def to_onnx(model: Any, calibration: npt.NDArray[np.uint8] | None) -> bytes:
         return Path(done).read_bytes()
 
 
-def held_out_photos(folder: Path, rng: np.random.Generator) -> list[bundle.EvalPhoto]:
+def held_out_photos(folder: Path, rng: np.random.Generator) -> list[bundle.PhotoFile]:
     """Draw the held-out photos as files, JPEG and every fourth PNG."""
     evalset = []
     for i in range(HELD_OUT):
         label = LABELS[i % len(LABELS)]
         path = folder / f"{label}{i // len(LABELS)}.{'png' if i % 4 == 3 else 'jpg'}"
         draw(label, rng).save(path, quality=90)
-        evalset.append(bundle.EvalPhoto(path, label, sha256_file(path)))
+        evalset.append(bundle.PhotoFile(path, label, sha256_file(path)))
     return evalset
 
 
@@ -155,27 +157,23 @@ def main(scratch: Path) -> None:
     ):
         data = convert(model, grid)
         runtime = open_runtime(data, format)
-        predictions = []
-        for photo in held_out:
-            runtime.set_input(photo)
-            runtime.invoke()
-            predictions.append(runtime.probabilities())
-        scores = accuracy.score(np.stack(predictions), truth, probabilities)
+        found = predict(partial(run_batch, runtime), held_out)
+        scores = accuracy.score(found.probabilities, truth, probabilities)
         variants.append(
             bundle.VariantFile(
                 name, format, name.partition("-")[0], data,
                 calibration=None if grid is None else {"photos": len(grid), "method": "min-max"},
-                accuracy=scores["accuracy"], agreement=scores["agreement"],
+                accuracy=scores.accuracy, agreement=scores.agreement,
             )
         )  # fmt: skip
-        print(name, len(data), scores["accuracy"]["top1"], scores["agreement"]["max_abs"])
+        print(name, len(data), scores.accuracy.top1, scores.agreement)
     written = bundle.write_bundle(
         scratch / "tiny",
         labels=LABELS,
         preprocess=SPEC,
         variants=variants,
         evalset=evalset,
-        reference=bundle.ReferenceArrays(probabilities, logits),
+        reference=ReferenceArrays(probabilities, logits),
         provenance={"made_by": "tests/golden/make_golden.py", "synthetic": True},
     )
     bundle.pack(written.path, HERE / "tiny.edgetl")

@@ -90,7 +90,7 @@ def mcnemar_exact(b: int, c: int) -> float:
 def score(
     probabilities: Floats,
     labels: npt.NDArray[np.integer[Any]],
-    reference_probabilities: Floats | None,
+    reference_probabilities: Floats | Unknown,
     *,
     names: Sequence[str] | None = None,
 ) -> Scores:
@@ -101,7 +101,7 @@ def score(
     Args:
         probabilities: float [n, classes], row i = photo i.
         labels: int [n], the true class of each photo.
-        reference_probabilities: float [n, classes] of the float model, or None where there are none.
+        reference_probabilities: float [n, classes] of the float model, or why there are none.
         names: The class names, to label the per-class rows with; without, they are called by their index.
     """
     n, classes = probabilities.shape
@@ -132,10 +132,10 @@ def top5(probabilities: Floats, labels: npt.NDArray[np.integer[Any]]) -> Top5:
 
 
 def _agreement(
-    probabilities: Floats, labels: npt.NDArray[np.integer[Any]], reference: Floats | None
+    probabilities: Floats, labels: npt.NDArray[np.integer[Any]], reference: Floats | Unknown
 ) -> Agreement | Unknown:
-    if reference is None:
-        return Unknown("there is no reference for these photos")
+    if isinstance(reference, Unknown):
+        return reference
     if reference.shape != probabilities.shape:
         raise ValueError(f"a reference of shape {reference.shape} for probabilities of {probabilities.shape}")
     n = len(labels)

@@ -18,7 +18,7 @@ from . import accuracy, latency, percentiles, predictions
 from .latency import StageSamples, Stopwatch
 from .loadgen import LoadgenRun
 from .photoset import PhotoSet
-from .reference import Reference
+from .reference import BenchReference
 from .result import ResultRun, Warmup, Window
 from .sweep import Setup
 from .verdict import Verdict
@@ -80,13 +80,11 @@ class Scored:
     answers: predictions.Predictions
 
 
-def score(classifier: Classifier, photos: PhotoSet, reference: Reference) -> Scored:
+def score(classifier: Classifier, photos: PhotoSet, reference: BenchReference) -> Scored:
     """Return the predictions of a setup for all photos, and their scores."""
     probabilities = predictions.probabilities(classifier, photos)
     labels = np.array([photo.index for photo in photos.photos], np.int64)
     scores = accuracy.score(probabilities, labels, reference.probabilities, names=classifier.labels)
-    if reference.probabilities is None:
-        scores = replace(scores, agreement=Unknown(reference.why_not))
     if len(classifier.labels) > accuracy.TOP:
         scores = replace(scores, accuracy=replace(scores.accuracy, top5=accuracy.top5(probabilities, labels)))
     return Scored(scores, predictions.top_predictions(probabilities))

@@ -5,12 +5,12 @@ from __future__ import annotations
 import os
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from edgetl_device import jsonfile
-from edgetl_device.bundle import EVALSET, Bundle
+from edgetl_device.bundle import EVALSET, Bundle, EvalPhoto
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
@@ -22,15 +22,6 @@ TIMED_BYTES = 64 << 20
 SEED = 0
 
 _LAYOUT = "Expected DIR/<class>/photos, each folder called as a label of the bundle."
-
-
-@dataclass(frozen=True)
-class LabelledPhoto:
-    """A photo: its path in the set, with ``/``; the index of its true class; the SHA-256 of its bytes."""
-
-    file: str
-    index: int
-    sha256: str
 
 
 @dataclass(frozen=True)
@@ -47,7 +38,7 @@ class PhotoSet:
     source: Literal["bundle", "folder"]
     name: str
     labels: tuple[str, ...]
-    photos: tuple[LabelledPhoto, ...]
+    photos: tuple[EvalPhoto, ...]
     _bytes_of: Callable[[str], bytes]
     _size_bytes: int
 
@@ -56,7 +47,7 @@ class PhotoSet:
         """One hash, equal for the same photos with the same labels, in any order and under any name."""
         return digest((self.labels[photo.index], photo.sha256) for photo in self.photos)
 
-    def read(self, photo: LabelledPhoto) -> bytes:
+    def read(self, photo: EvalPhoto) -> bytes:
         """Return the bytes of a photo.
 
         Raises:
@@ -94,10 +85,7 @@ def of_bundle(bundle: Bundle) -> PhotoSet:
     Raises:
         InputError: The bundle's index does not fit it.
     """
-    photos = tuple(
-        LabelledPhoto(photo.file.removeprefix(EVALSET), photo.index, bundle.files[photo.file].sha256)
-        for photo in bundle.photos()
-    )
+    photos = tuple(replace(photo, file=photo.file.removeprefix(EVALSET)) for photo in bundle.photos())
     size_bytes = sum(bundle.files[photo.file].bytes for photo in bundle.photos())
     return PhotoSet(
         "bundle", bundle.path.name, bundle.labels, photos, lambda file: bundle.read(EVALSET + file), size_bytes
@@ -138,7 +126,7 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
             size_bytes += len(data)
             if fault:
                 bad.append(f"{file} ({fault})")
-            photos.append(LabelledPhoto(file, bundle.labels.index(label), sha256_bytes(data)))
+            photos.append(EvalPhoto(file=file, index=bundle.labels.index(label), sha256=sha256_bytes(data)))
     if bad:
         raise InputError(
             f"{root}: {len(bad)} of {len(photos)} photos cannot be read",

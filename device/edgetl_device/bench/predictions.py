@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device.bundle import EvalPhoto
 from edgetl_device.classifier import Classifier
 from edgetl_device.documents import Count, Is, Sha256, Share, Unknown, optional
 
@@ -15,21 +16,6 @@ from .photoset import PhotoSet
 
 # Enough to see how sure a model was; all digits would double the size of the file.
 _DECIMALS = 4
-
-
-@dataclass(frozen=True)
-class EvalPhoto:
-    """One of the photos.
-
-    Attributes:
-        file: Path in the bundle's evalset folder, or in the folder.
-        label: Index of the true class.
-        sha256: Of the file's bytes.
-    """
-
-    file: str
-    label: Count
-    sha256: Sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,24 +59,19 @@ def evalset(photos: PhotoSet, reference: tuple[int, ...] | Unknown, reference_na
         source=photos.source,
         name=photos.name,
         digest=photos.digest,
-        photos=tuple(EvalPhoto(photo.file, photo.index, photo.sha256) for photo in photos.photos),
+        photos=photos.photos,
         reference=reference,
         reference_name=None if isinstance(reference, Unknown) else reference_name,
     )
 
 
 def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.float32]:
-    """Return the probabilities of every photo, float32 [n, classes], run in batches of the classifier's size.
+    """Return the probabilities of every photo, float32 [n, classes].
 
     Raises:
         InputError: The outputs are not probabilities.
     """
-    rows, batch = [], classifier.runtime.input.shape[0]
-    for start in range(0, len(photos.photos), batch):
-        together = photos.photos[start : start + batch]
-        rows += classifier.run_batch([classifier.pixels(photos.read(photo)) for photo in together])
-    # A softmax in float32 may end a rounding error beside 0 or 1.
-    return np.stack(rows).clip(0, 1)
+    return classifier.predict(classifier.pixels(photos.read(photo)) for photo in photos.photos).probabilities
 
 
 def top_predictions(probabilities: npt.NDArray[np.floating[Any]]) -> Predictions:

@@ -25,23 +25,21 @@ FLOAT_MODEL = "the float model that the bundle was made from"
 
 
 @dataclass(frozen=True)
-class Reference:
+class BenchReference:
     """The reference predictions, or why there are none.
 
     Attributes:
         name: The model that made them; empty if there are none.
-        probabilities: float32 [n, classes], row i = photo i of the set, or None.
-        why_not: Why there are none.
+        probabilities: float32 [n, classes], row i = photo i of the set.
     """
 
     name: str
-    probabilities: npt.NDArray[np.float32] | None
-    why_not: str = ""
+    probabilities: npt.NDArray[np.float32] | Unknown
 
     def classes(self) -> tuple[int, ...] | Unknown:
         """Return the class index that it gives to each photo."""
-        if self.probabilities is None:
-            return Unknown(self.why_not)
+        if isinstance(self.probabilities, Unknown):
+            return self.probabilities
         return tuple(self.probabilities.argmax(axis=1).tolist())
 
 
@@ -68,18 +66,18 @@ def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:
 
 def reference_of(
     bundle: Bundle, photos: PhotoSet, *, threads: int, prefer: str | None, say: Callable[[str], None]
-) -> Reference:
+) -> BenchReference:
     """Return the reference for a set of photos; where it must be made, the float32 variant runs over all of them."""
     if photos.source == "bundle":
-        return Reference(FLOAT_MODEL, bundle.reference().probabilities)
+        return BenchReference(FLOAT_MODEL, bundle.reference().probabilities)
     try:
         variant = float_variant(bundle, prefer=prefer)
     except (InputError, Unavailable) as error:
         say(f"no drop and no agreement: {error.what}")
-        return Reference("", None, f"{error.what}: {error.why}")
+        return BenchReference("", Unknown(f"{error.what}: {error.why}"))
     say(f"reference: {variant.name} on {len(photos.photos)} photos")
     with Classifier(bundle, variant.name, threads, prefer=prefer) as classifier:
-        return Reference(f"{variant.name} on this device", predictions.probabilities(classifier, photos))
+        return BenchReference(f"{variant.name} on this device", predictions.probabilities(classifier, photos))
 
 
 def _lack(format: str, prefer: str | None) -> Unavailable | None:

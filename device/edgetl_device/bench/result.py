@@ -345,10 +345,10 @@ def _is_of(column: list[int], percent: int, value: float | Unknown) -> bool:
 
 def _check_predictions(result: Result) -> None:
     labels, found = result.bundle.labels, result.evalset
-    photos, truth = found.photos, [photo.label for photo in found.photos]
+    photos, truth = found.photos, [photo.index for photo in found.photos]
     if not all(index < len(labels) for index in truth):
         raise ValueError("evalset.photos has a photo of a class that is not one of the labels")
-    if found.digest != photoset.digest((labels[photo.label], photo.sha256) for photo in photos):
+    if found.digest != photoset.digest((labels[photo.index], photo.sha256) for photo in photos):
         raise ValueError("evalset.digest is not that of its photos")
     if isinstance(found.reference, Unknown):
         if not all(isinstance(run.agreement, Unknown) for run in result.runs):

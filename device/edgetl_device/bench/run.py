@@ -34,7 +34,7 @@ from .measurement import score as scores
 from .options import BenchOptions
 from .overhead import Overhead
 from .photoset import PhotoSet
-from .reference import Reference, reference_of
+from .reference import BenchReference, reference_of
 from .result import BenchEnvironment, Result, ResultRun, Settings
 from .verdict import Verdict
 
@@ -223,7 +223,7 @@ def score(
     measured: Measured,
     measurement: Measurement,
     photos: PhotoSet,
-    reference: Reference,
+    reference: BenchReference,
     judged: Verdict,
     *,
     say: Say,
@@ -267,7 +267,7 @@ def _try_out(plan: Plan, say: Say) -> None:
             trial_run(plan.bundle.read(plan.bundle.variant(name).file), delegate, prefer=plan.prefer)
 
 
-def _photos(plan: Plan, say: Say) -> tuple[PhotoSet, Reference]:
+def _photos(plan: Plan, say: Say) -> tuple[PhotoSet, BenchReference]:
     bundle, data = plan.bundle, plan.options.data
     if data is not None:
         say(f"reading the photos of {data}")

@@ -9,6 +9,7 @@ from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.errors import InputError
 
+from .batches import Predicted, predict, run_batch
 from .litert import open_tflite, tflite_module, tflite_runtime
 from .null import open_null
 from .onnx import onnx_module, open_onnx
@@ -19,6 +20,7 @@ __all__ = [
     "MAX_BATCH",
     "MAX_THREADS",
     "Pixels",
+    "Predicted",
     "Probabilities",
     "Runtime",
     "TensorSpec",
@@ -28,6 +30,8 @@ __all__ = [
     "check_threads",
     "load_library",
     "open_runtime",
+    "predict",
+    "run_batch",
     "tflite_runtime",
 ]
 

@@ -81,7 +81,8 @@ def test_score() -> None:
     assert [row.label for row in found.per_class] == ["a", "b", "c"]
     assert found.per_class[1] == ClassScore(1, "b", photos=3, predicted=2, correct=2, recall=2 / 3, precision=1.0)
     assert isinstance(found.per_class[2].recall, Unknown)
-    assert isinstance(score(variant, np.array([0, 1, 1, 1]), None).agreement, Unknown)
+    none = Unknown("no float model here")
+    assert score(variant, np.array([0, 1, 1, 1]), none).agreement == none
 
 
 def test_numbers_that_are_none_of_photos_are_refused() -> None:
@@ -95,6 +96,6 @@ def test_numbers_that_are_none_of_photos_are_refused() -> None:
         mcnemar_exact(-1, 2)
     probabilities = np.full((4, 3), 1 / 3, np.float32)
     with pytest.raises(ValueError, match="for 4 photos"):
-        score(probabilities, np.zeros(3, int), None)
+        score(probabilities, np.zeros(3, int), Unknown("none"))
     with pytest.raises(ValueError, match=r"a reference of shape \(4, 2\)"):
         score(probabilities, np.zeros(4, int), probabilities[:, :2])

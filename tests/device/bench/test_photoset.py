@@ -32,7 +32,8 @@ def data(tiny: Bundle, tmp_path: Path) -> Path:
     """The photos of the tiny bundle as a labelled folder under other names, with what file managers leave behind."""
     root = tmp_path / "field"
     for number, photo in enumerate(tiny.photos()):
-        target = root / photo.label / ("more" if number % 2 else ".") / f"photo{number}{Path(photo.file).suffix}"
+        folder = root / tiny.labels[photo.index] / ("more" if number % 2 else ".")
+        target = folder / f"photo{number}{Path(photo.file).suffix}"
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(tiny.read(photo.file))
     for junk in ("circle/Thumbs.db", "square/.DS_Store", "README.txt"):

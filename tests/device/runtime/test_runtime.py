@@ -3,15 +3,17 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgetl_device.bundle import Bundle
+from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import preprocess
-from edgetl_device.runtime import integer_grid, open_runtime
+from edgetl_device.runtime import integer_grid, open_runtime, predict, run_batch
 
 NULL = b'{"size": 32, "classes": 4}'
 
@@ -148,3 +150,23 @@ def test_pixels_on_an_int8_grid() -> None:
 def test_a_grid_that_cannot_hold_raw_pixels_is_refused(scale: float, zero_point: int) -> None:
     with pytest.raises(InputError, match="raw RGB"):
         integer_grid.pixels_to_grid(np.zeros(3, np.uint8), "int8", scale, zero_point)
+
+
+def test_photos_in_batches_are_predicted_as_one_by_one(tiny: Bundle) -> None:
+    pixels = [preprocess(tiny.read(photo.file), tiny.preprocess) for photo in tiny.photos()][:7]
+    taken: list[int] = []
+    with Classifier(tiny, "float32", batch=3) as classifier:
+        found = classifier.predict(iter(pixels), advance=taken.append)
+    assert taken == [3, 3, 1]
+    assert len(found.inference_ns) == 3
+    assert found.probabilities.shape == (7, len(tiny.labels))
+    runtime = open_runtime(tiny.read("models/float32.tflite"), "tflite")
+    alone = predict(partial(run_batch, runtime), pixels)
+    np.testing.assert_allclose(found.probabilities, alone.probabilities, atol=1e-6)
+    assert (alone.probabilities.argmax(1) == [photo.index for photo in tiny.photos()[:7]]).all()
+
+
+def test_probabilities_beside_0_and_1_are_within() -> None:
+    answers = [np.array([-1e-7, 1 + 1e-7], np.float32)]
+    found = predict(lambda photos: answers * len(photos), [np.zeros((16, 16, 3), np.uint8)] * 2, batch=2)
+    assert found.probabilities.tolist() == [[0, 1], [0, 1]]

@@ -30,7 +30,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("data") / "field"
     bundle = Bundle.open(benched.TINY)
     for photo in bundle.photos()[:11]:
-        target = root / photo.label / Path(photo.file).name
+        target = root / bundle.labels[photo.index] / Path(photo.file).name
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(bundle.read(photo.file))
     return root

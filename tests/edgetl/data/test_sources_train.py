@@ -62,7 +62,7 @@ def test_the_bundle_of_an_array_carries_its_pictures_also_from_an_empty_cache(
     held_out = run.of("test")
     assert len(bundle.photos()) == len(held_out) > 0
     for photo, sample in zip(bundle.photos(), held_out, strict=True):
-        assert photo.label == sample.label
+        assert bundle.labels[photo.index] == sample.label
         written = tmp_path / "photo.bmp"
         written.write_bytes(bundle.read(photo.file))
         assert (np.asarray(Image.open(written)) == images[int(Path(sample.path).stem)]).all()

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from edgetl.export import bundle
-from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, pack, write_bundle
-from edgetl_device.bundle import Bundle
+from edgetl.export.bundle import PhotoFile, VariantFile, pack, write_bundle
+from edgetl_device.bundle import Bundle, ReferenceArrays
 from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
@@ -30,7 +30,7 @@ def parts(tmp_path: Path) -> dict[str, Any]:
     for photo in tiny.photos():
         path = tmp_path / "photos" / Path(photo.file).name
         path.write_bytes(tiny.read(photo.file))
-        evalset.append(EvalPhoto(path, photo.label, sha256_file(path)))
+        evalset.append(PhotoFile(path, tiny.labels[photo.index], sha256_file(path)))
     reference = tiny.reference()
     return {
         "labels": tiny.labels,
@@ -56,12 +56,12 @@ def test_what_is_written_verifies_and_holds_what_was_given(parts: dict[str, Any]
         assert bundle.read(variant.file) == given.data
         assert (variant.accuracy, variant.agreement) == (given.accuracy, given.agreement)
     for photo, given in zip(bundle.photos(), parts["evalset"], strict=True):
-        assert (photo.label, bundle.read(photo.file)) == (given.label, given.path.read_bytes())
+        assert (bundle.labels[photo.index], bundle.read(photo.file)) == (given.label, given.path.read_bytes())
     reference = bundle.reference()
     assert (reference.probabilities == parts["reference"].probabilities).all()
     for row, pixels in zip(reference.golden_rows, reference.golden_pixels, strict=True):
         assert (pixels == preprocess(parts["evalset"][row].path, parts["preprocess"])).all()
-    assert {bundle.photos()[row].label for row in reference.golden_rows} == set(bundle.labels)
+    assert {bundle.labels[bundle.photos()[row].index] for row in reference.golden_rows} == set(bundle.labels)
 
 
 def test_specs_come_from_the_models_themselves(parts: dict[str, Any], tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_labels_and_names_that_file_systems_dislike(parts: dict[str, Any], tmp_p
     parts["labels"] = strange
     parts["evalset"] = [replace(photo, label=renamed[photo.label]) for photo in parts["evalset"]]
     bundle = write_bundle(tmp_path / "bundle", **parts)
-    assert [photo.label for photo in bundle.photos()] == [photo.label for photo in parts["evalset"]]
+    assert [bundle.labels[photo.index] for photo in bundle.photos()] == [photo.label for photo in parts["evalset"]]
     assert all(photo.file.isascii() for photo in bundle.photos())
     assert verify(bundle).ok
 

@@ -22,10 +22,10 @@ import pytest
 from drawing import draw_photo
 from small import edgetl, left_over, refused
 
-from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, pack, write_bundle
+from edgetl.export.bundle import PhotoFile, VariantFile, pack, write_bundle
 from edgetl.export.edgetpu import CompileReport
 from edgetl_device import documents
-from edgetl_device.bundle import Bundle
+from edgetl_device.bundle import Bundle, ReferenceArrays
 from edgetl_device.documents import to_json
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import Preprocess
@@ -77,7 +77,7 @@ def bundle(shared_data: Path, tmp_path: Path) -> Path:
         labels=[f"class {index}" for index in range(CLASSES)],
         preprocess=Preprocess(128),
         variants=[VariantFile("int8", "tflite", "int8", model)],
-        evalset=[EvalPhoto(photo, "class 0", sha256_file(photo))],
+        evalset=[PhotoFile(photo, "class 0", sha256_file(photo))],
         reference=ReferenceArrays(uniform, uniform),
         provenance={},
     )

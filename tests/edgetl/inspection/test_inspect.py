@@ -132,7 +132,8 @@ def test_bad_files_are_named(models: Path, name: str) -> None:
 
 
 def test_a_bundle_shows_labels_and_variants(tmp_path: Path) -> None:
-    from edgetl.export.bundle import EvalPhoto, ReferenceArrays, VariantFile, write_bundle
+    from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
+    from edgetl_device.bundle import ReferenceArrays
     from edgetl_device.files import sha256_file
     from edgetl_device.preprocess import Preprocess
 
@@ -148,7 +149,7 @@ def test_a_bundle_shows_labels_and_variants(tmp_path: Path) -> None:
             VariantFile("int8", "tflite", "int8", _int8()),
             VariantFile("float32-onnx", "onnx", "float32", _float_onnx()),
         ],
-        evalset=[EvalPhoto(photo, "class 0", sha256_file(photo))],
+        evalset=[PhotoFile(photo, "class 0", sha256_file(photo))],
         reference=ReferenceArrays(uniform, uniform),
         provenance={},
     )

@@ -52,7 +52,7 @@ def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bun
         assert sha256_bytes(data) == sample.sha256
         # Drawn photos say in a comment that they are.
         assert (bundle.read(photo.file), "") == without_metadata(data, tiny_run.preprocess, name="")
-    assert [photo.label for photo in bundle.photos()] == [sample.label for sample in tiny_run.of("test")]
+    assert [bundle.labels[photo.index] for photo in bundle.photos()] == [sample.label for sample in tiny_run.of("test")]
     train = {sample.sha256: sample.label for sample in tiny_run.of("train")}
     for name in ("int8", "int8-onnx"):
         calibration = bundle.variant(name).calibration

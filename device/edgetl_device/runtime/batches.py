@@ -1,0 +1,65 @@
+"""The one loop that runs a model over photos: for the bench, for ``edgetl evaluate`` and for ``edgetl quantize``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from .spec import Pixels, Probabilities, Runtime
+
+
+@dataclass(frozen=True, eq=False)
+class Predicted:
+    """What a model says of photos.
+
+    Attributes:
+        probabilities: float32 [n, classes], row i = photo i, within 0..1.
+        inference_ns: How long each inference took, with the copies of pixels and probabilities.
+    """
+
+    probabilities: npt.NDArray[np.float32]
+    inference_ns: tuple[int, ...]
+
+
+def run_batch(runtime: Runtime, photos: Sequence[Pixels]) -> list[Probabilities]:
+    """Return the probabilities of at most as many photos as the batch has, in one inference.
+
+    Raises:
+        ValueError: There are more.
+    """
+    if len(photos) > (batch := runtime.input.shape[0]):
+        raise ValueError(f"{len(photos)} photos for a batch of {batch}")
+    for row, photo in enumerate(photos):
+        runtime.set_input(photo, row)
+    runtime.invoke()
+    return [runtime.probabilities(row) for row in range(len(photos))]
+
+
+def predict(
+    run: Callable[[Sequence[Pixels]], list[Probabilities]],
+    photos: Iterable[Pixels],
+    *,
+    batch: int = 1,
+    advance: Callable[[int], None] = lambda _: None,
+) -> Predicted:
+    """Run a model over photos, batch by batch; only one batch of pixels is in memory.
+
+    Args:
+        run: Runs one batch, as :func:`run_batch` does.
+        photos: uint8 RGB [S, S, 3] each; at least one.
+        batch: Photos in one inference; the last one may have fewer.
+        advance: Called with the number of photos after each inference.
+    """
+    rest, rows, inference_ns = iter(photos), [], []
+    while together := list(islice(rest, batch)):
+        started = time.perf_counter_ns()
+        rows += run(together)
+        inference_ns.append(time.perf_counter_ns() - started)
+        advance(len(together))
+    # A softmax in float32 may end a rounding error beside 0 or 1.
+    return Predicted(np.stack(rows).clip(0, 1), tuple(inference_ns))
