@@ -43,7 +43,9 @@ class EdgetlError(Exception):
 
     exit_code = 1
 
-    def __init__(self, what: str, *, why: str = "", hint: str = "", options: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self, what: str, *, why: str = "", hint: str = "", options: Mapping[str, object] | None = None
+    ) -> None:
         self.options, self._parts = options, (what, why, hint)
         self.what, self.why, self.hint = (self._rendered(part, _as_keyword) for part in self._parts)
         super().__init__(self.what)

@@ -12,7 +12,7 @@ import numbers
 import os
 import typing
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from dataclasses import MISSING, Field, asdict, dataclass, field, fields
+from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +21,8 @@ from .errors import OptionError, as_flag
 if TYPE_CHECKING:
     import argparse
 
+# What an option can be.
+Value = None | bool | int | float | str | tuple[int, ...] | tuple[str, ...]
 O = TypeVar("O", bound="Options")  # noqa: E741  # the class of some options
 
 BASICS = "Basics"
@@ -257,15 +259,18 @@ class Options:
         check_names(cls, keywords)
         return cls(**keywords)
 
-    def changed(self) -> dict[str, Any]:
+    def changed(self) -> dict[str, Value]:
         """Return the values that are not the default, by name."""
         pairs = ((one, getattr(self, one.name)) for one in options_of(type(self)))
         return {one.name: value for one, value in pairs if value != one.default}
 
-    def to_json(self) -> dict[str, Any]:
+    def by_name(self) -> dict[str, Value]:
+        """Return all values by name."""
+        return {one.name: getattr(self, one.name) for one in options_of(type(self))}
+
+    def to_json(self) -> dict[str, Value | list[int | str]]:
         """Return all values as a JSON object."""
-        values: dict[str, Any] = asdict(self)  # type: ignore[call-overload]  # those that inherit are dataclasses
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in values.items()}
+        return {name: list(value) if isinstance(value, tuple) else value for name, value in self.by_name().items()}
 
 
 def options_of(kind: type[Options]) -> tuple[Option, ...]:
@@ -330,7 +335,7 @@ def from_arguments(kind: type[O], given: argparse.Namespace) -> O:
     return kind.of(**parsed(kind, vars(given)))
 
 
-def parsed(kind: type[Options], given: Mapping[str, Any]) -> dict[str, Any]:
+def parsed(kind: type[Options], given: Mapping[str, Any]) -> dict[str, Value]:
     """Return the values of the options that a command line gave, as texts or truth values by name; others are left out.
 
     Raises:

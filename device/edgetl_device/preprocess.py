@@ -112,7 +112,7 @@ class Preprocess:
         if self.resample not in _RESAMPLE:
             raise InputError(f"preprocess resample {self.resample!r}", why=f"must be one of {', '.join(_RESAMPLE)}")
 
-    def to_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, str | int]:
         """Return the fields as a JSON object."""
         return asdict(self)
 

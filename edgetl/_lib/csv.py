@@ -9,8 +9,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.files import write_text
+
+# One row of a table, by column.
+Record = dict[str, str | int | float | Unknown | None]
 
 # Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection"). An apostrophe in front makes it text.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")

@@ -114,7 +114,7 @@ def bench_boards(
         if printing.json == "-":
             print_json(results[boards[0].name].to_json())
         else:
-            print_csv([{"on": name} | row for name, result in results.items() for row in records(result)])
+            print_csv([{"on": name, **row} for name, result in results.items() for row in records(result)])
         for line in lines:
             note(line)
     raise_failures(outcomes)

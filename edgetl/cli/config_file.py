@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from edgetl_device.errors import InputError
-from edgetl_device.options import Option, Options, check_names, groups_of, options_of
+from edgetl_device.options import Option, Options, Value, check_names, groups_of, options_of
 
 VERBS = ("train", "quantize", "bench")
 _WIDTH = 100
 
 
-def read_config(path: Path, verb: str, kind: type[Options]) -> dict[str, Any]:
+def read_config(path: Path, verb: str, kind: type[Options]) -> dict[str, Value]:
     """Return the values that a file gives to options of a command, by name, each checked by itself.
 
     Raises:

@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from edgetl_device.options import Option, Options, groups_of, options_of, parsed
+from edgetl_device.options import Option, Options, Value, groups_of, options_of, parsed
 
 O = TypeVar("O", bound=Options)  # noqa: E741  # the class of some options
 
@@ -33,7 +33,7 @@ class Asked(Generic[O]):
     """
 
     options: O
-    given: Mapping[str, Any]
+    given: Mapping[str, Value]
 
 
 def add_command(app: typer.Typer, verb: str, kind: type[O], function: Callable[..., None]) -> None:

@@ -7,6 +7,7 @@ from typing import ClassVar, Literal, Protocol
 
 from edgetl_device.bundle import BundleName
 from edgetl_device.documents import Interval, Json, Named, Positive, Sha256, Time, Unknown, optional, to_json
+from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.reasons import Code
 
@@ -186,7 +187,7 @@ class TrainedSource:
     created: Time
     split: str
     photos: Positive
-    config: dict[str, Json]
+    config: dict[str, Value]
     preprocess: Preprocess
     weights: Json
 

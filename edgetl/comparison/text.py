@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Any
 
+from edgetl._lib.csv import Record
 from edgetl.comparison.gates import Subject, Value
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Unknown
@@ -105,7 +105,7 @@ def subjects(document: Comparison) -> list[Subject]:
     return found
 
 
-def records(document: Comparison) -> list[dict[str, Any]]:
+def records(document: Comparison) -> list[Record]:
     """Return a flat record for each comparison, for CSV."""
     return [
         {f"baseline_{key}": value for key, value in vars(one.baseline).items()}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from edgetl_device.errors import OptionError
-from edgetl_device.options import Options, option
+from edgetl_device.options import Options, Value, option
 
 # Copy of edgetl.quantization.targets.TARGETS, which would load NumPy; a test compares.
 TARGET_NAMES = ("generic", "coral", "mcu", "mediapipe")
@@ -69,6 +68,6 @@ class QuantizeOptions(Options):
         """Whether the loss of int8 is bounded."""
         return self.max_drop is not None or self.min_agreement is not None
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all values as a JSON object; ``max_drop`` gets its unit."""
-        return {"max_drop_pp" if name == "max_drop" else name: value for name, value in super().to_json().items()}
+    def by_name(self) -> dict[str, Value]:
+        """Return all values by name; ``max_drop`` gets its unit."""
+        return {"max_drop_pp" if name == "max_drop" else name: value for name, value in super().by_name().items()}

@@ -180,7 +180,7 @@ def _report(
             )
     return QuantizeReport(
         producer=f"edgetl {__version__}",
-        config=options.to_json(),
+        config=options.by_name(),
         held_out=HeldOut(run.held_out, len(against.photos.targets)),
         reference=against.accuracy,
         variants=tuple(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from edgetl.backbones.weights import WeightsRecord
@@ -11,6 +11,7 @@ from edgetl.data import DatasetDescription, Split
 from edgetl_device import documents
 from edgetl_device.documents import Count, Json, Positive, Seconds, Sha256, Text, optional, rest
 from edgetl_device.errors import InputError
+from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy
 
@@ -37,17 +38,17 @@ class TrainedSettings:
     augment: str = "none"
     strategy: str | None = None
     trainable_blocks: Count | None = None
-    others: dict[str, Json] = rest()
+    others: dict[str, Value] = rest()
 
     @classmethod
-    def of(cls, settings: Mapping[str, Json]) -> TrainedSettings:
+    def of(cls, settings: Mapping[str, Value]) -> TrainedSettings:
         """Return settings by name as this class."""
-        return documents.of_json(cls, dict(settings), name="settings")
+        return documents.of_json(cls, documents.to_json(settings), name="settings")
 
-    def by_name(self) -> dict[str, Json]:
+    def by_name(self) -> dict[str, Value]:
         """Return every setting by its name."""
-        found: dict[str, Json] = documents.to_json(self)
-        return found
+        own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "others"}
+        return own | self.others
 
 
 @dataclass(frozen=True)

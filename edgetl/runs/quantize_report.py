@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from edgetl.data import Finding, Split
 from edgetl_device.documents import Count, Json, Milliseconds, Positive, Seconds, Sha256, Text, Unknown, optional
+from edgetl_device.options import Value
 from edgetl_device.scores import Accuracy, Agreement
 
 DOCUMENT = "quantize.json"
@@ -195,7 +196,7 @@ class BoundWarning:
     message: Text
 
 
-def _from_version_1(document: dict[str, Json]) -> dict[str, Json]:
+def _from_version_1(document: Json) -> Json:
     """Rename ``ladder`` with its ``rungs`` and the ``misfit`` of the target; all else is as it was."""
     found = dict(document)
     if isinstance(target := found.get("target"), dict) and "misfit" in target:
@@ -225,10 +226,10 @@ class QuantizeReport:
     """
 
     SCHEMA: ClassVar[str] = "edgetl.quantize/2"
-    OLDER: ClassVar[Mapping[str, Callable[[dict[str, Any]], dict[str, Any]]]] = {"edgetl.quantize/1": _from_version_1}
+    OLDER: ClassVar[Mapping[str, Callable[[Json], Json]]] = {"edgetl.quantize/1": _from_version_1}
 
     producer: str
-    config: dict[str, Json]
+    config: dict[str, Value]
     held_out: HeldOut
     reference: Accuracy
     variants: tuple[VariantScores, ...]

@@ -19,8 +19,10 @@ from edgetl.data import Dataset, load_dataset, require_training
 from edgetl.data.readers.source import check_source
 from edgetl.runs.directory import DOCUMENT, Run, check_run_replaceable
 from edgetl.runs.document import Baseline
+from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
+from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 
 from .baseline import train_baseline
@@ -73,7 +75,7 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
 
 
 def resume(
-    out: Path, *, given: Mapping[str, Any] | None = None, root: Path | None = None, overwrite: bool = False
+    out: Path, *, given: Mapping[str, Value] | None = None, root: Path | None = None, overwrite: bool = False
 ) -> Run:
     """Resume a run from its last epoch; the weights are the same as without the interruption.
 
@@ -206,7 +208,7 @@ def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str,
     another order, or keeps the state of an optimizer in another one.
     """
     return {
-        "settings": ready.decision.plan.to_json(),
+        "settings": to_json(ready.decision.plan.by_name()),
         "set of photos": dataset.fingerprint,
         "pretrained weights": ready.decision.weights.sha256,
         "network": [list(weight.shape) for weight in ready.network.weights],

@@ -13,6 +13,7 @@ from edgetl.backbones.truncate import find_block, truncate
 from edgetl.data import Dataset
 from edgetl.runs.document import StrategyRecord, Truncation
 from edgetl_device.documents import to_json
+from edgetl_device.options import Value
 
 from .options import TrainOptions
 from .strategy import AUTO, Strategy, TrainedLayers, resolve_strategy
@@ -67,14 +68,14 @@ class TrainPlan:
         """Return the plan of the third stage."""
         return replace(self, epochs=self.options.finetune_epochs, lr=self.finetune_lr)
 
-    def to_json(self) -> dict[str, Any]:
-        """Return all values as a JSON object with the names of the options; each is what was trained with."""
-        document = self.options.to_json()
-        resolved = {name: getattr(self, name) for name in document if name in self.__dataclass_fields__}
+    def by_name(self) -> dict[str, Value]:
+        """Return all values by the names of the options; each is what was trained with."""
+        asked = self.options.by_name()
+        resolved = {name: getattr(self, name) for name in asked if name in self.__dataclass_fields__}
         if not self.options.finetune_epochs:
             # Nothing was trained at that rate.
             del resolved["finetune_lr"]
-        return document | resolved
+        return asked | resolved
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from edgetl._lib.owned import Kind, check_replaceable, remove
 from edgetl.data import Dataset, read_split, write_split
 from edgetl.runs.directory import DOCUMENT as RUN
 from edgetl.runs.document import RunDocument
 from edgetl_device import documents
-from edgetl_device.documents import Json, Text
+from edgetl_device.documents import Text
 from edgetl_device.errors import InputError, OptionError
-from edgetl_device.options import options_of
+from edgetl_device.options import Value, options_of
 
 from .options import TrainOptions
 from .tail import Diverged
@@ -51,7 +51,7 @@ class RequestDocument:
     run_id: Text
     root: Text
     overwrite: bool
-    config: dict[str, Json]
+    config: dict[str, Value]
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def refuse_leftover(out: Path) -> None:
         )
 
 
-def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, overwrite: bool) -> Request:
+def read_request(out: Path, *, given: Mapping[str, Value], root: Path | None, overwrite: bool) -> Request:
     """Return what an unfinished run was asked for.
 
     Args:
@@ -125,7 +125,7 @@ def read_request(out: Path, *, given: Mapping[str, Any], root: Path | None, over
     unknown = set(saved) - {one.name for one in options_of(TrainOptions)}
     if unknown:
         raise InputError(f"{path}: has settings that this edgetl does not know", why=", ".join(sorted(unknown)))
-    options = TrainOptions(**saved)
+    options = TrainOptions.of(**saved)
     for name, value in given.items():
         before = getattr(options, name)
         if value != before:
@@ -206,7 +206,7 @@ def _check_own(folder: Path) -> None:
 def _write(request: Request) -> None:
     documents.write(
         request.folder / _REQUEST,
-        RequestDocument(request.run_id, str(request.root.resolve()), request.overwrite, request.options.to_json()),
+        RequestDocument(request.run_id, str(request.root.resolve()), request.overwrite, request.options.by_name()),
     )
 
 

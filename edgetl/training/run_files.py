@@ -109,8 +109,8 @@ def write_run(
 
 def _settings(plan: TrainPlan) -> TrainedSettings:
     """Return the settings of a plan; where one names a file or folder, the last part of its path."""
-    settings = plan.to_json()
-    paths = {name: settings[name] for name in _PATHS if settings[name]}
+    settings = plan.by_name()
+    paths = {name: str(settings[name]) for name in _PATHS if settings[name]}
     return TrainedSettings.of(settings | {name: Path(path).resolve().name for name, path in paths.items()})
 
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
+from edgetl._lib.csv import Record
 from edgetl.comparison.gates import RUN_METRICS, values
 from edgetl.comparison.results import run_name, thread_count
 from edgetl_device.bench.accuracy import wilson95
@@ -34,7 +35,7 @@ def print_result(result: Result, form: Format = Format.table, more: Sequence[str
     print_report(form, tables, [*lines, *more])
 
 
-def records(result: Result) -> list[dict[str, Any]]:
+def records(result: Result) -> list[Record]:
     """Return a flat record for each run, for CSV."""
     environment, evalset = result.environment, result.evalset
     return [

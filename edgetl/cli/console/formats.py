@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
-from edgetl._lib.csv import table_text
+from edgetl._lib.csv import Record, table_text
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.text import shown
@@ -50,7 +49,7 @@ def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) ->
         echo(line)
 
 
-def print_csv(records: Sequence[Mapping[str, Any]]) -> None:
+def print_csv(records: Sequence[Record]) -> None:
     """Print records with the same fields as CSV with a header; what is unknown says so."""
     rows = (["unknown" if isinstance(value, Unknown) else value for value in record.values()] for record in records)
     sys.stdout.write(table_text(list(records[0]), rows))

@@ -189,7 +189,7 @@ class Explanation:
         before = self.unrepaired.layers if self.unrepaired else ()
         return next((other for other in before if other.float_tensor == layer.float_tensor), None)
 
-    def channel_rows(self) -> Iterator[dict[str, Any]]:
+    def channel_rows(self) -> Iterator[dict[str, str | int]]:
         """Yield one row a channel of each layer; fields of a kernel are empty where a layer has none."""
         for layer in self.layers:
             channels, kernel = layer.channels, layer.kernel
