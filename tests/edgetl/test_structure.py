@@ -1,14 +1,20 @@
-"""The order of the folders: who may import whom. docs/architecture.md draws it."""
+"""The order of the folders: who may import whom, and what they give each other. docs/architecture.md draws it."""
 
 from __future__ import annotations
 
+import ast
 import graphlib
+import re
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import grimp
 import pytest
 import small
+
+ROOT = Path(__file__).parents[2]
+ROOTS = (ROOT / "edgetl", ROOT / "device" / "edgetl_device")
 
 # From the top down; a folder imports from lower lines only. Those of one line do not know each other.
 LAYERS = (
@@ -38,6 +44,32 @@ DEVICE_LAYERS = (
     {"errors", "telemetry"},
     {"text"},
 )
+
+# An object of which only a reader of the code knows the fields.
+UNTYPED = re.compile(r"\b(dict|Mapping|MutableMapping)\[str, (Any|Json)\]")
+# Where folders give each other such objects none the less, and why.
+_JSON = "reads, checks and writes JSON of all kinds, for the typed documents"
+_SCHEMA = "a JSON Schema"
+_CARRIED = "what the maker of a bundle says of it, carried to the device and read by nobody there"
+_KERAS = "arguments and configurations of Keras' layers"
+ALLOWED = {
+    "edgetl_device.jsonfile.write_json": _JSON,
+    "edgetl_device.jsonfile.read_json": _JSON,
+    "edgetl_device.jsonfile.parse": _JSON,
+    "edgetl_device.jsonfile.digest": _JSON,
+    "edgetl_device.documents.json_schema": _SCHEMA,
+    "edgetl.documents.schema": _SCHEMA,
+    "edgetl.documents.section": _SCHEMA,
+    "edgetl_device.bundle.Variant.calibration": _CARRIED,
+    "edgetl_device.bundle.Manifest.provenance": _CARRIED,
+    "edgetl_device.bundle.Bundle.provenance": _CARRIED,
+    "edgetl.export.bundle.VariantFile.calibration": _CARRIED,
+    "edgetl.export.bundle.write_bundle": _CARRIED,
+    "edgetl.quantization.preparation.graph.walk": _KERAS,
+    "edgetl.quantization.preparation.graph.rebuild": _KERAS,
+    "edgetl._lib.toml.read_toml": "a TOML file; who reads it checks each value",
+    "edgetl_device.options.parsed": "a parser's namespace; it is checked here",
+}
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +112,70 @@ def upward(graph: grimp.ImportGraph, package: str, layers: tuple[set[str], ...])
             yield f"{child} has no layer"
             continue
         yield from (f"{child} imports {one}" for one in sorted(imported) if place.get(one, -1) <= place[child])
+
+
+def untyped(source: str, module: str) -> Iterator[str]:
+    """Yield the public functions, methods and fields of a module that take or give an object without a type."""
+
+    def walk(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+        for node in body:
+            name, annotations = "", ""
+            if isinstance(node, ast.ClassDef):
+                name = node.name
+            elif isinstance(node, ast.AnnAssign):
+                name, annotations = ast.unparse(node.target), ast.unparse(node.annotation)
+            elif isinstance(node, ast.FunctionDef):
+                returned = ast.unparse(node.returns) if node.returns else ""
+                name, annotations = node.name, f"{ast.unparse(node.args)} -> {returned}"
+            if name.startswith("_") and name != "__init__":
+                continue
+            if UNTYPED.search(annotations):
+                yield f"{prefix}.{name}"
+            if isinstance(node, ast.ClassDef):
+                yield from walk(node.body, f"{prefix}.{name}")
+
+    return walk(ast.parse(source).body, module)
+
+
+def crosses(graph: grimp.ImportGraph, module: str) -> bool:
+    """Whether another folder imports a module."""
+    folder = module.rpartition(".")[0]
+    return any(importer.rpartition(".")[0] != folder for importer in graph.find_modules_that_directly_import(module))
+
+
+def untyped_at_borders(graph: grimp.ImportGraph) -> set[str]:
+    found = set()
+    for root in ROOTS:
+        for path in root.rglob("*.py"):
+            module = ".".join(path.relative_to(root.parent).with_suffix("").parts).removesuffix(".__init__")
+            if crosses(graph, module):
+                found |= set(untyped(path.read_text(), module))
+    return found
+
+
+def test_what_crosses_a_folders_border_has_a_type(graph: grimp.ImportGraph) -> None:
+    assert untyped_at_borders(graph) == set(ALLOWED)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "def read(path: Path) -> dict[str, Any]: ...",
+        "def show(rows: Sequence[Mapping[str, Any]], *, every: bool) -> None: ...",
+        "class Report:\n    rows: tuple[dict[str, Json], ...]",
+        "class Report:\n    def to_json(self) -> dict[str, Any]: ...",
+        "class Report:\n    def __init__(self, *, facts: dict[str, Any] | None = None) -> None: ...",
+    ],
+)
+def test_an_object_without_a_type_is_seen(code: str) -> None:
+    assert len(list(untyped(code, "edgetl.reports.made_up"))) == 1
+    hidden = code.replace("def read", "def _read").replace("def show", "def _show").replace("class R", "class _R")
+    assert list(untyped(hidden, "edgetl.reports.made_up")) == []
+
+
+def test_a_border_is_where_another_folder_imports(graph: grimp.ImportGraph) -> None:
+    assert crosses(graph, "edgetl.export.edgetpu")  # by edgetl.cli
+    assert not crosses(graph, "edgetl.training.checkpoint")
 
 
 def test_no_circles(graph: grimp.ImportGraph) -> None:
