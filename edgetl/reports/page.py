@@ -17,6 +17,7 @@ from edgetl_device.documents import Unknown
 from .charts import Course, Place, Scale, Tick, course, density_path, frontier, line_path, place_labels
 from .environment import Gauge, facts, gauges
 from .gallery import Gallery, flipped, one_per_variant
+from .text import top1_text
 
 COLOURS = 8
 _STAGES = {
@@ -165,12 +166,7 @@ def headline(rows: Sequence[Row]) -> str:
     ranks = {percent: run.latency.of(percent) for percent in (95, 90, 50)}
     known = {percent: ms for percent, ms in ranks.items() if not isinstance(ms, Unknown)}
     percent, ms = next(iter(known.items()), (50, _median_ms(run.samples_ns.invoke)))
-    text = (
-        f"{row.name}: {run.bytes / 1e6:.2f} MB, {ms:.2f} ms at p{percent} on {board}, "
-        "top-1 {:.1%} (95% interval {:.1f} to {:.1f})".format(
-            run.accuracy.top1, *(100 * bound for bound in run.accuracy.ci95)
-        )
-    )
+    text = f"{row.name}: {run.bytes / 1e6:.2f} MB, {ms:.2f} ms at p{percent} on {board}, {top1_text(run.accuracy)}"
     agreement = run.agreement
     if isinstance(agreement, Unknown):
         return text + "."

@@ -9,6 +9,7 @@ from typing import Any
 from edgetl._lib.progress import step
 from edgetl.data import SPLITS, Dataset, Split
 from edgetl.reports import plots
+from edgetl.reports.text import top1_text
 from edgetl.runs import float_model
 from edgetl.runs.history import HistoryRow
 from edgetl.runs.metrics import Metrics, classification_report
@@ -59,11 +60,7 @@ def write_report(
         plots.learning_curves(history, plots_folder / "curves.png")
         for name, report in metrics.items():
             accuracy = report.accuracy
-            low, high = (100 * bound for bound in accuracy.ci95)
-            title = (
-                f"{name}: {accuracy.correct} of {accuracy.photos} photos right "
-                f"({100 * accuracy.top1:.0f}%, 95% interval {low:.0f} to {high:.0f}%)"
-            )
+            title = f"{name}: {accuracy.correct} of {accuracy.photos} photos right, {top1_text(accuracy)}"
             target_file = plots_folder / f"confusion_{name}.png"
             plots.confusion_matrix(report.confusion, dataset.labels, title=title, target=target_file)
             if events:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgetl.data import Split
+from edgetl.reports.text import top1_text
 from edgetl.runs.document import RunDocument
 from edgetl.runs.metrics import ClassMetrics, Metrics
 from edgetl_device.bench.accuracy import wilson95
@@ -47,12 +48,8 @@ class Pair:
 def headline(metrics: Metrics, split: Split) -> str:
     """Return the result in one sentence."""
     accuracy = metrics.accuracy
-    low, high = accuracy.ci95
     kind = {"test": "test", "val": "validation"}[split]
-    return (
-        f"{accuracy.correct} of {accuracy.photos} {kind} photos right: top-1 {accuracy.top1:.1%} "
-        f"(95% interval {100 * low:.1f} to {high:.1%})."
-    )
+    return f"{accuracy.correct} of {accuracy.photos} {kind} photos right: {top1_text(accuracy)}."
 
 
 def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
