@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 from collections.abc import Iterator, Mapping
 
 from edgetl_device.documents import Document, Json, json_schema
@@ -87,7 +88,7 @@ def _described(schema: Mapping[str, Json], title: str) -> list[str]:
 
 def _anchor(title: str, name: str) -> str:
     # Two documents may have parts of one name.
-    return f"{title.removeprefix('edgetl.').replace('/', '-')}-{name.lower()}"
+    return re.sub(r"[./]", "-", title.removeprefix("edgetl.")) + f"-{name.lower()}"
 
 
 def _type(field: Mapping[str, Json], title: str) -> str:

@@ -171,7 +171,7 @@ class EvalPhoto:
     """One of the photos.
 
     Attributes:
-        file: Path in the bundle's evalset folder, or in the folder; with the folder where the bundle itself gives it.
+        file: Path in the bundle's evalset folder, or in the folder.
         index: Index of the true class.
         sha256: Of the file's bytes.
     """

@@ -9,11 +9,11 @@ from typing import ClassVar, TypeVar
 from edgetl.export.edgetpu_variant import SUFFIX, add_compiled
 from edgetl.inspection.edgetpu.compiler import Log, OperatorStatus, compile_model, parse_log
 from edgetl.inspection.edgetpu.dense import per_tensor_dense
-from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, predict
+from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, MappedPercent, predict
 from edgetl_device import documents
 from edgetl_device.bundle import Bundle, Compilation, CompiledFrom, Variant
 from edgetl_device.delegates.delegate import needs_edgetpu
-from edgetl_device.documents import Count, Percentage, Sha256, Text, Unknown
+from edgetl_device.documents import Count, Sha256, Text, Unknown
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import sha256_bytes
 
@@ -76,7 +76,7 @@ class CompileReport:
     compiler: str | Unknown
     mapped: Count | Unknown
     total: Count | Unknown
-    mapped_percent: Percentage | Unknown
+    mapped_percent: MappedPercent | Unknown
     subgraphs: Count | Unknown
     on_chip_bytes: Count | Unknown
     on_chip_remaining_bytes: Count | Unknown

@@ -9,17 +9,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from edgetl._lib import extras
 from edgetl.inspection.edgetpu.operators import LAST_CODE, RULES, Node
 from edgetl.inspection.tflite.file import Operator, Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.tree import constant, read_tree
 from edgetl_device.delegates.delegate import needs_edgetpu
-from edgetl_device.documents import Count, Percentage, Unknown
+from edgetl_device.documents import Count, Is, Unknown
 from edgetl_device.errors import InputError
 
 COMPILER = "16.0.384591198"
+MappedPercent = Annotated[float, Is(low=0, high=100)]
 
 # "Roughly 8 MB of SRAM" (coral.ai/docs/edgetpu/compiler); compiler logs of tiny models say 7.98 MiB.
 ON_CHIP_BYTES = 8 << 20
@@ -79,7 +80,7 @@ class EdgeTpuPrediction:
     operators: tuple[Placed, ...]
     mapped: Count
     total: Count
-    mapped_percent: Percentage | Unknown
+    mapped_percent: MappedPercent | Unknown
     parameter_bytes: Count
     on_chip_bytes: Count
     streamed_bytes_at_least: Count
