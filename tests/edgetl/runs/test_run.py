@@ -38,7 +38,7 @@ def test_run_json_says_what_was_done(tiny_run: Run, tiny_photos: Path) -> None:
         photos=len(tiny_run.of("train")),
         **small.options(strategy="blocks", trainable_blocks=6).to_json(),
     )
-    assert document["config"] == resolved.to_json()
+    assert document["config"] == resolved.by_name()
     assert document["config"]["lr"] == 3e-4
     assert isinstance(document["config"]["lr"], float)
     assert (document["weights"]["source"], len(document["weights"]["sha256"])) == ("embedded", 64)
