@@ -21,7 +21,7 @@ import numpy.typing as npt
 from . import documents, storage
 from .documents import Count, Is, Json, Named, Positive, Sha256, Text, Time, Unknown, optional
 from .errors import InputError
-from .files import sha256_bytes
+from .files import heal, sha256_bytes
 from .preprocess import MAX_BYTES, Preprocess
 from .runtime import TensorSpec
 from .scores import Accuracy, Agreement
@@ -239,6 +239,9 @@ class Bundle:
                 the field that is wrong.
         """
         place = Path(path)
+        heal(place)
+        if not (place / MANIFEST).exists():
+            heal(place / "bundle")
         if (place / "bundle" / MANIFEST).is_file():
             place = place / "bundle"
         store = storage.open_storage(place, MANIFEST)

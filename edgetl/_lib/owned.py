@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgetl_device.bundle import MANIFEST, Manifest
 from edgetl_device.errors import InputError
+from edgetl_device.files import heal, sweep
 from edgetl_device.jsonfile import read_json
 
 # In every text that edgetl writes under a name of its own choice.
@@ -46,8 +47,11 @@ def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
     Raises:
         InputError: It lacks its mark, or has something in it that edgetl did not write.
     """
+    heal(folder)
     if not os.path.lexists(folder):
         return
+    if folder.is_dir():
+        sweep(folder)  # what a killed process left in it is edgetl's
     hint = hint or "Move it away, or choose another place."
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file, not {kind.name}", why="edgetl replaces only what it made", hint=hint)

@@ -14,7 +14,7 @@ from edgetl._lib.owned import Kind, bundle_files, check_replaceable
 from edgetl.data import Sample, Split, read_split
 from edgetl_device import documents
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
+from edgetl_device.files import heal, sha256_file
 from edgetl_device.preprocess import Preprocess
 
 from .document import RunDocument
@@ -68,6 +68,7 @@ class Run:
         Raises:
             InputError: It is not one, or its files are damaged.
         """
+        heal(folder)
         if not folder.is_dir():
             raise InputError(f"{folder}: no such run", hint="Give the folder that edgetl train wrote.")
         document = documents.read(RunDocument, folder / DOCUMENT)
@@ -147,6 +148,8 @@ def check_run_replaceable(folder: Path) -> None:
     Raises:
         InputError: It is one of the two.
     """
+    heal(folder)
+    heal(folder / "bundle")
     exports = [f"{name}.tflite" for name in _EXPORTS]
     exports += [f"{name}{layout}.onnx" for name in _EXPORTS for layout in ("", "-nchw")]
     exports += [glob.escape(folder.resolve().name) + suffix for suffix in (".c", ".h")]

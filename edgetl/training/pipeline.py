@@ -21,7 +21,7 @@ from edgetl.runs.directory import DOCUMENT, Run, check_run_replaceable
 from edgetl.runs.document import Baseline
 from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path
+from edgetl_device.files import atomic_path, heal
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 
@@ -90,6 +90,7 @@ def resume(
     Raises:
         InputError: There is nothing to resume, or settings, photos or network have changed.
     """
+    heal(out)
     request = read_request(out, given=given or {}, root=root, overwrite=overwrite)
     if finished(request):
         discard(request)
@@ -222,6 +223,7 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
     parent = next(folder for folder in out.resolve().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
         raise InputError(f"{out}: cannot be written in {parent}", hint="Choose another place with --out.")
+    heal(out)
     if not out.exists():
         return
     if not (out / DOCUMENT).is_file():

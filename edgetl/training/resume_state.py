@@ -31,7 +31,7 @@ _KEPT = (
     _SPLIT,
     *(f"{EVENTS}/{name}" for name in EVENT_FILES),
     # What a killed process was writing.
-    *(f".{name}.*.tmp/{name}" for name in (_CHECKPOINT, _REQUEST, _SPLIT)),
+    *(f".{name}.*.tmp/{name}*" for name in (_CHECKPOINT, _REQUEST, _SPLIT)),
 )
 
 

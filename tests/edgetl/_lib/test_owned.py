@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -15,6 +18,7 @@ from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run, check_run_replaceable
 from edgetl.training import train
+from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
 
@@ -106,6 +110,43 @@ def test_a_run_is_all_edgetls(run: Path) -> None:
     put(run, "report.html", "int8.tflite", "float32-nchw.onnx", "run.c", "run.h", "bundle.edgetpu.json",
         "tensorboard/head/events.out.tfevents.1", "explain/layers.png")  # fmt: skip
     check_run_replaceable(run)
+
+
+KILL_BETWEEN = """
+import os, shutil, signal, sys
+from pathlib import Path
+from edgetl_device import files
+out = Path(sys.argv[1])
+files._exchanged = lambda *_: False  # as on a file system that knows no exchange
+def kill(event, _):
+    if event == "os.rename" and not out.exists():
+        os.kill(os.getpid(), signal.SIGKILL)
+with files.atomic_path(out, directory=True, replaceable=lambda _: None) as folder:
+    shutil.copytree(out, folder, dirs_exist_ok=True)
+    sys.addaudithook(kill)
+"""
+
+
+def killed_while_replacing(folder: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", KILL_BETWEEN, str(folder)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    assert not folder.exists()
+
+
+def test_a_run_and_its_bundle_are_found_after_a_kill_between_two_renames(run: Path) -> None:
+    before = tree(run)
+    killed_while_replacing(run)
+    assert Run.open(run).folder == run
+    assert tree(run.parent) == {f"run/{name}": data for name, data in before.items()} | {"run": b""}
+    killed_while_replacing(run / "bundle")
+    assert Bundle.open(run).path == run / "bundle"
+    killed_while_replacing(run / "bundle")
+    check_run_replaceable(run)
+    assert tree(run) == before
+    killed_while_replacing(run)
+    with pytest.raises(InputError, match="is there already"):
+        train(Path("photos"), run, small.options())
+    assert tree(run) == before
 
 
 STRANGE = ["notes.txt", ".git/HEAD", "bundle/notes.txt", "bundle/evalset/mine.jpg", "plots/mine.svg", "other.c"]

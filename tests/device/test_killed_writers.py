@@ -1,0 +1,156 @@
+"""Files and folders that appear whole: the process that writes them is killed at every step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgetl_device import files
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path, check_writable, heal, sweep, write_text
+
+OLD, NEW = {"a": "old", "sub/b": "old"}, {"a": "new", "sub/c": "new"}
+STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "ctypes.dlopen", "os.scandir")
+
+
+def put(folder: Path, content: dict[str, str]) -> None:
+    for name, text in content.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {one.relative_to(folder).as_posix(): one.read_text() for one in folder.rglob("*") if one.is_file()}
+
+
+def replace_run(parent: Path) -> None:
+    with atomic_path(parent / "run", directory=True, replaceable=lambda _: None) as folder:
+        put(folder, NEW)
+
+
+def rewrite(parent: Path) -> None:
+    write_text(parent / "run", "new")
+
+
+def killed_at(step: int, work: Callable[[], None]) -> bool:
+    """Do the work in another process that kills itself at such a step; whether it came so far."""
+    child = os.fork()
+    if not child:
+        steps = iter(range(1 << 20))
+
+        def kill(event: str, _: object) -> None:
+            if event in STEPS and next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        work()
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+@pytest.mark.parametrize("exchange", [True, False], ids=["exchange", "two renames"])
+def test_a_folder_is_replaced_or_not_at_whichever_step_the_process_is_killed(
+    tmp_path: Path, exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not exchange:
+        monkeypatch.setattr(files, "_exchanged", lambda *_: False)
+    seen, step, missing = set(), 0, 0
+    while True:
+        shutil.rmtree(tmp_path)
+        put(tmp_path / "run", OLD)
+        if not killed_at(step, lambda: replace_run(tmp_path)):
+            break
+        missing += not (tmp_path / "run").exists()
+        heal(tmp_path / "run")
+        found = tree(tmp_path / "run")
+        assert found in (OLD, NEW), step
+        seen.add(found["a"])
+        sweep(tmp_path)
+        assert tree(tmp_path / "run") == found
+        # A folder that was killed before it had its mark is empty but for that.
+        assert all(not one.is_file() or one.name.endswith(".new") for one in tmp_path.glob(".*/*")), step
+        step += 1
+    assert seen == {"old", "new"}
+    assert tree(tmp_path) == {f"run/{name}": text for name, text in NEW.items()}
+    # Two renames leave a moment without; the exchange leaves none.
+    assert (missing > 0) == (not exchange)
+
+
+def test_a_file_is_replaced_or_not(tmp_path: Path) -> None:
+    step, seen = 0, set()
+    while True:
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        (tmp_path / "run").write_text("old")
+        if not killed_at(step, lambda: rewrite(tmp_path)):
+            break
+        seen.add((tmp_path / "run").read_text())
+        sweep(tmp_path)
+        assert all(one.name.endswith(".new") for one in tmp_path.glob(".*/*")), step
+        step += 1
+    assert seen == {"old", "new"}
+    assert [one.name for one in tmp_path.iterdir()] == ["run"]
+
+
+def test_the_temporary_folder_of_a_living_process_stays(tmp_path: Path) -> None:
+    with atomic_path(tmp_path / "run", directory=True) as folder:
+        put(folder, NEW)
+        child = os.fork()
+        if not child:
+            # Not the parent's: a lock belongs to who opened the file.
+            sweep(tmp_path)
+            os._exit(0)
+        os.waitpid(child, 0)
+        sweep(tmp_path)
+    assert tree(tmp_path / "run") == NEW
+
+
+def test_what_edgetl_did_not_mark_stays(tmp_path: Path) -> None:
+    """Names alone prove nothing, and a folder with something else in it is left as it is."""
+    killed_at(10, lambda: replace_run(tmp_path))
+    (holder,) = tmp_path.glob(".run.*.tmp")
+    assert (holder / "run.mark").exists()
+    put(holder, {"mine.txt": "mine"})
+    put(tmp_path / ".run.abcdefgh.tmp", OLD)
+    put(tmp_path / ".run.abcdefgi.tmp", {"run.mark": "another program's", "run": "its"})
+    before = tree(tmp_path)
+    sweep(tmp_path)
+    assert tree(tmp_path) == before
+
+
+def test_two_folders_that_cannot_be_moved_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_exchanged", lambda *_: False)
+    put(tmp_path / "run", OLD)
+    rename = Path.rename
+
+    def once(self: Path, target: Path) -> Path:
+        if target == tmp_path / "run":
+            raise OSError(5, "Input/output error")
+        return rename(self, target)
+
+    monkeypatch.setattr(Path, "rename", once)
+    with pytest.raises(OSError, match="Input/output error"):
+        replace_run(tmp_path)
+    monkeypatch.undo()
+    heal(tmp_path / "run")
+    assert tree(tmp_path / "run") in (OLD, NEW)
+
+
+def test_a_place_is_tried_before_the_work(tmp_path: Path) -> None:
+    check_writable(tmp_path / "new" / "result.json")
+    assert list((tmp_path / "new").iterdir()) == []
+    (tmp_path / "result.json").write_text("kept")
+    check_writable(tmp_path / "result.json")
+    assert (tmp_path / "result.json").read_text() == "kept"
+    with pytest.raises(InputError, match="is not a file"):
+        check_writable(tmp_path / "new")
+    with pytest.raises(InputError, match="is not a file"):
+        check_writable("/dev/null")
+    with pytest.raises(OSError, match=r"proc/result\.json"):
+        check_writable("/proc/result.json")
