@@ -18,6 +18,8 @@ import inspect
 import json
 import math
 import re
+import sys
+import tempfile
 import types
 import typing
 from collections.abc import Callable, Hashable, Mapping
@@ -28,7 +30,7 @@ from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, Union
 
 from . import jsonfile
-from .errors import InputError
+from .errors import InputError, from_os_error
 
 Json = Any  # what json.loads returns, and json.dumps takes
 _MAX_DEPTH = 64
@@ -207,6 +209,30 @@ def to_json(value: Any) -> Json:
 def write(path: str | PathLike[str], document: Document) -> None:
     """Write a document atomically."""
     jsonfile.write_json(path, to_json(document))
+
+
+def write_or_keep(path: str | PathLike[str], document: Document) -> None:
+    """Write a document that took long to measure; where that fails it is kept elsewhere, and the error says where.
+
+    Raises:
+        EdgetlError: It could not be written to ``path``; of the kind that the system's error is.
+    """
+    try:
+        write(path, document)
+    except OSError as error:
+        known, text = from_os_error(error), dumps(document)
+        try:
+            descriptor, kept = tempfile.mkstemp(prefix="edgetl-", suffix=".json")
+            with open(descriptor, "w", encoding="utf-8") as stream:
+                stream.write(text)
+        except OSError:
+            # No disk takes it.
+            sys.stdout.write(text)
+            sys.stdout.flush()
+            kept = "what is printed above"
+        raise type(known)(
+            known.what, why=known.why, hint=f"The result is kept: {kept}. {known.hint}".rstrip()
+        ) from None
 
 
 def dumps(document: Document | Json) -> str:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
+from edgetl._lib.lock import bundle_locked
 from edgetl.export.bundle import pack
 from edgetl.inspection.tflite.file import Tensor, describe
 from edgetl_device import documents
@@ -33,11 +34,16 @@ def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Comp
         compilation: What the compiler said.
 
     Raises:
-        InputError: The file has another input or output than the source, or the bundle is damaged.
+        InputError: The file has another input or output than the source, the bundle is damaged, or another process
+            has changed it or is changing it.
     """
     _check_same_ends(source, data)
-    with _as_folder(bundle) as folder:
+    with bundle_locked(bundle.path), _as_folder(bundle) as folder:
         manifest = documents.read(Manifest, folder / MANIFEST)
+        if source not in manifest.variants:
+            raise InputError(
+                f"{bundle.path}: has changed since its variant {source.name} was read", hint="Compile it again."
+            )
         name, file = source.name + SUFFIX, f"models/{source.name}{SUFFIX}.tflite"
         entry = Entry(sha256_bytes(data), len(data))
         compiled = replace(

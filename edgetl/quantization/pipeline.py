@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl import __version__
+from edgetl._lib.lock import bundle_locked
 from edgetl._lib.owned import check_bundle
 from edgetl._lib.progress import step
 from edgetl.export.bundle import PhotoFile, write_bundle
@@ -24,6 +25,7 @@ from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import ReferenceArrays
 from edgetl_device.errors import GateFailed
+from edgetl_device.files import check_writable
 
 from .bounds import bound_warnings
 from .calibration_photos import Calibration
@@ -54,14 +56,20 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
 
     Raises:
         InputError: The run, its model or its photos are not as they were after training, the calibration photos
-            cannot be used, or ``RUN/bundle`` is not a bundle or has other files in it.
+            cannot be used, ``RUN/bundle`` is not a bundle or has other files in it, or another process writes it now.
         GateFailed: A float export differs from the model, int8 loses more than the bounds in every candidate, or the
             target cannot run it.
     """
     # Check first what may be refused: output paths, then the user's photos.
+    check_writable(run.folder / DOCUMENT)
     check_bundle(run.folder / "bundle")
     if options.explain:
         check_explained(run.folder / EXPLAINED)
+    with bundle_locked(run.folder / "bundle"):
+        return _quantize(run, options, data)
+
+
+def _quantize(run: Run, options: QuantizeOptions, data: Path | None) -> QuantizeReport:
     calibration = calibration_of(run, options, data) if options.int8 else None
     model = run.load_model()
     against = expected(
@@ -75,7 +83,7 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
         if search_result.taken is not None:
             variants += [measured(variant, against, run.labels) for variant in search_result.variants]
     report = _report(run, options, against, variants, search_result, calibration)
-    documents.write(run.folder / DOCUMENT, report)
+    documents.write_or_keep(run.folder / DOCUMENT, report)
     if options.explain and search_result is not None and forms is not None:
         _explain(run, search_result, against, forms)
     _gate(variants, search_result, options, run)

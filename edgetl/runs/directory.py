@@ -43,6 +43,7 @@ _FILES = (
     "explain/*.png",
     "explain/channels.csv",
     "bundle.edgetpu.json",
+    "bundle.lock",
 )
 _EXPORTS = ("float32", "float16", "dynamic", "int8")
 

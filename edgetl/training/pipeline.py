@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl._lib.extras import check_installed, keras, require
+from edgetl._lib.lock import bundle_locked
 from edgetl._lib.progress import note
 from edgetl.data import Dataset, load_dataset, require_training
 from edgetl.data.readers.source import check_source
@@ -145,6 +146,9 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
             )
             interrupted = run_stages(context)
         baseline = partial(_baseline, request, context.plan, dataset) if options.compare_baseline else None
+        if request.out.is_dir():
+            # Not while a bundle is made of the run that is replaced. If refused, the resume state is kept.
+            process.enter_context(bundle_locked(request.out / "bundle"))
         with atomic_path(request.out, directory=True, replaceable=partial(_check_replaceable, request)) as folder:
             write_run(
                 folder,

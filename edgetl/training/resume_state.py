@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
+from edgetl._lib import lock
 from edgetl._lib.owned import Kind, check_replaceable, remove
 from edgetl.data import Dataset, read_split, write_split
 from edgetl.runs.directory import DOCUMENT as RUN
@@ -153,18 +154,10 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
     Raises:
         InputError: Another process trains this run now, or the folder has something in it that edgetl did not write.
     """
-    import fcntl
-
     _check_own(request.folder)
     request.folder.mkdir(parents=True, exist_ok=True)
-    with open(request.folder / _LOCK, "a") as lock:
-        try:
-            # The system frees it when the process ends, however it ends.
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise InputError(
-                f"{request.out}: is being trained by another process", hint="Choose another place with --out."
-            ) from None
+    busy, hint = f"{request.out}: is being trained", "Choose another place with --out."
+    with lock.locked(request.folder / _LOCK, what=busy, hint=hint):
         try:
             if anew:
                 _remove_kept(request)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -333,3 +334,32 @@ def test_another_version_names_what_reads_it(schema: str, producer: Any, said: s
     with pytest.raises(InputError) as refused:
         documents.parse(Sealed, text.encode(), name="sealed.json")
     assert refused.value.hint.endswith(said)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A result.
+
+    Attributes:
+        latency_ms: Of a run.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.measured/1"
+
+    latency_ms: float
+
+
+def test_what_took_long_to_measure_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = Measured(3.5)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    with pytest.raises(InputError, match=r"The result is kept: .*edgetl-\w+\.json") as caught:
+        documents.write_or_keep("/proc/result.json", document)
+    (kept,) = tmp_path.iterdir()
+    assert str(kept) in caught.value.hint
+    assert documents.read(Measured, kept) == document
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")
+    with pytest.raises(InputError, match="kept: what is printed above"):
+        documents.write_or_keep("/proc/result.json", document)
+    assert capsys.readouterr().out == documents.dumps(document)

@@ -212,7 +212,7 @@ def test_two_processes_do_not_train_one_run(tiny_photos: Path, tmp_path: Path) -
     process = start(tiny_photos, "--out", out, *FLAGS)
     try:
         wait_for(process, lambda: (unfinished(out) / "request.json").exists())
-        with pytest.raises(InputError, match="is being trained by another process"):
+        with pytest.raises(InputError, match=rf"is being trained by process {process.pid} on "):
             train(tiny_photos, out, TrainOptions(size=32), overwrite=True)
     finally:
         process.kill()

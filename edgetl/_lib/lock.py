@@ -1,0 +1,67 @@
+"""A lock on work that only one process may do at a time. It names its holder, and ends with it, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from datetime import datetime
+from pathlib import Path
+
+from edgetl_device.errors import InputError
+
+
+@contextmanager
+def locked(file: Path, *, what: str, hint: str) -> Iterator[None]:
+    """Hold a lock while the block runs; the file is removed in the end.
+
+    Args:
+        file: Where the lock is; its folder exists.
+        what: What the error says of another holder's work: ``runs/parts: is being quantized``.
+        hint: What to do then.
+
+    Raises:
+        InputError: Another process, or another thread of this one, holds it.
+        OSError: The file cannot be written, or its file system knows no locks.
+    """
+    while True:
+        with open(file, "a+", encoding="utf-8") as stream:
+            try:
+                # The system frees it when the process ends.
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                stream.seek(0)
+                raise InputError(f"{what} by {stream.read().strip() or 'another process'}", hint=hint) from None
+            if not _is_at(stream.fileno(), file):
+                continue  # the holder before removed it meanwhile
+            stream.truncate(0)
+            stream.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
+            stream.flush()
+            try:
+                yield
+            finally:
+                # The folder around it may have been replaced meanwhile.
+                if _is_at(stream.fileno(), file):
+                    with suppress(OSError):
+                        file.unlink()
+            return
+
+
+def bundle_locked(bundle: Path) -> AbstractContextManager[None]:
+    """Return a context in which no other process changes a bundle: ``RUN/bundle``, or one elsewhere.
+
+    Raises:
+        InputError: On entering: another process is changing it.
+    """
+    return locked(
+        bundle.with_name(f"{bundle.name}.lock"), what=f"{bundle}: is being written", hint="Run it again when that ends."
+    )
+
+
+def _is_at(descriptor: int, file: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(descriptor), file.stat())
+    except OSError:
+        return False
