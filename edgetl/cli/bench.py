@@ -75,6 +75,7 @@ def bench(
     from edgetl.cli import bench_remote
     from edgetl.comparison import gates
     from edgetl_device.bundle import Bundle
+    from edgetl_device.files import check_writable
 
     require_one_output(form, json=json == "-")
     opened, options = Bundle.open(bundle), asked.options
@@ -85,7 +86,7 @@ def bench(
     if options.data is not None:
         require_reference(opened, wanted, here=not boards)
     if json not in ("", "-"):
-        Path(json).parent.mkdir(parents=True, exist_ok=True)
+        check_writable(json)
     if boards:
         printing = bench_remote.Printing(form, json, out)
         bench_remote.bench_boards(opened, boards, options, wanted, printing, offline=offline)
@@ -101,13 +102,13 @@ def _bench_here(bundle: Bundle, options: BenchOptions, wanted: Sequence[AnyGate]
     from edgetl.comparison import gates
     from edgetl.comparison.results import gate_subjects
     from edgetl_device.bench.run import run_bench
-    from edgetl_device.documents import write
+    from edgetl_device.documents import write_or_keep
 
     # LoadGen's log lies beside the result that tells of it.
     log = Path(json).with_suffix(".loadgen") if json not in ("", "-") else Path("loadgen")
     result = run_bench(bundle, options, log=log, say=note)
     if json not in ("", "-"):
-        write(json, result)
+        write_or_keep(json, result)
     outcomes = gates.judge(wanted, gate_subjects(result))
     gate_lines = gates.outcome_lines(outcomes)
     if json == "-" or form is Format.csv:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from edgetl.cli.console.formats import Format, Table, print_csv, print_report
 from edgetl.cli.console.output import note, print_json
-from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.errors import EdgetlError, InputError, Unavailable
 
 from .boards import BoardView, reason
 
@@ -70,6 +70,7 @@ def bench_boards(
     from edgetl.remote.connection import ssh_command
     from edgetl.remote.parallel import on_boards
     from edgetl_device.bench.photoset import of_folder
+    from edgetl_device.files import check_writable
 
     if printing.json and len(boards) > 1:
         raise InputError(f"--json takes one result, there are {len(boards)} boards", hint="Use --out DIR.")
@@ -80,13 +81,20 @@ def bench_boards(
         _check(bundle, board.options(options))
     photos = of_folder(options.data, bundle) if options.data is not None else None
     if printing.out:
-        Path(printing.out).mkdir(parents=True, exist_ok=True)
+        for board in boards:
+            check_writable(_file(printing.out, board))
+    unwritten: list[EdgetlError] = []
     with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch, BoardView(boards) as view:
         upload = Upload(bundle, Path(scratch), photos)
 
         def finished(outcome: Outcome[Result]) -> None:
             if outcome.document is not None:
-                _write(outcome.document, outcome.board, printing)
+                try:
+                    _write(outcome.document, outcome.board, printing)
+                except EdgetlError as error:
+                    # The others are still at work.
+                    unwritten.append(error)
+                    note(f"error: {error.for_command_line()}")
             view.finished(outcome)
 
         outcomes = on_boards(
@@ -118,6 +126,8 @@ def bench_boards(
         for line in lines:
             note(line)
     raise_failures(outcomes)
+    if unwritten:
+        raise unwritten[0]
     raise_failed(judged)
 
 
@@ -131,11 +141,15 @@ def raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
     """Return when every board gave a result.
 
     Raises:
+        EdgetlError: edgetl has a defect that one board showed.
         Unavailable: One did not. The error of a single board is raised as it is.
     """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if not failed:
         return
+    for outcome in failed:
+        if outcome.error is not None and outcome.error.exit_code == EdgetlError.exit_code:
+            raise outcome.error
     first = failed[0].error
     assert first is not None
     if len(outcomes) == 1:
@@ -147,15 +161,19 @@ def raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
 
 
 def _write(result: Result, board: Board, printing: Printing) -> None:
-    from edgetl_device.documents import write
+    from edgetl_device.documents import write_or_keep
 
     if printing.json not in ("", "-"):
-        write(printing.json, result)
+        write_or_keep(printing.json, result)
         note(f"written: {printing.json}")
     if printing.out:
-        path = Path(printing.out) / f"{board.name}.json"
-        write(path, result)
+        path = _file(printing.out, board)
+        write_or_keep(path, result)
         note(f"written: {path}")
+
+
+def _file(folder: str, board: Board) -> Path:
+    return Path(folder) / f"{board.name}.json"
 
 
 def _summary(bundle: str, outcomes: Sequence[Outcome[Result]]) -> Table:

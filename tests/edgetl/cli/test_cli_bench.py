@@ -170,6 +170,13 @@ def test_lines_about_the_board_energy_and_loadgen() -> None:
     assert "LoadGen, single-stream: VALID, 4.25 ms at p90 (float32, 1 thread); log: a/b" in text
 
 
+def test_a_place_that_cannot_be_written_is_refused_before_the_bench() -> None:
+    for arguments in (("--json", "/proc/result.json"), ("--json", "/proc")):
+        done = small.edgetl("bench", benched.TINY, "--duration", "600", *arguments)
+        assert "/proc" in small.refused(done)
+        assert done.stdout == ""
+
+
 def test_wrong_requests(tmp_path: Path) -> None:
     for arguments, said in (
         (("--sustained", "1", "--threads", "1,2"), "--sustained 1.0 with 8 runs"),
