@@ -49,6 +49,8 @@ _BEAT_S = 5.0
 # Time to start the agent after login: a slow board takes a few seconds to start Python.
 _HELLO_S = 60.0
 _SSH_FAILED = 255
+# Of one answer: the result of a bench with its raw samples is in one. A board could print without end.
+_MOST_BYTES = 1 << 30
 
 
 class Children:
@@ -224,17 +226,21 @@ class Connection:
 
     def _answer(self) -> Json:
         assert self._process.stdout is not None
-        for line in self._process.stdout:
+        while line := self._process.stdout.readline(_MOST_BYTES + 1):
+            if not line.endswith(b"\n") and len(line) <= _MOST_BYTES:
+                break  # cut off in the middle
             try:
                 answer = json.loads(line)
-            except ValueError:
-                break  # cut off in the middle
-            if "say" in answer:
-                self._say(answer["say"])
-            elif "error" in answer:
-                raise Unavailable(answer["error"])
-            else:
-                return answer["done"]
+            except (ValueError, RecursionError):
+                answer = None
+            if not isinstance(answer, dict) or len(answer) != 1:
+                raise Unavailable("the board's answer is not one of edgetl's", why=repr(line[:80])[1:])
+            ((kind, content),) = answer.items()
+            if kind == "done":
+                return content
+            if kind == "error":
+                raise Unavailable(str(content))
+            self._say(str(content))
         raise self._ended()
 
     def _ended(self) -> BaseException:

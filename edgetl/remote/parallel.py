@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -54,6 +55,14 @@ def on_boards(
             failed = error
         except OSError as error:
             failed = from_os_error(error)
+        except Exception as error:
+            # A defect, and no reason to lose what the other boards have measured.
+            lines = "".join(traceback.format_exception(error))
+            failed = EdgetlError(
+                f"{type(error).__name__}: {error}",
+                why=lines,
+                hint="This is a defect in edgetl. Please report it with these lines and the command.",
+            )
         return Outcome(board, document, failed, time.monotonic() - started)
 
     with ThreadPoolExecutor(max_workers=len(boards)) as pool:

@@ -141,15 +141,21 @@ def test_a_board_that_fails_is_a_row_and_the_others_finish(
     gone.process.terminate()
     gone.process.wait()
     noisy = lab.board("no-python", shell="echo Welcome; exec no-such-python3")
-    fleet = lab.fleet(good, second, stranger, gone, noisy)
+    hello = "printf 'edgetl-agent/1 '; cat >/dev/null & "
+    nested = lab.board("nested", shell=f"{hello} head -c 200000 /dev/zero | tr '\\0' '['; echo")
+    number = lab.board("number", shell=f"{hello} echo 5")
+    empty = lab.board("empty", shell=f"{hello} echo '{{\"done\": {{}}}}'; sleep 1; echo '{{\"done\": {{}}}}'")
+    fleet = lab.fleet(good, second, stranger, gone, noisy, nested, number, empty)
     done = edgetl("bench", TINY, "--fleet", fleet, *QUICK, "--out", tmp_path / "out", env=lab.environment)
     error = refused(done, 4)
-    assert "3 of 5 boards gave no result: stranger, gone, no-python" in error
+    assert "6 of 8 boards gave no result: stranger, gone, no-python, nested, number, empty" in error
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["good.json", "second.json"]
     lines = {line.partition(":")[0]: line for line in done.stdout.splitlines() if "no result: " in line}
     assert "Host key verification failed" in lines["stranger"]
     assert "Connection refused" in lines["gone"]
     assert "not found" in lines["no-python"]
+    for name in ("nested", "number", "empty"):
+        assert "the board's answer is not one of edgetl's" in lines[name]
     assert not stranger.cache.exists()
     assert [*good.wait_quiet(), *second.wait_quiet()] == []
 
