@@ -1,7 +1,8 @@
 """The cache of recomputable data: decoded pixels, converted bases, activations.
 
-An entry's key must hold everything that changes its content. Nothing is removed but entries, and leftovers of killed
-processes, that carry their seal and hold nothing else, in a folder that edgetl has marked.
+An entry's key must hold everything that changes its content. A disk may change it, too: the CRC-32 of its blocks is
+kept, and compared when a process first asks for it. Nothing is removed but entries, and leftovers of killed processes,
+that carry their seal and hold nothing else, in a folder that edgetl has marked.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import secrets
 import shutil
 import threading
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl._lib.progress import note
+from edgetl._lib.threads import in_threads
 from edgetl_device.errors import InputError
 from edgetl_device.files import naming, write_text
 
@@ -32,18 +35,22 @@ _TAG_TEXT = (
     "# About cache directory tags: https://bford.info/cachedir/\n"
 )
 _OWN_TAG = "\n".join(_TAG_TEXT.splitlines()[:2])
-# The seal, next to the files of an entry: their sizes and times when it was finished, or that it is not.
+# The seal, next to the files of an entry: sizes, times and checksums when it was finished, or that it is not.
 _SEAL = "entry.json"
 _SCHEMA = "edgetl.cache-entry/1"
 # Where the first version kept its entries, without a mark: in the default folder itself.
 _EARLIER = ("activations", "bases", "pictures", "pixels", "views", "wheels")
 
-# path relative to the entry: size in bytes, time of writing in ns
+# path relative to the entry: size in bytes, time of writing in ns, CRC-32 of each block
 _Files = dict[str, list[int]]
+
+_BLOCK_BYTES = 16 << 20
 
 _MOST_HELD = 128
 # Entries that this process has been given: a shared lock on each seal, which the system frees when the process ends.
 _held: dict[Path, int] = {}
+# Entries whose checksums this process has compared: inode and time of their seal.
+_compared: dict[Path, tuple[int, int]] = {}
 _held_lock = threading.Lock()
 
 
@@ -57,7 +64,7 @@ class _Entry:
 
     @property
     def size_bytes(self) -> int:
-        return sum(size for size, _ in (self.files or {}).values())
+        return sum(size for size, *_ in (self.files or {}).values())
 
 
 def cache_dir() -> Path:
@@ -78,7 +85,8 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """Return the folder of a cache entry, made by ``make(folder)`` when it is not there yet.
 
     The folder appears only when ``make`` has ended; of processes that make the same entry at once, the first wins. An
-    entry whose files are not as ``make`` left them (another size or time of writing) is made again, and said. Entries
+    entry whose files are not as ``make`` left them (another size, time of writing or content) is made again, and said.
+    Content is compared when a process first asks for it, at about 1 GB/s a core. Entries
     unused for longest are removed when the cache is over its limit (``$EDGETL_CACHE_GB``, 20 by default), but none that
     a running process has asked for.
 
@@ -161,6 +169,10 @@ def _found(root: Path, folder: Path) -> bool:
         aside = None if whole else _set_aside(folder)
         if whole:
             _hold(folder)
+    if whole and not _is_unchanged(folder):
+        # Read outside the lock: that takes seconds where the entry is large.
+        with _locked(root):
+            aside, whole = _set_aside(folder), False
     _remove(aside)
     return whole
 
@@ -168,12 +180,15 @@ def _found(root: Path, folder: Path) -> bool:
 def _publish(root: Path, temporary: Path, folder: Path) -> None:
     """Publish an entry unless another process was faster; either way it is locked for this process."""
     files = _files(temporary)
+    for name, sums in _sums(temporary, files).items():
+        files[name] += sums
     aside = None
     with _locked(root):
         if not _is_whole(folder):
             aside = _set_aside(folder)
             _seal(temporary, files)
             temporary.rename(folder)
+            _compared[folder] = _seal_of(folder)
         _hold(folder)
     _remove(aside)
 
@@ -255,7 +270,46 @@ def _is_whole(folder: Path) -> bool:
         status = {name: (folder / name).lstat() for name in sealed.files}
     except OSError:
         return False
-    return all([one.st_size, one.st_mtime_ns] == sealed.files[name] for name, one in status.items())
+    return all([one.st_size, one.st_mtime_ns] == sealed.files[name][:2] for name, one in status.items())
+
+
+def _is_unchanged(folder: Path) -> bool:
+    """Whether the content of every file of a whole entry is as it was; a disk may change a byte and not the time."""
+    try:
+        seal = _seal_of(folder)
+        if _compared.get(folder) == seal:
+            return True
+        sealed = _sealed(folder)
+        if sealed is None or sealed.files is None:
+            return False
+        with naming(folder):
+            sums = _sums(folder, sealed.files)
+    except FileNotFoundError:  # another process has made it again meanwhile
+        return False
+    if any(sealed.files[name][2:] != found for name, found in sums.items()):
+        return False
+    _compared[folder] = seal
+    return True
+
+
+def _seal_of(folder: Path) -> tuple[int, int]:
+    status = (folder / _SEAL).stat()
+    return status.st_ino, status.st_mtime_ns
+
+
+def _sums(folder: Path, files: _Files) -> dict[str, list[int]]:
+    """Return the CRC-32 of each block of each regular file, read on all cores."""
+    names = [name for name in files if not (folder / name).is_symlink()]
+    sums = {name: [0] * -(-files[name][0] // _BLOCK_BYTES) for name in names}
+
+    def read(block: tuple[str, int]) -> None:
+        name, number = block
+        with open(folder / name, "rb") as stream:
+            stream.seek(number * _BLOCK_BYTES)
+            sums[name][number] = zlib.crc32(stream.read(_BLOCK_BYTES))
+
+    in_threads(read, ((name, number) for name in names for number in range(len(sums[name]))), lambda _: None)
+    return sums
 
 
 def _is_own(sealed: _Entry) -> bool:

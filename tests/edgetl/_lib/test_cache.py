@@ -106,6 +106,34 @@ def test_a_damaged_entry_is_made_again_and_said(fresh_cache: Path, damage, capsy
     cache.entry("kind", "key", never)
 
 
+def flip(file: Path, place: int) -> None:
+    """Change one bit, and neither size nor time, as a failing disk does."""
+    status = file.stat()
+    data = bytearray(file.read_bytes())
+    data[place] ^= 1
+    file.write_bytes(data)
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+@pytest.mark.parametrize("place", [0, 20 << 20, -1], ids=["first", "second block", "last"])
+def test_a_flipped_bit_is_found_by_the_next_process(
+    fresh_cache: Path, place: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def large(folder: Path) -> None:
+        (folder / "content").write_bytes(bytes(33 << 20))
+        (folder / "sub").mkdir()
+        (folder / "sub" / "empty").touch()
+
+    file = cache.entry("kind", "key", large) / "content"
+    monkeypatch.setattr(cache, "_compared", {})  # as in another process
+    cache.entry("kind", "key", never)
+    flip(file, place)
+    monkeypatch.setattr(cache, "_compared", {})
+    cache.entry("kind", "key", large)
+    assert "damaged cache entry, made again" in capsys.readouterr().err
+    assert not any(file.read_bytes())
+
+
 def entries(folder: Path) -> set[str]:
     return {path.name for path in (folder / "kind").iterdir()}
 
