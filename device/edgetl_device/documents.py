@@ -31,6 +31,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, Union
 
 from . import jsonfile
 from .errors import InputError, from_os_error
+from .files import check_regular
 
 Json = Any  # what json.loads returns, and json.dumps takes
 _MAX_DEPTH = 64
@@ -141,6 +142,7 @@ def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTE
     """
     path = Path(path)
     try:
+        check_regular(path)
         with open(path, "rb") as stream:
             data = stream.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):

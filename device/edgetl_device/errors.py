@@ -133,11 +133,13 @@ def from_os_error(error: OSError) -> EdgetlError:
         InputError for a path of the request, Unavailable for the machine, its disk and its network, and EdgetlError
         for what no request or machine should lead to: a defect.
     """
-    where = f"{error.filename}: " if error.filename else ""
+    kind, hint = _BY_ERRNO.get(error.errno or 0, (EdgetlError, ""))
+    # Of a copy there are two names: the second one is what is written.
+    name = (hint == _SPACE and error.filename2) or error.filename
+    where = f"{name}: " if name else ""
     reason = error.strerror or str(error)
     if isinstance(error, ConnectionError | TimeoutError) or type(error).__module__ in _OF_NETWORK:
         return Unavailable(f"{where}{reason}", hint=_NETWORK)
-    kind, hint = _BY_ERRNO.get(error.errno or 0, (EdgetlError, ""))
     if hint == _SPACE:
         return Unavailable(f"{where}could not be written: {reason}", hint=hint)
     if error.errno == errno.ENOENT:

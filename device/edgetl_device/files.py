@@ -94,6 +94,18 @@ def sweep(folder: str | os.PathLike[str]) -> None:
                     _finish(Path(entry.path), found["name"])
 
 
+def check_regular(path: str | os.PathLike[str]) -> None:
+    """Refuse a pipe or a device in the place of a file: reading it may never begin, or never end.
+
+    Raises:
+        InputError: It is one.
+        OSError: There is nothing, or it cannot be looked at.
+    """
+    mode = Path(path).stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise InputError(f"{os.fspath(path)}: is a pipe or a device, not a file", hint="Give a file.")
+
+
 def heal(target: str | os.PathLike[str]) -> None:
     """Put a folder in place again that a process was replacing when it was killed."""
     if not os.path.lexists(target):

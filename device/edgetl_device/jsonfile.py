@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError
-from .files import write_text
+from .files import check_regular, write_text
 from .text import is_steering
 
 
@@ -45,6 +45,7 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     """
     path = Path(path)
     try:
+        check_regular(path)
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file", hint=f"A document of {schema} was expected there.") from None

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import lzma
 import os
 import stat
 import zipfile
 import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Protocol
 
 from .documents import Is, Sha256
 from .errors import InputError, is_of_machine
+from .files import check_regular
 
 # No file of a bundle is larger: a TFLite flatbuffer ends at 2 GiB.
 MAX_FILE_BYTES = 2 << 30
@@ -78,6 +83,21 @@ def damaged(what: str, why: str) -> InputError:
     return InputError(what, why=why, hint=f"The bundle is damaged or edited. {_AGAIN}")
 
 
+@contextmanager
+def reading_zip(refusal: Callable[[str], InputError]) -> Iterator[None]:
+    """Turn what zipfile raises for a damaged archive into an error that names it; ``refusal`` is given the reason."""
+    try:
+        yield
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError) as error:
+        # RuntimeError: an encrypted member, or, as NotImplementedError, a compression that zipfile does not know.
+        raise refusal(str(error)) from None
+    except OSError as error:
+        # It says that content is before its beginning; or bzip2's stream is not one, which has no number.
+        if error.errno not in (errno.EINVAL, None):
+            raise
+        raise refusal("it names places that it does not have" if error.errno else str(error)) from None
+
+
 class _Folder:
     def __init__(self, root: Path) -> None:
         self._root, self._real = root, root.resolve()
@@ -115,13 +135,14 @@ class _Folder:
 class _Zip:
     def __init__(self, path: Path, manifest: str) -> None:
         self._path = path
-        try:
+        check_regular(path)
+        with reading_zip(
+            lambda why: InputError(f"{path}: not a bundle", why=f"it cannot be read as a zip: {why}", hint=_AGAIN)
+        ):
             # Open as long as the bundle is: a file of 8,000 members takes longer to open than to read one of them.
             self._archive = zipfile.ZipFile(path)
             members = self._archive.infolist()
             self._bytes = path.stat().st_size
-        except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
-            raise InputError(f"{path}: not a bundle", why=f"it cannot be read as a zip: {error}", hint=_AGAIN) from None
         self._members = {member.filename: member for member in members}
         if len(self._members) != len(members):
             raise damaged(f"{path}", "it holds two files of the same name")
@@ -135,12 +156,11 @@ class _Zip:
         member = self._member(name)
         if member.file_size > limit_bytes:
             raise damaged(f"{self._path}: {name}", f"it is larger than {limit_bytes} bytes")
-        try:
-            with self._archive.open(member) as stream:
-                return stream.read(limit_bytes + 1)
-        except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, RuntimeError, NotImplementedError) as error:
-            # RuntimeError: an encrypted member; NotImplementedError: a compression that zipfile does not know.
-            raise damaged(f"{self._path}: {name} cannot be read", str(error)) from None
+        with (
+            reading_zip(lambda why: damaged(f"{self._path}: {name} cannot be read", why)),
+            self._archive.open(member) as stream,
+        ):
+            return stream.read(limit_bytes + 1)
 
     def _member(self, name: str) -> zipfile.ZipInfo:
         try:

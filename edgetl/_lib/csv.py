@@ -11,7 +11,7 @@ from typing import Any
 
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
-from edgetl_device.files import write_text
+from edgetl_device.files import check_regular, write_text
 
 # One row of a table, by column.
 Record = dict[str, str | int | float | Unknown | None]
@@ -78,6 +78,7 @@ def read_table(
     """
     path = Path(path)
     try:
+        check_regular(path)
         with open(path, encoding="utf-8", newline="") as stream:
             reader = csv.reader(stream, strict=True)
             rows = [(reader.line_num, [_unguarded(cell) for cell in row]) for row in reader]

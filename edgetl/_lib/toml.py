@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.files import check_regular
 
 _MAX_BYTES = 1 << 20
 
@@ -19,6 +20,7 @@ def read_toml(path: Path) -> dict[str, Any]:
         InputError: The file is absent, too large, or not TOML.
         Unavailable: This Python cannot read TOML.
     """
+    check_regular(path)
     with open(path, "rb") as stream:
         data = stream.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:

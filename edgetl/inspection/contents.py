@@ -17,6 +17,7 @@ from edgetl.inspection.tflite.metadata import Metadata, read_metadata
 from edgetl_device.bundle import Bundle
 from edgetl_device.documents import Json, Unknown, optional, to_json
 from edgetl_device.errors import InputError
+from edgetl_device.files import check_regular
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy, Agreement
 
@@ -192,6 +193,7 @@ def inspect_path(path: Path, *, tensors: bool = False) -> FileContents | BundleC
         raise InputError(f"{path}: no such file or folder", hint="Give a .tflite or .onnx file, or a bundle.")
     if path.is_dir() or path.suffix == ".edgetl":
         return _bundle(path, tensors)
+    check_regular(path)
     data = path.read_bytes()
     if data[4:8] == MAGIC or path.suffix == ".tflite":
         format = "tflite"

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import gzip
 import math
-import shutil
 import struct
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl_device.errors import InputError
+from edgetl_device.storage import reading_zip
 
 Array = npt.NDArray[Any]
 
@@ -70,21 +71,22 @@ def open_member(path: Path, key: str, scratch: Path) -> Array:
     with _zip(path) as archive:
         member = archive.getinfo(f"{key}.npy")
         _refuse_bomb(f"{path}: {key}", member.file_size, member.compress_size)
-        try:
-            with archive.open(member) as source, open(target, "wb") as copy:
-                shutil.copyfileobj(source, copy, 1 << 20)
-        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
-            raise _damaged(path, f"{key}: {error}") from None
+        with open(target, "wb") as copy, ExitStack() as opened:
+            with reading_zip(refuse := lambda why: _damaged(path, f"{key}: {why}")):
+                source = opened.enter_context(archive.open(member))
+            while True:
+                with reading_zip(refuse):
+                    block = source.read(1 << 20)
+                if not block:
+                    break
+                copy.write(block)
     return _open_npy(target, f"{path}: {key}")
 
 
 def _zip(path: Path) -> zipfile.ZipFile:
-    try:
+    hint = "Write it with numpy.savez, or copy it again."
+    with reading_zip(lambda why: InputError(f"{path}: is not an .npz file, or is cut short", why=why, hint=hint)):
         return zipfile.ZipFile(path)
-    except zipfile.BadZipFile:
-        raise InputError(
-            f"{path}: is not an .npz file, or is cut short", hint="Write it with numpy.savez, or copy it again."
-        ) from None
 
 
 def _open_npy(path: Path, name: str) -> Array:

@@ -18,6 +18,7 @@ from edgetl.inspection.tflite.tree import constant, read_tree
 from edgetl_device.delegates.delegate import needs_edgetpu
 from edgetl_device.documents import Count, Is, Unknown
 from edgetl_device.errors import InputError
+from edgetl_device.files import check_regular
 
 COMPILER = "16.0.384591198"
 MappedPercent = Annotated[float, Is(low=0, high=100)]
@@ -152,6 +153,7 @@ def predict_path(path: Path, *, variant: str = "int8") -> tuple[str, EdgeTpuPred
             raise InputError(
                 f"{path}: no such file or folder", hint="Give a .tflite file, or a bundle with int8 in it."
             )
+        check_regular(path)
         name, data = str(path), path.read_bytes()
     try:
         return name, predict(data)

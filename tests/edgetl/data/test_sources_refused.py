@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import pickle
+import struct
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -161,6 +162,16 @@ def test_damaged_npz_and_npy(tmp_path: Path) -> None:
     refused(tmp_path / "x.npy", "x.npy: is not a .npy array, or is cut short")
     (tmp_path / "x.npy").write_bytes(b"")
     refused(tmp_path / "x.npy", "is not a .npy array")
+
+
+def test_an_npz_whose_directory_is_said_to_be_elsewhere(tmp_path: Path) -> None:
+    """The error names the file, and not the cache that it was being unpacked to."""
+    data = npz(tmp_path / "a.npz", x=pictures(12), y=classes(12))
+    content = bytearray(data.read_bytes())
+    (place,) = struct.unpack_from("<I", content, len(content) - 6)
+    struct.pack_into("<I", content, len(content) - 6, place + 100_000)
+    data.write_bytes(content)
+    refused(data, r"a\.npz: is cut short or damaged")
 
 
 def test_damaged_idx_files(tmp_path: Path) -> None:
