@@ -15,7 +15,7 @@ from PIL import Image
 
 from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.delegates.share import External, Share
-from edgetl_device.runtime.trial_run import trial_run
+from edgetl_device.runtime.trial_run import check_model, trial_run
 
 from . import documents
 from .bundle import Bundle, BundleName
@@ -317,6 +317,8 @@ def _open(
     batch: int,
 ) -> Runtime:
     try:
+        if delegate is None or not delegate.external:
+            check_model(model, format, bundle.files[file].sha256, prefer=prefer)
         return open_runtime(model, format, threads=threads, prefer=prefer, delegate=delegate, batch=batch)
     except EdgetlError as error:
         # The runtime sees bytes only; say which file of which bundle they are.

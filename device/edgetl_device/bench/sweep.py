@@ -12,6 +12,7 @@ from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.documents import Is, optional
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.runtime import check_batch, check_delegate, check_threads, load_library, open_runtime
+from edgetl_device.runtime.trial_run import check_model
 
 T = TypeVar("T")
 
@@ -154,6 +155,8 @@ def _lacks(bundle: Bundle, variant: Variant, prefer: str | None, way: Way) -> Ed
         check_delegate(model, variant.format, way.delegate)
         check_batch(way.batch, variant.format, way.delegate)
         load_library(variant.format, prefer=prefer)
+        if way.delegate is None or not way.delegate.external:
+            check_model(model, variant.format, variant.sha256, prefer=prefer)
         if way.batch > 1:
             # Whether a file can be resized only the interpreter knows.
             open_runtime(model, variant.format, prefer=prefer, delegate=way.delegate, batch=way.batch).close()

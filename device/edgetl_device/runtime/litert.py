@@ -34,7 +34,10 @@ LITERT, TFLITE_RUNTIME = "ai-edge-litert", "tflite-runtime"
 
 def open_tflite(model: bytes, threads: int, prefer: str | None, delegate: Delegate | None, batch: int) -> Runtime:
     """Load a TFLite model; as :func:`edgetl_device.runtime.open_runtime`."""
-    return _TFLiteRuntime(model, threads, prefer, delegate, batch)
+    try:
+        return _TFLiteRuntime(model, threads, prefer, delegate, batch)
+    except UnicodeDecodeError as error:
+        raise not_a_model("TFLite", f"a name in it is not UTF-8: {error.reason}") from None
 
 
 class _TFLiteRuntime:

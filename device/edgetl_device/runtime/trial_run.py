@@ -1,22 +1,81 @@
-"""A model run once through a delegate in a process of its own, because a library of the wrong version crashes.
+"""A model run once in a process of its own, because native code may crash: a damaged model, a delegate's library.
 
-Run as ``python -m edgetl_device.runtime.trial_run DELEGATE RUNTIME`` it reads the model from stdin.
+Run as ``python -m edgetl_device.runtime.trial_run FORMAT RUNTIME DELEGATE`` it reads the model from stdin.
 """
 
 from __future__ import annotations
 
+import os
+import resource
 import signal
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 from edgetl_device import child
 from edgetl_device.delegates.delegate import TRAP, Delegate, parse_delegate
-from edgetl_device.errors import Unavailable
+from edgetl_device.errors import InputError, Unavailable
 
 from . import tflite_runtime
+from .installed import version
 
 # The first run on a USB accelerator loads its firmware, which takes seconds.
 _TIMEOUT_S = 120.0
+# Of addresses, beside 16 times the model: what a runtime and its threads map without using it is most of it.
+_MOST_BYTES, _TIMES_MODEL = 4 << 30, 16
+_ANOTHER = "Do not use this file; copy it again, or make it again with edgetl."
+# What no runtime should raise: it read the model, and then cannot run it.
+_RAISED = 70
+# Models that have survived, in this process.
+_survived: set[str] = set()
+
+
+def check_model(model: bytes, format: str, sha256: str, *, prefer: str | None = None) -> None:
+    """Run a model once in another process, unless it was run before on this machine, and return when that survives.
+
+    Neither LiteRT nor ONNX Runtime is made for models of strangers: two changed bytes of a TFLite file end the process
+    with a segmentation fault. Models that survived are remembered by their SHA-256 and the runtime, in
+    ``edgetl/models`` of the cache folder; where that cannot be written, each process tries anew.
+
+    Args:
+        model: The bytes of the file.
+        format: ``tflite`` or ``onnx``.
+        sha256: Of these bytes.
+        prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``.
+
+    Raises:
+        InputError: The process was ended by a signal, or did not end, or the model cannot be run. What is wrong with a
+            model that is read and refused is left to who opens it.
+        Unavailable: There is no runtime for it.
+    """
+    runtime = tflite_runtime(prefer) if format == "tflite" else f"onnxruntime {version('onnxruntime')}"
+    name = f"{sha256} {runtime}".replace(" ", "-")
+    if name in _survived:
+        return
+    mark = _folder() / name
+    if not mark.exists():
+        try:
+            done = child.run_module("runtime.trial_run", format, prefer or "", "", input=model, timeout_s=_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            raise InputError(
+                f"the model does not end in {runtime}", why=f"one run took over {_TIMEOUT_S:.0f} s", hint=_ANOTHER
+            ) from None
+        if done.returncode < 0:
+            raise InputError(
+                f"the model crashes {runtime} ({signal.Signals(-done.returncode).name})",
+                why="it was run in a process of its own first: it is damaged, made to do harm, or needs over "
+                f"{_limit_bytes(model) / 1e9:.0f} GB",
+                hint=_ANOTHER,
+            )
+        if done.returncode == _RAISED:
+            *_, why = done.stderr.decode(errors="replace").strip().splitlines()
+            raise InputError(f"{runtime} cannot run the model", why=why, hint=_ANOTHER)
+        if done.returncode == 0:
+            with suppress(OSError):
+                mark.parent.mkdir(parents=True, exist_ok=True)
+                mark.touch()
+    _survived.add(name)
 
 
 def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) -> None:
@@ -34,8 +93,9 @@ def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) ->
         Unavailable: The process was ended by a signal, or hung, or there is no TFLite runtime.
     """
     runtime = tflite_runtime(prefer)
+    arguments = ("tflite", prefer or "", str(delegate))
     try:
-        done = child.run_module("runtime.trial_run", str(delegate), prefer or "", input=model, timeout_s=_TIMEOUT_S)
+        done = child.run_module("runtime.trial_run", *arguments, input=model, timeout_s=_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         raise Unavailable(
             f"{delegate.library} does not respond",
@@ -50,22 +110,38 @@ def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) ->
         )
 
 
-def _main(delegate: str, prefer: str) -> None:
+def _folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")  # noqa: PTH111  # Path raises without HOME
+    return Path(base) / "edgetl" / "models"
+
+
+def _limit_bytes(model: bytes) -> int:
+    return _MOST_BYTES + _TIMES_MODEL * len(model)
+
+
+def _main(format: str, prefer: str, delegate: str) -> None:
     import numpy as np
 
     from edgetl_device.errors import EdgetlError
 
     from . import open_runtime
 
+    model = sys.stdin.buffer.read()
+    chosen = parse_delegate(delegate) if delegate else None
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if chosen is None and sys.maxsize > 2**32:
+        # An accelerator's driver maps what it likes.
+        resource.setrlimit(resource.RLIMIT_AS, (_limit_bytes(model), _limit_bytes(model)))
     try:
-        runtime = open_runtime(
-            sys.stdin.buffer.read(), "tflite", prefer=prefer or None, delegate=parse_delegate(delegate)
-        )
+        runtime = open_runtime(model, format, prefer=prefer or None, delegate=chosen)
         runtime.set_input(np.zeros(runtime.input.shape[1:], np.uint8))
         runtime.invoke()
         runtime.close()
     except EdgetlError as error:
         sys.exit(error.exit_code)
+    except Exception as error:
+        sys.stderr.write(f"\n{type(error).__name__}: {error}\n")
+        sys.exit(_RAISED)
 
 
 if __name__ == "__main__":
