@@ -1,4 +1,4 @@
-"""A module of this package run in a process of its own, found wherever this package was imported from."""
+"""A module run in a process of its own, found wherever its package was imported from."""
 
 from __future__ import annotations
 
@@ -9,18 +9,21 @@ from pathlib import Path
 
 
 def run_module(
-    name: str, *arguments: str, input: bytes | None = None, timeout_s: float
+    name: str, *arguments: str, input: bytes | None = None, timeout_s: float, package: str = __package__
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``python -m edgetl_device.<name> arguments`` and return how it ended, whatever its exit code.
+    """Run ``python -m <package>.<name> arguments`` and return how it ended, whatever its exit code.
+
+    ``package`` is loaded already; both it and this one are found there.
 
     Raises:
         OSError: It cannot be started.
         subprocess.TimeoutExpired: It took longer; it has been ended.
     """
-    root = os.fspath(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, [os.environ.get("PYTHONPATH")])]
+    files = (sys.modules[one].__file__ or "" for one in dict.fromkeys((package, __package__)))
+    roots = [os.fspath(Path(file).resolve().parent.parent) for file in files]
+    paths = [*dict.fromkeys(roots), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
-        [sys.executable, "-m", f"{__package__}.{name}", *arguments],
+        [sys.executable, "-m", f"{package}.{name}", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         input=input,
         capture_output=True,

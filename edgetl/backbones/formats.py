@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
+import math
+import subprocess
 import zipfile
 from typing import Any
 
 import numpy as np
 
+from edgetl_device import child
 from edgetl_device.errors import InputError
+
+# The largest weights file of Keras' applications has 0.6 GB, and is read in seconds.
+_TIMEOUT_S = 120.0
+_MOST_BYTES = 8 << 30
+# Exit code of the process that reads HDF5 for a file that it refuses, with the reason on stderr.
+REFUSED = 2
 
 Arrays = dict[str, dict[str, np.ndarray]]
 """Layer -> variable -> array, in the order of the file. Files of Keras 3 number a layer's variables "0", "1", ..."""
@@ -34,18 +44,16 @@ def read_arrays(data: bytes, name: str) -> Arrays:
     Raises:
         InputError: Not such a file, or damaged.
     """
-    import h5py
-
     try:
         if data[:2] == b"PK":
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 if "model.weights.h5" not in archive.namelist():
                     return _read_npz(data)
+                if archive.getinfo("model.weights.h5").file_size > _MOST_BYTES:
+                    raise ValueError(f"its weights are over {_MOST_BYTES >> 30} GiB")
                 data = archive.read("model.weights.h5")
-        with h5py.File(io.BytesIO(data), "r") as file:
-            group = file.get("model_weights", file)
-            arrays = _read_legacy_h5(group) if "layer_names" in _attributes(group) else _read_h5(file)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError) as error:
+        arrays = _read_hdf5(data)
+    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
         raise InputError(
             f"{name}: not a readable weights file", why=str(error), hint="Give a .h5, .weights.h5, .keras or .npz file."
         ) from None
@@ -63,33 +71,30 @@ def _read_npz(data: bytes) -> Arrays:
     return arrays
 
 
-def _read_h5(file: Any) -> Arrays:
-    """Read what Keras 3's ``save_weights`` and ``save`` write: groups ``vars`` with a layer's name, arrays 0, 1 ..."""
-    arrays: Arrays = {}
+def _read_hdf5(data: bytes) -> Arrays:
+    """Read an HDF5 file in another process: its library is made for files that one trusts.
 
-    def visit(path: str, node: Any) -> None:
-        if path.rpartition("/")[2] == "vars" and len(node) and not path.startswith("optimizer"):
-            for variable in node:
-                _put(arrays, str(node.attrs["name"]), variable, node[variable])
-
-    file.visititems(visit)
-    return arrays
-
-
-def _read_legacy_h5(group: Any) -> Arrays:
-    """Read Keras 2's layout, which Keras 3 still writes to ``.h5``: layer groups that list the names of their arrays.
-
-    A nested model is one group whose list names the inner layers.
+    Raises:
+        ValueError: It is damaged, names other files, or does not end.
     """
+    try:
+        done = child.run_module("backbones.hdf5", package="edgetl", input=data, timeout_s=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"reading it took over {_TIMEOUT_S:.0f} s") from None
+    if done.returncode:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        if said and done.returncode == REFUSED:
+            raise ValueError(said[-1])
+        ended = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
+        raise ValueError(f"the process that read it ended with {ended}")
+    header, _, values = done.stdout.partition(b"\n")
     arrays: Arrays = {}
-    for layer_name in _attributes(group)["layer_names"]:
-        for path in _attributes(group[layer_name])["weight_names"]:
-            layer, _, variable = path.rpartition("/")
-            if layer.endswith(f"/{layer_name}"):
-                layer = layer_name  # what stands before it is a name scope (NASNet)
-            # Keras 2 called the kernel of a DepthwiseConv2D depthwise_kernel and ended names with the tensor's number.
-            variable = variable.removesuffix(":0").removeprefix("depthwise_")
-            _put(arrays, layer, variable, group[layer_name][path])
+    place = 0
+    for layer, variable, shape in json.loads(header):
+        count = math.prod(shape)
+        # A copy: the whole answer need not stay in memory, and Keras writes into its arrays.
+        _put(arrays, layer, variable, np.frombuffer(values, np.float32, count, place).reshape(shape).copy())
+        place += 4 * count
     return arrays
 
 
@@ -99,19 +104,6 @@ def _put(arrays: Arrays, layer: str, variable: str, array: Any) -> None:
     while variable in arrays.get(key, {}):
         key += "#"
     arrays.setdefault(key, {})[variable] = np.asarray(array, np.float32)
-
-
-def _attributes(group: Any) -> dict[str, list[str]]:
-    """Read lists of names; long ones are split over attributes name0, name1, ..., as HDF5 limits their size."""
-    found: dict[str, list[str]] = {}
-    for name in ("layer_names", "weight_names"):
-        parts = [name] if name in group.attrs else []
-        while f"{name}{len(parts)}" in group.attrs:
-            parts.append(f"{name}{len(parts)}")
-        if parts:
-            values = [value for part in parts for value in group.attrs[part]]
-            found[name] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
-    return found
 
 
 def canonical(layer: str) -> str:

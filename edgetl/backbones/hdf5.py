@@ -1,0 +1,120 @@
+"""Read the arrays of Keras' HDF5 files, in a process of its own: ``python -m edgetl.backbones.hdf5``.
+
+The file comes through stdin. On stdout are a line of JSON, [layer, variable, shape] of each array in the order of the
+file, and the arrays as float32. Nothing outside the file is read: external links, external storage and virtual data
+sets are refused.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import resource
+import sys
+from typing import Any
+
+import numpy as np
+
+from .formats import REFUSED
+
+# layer, variable, h5py.Dataset
+Rows = list[tuple[str, str, Any]]
+
+# Of addresses, beside 8 times the file.
+_MOST_BYTES, _TIMES_FILE = 4 << 30, 8
+
+
+def _main() -> None:
+    data = sys.stdin.buffer.read()
+    limit = _MOST_BYTES + _TIMES_FILE * len(data)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    import h5py
+
+    try:
+        with h5py.File(io.BytesIO(data), "r") as file:
+            _check(file, set())
+            group = file.get("model_weights", file)
+            rows = _read_legacy_h5(group) if "layer_names" in _attributes(group) else _read_h5(file)
+            arrays = [(layer, variable, np.asarray(array, np.float32)) for layer, variable, array in rows]
+    except MemoryError:
+        _refuse(f"it needs over {limit / 1e9:.0f} GB")
+    except Exception as error:  # h5py has no base class of its own, and a damaged file leads anywhere
+        _refuse(" ".join(str(error).split()) or type(error).__name__)
+    out = sys.stdout.buffer
+    out.write(json.dumps([[layer, variable, array.shape] for layer, variable, array in arrays]).encode() + b"\n")
+    for _, _, array in arrays:
+        out.write(array.tobytes())
+
+
+def _refuse(why: str) -> None:
+    sys.stderr.write(f"\n{why}\n")
+    sys.exit(REFUSED)
+
+
+def _check(group: Any, seen: set[int]) -> None:
+    """Refuse what leads out of the file. A group that holds itself is looked at once."""
+    import h5py
+
+    for name in group:
+        link = group.get(name, getlink=True)
+        if isinstance(link, h5py.ExternalLink):
+            raise ValueError(f"{group.name}: {name} is a link to another file")
+        if not isinstance(link, h5py.HardLink):
+            continue  # a soft link leads to what is looked at by its own name
+        node = group[name]
+        place = h5py.h5o.get_info(node.id).addr
+        if place in seen:
+            continue
+        seen.add(place)
+        if isinstance(node, h5py.Group):
+            _check(node, seen)
+        elif isinstance(node, h5py.Dataset) and (node.external or node.is_virtual):
+            raise ValueError(f"{node.name} has its values in another file")
+
+
+def _read_h5(file: Any) -> Rows:
+    """Read what Keras 3's ``save_weights`` and ``save`` write: groups ``vars`` with a layer's name, arrays 0, 1 ..."""
+    rows: Rows = []
+
+    def visit(path: str, node: Any) -> None:
+        if path.rpartition("/")[2] == "vars" and len(node) and not path.startswith("optimizer"):
+            for variable in node:
+                rows.append((str(node.attrs["name"]), variable, node[variable]))
+
+    file.visititems(visit)
+    return rows
+
+
+def _read_legacy_h5(group: Any) -> Rows:
+    """Read Keras 2's layout, which Keras 3 still writes to ``.h5``: layer groups that list the names of their arrays.
+
+    A nested model is one group whose list names the inner layers.
+    """
+    rows: Rows = []
+    for layer_name in _attributes(group)["layer_names"]:
+        for path in _attributes(group[layer_name])["weight_names"]:
+            layer, _, variable = path.rpartition("/")
+            if layer.endswith(f"/{layer_name}"):
+                layer = layer_name  # what stands before it is a name scope (NASNet)
+            # Keras 2 called the kernel of a DepthwiseConv2D depthwise_kernel and ended names with the tensor's number.
+            variable = variable.removesuffix(":0").removeprefix("depthwise_")
+            rows.append((layer, variable, group[layer_name][path]))
+    return rows
+
+
+def _attributes(group: Any) -> dict[str, list[str]]:
+    """Read lists of names; long ones are split over attributes name0, name1, ..., as HDF5 limits their size."""
+    found: dict[str, list[str]] = {}
+    for name in ("layer_names", "weight_names"):
+        parts = [name] if name in group.attrs else []
+        while f"{name}{len(parts)}" in group.attrs:
+            parts.append(f"{name}{len(parts)}")
+        if parts:
+            values = [value for part in parts for value in group.attrs[part]]
+            found[name] = [value.decode() if isinstance(value, bytes) else str(value) for value in values]
+    return found
+
+
+if __name__ == "__main__":
+    _main()
