@@ -9,12 +9,14 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from edgetl._lib.lock import bundle_locked, locked
 from edgetl.export.edgetpu_variant import add_compiled
+from edgetl.inspection.tflite.file import describe
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
@@ -72,6 +74,14 @@ def test_a_bundle_that_changed_while_it_was_compiled(tmp_path: Path) -> None:
     with zipfile.ZipFile(GOLDEN) as archive:
         archive.extractall(tmp_path / "bundle")
     bundle = Bundle.open(tmp_path / "bundle")
-    (other,) = (one for one in bundle.variants if one.name == "int8")
-    with held(bundle.path), pytest.raises(InputError, match="is being written"):
-        add_compiled(bundle, other, bundle.read(other.file), {})
+    (read,) = (one for one in bundle.variants if one.name == "int8")
+    model = bundle.read(read.file)
+    tensors = describe(model)
+    one, other = tensors.tensors[tensors.inputs[0]].shape, tensors.tensors[tensors.outputs[0]].shape
+    # As it was when its variant was read: not as it is now.
+    source = replace(read, input=replace(read.input, shape=one), output=replace(read.output, shape=other))
+    with held(bundle.path), pytest.raises(InputError, match="is being written by process"):
+        add_compiled(bundle, source, model, {})
+    with pytest.raises(InputError, match="has changed since its variant int8 was read"):
+        add_compiled(bundle, source, model, {})
+    assert not (tmp_path / "bundle.lock").exists()
