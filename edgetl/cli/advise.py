@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import echo, note, print_json, print_table
+from edgetl.cli.console.output import echo, note, print_json, print_table, word
 
 if TYPE_CHECKING:
     from edgetl.advice import Advice, BackboneAdvice
@@ -89,7 +89,7 @@ def _print(data: Path, advice: Advice) -> None:
     for reason in chosen.reasons:
         echo(f"  - {reason}")
     size = "" if photos.size == 160 else f" --size {photos.size}"
-    echo(f"next         edgetl train {data} {chosen.flags()}{size}")
+    echo(f"next         edgetl train {word(data)} {chosen.flags()}{size}")
 
 
 def _print_depths(one: BackboneAdvice, *, several: bool) -> None:

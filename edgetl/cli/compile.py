@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import echo
+from edgetl.cli.console.output import echo, word
 
 if TYPE_CHECKING:
     from edgetl.export.edgetpu import CompileReport
@@ -85,7 +85,8 @@ def compile_(
         return
     _print_report(report)
     echo(f"report    {report_path(opened)}")
-    echo(f"next      edgetl bench {opened.path} --variants {report.variant} --delegate edgetpu, on the device")
+    variant = word(report.variant)
+    echo(f"next      edgetl bench {word(opened.path)} --variants {variant} --delegate edgetpu, on the device")
 
 
 def _print_report(report: CompileReport) -> None:

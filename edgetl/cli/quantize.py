@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import accuracy_text, agreement_interval, echo, note, print_json, print_table
+from edgetl.cli.console.output import accuracy_text, agreement_interval, echo, note, print_json, print_table, word
 from edgetl.quantization.options import QuantizeOptions
 
 from .options import Asked, add_command
@@ -50,7 +50,7 @@ def quantize(
 
         print_explanation(run)
     echo(f"bundle    {run / 'bundle'}")
-    echo(f"next      edgetl bench {run / 'bundle'}")
+    echo(f"next      edgetl bench {word(run / 'bundle')}")
 
 
 def print_calibration_notes(calibration: CalibrationRecord | None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import accuracy_text, echo, note, print_json
+from edgetl.cli.console.output import accuracy_text, echo, note, print_json, word
 from edgetl.training.options import TrainOptions
 from edgetl_device.errors import InputError
 from edgetl_device.options import BASICS
@@ -91,7 +91,7 @@ def _summary(run: Run, page: str) -> None:
     echo(f"time      {document.seconds_to_model:.1f} s to the model, {document.seconds:.1f} s in all")
     echo(f"run       {run.folder}  (model.keras, run.json, history.csv, split.csv, plots/)")
     echo(f"report    {page}")
-    echo(f"next      edgetl quantize {run.folder} --int8")
+    echo(f"next      edgetl quantize {word(run.folder)} --int8")
 
 
 def _print_baseline(document: RunDocument, baseline: Baseline) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ def refuse_leftover(out: Path) -> None:
         raise InputError(
             f"{out}: an unfinished run is there",
             why=f"training was ended early; its last epoch is kept in {folder_of(out).name}",
-            hint=f"Resume it with --resume {out}, or start again with --overwrite.",
+            hint=f"Resume it with --resume {shlex.quote(str(out))}, or start again with --overwrite.",
         )
 
 
@@ -120,7 +121,9 @@ def read_request(out: Path, *, given: Mapping[str, Value], root: Path | None, ov
     path = folder_of(out) / _REQUEST
     if not path.is_file():
         state = "is finished" if (out / RUN).is_file() else "there is no unfinished run"
-        raise InputError(f"{out}: {state}, nothing to resume", hint=f"Start one: edgetl train PHOTOS --out {out}")
+        raise InputError(
+            f"{out}: {state}, nothing to resume", hint=f"Start one: edgetl train PHOTOS --out {shlex.quote(str(out))}"
+        )
     document = documents.read(RequestDocument, path)
     saved = document.config
     unknown = set(saved) - {one.name for one in options_of(TrainOptions)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,11 @@ def echo(line: str = "") -> None:
     """Print one line on stdout, with what would steer a terminal escaped: labels and names come from anywhere."""
     sys.stdout.write(shown(line) + "\n")
     sys.stdout.flush()
+
+
+def word(value: object) -> str:
+    """Return a path or a name as one word of a shell, for command lines that are printed to be copied."""
+    return shlex.quote(str(value))
 
 
 def print_json(document: Any) -> None:

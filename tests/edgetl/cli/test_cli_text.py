@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 import zipfile
@@ -13,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from edgetl import cli
 from edgetl._lib.progress import note
 from edgetl.cli.console.formats import Format, Table, print_csv, print_report
-from edgetl.cli.console.output import echo, print_table
+from edgetl.cli.console.output import echo, print_table, word
 from edgetl_device import jsonfile
 from edgetl_device.files import sha256_bytes
 
@@ -111,6 +113,21 @@ def test_tables_lines_and_notes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "[bold]2" in said.out
     assert "\\nforged line" in said.out
     assert said.err.splitlines()[1] == "and more"
+
+
+def test_command_lines_to_copy_are_quoted() -> None:
+    name = "my run; echo $(id) 'x'"
+    said = subprocess.run(["sh", "-c", f"printf %s {word(name)}"], capture_output=True, text=True, check=True).stdout
+    assert said == name
+    printed = [
+        line
+        for module in Path(cli.__file__).parent.glob("*.py")
+        for line in module.read_text().splitlines()
+        if re.search("next +edgetl", line)
+    ]
+    places = [place for line in printed for place in re.findall(r"\{([^}]*)\}", line)]
+    assert len(places) >= 5
+    assert [one for one in places if not one.startswith("word(")] == ["chosen.flags()", "size"]
 
 
 def test_cells_of_csv(capsys: pytest.CaptureFixture[str]) -> None:
