@@ -1,7 +1,6 @@
-"""Pretrained bases: which ones there are, how each is built and cut into blocks, where its weights come from.
+"""Pretrained backbones: the registry, how each is built and divided into blocks, and where its weights come from.
 
-Importing this package loads neither numpy nor Keras, so the command line can list names. Not for: heads, training, and
-which layers are trainable (``edgetl.training``).
+Importing this package loads neither NumPy nor Keras, so the command line can list names.
 """
 
 from __future__ import annotations

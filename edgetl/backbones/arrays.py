@@ -1,7 +1,4 @@
-"""Put the arrays of a weights file into a backbone's layers, every one accounted for.
-
-Not for: choosing the file (``weights``) and reading it (``formats``).
-"""
+"""Set a backbone's variables from the arrays of a weights file, and report what was set and what was not."""
 
 from __future__ import annotations
 
@@ -29,10 +26,10 @@ _OTHER_WEIGHTS = "Give weights of the same backbone and width, or --weights none
 
 @dataclass(frozen=True)
 class LayerMatch:
-    """What a file has for one layer of a backbone.
+    """What a weights file has for one layer of a backbone.
 
     Attributes:
-        layer: Its name.
+        layer: The layer's name.
         wanted: Shapes of its variables.
         found: Shapes of the file's arrays for it; None where the file has none.
     """
@@ -51,11 +48,11 @@ class LayerMatch:
 
 @dataclass(frozen=True)
 class Matching:
-    """A weights file against a backbone, layer by layer.
+    """A weights file matched with a backbone, layer by layer.
 
     Attributes:
         layers: Every layer of the backbone that has variables, in graph order.
-        unused: Layers of the file that go nowhere: its top, or what stood around the backbone.
+        unused: Layers of the file that match no layer: its top, or layers around the backbone.
         strangers: Those of ``unused`` that belong to blocks of this family, which this backbone does not have.
     """
 
@@ -71,12 +68,12 @@ class Matching:
 def load_into(base: Any, weights: ResolvedWeights, *, whole: bool = False) -> Matching:
     """Set the variables of ``base`` from the file, and return what was set and what was not.
 
-    Arrays are found by layer name. Keras' own files (``keras-cache``, ``keras-download``) are taken in the order of
-    their layers, which is how Keras reads them: the names in old ones are other ones. Layers of the file that belong to
-    no block of this family are its top, or whatever stood around the backbone, and stay unused.
+    Arrays are matched by layer name. Keras' own files (``keras-cache``, ``keras-download``) are matched by the order of
+    their layers, as Keras reads them, because old ones use other names. Layers of the file that belong to no block of
+    this family (its top, layers around the backbone) are ignored.
 
-    A file of the user may end early, unless ``whole`` is asked for: where all layers up to some point are there, the
-    first block at least, and none after it, the rest keeps its random weights, and a line on stderr says so.
+    Unless ``whole`` is set, the user's file may end early: if it has every layer up to some point, at least the first
+    block, and none after it, the rest keeps its random weights, and a line on stderr says so.
 
     Raises:
         InputError: The file changed since it was resolved, cannot be read, has arrays of other shapes, misses layers in
@@ -93,7 +90,7 @@ def load_into(base: Any, weights: ResolvedWeights, *, whole: bool = False) -> Ma
 
 
 def match(base: Any, weights: ResolvedWeights) -> Matching:
-    """Return what the file has for each layer of ``base``, which stays as it is.
+    """Return what the file has for each layer of ``base``, without changing it.
 
     Raises:
         InputError: The file changed since it was resolved, or cannot be read.
@@ -106,9 +103,9 @@ def _match(base: Any, weights: ResolvedWeights) -> tuple[Matching, dict[str, lis
     name = str(weights.path)
     data = weights.path.read_bytes()
     if sha256_bytes(data) != weights.sha256:
-        raise InputError(f"{name}: changed since its hash was taken", hint="Run the command again.")
+        raise InputError(f"{name}: changed while edgetl was reading it", hint="Run the command again.")
     arrays = read_arrays(data, name)
-    # The scaling is what the registry says, whatever a file has.
+    # The registry decides the scaling; the file's is ignored.
     wanted = {canonical(layer.name): layer for layer in base.layers if layer.weights and layer.name != SCALE_LAYER}
     arrays.pop(SCALE_LAYER, None)
     if weights.source.startswith("keras-") and len(wanted) == len(arrays):
@@ -131,9 +128,10 @@ def _match(base: Any, weights: ResolvedWeights) -> tuple[Matching, dict[str, lis
 
 
 def _number_from_one(arrays: Arrays, wanted: dict[str, Any]) -> Arrays:
-    """Count the file's layers without a name of their own from 1, where the backbone has such layers (Inception).
+    """Renumber the file's auto-named layers from 1, where the backbone has such layers (Inception).
 
-    Whoever wrote the file may have made others before: its conv2d_94 to conv2d_187 are conv2d_1 to conv2d_94.
+    The process that wrote the file may have built other models first: its conv2d_94 to conv2d_187 become conv2d_1 to
+    conv2d_94.
     """
     kinds = {found[1] for key in wanted if (found := NUMBERED.fullmatch(key))}
     numbers = {key: found for key in arrays if (found := NUMBERED.fullmatch(key)) and found[1] in kinds}
@@ -214,7 +212,7 @@ def _some(names: list[str]) -> str:
 
 
 def status_lines(matching: Matching) -> Iterator[tuple[str, str, str, str]]:
-    """Yield layer, status, shapes wanted and shapes found of every layer; those that go nowhere come last."""
+    """Yield layer, status, expected shapes and found shapes of every layer; unused ones come last."""
     for layer in matching.layers:
         found = "" if layer.found is None else _shapes(layer.found)
         yield layer.layer, layer.status, _shapes(layer.wanted), found

@@ -1,4 +1,4 @@
-"""Registry rows of the larger classics, and of a small CNN to train from scratch.
+"""Registry rows of the larger classic backbones, and of a small CNN to train from scratch.
 
 Licences of the weights: Keras' documentation of its applications, section License of each.
 """
@@ -14,7 +14,7 @@ from .spec import CAFFE, KERAS_WEIGHTS, TORCH, Backbone, KerasFile, KerasFiles, 
 def _pair(
     folder: str, full: str, full_md5: str, name: str, md5: str, *, at_url: tuple[str, str] = ("", "")
 ) -> KerasFiles:
-    """Name the two files, with top and without, that serve every size."""
+    """Return the names of Keras' two files, with and without top, which fit every input size."""
     files = (
         KerasFile(full, f"{KERAS_WEIGHTS}/{folder}/{at_url[0] or full}", full_md5),
         KerasFile(name, f"{KERAS_WEIGHTS}/{folder}/{at_url[1] or name}", md5),

@@ -1,4 +1,4 @@
-"""What ``edgetl models --json`` prints. Not for: where the numbers come from (``facts``)."""
+"""The document that ``edgetl models --json`` prints."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class BackboneDescription:
     """A backbone at one width and its default size.
 
     Attributes:
-        name: Its name.
+        name: The backbone's name.
         width: Width multiplier.
-        widths: All that it has.
+        widths: All available width multipliers.
         size: Input height and width in pixels, for the numbers that depend on it.
-        min_size: The smallest input that it takes.
-        blocks: How many can be trained or frozen on their own.
-        features: Channels of its output.
-        parameters: Values in its weights, the statistics of BatchNorm included.
-        multiply_adds: For one photo.
-        int8_bytes_estimate: Of an int8 TFLite file with a head of 5 classes.
-        edgetpu: What an Edge TPU is predicted to run of that file.
-        weights_here: Where its weights would come from on this machine, now.
-        licence: Of the weights.
-        paper: Where it was published.
-        concerns: Drawbacks on a small device, in sentences.
+        min_size: Smallest input height and width in pixels.
+        blocks: Number of blocks that can be trained or frozen.
+        features: Channels of the last feature map.
+        parameters: Number of weights, including BatchNorm statistics.
+        multiply_adds: Multiply-adds per photo.
+        int8_bytes_estimate: Estimated size of an int8 TFLite file with a head for 5 classes.
+        edgetpu: Predicted Edge TPU mapping of that file.
+        weights_here: Where ``--weights auto`` would get the weights on this machine now.
+        licence: Licence of the weights.
+        paper: The paper that defines the architecture.
+        concerns: Drawbacks on a small device, one sentence each.
     """
 
     name: Text
@@ -53,10 +53,10 @@ class BackboneDescription:
 
 @dataclass(frozen=True)
 class ModelsDocument:
-    """The backbones, what each costs, and where its weights would come from here.
+    """The backbones with their cost and the source of their weights on this machine.
 
     Attributes:
-        backbones: In the order of the registry: each at width 1.0, or one at all its widths.
+        backbones: All at width 1.0 in the order of the registry, or one at all its widths.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.models/1"

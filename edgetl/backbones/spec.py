@@ -1,4 +1,4 @@
-"""What a row of the registry says about a backbone. Not for: the rows themselves (``mobile``, ``classic``)."""
+"""The dataclasses of a registry row. The rows are in ``mobile`` and ``classic``."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
 
 SCALE_LAYER = "scale"
 
-# Keras gives layers without a name one that counts what it has made in this process: re_lu_7, conv2d_94, add.
+# Keras names unnamed layers by a counter of the process: re_lu_7, conv2d_94, add.
 NUMBERED = re.compile(
     r"(activation|add|average_pooling2d|batch_normalization|concatenate|conv2d|cropping2d|max_pooling2d|multiply|re_lu"
     r"|zero_padding2d)(?:_(\d+))?"
@@ -25,9 +25,9 @@ class Block:
     """A unit that is frozen or trained as a whole.
 
     Attributes:
-        name: ``block_N``, with the number that Keras gives the block in its layer names; where those names count
-            otherwise, what Keras calls the block: ``conv2_block1``, ``mixed3``, ``block4a``.
-        last_layer: The layer whose output is the only tensor that crosses into the next block.
+        name: ``block_N``, with the number of the block in Keras' layer names; where Keras does not number blocks, its
+            own name for the block: ``conv2_block1``, ``mixed3``, ``block4a``.
+        last_layer: The layer whose output is the only tensor that the next block reads.
     """
 
     name: str
@@ -40,8 +40,8 @@ class KerasFile:
 
     Attributes:
         name: The file's name in Keras' cache.
-        url: Where Keras downloads it.
-        md5: What Keras checks it against; None where Keras checks nothing.
+        url: Where Keras downloads it from.
+        md5: The MD5 that Keras checks; None where Keras checks nothing.
     """
 
     name: str
@@ -50,7 +50,7 @@ class KerasFile:
 
 
 class KerasFiles(Protocol):
-    """Names Keras' file for a size and a width; see :class:`Backbone`."""
+    """Selects Keras' weights file for a size and a width; see :class:`Backbone`."""
 
     def __call__(self, size: int, width: float, *, top: bool = False) -> KerasFile:
         """Return the file."""
@@ -65,12 +65,12 @@ class Builder(Protocol):
 
 @dataclass(frozen=True)
 class Scaling:
-    """How raw pixels (0..255) become what the weights expect: ``pixel * factor + offset``.
+    """The scaling of raw pixels (0..255) to the range that the weights expect: ``pixel * factor + offset``.
 
     Attributes:
-        factor: One number for all channels, or one a channel.
+        factor: One number for all channels, or one per channel.
         offset: Likewise.
-        channels: Order in which the weights want the channels; factors and offsets are in this order.
+        channels: Channel order that the weights expect; factors and offsets follow it.
     """
 
     factor: tuple[float, ...]
@@ -91,23 +91,21 @@ class Backbone:
     """A row of the registry.
 
     Attributes:
-        paper: Where the architecture is defined.
-        licence: Terms of Keras' own weights; of the code where there are none.
-        widths: Allowed width multipliers: the ones with ImageNet weights.
-        block_count: How many blocks there are at every width.
-        block_pattern: Matches the names of all layers of a block and of no other layer, or of its last layer alone
-            where the others bear no such name. Its group says which block; absent, it is block 0.
-        build: Makes the keras.Model from a scaled input tensor [None, size, size, 3], the size and the width, with
-            random weights and without top; with ``top=True`` the classifier of ImageNet's 1000 classes, which gives
-            probabilities.
+        paper: The paper that defines the architecture.
+        licence: Licence of Keras' weights, or of the code where there are none.
+        widths: Allowed width multipliers: those with ImageNet weights.
+        block_count: Number of blocks, the same at every width.
+        block_pattern: Matches the names of all layers of a block and of no other layer, or only its last layer where
+            the others have no such name. Its group identifies the block; without a group it is block 0.
+        build: Builds the keras.Model from a scaled input tensor [None, size, size, 3], the size and the width, with
+            random weights and without top; with ``top=True`` it ends in a softmax over the 1000 ImageNet classes.
         keras_file: Keras' ImageNet weights for a size in pixels and a width, without top or with it; None where Keras
             has none.
-        scale: How raw pixels become what the weights expect.
+        scale: Scaling of raw pixels to the range that the weights expect.
         embedded: Folder in ``models/`` with weights that ship with edgetl, or None.
         min_size: Smallest input height and width in pixels.
-        default_size: Input height and width when the user names none, in pixels.
-        top_size: Input height and width that the classifier of ImageNet's classes was trained at; None where there is
-            no such classifier.
+        default_size: Default input height and width in pixels.
+        top_size: Input height and width that the ImageNet classifier was trained at; None where there is none.
     """
 
     name: str
@@ -128,7 +126,7 @@ class Backbone:
         """Refuse a width or an input size that this backbone does not have.
 
         Raises:
-            InputError: It names what is allowed.
+            InputError: It does not; the message lists the allowed values.
         """
         if width not in self.widths:
             allowed = ", ".join(f"{one:g}" for one in self.widths)
@@ -141,7 +139,7 @@ class Backbone:
 
 
 def application(class_name: str, **options: Any) -> Builder:
-    """Return a builder that calls a model function of ``keras.applications`` that has no width."""
+    """Return a builder around a function of ``keras.applications`` without a width multiplier."""
 
     def build(scaled: Any, size: int, _width: float, *, top: bool = False) -> Any:
         from edgetl._lib.extras import keras
@@ -153,7 +151,7 @@ def application(class_name: str, **options: Any) -> Builder:
 
 
 def scalable(class_name: str, **options: Any) -> Builder:
-    """Return a builder that calls a model function of ``keras.applications`` whose ``alpha`` is the width."""
+    """Return a builder around a function of ``keras.applications`` whose ``alpha`` is the width multiplier."""
 
     def build(scaled: Any, size: int, width: float, *, top: bool = False) -> Any:
         return application(class_name, alpha=width, **options)(scaled, size, width, top=top)

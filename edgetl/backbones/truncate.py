@@ -1,6 +1,6 @@
-"""A backbone cut short: the blocks up to one of them, for photos that its later features do not help with.
+"""Truncated backbones: all blocks up to a chosen one, for photos unlike those of the pretrained weights.
 
-Not for: which block to cut at (``edgetl.advice``), and cuts inside a block, which more than one tensor may cross.
+``edgetl.advice`` chooses the block. Cuts inside a block are impossible: more than one tensor may cross there.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from .spec import Block
 
 
 def find_block(name: str, base: Any, request: str) -> Block:
-    """Return the block that ``request`` means: its name, or how many blocks are kept with it (1 is the first alone).
+    """Return the last block to keep. ``request`` is its name or the number of blocks to keep (1: the first alone).
 
     Raises:
-        InputError: There is no such block; it lists the names.
+        InputError: There is no such block; the message lists the names.
     """
     found = blocks(name, base)
     for block in found:
@@ -31,7 +31,7 @@ def find_block(name: str, base: Any, request: str) -> Block:
     raise OptionError(
         f"{{truncate=}}: {name} has no such block",
         why=f"its blocks are {listed}",
-        hint=f"Give one of these names, or how many are kept: 1 to {len(names)}. edgetl advise shows them.",
+        hint=f"Give one of these names, or how many to keep: 1 to {len(names)}. edgetl advise shows them.",
         truncate=request,
     )
 

@@ -1,7 +1,4 @@
-"""Decide where a backbone's weights come from, and record it; nothing here is chosen in silence.
-
-Not for: reading arrays out of the file (``arrays``).
-"""
+"""Resolve ``--weights`` to a file, download it if needed, and record source, hash and licence."""
 
 from __future__ import annotations
 
@@ -28,7 +25,7 @@ Source = Literal["embedded", "keras-cache", "keras-download", "file", "none"]
 
 CARD_SCHEMA = "edgetl.weights-card/1"
 FILE_FORMATS = (".h5", ".keras", ".npz")
-# How long a connection, and then each read, may stay without an answer.
+# Timeout of the connection and of each read.
 _TIMEOUT_S = 20.0
 _WITH_TOP = "Give {weights} PATH: a file with its top of 1000 classes."
 _DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
@@ -55,13 +52,13 @@ class WeightsCard:
 
 @dataclass(frozen=True)
 class WeightsRecord:
-    """Which weights a base started from.
+    """The weights that a base started from.
 
     Attributes:
         source: As in :class:`ResolvedWeights`.
-        file: The file's name; null for ``none``.
-        sha256: Of the file; null for ``none``.
-        licence: Terms of the weights as far as they are known.
+        file: Name of the file; null for ``none``.
+        sha256: SHA-256 of the file; null for ``none``.
+        licence: Licence of the weights as far as it is known.
     """
 
     source: Source
@@ -72,13 +69,13 @@ class WeightsRecord:
 
 @dataclass(frozen=True)
 class ResolvedWeights:
-    """Which weights a base gets; written into every run.
+    """The weights that a base gets; recorded in every run.
 
     Attributes:
         source: ``embedded`` (in ``models/``), ``keras-cache``, ``keras-download``, ``file`` (the user's) or ``none``.
         path: The file, or None for ``none``.
-        sha256: Of the file; loading refuses other content.
-        licence: Terms of the weights as far as they are known.
+        sha256: SHA-256 of the file; loading refuses other content.
+        licence: Licence of the weights as far as it is known.
     """
 
     source: Source
@@ -88,14 +85,14 @@ class ResolvedWeights:
 
     @property
     def record(self) -> WeightsRecord:
-        """What documents keep: of the path only the file's name, which means the same elsewhere."""
+        """The form for documents: the file's name without its path, which would mean nothing on another machine."""
         return WeightsRecord(self.source, self.path.name if self.path else None, self.sha256, self.licence)
 
 
 def resolve_weights(
     name: str, *, width: float, request: str = "auto", size: int | None = None, top: bool = False
 ) -> ResolvedWeights:
-    """Find the weights that ``request`` asks for; a download ends in Keras' cache.
+    """Resolve ``request`` to a weights file; downloads go to Keras' cache.
 
     Args:
         name: A name in :data:`~edgetl.backbones.BACKBONES`.
@@ -103,19 +100,19 @@ def resolve_weights(
         request: ``auto`` takes the embedded weights where they fit backbone and width, else Keras' cache, else Keras'
             download. ``imagenet`` takes Keras' cache, else its download. ``none`` trains from scratch. Anything else is
             the path of a .h5, .weights.h5, .keras or .npz file.
-        size: Input size in pixels (default: the backbone's). Keras has a file for each resolution it trained at.
-        top: With the classifier of ImageNet's 1000 classes: there are none embedded, so ``auto`` is ``imagenet``, and
-            ``none`` makes no sense.
+        size: Input size in pixels (default: the backbone's). Keras has a file for each training resolution.
+        top: Include the classifier of the 1000 ImageNet classes. None is embedded, so ``auto`` means ``imagenet``;
+            ``none`` is refused.
 
     Raises:
-        InputError: Unknown backbone or width, no such file, an embedded or cached file that is damaged, or a top of a
-            backbone that has none.
-        Unavailable: The weights would have to be downloaded and cannot be.
+        InputError: Unknown backbone or width, no such file, a damaged embedded or cached file, or a backbone without
+            a top when ``top`` is set.
+        Unavailable: The weights have to be downloaded, and the download fails.
     """
     row = backbone(name)
     row.check(width=width)
     if top and row.top_size is None:
-        raise InputError(f"{name} was not trained on ImageNet", why="so it has no classifier of its classes")
+        raise InputError(f"{name} was not trained on ImageNet", why="so it has no ImageNet classifier")
     if top and request == "none":
         raise OptionError("{weights=}: random weights know no classes", hint=_WITH_TOP, weights=request)
     if request == "none":
@@ -206,7 +203,7 @@ def _embedded(row: Backbone, width: float) -> ResolvedWeights | None:
         raise InputError(
             f"{path}: the embedded weights are {'damaged' if path.is_file() else 'missing'}",
             why="their SHA-256 is not the one in card.json" if path.is_file() else "",
-            hint="Install edgetl again, or check the file out again.",
+            hint="Reinstall edgetl, or check the file out again.",
         )
     return ResolvedWeights("embedded", path, card.sha256, card.licence)
 
@@ -242,8 +239,8 @@ def _no_download(row: Backbone, file: KerasFile, error: Exception, *, top: bool)
 
 
 def _connect(url: str, timeout_s: float) -> Any:
-    # urlopen's timeout holds for one address; a host behind a silent firewall can have a dozen, tried one by one. The
-    # thread bounds them all together, name look-up included.
+    # urlopen's timeout is per address; a host behind a silent firewall can have a dozen, tried one by one. The thread
+    # bounds all of them together, including the name look-up.
     answers: queue.Queue[Any] = queue.Queue()
 
     def connect() -> None:
