@@ -1,1 +1,1 @@
-"""What is in a model file: operators, tensors, types, sizes; what the Edge TPU would run."""
+"""Inspect a model file: operators, tensors, types, sizes, and its predicted Edge TPU mapping."""

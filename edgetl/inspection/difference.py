@@ -1,6 +1,6 @@
-"""Two TFLite files tensor by tensor: what only one has, how types and grids differ, how far the constants are apart.
+"""Compare two TFLite files tensor by tensor: what only one has, types, quantization, and differences of constants.
 
-Not for: which of them is better (``edgetl bench``, ``edgetl quantize --explain``), and ONNX files.
+To find out which of them is better, use ``edgetl bench`` or ``edgetl quantize --explain``.
 """
 
 from __future__ import annotations
@@ -170,14 +170,14 @@ class FileDifference:
 
 @dataclass(frozen=True)
 class _File:
-    """One of the two files, read in both ways."""
+    """One of the two files, as its description and as its object tree."""
 
     path: Path
     model: TFLiteModel
     tree: Any
 
     def values(self, index: int) -> npt.NDArray[np.float32] | None:
-        """Return a stored tensor in real values; None for what is not stored, and for integers without a scale."""
+        """Return a stored tensor as real values; None if it is not stored, or is an integer tensor without a scale."""
         tensor = self.model.tensors[index]
         if not tensor.constant or not (tensor.scales or tensor.dtype.startswith("float")):
             return None
@@ -230,7 +230,7 @@ def _opened(path: Path) -> _File:
 
 
 def _used(model: TFLiteModel) -> list[int]:
-    """Return the tensors that take part, in the order in which the operators touch them."""
+    """Return the tensors that operators use, in the order of first use."""
     touched = (index for operator in model.operators for index in (*operator.inputs, *operator.outputs))
     return [index for index in dict.fromkeys((*model.inputs, *touched)) if index >= 0]
 
@@ -280,7 +280,7 @@ def _only(model: TFLiteModel, paired: set[int]) -> tuple[UnpairedTensor, ...]:
 def _operators(first: TFLiteModel, second: TFLiteModel) -> OperatorDifference:
     ours, theirs = (tuple(operator.name for operator in model.operators) for model in (first, second))
     before, after = Counter(ours), Counter(theirs)
-    # Without autojunk=False, types that make up over 1% of a long list are passed over.
+    # Without autojunk=False, types that make up over 1% of a long list are ignored.
     stretches = SequenceMatcher(None, ours, theirs, autojunk=False).get_opcodes()
     return OperatorDifference(
         counts=tuple(

@@ -27,7 +27,7 @@ def sqnr_db(exact: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> f
 
 
 def decibels(value: float) -> float | Unknown:
-    """Return decibels as documents have them: what is not finite is unknown, and says why."""
+    """Return decibels in JSON form: infinite values are unknown, with the reason."""
     if math.isfinite(value):
         return round(value, 3)
     return Unknown("no error at all" if value > 0 else "the exact values are zero throughout")

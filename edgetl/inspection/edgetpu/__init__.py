@@ -1,4 +1,4 @@
-"""Coral's Edge TPU: what of a model it can run, the compiler's log, and the compiled variant of a bundle.
+"""Coral's Edge TPU: predicting the mapping, running the compiler, reading its log.
 
-Not for: running a compiled model (``edgetl_device.delegates.delegate``).
+``edgetl_device.delegates.delegate`` runs compiled models.
 """

@@ -1,6 +1,6 @@
-"""``edgetpu_compiler`` run on a file, and its log read.
+"""Run ``edgetpu_compiler`` on a file and parse its log.
 
-Not for: what goes into a bundle (``compile``). The compiler is Google's, closed, and exists for x86-64 Linux only.
+The compiler is Google's, closed-source, and exists for x86-64 Linux only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _MAPPED = "Mapped to Edge TPU"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TIMEOUT_S = 900.0
 
-# What it says when it gives up; several of these come together, and each tells something.
+# Its failure messages; several may occur together, and each is informative.
 _FAILURES = (
     r"ERROR: (?!Registration failed)(.+)",
     r"Compilation failed: (.+)",
@@ -63,18 +63,18 @@ class OperatorStatus:
 
 @dataclass(frozen=True)
 class Log:
-    """What the compiler says about one model; sizes as it rounds them, None where it says nothing.
+    """The compiler's report on one model; sizes as it rounds them, None where the log has none.
 
     Attributes:
-        version: Of the compiler.
+        version: Version of the compiler.
         rows: The table of operators; empty without ``--show_operations``.
-        total: Operators of the model.
+        total: Operators in the model.
         mapped: Operators that the Edge TPU runs.
         subgraphs: Partitions on the Edge TPU.
         on_chip_bytes: Parameters kept in the Edge TPU's memory.
-        on_chip_remaining_bytes: What is left of that memory.
-        off_chip_bytes: Parameters sent anew for every photo.
-        failure: Why it gave up, or "".
+        on_chip_remaining_bytes: Free memory on the Edge TPU.
+        off_chip_bytes: Parameters streamed for every photo.
+        failure: Why compilation failed, or "".
     """
 
     version: str
@@ -94,12 +94,12 @@ class Log:
 
 
 def parse_log(text: str) -> Log:
-    """Read what ``edgetpu_compiler`` printed, its ``.log`` file, or both in one text.
+    """Parse the output of ``edgetpu_compiler``, its ``.log`` file, or both in one text.
 
-    Where it tried several times (``--search_delegate``), the last attempt counts.
+    If it tried several times (``--search_delegate``), the last attempt counts.
 
     Raises:
-        InputError: It is not such a text.
+        InputError: The text is not a log of the compiler.
     """
     version = _last(r"Edge TPU Compiler version (\S+)", text)
     if version is None:
@@ -111,7 +111,7 @@ def parse_log(text: str) -> Log:
     if rows:
         total, on_tpu = sum(row.count for row in rows), sum(row.count for row in rows if row.mapped)
     elif on_tpu is None and output:
-        on_tpu = total  # it mentions a division only where there is one
+        on_tpu = total  # printed only when the model is partitioned
     return Log(
         version=version,
         rows=rows,
@@ -170,7 +170,7 @@ def find_compiler() -> str:
     """Return the path of ``edgetpu_compiler``.
 
     Raises:
-        Unavailable: It is not on ``PATH``; :data:`HOW_TO_GET` says more than the message can.
+        Unavailable: It is not on ``PATH``; :data:`HOW_TO_GET` has full instructions.
     """
     program = shutil.which(PROGRAM)
     if program is None:
@@ -187,7 +187,7 @@ def _log_of(printed: str) -> Log:
     try:
         return parse_log(printed)
     except InputError:
-        return Log("unknown", (), None, None, None, None, None, None, " ".join(printed.split()[-30:]) or "it is silent")
+        return Log("unknown", (), None, None, None, None, None, None, " ".join(printed.split()[-30:]) or "it printed nothing")
 
 
 def _rows(text: str) -> tuple[OperatorStatus, ...]:

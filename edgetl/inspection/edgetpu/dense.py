@@ -1,11 +1,11 @@
-"""FULLY_CONNECTED weights brought to one scale, because the Edge TPU compiler is older than one scale an output.
+"""Requantize FULLY_CONNECTED weights from one scale per output to one per tensor, for the Edge TPU compiler.
 
-Not for: files that run on CPUs, which are more exact with one scale an output; and not for making a file, where the
-converter's own setting (``quantization.conversion``) rounds the float weights once: a finished file has only int8
-weights, which are rounded again here, to about 2 dB more noise where repair had not put them on the common step.
+TensorFlow's converter has given the weights of dense layers one scale per output since 2024. Older kernels may return
+wrong results without an error (tensorflow/tflite-micro 2602), and the compiler, 16.0, is from 2021.
 
-TensorFlow's converter gives the weights of dense layers a scale an output since 2024. Kernels made before may answer
-wrongly without an error (tensorflow/tflite-micro 2602); the compiler, 16.0, is of 2021.
+Files for CPUs are more accurate with one scale per output. To convert a new model with one scale, use the converter's
+own setting (``quantization.conversion``), which rounds the float weights once. Here int8 weights are rounded a second
+time, at about 2 dB more noise unless repair has already put them on the common step.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _LARGEST = 127
 
 
 def per_tensor_dense(model: bytes) -> bytes:
-    """Return a TFLite file whose FULLY_CONNECTED operators have one weight scale; unchanged where all have already.
+    """Return a TFLite file whose FULLY_CONNECTED operators have one weight scale; unchanged if all have one already.
 
     The common scale is the largest one: weights w with scale s become round(w * s / S). The bias keeps its real values
     on the new grid, input scale * S (TFLite 8-bit quantization specification). Data behind the flatbuffer, such as

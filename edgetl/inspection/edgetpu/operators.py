@@ -1,7 +1,7 @@
-"""Which TFLite operators the Edge TPU compiler maps, and under which limits: one row an operator.
+"""Which TFLite operators the Edge TPU compiler maps, and under which limits: one row per operator.
 
-Not for: which part of a graph is mapped (``predict``): an operator that could be mapped stays on the CPU behind one
-that cannot.
+``predict`` decides which part of a graph is mapped: an operator that could be mapped stays on the CPU if it follows
+one that cannot.
 
 Sources. The operators and most limits: Coral's "TensorFlow models on the Edge TPU", supported operations
 (coral.ai/docs/edgetpu/models-intro). Versions: the highest that TFLite 2.5 reads, by ``runtime_version.cc`` of
@@ -21,7 +21,7 @@ import numpy.typing as npt
 
 from edgetl.inspection.tflite.file import Operator, Tensor
 
-# The highest operator code of TFLite 2.5, HASHTABLE_SIZE: "Op builtin_code out of range" is all that is said of more.
+# The highest operator code of TFLite 2.5, HASHTABLE_SIZE. Higher ones fail with "Op builtin_code out of range".
 LAST_CODE = 139
 
 _NO_ACTIVATION = 0
@@ -31,14 +31,14 @@ _Z_MULTIPLE = 4
 
 @dataclass(frozen=True)
 class Node:
-    """One operator of a graph with what its limits look at.
+    """One operator of a graph, with everything that its limits depend on.
 
     Attributes:
-        operator: As the file has it.
-        inputs: Its tensors, None for an optional one that is absent.
-        outputs: Its tensors.
-        options: Its options by the names of TFLite's schema, such as ``fusedActivationFunction``.
-        values: Gives the stored values of input i, None where it has none.
+        operator: The operator as described by the file.
+        inputs: Input tensors, None for an absent optional one.
+        outputs: Output tensors.
+        options: Options by their names in TFLite's schema, such as ``fusedActivationFunction``.
+        values: Returns the stored values of input i, or None.
     """
 
     operator: Operator
@@ -53,13 +53,13 @@ Limit = Callable[[Node], str]
 
 @dataclass(frozen=True)
 class Rule:
-    """What is known about one operator.
+    """The constraints on one operator.
 
     Attributes:
         max_version: The highest version that the compiler reads.
-        limits: Each says why a node is not mapped, or "".
+        limits: Functions that return why a node is not mapped, or "".
         parameters: Inputs that must be stored in the file.
-        unchecked: A limit that the documentation leaves open, so that only the compiler can tell.
+        unchecked: A limit that the documentation leaves open; only the compiler knows.
     """
 
     max_version: int
@@ -177,7 +177,7 @@ def _unit_strides(node: Node) -> str:
 
 _REDUCE = (_not_the_batch(1),)
 
-# The reason for a limit is in the text that it returns; where it is not Coral's documentation, in a comment here.
+# Limits are from Coral's documentation unless a comment names another source.
 RULES: Mapping[str, Rule] = {
     "ADD": Rule(3),
     "AVERAGE_POOL_2D": Rule(3, (_no_fused_activation,)),

@@ -1,7 +1,7 @@
-"""Which operators of a TFLite file the Edge TPU will run, predicted from the file, with the constraint that decides.
+"""Predict which operators of a TFLite file the Edge TPU will run, and name the constraint that decides.
 
-Not for: the last word, which is the compiler's (``compile``). The constraints are Coral's model requirements
-(coral.ai/docs/edgetpu/models-intro); the partition is what Coral's published pairs show.
+Only the compiler gives a definite answer. The constraints are Coral's model requirements
+(coral.ai/docs/edgetpu/models-intro); the partitioning follows Coral's published pairs.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class Placed:
 
     Attributes:
         index: Its place in the file.
-        name: TFLite's name of it.
+        name: Its name in TFLite.
         output: Type and shape of its first output, such as ``int8 [1, 5]``.
         on: ``edgetpu`` or ``cpu``.
-        constraint: For ``cpu``, what decides: ``operator``, ``version``, ``type``, ``shape``, ``rank``, ``parameter``,
+        constraint: For ``cpu``, the reason: ``operator``, ``version``, ``type``, ``shape``, ``rank``, ``parameter``,
             ``limit`` (of this operator), ``partition`` (it follows an operator that stays on the CPU) or, in a
             compiled file, ``compiler``; else "".
         reason: The same in words; else "".
@@ -58,7 +58,7 @@ class Placed:
 
 @dataclass(frozen=True)
 class EdgeTpuPrediction:
-    """What the compiler will do with a file.
+    """The predicted result of compiling a file.
 
     Attributes:
         compiler: The version that is predicted.
@@ -71,7 +71,7 @@ class EdgeTpuPrediction:
         on_chip_bytes: The Edge TPU's memory for them.
         streamed_bytes_at_least: What does not fit there, and is sent for every photo.
         refused: Why the compiler cannot read the file at all, or "".
-        risks: What may make the compiler or the device behave otherwise, a line each.
+        risks: Reasons why the compiler or the device may behave differently, one line each.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.inspection.edgetpu-prediction/1"
@@ -118,8 +118,8 @@ class EdgeTpuPrediction:
 def predict(model: bytes) -> EdgeTpuPrediction:
     """Predict what the Edge TPU compiler does with a TFLite file.
 
-    One partition is mapped: operators before the first mapped one may stay on the CPU, and so does everything that
-    depends on an operator which itself depends on a mapped one and is not mapped.
+    One partition is mapped. Operators before the first mapped one may stay on the CPU. After it, an operator that
+    cannot be mapped keeps everything that depends on it on the CPU.
 
     Raises:
         InputError: It is not a TFLite file, or damaged.
@@ -137,10 +137,10 @@ def predict(model: bytes) -> EdgeTpuPrediction:
 
 
 def predict_path(path: Path, *, variant: str = "int8") -> tuple[str, EdgeTpuPrediction]:
-    """Predict for a ``.tflite`` file, or for a variant of a bundle; return what was looked at and the prediction.
+    """Predict for a ``.tflite`` file or a variant of a bundle; return its name and the prediction.
 
     Raises:
-        InputError: It is absent, damaged, or no TFLite model.
+        InputError: It is absent, damaged, or not a TFLite model.
     """
     from edgetl_device.bundle import Bundle
 
@@ -202,7 +202,7 @@ def _unreadable(node: Node) -> str:
 
 
 def _constraint(node: Node) -> tuple[str, str]:
-    """Return what keeps an operator off the Edge TPU, taken by itself: the constraint and its words, or empty ones."""
+    """Return the constraint that keeps a single operator off the Edge TPU, with its reason, or two empty strings."""
     name = node.operator.name
     rule = RULES.get(name)
     if node.operator.custom or rule is None:
@@ -229,7 +229,7 @@ def _leading(tensor: Tensor) -> bool:
 def _partition(model: TFLiteModel, own: list[tuple[str, str]]) -> tuple[Placed, ...]:
     placed = []
     behind_mapped: set[int] = set()  # tensors that depend on a mapped operator
-    cut: dict[int, str] = {}  # tensors that depend on an operator behind a mapped one that stays on the CPU: which one
+    cut: dict[int, str] = {}  # tensors downstream of an unmapped operator that follows a mapped one, with that operator
     for index, (operator, (constraint, reason)) in enumerate(zip(model.operators, own, strict=True)):
         cause = next((cut[tensor] for tensor in operator.inputs if tensor in cut), "")
         if cause and not constraint:
@@ -266,7 +266,7 @@ def _risks(mapped: list[Node]) -> tuple[str, ...]:
         if weights is not None and len(weights.scales) > 1:
             # tensorflow/tflite-micro 2602: kernels made before this existed "result in invalid output", silently.
             risks.append(
-                f"FULLY_CONNECTED has {len(weights.scales)} weight scales, one an output; TFLite knew one only when "
+                f"FULLY_CONNECTED has {len(weights.scales)} weight scales, one per output; TFLite had only one when "
                 "the compiler was made, so its results are unreliable; edgetl compile gives it a file with one scale"
             )
     open_ = sorted({(n.operator.name, RULES[n.operator.name].unchecked) for n in mapped})

@@ -1,4 +1,1 @@
-"""The TFLite file format: what is in a file, its metadata, its tree of objects, and what it needs on a microcontroller.
-
-Not for: making one of a Keras model (``edgetl.export``, ``edgetl.quantization``), or running it (``edgetl_device``).
-"""
+"""The TFLite file format: structure, metadata, editable object tree, and memory needed on a microcontroller."""

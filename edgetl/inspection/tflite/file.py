@@ -1,6 +1,6 @@
-"""What is in a TFLite file: operators, tensors, their quantization and sizes, read from the flatbuffer itself.
+"""The structure of a TFLite file (operators, tensors, quantization, sizes), read from the flatbuffer.
 
-A truncated or edited file is an error here, never a crash.
+A truncated or edited file raises an error and never crashes the process.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _DTYPE_BYTES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor. ``bytes`` is the size of its stored values, 0 for activations; ``constant`` says whether it has any.
+    """One tensor. ``bytes`` is the size of its stored values, 0 for activations; ``constant`` is whether it has any.
 
-    ``scales`` and ``zero_points`` are empty without quantization, one value for the whole tensor, or one for each index
-    of dimension ``axis``. A dimension of -1 is not fixed in the file.
+    ``scales`` and ``zero_points`` are empty without quantization, else have one value per tensor, or one per index of
+    dimension ``axis``. A dimension of -1 is dynamic.
     """
 
     name: str
@@ -81,10 +81,10 @@ def describe(model: bytes) -> TFLiteModel:
 
 
 def check_magic(model: bytes) -> None:
-    """Refuse what does not begin as a TFLite file does.
+    """Check the file identifier.
 
     Raises:
-        InputError: It does not.
+        InputError: It is not that of a TFLite file.
     """
     if model[4:8] != MAGIC:
         raise InputError("not a TFLite file", why=f"bytes 4 to 8 are {model[4:8]!r}, not {MAGIC!r}")
@@ -92,7 +92,7 @@ def check_magic(model: bytes) -> None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Raise the error of a damaged file for what the block raises when an offset leads out of it."""
+    """Turn exceptions caused by offsets outside the file into the error of a damaged file."""
     try:
         yield
     except _DAMAGE as error:
@@ -176,7 +176,7 @@ def _operator(operator: Any, codes: list[tuple[str, int, bool]]) -> Operator:
 
 
 def _code(code: Any, builtin: dict[int, str]) -> tuple[str, int, bool]:
-    # Codes above 126 do not fit the old byte, which then holds a placeholder below them.
+    # Codes above 126 do not fit the old one-byte field, which then holds a lower placeholder.
     number = max(code.BuiltinCode(), code.DeprecatedBuiltinCode())
     name = builtin.get(number)
     if name is None:
@@ -186,7 +186,7 @@ def _code(code: Any, builtin: dict[int, str]) -> tuple[str, int, bool]:
 
 
 def _buffer_bytes(buffer: Any, limit: int) -> int:
-    # Values of files over 2 GB lie behind the flatbuffer, at an offset.
+    # Files over 2 GB store values after the flatbuffer, at an offset.
     size = int(buffer.Size()) if buffer.Offset() > 1 else int(buffer.DataLength())
     if size > limit:
         raise damaged(f"a buffer of {size} bytes in a file of {limit}")
@@ -194,12 +194,12 @@ def _buffer_bytes(buffer: Any, limit: int) -> int:
 
 
 def _numbers(vector: Any) -> tuple[Any, ...]:
-    """Return a vector read at once: one by one, thousands of scales take a second. An absent one is the number 0."""
+    """Read a whole vector at once: element by element, thousands of scales take a second. flatbuffers returns 0 if absent."""
     return () if isinstance(vector, int) else tuple(vector.tolist())
 
 
 def _span(count: int, data: bytes) -> range:
-    """Return the indices of a vector, which cannot have more entries than the file has bytes."""
+    """Return the indices of a vector; refuse one with more entries than the file has bytes."""
     if not 0 <= count <= len(data):
         raise damaged(f"a list of {count} entries in a file of {len(data)} bytes")
     return range(count)

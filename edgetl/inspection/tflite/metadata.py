@@ -1,8 +1,8 @@
-"""The standard metadata of a TFLite file: its labels and what its input and output mean, for tools that are not edgetl.
+"""The standard metadata of a TFLite file (labels, meaning of input and output), for other tools.
 
-Not for: how edgetl itself finds labels and preprocessing, which is the bundle's manifest. The format is the public
+edgetl itself takes labels and preprocessing from the bundle's manifest. The format is the public
 ``metadata_schema.fbs`` of tflite-support: a flatbuffer in the model's buffer ``TFLITE_METADATA``, and the files that it
-names in a zip behind the model. Only the few tables that an image classifier needs are here.
+names, in a zip appended to the model. Only the few tables that an image classifier needs are implemented.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ENTRY = "TFLITE_METADATA"
 LABELS_FILE = "labels.txt"
 
 _MAGIC = b"M001"
-# The schema is at 1.5.0; every field written here has been in it since the first version.
+# The schema is at 1.5.0; all fields written here exist since its first version.
 _MIN_PARSER_VERSION = "1.0.0"
 
 # The fields of each table in the order of metadata_schema.fbs up to the last one used here: the position is the id.
@@ -54,14 +54,14 @@ _NORMALIZATION_OPTIONS = 1
 _COLOR_SPACE_RGB = 1
 _TENSOR_AXIS_LABELS = 2
 
-# The earliest time that a zip can hold: without a date, equal models are equal files.
+# The earliest date that a zip can hold. With a fixed date, equal models give equal files.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LABELS_MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """What a file says about itself. ``labels`` is empty where it has none; texts are empty where they are absent."""
+    """The metadata of a file. Absent labels and texts are empty."""
 
     name: str
     description: str
@@ -70,21 +70,21 @@ class Metadata:
 
 
 def with_metadata(model: bytes, *, name: str, labels: Sequence[str], description: str = "") -> bytes:
-    """Return a TFLite image classifier with metadata and labels in it, in place of any that it had.
+    """Return a TFLite image classifier with metadata and labels, replacing any that it had.
 
-    The input is described as an RGB image of which each value is used as it is (mean 0, standard deviation 1), the
-    output as one score a label. Operators, tensors and weights stay as they are, each buffer at a multiple of 16 bytes.
-    What followed the model in the file, such as the zip of earlier metadata, is left out.
+    The input is described as an unnormalized RGB image (mean 0, standard deviation 1), the output as one score per
+    label. Operators, tensors and weights do not change; each buffer is aligned to 16 bytes. Data after the model, such
+    as the zip of earlier metadata, is dropped.
 
     Args:
         model: A TFLite file with one input, uint8 or float32 [1, S, S, 3] of raw RGB 0..255, and one output
             [1, classes] of probabilities.
         name: The model's name.
-        labels: One a class, in the order of the output.
+        labels: One per class, in the order of the output.
         description: What it does, in a sentence.
 
     Raises:
-        InputError: The model is damaged, is not such a classifier, keeps weights outside its flatbuffer, or a label
+        InputError: The model is damaged, is not such a classifier, or stores weights outside its flatbuffer; or a label
             is empty or has a line break.
         Unavailable: ``ai-edge-litert``, which carries the schema of models, is not installed.
     """
@@ -107,12 +107,12 @@ def with_metadata(model: bytes, *, name: str, labels: Sequence[str], description
 
 
 def read_metadata(model: bytes) -> Metadata | None:
-    """Return the metadata of a TFLite file, whoever wrote it; None where there is none.
+    """Return the metadata of a TFLite file from any tool; None if it has none.
 
     The labels are those of the first output.
 
     Raises:
-        InputError: The model or its metadata is damaged, or the file of labels that it names is not in it.
+        InputError: The model or its metadata is damaged, or the label file that it names is missing.
         Unavailable: ``ai-edge-litert``, which carries the schema of models, is not installed.
     """
     schema = extras.require("ai_edge_litert.schema_py_generated")
@@ -130,7 +130,7 @@ def read_metadata(model: bytes) -> Metadata | None:
         graphs = top.tables("subgraph_metadata", "SubGraphMetadata")
         outputs = graphs[0].tables("output_tensor_metadata", "TensorMetadata") if graphs else []
         files = outputs[0].tables("associated_files", "AssociatedFile") if outputs else []
-        # Files in other languages follow the first.
+        # The first file is the default; the others are translations.
         names = [file.text("name") for file in files if file.enum("type") == _TENSOR_AXIS_LABELS]
         return Metadata(
             name=top.text("name"),
@@ -153,8 +153,8 @@ class _Table:
         return cls(extras.require("flatbuffers").table.Table(data, position), "ModelMetadata")
 
     def offset(self, field: str) -> int:
-        """Return where a field is, counted from the table; 0 if it is absent."""
-        # A vtable starts with two sizes of two bytes; then each field has two bytes.
+        """Return the offset of a field within the table; 0 if it is absent."""
+        # A vtable starts with two 2-byte sizes, followed by 2 bytes per field.
         found: int = self.table.Offset(4 + 2 * _FIELDS[self.kind].index(field))
         return found
 
@@ -218,14 +218,14 @@ def _metadata(input: Tensor, output: Tensor, *, name: str, description: str) -> 
     labels = table(
         "AssociatedFile",
         name=builder.CreateString(LABELS_FILE),
-        description=builder.CreateString("one label a line, in the order of the output"),
+        description=builder.CreateString("one label per line, in the order of the output"),
         type=_TENSOR_AXIS_LABELS,
     )
     feature = table("FeatureProperties")
     outputs = tensor(
         "probability",
-        "one value a label",
-        # As the values are stored: the tools that write this metadata give the range before dequantization.
+        "one value per label",
+        # The range before dequantization, as other writers of this metadata give it.
         255.0 if output.dtype == "uint8" else 1.0,
         content=table("Content", content_properties_type=_FEATURE_PROPERTIES, content_properties=feature),
         associated_files=vector(labels),
@@ -255,7 +255,7 @@ def _check_classifier(model: TFLiteModel, *, classes: int) -> None:
 
 
 def _check_self_contained(tree: Any) -> None:
-    # Files over 2 GB keep values behind the flatbuffer, by an offset from the start of the file; packing moves them.
+    # Files over 2 GB store values after the flatbuffer, at absolute offsets, which packing would invalidate.
     outside = [f"buffer {index}" for index, buffer in enumerate(tree.buffers) if buffer.offset or buffer.size]
     operators = (operator for graph in tree.subgraphs for operator in graph.operators or ())
     outside += ["an operator's options" for operator in operators if operator.largeCustomOptionsOffset]
@@ -278,10 +278,10 @@ def _listing(labels: Sequence[str]) -> bytes:
 
 def _with_file(model: bytes, name: str, data: bytes) -> bytes:
     stream = io.BytesIO(model)
-    # "a" appends to what is not a zip, and counts the offsets in the zip from the start of the file.
+    # Mode "a" appends a zip to other data, with offsets from the start of the file.
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         member = zipfile.ZipInfo(name, _ZIP_EPOCH)
-        member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, whatever system writes it
+        member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on every system
         archive.writestr(member, data)
     return stream.getvalue()
 

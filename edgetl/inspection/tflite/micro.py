@@ -1,6 +1,6 @@
 """The memory a TFLite file needs on a microcontroller, measured with TensorFlow Lite for Microcontrollers.
 
-Its interpreter comes as the PyPI package ``tflite-micro``, which is optional. Not for: speed; the host is not the chip.
+Its interpreter is the optional PyPI package ``tflite-micro``. It says nothing about speed on the chip.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from edgetl._lib.quiet import quietly
 
 PACKAGE = "tflite-micro"
-# More memory than any microcontroller has. What does not fit here is refused for another reason.
+# More memory than any microcontroller has. A model that fails with this much fails for another reason.
 _LARGEST_BYTES = 256 * 1024**2
 # The alignment of the arena.
 _STEP_BYTES = 16
@@ -22,7 +22,7 @@ _STEP_BYTES = 16
 
 @dataclass(frozen=True)
 class Arena:
-    """The tensor arena that a model needs: ``bytes``, or None and ``why`` it is not known; ``measured_by`` what."""
+    """The tensor arena that a model needs: ``bytes``, or None and ``why`` it is unknown; ``measured_by`` names the tool."""
 
     bytes: int | None
     why: str = ""
@@ -32,7 +32,7 @@ class Arena:
 def measure_arena(model: bytes) -> Arena:
     """Return the smallest arena with which the interpreter allocates all tensors of ``model``, to 16 bytes.
 
-    Found by bisection on this machine. Its pointers have 64 bits; with 32 bits the need is a little lower.
+    Found by bisection on this machine, with 64-bit pointers; 32-bit targets need a little less.
     """
     if importlib.util.find_spec("tflite_micro") is None:
         return Arena(None, f"the package {PACKAGE} is not installed")
@@ -42,7 +42,7 @@ def measure_arena(model: bytes) -> Arena:
         return Arena(None, f"the package {PACKAGE} cannot be used: {error}")
     with quietly():
         if not _fits(runtime, model, _LARGEST_BYTES):
-            return Arena(None, f"{PACKAGE} does not take this model (an operator it does not have, most likely)")
+            return Arena(None, f"{PACKAGE} cannot load this model (most likely an operator that it lacks)")
         too_small, enough = 0, _LARGEST_BYTES
         while enough - too_small > _STEP_BYTES:
             middle = (too_small + enough) // 2 // _STEP_BYTES * _STEP_BYTES

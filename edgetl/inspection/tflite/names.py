@@ -1,7 +1,7 @@
-"""Tensors of two TFLite files paired by name, and the Keras layer that a name comes from.
+"""Pair the tensors of two TFLite files of one model by name, and find the Keras layer behind a name.
 
-TensorFlow's converter names a tensor after the Keras layers it comes from, in all files of one model alike:
-``model/Conv1_relu/Relu6;model/Conv1/convolution``. Not for: files of different models.
+TensorFlow's converter names a tensor after the Keras layers it comes from, in the same way in all files of a model:
+``model/Conv1_relu/Relu6;model/Conv1/convolution``.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Hashable, Iterable
 
 from .file import Operator, TFLiteModel
 
-# What the converter folds into a layer: with BatchNorm folded before or by the converter, only these differ.
+# Operations that the converter folds into a layer. Names differ only in these when BatchNorm was folded beforehand.
 _FOLDED = re.compile(r"/(?:BiasAdd|Squeeze|batchnorm/\w+)\d*$")
-# Keras numbers the scopes of a model that is called a second time; then the names of all layers end with one number.
+# When a model is called a second time, Keras appends the same number to the names of all its layers.
 _NUMBERED = re.compile(r"_\d+$")
 _NEARLY_ALL = 0.8
 
@@ -22,17 +22,16 @@ _NEARLY_ALL = 0.8
 def pair_by_name(
     first: TFLiteModel, second: TFLiteModel, of_first: Iterable[int], of_second: Iterable[int]
 ) -> dict[int, int]:
-    """Return tensors of ``second`` by the tensor of ``first`` that has the same name and shape.
+    """Map tensors of ``first`` to tensors of ``second`` with the same name and shape.
 
-    Equal names first; then, of what is left, names made of the same layers, where the files call their model
-    differently, number its calls, or where only one had its BatchNorm folded before conversion. What several tensors
-    of one file share pairs nothing.
+    Equal names are paired first, then names made of the same layers: files may name their model differently, number its
+    calls, or have had BatchNorm folded before conversion. Names that several tensors of a file share are not paired.
 
     Args:
         first: One file.
         second: The other.
         of_first: Indices of the tensors to pair.
-        of_second: Indices of those that they may be paired with.
+        of_second: Indices of the candidates to pair them with.
     """
     pairs: dict[int, int] = {}
     of_first, of_second = list(of_first), list(of_second)
@@ -45,9 +44,9 @@ def pair_by_name(
 
 
 def layer_of(model: TFLiteModel, operator: Operator) -> str:
-    """Return the Keras layer that an operator computes, such as ``Conv1``; the operator where no layer is named.
+    """Return the Keras layer that an operator computes, such as ``Conv1``, or the operator's name if no layer is named.
 
-    The weights say it best: an output is named after the activation that was fused into the operator.
+    The weights' name is the most reliable: an output is named after the activation fused into the operator.
     """
     stored = [model.tensors[index] for index in operator.inputs[1:] if index >= 0 and model.tensors[index].constant]
     weights = next((tensor for tensor in stored if len(tensor.shape) > 1), None)
@@ -68,13 +67,13 @@ def _full_name(name: str, _: str) -> Hashable:
 
 
 def _layers_named(name: str, number: str) -> Hashable:
-    # The converter puts a digit behind a name that is taken; a layer's own digits come before the last slash.
+    # The converter appends a digit to a duplicate name; a layer's own digits come before the last slash.
     parts = {part.rstrip("0123456789") for part in _parts(name, number)}
     return frozenset(part for part in parts if not _FOLDED.search(part)) or frozenset(parts)
 
 
 def _parts(name: str, number: str) -> list[str]:
-    """Return what a name is made of as ``layer/operation``, without the model's name and the number of the call."""
+    """Return the parts of a name as ``layer/operation``, without the model's name and the number of the call."""
     found = []
     for part in name.split(";"):
         model, *rest = part.split("/")
@@ -83,9 +82,9 @@ def _parts(name: str, number: str) -> list[str]:
 
 
 def _call_number(model: TFLiteModel) -> str:
-    """Return the ending that nearly all layers share because the model was called before, such as ``_1``; or nothing.
+    """Return the suffix of nearly all layers in a model that was called before, such as ``_1``, or an empty string.
 
-    Operations that are no layers of their own have none.
+    Operations that are not layers have no suffix.
     """
     pieces = [part.split("/") for tensor in model.tensors for part in tensor.name.split(";")]
     layers = {piece[1] for piece in pieces if len(piece) > 2}

@@ -1,6 +1,6 @@
-"""A TFLite file as objects that can be changed and packed again, and the constants in it as arrays.
+"""A TFLite file as objects that can be changed and packed again, and its constants as arrays.
 
-Not for: reading what is in a file that nobody has checked (``edgetl.inspection.tflite.file``).
+For files from outside use ``edgetl.inspection.tflite.file``, which checks them.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def read_tree(model: bytes) -> Any:
 
 
 def pack_tree(tree: Any) -> bytes:
-    """Return the file of a ``ModelT``, each buffer at a multiple of 16 bytes. The tree's buffers are replaced.
+    """Pack a ``ModelT`` with each buffer aligned to 16 bytes. The tree's buffers are replaced.
 
-    What lay behind the flatbuffer, such as the zip of the standard metadata, is not in it.
+    Data after the flatbuffer, such as the zip of the standard metadata, is dropped.
     """
     tree.buffers = [
         buffer if isinstance(buffer, Buffer) else Buffer(None if buffer.data is None else bytes(buffer.data))
@@ -46,7 +46,7 @@ def pack_tree(tree: Any) -> bytes:
 
 
 class Buffer:
-    """Packs as ``BufferT`` of the generated schema does, and aligns the values, which its Python code does not."""
+    """Packs like ``BufferT`` of the generated schema, but aligns the values."""
 
     def __init__(self, data: bytes | None) -> None:
         self.data = data
@@ -87,10 +87,10 @@ def constant(tree: Any, index: int, tensor: Tensor) -> npt.NDArray[Any] | None:
 
 
 def to_real(values: npt.NDArray[Any], tensor: Tensor) -> npt.NDArray[np.float32]:
-    """Return the float32 values that integers of a tensor's grid stand for: ``scale * (q - zero_point)``, same shape.
+    """Dequantize a tensor's integers to float32: ``scale * (q - zero_point)``, same shape.
 
-    Per channel where the tensor has several scales (the TFLite 8-bit quantization specification). What is not
-    quantized is only converted.
+    Per channel where the tensor has several scales (the TFLite 8-bit quantization specification). Values without
+    quantization are only converted.
     """
     if not tensor.scales:
         return values.astype(np.float32)
