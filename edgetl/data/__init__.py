@@ -1,7 +1,4 @@
-"""From photos, in folders, tables or arrays, to a list of samples: list, audit, split.
-
-Not for: decoding (``edgetl.data.pixels``).
-"""
+"""Data sets: list photos from folders, tables or arrays, decode them once, audit and split them."""
 
 from edgetl.data.readers.source import check_source, list_photos, photos_folder
 

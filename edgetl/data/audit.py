@@ -14,7 +14,7 @@ from .types import Finding, FoundPhoto, Sample, Split
 
 SMALLEST_SIDE = 32
 FEWEST_PHOTOS = 5
-# Of two classes at this ratio the smaller has 20% of the photos: where "mild" imbalance ends and "moderate" begins in
+# At this ratio the smaller of two classes has 20% of the photos: the boundary between "mild" and "moderate" imbalance in
 # Google's machine learning crash course, "Datasets: Imbalanced datasets".
 IMBALANCE_RATIO = 4
 
@@ -24,7 +24,7 @@ _LEFT_OUT = {
     "truncated": "truncated or damaged",
     "too_large": "too many pixels to decode",
     "no_pixels": "no pixels",
-    "unsupported": "an unsupported kind of pixels",
+    "unsupported": "unsupported pixel format",
     "no_access": "cannot be opened (permission, broken link, device, or a name that is not UTF-8)",
 }
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")
@@ -38,7 +38,7 @@ def unreadable(
     Args:
         scan: The files found.
         hashes: Their SHA-256, in order, or why they could not be read.
-        facts: What decoding said, by SHA-256.
+        facts: Results of decoding, by SHA-256.
     """
     photos: list[FoundPhoto] = []
     left_out: dict[str, list[str]] = defaultdict(list)
@@ -60,10 +60,10 @@ def unreadable(
 
 
 def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[list[FoundPhoto], list[Finding]]:
-    """Keep one of each set of identical photos, in the split where it does no harm.
+    """Keep one of each set of identical photos, so that no photo leaks between splits.
 
-    Under two labels: none is kept. In training and evaluation folders: the evaluation copy stays. In val and test
-    folders: the test copy stays. Several in one place: the first by path stays.
+    Under two labels none is kept; across training and evaluation folders the evaluation copy; across val and test
+    folders the test copy; within one split the first by path.
     """
     by_group: dict[str, list[FoundPhoto]] = defaultdict(list)
     for photo in photos:
@@ -107,7 +107,7 @@ def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[li
 
 
 def small(photos: Sequence[FoundPhoto]) -> list[Finding]:
-    """Find photos with a side under 32 pixels: thumbnails and icons, mostly, or a data set of digits.
+    """Find photos with a side under 32 pixels, such as thumbnails, icons or digits.
 
     If all photos are small, the finding does not list them.
     """
@@ -121,7 +121,7 @@ def small(photos: Sequence[FoundPhoto]) -> list[Finding]:
 
 
 def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
-    """Find classes that are empty, small, alone, imbalanced, or missing from a split."""
+    """Find classes that are empty, small or imbalanced, a single class, and classes missing from a split."""
     found: list[Finding] = []
     present = {sample.label for sample in samples}
     missing = sorted({label for labels in scan.classes.values() for label in labels} - present)

@@ -24,29 +24,28 @@ from edgetl_device.files import atomic_path, sha256_file
 from .public_sets import PublicDataset, RemoteFile
 
 _TIMEOUT_S = 30
-_TRIES = 3  # without a single byte more
+_TRIES = 3  # without receiving a byte
 _PAUSE_S = 1.0
 _BLOCK_BYTES = 1 << 18
 
 
 def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> Path:
-    """Download a data set and unpack it to ``to``, in a form that ``edgetl train`` takes.
+    """Download a data set and unpack it to ``to``, ready for ``edgetl train``.
 
-    Files are downloaded to ``<to>.download``, where an interrupted download resumes the next time, and where files
-    fetched elsewhere can be put. What was downloaded is removed when all is done, and the folder, unless
-    something else is in it.
+    Files are downloaded to ``<to>.download``. An interrupted download resumes there, and files fetched elsewhere can be
+    put there. At the end the downloads are removed, and the folder too unless it contains anything else.
 
     Args:
         dataset: What to fetch.
-        to: The folder to make.
-        base_url: A mirror's folder with the same file names.
+        to: The folder to create.
+        base_url: URL of a mirror with the same file names.
 
     Returns:
         ``to``.
 
     Raises:
-        InputError: ``to`` exists already, or a file does not have the published hash; what was downloaded is removed.
-        Unavailable: The server cannot be reached or stops sending; the part is kept.
+        InputError: ``to`` exists already, or a file does not have the published hash; the download is removed.
+        Unavailable: The server cannot be reached or stops sending; the partial download is kept.
     """
     if os.path.lexists(to):
         raise InputError(f"{to}: exists already", hint="Choose another folder with --to, or remove it.")
@@ -87,8 +86,8 @@ def download(file: RemoteFile, target: Path, *, url: str | None = None) -> Path:
         url: A mirror of the same file.
 
     Raises:
-        InputError: It does not have the published hash. What was downloaded is removed.
-        Unavailable: The server cannot be reached or stops sending; the part is kept.
+        InputError: It does not have the published hash; the download is removed.
+        Unavailable: The server cannot be reached or stops sending; the partial download is kept.
     """
     url = url or file.url
     if target.exists():
@@ -108,7 +107,7 @@ def download(file: RemoteFile, target: Path, *, url: str | None = None) -> Path:
                 raise InputError(
                     f"{url}: is not the published file, and was removed",
                     why=f"its SHA-256 is not {file.sha256[:16]}...",
-                    hint="Run the command again; if it fails again, the server has a different file now.",
+                    hint="Run the command again. If it fails again, the file on the server has changed.",
                 )
             part.replace(target)
             return target
@@ -144,7 +143,7 @@ def _append(file: RemoteFile, part: Path, url: str, target: Path) -> str | None:
                     advance((written + len(block)) // 1000 - written // 1000)
                     written += len(block)
     except _RangeNotSatisfiable:
-        # Nothing is left to send; the hash tells whether the part is the file.
+        # Nothing is left to send; the hash decides whether the download is complete.
         return None
     except (HTTPException, ConnectionError, TimeoutError) as error:
         return str(error) or type(error).__name__
@@ -188,7 +187,7 @@ def _unreachable(url: str, target: Path, why: str) -> Unavailable:
 
 
 def _mark_of(path: Path) -> Path:
-    """Return what lies beside a file that edgetl itself has downloaded, and may remove."""
+    """Return the files beside a download that edgetl wrote and may remove."""
     return path.with_name(f"{path.name}.downloaded")
 
 
@@ -205,13 +204,13 @@ def _unpack(archive: Path, folder: Path, *, inside: str, left_out: tuple[str, ..
     """Write the regular files below ``inside`` to ``folder``; nothing else, and nothing outside it."""
     for name, stream in _files(archive):
         if not name.startswith(inside):
-            # Licence and readme lie beside the photos.
+            # Licence and readme are beside the photos.
             name = inside + name if "/" not in name else ""
         relative = PurePosixPath(name[len(inside) :])
         if not name or str(relative) in left_out:
             continue
         if relative.is_absolute() or ".." in relative.parts:
-            raise InputError(f"{archive}: has a file outside its folder: {name}", why="it is not what it should be")
+            raise InputError(f"{archive}: has a file outside its folder: {name}", why="it is damaged or not the published archive")
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "wb") as copy:

@@ -1,7 +1,4 @@
-"""What an audit of a data set may find: each kind with its stable code, its severity, and what to do about it.
-
-Not for: finding it (``audit``).
-"""
+"""Kinds of audit findings, each with its stable code, severity and advice."""
 
 from __future__ import annotations
 
@@ -15,26 +12,26 @@ from .types import Finding
 _FILE = "Replace or remove the files; edgetl leaves them out."
 _ALL_SPLITS = "Move or add photos, so that every split has every class."
 
-# By the ``kind`` that documents had before there were codes.
+# By ``kind``, which documents had before codes existed.
 AUDIT: Mapping[str, Reason] = {
     "empty": Reason("empty-file", "warning", "Files of zero bytes.", _FILE),
-    "not_image": Reason("not-an-image", "warning", "Files that are no image edgetl reads.", _FILE),
+    "not_image": Reason("not-an-image", "warning", "Files in no image format that edgetl reads.", _FILE),
     "truncated": Reason("truncated-image", "warning", "Images that are truncated or damaged.", _FILE),
-    "too_large": Reason("too-many-pixels", "warning", "Images of too many pixels to decode.", "Make them smaller."),
+    "too_large": Reason("too-many-pixels", "warning", "Images with too many pixels to decode.", "Make them smaller."),
     "no_pixels": Reason("no-pixels", "warning", "Images without pixels.", _FILE),
-    "unsupported": Reason("unsupported-pixels", "warning", "Images of pixels that edgetl cannot read.", _FILE),
+    "unsupported": Reason("unsupported-pixels", "warning", "Images in a pixel format that edgetl cannot read.", _FILE),
     "no_access": Reason(
         "unreadable-file",
         "warning",
         "Files that cannot be opened, or whose names are not UTF-8.",
         "Change their permissions or names.",
     ),
-    "stray": Reason("ignored-file", "info", "Files of no class.", "Put photos into the folder of their class."),
+    "stray": Reason("ignored-file", "info", "Files outside any class folder.", "Move photos into the folder of their class."),
     "leak": Reason(
         "leak-identical",
         "warning",
-        "The same photo on two sides of the split; only the evaluation copy is kept.",
-        "Remove one of them, so that others who read the folder do not train on it.",
+        "The same photo in two splits; only the evaluation copy is kept.",
+        "Remove one of them, so that other tools do not train on it.",
     ),
     "duplicate_file": Reason(
         "duplicate-file",
@@ -51,21 +48,21 @@ AUDIT: Mapping[str, Reason] = {
     "conflict": Reason(
         "label-conflict",
         "error",
-        "The same photo under two labels; a warning once all copies are dropped.",
-        "Decide which label is right and remove the other copy, or drop all of them.",
+        "The same photo under two labels; only a warning if all copies are dropped.",
+        "Decide which label is right and remove the other copies, or drop all copies.",
     ),
-    "small": Reason("small-photo", "warning", "Photos with a side under 32 pixels.", "Take larger ones."),
+    "small": Reason("small-photo", "warning", "Photos with a side under 32 pixels.", "Use larger photos."),
     "empty_class": Reason("empty-class", "warning", "Classes without a usable photo, left out.", "Add photos."),
-    "few_photos": Reason("few-photos", "warning", "Classes of fewer than 5 photos.", "Add photos."),
+    "few_photos": Reason("few-photos", "warning", "Classes with fewer than 5 photos.", "Add photos."),
     "one_class": Reason("one-class", "error", "Only one class: a classifier needs two.", "Add another class."),
     "imbalance": Reason(
         "class-imbalance",
         "warning",
         "The largest class has over 4 times the training photos of the smallest.",
-        "Add photos of the smallest.",
+        "Add photos of the smallest class.",
     ),
     "class_mismatch": Reason(
-        "class-mismatch", "warning", "Classes that are in one split folder and not in another.", _ALL_SPLITS
+        "class-mismatch", "warning", "Classes that are in one split folder but not in another.", _ALL_SPLITS
     ),
 }
 
@@ -79,15 +76,15 @@ def finding(
     groups: Sequence[tuple[str, ...]] = (),
     severity: Severity | None = None,
 ) -> Finding:
-    """Return a finding of one of some kinds, with its code; ``severity`` where it is not the usual one.
+    """Return a finding with the code of its kind.
 
     Args:
-        kinds: Such as :data:`AUDIT`.
-        kind: One of them.
-        message: One sentence: what it is, and what edgetl did about it.
-        files: Those it is about; without them, those in the groups.
+        kinds: A table of kinds, such as :data:`AUDIT`.
+        kind: A key of ``kinds``.
+        message: One sentence: what was found, and what edgetl did about it.
+        files: Files concerned; by default those in ``groups``.
         groups: Files that belong together.
-        severity: For this finding.
+        severity: Overrides the kind's usual severity.
     """
     reason = kinds[kind]
     listed = tuple(files) or tuple(chain.from_iterable(groups))

@@ -1,4 +1,4 @@
-"""From photos to a data set: list, hash, decode, audit, split, in this order. Not for: the steps themselves."""
+"""Load a data set: list, hash, decode, audit and split its photos, in this order."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ def load_dataset(
     Args:
         root: The folder or file.
         spec: How photos are decoded and fitted.
-        seed: Of the split.
+        seed: Seed of the split.
         val: Fraction for validation, where there is no folder for it; see :func:`edgetl.data.split.assign`.
         test: Fraction for the test split, in the flat layout and for a lone train folder.
         on_conflict: For a photo under two labels: raise an error, or drop all its copies.
 
     Raises:
-        InputError: It is missing, has no photos in a known form or no readable photo, or one is under two labels.
+        InputError: The data set is missing, is in no known form or has no readable photo, or a photo has two labels.
     """
     dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)
     for finding in dataset.findings:
@@ -65,9 +65,9 @@ def check_dataset(
     test: float = 0.15,
     on_conflict: OnConflict = "error",
 ) -> Dataset:
-    """As :func:`load_dataset`, but list photos under two labels as an error finding instead of raising.
+    """Like :func:`load_dataset`, but report photos under two labels as an error finding instead of raising.
 
-    Their copies are in no sample.
+    The samples contain none of their copies.
     """
     if on_conflict not in ("error", "drop"):
         raise OptionError("{on_conflict=}: must be error or drop", on_conflict=on_conflict)

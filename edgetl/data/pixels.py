@@ -1,6 +1,6 @@
-"""Photos decoded once: files in, a memory-mapped uint8 array and a few facts about each photo out.
+"""Decode photos once, into a memory-mapped uint8 array with a few facts about each photo.
 
-Not for: how a photo becomes a tensor (``edgetl_device.preprocess``), or what the facts mean (``edgetl.data``).
+``edgetl_device.preprocess`` turns a single photo into a tensor.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import PhotoError, Preprocess, check_file, decode, fit, read_photo
 
-# Raise it when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
+# Increment when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
 _FORMAT = 2
 
-# The digest of a photo must not depend on the size a model is trained at, or another --size would be another split.
+# A photo's digest must not depend on the model's input size, or another --size would change the split.
 _DIGEST_SPEC = Preprocess(size=160)
 _JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
 _BAND_ROWS = 256
@@ -40,14 +40,14 @@ _JPEG_FORMATS = ("JPEG", "MPO")
 
 @dataclass(frozen=True)
 class PhotoFacts:
-    """What is known of a photo besides its pixels.
+    """Facts about a photo besides its pixels.
 
     Attributes:
         width: Upright width in the file, in pixels.
         height: Upright height in the file, in pixels.
-        digest: SHA-256 over the upright size and the decoded RGB pixels. The same picture saved losslessly in two
-            formats has one digest. It does not depend on the preprocessing; JPEGs of at least 640 x 640 pixels are
-            compared at the reduced resolution that :func:`edgetl_device.preprocess.decode` uses for size 160.
+        digest: SHA-256 over the upright size and the decoded RGB pixels: equal for the same picture saved losslessly
+            in two formats, and independent of the preprocessing. JPEGs of at least 640 x 640 pixels are compared at
+            the reduced resolution that :func:`edgetl_device.preprocess.decode` uses for size 160.
     """
 
     width: int
@@ -71,7 +71,7 @@ class PixelCache:
         key: Name of the cache entry; it changes with the files, the preprocessing and Pillow's version.
         array: Memory-mapped, read-only uint8 RGB 0..255, shape [files, size, size, 3]; unreadable files are zeros.
         row: The row of each readable file, by the SHA-256 of its bytes.
-        facts: What is known of each file, by the SHA-256 of its bytes.
+        facts: Facts about each file, by the SHA-256 of its bytes.
     """
 
     key: str
@@ -85,7 +85,7 @@ class PixelCache:
 
 
 class HasSha256(Protocol):
-    """Anything that stands for a file by the SHA-256 of its bytes."""
+    """Anything that identifies a file by the SHA-256 of its bytes."""
 
     @property
     def sha256(self) -> str:
@@ -95,8 +95,8 @@ class HasSha256(Protocol):
 def decode_files(files: Mapping[str, Path], spec: Preprocess) -> PixelCache:
     """Decode and fit every file once, on all cores, and keep the result in the cache.
 
-    Memory does not grow with the number of photos but for a few hundred bytes of facts each: workers take one file at
-    a time and write its pixels straight to their place on disk.
+    Memory grows by only a few hundred bytes of facts per photo: workers take one file at a time and write its pixels
+    straight to their place on disk.
 
     Args:
         files: Path of each file by the SHA-256 of its bytes; at least one.
@@ -133,7 +133,7 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
         except PhotoError as error:
             hashes[index] = Unreadable(error.kind, error.why or error.what)
         except OSError as error:
-            # A failing disk is no property of a photo: going on would train on what happens to be readable.
+            # A failing disk says nothing about the photo: going on would train on whatever happens to be readable.
             if is_of_machine(error):
                 raise
             hashes[index] = Unreadable("no_access", error.strerror or str(error))
@@ -157,7 +157,7 @@ def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Prep
                 file.write(index, pixels)
 
         with track("Decoding photos", len(hashes)) as advance, warnings.catch_warnings():
-            # preprocess has its own bound on pixels; Pillow's warning about half of it would only break the bar.
+            # preprocess has its own pixel limit; Pillow's warning at half of it would only break the progress bar.
             warnings.filterwarnings("ignore", module=r"PIL\.")
             in_threads(decode_one, range(len(hashes)), advance)
     _write_facts(folder, facts)
@@ -166,7 +166,7 @@ def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Prep
 def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.uint8], PhotoFacts]:
     data = read_photo(path)
     if sha256_bytes(data) != sha256:
-        raise InputError(f"{path}: was changed while it was read", hint="Run again when nothing writes to it.")
+        raise InputError(f"{path}: was changed while it was read", hint="Run again when no other program writes to it.")
     image = decode(data, spec)
     width, height, is_jpeg = _upright_size(data, image)
     if is_jpeg and spec.size != _DIGEST_SPEC.size and (min(width, height) >= _JPEG_REDUCED_FROM or image.width < width):
@@ -174,7 +174,7 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
     else:
         reference = image
     digest = hashlib.sha256(f"{width} x {height}\n".encode())
-    # In bands: as an array a photo takes two copies.
+    # In bands, because converting a whole photo to an array would take two copies.
     for top in range(0, reference.height, _BAND_ROWS):
         band = reference.crop((0, top, reference.width, min(top + _BAND_ROWS, reference.height)))
         digest.update(np.asarray(band).data)
@@ -184,7 +184,7 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
 def _upright_size(data: bytes, image: Image.Image) -> tuple[int, int, bool]:
     """Return the width and height in the file after EXIF orientation, and whether it is a JPEG."""
     with Image.open(io.BytesIO(data)) as header:
-        # Only JPEGs are decoded at another size than the file's, and only for them is EXIF at hand without decoding.
+        # Only JPEGs are decoded at a reduced size, and only their EXIF is available without decoding.
         if header.format not in _JPEG_FORMATS:
             return image.width, image.height, False
         turned = header.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)

@@ -1,4 +1,4 @@
-"""Public data sets that tutorials use: URLs, hashes, terms. Each hash is a third party's, named beside it."""
+"""Public data sets used in tutorials: URLs, hashes, terms. Each hash is from the third party named beside it."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class PublicDataset:
     """A data set to fetch.
 
     Attributes:
-        name: As the user types it.
-        about: One line about it.
+        name: Name on the command line.
+        about: One-line description.
         terms: The licence that its authors state, if any.
-        source: Its documentation.
+        source: URL of its documentation.
         files: The downloads.
-        inside: The folder in an archive whose content is the data set, with ``/`` at its end; None where the files are
-            no archives.
+        inside: The folder in an archive that contains the data set, with a trailing ``/``; None if the files are not
+            archives.
         left_out: Names in that folder that are not unpacked.
-        class_names: Written as ``classes.txt``, where the files have no names.
+        class_names: Written to ``classes.txt`` where the files have no class names.
     """
 
     name: str
@@ -132,7 +132,7 @@ DATASETS = {
             source="https://www.microsoft.com/en-us/download/details.aspx?id=54765",
             files=(
                 # SHA-256: GoMLX, examples/dogsvscats/dogsvscats.go. Microsoft publishes none, and TensorFlow Datasets'
-                # is that of the archive before this one.
+                # is that of an earlier archive.
                 RemoteFile(
                     "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/"
                     "kagglecatsanddogs_5340.zip",

@@ -21,12 +21,12 @@ L = TypeVar("L", bound=_Labelled)
 
 
 def stratified_sample(photos: Iterable[L], *, count: int, seed: int) -> tuple[L, ...]:
-    """Return up to ``count`` photos, class by class in turn, each class in the order of a hash of content and seed.
+    """Return up to ``count`` photos, one per class in rotation, each class in the order of a hash of content and seed.
 
     Args:
-        photos: At least one, in any order; those without a label are a class of their own.
+        photos: At least one, in any order; those without a label count as one class.
         count: At least 1.
-        seed: Another seed draws others.
+        seed: Seed of the order.
     """
     by_label: dict[str, list[L]] = {}
     for photo in photos:
@@ -37,11 +37,11 @@ def stratified_sample(photos: Iterable[L], *, count: int, seed: int) -> tuple[L,
 
 
 def stratified_rows(targets: npt.NDArray[np.int64], limit: int, *, seed: int) -> npt.NDArray[np.int64]:
-    """Return at most ``limit`` positions, sorted, with each class's share kept as well as it goes."""
+    """Return at most ``limit`` positions, sorted, keeping the shares of the classes as closely as possible."""
     if len(targets) <= limit:
         return np.arange(len(targets))
     random = np.random.default_rng(seed)
-    # Each photo's place within its class, as a share of it: the smallest ones are an even sample.
+    # Each photo's relative rank within its class: the photos of lowest rank are a stratified sample.
     places = np.empty(len(targets))
     for label in np.unique(targets):
         mine = np.flatnonzero(targets == label)

@@ -12,10 +12,10 @@ from .types import FoundPhoto, Split
 
 
 def check_fractions(val: float, test: float) -> None:
-    """Refuse fractions that leave nothing to train on.
+    """Refuse fractions that leave no training photos.
 
     Raises:
-        InputError: A fraction is outside 0..1, or both together reach 1.
+        InputError: A fraction is outside 0..1, or their sum reaches 1.
     """
     for name, value in (("val", val), ("test", test)):
         if not 0 <= value < 1:
@@ -36,12 +36,12 @@ def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) 
     """Return the split of each photo by path.
 
     Photos in val and test folders stay there. Of the rest (flat layout, or a train folder), those whose
-    :func:`position` is below ``test`` go to test, the next ``val`` to validation, the others to training; a side that
-    has its own folder gets none of them, and a train folder that has a val but no test folder is not cut for one.
+    :func:`position` is below ``test`` go to test, the next ``val`` to validation, the others to training. A split with
+    its own folder gets none of them, and no test photos are taken from a train folder beside a val folder.
 
-    So a photo's split depends on the seed and its own pixels only, and stays when others are added or removed. The one
-    exception: if a class has at least 3 distinct photos and a split would get none, the photo nearest to that split's
-    range (the lowest position) is used; it may go back when photos are added. A class of 1 or 2 photos always keeps
+    So a photo's split depends only on the seed and its own pixels, and does not change when others are added or removed.
+    The one exception: if a class has at least 3 distinct photos and a split would get none, it gets the photo nearest
+    to its range (the lowest position), which may return when photos are added. A class of 1 or 2 photos always keeps
     one for training.
     """
     photos = list(photos)
@@ -61,7 +61,7 @@ def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) 
 
 
 def _cut(positions: Mapping[str, float], *, val: float, test: float) -> dict[str, Split]:
-    """Split one class: return the ends of its test and validation parts in order of position."""
+    """Split one class: return where its test and validation parts end, in order of position."""
     groups = sorted(positions, key=lambda group: (positions[group], group))
     test_end = sum(positions[group] < test for group in groups)
     val_end = sum(positions[group] < test + val for group in groups)

@@ -16,10 +16,10 @@ from .types import Dataset
 
 
 def refuse_target(data: Path, out: Path) -> None:
-    """Refuse a target that exists or lies inside the data set, before any work is done.
+    """Check the target before any work is done.
 
     Raises:
-        InputError: Either is the case.
+        InputError: It exists, or is inside the data set.
     """
     if os.path.lexists(out):
         raise InputError(f"{out}: exists already", hint="Choose another folder, or remove it.")
@@ -30,20 +30,20 @@ def refuse_target(data: Path, out: Path) -> None:
 def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
     """Write ``out/{train,val,test}/<class>/<name>``, atomically.
 
-    Photos of nested folders end up in one folder; if a name is taken, the later one by path gets the first 8 digits of
-    its hash appended.
+    Photos of nested folders end up in one folder. Of photos with the same name, later ones by path get the first 8
+    digits of their hash appended.
 
     Args:
         dataset: What to write.
-        out: The folder to make.
-        link: Hard links instead of copies.
+        out: The folder to create.
+        link: Make hard links instead of copies.
 
     Returns:
-        The new path of each renamed file by its old one, both relative.
+        New paths of renamed files by their old paths, both relative.
 
     Raises:
-        InputError: ``link`` was asked for, and ``out`` is on another file system; or two labels differ only in
-            characters that a folder name cannot have.
+        InputError: ``link`` is set and ``out`` is on another file system, or two labels differ only in characters that
+            a folder name cannot have.
     """
     names = {label: folder_name(label) for label in dataset.labels}
     if len(set(names.values())) < len(names):
@@ -79,5 +79,5 @@ def _place(source: Path, target: Path, *, link: bool) -> None:
         raise InputError(
             f"{source}: cannot be linked to the new folder",
             why=error.strerror or "",
-            hint="Hard links need one file system that has them; use --copy.",
+            hint="Hard links need a single file system that supports them; use --copy.",
         ) from None

@@ -20,16 +20,16 @@ def write_split(path: str | os.PathLike[str], samples: Iterable[Sample]) -> None
 
 
 def read_split(path: str | os.PathLike[str]) -> tuple[Sample, ...]:
-    """Read what :func:`write_split` wrote.
+    """Read a table written by :func:`write_split`.
 
     Raises:
         InputError: The file is absent, or is not such a table.
     """
-    hint = "A split.csv as `edgetl train` writes it was expected."
+    hint = "Expected a split.csv written by `edgetl train`."
     rows = read_table(path, _COLUMNS, what="a split table", hint=hint)
     for number, row in rows:
         if row[2] not in SPLITS:
             raise InputError(
-                f"{os.fspath(path)}: line {number} is not a sample", why=f"its split {row[2]!r} is none of {SPLITS}"
+                f"{os.fspath(path)}: line {number} is not a sample", why=f"its split {row[2]!r} is not one of {SPLITS}"
             )
     return tuple(Sample(*row) for _, row in rows)  # type: ignore[arg-type]

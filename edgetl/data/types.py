@@ -1,4 +1,4 @@
-"""What the data stage speaks in: photos, samples, findings, the data set. Not for: how they come about."""
+"""Types of the data stage: photos, samples, findings, data sets."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 
 @dataclass(frozen=True)
 class FoundPhoto:
-    """A readable photo where it was found.
+    """A readable photo, before splitting.
 
     Attributes:
-        path: Relative to the data set's folder, with ``/``.
+        path: Path relative to the data set's folder, with ``/``.
         label: Name of its class.
-        folder: The split folder it lies in, or the split that its source gives; None where edgetl splits.
-        sha256: Hash of the file's bytes.
-        group: Digest of the decoded pixels; identical photos share it, whatever their format.
+        folder: The split folder that it is in, or the split given by its source; None where edgetl splits.
+        sha256: SHA-256 of the file.
+        group: Digest of the decoded pixels, shared by identical photos in any format.
         width: Upright width in pixels.
         height: Upright height in pixels.
     """
@@ -48,7 +48,7 @@ class FoundPhoto:
 
 @dataclass(frozen=True)
 class Sample:
-    """A photo with its side of the split; fields as in :class:`FoundPhoto`."""
+    """A photo with its split; fields as in :class:`FoundPhoto`."""
 
     path: str
     label: str
@@ -65,16 +65,16 @@ def targets_of(samples: Sequence[Sample], labels: Sequence[str]) -> npt.NDArray[
 
 @dataclass(frozen=True)
 class Finding:
-    """Something the audit saw.
+    """A finding of the audit.
 
     Attributes:
         kind: A stable name, such as ``leak`` or ``truncated``; ``docs/guides/data.md`` lists them.
-        severity: ``error`` needs a decision before training, ``warning`` changed or may spoil the data, ``info`` is
-            for the record.
-        message: One sentence: what it is, and what edgetl did about it.
-        files: The files it is about, relative to the data set's folder.
-        groups: The same files, grouped by identical content, for kinds that are about identical photos.
-        code: The stable code of the kind, as in other documents; absent in older ones.
+        severity: ``error`` needs a decision before training, ``warning`` changed the data or may harm training,
+            ``info`` is for the record.
+        message: One sentence: what was found, and what edgetl did about it.
+        files: Files concerned, relative to the data set's folder.
+        groups: The same files grouped by identical content, for findings about identical photos.
+        code: The stable code of the kind; absent in older documents.
     """
 
     kind: str
@@ -87,7 +87,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class SplitCounts:
-    """How many photos there are on each side of the split."""
+    """Number of photos in each split."""
 
     train: Count
     val: Count
@@ -95,21 +95,21 @@ class SplitCounts:
 
     @property
     def all(self) -> int:
-        """How many there are together."""
+        """Number of photos in all splits."""
         return self.train + self.val + self.test
 
 
 @dataclass(frozen=True)
 class DatasetDescription:
-    """A data set: what is in it and what the audit found.
+    """Content and audit of a data set.
 
     Attributes:
-        root: The folder or file that the user named; in run.json its name only.
+        root: The folder or file that the user gave; in run.json only its name.
         labels: Class names, in the order of a model's outputs.
-        photos: How many photos there are, by split.
-        classes: The same for each class.
-        preprocess: How photos were decoded.
-        findings: What the audit saw, errors first.
+        photos: Number of photos by split.
+        classes: Number of photos by class and split.
+        preprocess: Preprocessing that photos were decoded with.
+        findings: Findings of the audit, errors first.
         fingerprint: Hash of every photo's path, label, split and content.
     """
 
@@ -126,18 +126,18 @@ class DatasetDescription:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Photos that can be used, each on one side of the split, with their decoded pixels.
+    """Usable photos with their splits and decoded pixels.
 
     Attributes:
-        root: The folder or file that the user named.
-        folder: What the samples' paths are relative to: ``root``, the folder of a CSV, or, for arrays, a folder in
-            edgetl's cache that :func:`edgetl.data.photos_folder` finds again.
-        labels: Class names in the order of the model's outputs: sorted by name (Unicode code points), or as a source
-            with class names gives them.
-        samples: Sorted by path.
-        findings: What the audit saw, errors first.
+        root: The folder or file that the user gave.
+        folder: The folder that the samples' paths are relative to: ``root``, the folder of a CSV, or, for arrays, a
+            folder in edgetl's cache that :func:`edgetl.data.photos_folder` finds again.
+        labels: Class names in the order of the model's outputs: sorted by name (Unicode code points), or in the order
+            of the source's class names.
+        samples: Samples sorted by path.
+        findings: Findings of the audit, errors first.
         pixels: The decoded photos; ``pixels.array[pixels.rows(dataset.of("train"))]``.
-        spec: The preprocessing they were decoded with.
+        spec: Preprocessing that photos were decoded with.
     """
 
     root: Path
@@ -149,7 +149,7 @@ class Dataset:
     spec: Preprocess
 
     def of(self, split: Split) -> tuple[Sample, ...]:
-        """Return the samples on one side of the split; empty when there is no such side."""
+        """Return the samples of one split; empty if it has none."""
         return tuple(sample for sample in self.samples if sample.split == split)
 
     @cached_property

@@ -1,1 +1,1 @@
-"""The frozen base's outputs on photos and on augmented views of them, and a preview of those views."""
+"""Outputs of the frozen base for photos and their augmented views, and a preview of those views."""

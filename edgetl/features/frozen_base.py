@@ -36,7 +36,7 @@ Pixels = npt.NDArray[np.uint8]
 # Photos or views, uint8 [n, S, S, 3], and the rows of the result that they belong to, int64 [n].
 _Batch = tuple[npt.NDArray[np.int64], Pixels]
 
-# Raise it when the content of cached activations changes for the same key.
+# Increment when the content of cached activations changes for the same key.
 _FORMAT = 1
 # Likewise, for views.
 _VIEWS_FORMAT = 2
@@ -63,7 +63,7 @@ class Activations:
 
     Attributes:
         pooled: float32 [n, channels], the last feature map averaged over its pixels.
-        cut: float16 [n, h, w, c], what enters the first trainable layer; None when only the head is trained.
+        cut: float16 [n, h, w, c], the input of the first trainable layer; None when only the head is trained.
     """
 
     pooled: npt.NDArray[np.float32]
@@ -83,8 +83,7 @@ def freeze(base: Any, cut_layer: str | None) -> Frozen:
 def freeze_depths(base: Any, layers: Sequence[str]) -> Frozen:
     """Convert a base for LiteRT so that one pass gives the pooled features of several layers.
 
-    They come as one row of :attr:`Activations.pooled`, in the order of ``layers``: each is as wide as its layer has
-    channels.
+    :attr:`Activations.pooled` concatenates them per photo in the order of ``layers``, one value per channel.
     """
     # One output, not many: TFLite does not keep the order of a graph's outputs.
     pooled = [
@@ -130,7 +129,7 @@ def row_activations(frozen: Frozen, pixels: PixelCache, rows: npt.NDArray[np.int
 def view_activations(
     frozen: Frozen, pixels: PixelCache, rows: npt.NDArray[np.int64], *, preset: str, seed: int, count: int
 ) -> list[Activations]:
-    """Return the activations of ``count`` augmented views of each photo in ``rows``, one item a view.
+    """Return the activations of ``count`` augmented views of each photo in ``rows``, one item per view.
 
     Row i of every view belongs to ``rows[i]``.
     """

@@ -1,4 +1,4 @@
-"""A contact sheet of what training sees: photos and their augmented views, side by side."""
+"""A contact sheet of training photos and their augmented views, side by side."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int
     Args:
         dataset: Photos with their split.
         preset: A name in :data:`edgetl.features.augment.PRESETS`.
-        seed: Of the views, as training takes it; it also chooses the photos, stratified by class.
-        photos: Number of rows, at most that of the training photos.
+        seed: Training's seed: it decides the views and which photos are shown, stratified by class.
+        photos: Number of rows, at most the number of training photos.
         views: Views per photo.
 
     Raises:

@@ -20,8 +20,8 @@ from edgetl_device.storage import reading_zip
 
 Array = npt.NDArray[Any]
 
-# A compressed file that grows beyond this size and by more than this factor does not hold images: photos hardly shrink,
-# MNIST's by 6. Deflate reaches about 1,000 on zeros.
+# A compressed file that unpacks beyond this size and by more than this factor contains no images: photos hardly shrink,
+# MNIST by a factor of 6. Deflate reaches about 1,000 on zeros.
 _SUSPICIOUS_BYTES = 2**30
 _SUSPICIOUS_RATIO = 100
 
@@ -93,7 +93,7 @@ def _open_npy(path: Path, name: str) -> Array:
     try:
         return np.lib.format.open_memmap(path, mode="r")
     except (ValueError, EOFError, SyntaxError, OverflowError) as error:
-        # NumPy's words for dtype=object; its content is a pickle, which could run anything.
+        # NumPy's message for dtype=object, whose content is a pickle and could run anything.
         if "Python objects" in str(error):
             raise InputError(
                 f"{name}: holds Python objects, not numbers",
@@ -136,7 +136,7 @@ def _idx_array(path: Path, file: Path, offset: int, size: int, shape: tuple[int,
     wanted = math.prod(shape) * dtype.itemsize
     if size != wanted:
         there = f"{size:,}" if size < wanted else "more"
-        raise _damaged(path, f"its header promises {wanted:,} bytes of values, and there are {there}")
+        raise _damaged(path, f"its header promises {wanted:,} bytes of values, but there are {there}")
     if not wanted:
         return np.empty(shape, dtype)
     return np.memmap(file, dtype, mode="r", offset=offset, shape=shape)

@@ -40,7 +40,7 @@ class Pair:
 
 
 def role_of(name: str) -> tuple[Role, Split | None] | None:
-    """Return the content and the split of an array or file by its name; None where the name does not say."""
+    """Return the role and the split of an array or file from its name; None if the name is not known."""
     words = [word for word in re.split(r"[^a-z0-9]+", _SUFFIXES.sub("", name).lower()) if word]
     roles = [word for word in words if word in _IMAGES or word in _LABELS]
     splits = [word for word in words if word in _SPLITS]
@@ -53,7 +53,7 @@ def pair_up(where: str, names: Iterable[str]) -> list[Pair]:
     """Match images with labels by split, training first; names without a role are ignored.
 
     Raises:
-        InputError: Two arrays have the same role, one of a pair is missing, or only some name a split.
+        InputError: Two arrays have the same role, half of a pair is missing, or only some names contain a split.
     """
     by_role: dict[tuple[Role, Split | None], str] = {}
     for name in names:

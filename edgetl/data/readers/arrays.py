@@ -1,4 +1,4 @@
-"""Which files and keys are image arrays and their labels."""
+"""Find the files and keys of image arrays and their labels."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class ArraySource:
     """Image and label arrays, found but not read.
 
     Attributes:
-        given: What the user named.
-        files: The files they are in.
-        pairs: Which array goes with which, by key of an ``.npz`` or name of a file.
-        ignored: Arrays and files beside them that are not read.
+        given: The path that the user gave.
+        files: The files that contain the arrays.
+        pairs: Images with their labels, by key of an ``.npz`` or name of a file.
+        ignored: Other arrays and files in the same place.
     """
 
     given: Path
@@ -31,7 +31,7 @@ class ArraySource:
 
 
 def find_arrays(data: Path) -> ArraySource | None:
-    """Return the arrays in an ``.npz``, in a folder, or in a file with its pair beside it; None when there are none.
+    """Return the arrays in an ``.npz``, in a folder, or in a file and the labels beside it; None if there are none.
 
     Raises:
         InputError: There are arrays, but their roles are unclear.
@@ -53,7 +53,7 @@ def find_arrays(data: Path) -> ArraySource | None:
 
 def _in_folder(folder: Path, given: Path, *, only: tuple[Role, Split | None] | None) -> ArraySource | None:
     files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and _may_hold_array(file.name)}
-    # torchvision leaves the packed IDX file beside the unpacked one.
+    # torchvision keeps the compressed IDX file beside the unpacked one.
     names = [name for name in files if role_of(name) and not (name.endswith(".gz") and name[:-3] in files)]
     if only is not None:
         split = only[1]

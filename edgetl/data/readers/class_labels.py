@@ -1,4 +1,4 @@
-"""From an array's labels to class names in order."""
+"""Convert an array's labels to class names, and determine the order of the classes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class Labels:
 
     Attributes:
         index: int64 [n], the class of each row.
-        columns: How many classes one-hot rows have; None for other labels.
-        names: The name of each value of ``index``, where the array holds names; None for numbers.
+        columns: Number of columns of one-hot rows; None for other labels.
+        names: The name of each value of ``index``, if the array contains names; None for numbers.
     """
 
     index: npt.NDArray[np.int64]
@@ -38,8 +38,8 @@ class Classes:
     """The classes of a source.
 
     Attributes:
-        order: Their names, in the order that the model's outputs will have.
-        names: The name of each index; empty where the arrays hold names themselves.
+        order: Their names, in the order of the model's outputs.
+        names: The name of each index; empty if the arrays contain names themselves.
     """
 
     order: tuple[str, ...]
@@ -52,7 +52,7 @@ class Classes:
 
 
 def read_class_names(folder: Path) -> tuple[str, ...] | None:
-    """Return the names from the file of :data:`NAME_FILES` in ``folder``; None if there is none.
+    """Read class names from a file of :data:`NAME_FILES` in ``folder``; None if there is none.
 
     Raises:
         InputError: Two of them differ, or a name occurs twice.
@@ -68,7 +68,7 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
             raise InputError(f"{file}: is not UTF-8 text", hint="Save it as UTF-8, one class name per line.") from None
         found[name] = checked_names(str(file), [line.strip() for line in lines if line.strip()])
     if len(set(found.values())) > 1:
-        raise InputError(f"{folder}: {' and '.join(found)} list different classes", hint="Keep the one that is right.")
+        raise InputError(f"{folder}: {' and '.join(found)} list different classes", hint="Keep the correct one.")
     return next(iter(found.values()), None)
 
 
@@ -128,10 +128,10 @@ def name_classes(parts: Sequence[Labels], names: Sequence[str] | None, where: st
     """Name the classes that ``parts`` use.
 
     Args:
-        parts: The labels of each side of the split.
-        names: A name for each index, or the order of the names that the arrays hold; None when there are none.
+        parts: The labels of each split.
+        names: A name for each index, or the order of the names in the arrays; None if there are none.
         where: The source, for errors.
-        first: What index 0 was in the file: 1 in STL-10.
+        first: The file's index of the first class: 1 in STL-10.
 
     Raises:
         InputError: There are more indices than names, or the arrays do not have the same kind of labels.
@@ -161,7 +161,7 @@ def name_classes(parts: Sequence[Labels], names: Sequence[str] | None, where: st
 
 
 def text_of(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:
-    """Return an array of text or bytes as text, flat.
+    """Return an array of text or bytes as flat text.
 
     Raises:
         InputError: Its bytes are not ASCII.

@@ -38,11 +38,11 @@ class Scan:
 
     Attributes:
         files: All files inside class folders, sorted by path.
-        classes: The class folders there are, by split folder (None in the flat layout), empty ones included.
+        classes: All class folders, by split folder (None in the flat layout), including empty ones.
         strays: Files outside any class folder.
-        odd: Files with names that are not UTF-8, and what is neither file nor folder (as printable text).
-        folder: What the paths are relative to.
-        order: The classes in the order that the source gives them; None where their order is by name.
+        odd: Files whose names are not UTF-8, and anything neither file nor folder (as printable text).
+        folder: The folder that paths are relative to.
+        order: The classes in the order of the source; None to sort them by name.
     """
 
     files: tuple[FoundFile, ...]
@@ -57,8 +57,8 @@ def scan(root: Path) -> Scan:
     """List a data set's files without opening them.
 
     Raises:
-        InputError: ``root`` is missing, not a folder, of no known layout, or has no files in its class folders.
-        PermissionError: A folder may not be listed.
+        InputError: ``root`` is missing, not a folder, in no known layout, or has no files in its class folders.
+        PermissionError: A folder cannot be listed.
     """
     if not root.exists():
         raise InputError(f"{root}: no such folder", hint=_LAYOUTS)

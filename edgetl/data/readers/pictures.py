@@ -1,8 +1,8 @@
-"""Image arrays written once as photo files, so that every later stage sees a folder.
+"""Write image arrays once as photo files, so that every later stage sees a folder.
 
-The files are in edgetl's cache under a key of the arrays' content, beside a table of path, label and split. They are
-BMPs: lossless, and the same bytes from every version of Pillow and zlib, so that a run finds its photos by hash even
-after the cache was emptied.
+The files are in edgetl's cache, keyed by the arrays' content, beside a table of path, label and split. They are BMPs:
+lossless, and byte-identical with every version of Pillow and zlib, so a run finds its photos by hash even after the
+cache was emptied.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .array_names import CLASS_NAME_KEYS
 from .arrays import ArraySource
 from .class_labels import NAME_FILES, Labels, checked_names, decode_labels, name_classes, read_class_names, text_of
 
-# Raise it when the same arrays give different files.
+# Increment when the same arrays give different files.
 _FORMAT = 1
 _CHUNK_BYTES = 32 << 20
 
@@ -42,10 +42,10 @@ TABLE_COLUMNS = ("path", "label", "split")
 
 
 def unpack(source: ArraySource) -> Path:
-    """Return the folder in the cache with the images as files and :data:`TABLE`; write it if it does not exist.
+    """Return the cache folder with the images as files and :data:`TABLE`, writing it if needed.
 
     Raises:
-        InputError: The arrays do not match, or hold no images (``docs/guides/data.md``).
+        InputError: The arrays do not match, or are not images (``docs/guides/data.md``).
         OSError: The cache cannot be written.
     """
     folder = source.given if source.given.is_dir() else source.given.parent
@@ -105,7 +105,7 @@ def _names_inside(file: Path, scratch: Path) -> tuple[str, ...] | None:
     for key in npz_keys(file):
         if key in CLASS_NAME_KEYS:
             array = open_member(file, key, scratch)
-            # "classes" may also be a number.
+            # "classes" may also be the number of classes.
             if array.dtype.kind in "US":
                 where = f"{file}: {key}"
                 return checked_names(where, [str(name) for name in text_of(array, where)])
@@ -136,7 +136,7 @@ def _check_values(parts: Sequence[_Part]) -> bool:
     kinds = {part.images.dtype.kind == "f" for part in parts}
     if len(kinds) > 1:
         raise InputError(
-            f"{parts[0].where}: integers there, floats in {parts[-1].where}", hint="Save all pictures in one type."
+            f"{parts[0].where}: integers here, floats in {parts[-1].where}", hint="Save all images in one type."
         )
     floats = kinds.pop()
     brightest = 0.0
@@ -157,7 +157,7 @@ def _check_values(parts: Sequence[_Part]) -> bool:
     if not floats and brightest <= 1:
         raise InputError(
             f"{parts[0].where}: no pixel is brighter than {brightest:g} of 255",
-            why="the pictures would be black",
+            why="the images would be black",
             hint="Multiply by 255, or save floats 0..1.",
         )
     return floats
@@ -202,6 +202,6 @@ def _write_part(folder: Path, part: _Part, labels: list[str], *, floats: bool) -
 
 
 def folder_name(label: str) -> str:
-    """Return a label as the name of a folder: ``T-shirt/top`` becomes ``T-shirt_top``."""
+    """Return a label as a folder name: ``T-shirt/top`` becomes ``T-shirt_top``."""
     name = re.sub(r"[/\\\0]", "_", label).strip()
     return f"_{name}" if name.startswith(".") or not name else name

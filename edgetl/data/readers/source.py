@@ -1,4 +1,4 @@
-"""Dispatch to the reader of a data set: a folder, a CSV, or arrays."""
+"""Choose the reader of a data set: folder, CSV, or arrays."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .tables import scan_table
 
 
 def list_photos(data: Path) -> Scan:
-    """List the photos of a data set in any supported form; arrays are written as files first.
+    """List the photos of a data set in any supported form; arrays are first written as files.
 
     Args:
         data: A folder of photos by class, with split folders or without; a ``.csv`` of path, label and split; an
@@ -31,10 +31,10 @@ def list_photos(data: Path) -> Scan:
 
 
 def check_source(data: Path) -> Scan | ArraySource:
-    """Refuse what cannot be a data set, without reading images.
+    """Check that a path can be a data set, without reading images.
 
     Raises:
-        InputError: It has none of the supported forms.
+        InputError: It is in none of the supported forms.
     """
     if data.is_file() and data.suffix.lower() == ".csv":
         return scan_table(data)
@@ -49,11 +49,11 @@ def photos_folder(data: Path) -> Path:
     """Return the folder that the photo paths of a run are relative to.
 
     Raises:
-        InputError: The data set does not exist any more.
+        InputError: The data set no longer exists.
     """
     if not data.exists():
         raise InputError(
-            f"{data}: the data set of this run is missing", hint="Give its new place: --data FOLDER (or file)"
+            f"{data}: the data set of this run is missing", hint="Give its new path: --data FOLDER (or file)"
         )
     if data.is_dir() and subfolders(data):
         return data

@@ -20,11 +20,11 @@ _DELIMITERS = ",;\t"
 def scan_table(file: Path) -> Scan:
     """List the photos of a CSV without opening them.
 
-    Paths are relative to the CSV's folder, or absolute. Without a split column edgetl splits. A file with class
-    names beside it gives the order of the classes, and names for numeric labels.
+    Paths are relative to the CSV's folder, or absolute. Without a split column edgetl splits the photos. A class-name
+    file beside it gives the order of the classes, and names for numeric labels.
 
     Raises:
-        InputError: It is not such a table, or names a missing file or an unknown split.
+        InputError: It is not such a table, or lists a missing file or an unknown split.
     """
     rows = _read(file)
     columns = [name.strip().lower() for name in rows[0][1]]
@@ -98,7 +98,7 @@ def _split(file: Path, line: int, text: str) -> Split:
 
 
 def _named(file: Path, files: Sequence[FoundFile], names: tuple[str, ...]) -> list[FoundFile]:
-    """Return the files with labels that are in ``names``: as they are, or all of them as indices from 0."""
+    """Return the files with labels from ``names``: labels are names already, or all are indices from 0."""
     labels = {one.label for one in files}
     if labels <= set(names):
         return list(files)
@@ -108,5 +108,5 @@ def _named(file: Path, files: Sequence[FoundFile], names: tuple[str, ...]) -> li
     raise InputError(
         f"{file}: label {unknown!r} is not in the file of class names beside it",
         why=f"which has {', '.join(names[:8])}{', ...' if len(names) > 8 else ''}",
-        hint="Add it there, or remove that file to take the labels as they are.",
+        hint="Add it there, or remove that file to keep the labels as they are.",
     )

@@ -1,7 +1,4 @@
-"""Seeded, augmented views of training photos. They are drawn once and cached downstream, so a photo has a fixed number.
-
-Not for: validation or test photos.
-"""
+"""Seeded augmented views of training photos, a fixed number per photo, drawn once and cached downstream."""
 
 from .draw import augmenter, share_mixer
 from .presets import PRESETS, check_preset, mixes

@@ -1,6 +1,6 @@
-"""Views of photos, drawn by Keras' preprocessing layers: uint8 pixels in, uint8 pixels out.
+"""Draw augmented views of photos with Keras' preprocessing layers: uint8 pixels in, uint8 pixels out.
 
-Not for: which photos, how often and in which order (``edgetl.features.frozen_base``).
+``edgetl.features.frozen_base`` decides which photos are drawn, how often and in which order.
 """
 
 from __future__ import annotations
@@ -43,9 +43,8 @@ _SEEDLESS = frozenset({"AutoContrast", "Equalization"})
 def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels]:
     """Return a function that draws one view of each photo of a batch.
 
-    The views depend on the seed and on how many photos were drawn before, so a caller that goes through the same
-    photos in the same batches gets the same views. Presets that mix photos mix those of a batch:
-    :func:`share_mixer` says which with which.
+    The views depend on the seed and on the number of photos drawn before, so the same photos in the same batches give
+    the same views. Presets that mix photos mix those within a batch; :func:`share_mixer` mixes the labels alike.
 
     Args:
         preset: A name in :data:`PRESETS`.

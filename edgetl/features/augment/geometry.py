@@ -1,6 +1,6 @@
 """Random geometric augmentation (flip, rotation, zoom, shift, shear) as one affine map, interpolated once.
 
-Keras' layers draw the random numbers; applied one by one, each would resample the photo, which blurs it and takes time.
+Keras' layers draw the random numbers. Applied one by one, each would resample the photo, which blurs it and costs time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from edgetl._lib.extras import keras, tensorflow
 
 # What a Keras layer's get_random_transformation() returns.
 Drawn = dict[str, Any]
-# What is supported, as settings of the layers.
+# Supported settings of the layers.
 _DONE = {"mode": "horizontal", "fill_mode": "reflect", "interpolation": "bilinear"}
 # a, b, c, d, e, f of x' = a x + b y + c, y' = d x + e y + f: from a pixel of the view to a place in the photo, in
 # pixels. Numbers, or one for each photo.
@@ -49,7 +49,7 @@ def compose_moves(layers: Sequence[Any], *, size: int) -> Callable[[Any], Any]:
     def move(photos: Any) -> Any:
         # From the view back to the photo: the first layer's map is applied last.
         composed = reduce(tf.matmul, [matrix(layer, photos) for layer in layers])
-        # The eight numbers that Keras takes: the matrix without its last 1.
+        # Keras takes eight numbers: the matrix without its last 1.
         numbers = tf.reshape(composed, (-1, 9))[:, :8]
         return affine_transform(photos, numbers, interpolation="bilinear", fill_mode="reflect")
 

@@ -10,10 +10,10 @@ Step = tuple[str, dict[str, Any]]
 
 _FLIP: Step = ("RandomFlip", {"mode": "horizontal"})
 
-# What `rand-augment` draws from: the operations and about magnitude 9 of 30 of Cubuk et al. 2020, arXiv:1909.13719.
-# keras.layers.RandAugment ties them to one factor, under which posterization gets stronger as the others get weaker,
-# turns and shifts one way only, gives a whole batch the same two and computes all of them for every photo.
-# Its Solarization is left out: Keras 3.15 scales only one end of the range of thresholds.
+# Operations of `rand-augment`, at about magnitude 9 of 30 of Cubuk et al. 2020, arXiv:1909.13719.
+# keras.layers.RandAugment is not used: it ties all strengths to one factor (posterization gets stronger as the others
+# get weaker), rotates and shifts in one direction only, gives a whole batch the same two operations, and computes all
+# of them for every photo. Solarization is left out: Keras 3.15 scales only one end of the range of thresholds.
 _OPERATIONS: tuple[Step, ...] = (
     ("RandomShear", {"x_factor": 0.1, "y_factor": 0.1}),
     ("RandomTranslation", {"height_factor": 0.12, "width_factor": 0.12}),
@@ -73,7 +73,7 @@ PRESETS: dict[str, tuple[Step, ...]] = {
             },
         ),
     ),
-    # The patch has the mean of ImageNet's photos, which is close to 0 where the network starts to compute.
+    # The patch has the mean of ImageNet's photos, which is close to 0 after the input scaling.
     "erase": (
         *_STANDARD,
         ("RandomErasing", {"factor": (0.5, 0.5), "scale": (0.02, 0.2), "fill_value": (124, 116, 104)}),
