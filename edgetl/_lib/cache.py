@@ -27,18 +27,18 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import naming, write_text
 
 _DEFAULT_LIMIT_GB = 20.0
-# Marks the folder, to edgetl and to what makes backups: https://bford.info/cachedir/
+# Marks the folder for edgetl and for backup programs: https://bford.info/cachedir/
 _TAG = "CACHEDIR.TAG"
 _TAG_TEXT = (
     "Signature: 8a477f597d28d172789f06886806bc55\n"
-    "# The cache of edgetl. It removes entries of its own from here when they take too much room.\n"
+    "# The cache of edgetl, which removes its own entries from here when they take too much space.\n"
     "# About cache directory tags: https://bford.info/cachedir/\n"
 )
 _OWN_TAG = "\n".join(_TAG_TEXT.splitlines()[:2])
 # The seal, next to the files of an entry: sizes, times and checksums when it was finished, or that it is not.
 _SEAL = "entry.json"
 _SCHEMA = "edgetl.cache-entry/1"
-# Where the first version kept its entries, without a mark: in the default folder itself.
+# The first version kept its entries in the default folder itself, without a tag.
 _EARLIER = ("activations", "bases", "pictures", "pixels", "views", "wheels")
 
 # path relative to the entry: size in bytes, time of writing in ns, CRC-32 of each block
@@ -47,7 +47,7 @@ _Files = dict[str, list[int]]
 _BLOCK_BYTES = 16 << 20
 
 _MOST_HELD = 128
-# Entries that this process has been given: a shared lock on each seal, which the system frees when the process ends.
+# Entries that this process uses: a shared lock on each seal, released by the system when the process ends.
 _held: dict[Path, int] = {}
 # Entries whose checksums this process has compared: inode and time of their seal.
 _compared: dict[Path, tuple[int, int]] = {}
@@ -76,13 +76,13 @@ def cache_dir() -> Path:
 
 
 def key_of(**parts: Any) -> str:
-    """Return a key for content that depends on ``parts`` (JSON values) and on nothing else."""
+    """Return a key for content that depends only on ``parts`` (JSON values)."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
-    """Return the folder of a cache entry, made by ``make(folder)`` when it is not there yet.
+    """Return the folder of a cache entry, made by ``make(folder)`` if it does not exist yet.
 
     The folder appears only when ``make`` has ended; of processes that make the same entry at once, the first wins. An
     entry whose files are not as ``make`` left them (another size, time of writing or content) is made again, and said.
@@ -91,7 +91,7 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     a running process has asked for.
 
     Raises:
-        InputError: The cache folder is not edgetl's, or a damaged entry has files in it that are not.
+        InputError: The cache folder is not edgetl's, or a damaged entry contains files that are not edgetl's.
     """
     limit_bytes = _limit_bytes()
     root = marked_root()
@@ -107,28 +107,28 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 def marked_root() -> Path:
-    """Return the cache folder; it is made and marked when it is not there.
+    """Return the cache folder, creating and tagging it if needed.
 
     Raises:
-        InputError: Something else is there.
+        InputError: The folder contains something else.
     """
     root = cache_dir()
     if _is_marked(root):
         return root
     root.mkdir(parents=True, exist_ok=True)
     others = sorted(path.name for path in root.iterdir() if not path.name.startswith(f".{_TAG}."))
-    if _is_marked(root):  # by another process, meanwhile
+    if _is_marked(root):  # another process was faster
         return root
     if others:
         raise InputError(
             f"{root}: is not a cache that edgetl made: {', '.join(others[:3])}{' ...' * (len(others) > 3)}",
-            why=f"edgetl removes old entries from its cache, and only where its own {_TAG} is",
-            hint="Let EDGETL_CACHE name a new or empty folder. What an earlier edgetl cached you may remove.",
+            why=f"edgetl removes old entries from its cache, so it uses only folders with its own {_TAG}",
+            hint="Set EDGETL_CACHE to a new or empty folder. You may remove what an earlier edgetl cached.",
         )
     write_text(root / _TAG, _TAG_TEXT)
     earlier = [name for name in _EARLIER if (root.parent / name).is_dir()]
     if earlier and not os.environ.get("EDGETL_CACHE"):
-        note(f"{root.parent}: an earlier edgetl cached here ({', '.join(earlier)}); unused now, remove them for room")
+        note(f"{root.parent}: an earlier edgetl cached here ({', '.join(earlier)}); unused now, you may remove them")
     return root
 
 
@@ -141,18 +141,18 @@ def _is_marked(root: Path) -> bool:
 
 @contextmanager
 def _locked(root: Path) -> Iterator[None]:
-    """Keep all other threads and processes from adding and removing entries while the block runs."""
+    """Block all other threads and processes from adding or removing entries while the block runs."""
     while True:
         with open(root / _TAG, "r+b") as tag:
             _lock(tag.fileno(), fcntl.LOCK_EX)
-            # Two processes that make one cache at once both write its tag.
+            # Two processes that create the cache at the same time both write its tag.
             if os.path.samestat(os.fstat(tag.fileno()), (root / _TAG).stat()):
                 yield
                 return
 
 
 def _lock(descriptor: int, how: int) -> bool:
-    """Lock a file; whether that succeeded. Where the file system knows no locks, nothing is ever removed."""
+    """Lock a file; return whether that succeeded. On a file system without locks nothing is ever removed."""
     try:
         fcntl.flock(descriptor, how)
     except OSError:
@@ -161,7 +161,7 @@ def _lock(descriptor: int, how: int) -> bool:
 
 
 def _found(root: Path, folder: Path) -> bool:
-    """Whether an entry is there and whole; if so it is locked for this process."""
+    """Whether an entry exists and is intact; if so it is locked for this process."""
     if not os.path.lexists(folder):
         return False
     with _locked(root):
@@ -178,7 +178,7 @@ def _found(root: Path, folder: Path) -> bool:
 
 
 def _publish(root: Path, temporary: Path, folder: Path) -> None:
-    """Publish an entry unless another process was faster; either way it is locked for this process."""
+    """Publish an entry unless another process was faster; in both cases lock it for this process."""
     files = _files(temporary)
     for name, sums in _sums(temporary, files).items():
         files[name] += sums
@@ -209,7 +209,7 @@ def _hold(folder: Path) -> None:
 
 @contextmanager
 def _temporary(root: Path, folder: Path) -> Iterator[Path]:
-    """Yield a folder to make an entry in. Its seal is locked: that tells a living process from a killed one."""
+    """Yield a folder to make an entry in. The lock on its seal shows that the process is still alive."""
     with ExitStack() as stack:
         with _locked(root):
             temporary = _new_name(folder)
@@ -222,12 +222,12 @@ def _temporary(root: Path, folder: Path) -> Iterator[Path]:
 
 def _new_name(folder: Path) -> Path:
     made = folder.with_name(f".{folder.name}.{secrets.token_hex(6)}.tmp")
-    made.mkdir()  # with the user's rights, which mkdtemp's folders do not get
+    made.mkdir()  # with the user's default permissions, which mkdtemp does not set
     return made
 
 
 def _seal(folder: Path, files: _Files | None) -> None:
-    """Write the seal, None for an entry that is being made; at any moment there is a whole one."""
+    """Write the seal atomically; None marks an unfinished entry."""
     new = folder / f"{_SEAL}.new"
     with open(new, "w", encoding="utf-8") as stream:
         json.dump({"schema": _SCHEMA, "files": files}, stream)
@@ -237,7 +237,7 @@ def _seal(folder: Path, files: _Files | None) -> None:
 
 
 def _sealed(folder: Path) -> _Entry | None:
-    """Return an entry as its seal has it; None when there is no seal."""
+    """Return an entry as described by its seal; None without a seal."""
     try:
         document = json.loads((folder / _SEAL).read_bytes())
         last_use = folder.lstat().st_mtime
@@ -250,7 +250,7 @@ def _sealed(folder: Path) -> _Entry | None:
 
 
 def _files(folder: Path) -> _Files:
-    """Return the size and the time of writing of every file but the seal; renaming the folder changes neither."""
+    """Return size and modification time of every file but the seal; renaming the folder changes neither."""
     found = {}
     for parent, folders, names in os.walk(folder):
         above = Path(parent)
@@ -262,7 +262,7 @@ def _files(folder: Path) -> _Files:
 
 
 def _is_whole(folder: Path) -> bool:
-    """Whether a finished entry is there with every file as it was."""
+    """Whether a finished entry exists with all files unchanged."""
     sealed = _sealed(folder)
     if sealed is None or sealed.files is None:
         return False
@@ -313,15 +313,15 @@ def _sums(folder: Path, files: _Files) -> dict[str, list[int]]:
 
 
 def _is_own(sealed: _Entry) -> bool:
-    """Whether an entry has only files that edgetl wrote; an unfinished one counts as edgetl's."""
+    """Whether an entry contains only files that edgetl wrote; an unfinished one counts as edgetl's."""
     return sealed.files is None or not set(_files(sealed.folder)) - set(sealed.files)
 
 
 def _set_aside(folder: Path) -> Path | None:
-    """Take a damaged entry out of the way; return where it is now, if it has anything in it.
+    """Move a damaged entry aside; return its new path if it contains anything.
 
     Raises:
-        InputError: It is not wholly edgetl's.
+        InputError: It contains files that are not edgetl's.
     """
     if not os.path.lexists(folder):
         return None
@@ -330,26 +330,26 @@ def _set_aside(folder: Path) -> Path | None:
         note(f"damaged cache entry, made again: {folder}")
         return _moved_aside(folder)
     try:
-        folder.rmdir()  # somebody emptied it
+        folder.rmdir()  # it was emptied by hand
     except OSError:
         raise InputError(
-            f"{folder}: is damaged, and has something in it that is not edgetl's",
+            f"{folder}: is damaged, and contains something that is not edgetl's",
             why="edgetl removes only what it made",
-            hint="Move it away, or let EDGETL_CACHE name another folder.",
+            hint="Move it away, or set EDGETL_CACHE to another folder.",
         ) from None
     note(f"damaged cache entry, made again: {folder}")
     return None
 
 
 def _moved_aside(folder: Path) -> Path:
-    """Give an entry the name of a leftover: should this process be killed now, another one removes it."""
+    """Rename an entry to a leftover's name: if this process is killed now, another one removes it."""
     aside = _new_name(folder)
     folder.rename(aside)
     return aside
 
 
 def _remove(folder: Path | None) -> None:
-    """Remove an entry, its seal last: until then another process can tell what it is."""
+    """Remove an entry, its seal last, so that other processes can identify it until then."""
     if folder is None:
         return
     with suppress(OSError):
@@ -362,7 +362,7 @@ def _remove(folder: Path | None) -> None:
 
 
 def _prune(root: Path, limit_bytes: float) -> None:
-    """Remove what killed processes left, and over the limit what was unused for longest and nobody uses."""
+    """Remove leftovers of killed processes and, over the limit, the least recently used entries not in use."""
     gone = []
     with _locked(root):
         found = sorted(_entries(root), key=lambda one: one.last_use)
@@ -383,7 +383,7 @@ def _prune(root: Path, limit_bytes: float) -> None:
 
 
 def _entries(root: Path) -> Iterator[_Entry]:
-    """Yield the folders with a seal, two below the root; links lead out of it."""
+    """Yield the folders with a seal, two levels below the root; links are skipped, they lead outside."""
     for kind in root.iterdir():
         if kind.is_symlink() or not kind.is_dir():
             continue

@@ -23,11 +23,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 def table_text(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, verbatim: bool = False) -> str:
     """Return a table as CSV with a header line.
 
-    Text that a spreadsheet would run as a formula gets an apostrophe in front, which :func:`read_table` takes away;
-    numbers, and text that is one, stay as they are. ``verbatim`` leaves everything so, for what other programs read.
+    Text that a spreadsheet would run as a formula gets a leading apostrophe, which :func:`read_table` removes; numbers
+    stay as they are, also as text. ``verbatim`` turns this off, for tables that other programs read.
     """
     text = io.StringIO()
-    # Before Python 3.13 the module does not quote a carriage return unless told to, and reads it as the end of a line.
+    # Before Python 3.13 csv does not quote a carriage return by default, but reads it as the end of a line.
     plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     plain.writerow(columns)
     for row in rows:
@@ -39,14 +39,14 @@ def table_text(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, verbati
 def write_table(
     path: str | os.PathLike[str], columns: Sequence[str], rows: Iterable[Iterable[Any]], *, verbatim: bool = False
 ) -> None:
-    """Write a table as CSV, as :func:`table_text` returns it; atomically."""
+    """Write a table as CSV (:func:`table_text`), atomically."""
     write_text(path, table_text(columns, rows, verbatim=verbatim))
 
 
 def _guarded(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith((*_FORMULA, "'")) or _is_number(value):
         return value
-    # A text with apostrophes of its own in front gets one more where reading would take one away.
+    # Text that starts with apostrophes of its own gets one more if reading would remove one.
     return "'" + value if value.lstrip("'").startswith(_FORMULA) else value
 
 
@@ -65,16 +65,16 @@ def _is_number(text: str) -> bool:
 def read_table(
     path: str | os.PathLike[str], columns: Sequence[str], *, what: str, hint: str
 ) -> list[tuple[int, list[str]]]:
-    """Read what :func:`write_table` wrote: the number of each line, and as many fields as there are columns.
+    """Read a table written by :func:`write_table`: the number of each line and its fields, one per column.
 
     Args:
         path: The file.
-        columns: The header that it must have.
+        columns: The expected header.
         what: What the file is, for errors: ``a table of predictions``.
-        hint: What to do where there is no such file.
+        hint: What to do if the file is missing.
 
     Raises:
-        InputError: The file is absent, or is not such a table.
+        InputError: The file is missing, or is not such a table.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Heavy packages, loaded on use, with the command that installs what is absent."""
+"""Import heavy packages on use; if one is missing, say how to install it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgetl._lib.quiet import quietly
 from edgetl_device import telemetry
 from edgetl_device.errors import Unavailable
 
-# Packages whose import writes into the user's home.
+# Packages whose import writes to the user's home folder.
 _HOMES = ("tensorflow", "keras", "tf2onnx", "matplotlib")
 
 
@@ -40,34 +40,34 @@ def require(module: str, *, extra: str = "train") -> ModuleType:
 
 @contextmanager
 def _own_folders(module: str) -> Iterator[None]:
-    """Keep Keras and Matplotlib, which Keras imports, from making folders in the user's home."""
+    """Keep Keras, and Matplotlib, which Keras imports, from creating folders in the user's home folder."""
     if module.split(".")[0] not in _HOMES:
         yield
         return
     given = {}
     if "keras" not in sys.modules:
-        # Under a file nothing can be made. Keras reads no keras.json then, whose settings a run would not tell of.
+        # Nothing can be created below a file. It also keeps Keras from reading keras.json, whose settings no run records.
         given["KERAS_HOME"] = os.devnull
     if "matplotlib" not in sys.modules:
-        given["MPLCONFIGDIR"] = str(marked_root() / "matplotlib")  # its list of fonts, which takes seconds to make
+        given["MPLCONFIGDIR"] = str(marked_root() / "matplotlib")  # its font cache, which takes seconds to build
     given = {name: value for name, value in given.items() if name not in os.environ}
     os.environ.update(given)
     try:
         yield
         if "MPLCONFIGDIR" in given and "matplotlib" in sys.modules:
-            # It asks for the folder when it first draws a letter, and remembers what it was told.
+            # Matplotlib asks for the folder when it first draws text, and caches the answer.
             sys.modules["matplotlib"].get_cachedir()
     finally:
         for name in given:
             del os.environ[name]
         config = sys.modules.get("keras.src.backend.config")
         if "KERAS_HOME" in given and config is not None:
-            # For what the user's own program may download through Keras later.
+            # So that the user's own program can still download through Keras later.
             config._KERAS_DIR = str(Path.home() / ".keras")  # type: ignore[attr-defined]
 
 
 def check_installed(module: str, *, extra: str = "train") -> None:
-    """Raise Unavailable when a top-level module is not installed, without importing it: before hours of other work."""
+    """Raise Unavailable if a top-level module is not installed, without importing it: a check before hours of work."""
     if importlib.util.find_spec(module) is None:
         raise _absent(module, extra)
 
@@ -82,7 +82,7 @@ def _absent(module: str, extra: str) -> Unavailable:
 def tensorflow() -> ModuleType:
     """Import TensorFlow without its banners."""
     if "tensorflow" not in sys.modules:
-        # Read by its native library as it loads: fatal errors only. Python errors still come as exceptions.
+        # Read when its native library loads: log fatal errors only. Python errors are still raised.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with quietly():
             require("tensorflow").get_logger().setLevel("ERROR")
@@ -93,7 +93,7 @@ def keras() -> ModuleType:
     """Import Keras 3 on TensorFlow.
 
     Raises:
-        Unavailable: Keras is absent, or was loaded with another backend, which has no TFLite converter.
+        Unavailable: Keras is missing, or was loaded with another backend, which has no TFLite converter.
     """
     os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     tensorflow()

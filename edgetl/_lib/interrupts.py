@@ -13,14 +13,14 @@ from types import FrameType
 def uninterrupted() -> Iterator[Callable[[], None]]:
     """Defer Ctrl-C to the end of the block or of the decorated function.
 
-    TensorFlow's C++ calls back into Python while it traces a graph, and in places while it computes; a
-    KeyboardInterrupt that is raised there comes out as some other error, or not at all. A second Ctrl-C does not wait.
+    TensorFlow's C++ calls back into Python while it traces a graph, and sometimes while it computes; a
+    KeyboardInterrupt raised there surfaces as another error, or not at all. A second Ctrl-C stops at once.
 
     Yields:
-        A function to be called where the block may be left: it has Ctrl-C come there, in the main thread.
+        A function to call at points where the block may end: a deferred Ctrl-C is raised there, in the main thread.
     """
     handler = signal.getsignal(signal.SIGINT)
-    # Python handles signals in the main thread alone.
+    # Python handles signals in the main thread only.
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
@@ -34,7 +34,7 @@ def uninterrupted() -> Iterator[Callable[[], None]]:
 
     def let_come() -> None:
         nonlocal waiting
-        # In a worker it would end that one, and nothing else.
+        # In a worker thread it would end that thread only.
         if waiting and threading.current_thread() is threading.main_thread():
             waiting = False
             handler(signal.SIGINT, None)

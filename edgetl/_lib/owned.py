@@ -1,6 +1,6 @@
 """Ownership: edgetl replaces folders and removes files only if it can prove that it made them.
 
-A folder of edgetl's is known by a document with a schema in it, and its files by their names.
+edgetl recognizes its folders by a document with a schema, and its files by their names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import heal, sweep
 from edgetl_device.jsonfile import read_json
 
-# In every text that edgetl writes under a name of its own choice.
+# In every text file whose name edgetl chooses itself.
 WRITTEN_BY = "Written by edgetl"
 
 _SHOWN = 3
@@ -29,10 +29,10 @@ class Kind:
     """A kind of folder that edgetl writes.
 
     Attributes:
-        name: In messages, such as ``a run``.
-        document: The file that marks it; empty where only the names tell.
-        schema: Of that document.
-        files: Patterns of all that edgetl writes there, relative to the folder; ``*`` does not match ``/``.
+        name: Name in messages, such as ``a run``.
+        document: The file that marks it; empty if only the names of its files identify it.
+        schema: Schema of that document.
+        files: Patterns of all files that edgetl writes there, relative to the folder; ``*`` does not match ``/``.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Kind:
 
 
 def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
-    """Refuse a folder that is not wholly edgetl's; a missing or empty one is fine.
+    """Refuse a folder that is not entirely edgetl's; a missing or empty one is fine.
 
     Raises:
-        InputError: It lacks its mark, or has something in it that edgetl did not write.
+        InputError: It lacks its document, or contains something that edgetl did not write.
     """
     heal(folder)
     if not os.path.lexists(folder):
@@ -58,7 +58,7 @@ def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
     strange = foreign(folder, kind.files)
     if strange:
         raise InputError(
-            f"{folder}: has something in it that is not of {kind.name}: {_listed(strange)}",
+            f"{folder}: contains something that is not part of {kind.name}: {_listed(strange)}",
             why="edgetl replaces and removes only what it made",
             hint=hint,
         )
@@ -72,10 +72,10 @@ def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
 
 
 def check_bundle(folder: Path, *, hint: str = "") -> None:
-    """Refuse to replace a folder that is not a bundle, or has other files than its manifest lists.
+    """Refuse to replace a folder that is not a bundle, or contains files that its manifest does not list.
 
     Raises:
-        InputError: It is one of the two.
+        InputError: It is such a folder.
     """
     hint = hint or "Move it away, or choose another place."
     check_replaceable(folder, Kind("a bundle", MANIFEST, Manifest.SCHEMA, ("*", "*/*", "*/*/*")), hint=hint)
@@ -84,7 +84,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
 
 
 def bundle_files(folder: Path) -> tuple[str, ...]:
-    """Return patterns of the files of a bundle, as its manifest lists them; none when there is no such manifest."""
+    """Return patterns of the files that a bundle's manifest lists; none without a valid manifest."""
     try:
         listed = read_json(folder / MANIFEST, Manifest.SCHEMA)["files"]
     except (InputError, KeyError):
@@ -93,29 +93,29 @@ def bundle_files(folder: Path) -> tuple[str, ...]:
 
 
 def check_written(file: Path, *, hint: str) -> None:
-    """Refuse to replace a file whose name the user did not give, unless its text says that edgetl wrote it.
+    """Refuse to replace a file whose name the user did not choose, unless its text says that edgetl wrote it.
 
     Raises:
-        InputError: It does not say so.
+        InputError: Its text does not say so.
     """
     if os.path.lexists(file) and not (file.is_file() and WRITTEN_BY.encode() in file.read_bytes()):
         raise InputError(f"{file}: would be replaced, and edgetl did not write it", hint=hint)
 
 
 def foreign(folder: Path, files: Sequence[str]) -> list[str]:
-    """Return what no pattern matches, relative to the folder; of a folder that no file of ours lies in, its name."""
+    """Return paths that no pattern matches, relative to the folder; a folder without files of ours is one entry."""
     return [path for path, own in _walk(folder, _split(files)) if not own]
 
 
 def remove(folder: Path, files: Sequence[str]) -> None:
-    """Remove the files that a pattern matches, and then the folders that are empty, ``folder`` too."""
+    """Remove the files that a pattern matches, then the folders left empty, including ``folder``."""
     if not folder.is_dir() or folder.is_symlink():
         return
     for path, own in [*_walk(folder, _split(files)), ("", True)]:
         if own and path and not path.endswith("/"):
             (folder / path).unlink(missing_ok=True)
         elif own:
-            with suppress(OSError):  # something of somebody else is in it
+            with suppress(OSError):  # it contains files that are not edgetl's
                 (folder / path).rmdir()
 
 
@@ -124,9 +124,9 @@ def _split(files: Sequence[str]) -> list[list[str]]:
 
 
 def _walk(folder: Path, patterns: list[list[str]], above: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
-    """Yield each path below, and whether it is ours: a folder after what is in it, with a slash at its end.
+    """Yield each path below and whether it is ours: folders after their content, with a trailing slash.
 
-    A folder or a link that cannot hold a file of ours is not looked into.
+    Folders and links that cannot contain a file of ours are not entered.
     """
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda one: one.name):

@@ -1,4 +1,4 @@
-"""Progress on stderr: what is running, how fast, how long it will take; and notes."""
+"""Progress bars and notes on stderr."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Advance = Callable[[int], None]
 
 
 def note(text: str) -> None:
-    """Print a line for the user on stderr: what was decided for them, or is not as they may think."""
+    """Print a note on stderr: something edgetl decided for the user, or that they may not expect."""
     sys.stderr.write(shown_lines(text) + "\n")
 
 
@@ -24,11 +24,10 @@ def _nothing() -> None:
 
 @contextmanager
 def track(description: str, total: int, *, unit: str = "images", waits: bool = False) -> Iterator[Advance]:
-    """Show a bar while the block runs and yield a function that moves it on by so many ``unit``.
+    """Show a progress bar while the block runs and yield a function that advances it by a number of ``unit``.
 
-    Where stderr is not a terminal, one line is printed at the end instead. Ctrl-C comes where the bar moves, and at the
-    end of the block: between two steps of the work, not inside one. Work that ``waits`` for others, a download, has it
-    at once.
+    If stderr is not a terminal, one line is printed at the end instead. Ctrl-C takes effect when the bar advances and
+    at the end of the block, so never in the middle of a step; with ``waits`` (a download), at once.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -67,7 +66,7 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
 
 @contextmanager
 def step(description: str) -> Iterator[None]:
-    """Show a spinner while a block of unknown length runs, and its seconds at the end; Ctrl-C comes there."""
+    """Show a spinner while a block of unknown length runs, and its seconds at the end, where Ctrl-C takes effect."""
     from rich.console import Console
 
     console = Console(stderr=True, force_jupyter=False)

@@ -1,4 +1,4 @@
-"""Output of native libraries, kept off the terminal and shown on a defect."""
+"""Hide the output of native libraries, and show it if a defect occurs."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from edgetl_device.errors import EdgetlError
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Keep what native libraries print off the terminal while the block runs; show it when the block has a defect.
+    """Hide the output of native libraries while the block runs; show it if the block fails with a defect.
 
-    They write from C++ to file descriptor 2, to Python's logging and as warnings. Progress bars go on: while the
-    descriptor is away, ``sys.stderr`` writes to where it led before.
+    They write from C++ to file descriptor 2, to Python's logging and as warnings. Progress bars still work: while the
+    descriptor is redirected, ``sys.stderr`` writes to its original target.
     """
     sys.stderr.flush()
     disabled = logging.root.manager.disable
     terminal = os.dup(2)
-    # Not closed here: a progress bar in another thread may be about to write to it. It closes with its last reference.
+    # Not closed here: a progress bar in another thread may still write to it. It closes with its last reference.
     own = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
     python_stderr = sys.stderr
     with tempfile.TemporaryFile() as chatter, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        # Errors too: tf2onnx logs an unmapped operation as one and goes on; edgetl.export.conversion raises it.
+        # Errors too: tf2onnx logs an unmapped operation as an error and continues; edgetl.export.conversion raises it.
         logging.disable(logging.ERROR)
         if python_stderr is sys.__stderr__:
             sys.stderr = own

@@ -1,8 +1,7 @@
-"""Work on all cores in threads that end when one fails or Ctrl-C comes.
+"""Run a function on all cores in threads that stop when one fails or on Ctrl-C.
 
-For functions that spend their time where Python's lock is released: Pillow, hashing, files, native runtimes. The thread
-that calls is the one that moves the bar: Ctrl-C comes there (:mod:`edgetl._lib.interrupts`), and never in a worker,
-where it would stop nothing else.
+For functions that release Python's global lock: Pillow, hashing, files, native runtimes. The calling thread advances
+the progress bar and receives Ctrl-C (:mod:`edgetl._lib.interrupts`); in a worker it would stop only that worker.
 """
 
 from __future__ import annotations
@@ -21,13 +20,13 @@ _Item = TypeVar("_Item")
 
 
 def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advance: Advance) -> None:
-    """Call ``function`` on each item, on all cores, and ``advance(1)`` after each; the first error stops all.
+    """Call ``function`` on each item, on all cores, and ``advance(1)`` after each; the first error stops all workers.
 
-    Each worker takes the next item when it is done with the last, so nothing queues up however many items there are.
-    ``advance`` is called from this thread; what it raises stops all, too.
+    Each worker takes the next item when it has finished the last, so no queue builds up. ``advance`` is called from
+    this thread; an exception from it stops all workers too.
     """
     source, lock, stop = iter(items), threading.Lock(), threading.Event()
-    # An item that is done, or a worker that has ended.
+    # A finished item, or a worker that has ended.
     ended: SimpleQueue[Future[None] | None] = SimpleQueue()
 
     def work() -> None:
@@ -58,10 +57,10 @@ def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advanc
 
 @contextmanager
 def thread_pool() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool of a thread a core; when the block raises, what waits in it is dropped, and what runs is awaited."""
+    """Yield a pool with one thread per core; if the block raises, pending calls are cancelled and running ones awaited."""
     pool = ThreadPoolExecutor(available_cores())
     try:
         yield pool
     finally:
-        # After a block that ended well nothing waits any more.
+        # After a successful block nothing is pending.
         pool.shutdown(cancel_futures=True)

@@ -1,4 +1,4 @@
-"""TOML files, read with tomllib or tomli."""
+"""Read TOML files with tomllib or tomli."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     """Return the content of a TOML file.
 
     Raises:
-        InputError: The file is absent, too large, or not TOML.
+        InputError: The file is missing, too large, or not TOML.
         Unavailable: This Python cannot read TOML.
     """
     check_regular(path)

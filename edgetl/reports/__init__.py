@@ -1,4 +1,4 @@
-"""Results and runs as HTML pages that need nothing but a browser."""
+"""Self-contained HTML reports of bench results and training runs."""
 
 from .write import render, write_report
 

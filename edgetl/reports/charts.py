@@ -1,7 +1,7 @@
 """Positions in charts, in percent of width and height.
 
-Charts are boxes that grow with the page: shapes are stretched SVG paths, and text is HTML placed beside them, so that
-it is as readable on a phone as on paper.
+Charts scale with the page: shapes are stretched SVG paths, and text is positioned HTML, so that it stays readable on a
+phone and on paper.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 Values = npt.NDArray[np.float64]
 
-# From this ratio between the ends on, a linear axis would squeeze the fast ones into a corner.
+# Beyond this ratio of the ends, a linear axis would squeeze the fast runs into a corner.
 _LOG_FROM = 12.0
 _BINS = 200
 _TIME_BINS = 80
@@ -23,7 +23,7 @@ _TIME_BINS = 80
 
 @dataclass(frozen=True)
 class Tick:
-    """A mark on an axis: where, what is written there, and the number that it stands for."""
+    """A tick on an axis: position, text and value."""
 
     percent: float
     text: str
@@ -40,12 +40,12 @@ class Scale:
 
     @classmethod
     def around(cls, values: Sequence[float], *, margin: float = 0.06, log: bool | None = None) -> Scale:
-        """Return an axis that holds all values with some space at both ends.
+        """Return an axis for all values with some space at both ends.
 
         Args:
             values: At least one.
             margin: Space at each end, as a share of the axis.
-            log: Whether it is logarithmic; None decides by how far the values are apart.
+            log: Whether it is logarithmic; None decides by the ratio of the largest to the smallest value.
         """
         low, high = min(values), max(values)
         if log is None:
@@ -57,12 +57,12 @@ class Scale:
         return cls(low - space, high + space)
 
     def at(self, value: float) -> float:
-        """Return where a value is, in percent of the axis, 0..100."""
+        """Return the position of a value in percent of the axis, 0..100."""
         low, high, value = (math.log(one) if self.log else one for one in (self.low, self.high, value))
         return min(100.0, max(0.0, 100 * (value - low) / (high - low)))
 
     def ticks(self, *, about: int = 7) -> list[Tick]:
-        """Return round numbers on the axis, around ``about`` of them; none at the very ends, where text has no room."""
+        """Return about ``about`` round numbers on the axis; none at the very ends, where text has no room."""
         values = self._log_ticks() if self.log else []
         if len(values) < 3:
             values = self._linear_ticks(about)
@@ -105,8 +105,8 @@ class Course:
     """Samples in the order they were taken, as SVG paths in a box of 100 x 100.
 
     Attributes:
-        band: From the 10th to the 90th percentile of each stretch.
-        line: Through the medians.
+        band: The 10th to 90th percentile of each interval.
+        line: The median of each interval.
     """
 
     band: str
@@ -114,7 +114,7 @@ class Course:
 
 
 def course(samples: Values, scale: Scale) -> Course:
-    """Return how samples went on, in at most 80 stretches."""
+    """Return the course of samples over time, in at most 80 intervals."""
     parts = np.array_split(samples, min(_TIME_BINS, len(samples)))
     xs = [100 * index / max(1, len(parts) - 1) for index in range(len(parts))]
     low, middle, high = (
@@ -130,7 +130,7 @@ def line_path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Return which points (cost, gain) no other point beats in both, by rising cost."""
+    """Return the Pareto front of points (cost, gain), by rising cost."""
     best, found = -math.inf, []
     for index in sorted(range(len(points)), key=lambda one: (points[one][0], -points[one][1])):
         if points[index][1] > best:
@@ -141,19 +141,19 @@ def frontier(points: Sequence[tuple[float, float]]) -> list[int]:
 
 @dataclass(frozen=True)
 class Place:
-    """Where a label is written: left or right of its point, so many rows below it (negative: above)."""
+    """Position of a label: left or right of its point, and its offset in rows (negative: above)."""
 
     left: bool
     row: int
 
 
 def place_labels(points: Sequence[tuple[float, float]], *, width: float, height: float) -> list[Place]:
-    """Return places where labels meet neither each other nor other points, as far as there are such places.
+    """Place labels so that they overlap neither each other nor other points, as far as possible.
 
     Args:
         points: Percent from the left and from the top.
-        width: Of a label, in percent.
-        height: Of a label, in percent.
+        width: Width of a label in percent.
+        height: Height of a label in percent.
     """
     taken: list[tuple[float, float, float]] = []
     places = []

@@ -1,4 +1,4 @@
-"""Where and how a result was measured, for the page."""
+"""The environment of a measurement, for the report."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .charts import Scale, Tick, line_path
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
 
-_OLD = Unknown("an earlier edgetl measured this, and did not look")
+_OLD = Unknown("not recorded by the earlier edgetl that measured this")
 
 
 @dataclass(frozen=True)
 class Gauge:
-    """One value of the board over the time of a bench."""
+    """One value of the board over the course of a bench."""
 
     name: str
     unit: str
@@ -34,7 +34,7 @@ class Gauge:
 
 
 def gauges(environment: BenchEnvironment) -> tuple[Gauge, ...]:
-    """Return what is known of the board at two times or more: temperature and clock."""
+    """Return temperature and clock over time, if known at two times or more."""
     temperatures = [(state.clock_s, state.temperature_c) for state in environment.states]
     clocks = [(state.clock_s, state.frequency_mhz) for state in environment.states]
     found = []
@@ -51,7 +51,7 @@ def gauges(environment: BenchEnvironment) -> tuple[Gauge, ...]:
 
 
 def facts(result: Result) -> tuple[Pairs, Pairs]:
-    """Return what is known about a bench, and what is not and why."""
+    """Return the facts of a bench, and for unknown ones the reason."""
     environment, settings, bundle = result.environment, result.settings, result.bundle
     after, spec = environment.after, bundle.preprocess
     runtimes = sorted({f"{run.runtime.name} {run.runtime.version}" for run in result.runs})
@@ -68,7 +68,7 @@ def facts(result: Result) -> tuple[Pairs, Pairs]:
         ("Memory, GB", _scaled(environment.memory_bytes, 1e9)),
         ("Temperature at the end, °C", after.temperature_c),
         ("Throttling", _flags(after.throttled)),
-        ("Throttling since its start", _flags(_looked(after.throttled_since_boot))),
+        ("Throttling since boot", _flags(_looked(after.throttled_since_boot))),
         ("Load average before", environment.before.load_average_1m),
         ("System", environment.os),
         ("Kernel", environment.kernel),
@@ -83,7 +83,7 @@ def facts(result: Result) -> tuple[Pairs, Pairs]:
         ("Input", f"{spec.size} px, {spec.fit}, {spec.resample}"),
         *_photos(result.evalset),
         ("Sampling", _sampling(settings)),
-        ("The bench's own cost, us a photo", _own_cost(result)),
+        ("Overhead of the bench, us per photo", _own_cost(result)),
     ]
     known = tuple((name, _text(value)) for name, value in everything if not isinstance(value, Unknown))
     unknown = tuple((name, value.unknown) for name, value in everything if isinstance(value, Unknown))
@@ -95,8 +95,8 @@ def _looked(value: T | None) -> T | Unknown:
 
 
 def _batches(settings: Settings) -> list[tuple[str, str]]:
-    """Return one row where there was more than one photo in an inference."""
-    return [] if settings.batches == (1,) else [("Photos an inference", ", ".join(map(str, settings.batches)))]
+    """Return one row if inferences had more than one photo."""
+    return [] if settings.batches == (1,) else [("Photos per inference", ", ".join(map(str, settings.batches)))]
 
 
 def _photos(evalset: Evalset) -> list[tuple[str, str | float | Unknown]]:
@@ -129,7 +129,7 @@ def _sampling(settings: Settings) -> str:
     if settings.sustained:
         return f"one run for {settings.duration_s / 60:g} minutes, in {settings.rounds} windows"
     kind = " (quick)" if settings.quick else ""
-    return f"{settings.duration_s:g} s a run{kind} in {settings.rounds} rounds, runs interleaved"
+    return f"{settings.duration_s:g} s per run{kind} in {settings.rounds} rounds, runs interleaved"
 
 
 def _own_cost(result: Result) -> float | Unknown:

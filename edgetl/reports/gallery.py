@@ -1,4 +1,4 @@
-"""Photos that a variant classifies otherwise than the float model, as cards with small pictures."""
+"""Photos that a variant classifies differently from the float model, as cards with thumbnails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from edgetl_device.documents import Unknown
 
 from .pictures import data_uri, thumbnail
 
-# Pictures are inside the page: with 60 of about 8 KB it still fits into an e-mail.
+# Pictures are embedded: with 60 of about 8 KB the page still fits into an e-mail.
 MOST = 60
 _ORDER = {"lost": 0, "gained": 1, "changed": 2}
 
@@ -46,7 +46,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Cards of the photos that changed, the lost ones first, and how many more there are; or why nobody can tell."""
+    """Cards of the changed photos, lost ones first, with the number of those not shown; or why they are unknown."""
 
     cards: tuple[Card, ...]
     more: int
@@ -54,7 +54,7 @@ class Gallery:
 
 
 def flipped(result: Result, bundle: Bundle | None) -> Gallery:
-    """Return the photos of a result that at least one variant classifies otherwise than the float model."""
+    """Return the photos of a result that at least one variant classifies differently from the float model."""
     labels, evalset = result.bundle.labels, result.evalset
     if isinstance(evalset.reference, Unknown):
         return Gallery((), 0, evalset.reference.unknown)
@@ -75,7 +75,7 @@ def flipped(result: Result, bundle: Bundle | None) -> Gallery:
 
 
 def one_per_variant(result: Result) -> dict[str, ResultRun]:
-    """Return the first run of each variant: its number of threads does not change its predictions."""
+    """Return the first run of each variant: the number of threads does not change predictions."""
     found: dict[str, ResultRun] = {}
     for run in result.runs:
         found.setdefault(run.variant, run)

@@ -1,4 +1,4 @@
-"""Grad-CAM: where in a photo a trained run sees the evidence for a class."""
+"""Grad-CAM: which parts of a photo support a class."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _BATCH = 32
 
 
 def grad_cam(model: Any, pixels: npt.NDArray[np.uint8], classes: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """Return heat maps of the last feature map, the one that is pooled.
+    """Return heat maps over the last feature map, the one that is pooled.
 
     Selvaraju et al. 2017, "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-    arXiv:1610.02391, equations 1 and 2: the channels of the feature map are added up, weighed by the mean gradient of
-    the class's logit with respect to them, negative evidence is set to 0 (ReLU).
+    arXiv:1610.02391, equations 1 and 2: the sum of the feature map's channels, each weighted by the mean gradient of
+    the class's logit with respect to it; negative evidence is set to 0 (ReLU).
 
     Args:
         model: keras.Model with the layers ``pool`` and ``logits``.
         pixels: uint8 [n, S, S, 3], raw RGB.
-        classes: int64 [n], whose evidence is looked for in each photo.
+        classes: int64 [n], the class to explain in each photo.
 
     Returns:
-        float32 [n, h, w], each scaled so that its highest value is 1; all zeros where nothing speaks for the class.
+        float32 [n, h, w], each scaled to a maximum of 1; all zeros without evidence for the class.
     """
     tf, last = tensorflow(), model.get_layer("pool").input
     to_features = keras().Model(model.input, last)

@@ -14,7 +14,7 @@ _TEMPLATES = Path(__file__).parent / "templates"
 
 
 def fill(template: str, **values: Any) -> str:
-    """Return a page: everything that is put into the template is escaped, and a name that is missing is an error.
+    """Render a page. All values are escaped, and an undefined name in the template is an error.
 
     Raises:
         Unavailable: Jinja2 is not installed.
@@ -33,7 +33,7 @@ def environment() -> Any:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
-        # Also what would turn the direction of the text around it.
+        # Including characters that change the direction of the surrounding text.
         finalize=lambda value: shown_lines(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

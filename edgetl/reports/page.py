@@ -1,4 +1,4 @@
-"""Content of the page: results as numbers, texts and positions."""
+"""Content of the report of bench results: numbers, texts and positions."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _STAGES = {
     "invoke": "model",
     "postprocess": "probabilities and top 5",
 }
-# A latency chart ends at this percentile of its slowest run, so that outliers do not squeeze the rest.
+# The latency axis ends at this percentile of the slowest run, so that outliers do not squeeze the rest.
 _END = 99.5
 
 
@@ -42,7 +42,7 @@ class Row:
 
     @property
     def colour(self) -> int:
-        """Which of the page's colours it has, from 0."""
+        """Index of its colour, from 0."""
         return (self.number - 1) % COLOURS
 
     @property
@@ -87,7 +87,7 @@ class Point:
 
 @dataclass(frozen=True)
 class Change:
-    """How one variant does on one class: photos right, and the difference from the float model where it is known."""
+    """One variant on one class: correct photos, and the difference from the float model if known."""
 
     correct: int
     drop_pp: float | None
@@ -95,7 +95,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its photos, how many the float model has right if known, each variant; bars end at ``scale_pp``."""
+    """One class: its photos, how many the float model got right if known, and each variant; bars end at ``scale_pp``."""
 
     label: str
     photos: int
@@ -127,7 +127,7 @@ class Bench:
 def bench(name: str, result: Result, *, first_number: int, with_way: bool, bundle: Bundle | None) -> Bench:
     """Return one result for the page; its runs are numbered from ``first_number``.
 
-    With ``with_way`` they are called by their threads and batch too, where these differ on the page.
+    With ``with_way`` their names include threads and batch, where these differ on the page.
     """
     runs, evalset = result.runs, result.evalset
     statuses = [run.verdict.status for run in runs]
@@ -156,7 +156,7 @@ def bench(name: str, result: Result, *, first_number: int, with_way: bool, bundl
 
 
 def headline(rows: Sequence[Row]) -> str:
-    """Return the fastest believable run in one sentence."""
+    """Return the fastest run with a usable measurement in one sentence."""
     believed = [row for row in rows if row.run.verdict.status != "invalid"]
     if not believed:
         return "No measurement here is valid: measure again."
@@ -192,7 +192,7 @@ def latency(rows: Sequence[Row]) -> Latency:
     scale = Scale.around(ends, margin=0.03)
     found = []
     for row, one in zip(rows, samples, strict=True):
-        # Too few samples give no p95.
+        # With too few samples there is no p95.
         p95_ms = row.run.latency.p95_ms
         p50 = scale.at(_median_ms(row.run.samples_ns.invoke))
         p95 = None if isinstance(p95_ms, Unknown) else scale.at(p95_ms)
@@ -237,7 +237,7 @@ def pareto(rows: Sequence[Row]) -> Pareto:
     for index, row in enumerate(rows):
         low, high = intervals[index]
         left, top = places[index]
-        # Areas, not diameters, are what eyes compare.
+        # The eye compares areas, not diameters.
         diameter = 12 + 22 * (row.run.bytes / largest) ** 0.5
         points.append(Point(row, left, top, 100 - y.at(high), 100 - y.at(low), diameter, labels[index]))
     path = line_path([(costs[index], gains[index]) for index in best], x, y)
@@ -246,7 +246,7 @@ def pareto(rows: Sequence[Row]) -> Pareto:
 
 
 def _median_ms(samples_ns: Sequence[int]) -> float:
-    """Return the median as benches do, of samples too few for one to publish, too."""
+    """Return the median as benches do, even if there are too few samples to publish one."""
     return percentile(samples_ns, 50) / 1e6
 
 

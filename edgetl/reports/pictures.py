@@ -1,4 +1,4 @@
-"""Photos as small pictures inside a page."""
+"""Thumbnails embedded in a page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def thumbnail(photo: bytes, *, side: int = SIDE) -> Image.Image:
     """
     spec = Preprocess(size=side, fit="pad")
     image = decode(photo, spec)
-    # The black bars of the fit are cut off again: the photo keeps its shape.
+    # Crop the black bars of the fit, so that the photo keeps its shape.
     width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
     left, top = round((side - width) / 2), round((side - height) / 2)
     return Image.fromarray(fit(image, spec)[top : top + height, left : left + width])
@@ -37,7 +37,7 @@ def data_uri(image: Image.Image) -> str:
 
 
 def heat_over(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> Image.Image:
-    """Lay a heat map over a photo in grey: the hotter, the less of the photo shows.
+    """Overlay a heat map on a grey version of a photo: the hotter, the more opaque.
 
     Args:
         pixels: uint8 [h, w, 3].
@@ -46,7 +46,7 @@ def heat_over(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> I
     side = pixels.shape[:2][::-1]
     warm = Image.fromarray((255 * heat).round().astype(np.uint8)).resize(side, Image.Resampling.BICUBIC)
     share = np.asarray(warm, np.float32)[..., None] / 255
-    # From dark red over orange to pale yellow, over grey: a photo's own colours would be taken for heat.
+    # From dark red over orange to pale yellow, on grey: the photo's own colours could be mistaken for heat.
     colour = np.concatenate([120 + 135 * share**0.5, 235 * share**1.5, 40 + 120 * share**4], axis=-1)
     opacity = 0.7 * share**0.7
     grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]

@@ -1,4 +1,4 @@
-"""Pictures as PNG files: learning curves, confusion matrix, variants side by side."""
+"""Plots as PNG files: learning curves, confusion matrix, variants side by side."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.documents import Unknown
 
-# Names are written in the cells' axes only while they can be read.
+# Class names are shown only while they are readable.
 _MAX_NAMED_CLASSES = 40
 _MAX_COUNTED_CLASSES = 20
 _RIGHT, _WRONG = "black", "firebrick"
@@ -24,13 +24,13 @@ _RIGHT, _WRONG = "black", "firebrick"
 
 @dataclass(frozen=True, eq=False)
 class ClassifiedPhoto:
-    """A photo to draw with what a model says of it.
+    """A photo and a model's prediction for it.
 
     Attributes:
         pixels: uint8 RGB [S, S, 3].
         label: The true class.
-        predicted: The model's class.
-        probability: The model's, of that class, 0..1.
+        predicted: The predicted class.
+        probability: Predicted probability of that class, 0..1.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -40,7 +40,7 @@ class ClassifiedPhoto:
 
     @property
     def color(self) -> str:
-        """Of the text that says the prediction."""
+        """Colour of the prediction's text."""
         return _RIGHT if self.predicted == self.label else _WRONG
 
 
@@ -84,7 +84,7 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
 
 
 def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:
-    """Draw photos with what they are and what they were taken for; wrong predictions are red."""
+    """Draw photos with their true and predicted classes; wrong predictions are red."""
     columns = 4
     rows = -(-len(photos) // columns)
     figure = require("matplotlib.figure").Figure(figsize=(2.2 * columns, 2.5 * rows), layout="constrained")
@@ -100,12 +100,12 @@ def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:
 
 
 def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: str, target: Path) -> None:
-    """Draw a bench result as one picture: classified photos above, what each variant costs and how right it is below.
+    """Draw a bench result as one picture: classified photos above, cost and accuracy of each variant below.
 
     Args:
-        result: Of a bench; the first number of threads is drawn.
+        result: A bench result; the first number of threads is drawn.
         photos: At least one; wrong predictions are red.
-        title: Above everything.
+        title: Title of the picture.
         target: The PNG to write.
     """
     figure = require("matplotlib.figure").Figure(figsize=(9.6, 4.9), layout="constrained")
@@ -119,7 +119,7 @@ def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: st
     runs = [run for run in result.runs if run.threads == threads]
     panels = (
         (
-            f"model, ms a photo, {threads} thread: p50, whisker p95",
+            f"model, ms per photo, {threads} thread: p50, whisker p95",
             [_median_ms(run) for run in runs],
         ),
         ("size, MB", [run.bytes / 1e6 for run in runs]),
@@ -148,7 +148,7 @@ def _median_ms(run: ResultRun) -> float:
 
 
 def _above_median(run: ResultRun) -> float:
-    # Too few samples give no p95, and then there is no whisker.
+    # With too few samples there is no p95, and so no whisker.
     p95_ms = run.latency.p95_ms
     return 0.0 if isinstance(p95_ms, Unknown) else p95_ms - _median_ms(run)
 
@@ -159,6 +159,6 @@ def _around(share: float, interval: Sequence[float]) -> tuple[float, float]:
 
 
 def _figure(width_in: float, height_in: float, *, columns: int = 1) -> tuple[Any, Any]:
-    # Without pyplot there is no global state and no window system to ask for.
+    # Avoiding pyplot avoids its global state and the need for a window system.
     figure = require("matplotlib.figure").Figure(figsize=(width_in, height_in), layout="constrained")
     return figure, figure.subplots(1, columns)

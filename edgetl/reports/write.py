@@ -1,4 +1,4 @@
-"""Results to one HTML file."""
+"""Write the report of bench results to one HTML file."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from .html import fill
 
 
 def write_report(results: Sequence[Path], out: str | os.PathLike[str], *, bundle: Path | None = None) -> None:
-    """Write results as one page that loads nothing from anywhere else.
+    """Write results as one self-contained page.
 
     Args:
-        results: Files that ``edgetl bench --json`` wrote.
+        results: Files written by ``edgetl bench --json``.
         out: The HTML file to write.
-        bundle: Where the held-out photos are taken from; without one, photos are named and not shown.
+        bundle: Source of the held-out photos; without it, photos are named but not shown.
 
     Raises:
-        InputError: A result or the bundle cannot be read, or the bundle's photos are not those of any result.
+        InputError: A result or the bundle cannot be read, or no result has the bundle's photos.
         Unavailable: Jinja2 is not installed.
     """
     write_text(out, render(results, bundle=bundle))
@@ -75,7 +75,7 @@ def _names(results: Sequence[Path]) -> list[str]:
 
 
 def _comparison(results: Sequence[Path]) -> list[str]:
-    """Return what the results show against the first, or why they may not be compared."""
+    """Return the comparison of the results with the first, or why they cannot be compared."""
     try:
         return text.conclusion_lines(compare_results(results))
     except InputError as refusal:

@@ -1,4 +1,4 @@
-"""A training run as one HTML page that needs nothing but a browser."""
+"""The self-contained HTML report of a training run."""
 
 from .write import PAGE, render_run, write_run_report, written_page
 

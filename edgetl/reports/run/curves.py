@@ -1,4 +1,4 @@
-"""``history.csv`` as charts: what each fit of the head gave, and the epochs of the second stage."""
+"""``history.csv`` as charts: the fits of the head, and the epochs of the second stage."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgetl.runs.history import Epoch, HeadFit, HistoryRow, points_of
 
 @dataclass(frozen=True)
 class Line:
-    """One curve; ``colour`` counts from 0, ``last`` is its last value."""
+    """One curve; ``colour`` is an index from 0, ``last`` is its last value."""
 
     name: str
     colour: int
@@ -21,7 +21,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart over the epochs; ``kept_percent`` is where the kept epoch is, None without one."""
+    """A chart over the epochs; ``kept_percent`` is the position of the kept epoch, None without one."""
 
     name: str
     lines: tuple[Line, ...]
@@ -40,7 +40,7 @@ def plots(rows: Sequence[HistoryRow], *, kept_epoch: int) -> tuple[Plot, ...]:
 
     Args:
         rows: The history.
-        kept_epoch: Whose weights the run has.
+        kept_epoch: The epoch whose weights were kept.
     """
     epochs = [row for row in rows if isinstance(row, Epoch) and row.stage == "blocks"]
     last = max((row.epoch for row in epochs), default=0)

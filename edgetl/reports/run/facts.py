@@ -1,4 +1,4 @@
-"""Provenance of a run, for its page: durations, settings, versions."""
+"""Provenance of a run, for its report: durations, settings, versions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Stage:
 
 
 def stages(document: RunDocument) -> tuple[Stage, ...]:
-    """Return where the time of training went."""
+    """Return the duration of each stage."""
     longest = max((stage.seconds for stage in document.stages), default=0) or 1.0
     return tuple(Stage(one.name, one.seconds, 100 * one.seconds / longest) for one in document.stages)
 
@@ -32,12 +32,12 @@ def configuration(document: RunDocument) -> Pairs:
 
 
 def reasons(document: RunDocument) -> tuple[str, ...]:
-    """Return why these layers are trained, where edgetl decided it."""
+    """Return why these layers are trained, if edgetl decided it."""
     return document.strategy.reasons
 
 
 def provenance(document: RunDocument) -> Pairs:
-    """Return what the model was made from, so that it can be made again or doubted."""
+    """Return the provenance of the model: files, hashes, versions."""
     model, weights, dataset = document.model, document.weights, document.dataset
     everything = [
         ("Written", document.created.replace("T", " ").replace("Z", " UTC")),
@@ -63,5 +63,5 @@ def _text(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:g}"
-    # Pages are handed on: of a path (weights, a teacher) they show the last part.
+    # Reports are shared: of a path (weights, a teacher) they show only the last part.
     return PurePath(value).name if isinstance(value, str) and "/" in value else str(value)

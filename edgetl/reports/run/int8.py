@@ -1,4 +1,4 @@
-"""Results of quantization, for the page of a run, from ``quantize.json`` and ``explain.json``."""
+"""Results of quantization, for the report of a run, from ``quantize.json`` and ``explain.json``."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from edgetl.runs.quantize_report import Candidate, QuantizeReport, VariantScores
 from edgetl_device import documents
 
 _LAYERS = 8
-# Of an explanation; edgetl.quantization.explain writes those that there is something to show in.
+# Plots of an explanation; edgetl.quantization.explain writes only those with something to show.
 _PICTURES = ("explain/layers.png", "explain/costs_most.png", "explain/repaired.png", "explain/flips.png")
 
 
 @dataclass(frozen=True)
 class Layer:
-    """How far probabilities move when this layer alone is int8; ``percent`` is relative to the worst."""
+    """Change of the probabilities when only this layer is int8; ``percent`` is relative to the worst."""
 
     name: str
     operator: str
@@ -30,7 +30,7 @@ class Layer:
 
 @dataclass(frozen=True)
 class Link:
-    """A file beside the page: what it is called and where it is."""
+    """A link to a file beside the page: text and path."""
 
     name: str
     href: str
@@ -38,17 +38,17 @@ class Link:
 
 @dataclass(frozen=True)
 class Int8:
-    """Variants against the float model, the candidates that were tried, and the layers that cost most.
+    """Variants against the float model, the candidates that were tried, and the most expensive layers.
 
     Attributes:
-        photos: How many held-out photos the variants were scored on.
-        split: Which ones.
+        photos: Number of held-out photos that the variants were scored on.
+        split: The split of these photos.
         variants: As in ``quantize.json``.
-        candidates: Likewise; empty where no bound was asked for.
-        taken: Name of the candidate that was taken; None where none was.
-        moved: Mean absolute change of a probability, all layers in int8; None without an explanation.
-        layers: The layers that cost most.
-        links: Files that say more.
+        candidates: Likewise; empty without a bound.
+        taken: Name of the chosen candidate; None if there is none.
+        moved: Mean absolute change of a probability with all layers in int8; None without an explanation.
+        layers: The layers that cost most accuracy.
+        links: Files with more detail.
     """
 
     photos: int
@@ -62,11 +62,11 @@ class Int8:
 
 
 def read_int8(run: Path, page: Path) -> Int8 | None:
-    """Return what was found when the run was quantized; None where it was not.
+    """Return the results of quantizing the run; None if it was not quantized.
 
     Args:
         run: The run directory.
-        page: Where the page is written, which links are relative to.
+        page: Path of the page; links are relative to it.
 
     Raises:
         InputError: ``quantize.json`` or ``explain.json`` is damaged.

@@ -1,4 +1,4 @@
-"""Accuracy of a run, for its page: ``run.json`` as rows and texts."""
+"""Accuracy of a run, for its report: ``run.json`` as rows and texts."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgetl.runs.metrics import ClassMetrics, Metrics
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Unknown
 
-# More classes than these do not make a matrix that can be read; the pairs below it still do.
+# With more classes the matrix is unreadable; the list of confused pairs below it still works.
 MATRIX_CLASSES = 24
 _PAIRS = 10
 # The split that counts first.
@@ -22,7 +22,7 @@ SIDES: tuple[Split, ...] = ("test", "val")
 
 @dataclass(frozen=True)
 class Score:
-    """One model on one split, with its 95% interval; ``ece`` is None where it is not known."""
+    """One model on one split, with its 95% interval; ``ece`` is None if unknown."""
 
     name: str
     photos: int
@@ -37,7 +37,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Pair:
-    """Photos of ``label`` that were taken for ``predicted``, out of all of that label."""
+    """Number of photos of ``label`` predicted as ``predicted``, out of all photos of that label."""
 
     label: str
     predicted: str
@@ -56,9 +56,9 @@ def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
     """Return caveats on the numbers of a run."""
     found = []
     if document.interrupted:
-        found.append("Training was interrupted: these are the best weights until then.")
+        found.append("Training was interrupted: these are the best weights up to then.")
     if split == "val":
-        found.append("There are no test photos. Validation photos also chose the epoch that was kept, which flatters.")
+        found.append("There are no test photos. The validation photos also chose the epoch, so this accuracy is optimistic.")
     low, high = document.metrics[split].accuracy.ci95
     if high - low > 0.15:
         found.append(f"With so few photos the interval is {100 * (high - low):.0f} percentage points wide.")
@@ -101,15 +101,15 @@ def classes(metrics: Metrics) -> tuple[ClassMetrics, ...]:
     """Return the classes, those with the lowest F1 first."""
     rows = []
     for place, row in enumerate(metrics.per_class):
-        # Of the confusion, not of the document: runs of earlier versions do not have it.
+        # From the confusion matrix: run.json of earlier versions does not have it.
         interval = wilson95(metrics.confusion[place][place], row.photos) if row.photos else None
         rows.append(replace(row, recall_ci95=interval))
-    # A class with nothing to judge it by is not the weakest.
+    # A class without a measured F1 is not the weakest.
     return tuple(sorted(rows, key=lambda row: (math.inf if isinstance(row.f1, Unknown) else row.f1, row.label)))
 
 
 def pairs(metrics: Metrics, labels: Sequence[str]) -> tuple[Pair, ...]:
-    """Return which classes are taken for which, the most frequent first."""
+    """Return the confused pairs of classes, the most frequent first."""
     found = [
         Pair(labels[true], labels[predicted], count, sum(row))
         for true, row in enumerate(metrics.confusion)

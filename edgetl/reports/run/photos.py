@@ -1,6 +1,6 @@
-"""Photos of a run on its page: findings of the audit, and the most confident mistakes.
+"""Photos in the report of a run: findings of the audit, and the most confident mistakes.
 
-Photos are read from where the run was trained; missing or changed photos are named, not shown.
+Photos are read from the data set that the run was trained on; missing or changed ones are named, not shown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 from edgetl_device.preprocess import PhotoError
 
-# At about 8 KB a picture the page can still be sent by mail.
+# At about 8 KB per picture the page can still be sent by e-mail.
 MISTAKES = 24
 _A_FINDING = 8
 _FINDINGS = 32
@@ -49,7 +49,7 @@ class Album:
         except InputError as error:
             if data is not None:
                 raise
-            # The page is handed on: no folders of this machine.
+            # The report is shared: it must not name folders of this machine.
             return cls(None, error.what.replace(str(place), place.name))
 
 
@@ -64,7 +64,7 @@ class Card:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A held-out photo that the model has wrong; ``heat`` is a picture of Grad-CAM, empty without it."""
+    """A misclassified held-out photo; ``heat`` is its Grad-CAM picture, empty without one."""
 
     card: Card
     label: str
@@ -75,7 +75,7 @@ class Mistake:
 
 @dataclass(frozen=True)
 class Found:
-    """A finding of the audit with its photos; ``more`` of them are not shown."""
+    """A finding of the audit with its photos; ``more`` is the number of those not shown."""
 
     kind: str
     severity: str
@@ -85,7 +85,7 @@ class Found:
 
 
 def findings(document: RunDocument, album: Album) -> tuple[Found, ...]:
-    """Return what the audit found, with a few photos each; identical photos are one picture under all their names."""
+    """Return the findings of the audit with a few photos each; identical photos are one picture with all names."""
     found, room = [], _FINDINGS
     for finding in document.dataset.findings:
         groups = finding.groups or [(file,) for file in finding.files]
@@ -103,10 +103,10 @@ def mistakes(
 
     Args:
         run: The run.
-        predictions: Of held-out photos.
+        predictions: Predictions for held-out photos.
         album: Where the photos are.
-        heat: Show with Grad-CAM where the model sees the class that it predicts.
-        data: The data set, where it is not at the place that it was trained from.
+        heat: Add Grad-CAM heat maps of the predicted class.
+        data: Path of the data set, if it has moved since training.
 
     Raises:
         InputError: With ``heat``, a photo is missing or was changed since training.
@@ -133,7 +133,7 @@ def _heat(run: Run, shown: Sequence[HeldOutPrediction], data: Path | None) -> li
     maps = grad_cam(run.load_model(), photos.pixels, classes)
     found = []
     for path, pixels, heat in zip(photos.paths, photos.pixels, maps, strict=True):
-        # A map of a stretched photo fits its own shape; a cropped or padded one is shown as the model sees it.
+        # The map of a stretched photo is drawn in the photo's own shape; cropped and padded ones as the model sees them.
         under = np.asarray(thumbnail(path.read_bytes())) if run.preprocess.fit == "stretch" else pixels
         found.append(data_uri(heat_over(under, heat)))
     return found

@@ -37,9 +37,9 @@ class ReliabilityChart:
 
     @property
     def verdict(self) -> str:
-        """What the curve says, in one sentence."""
+        """The conclusion from the curve, in one sentence."""
         if self.ece <= 1.5 * self.ece_by_chance:
-            return "No more error than chance would give with so few photos: the probabilities are calibrated."
+            return "The error is no larger than chance explains with so few photos: the probabilities are calibrated."
         side = "Overconfident" if self.confidence > self.accuracy else "Underconfident"
         low, high = (100 * bound for bound in self.ci95)
         return (
@@ -52,8 +52,8 @@ def reliability_chart(measured: CalibrationError, accuracy: Accuracy) -> Reliabi
     """Return the reliability curve for the page.
 
     Args:
-        measured: Of some photos.
-        accuracy: Of the same photos.
+        measured: Calibration on some photos.
+        accuracy: Accuracy on the same photos.
     """
     bins = []
     for one in measured.bins:

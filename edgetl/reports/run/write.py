@@ -1,4 +1,4 @@
-"""A training run to one HTML file."""
+"""Write the report of a training run to one HTML file."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ PAGE = "report.html"
 
 
 def write_run_report(run: Run, out: Path | None = None, *, grad_cam: bool = False, data: Path | None = None) -> Path:
-    """Write a run as one page that loads nothing from anywhere else, and return where it is.
+    """Write the report of a run as one self-contained page and return its path.
 
-    Photos that are missing or were changed since training are named instead of shown, and the page says so.
+    Photos that are missing or have changed since training are listed instead of shown.
 
     Args:
         run: The run.
         out: The HTML file to write; ``report.html`` in the run directory by default.
-        grad_cam: Show where in the photos of its gallery the model sees what it predicts; needs TensorFlow.
-        data: The data set, where it is not at the place that it was trained from.
+        grad_cam: Add Grad-CAM heat maps to the misclassified photos; needs TensorFlow.
+        data: Path of the data set, if it has moved since training.
 
     Raises:
-        InputError: A file of the run is damaged, ``data`` is no data set, or, with ``grad_cam``, a photo is missing.
+        InputError: A file of the run is damaged, ``data`` is not a data set, or, with ``grad_cam``, a photo is missing.
         Unavailable: Jinja2, or with ``grad_cam`` TensorFlow, is not installed.
     """
     target = run.folder / PAGE if out is None else out
@@ -47,7 +47,7 @@ def write_run_report(run: Run, out: Path | None = None, *, grad_cam: bool = Fals
 
 
 def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | None = None) -> str:
-    """Return the page as HTML; ``target`` is where it will be, for links; the rest as for :func:`write_run_report`."""
+    """Return the page as HTML; links are relative to ``target``; other arguments as for :func:`write_run_report`."""
     extras.check_installed("jinja2", extra="report")
     document, history = run.document, read_history(run.folder / "history.csv")
     split = next((name for name in page.SIDES if name in document.metrics), None)
@@ -72,7 +72,7 @@ def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | N
 
 
 def _held_out(run: Run, split: Split, album: Album, *, grad_cam: bool, data: Path | None) -> dict[str, Any]:
-    """Return what held-out photos say."""
+    """Return the results on held-out photos."""
     metrics = run.document.metrics[split]
     predictions = [one for one in read_predictions(run.folder / FILE) if one.split == split]
     shown, wrong = mistakes(run, predictions, album, heat=grad_cam, data=data)
@@ -99,9 +99,9 @@ def _held_out(run: Run, split: Split, album: Album, *, grad_cam: bool, data: Pat
 
 
 def written_page(run: Run) -> str:
-    """Write a run's page beside it; return where it is, or why there is none."""
+    """Write the report into the run directory; return its path, or why there is none."""
     try:
         return str(write_run_report(run))
     except Unavailable as error:
-        # The run is complete without it.
+        # The run is complete without a report.
         return f"none: {error.what}. {error.hint}"
