@@ -54,7 +54,7 @@ def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False,
     Args:
         data: A folder of photos, a ``.csv``, or arrays, as ``edgetl train`` takes them.
         out: The run directory; ``runs/<name of data>`` when None.
-        overwrite: Replace a run that is there already, finished or not.
+        overwrite: Replace an existing run, finished or not.
         **options: Fields of :class:`~edgetl.TrainOptions`.
 
     Raises:

@@ -150,7 +150,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
 def _refuse(target: Path) -> None:
     if not target.is_dir() or any(target.iterdir()):
-        raise InputError(f"{target}: is there already", hint="Choose another place, or remove it.")
+        raise InputError(f"{target}: exists already", hint="Choose another place, or remove it.")
 
 
 @contextmanager

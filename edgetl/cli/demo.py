@@ -89,7 +89,7 @@ def _check_place(out: Path) -> None:
     strange = [name for name in names if name not in _WRITTEN and not name.startswith("photos-")]
     if strange:
         raise InputError(
-            f"{out}: has something in it that is not of a demo: {strange[0]}",
+            f"{out}: contains something that is not part of a demo: {strange[0]}",
             why="a demo replaces what an earlier one wrote",
             hint="Name a new folder with --out.",
         )

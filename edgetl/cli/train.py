@@ -38,7 +38,7 @@ def train(
     resume: Path | None = typer.Option(
         None, metavar="RUN", help="Resume a run that was ended early, with its settings.", show_default=False
     ),
-    overwrite: bool = typer.Option(False, "--overwrite", help="Replace a run that is there already, finished or not."),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing run, finished or not."),
     json: bool = typer.Option(False, "--json", help="Print run.json on stdout."),
 ) -> None:
     """Train an image classifier on photos: a pretrained backbone, fine-tuned, or any of them from scratch.

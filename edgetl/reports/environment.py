@@ -17,7 +17,7 @@ from .charts import Scale, Tick, line_path
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
 
-_OLD = Unknown("not recorded by the earlier edgetl that measured this")
+_OLD = Unknown("an earlier edgetl measured this and did not record it")
 
 
 @dataclass(frozen=True)

@@ -144,7 +144,7 @@ class Run:
 
 
 def check_run_replaceable(folder: Path) -> None:
-    """Refuse to replace a folder that is not a run, or has something in it that edgetl did not write.
+    """Refuse to replace a folder that is not a run, or contains something that edgetl did not write.
 
     Raises:
         InputError: It is one of the two.

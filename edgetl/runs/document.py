@@ -182,7 +182,7 @@ class RunDocument:
         weights: What the base started from.
         strategy: Why these layers were trained.
         model: The model file.
-        interrupted: Whether Ctrl-C ended training early; these are the best weights until then.
+        interrupted: Whether Ctrl-C ended training early; these are the best weights up to then.
         devices: Devices that shared each step of the later stages; empty if only the head was fitted.
         metrics: Of the held-out photos, by split: ``val`` and ``test`` where there are such photos.
         baseline: A small CNN trained from scratch on the same split.

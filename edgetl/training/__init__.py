@@ -1,4 +1,4 @@
-"""Train a classifier: the head on a frozen base, the last blocks, on request every layer."""
+"""Train a classifier: the head on a frozen base, then the last blocks, optionally all layers."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,7 @@ __all__ = ["TrainOptions", "resume", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    # The options are for help and configuration files too, where nothing heavy is loaded.
+    # Help and configuration files use the options too, without loading anything heavy.
     if name not in ("resume", "train"):
         raise AttributeError(name)
     from . import pipeline

@@ -18,28 +18,28 @@ BACKBONE = "simple_cnn"
 
 
 def baseline_options(plan: TrainPlan) -> TrainOptions:
-    """Return the options of the baseline: data, split, views, seed and devices as in the run, the rest defaults."""
+    """Return the baseline's options: data, split, views, seed and devices of the run, defaults for the rest."""
     plain = TrainOptions(backbone=BACKBONE, strategy="scratch", weights="none", views=plan.views)
     shared = ("size", "fit", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
     return replace(plain, **{name: getattr(plan.options, name) for name in shared})
 
 
 def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> Baseline | None:
-    """Train the baseline on the same split; keep its numbers, not the model.
+    """Train the baseline on the same split; keep its metrics, discard the model.
 
     Args:
-        train: Writes a run directory of the same photos with other options.
-        plan: The plan of the run it is compared with.
+        train: Writes a run directory for the same photos with other options.
+        plan: The plan of the run that it is compared with.
 
     Returns:
-        The record for ``run.json``; None when Ctrl-C came before there was a model.
+        The record for ``run.json``; None if Ctrl-C came before there was a model.
     """
     note(f"baseline: {BACKBONE}, from scratch")
     try:
         with tempfile.TemporaryDirectory(prefix="edgetl-baseline-") as scratch:
             document = train(Path(scratch) / "run", baseline_options(plan)).document
     except KeyboardInterrupt:
-        # The run itself is trained already and must not be lost.
+        # The run itself is already trained and must not be lost.
         note("baseline: interrupted, left out")
         return None
     return Baseline(

@@ -31,14 +31,14 @@ class Checkpoint:
     """The state of a stage at the end of an epoch.
 
     Attributes:
-        stage: Its name, as in the history.
-        epoch: The last epoch that is in it.
+        stage: Name of the stage in the history.
+        epoch: The last completed epoch.
         best_epoch: The epoch whose weights would be kept if training ended now.
         history: Rows of all earlier stages.
         rows: Rows of this stage, epoch 0 first.
         random: State of the NumPy generator that orders photos and picks views.
-        variables: Of the trainable part: weights, moving statistics, seeds of dropout.
-        optimizer: Of the optimizer: iterations, slots, moving average of the weights.
+        variables: Variables of the trainable part: weights, moving statistics, dropout seeds.
+        optimizer: Variables of the optimizer: iterations, slots, moving average of the weights.
         best: Weights of the best epoch.
     """
 
@@ -58,11 +58,11 @@ class CheckpointFile:
 
     Args:
         path: The file.
-        identity: What the state depends on (JSON values). A file with another one is refused.
-        hardware: What computes, as people call it. With another one training goes on, to other bits.
+        identity: What the state depends on (JSON values). A file with another identity is refused.
+        hardware: Names of the devices. On other hardware training continues, but is not bit-identical.
 
     Attributes:
-        moved_from: The hardware of the file that was loaded, where it is another one; else empty.
+        moved_from: The hardware in the loaded file if it differs; else empty.
     """
 
     def __init__(self, path: Path, identity: dict[str, Any], *, hardware: Sequence[str] = ()) -> None:
@@ -146,13 +146,13 @@ def _check_identity(path: Path, found: dict[str, Any], wanted: dict[str, Any]) -
     if changed:
         raise InputError(
             f"{path}: belongs to another run",
-            why=f"what it was saved with has changed: {'; '.join(changed)}",
+            why=f"changed since it was saved: {'; '.join(changed)}",
             hint="Undo that change, or start again with --overwrite.",
         )
 
 
 def _change(name: str, before: Any, now: Any) -> str:
-    """Say what has changed, with the values where they can be read."""
+    """Describe what has changed, with the values where they are readable."""
     if isinstance(before, dict) and isinstance(now, dict):
         keys = [key for key in now if before.get(key) != now[key]]
         return f"{name} ({', '.join(f'{key} {before.get(key)} / {now[key]}' for key in keys)})"

@@ -1,6 +1,6 @@
-"""Randomness of libraries that keep it for the whole process, for as long as training needs it.
+"""Seed the process-wide random state of libraries for the duration of training.
 
-Not for: what edgetl draws itself, each from a generator of its own.
+edgetl's own random numbers come from separate generators.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from edgetl._lib.extras import keras, require, tensorflow
 
 @contextmanager
 def deterministic(seed: int) -> Iterator[None]:
-    """Seed Python, NumPy, TensorFlow and Keras and have TensorFlow compute deterministically while the block runs.
+    """Seed Python, NumPy, TensorFlow and Keras, and make TensorFlow deterministic while the block runs.
 
-    Keras draws initial weights and the seeds of dropout from these, and has no generator to be given instead. A
-    notebook that trains in between gets its own state back, to the next number; op determinism too, under which random
-    operations without a seed would be refused. TensorFlow can neither be asked for that state nor be told to end op
-    determinism, but by the private names below. Other threads of the process share the state meanwhile.
+    Keras draws initial weights and dropout seeds from this global state and accepts no generator instead. Afterwards
+    the caller's state is restored exactly, so a notebook's random numbers continue as if nothing had run, and op
+    determinism, which refuses random operations without a seed, is off again. TensorFlow offers both only through the
+    private names below. Other threads of the process share the state meanwhile.
     """
     numbers, arrays = random.getstate(), np.random.get_state()
     eager = require("tensorflow.python.eager.context").context()
     operations = require("tensorflow.python.util._pywrap_determinism")
     was_deterministic = operations.is_enabled()
-    # Absent until a seed is set.
+    # Does not exist until a seed is set.
     own = getattr(eager, "_rng", None)
     global_seed, position = eager._seed, None if own is None else own.getstate()
     kept = _keras_state()

@@ -1,4 +1,4 @@
-"""Which devices the later stages train on."""
+"""Choose the devices that the later stages train on."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def check_devices(requested: str) -> None:
     """Refuse requests that are wrong on any machine.
 
     Args:
-        requested: ``auto``, a number, or TensorFlow's names of devices, separated by commas.
+        requested: ``auto``, a number, or TensorFlow's device names, separated by commas.
 
     Raises:
-        OptionError: It is none of them, or names a device twice or two kinds of devices.
+        OptionError: It is none of these, or names a device twice or devices of two kinds.
     """
     if requested == AUTO or (requested.isdecimal() and int(requested) > 0):
         return
@@ -39,24 +39,24 @@ def check_devices(requested: str) -> None:
 
 
 def training_devices(requested: str, *, step_photos: int) -> tuple[str, ...]:
-    """Return the devices of this machine that share each step: :func:`choose_devices` of what TensorFlow sees."""
+    """Return the devices of this machine that share each step: :func:`choose_devices` on TensorFlow's devices."""
     return choose_devices(requested, gpus=_present("GPU"), cpus=_present("CPU"), step_photos=step_photos)
 
 
 def choose_devices(
     requested: str, *, gpus: tuple[str, ...], cpus: tuple[str, ...], step_photos: int
 ) -> tuple[str, ...]:
-    """Return the devices that share each step, as TensorFlow names them (``GPU:0``); the first one sums up.
+    """Return the devices that share each step, by TensorFlow's names (``GPU:0``); the first one sums the gradients.
 
     Args:
-        requested: What :func:`check_devices` passed: ``auto`` takes every GPU, a number the first so many; without a
-            GPU there is one device, the CPU. Names are taken as they are.
-        gpus: The GPUs that are there.
-        cpus: The CPUs: one, unless TensorFlow was told to make several of it.
-        step_photos: Photos a step. Every device gets at least one, so ``auto`` takes no more devices than that.
+        requested: A request that :func:`check_devices` accepted: ``auto`` takes every GPU, a number the first N;
+            without a GPU there is one device, the CPU. Names are used as given.
+        gpus: The available GPUs.
+        cpus: The available CPUs: one, unless TensorFlow was configured with several logical ones.
+        step_photos: Photos per step. Every device needs at least one, so ``auto`` takes at most this many devices.
 
     Raises:
-        OptionError: A device is not there, or there are more than photos a step.
+        OptionError: A device does not exist, or there are more devices than photos per step.
     """
     usual = gpus or cpus[:1]
     if requested == AUTO:
@@ -65,23 +65,23 @@ def choose_devices(
     names = usual[:wanted] if wanted else _names(requested)
     if len(names) < wanted or not {*gpus, *cpus}.issuperset(names):
         raise OptionError(
-            "{devices=}: not all of them are here",
+            "{devices=}: not all of them exist",
             why=f"TensorFlow sees {', '.join((*gpus, *cpus))}",
             hint="Leave {devices} out to use every GPU.",
             devices=requested,
         )
     if len(names) > step_photos:
         raise OptionError(
-            f"{{devices=}}: {len(names)} devices share {step_photos} photos a step",
+            f"{{devices=}}: {len(names)} devices share {step_photos} photos per step",
             why="every device needs at least one",
-            hint="Take fewer devices, or a larger {batch_size}.",
+            hint="Use fewer devices, or a larger {batch_size}.",
             devices=requested,
         )
     return names
 
 
 def hardware_of(devices: Sequence[str]) -> tuple[str, ...]:
-    """Return devices with what they are, ``GPU:0 (NVIDIA H100)``: other hardware adds up numbers in another order."""
+    """Return devices with their model, ``GPU:0 (NVIDIA H100)``: other hardware sums in another order."""
     config = tensorflow().config
     gpus = {
         device.name.rpartition("physical_device:")[2]: config.experimental.get_device_details(device)

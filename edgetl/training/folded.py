@@ -1,6 +1,6 @@
 """Fixed BatchNorms folded into the preceding convolutions during training; only the kernels are trained.
 
-Same function and gradients up to rounding, with two passes fewer over every feature map in each direction.
+Same function and gradients up to rounding, but two fewer passes over every feature map in each direction.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from edgetl._lib.interrupts import uninterrupted
 def fold_fixed_norms(tail: Any) -> Any:
     """Return a keras.Model with the weights of ``tail`` that computes each Conv2D with its BatchNorm in one operation.
 
-    Pairs are left as they are where the BatchNorm is trained, where something else reads the convolution too, and where
-    that has a bias or an activation of its own.
+    Pairs are not folded if the BatchNorm is trained, or if the convolution has another consumer, a bias or an
+    activation of its own.
 
     Args:
         tail: A flat functional keras.Model with one input and one output.
@@ -67,7 +67,7 @@ def _normed_convolution(convolution: Any, norm: Any) -> Any:
             self.convolution, self.norm = convolution, norm
 
         def call(self, inputs: Any) -> Any:
-            # A BatchNorm's variables are float32 under every policy; in float16, 1 / sqrt(variance) would lose digits.
+            # BatchNorm's variables are float32 under every policy; in float16, 1 / sqrt(variance) would lose precision.
             scale = ops.rsqrt(norm.moving_variance + norm.epsilon)
             scale = scale * norm.gamma if norm.scale else scale
             shift = -norm.moving_mean * scale

@@ -55,8 +55,8 @@ def fit_head(
 ) -> Head:
     """Fit a multinomial logistic regression on the photos and their views.
 
-    The L2 penalty is the one with the lowest validation loss when only the photos are fitted, which takes a fraction of
-    the time; views of the same photos do not change the best penalty.
+    The L2 penalty is the one with the lowest validation loss in fits without views, which take a fraction of the time;
+    views of the same photos do not change the best penalty.
 
     Args:
         photos: Training photos; every class occurs.
@@ -95,7 +95,7 @@ def _solve(data: Labelled, strength: float, *, start: Any, balanced: bool) -> An
         class_weight="balanced" if balanced else None,
     )
     if start is not None:
-        # The solutions lie close together: starting from the last one saves most of the iterations.
+        # The solutions are close to each other: starting from the previous one saves most of the iterations.
         solver.coef_, solver.intercept_ = start.coef_.copy(), start.intercept_.copy()
     with warnings.catch_warnings():
         # With a weak penalty the solver may hit the iteration limit; validation judges the result.
@@ -136,7 +136,7 @@ def _scores(
 def _softmax_weights(solver: Any, classes: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     kernel, bias = solver.coef_.T.astype(np.float32), solver.intercept_.astype(np.float32)
     if classes == 2:
-        # scikit-learn solves two classes with one row of weights; half of it each way gives the same softmax.
+        # For two classes scikit-learn has one row of weights; plus and minus half of it give the same softmax.
         kernel, bias = np.hstack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
     return np.ascontiguousarray(kernel), bias
 

@@ -13,13 +13,13 @@ from .tensorboard import EventLog
 
 @dataclass
 class TrainingLog:
-    """The history of a run and where it is written during training.
+    """The history of a run, and its outputs during training.
 
     Attributes:
-        history: Rows of the stages that have ended.
-        file: Where checkpoints go; None keeps none.
-        events: Where TensorBoard's logs go; None writes none.
-        start: What an earlier process left.
+        history: Rows of the completed stages.
+        file: The checkpoint file; None writes none.
+        events: Writer of TensorBoard's logs; None writes none.
+        start: Checkpoint left by an earlier process.
     """
 
     history: list[HistoryRow] = field(default_factory=list)
@@ -28,7 +28,7 @@ class TrainingLog:
     start: Checkpoint | None = None
 
     def resume(self) -> None:
-        """Continue from what an earlier process left."""
+        """Continue from the checkpoint of an earlier process."""
         self.start = self.file.load() if self.file else None
         if self.start:
             self.history.extend(self.start.history)
@@ -40,7 +40,7 @@ class TrainingLog:
         return self.start is not None and STAGES.index(self.start.stage) > STAGES.index(stage)
 
     def saved(self, stage: str) -> Checkpoint | None:
-        """Return the checkpoint that an earlier process left in this stage."""
+        """Return an earlier process' checkpoint of this stage."""
         return self.start if self.start and self.start.stage == stage else None
 
     def add(self, rows: Sequence[HistoryRow], *, logged: bool = False) -> None:

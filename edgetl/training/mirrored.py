@@ -17,18 +17,18 @@ from edgetl._lib.extras import keras, tensorflow
 from .devices import is_usual
 from .folded import fold_fixed_norms
 
-_REPLICA_SEED = 1_000_003  # seeds of dropout are below 2**31, so a replica's are its own in int64
+_REPLICA_SEED = 1_000_003  # dropout seeds are below 2**31, so adding multiples of this keeps replicas apart in int64
 
 
 @contextmanager
 def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
     """Yield the model to train in place of a tail: its own layers on the default device, else one replica per device.
 
-    Either way fixed BatchNorms are folded (:func:`fold_fixed_norms`). The copy is to be compiled and trained in the
-    block, by ``train_on_batch`` and ``predict_on_batch``; both split what they get. A step moves its weights as the
-    same step on one device would, up to the rounding of sums: the gradient is of the mean over all photos of the step,
-    however many each device got, and BatchNorm that learns its statistics sees them all too (Ioffe & Szegedy 2015,
-    arXiv:1502.03167, across devices). Only dropout draws other numbers.
+    Either way fixed BatchNorms are folded (:func:`fold_fixed_norms`). Compile and train the model in the block, with
+    ``train_on_batch`` and ``predict_on_batch``, which split their batches. A step updates the weights as on one device,
+    up to the rounding of sums: the gradient is that of the mean over all photos of the step, however they are split,
+    and trainable BatchNorm computes its statistics over all of them (Ioffe & Szegedy 2015, arXiv:1502.03167, across
+    devices). Only dropout draws other numbers.
 
     Args:
         tail: keras.Model from activations or pixels to logits. It gets the copy's weights when the block ends.
@@ -38,8 +38,8 @@ def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
         yield fold_fixed_norms(tail)
         return
     distribute = tensorflow().distribute
-    # Summed on the first device, always in the same order: a resumed run gets the same bits. The default, collectives,
-    # fails on a process' second strategy (tensorflow/tensorflow#62790), and every stage has one.
+    # Sum on the first device, always in the same order, so that a resumed run is bit-identical. The default (collectives)
+    # fails with a process' second strategy (tensorflow/tensorflow#62790), and every stage has its own.
     strategy = distribute.MirroredStrategy([f"/{device}" for device in devices], distribute.ReductionToOneDevice())
     with strategy.scope():
         copy = keras().models.clone_model(tail, clone_function=_cloned)
@@ -49,7 +49,7 @@ def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
 
 
 def _mirror(copy: Any, strategy: Any) -> Any:
-    """Return a model that was made in the strategy's scope as one that splits its steps, with the same variables."""
+    """Wrap a model made in the strategy's scope so that it splits its steps; variables are shared."""
     library, tf = keras(), tensorflow()
     replicas = strategy.num_replicas_in_sync
     classes = copy.output.shape[-1]
@@ -65,7 +65,7 @@ def _mirror(copy: Any, strategy: Any) -> Any:
             sample_weight: npt.NDArray[np.float32],
             return_dict: bool = True,  # noqa: ARG002  # as Keras calls it
         ) -> dict[str, float]:
-            """Do one step; return the weighted mean loss and the accuracy over all its photos."""
+            """Run one step; return the weighted mean loss and the accuracy over all its photos."""
             loss, accuracy = self._steps(*(_split(array, strategy) for array in (inputs, targets, sample_weight)))
             return {"loss": float(loss), "accuracy": float(accuracy)}
 
@@ -88,9 +88,9 @@ def _mirror(copy: Any, strategy: Any) -> Any:
             return strategy.run(self, args=(inputs,), kwargs={"training": False})
 
         def _step(self, inputs: Any, targets: Any, weights: Any, photos: int) -> tuple[Any, Any]:
-            """Do one replica's part of a step; return its part of the loss and how many photos it had right."""
+            """Run one replica's part of a step; return its part of the loss and its number of correct photos."""
             context = tf.distribute.get_replica_context()
-            # Keras divides each replica's mean by their number, which is right where all have as many photos.
+            # Keras divides each replica's mean by the number of replicas, which is right only for equal parts.
             share = inputs.shape[0] * replicas / photos
             with _own_seeds(self, context), tf.GradientTape() as tape:
                 logits = self(inputs, training=True)
@@ -109,7 +109,7 @@ def _mirror(copy: Any, strategy: Any) -> Any:
 def _cloned(layer: Any) -> Any:
     settings = layer.get_config()
     if isinstance(layer, keras().layers.BatchNormalization) and layer.trainable:
-        # Statistics of one device's share alone get worse with every device added.
+        # Statistics of a single device's part get worse with every device added.
         settings["synchronized"] = True
     return type(layer).from_config(settings)
 
@@ -119,13 +119,13 @@ def _copy(source: Any, target: Any) -> None:
     layers = [[layer for layer in model.layers if layer.variables] for model in (source, target)]
     for one, other in zip(*layers, strict=True):
         if one.name != other.name:
-            raise RuntimeError(f"the copy has its layers in another order: {other.name} in place of {one.name}")
+            raise RuntimeError(f"the copy has its layers in another order: {other.name} instead of {one.name}")
         for variable, copy in zip(one.variables, other.variables, strict=True):
             copy.assign(variable.numpy())
 
 
 def _split(array: npt.NDArray[Any], strategy: Any) -> Any:
-    """Return the rows of an array, a part on each device; parts differ by one row at most."""
+    """Split the rows of an array over the devices; parts differ by at most one row."""
     tf = tensorflow()
     parts = np.array_split(array, strategy.num_replicas_in_sync)
 
@@ -139,7 +139,7 @@ def _split(array: npt.NDArray[Any], strategy: Any) -> Any:
 
 @contextmanager
 def _own_seeds(model: Any, context: Any) -> Iterator[None]:
-    """Let dropout draw other numbers on each replica while the block is traced; the seeds that are kept stay alike."""
+    """Let dropout draw different numbers on each replica while the block is traced; the stored seeds stay equal."""
     generators = [getattr(layer, "seed_generator", None) for layer in model.layers]
     states = [generator.state for generator in generators if generator is not None]
     shift = [context.replica_id_in_sync_group * _REPLICA_SEED, 0]
@@ -151,10 +151,10 @@ def _own_seeds(model: Any, context: Any) -> Iterator[None]:
 
 
 def _finite_everywhere(gradients: Sequence[Any], context: Any) -> list[Any]:
-    """Make gradients NaN on every replica where they are not finite on one of them.
+    """Make gradients NaN on every replica if they are not finite on one of them.
 
-    Keras' LossScaleOptimizer skips a step by what the first replica alone found (Keras 3.15, ``_tf_apply``), and would
-    add another one's infinities to the weights of all.
+    Keras' LossScaleOptimizer checks only the first replica before it skips a step (Keras 3.15, ``_tf_apply``), and would
+    apply another replica's infinities to all weights.
     """
     tf = tensorflow()
     broken = [tf.reduce_any(~tf.math.is_finite(gradient)) for gradient in gradients if gradient is not None]

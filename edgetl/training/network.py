@@ -10,13 +10,13 @@ from edgetl.backbones import blocks
 from edgetl.backbones.spec import SCALE_LAYER
 from edgetl_device.errors import OptionError
 
-# Keras' MobileNets use 0.999, made for ImageNet's many thousand steps: after a thousand steps, as with a few hundred
-# photos, a third of the moving statistics would still be their initial values.
+# Keras' MobileNets use 0.999, meant for ImageNet's many thousand steps. After the thousand steps of a few hundred photos
+# the initial values would still make up a third of the moving statistics.
 _BATCH_NORM_MOMENTUM = 0.9
 
 
 def cut_layer(backbone: str, base: Any, trainable_blocks: int) -> str | None:
-    """Return the layer that the last ``trainable_blocks`` blocks start after; None when all are trained.
+    """Return the layer before the last ``trainable_blocks`` blocks; None if all layers are trained.
 
     Raises:
         InputError: The backbone has fewer blocks.
@@ -51,11 +51,10 @@ def tail(network: Any, cut: str | None) -> Any:
 
 
 def unfreeze(network: Any, cut: str | None, *, train_batch_norm: bool) -> None:
-    """Make the layers after ``cut`` trainable (all of them where it is None) and the others not.
+    """Make the layers after ``cut`` trainable (all if it is None) and freeze the others.
 
-    What scales the pixels stays as it is, also where that is a convolution. BatchNorm keeps its moving statistics and
-    its scale (inference mode) unless ``train_batch_norm``: with few photos, batch statistics are worse than the ones
-    the weights came with.
+    The input scaling is never trained, even if it is a convolution. BatchNorm keeps its moving statistics and its scale
+    (inference mode) unless ``train_batch_norm``: with few photos, batch statistics are worse than the pretrained ones.
     """
     trained = {layer.name for layer in tail(network, cut).layers}
     for layer in network.layers:

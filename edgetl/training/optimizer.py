@@ -28,10 +28,10 @@ def compile_tail(
 
     Args:
         tail: keras.Model from activations or pixels to logits.
-        plan: Of the stage.
-        epoch_steps: Steps an epoch.
+        plan: Plan of the stage.
+        epoch_steps: Steps per epoch.
         policy: Keras dtype policy it computes in; float16's small range needs a scaled loss.
-        distilled: Targets are [n, 2 * classes]: what the photo shows, then the teacher's softened probabilities.
+        distilled: Targets are [n, 2 * classes]: the labels, then the teacher's softened probabilities.
     """
     library = keras()
     loss: Any = library.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=plan.label_smoothing)
@@ -43,7 +43,7 @@ def compile_tail(
     if policy == "mixed_float16":
         optimizer = library.optimizers.LossScaleOptimizer(optimizer)
     tail.compile(optimizer=optimizer, loss=loss, metrics=[accuracy])
-    # Variables created while a step is traced make TensorFlow trace it twice, which takes seconds.
+    # Variables created while tracing a step would make TensorFlow trace it twice, which takes seconds.
     tail.optimizer.build(tail.trainable_variables)
 
 
@@ -70,7 +70,7 @@ def _optimizer(plan: TrainPlan, epoch_steps: int) -> Any:
 def _schedule(plan: TrainPlan, total_steps: int) -> Any:
     """Return a Keras schedule: linear from 5% of the peak rate while warming up, then a cosine to 5%, or constant.
 
-    Keras' CosineDecay computes the same with a branch in the graph for each weight, which takes its time to trace.
+    Keras' CosineDecay computes the same, but with a branch in the graph for each weight, which is slow to trace.
     """
     library = keras()
     ops, peak, warm_up = library.ops, plan.lr, int(plan.options.warmup * total_steps)

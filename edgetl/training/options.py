@@ -10,7 +10,7 @@ from edgetl_device.options import Options, option
 from .devices import check_devices
 from .strategy import AUTO, STRATEGIES, check_strategy
 
-# Copies of edgetl.features.augment.PRESETS and edgetl_device.preprocess.FITS, which would load NumPy; a test compares.
+# Copies of edgetl.features.augment.PRESETS and edgetl_device.preprocess.FITS, which load NumPy; a test compares them.
 AUGMENT = (
     "none", "light", "standard", "strong", "no-flip", "colour", "erase", "rand-augment", "mixup", "cutmix",
 )  # fmt: skip
@@ -62,7 +62,7 @@ class TrainOptions(Options):
         help="Epochs after the head is fitted, at most.",
     )
     augment: str = option(
-        "standard", choices=AUGMENT, metavar="PRESET", help="Augmentation, as docs/guides/training.md describes it."
+        "standard", choices=AUGMENT, metavar="PRESET", help="Augmentation preset (docs/guides/training.md)."
     )
     views: int | None = option(
         None,
@@ -72,7 +72,7 @@ class TrainOptions(Options):
         unset="4, 2 from 1,000 photos on",
         help="Augmented views of each training photo.",
     )
-    batch_size: int = option(32, low=1, high=65_536, help="Photos a step, over all devices.")
+    batch_size: int = option(32, low=1, high=65_536, help="Photos per step, over all devices.")
     lr: float | None = option(
         None,
         above=0,
@@ -143,7 +143,7 @@ class TrainOptions(Options):
     )
     tensorboard: bool = option(False, group=_REPORT, help="Write TensorBoard logs to RUN/tensorboard.")
     devices: str = option(
-        "auto", group=_MACHINE, help="What shares each step: auto (every GPU), the first N, or GPU:0,GPU:2."
+        "auto", group=_MACHINE, help="Devices that share each step: auto (every GPU), the first N, or GPU:0,GPU:2."
     )
 
     def check_together(self) -> None:

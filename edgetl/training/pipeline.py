@@ -56,17 +56,17 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
 
     The directory appears once it is complete. Until then the state after each epoch is kept next to it, in
     ``RUN.unfinished``, for :func:`resume`. Ctrl-C during the later stages ends training: the best weights so far are
-    kept, and ``run.json`` says that it was interrupted.
+    kept, and ``run.json`` records the interruption.
 
     Args:
-        root: The data set's folder.
+        root: The data set.
         out: The run directory to write.
-        options: What to do.
-        overwrite: Replace a run that is there already, finished or not.
+        options: Options of the run.
+        overwrite: Replace an existing run, finished or not.
 
     Raises:
-        InputError: The request or the data cannot be trained on, an unfinished run is there, or what would be
-            replaced is not wholly edgetl's.
+        InputError: The options or the data are invalid, there is an unfinished run, or the folder to replace contains
+            files that are not edgetl's.
         Unavailable: The backbone's weights cannot be loaded or downloaded.
     """
     _check_target(out, overwrite=overwrite)
@@ -80,13 +80,13 @@ def resume(
 ) -> Run:
     """Resume a run from its last epoch; the weights are the same as without the interruption.
 
-    A run ended by Ctrl-C is resumed and replaced in the same way. A finished run is returned as it is.
+    A run ended by Ctrl-C is resumed and replaced in the same way. A finished run is returned unchanged.
 
     Args:
-        out: The run directory that was to appear.
+        out: The run directory of the unfinished run.
         given: Settings that the user repeats; each must be unchanged.
-        root: Where the photos are now; None: where they were.
-        overwrite: Replace another run that has taken the place, or a bundle that was made of the interrupted one.
+        root: New path of the photos; None if they have not moved.
+        overwrite: Replace another run at the same path, or a bundle made of the interrupted run.
 
     Raises:
         InputError: There is nothing to resume, or settings, photos or network have changed.
@@ -102,13 +102,13 @@ def resume(
 
 
 def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
-    # loaded: the request's photos where they have been read before, for the same settings.
+    # loaded: the photos, if they have already been read with the same settings.
     started = time.perf_counter()
     options = request.options
     check_installed("tensorflow")
     check_request(options)
     teacher = open_teacher(options)
-    check_source(request.root)  # refuse what is no data set before spending seconds on imports
+    check_source(request.root)  # refuse an invalid data set before spending seconds on imports
     timer = StageTimer()
     with locked(request, anew=anew), ExitStack() as process:
         with timer.stage("data"), _while_importing(keras):
@@ -130,8 +130,8 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")
                 if file.moved_from:
                     note(
-                        f"warning: began on {', '.join(file.moved_from)}, goes on on {', '.join(file.hardware)}: the "
-                        "weights will be near those of an unbroken run, not the same (start again with --overwrite)"
+                        f"warning: started on {', '.join(file.moved_from)}, continues on {', '.join(file.hardware)}: the "
+                        "weights will be close to those of an uninterrupted run, not equal (or start again with --overwrite)"
                     )
             context = TrainingContext(
                 network=ready.network,
@@ -178,7 +178,7 @@ def _load(request: Request) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
-    """What the stages start from: plan, devices, network, and the layer where it is cut."""
+    """What the stages start with: plan, devices, network, and the layer where it is cut."""
 
     decision: Decision
     devices: tuple[str, ...]
@@ -207,10 +207,10 @@ def _baseline(request: Request, plan: TrainPlan, dataset: Dataset) -> Baseline |
 
 
 def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str, Any]:
-    """Return what the state of training depends on; the names are what an error message says has changed.
+    """Return everything that the training state depends on; error messages use the names.
 
-    A resumed run has the bits of an unbroken one, so the libraries belong to it: another release adds up numbers in
-    another order, or keeps the state of an optimizer in another one.
+    A resumed run must be bit-identical to an uninterrupted one, so library versions are included: another release may
+    sum in another order, or order the optimizer's state differently.
     """
     return {
         "settings": to_json(ready.decision.plan.by_name()),
@@ -231,21 +231,21 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
     if not out.exists():
         return
     if not (out / DOCUMENT).is_file():
-        raise InputError(f"{out}: is there already and is not a run", hint="Choose another place with --out.")
+        raise InputError(f"{out}: exists already and is not a run", hint="Choose another place with --out.")
     if not overwrite:
-        raise InputError(f"{out}: is there already", hint="Choose another place with --out, or give --overwrite.")
+        raise InputError(f"{out}: exists already", hint="Choose another place with --out, or give --overwrite.")
     check_run_replaceable(out)
 
 
 def _check_replaceable(request: Request, out: Path) -> None:
-    # Check again after training: hours may have passed. If refused, the resume state is kept.
+    # Check again after training, which may have taken hours. If this fails, the resume state is kept.
     check_place(request)
     check_run_replaceable(out)
 
 
 @contextmanager
 def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
-    """Run the block while a thread imports TensorFlow, which takes seconds that decoding can use."""
+    """Run the block while a thread imports TensorFlow: decoding photos hides its seconds."""
     imported: Future[Any] = Future()
 
     def import_it() -> None:
@@ -261,6 +261,6 @@ def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
     finally:
         # Also after an error: the interpreter must not shut down in the middle of loading a native library.
         thread.join()
-    # Raised here, and not by a second import: after a first one that failed half-way it fails with something else.
+    # Raise the first error: a second import after a partial first one would fail with a misleading one.
     imported.result()
     require("sklearn.linear_model")

@@ -1,4 +1,4 @@
-"""Options to plan: advice on request, the base as cut, every value resolved."""
+"""Resolve the options into a plan: follow advice if requested, truncate the base, choose every default."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from edgetl_device.options import Value
 from .options import TrainOptions
 from .strategy import AUTO, Strategy, TrainedLayers, resolve_strategy
 
-# A base is cut short where its late features do not help: photos unlike those of its weights, which early layers have
-# to fit too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
+# A base is truncated where its late features do not help, for photos unlike those of its weights; its early layers must
+# adapt too. On scikit-learn's digits, 1e-3 for 30 epochs beat 3e-4 for 9 by 0.9 pp (11 blocks) and 1.9 pp (8 blocks).
 _ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
 _SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
 _ALL_LAYERS_SMOOTHING = 0.1
@@ -34,13 +34,13 @@ class TrainPlan:
     """The options of a run, and the values resolved from backbone and photos.
 
     Attributes:
-        options: As given; the fields below override those of the same name.
+        options: The options as given; the fields below override those of the same name.
         backbone: A name in :data:`edgetl.backbones.BACKBONES`.
         weights: ``none`` where every layer starts from random weights.
         strategy: Which layers are trained.
         trainable_blocks: How many of the last blocks are trained; 0: the head alone.
-        truncate: The name of the last block that is kept; None keeps the whole backbone.
-        epochs: Of the stage after the head, or of the third one in a plan :meth:`for_finetuning`.
+        truncate: Name of the last block to keep; None keeps the whole backbone.
+        epochs: Epochs of the stage after the head, or of the third stage in a plan :meth:`for_finetuning`.
         views: Augmented views of each training photo.
         lr: Peak learning rate of the same stage.
         label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567.
@@ -80,13 +80,13 @@ class TrainPlan:
 
 @dataclass(frozen=True)
 class Decision:
-    """What is trained, and why.
+    """The decision on what to train, with its reasons.
 
     Attributes:
-        plan: How.
-        weights: What the base gets.
-        base: The base as a keras.Model, cut where the plan says.
-        record: For ``run.json``: what was asked, the reasons, and the advice behind them.
+        plan: The resolved plan.
+        weights: Weights of the base.
+        base: The base as a keras.Model, truncated according to the plan.
+        record: Record for ``run.json``: the request, the reasons, and the advice behind them.
     """
 
     plan: TrainPlan
@@ -99,7 +99,7 @@ def check_request(options: TrainOptions) -> None:
     """Check the options before photos are read; download weights if needed.
 
     Raises:
-        InputError: The backbone does not have what the options ask for.
+        InputError: The backbone does not support the options.
         Unavailable: The weights cannot be loaded or downloaded.
     """
     if options.backbone == AUTO:
@@ -112,13 +112,13 @@ def check_request(options: TrainOptions) -> None:
 
 
 def decide(options: TrainOptions, dataset: Dataset) -> Decision:
-    """Return what is trained on a data set; ``auto`` asks :func:`edgetl.advice.advise` first.
+    """Decide what to train on a data set; ``auto`` follows :func:`edgetl.advice.advise`.
 
     Args:
-        options: A request that :func:`check_request` passed.
-        dataset: Its photos; test photos are not looked at.
+        options: Options that :func:`check_request` accepted.
+        dataset: The photos; test photos are not used.
 
-    The base is built from seeds of the whole process: call it inside of
+    The base is initialized from process-wide seeds: call this inside
     :func:`edgetl.training.determinism.deterministic`.
     """
     chosen, reasons, advised = options, list[str](), None
@@ -152,7 +152,7 @@ def decide(options: TrainOptions, dataset: Dataset) -> Decision:
 
 
 def resolve(options: TrainOptions, trained: TrainedLayers, *, photos: int) -> TrainPlan:
-    """Return the plan for so many training photos and layers; a value that was asked for stays."""
+    """Return the plan for a number of training photos and blocks; explicit options are kept."""
     scratch, all_layers = trained.strategy == "scratch", trained.strategy == "all"
     epochs, views, lr = options.epochs, options.views, options.lr
     if epochs is None:
@@ -182,7 +182,7 @@ def resolve(options: TrainOptions, trained: TrainedLayers, *, photos: int) -> Tr
 
 
 def default_epochs(photos: int, *, from_scratch: bool, all_layers: bool = False) -> int:
-    """Return how many epochs the second stage takes at most: 16 up to 500 training photos, 8 from 1,000 on.
+    """Return the maximum number of epochs of the second stage: 16 up to 500 training photos, 8 from 1,000 on.
 
     With more photos an epoch has more steps, so fewer epochs are needed. All layers: three times as many, with early
     stopping; random weights: always 60.
@@ -217,7 +217,7 @@ def _weights(options: TrainOptions) -> ResolvedWeights:
 def _base(options: TrainOptions, weights: ResolvedWeights) -> tuple[Any, Truncation | None]:
     from edgetl._lib.extras import keras
 
-    # Advice has drawn numbers meanwhile: what it leads to is what the same settings without it lead to.
+    # Advice has used random numbers: seed again, so that auto gives the same run as its explicit settings.
     keras().utils.set_random_seed(options.seed)
     whole = build_base(options.backbone, size=options.size, width=options.width, weights=weights)
     if options.truncate is None:

@@ -30,8 +30,8 @@ def write_report(
         network: The trained network.
         dataset: Its photos.
         history: Rows of all stages.
-        folder: The run directory; predictions and ``plots/`` go there.
-        events: TensorBoard's logs, which get the pictures too.
+        folder: The run directory, which gets predictions and ``plots/``.
+        events: Writer of TensorBoard's logs, which get the plots too.
     """
     plots_folder = folder / "plots"
     plots_folder.mkdir()
@@ -69,5 +69,5 @@ def write_report(
 
 
 def _every(photos: int) -> int:
-    """Return the step that spreads the shown photos over all of them, and so over the classes."""
+    """Return the step that spreads the shown photos evenly over all photos, and so over the classes."""
     return max(1, -(-photos // _SHOWN_PHOTOS))

@@ -42,9 +42,9 @@ class RequestDocument:
     """``request.json`` of an unfinished run: its request.
 
     Attributes:
-        run_id: A random name of the run.
-        root: Where the photos are.
-        overwrite: Whether a run that is there already may be replaced.
+        run_id: Random id of the run.
+        root: Path of the photos.
+        overwrite: Whether an existing run may be replaced.
         config: The settings as given, by name.
     """
 
@@ -58,14 +58,14 @@ class RequestDocument:
 
 @dataclass(frozen=True)
 class Request:
-    """What a run was asked for.
+    """The request for a run.
 
     Attributes:
         root: The data set.
-        out: The run directory to appear.
-        options: As given, before anything was resolved.
-        overwrite: Whether a run that is there already may be replaced.
-        run_id: A random name of this run, also in its ``run.json``.
+        out: The run directory to write.
+        options: The options as given, before anything was resolved.
+        overwrite: Whether an existing run may be replaced.
+        run_id: Random id of this run, also in its ``run.json``.
     """
 
     root: Path
@@ -76,22 +76,22 @@ class Request:
 
     @classmethod
     def new(cls, root: Path, out: Path, options: TrainOptions, *, overwrite: bool) -> Request:
-        """Return a request under a new name."""
+        """Return a request with a new id."""
         return cls(root, out, options, overwrite, secrets.token_hex(6))
 
     @property
     def folder(self) -> Path:
-        """Where the unfinished run is kept."""
+        """The folder of the unfinished run."""
         return folder_of(self.out)
 
     @property
     def checkpoint(self) -> Path:
-        """The file with the latest checkpoint; absent before the first one."""
+        """The file with the latest checkpoint; missing before the first one."""
         return self.folder / _CHECKPOINT
 
 
 def folder_of(out: Path) -> Path:
-    """Return where the unfinished run of ``out`` is kept: beside it."""
+    """Return the folder of the unfinished run of ``out``, which is beside it."""
     whole = out.absolute()
     return whole.with_name(whole.name + _SUFFIX)
 
@@ -100,7 +100,7 @@ def refuse_leftover(out: Path) -> None:
     """Raise InputError if ``out`` has a resume state with a checkpoint to lose."""
     if (folder_of(out) / _CHECKPOINT).exists():
         raise InputError(
-            f"{out}: an unfinished run is there",
+            f"{out}: there is an unfinished run",
             why=f"training was ended early; its last epoch is kept in {folder_of(out).name}",
             hint=f"Resume it with --resume {shlex.quote(str(out))}, or start again with --overwrite.",
         )
@@ -110,10 +110,10 @@ def read_request(out: Path, *, given: Mapping[str, Value], root: Path | None, ov
     """Return what an unfinished run was asked for.
 
     Args:
-        out: The run directory that was to appear.
-        given: Settings that the user repeats; each must be as it was.
-        root: Where the photos are now; None: where they were.
-        overwrite: Replace a run that is there and is another one.
+        out: The run directory of the unfinished run.
+        given: Settings that the user repeats; each must be unchanged.
+        root: New path of the photos; None if they have not moved.
+        overwrite: Replace another run at the same path.
 
     Raises:
         InputError: There is no unfinished run, or a setting contradicts it.
@@ -147,15 +147,15 @@ def read_request(out: Path, *, given: Mapping[str, Value], root: Path | None, ov
 def locked(request: Request, *, anew: bool) -> Iterator[None]:
     """Lock the resume state for this process while the block runs.
 
-    When the block raises before there is a checkpoint, or as training diverged, nothing is left. :func:`discard`
-    removes the folder in the end.
+    If the block raises before the first checkpoint, or because training diverged, the folder is removed. Otherwise call
+    :func:`discard` at the end.
 
     Args:
-        request: What the run is asked for.
-        anew: Discard what an earlier process left.
+        request: The request for the run.
+        anew: Discard the state of an earlier process.
 
     Raises:
-        InputError: Another process trains this run now, or the folder has something in it that edgetl did not write.
+        InputError: Another process is training this run, or the folder contains files that edgetl did not write.
     """
     _check_own(request.folder)
     request.folder.mkdir(parents=True, exist_ok=True)
@@ -167,30 +167,30 @@ def locked(request: Request, *, anew: bool) -> Iterator[None]:
                 _write(request)
             yield
         except BaseException as error:
-            # The checkpoint of a run that diverged leads there again.
+            # Resuming a run that diverged would diverge again.
             if isinstance(error, Diverged) or not request.checkpoint.exists():
                 discard(request)
             raise
 
 
 def discard(request: Request) -> None:
-    """Remove the resume state; files of others stay."""
+    """Remove the resume state, but no files that are not edgetl's."""
     _remove_kept(request)
     remove(request.folder, (_LOCK,))
 
 
 def _remove_kept(request: Request) -> None:
     """Remove everything but the lock. The request goes last: it marks the folder as edgetl's."""
-    # If killed in between, no checkpoint may be left without its request.
+    # A kill in between must not leave a checkpoint without its request.
     request.checkpoint.unlink(missing_ok=True)
     remove(request.folder, [pattern for pattern in _KEPT if pattern != _REQUEST])
     remove(request.folder, (_REQUEST,))
 
 
 def _check_own(folder: Path) -> None:
-    """Refuse a folder that is not an unfinished run, or has something else in it.
+    """Refuse a folder that is not an unfinished run, or contains anything else.
 
-    A process that is killed as it begins or ends leaves the lock alone, or nothing.
+    A process killed at its beginning or end leaves only the lock, or nothing.
     """
     kind = Kind("an unfinished run", _REQUEST, RequestDocument.SCHEMA, (*_KEPT, _LOCK))
     hint = "Move it away, or choose another place with --out."
@@ -207,10 +207,10 @@ def _write(request: Request) -> None:
 
 
 def check_photos(request: Request, dataset: Dataset) -> None:
-    """Save the list of photos, or check the photos against the saved list, and record where they are now.
+    """Save the list of photos, or check the photos against the saved list, and record their path.
 
     Raises:
-        InputError: They are not the photos that training began with.
+        InputError: They are not the photos that training started with.
     """
     path = request.folder / _SPLIT
     if not request.checkpoint.exists() or not path.exists():
@@ -223,7 +223,7 @@ def check_photos(request: Request, dataset: Dataset) -> None:
         gone, new = before - now, now - before
         example = min(gone or new)[0]
         raise InputError(
-            f"{request.root}: the photos have changed since training began",
+            f"{request.root}: the photos have changed since training started",
             why=f"{len(gone)} of them are gone or different, {len(new)} are new or different, such as {example}",
             hint="Restore them, or start again with --overwrite and without --resume.",
         )
@@ -231,7 +231,7 @@ def check_photos(request: Request, dataset: Dataset) -> None:
 
 
 def finished(request: Request) -> bool:
-    """Whether the run directory already holds this run, complete: it was killed before the resume state was removed."""
+    """Whether the run directory already has this run, complete: a kill came before the resume state was removed."""
     document = _run_document(request.out)
     return document is not None and document.run_id == request.run_id and not document.interrupted
 
@@ -246,10 +246,10 @@ def check_place(request: Request) -> None:
         return
     document = _run_document(request.out)
     if document is None or document.run_id != request.run_id:
-        raise InputError(f"{request.out}: another run is there by now", hint="Give --overwrite to replace it.")
+        raise InputError(f"{request.out}: now contains another run", hint="Give --overwrite to replace it.")
     if (request.out / "bundle").exists():
         raise InputError(
-            f"{request.out}: has a bundle made of the interrupted run", hint="Give --overwrite to replace both."
+            f"{request.out}: contains a bundle made of the interrupted run", hint="Give --overwrite to replace both."
         )
 
 

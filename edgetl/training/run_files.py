@@ -32,7 +32,7 @@ from .resume_state import EVENTS, Request
 from .stages import TrainingContext, best_epoch, has_later_stages
 
 _MODEL = "model.keras"
-# Options that may be paths; ``auto`` and the like are their own last part.
+# Options that may be paths. Values such as ``auto`` are their own last part.
 _PATHS = ("weights", "teacher")
 _PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
 
@@ -47,16 +47,16 @@ def write_run(
     started: float,
     baseline: Callable[[], Baseline | None] | None,
 ) -> None:
-    """Write everything that a run directory has.
+    """Write all files of a run directory.
 
     Args:
         folder: An existing empty folder.
         context: The training context after all stages.
-        request: What was asked for; TensorBoard's logs are in its folder.
+        request: The request; TensorBoard's logs are in its folder.
         decision: What was trained, and why.
-        interrupted: Whether Ctrl-C ended it early.
-        started: When, by ``time.perf_counter``.
-        baseline: Trains the baseline; None where none was asked for.
+        interrupted: Whether Ctrl-C ended training early.
+        started: Start time by ``time.perf_counter``.
+        baseline: Trains the baseline; None without one.
     """
     dataset, plan, history, timer = context.dataset, context.plan, context.log.history, context.timer
     context.network.save(folder / _MODEL)
@@ -115,7 +115,7 @@ def _settings(plan: TrainPlan) -> TrainedSettings:
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of what a run's numbers come from."""
+    """Return the versions of the libraries that a run's numbers depend on."""
     return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
 
 

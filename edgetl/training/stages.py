@@ -1,4 +1,4 @@
-"""The stages of training, in order: head, last blocks, and on request every layer."""
+"""The stages of training, in order: head, last blocks, and optionally all layers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from .plan import TrainPlan
 from .tail import TailData, kept_epoch, train_tail
 from .teacher import teacher_targets
 
-# The head is fitted in memory. More rows hardly change it, and stage 2 sees all photos.
+# The head is fitted in memory. More rows hardly change it, and the second stage sees all photos.
 _HEAD_MAX_ROWS = 20_000
 
 
@@ -50,13 +50,14 @@ class TrainingContext:
     """What the stages work on.
 
     Attributes:
-        network: The whole network, a keras.Model; its weights are what the stages change.
-        base: The part of it that is the backbone.
-        cut: The layer that the trainable blocks start after; None when all are trained.
-        dataset: The photos; the stages look at training and validation only.
-        plan: What is trained, and how.
+        network: The whole network, a keras.Model; the stages change its weights.
+        base: Its backbone.
+        cut: The layer before the trainable blocks; None if all are trained.
+        dataset: The photos; the stages use only training and validation photos.
+        plan: The resolved plan.
         teacher: The run to distill from; None without one.
-        devices: What shares each step of the later stages, as :func:`edgetl.training.devices.training_devices` says.
+        devices: Devices that share each step of the later stages, from
+            :func:`edgetl.training.devices.training_devices`.
         timer: Times the stages.
         log: The training log.
     """
@@ -92,14 +93,14 @@ def check_teachable(plan: TrainPlan) -> None:
     """Refuse a teacher if only the head is fitted.
 
     Raises:
-        OptionError: The head alone is fitted: it is solved on labels.
+        OptionError: Only the head is fitted, which is solved on labels.
     """
     if plan.options.teacher and not has_later_stages(plan):
         raise OptionError("{teacher} with the head alone: it is solved on labels, not distilled")
 
 
 def has_later_stages(plan: TrainPlan) -> bool:
-    """Whether anything is trained by steps; the head alone is solved."""
+    """Whether any stage trains by gradient steps; the head alone is solved."""
     blocks = plan.epochs and (plan.from_scratch or plan.trainable_blocks)
     return bool(blocks or plan.options.finetune_epochs)
 
@@ -144,14 +145,14 @@ def _fit_head(
     targets: npt.NDArray[np.int64],
 ) -> None:
     seed = context.plan.options.seed
-    # What a mixed view shows is no single class, so the head is fitted on the photos alone.
+    # A mixed view has no single class, so the head is fitted on the photos only.
     labelled, labelled_views = head_rows(
         photos, [] if mixes(context.plan.options.augment) else views, train_rows, targets, seed=seed
     )
     if not np.isfinite(labelled.features).all():
         raise OptionError(
-            "the frozen layers give values that are infinite or not numbers",
-            why="the weights hold such values, or are those of another network",
+            "the frozen layers output infinite values or NaN",
+            why="the weights contain such values, or belong to another network",
             hint="Give other {weights}.",
         )
     val, _ = head_rows(photos, [], *rows_of(context.dataset, "val"), seed=seed)
@@ -216,16 +217,16 @@ def head_rows(
     *,
     seed: int,
 ) -> tuple[Labelled, list[Labelled]]:
-    """Return pooled features of photos and of as many of their views as the head is fitted, or judged, on.
+    """Return the pooled features of the photos and views that the head is fitted or validated on.
 
-    Of more than 20,000 photos a stratified sample is taken: they lie class by class, and every class must occur.
+    Of more than 20,000 photos a stratified sample is taken, because they are sorted by class and every class must occur.
 
     Args:
-        photos: Of every photo.
-        views: Row i of each is of photo ``rows[i]``.
+        photos: Features of every photo.
+        views: Features of the views; row i of each belongs to photo ``rows[i]``.
         rows: int64 [n], rows of ``photos``.
         targets: int64 [n], their classes.
-        seed: Of the sample.
+        seed: Seed of the sample.
     """
     take = stratified_rows(targets, _HEAD_MAX_ROWS, seed=seed)
     used = views[: max(0, _HEAD_MAX_ROWS // max(1, len(take)) - 1)]

@@ -1,4 +1,4 @@
-"""Which layers are trained, from which weights: ``--strategy``, ``--trainable-blocks``, ``--truncate``, ``--weights``.
+"""Resolve which layers are trained, from which weights: ``--strategy``, ``--trainable-blocks``, ``--weights``.
 
 Pure functions of the request and the number of blocks.
 """
@@ -26,7 +26,7 @@ class TrainedLayers:
             ``scratch``: all layers, from random weights.
         trainable_blocks: How many of the last blocks; all of them for ``all`` and ``scratch``.
         weights: As requested; ``none`` for ``scratch``.
-        note: What edgetl decided beyond the request, as a sentence; else "".
+        note: A sentence on what edgetl decided beyond the request; else "".
     """
 
     strategy: Strategy
@@ -50,16 +50,16 @@ def check_strategy(
                 raise _contradiction(f"{{strategy=}} with {{{name}=}}", f"auto chooses {{{name}}} itself", **given)
         if weights == "none":
             raise _contradiction(
-                "{strategy=} with {weights=}", "it compares features that need pretrained weights", **given
+                "{strategy=} with {weights=}", "it compares features, which need pretrained weights", **given
             )
     elif backbone == AUTO:
         raise _contradiction(
-            "{backbone=}", "the photos choose the backbone with {strategy=} only", backbone=backbone, strategy=AUTO
+            "{backbone=}", "only {strategy=} chooses the backbone by the photos", backbone=backbone, strategy=AUTO
         )
     if strategy == "scratch" and weights not in ("auto", "none"):
         raise _contradiction("{strategy=} with {weights=}", "from scratch means random weights", **given)
     if strategy in ("head", "blocks", "all") and weights == "none":
-        raise _contradiction("{strategy=} with {weights=}", "random layers that are not trained are of no use", **given)
+        raise _contradiction("{strategy=} with {weights=}", "untrained random layers are of no use", **given)
     if strategy == "head" and trainable_blocks:
         raise _contradiction("{strategy=} with {trainable_blocks=}", "the head alone is 0 blocks", **given)
     if strategy == "blocks" and trainable_blocks == 0:
@@ -72,14 +72,14 @@ def resolve_strategy(
     """Resolve a checked request other than ``auto`` for a backbone; resolving the result again changes nothing.
 
     Args:
-        strategy: As asked, or None: ``scratch`` with weights ``none``, ``head`` with 0 blocks, else ``blocks``.
-        trainable_blocks: As asked, or None: 6, or all but one where there are fewer, so that activations can be cached.
-        weights: As asked.
-        blocks: How many the backbone has, after it was truncated.
-        backbone: What it is called in messages.
+        strategy: As requested, or None: ``scratch`` with weights ``none``, ``head`` with 0 blocks, else ``blocks``.
+        trainable_blocks: As requested, or None: 6, or all but one of fewer, so that activations can be cached.
+        weights: As requested.
+        blocks: Number of blocks of the backbone, after truncation.
+        backbone: Its name in messages.
 
     Raises:
-        OptionError: More blocks are asked for than there are, or only some where the strategy trains all.
+        OptionError: More blocks are requested than there are, or only some with a strategy that trains all.
     """
     if trainable_blocks is not None and trainable_blocks > blocks:
         raise OptionError(f"{{trainable_blocks=}}: {backbone} has {blocks} blocks", trainable_blocks=trainable_blocks)
@@ -104,7 +104,7 @@ def resolve_strategy(
         return TrainedLayers("blocks", _DEFAULT_BLOCKS, weights)
     if fewer == 0:
         return TrainedLayers(
-            "head", 0, weights, f"{backbone} has one block: the head alone is trained; the strategy all trains it"
+            "head", 0, weights, f"{backbone} has one block: only the head is trained; the strategy all trains the block too"
         )
     return TrainedLayers("blocks", fewer, weights, f"{backbone} has {blocks} blocks: the last {fewer} are trained")
 

@@ -27,7 +27,7 @@ _EVAL_BATCH = 128
 
 
 class Diverged(OptionError):
-    """The loss is no number any more; the same settings lead there again, from any checkpoint."""
+    """The loss is not finite; resuming from any checkpoint with the same settings would lead there again."""
 
 
 @dataclass(frozen=True)
@@ -45,19 +45,19 @@ class TeacherTargets:
 
 @dataclass(frozen=True)
 class TailData:
-    """What the trainable part sees.
+    """Training and validation data of the trainable part.
 
     Attributes:
         photos: [photos, ...] activations (float16) or pixels (uint8) of every photo.
-        views: One array [training photos, ...] an augmented view.
+        views: One array [training photos, ...] per augmented view.
         train: int64 [n], rows of ``photos`` to train on; row i of a view is photo ``train[i]``.
         targets: int64 [n], their classes.
         val: int64 [m], rows of ``photos`` for validation; may be empty.
         val_targets: int64 [m], their classes.
-        view_targets: One float32 [n, classes] a view: row i is what row i of that view shows, as shares of the classes
-            that sum to 1. For views that mix photos (mixup, CutMix). None: every view shows its photo's class.
-            Labels are smoothed on top of it, and ``class_weights`` weigh by the shares.
-        teacher: What a teacher says of the training photos and their views; None without one.
+        view_targets: One float32 [n, classes] per view that mixes photos (mixup, CutMix): soft labels, rows sum to 1.
+            None: every view has its photo's class. Label smoothing is applied on top, and ``class_weights`` are
+            weighted by the shares.
+        teacher: A teacher's predictions on the training photos and their views; None without one.
     """
 
     photos: npt.NDArray[Any]
@@ -72,12 +72,12 @@ class TailData:
 
 @dataclass(frozen=True)
 class TailResult:
-    """What training did.
+    """The outcome of training.
 
     Attributes:
-        history: One row an epoch, epoch 0 being the state before it.
-        best_epoch: Whose weights the model has now.
-        interrupted: Whether Ctrl-C ended it.
+        history: One row per epoch; epoch 0 is the state before training.
+        best_epoch: The epoch whose weights the model has now.
+        interrupted: Whether Ctrl-C ended training.
     """
 
     history: tuple[Epoch, ...]
@@ -88,22 +88,22 @@ class TailResult:
 def train_tail(
     tail: Any, data: TailData, plan: TrainPlan, log: TrainingLog, *, stage: str = "blocks", description: str
 ) -> TailResult:
-    """Train a tail in place and leave the weights of the epoch that :func:`kept_epoch` says in it, epoch 0 included.
+    """Train a tail in place; it ends with the weights of the epoch chosen by :func:`kept_epoch`, which may be epoch 0.
 
-    What is validated and kept is the moving average of the weights, where there is one: with few validation photos the
-    loss of single epochs is noisy.
+    If there is a moving average of the weights, it is what is validated and kept: with few validation photos the loss
+    of single epochs is noisy.
 
-    Every epoch sees each photo once: as itself or as one of its views, with equal chances. Without validation photos
-    the last epoch's weights stay. Ctrl-C ends training early and keeps the best weights so far. After each epoch the
-    log gets a checkpoint from which training resumes bit for bit.
+    Every epoch uses each photo once: as itself or as one of its views, with equal probability. Without validation
+    photos the last epoch's weights are kept. Ctrl-C ends training early and keeps the best weights so far. After each
+    epoch a checkpoint is written, from which training resumes bit for bit.
 
     Args:
         tail: keras.Model from activations or pixels to logits.
-        data: What it is trained and validated on.
-        plan: Of the stage.
-        log: The training log; epochs that an earlier process recorded are not repeated.
-        stage: The name of the stage in the history.
-        description: What the progress bar says.
+        data: Training and validation data.
+        plan: Plan of the stage.
+        log: The training log; epochs recorded by an earlier process are not repeated.
+        stage: Name of the stage in the history.
+        description: Text of the progress bar.
 
     Raises:
         Diverged: A loss, or without validation photos a weight, is infinite or not a number.
@@ -137,7 +137,7 @@ def train_tail(
                     break
                 started = time.perf_counter()
                 logs = []
-                # A smaller last batch would need a second trace of the graph, so the order wraps around.
+                # A smaller last batch would make TensorFlow trace the graph again, so the order wraps around.
                 order = np.resize(random.permutation(len(data.train)), steps * batch_size)
                 for index, batch in enumerate(order.reshape(steps, batch_size)):
                     inputs, targets = _pick(data, batch, random, classes=classes)
@@ -222,7 +222,7 @@ def _checkpoint(
     best: list[npt.NDArray[Any]],
     history: Sequence[HistoryRow],
 ) -> Checkpoint:
-    # Copies: the next epoch changes all of them while they are written.
+    # Copies, because the next epoch changes them while they are being written.
     return Checkpoint(
         stage=stage,
         epoch=rows[-1].epoch,
@@ -244,7 +244,7 @@ def _restore(tail: Any, random: np.random.Generator, saved: Checkpoint) -> None:
 
 
 def _state(tail: Any) -> list[Any]:
-    """Return every variable that training changes, the seeds of dropout included, the metrics' counters not."""
+    """Return every variable that training changes, including dropout seeds but not the counters of metrics."""
     counters = {id(variable) for variable in tail.metrics_variables}
     return [variable for variable in tail.variables if id(variable) not in counters]
 
@@ -262,7 +262,7 @@ def _averaged(tail: Any) -> Iterator[None]:
 def _pick(
     data: TailData, batch: npt.NDArray[np.int64], random: np.random.Generator, *, classes: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Take each photo of a batch as itself or as one of its views: inputs [n, ...] and targets [n, classes].
+    """Return a batch, each photo as itself or as one of its views: inputs [n, ...] and targets [n, classes].
 
     With a teacher, targets are [n, 2 * classes]: its probabilities follow the labels.
     """
@@ -281,9 +281,9 @@ def _pick(
 
 
 def _validate(tail: Any, data: TailData, plan: TrainPlan) -> dict[str, float]:
-    """Return the validation loss, smoothed like the training loss, its standard error, and the accuracy.
+    """Return the validation loss (with label smoothing, like the training loss), its standard error, and the accuracy.
 
-    Nothing of what cannot be measured: no standard error with one photo, nothing at all without photos.
+    Values that cannot be measured are left out: the standard error with one photo, everything without photos.
     """
     if not len(data.val):
         return {}
@@ -300,7 +300,7 @@ def tail_logits(tail: Any, inputs: npt.NDArray[Any], rows: npt.NDArray[np.int64]
     parts = []
     for start in range(0, len(rows), _EVAL_BATCH):
         batch = rows[start : start + _EVAL_BATCH]
-        # Every batch size needs a trace of the graph: the last batch is padded and cut again.
+        # Each batch size would need its own trace of the graph, so the last batch is padded, and its outputs are cut.
         full = np.resize(batch, min(_EVAL_BATCH, len(rows)))
         parts.append(tail.predict_on_batch(inputs[full].astype(np.float32))[: len(batch)])
     return np.concatenate(parts)

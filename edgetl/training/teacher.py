@@ -26,7 +26,7 @@ def open_teacher(options: TrainOptions) -> Run | None:
     """Open the teacher that the options name, if any.
 
     Raises:
-        InputError: It is not a run, or the augmentation mixes photos at the student's input size.
+        InputError: It is not a run, or the augmentation mixes photos.
     """
     if options.teacher is None:
         return None
@@ -34,7 +34,7 @@ def open_teacher(options: TrainOptions) -> Run | None:
         raise OptionError(
             "{teacher} with {augment=}",
             why="photos mixed at the student's input size cannot be shown to a teacher",
-            hint="Take a preset that does not mix photos.",
+            hint="Use a preset that does not mix photos.",
             augment=options.augment,
         )
     return Run.open(Path(options.teacher))
@@ -44,7 +44,7 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
     """Refuse a teacher with other classes, or one trained on photos that the student is evaluated on.
 
     Raises:
-        InputError: Its labels are others, or it was trained on a validation or test photo of this data set.
+        InputError: Its labels differ, or it was trained on a validation or test photo of this data set.
     """
     if set(teacher.labels) != set(dataset.labels):
         raise InputError(
@@ -65,15 +65,15 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
 def teacher_targets(teacher: Run, dataset: Dataset, options: TrainOptions, *, views: int) -> TeacherTargets:
     """Return the teacher's softened probabilities on the training photos and on their views.
 
-    The teacher sees each photo fitted to its own input, and the same views drawn at its own size: turns, shifts and
-    zooms are shares of the picture's side, and Keras draws them alike for every size. It is run by LiteRT, and its
-    logits are cached.
+    The teacher sees each photo fitted to its own input, and the same views at its own size: rotations, shifts and zooms
+    are relative to the image size, and Keras draws the same ones for every size. LiteRT runs it, and its logits are
+    cached.
 
     Args:
-        teacher: A run that :func:`check_teacher` passed.
+        teacher: A run that :func:`check_teacher` accepted.
         dataset: The student's photos.
-        options: The student's.
-        views: How many views of each photo it trains on.
+        options: The student's options.
+        views: Number of views of each photo that the student trains on.
     """
     pixels, rows = _pixels(teacher, dataset)
     frozen = frozen_base.freeze_logits(teacher.load_model())

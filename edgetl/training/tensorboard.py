@@ -1,7 +1,6 @@
-"""A run as TensorBoard shows it: scalars of every epoch, confusion matrices, photos with their predictions.
+"""TensorBoard logs of a run: scalars of every epoch, confusion matrices, photos with their predictions.
 
-Written with ``tf.summary``'s own writer, so that neither training nor reading the files back needs TensorBoard
-installed.
+They are written with ``tf.summary``, so neither training nor reading the files back needs TensorBoard.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ _SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
 
 
 class EventLog:
-    """Event files in a folder, one sub-folder a stage: TensorBoard draws each as a curve of its own.
+    """Event files in a folder, one subfolder per stage: TensorBoard draws each as a separate curve.
 
     Args:
-        folder: Where they go; event files that are in it are removed.
+        folder: The folder; existing event files in it are removed.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -45,7 +44,7 @@ class EventLog:
         self._write("pictures", name, [str(width).encode(), str(height).encode(), png], 0, kind="images")
 
     def close(self) -> None:
-        """Write what is still in memory."""
+        """Flush and close the files."""
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()

@@ -61,7 +61,7 @@ def test_a_folder_takes_the_place_of_nothing_else(tmp_path: Path, make: Callable
     target = tmp_path / "out"
     make(target)
     before = tree(tmp_path)
-    with pytest.raises(InputError, match="out: is there already"), atomic_path(target, directory=True):
+    with pytest.raises(InputError, match="out: exists already"), atomic_path(target, directory=True):
         pass
     assert tree(tmp_path) == before
     assert list(tmp_path.iterdir()) == [target]

@@ -249,7 +249,7 @@ def test_a_folder_of_somebody_else_is_refused(tiny_photos: Path, tmp_path: Path,
     environment = {"EDGETL_CACHE": str(tmp_path / "work"), "EDGETL_CACHE_GB": gigabytes}
     said = small.refused(small.edgetl("data", "check", tiny_photos, env=environment))
     assert "is not a cache that edgetl made: proj" in said
-    assert "Let EDGETL_CACHE name a new or empty folder" in said
+    assert "Set EDGETL_CACHE to a new or empty folder" in said
     assert set((tmp_path / "work").rglob("*")) == before
 
 
@@ -278,7 +278,7 @@ def test_a_damaged_entry_with_somebodys_file_is_refused(fresh_cache: Path) -> No
     in_a_process("key")
     (fresh_cache / "kind" / "key" / "content").write_text("cut")
     (fresh_cache / "kind" / "key" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="has something in it that is not edgetl's"):
+    with pytest.raises(InputError, match="contains something that is not edgetl's"):
         cache.entry("kind", "key", write("a"))
     assert (fresh_cache / "kind" / "key" / "notes.txt").read_text() == "mine"
 

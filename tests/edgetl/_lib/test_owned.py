@@ -90,7 +90,7 @@ def test_a_folder_is_not_written_over_something(tmp_path: Path, there: str) -> N
     else:
         target.symlink_to(tmp_path / "elsewhere")
     before = tree(tmp_path)
-    with pytest.raises(InputError, match="is there already"), atomic_path(target, directory=True) as folder:
+    with pytest.raises(InputError, match="exists already"), atomic_path(target, directory=True) as folder:
         put(folder, "new")
     assert tree(tmp_path) == before
     assert target.is_symlink() == (there == "link")
@@ -178,7 +178,7 @@ def test_an_unfinished_run_with_something_else_in_it(
     put(tmp_path / "run.unfinished", *inside)
     before = tree(tmp_path)
     for overwrite in (False, True):
-        with pytest.raises(InputError, match=r"run\.unfinished: has something in it that is not of an unfinished run"):
+        with pytest.raises(InputError, match=r"run\.unfinished: contains something that is not part of an unfinished run"):
             train(tiny_photos, tmp_path / "run", small.options(), overwrite=overwrite)
     assert tree(tmp_path) == before
 
@@ -195,7 +195,7 @@ def test_an_unfinished_run_of_another_program(tiny_photos: Path, tmp_path: Path)
 def test_quantize_keeps_what_was_put_into_its_folders(run: Path, name: str) -> None:
     put(run, name)
     before = tree(run)
-    with pytest.raises(InputError, match="has something in it that is not of"):
+    with pytest.raises(InputError, match="contains something that is not part of"):
         quantize(Run.open(run), QuantizeOptions(int8=True, calibration=12, explain=True))
     assert tree(run) == before
 

@@ -179,7 +179,7 @@ def test_damaged_idx_files(tmp_path: Path) -> None:
     images = folder / "train-images-idx3-ubyte"
     whole = images.read_bytes()
     for content, message in (
-        (whole[:-1], "promises 2,592 bytes of values, and there are 2,591"),
+        (whole[:-1], "promises 2,592 bytes of values, but there are 2,591"),
         (whole + b"x", "there are more"),
         (whole[:9], "ends within its header"),
         (b"\x89PNG" + whole, "not an IDX file\nit begins with 89 50 4e 47"),

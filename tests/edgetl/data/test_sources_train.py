@@ -73,7 +73,7 @@ def test_an_array_that_moved_or_changed_is_said(run: Run, npz: Path, tmp_path: P
     away = npz.with_name("away.npz")
     npz.rename(away)
     try:
-        with pytest.raises(InputError, match="data set of this run is missing\nGive its new place: --data"):
+        with pytest.raises(InputError, match="data set of this run is missing\nGive its new path: --data"):
             find_photos(run, held_out)
         assert len(find_photos(run, held_out, data=away).pixels) == len(held_out)
     finally:

@@ -172,8 +172,8 @@ def test_of_four_gpus(requested: str, step_photos: int, chosen: tuple[str, ...])
     ("requested", "step_photos", "said"),
     [
         ("5", 32, "TensorFlow sees GPU:0, GPU:1, GPU:2, GPU:3, CPU:0"),
-        ("GPU:4", 32, "not all of them are here"),
-        ("4", 3, "4 devices share 3 photos a step"),
+        ("GPU:4", 32, "not all of them exist"),
+        ("4", 3, "4 devices share 3 photos per step"),
     ],
 )
 def test_too_much_for_four_gpus(requested: str, step_photos: int, said: str) -> None:

@@ -111,7 +111,7 @@ def test_killed_again_and_again_it_ends_in_the_same_run(unbroken: Run, killed: P
 
 def test_a_killed_run_is_said_and_is_no_run(tiny_photos: Path, killed: Path, tmp_path: Path) -> None:
     out = copy_of(killed, tmp_path)
-    with pytest.raises(InputError, match="an unfinished run is there") as caught:
+    with pytest.raises(InputError, match="there is an unfinished run") as caught:
         train(tiny_photos, out, small.options())
     assert "--resume" in str(caught.value)
     assert "--overwrite" in str(caught.value)
@@ -177,7 +177,7 @@ def test_other_hardware_is_said(killed: Path, tmp_path: Path) -> None:
     edit(unfinished(out) / "checkpoint.npz", lambda document: document.update(hardware=["CPU:0 (another)"]))
     done = small.edgetl("train", "--resume", out)
     assert done.returncode == 0, done.stderr
-    assert "warning: began on CPU:0 (another), goes on on CPU:0 (" in done.stderr
+    assert "warning: started on CPU:0 (another), continues on CPU:0 (" in done.stderr
     assert Run.open(out).document.resumed.moved_from == ("CPU:0 (another)",)
 
 

@@ -67,7 +67,7 @@ def test_training_that_diverges_says_so_and_what_to_do(val: bool) -> None:
 
 def test_a_network_that_gives_no_numbers_is_not_the_learning_rates_fault() -> None:
     values = np.full((8, 4), np.nan, np.float32)
-    with pytest.raises(Diverged, match="stage blocks cannot begin: val_loss is nan") as caught:
+    with pytest.raises(Diverged, match="stage blocks cannot start: val_loss is nan") as caught:
         train_tail(small_tail(), data(values, val=True), small.plan(epochs=1), TrainingLog(), description="test")
     assert "--lr" not in caught.value.for_command_line()
     assert "Give other --weights" in caught.value.for_command_line()
