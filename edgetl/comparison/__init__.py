@@ -1,4 +1,4 @@
-"""Measurements against each other: bench results or training runs."""
+"""Compare bench results or training runs, and check gates."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def compare(paths: Sequence[Path], *, baseline: str | None = None) -> Comparison
     """Compare bench results, or training runs, with the first of them.
 
     Args:
-        paths: Files that ``edgetl bench --json`` wrote, or folders that ``edgetl train`` wrote.
+        paths: Files written by ``edgetl bench --json``, or folders written by ``edgetl train``.
         baseline: For results: compare every run with this variant of the first result.
 
     Raises:

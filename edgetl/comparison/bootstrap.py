@@ -21,8 +21,8 @@ class Ratio:
     """A ratio of medians.
 
     Attributes:
-        value: The median of the one over the median of the other.
-        ci95: Its 95% interval (low, high) by percentiles of the resampled ratios.
+        value: The median of the samples over the median of the baseline.
+        ci95: Its 95% interval (low, high), from percentiles of the resampled ratios.
     """
 
     value: float
@@ -36,7 +36,7 @@ def ratio_of_medians(samples: Samples, baseline: Samples) -> Ratio:
 
     Args:
         samples: Times above 0 in the order they were taken, at least one.
-        baseline: The same of what they are compared with.
+        baseline: The same for the baseline.
     """
     rng = np.random.default_rng(SEED)
     new, old = np.asarray(samples, np.int64), np.asarray(baseline, np.int64)

@@ -1,4 +1,4 @@
-"""Comparability of results: unlike measurements are refused, unlike conditions give a warning."""
+"""Comparability of results: different measurements are refused, different conditions give a warning."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def require_valid(run: ResultRun, name: str) -> None:
 
 
 def circumstances(one: Result, two: Result, about: str) -> list[Warning]:
-    """Return a warning for each condition in which two results differ; unknown in both is no difference."""
+    """Return a warning for each condition in which two results differ; unknown in both counts as equal."""
     old, new = one.environment, two.environment
     pairs = [(plural, getattr(old, name), getattr(new, name)) for name, plural in _CIRCUMSTANCES]
     pairs += [(f"versions of {name}", version, new.packages.get(name)) for name, version in old.packages.items()]
@@ -93,7 +93,7 @@ def circumstances(one: Result, two: Result, about: str) -> list[Warning]:
     return [
         Warning(about, f"different {plural}: {_text(before)} / {_text(after)}")
         for plural, before, after in pairs
-        # Why a value is unknown may be worded differently; that is no difference.
+        # The reason why a value is unknown may be worded differently; that does not count.
         if before != after and not (isinstance(before, Unknown) and isinstance(after, Unknown))
     ]
 

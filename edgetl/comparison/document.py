@@ -32,7 +32,7 @@ class Way(Protocol):
 
     @property
     def delegate(self) -> str | Unknown:
-        """What took a part of the model."""
+        """The delegate that ran part of the model."""
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,11 @@ class RunSide:
     """A run of a result that is compared.
 
     Attributes:
-        source: Which result.
-        variant: The bundle's name for the model file.
-        threads: CPU threads.
-        delegate: What took a part of the model.
-        batch: Images in one inference.
+        source: Name of the result.
+        variant: Name of the bundle's variant.
+        threads: Number of CPU threads.
+        delegate: The delegate that ran part of the model.
+        batch: Images per inference.
     """
 
     source: str
@@ -59,7 +59,7 @@ class TrainedSide:
     """A training run that is compared.
 
     Attributes:
-        source: Which one.
+        source: Name of the run.
     """
 
     source: str
@@ -70,9 +70,9 @@ class TimeRatio:
     """The median of a time over that of the baseline.
 
     Attributes:
-        ratio: Over 1 is slower.
-        ci95: Its 95% interval by the bootstrap.
-        verdict: Whether the interval has 1 in it.
+        ratio: The ratio; above 1 is slower.
+        ci95: Its 95% bootstrap interval.
+        verdict: Conclusion: whether the interval contains 1.
     """
 
     ratio: float
@@ -82,12 +82,12 @@ class TimeRatio:
 
 @dataclass(frozen=True)
 class Ratios:
-    """What a run costs over what the baseline costs.
+    """Cost of a run relative to the baseline.
 
     Attributes:
-        model: The model's time: pixels in, probabilities out.
-        photo: A photo's time: from a file's bytes to a label.
-        size: The file's.
+        model: Ratio of the model's time: pixels in, probabilities out.
+        photo: Ratio of a photo's time: from a file's bytes to a label.
+        size: Ratio of the file sizes.
     """
 
     model: TimeRatio
@@ -100,9 +100,9 @@ class Warning:
     """A condition in which two measurements differ.
 
     Attributes:
-        about: Which ones.
+        about: The measurements concerned.
         text: The difference.
-        kind: ``degraded`` where it is the verdict of one of them.
+        kind: ``degraded`` if it is the verdict of one of them.
     """
 
     about: str
@@ -118,14 +118,14 @@ class Compared:
     """One run against the baseline.
 
     Attributes:
-        baseline: What it is compared with.
-        other: What is compared.
-        ratios: Of bench results.
-        agreement: The predictions, photo by photo.
+        baseline: The baseline.
+        other: The run that is compared with it.
+        ratios: Ratios of times and sizes; only for bench results.
+        agreement: The predictions compared photo by photo.
         warnings: Conditions in which the measurements differ.
-        codes: Of the verdict on the other's measurement; of bench results that have them.
-        baseline_metrics: Named numbers of the baseline alone.
-        metrics: Named numbers that gates and CSV go by.
+        codes: Codes of the verdict on ``other``, for bench results that have them.
+        baseline_metrics: Metrics of the baseline alone.
+        metrics: Metrics for gates and CSV.
     """
 
     baseline: RunSide | TrainedSide
@@ -143,16 +143,16 @@ class ResultSource:
     """A result that is compared.
 
     Attributes:
-        name: What it is called.
-        path: Its file.
-        created: When it was measured.
-        digest: Its own.
-        bundle: What was measured.
-        photos: How many the accuracy is of.
-        folder: The folder of the photos, if not the bundle's own.
-        board: Where it was measured.
-        cpu: Where it was measured.
-        governor: What set the clock.
+        name: Name in the comparison.
+        path: Path of the result file.
+        created: Time of the measurement.
+        digest: Digest of the result.
+        bundle: The bundle that was measured.
+        photos: Number of photos behind the accuracy.
+        folder: Folder of the photos, if they are not the bundle's own.
+        board: The board.
+        cpu: The CPU.
+        governor: The CPU frequency governor.
     """
 
     name: str
@@ -172,14 +172,14 @@ class TrainedSource:
     """A training run that is compared.
 
     Attributes:
-        name: What it is called.
-        path: Its folder.
-        created: When it was trained.
-        split: Which photos the accuracy is of.
-        photos: How many they are.
-        config: How it was trained.
-        preprocess: How a photo becomes the model's input.
-        weights: What training began with.
+        name: Name in the comparison.
+        path: Path of the run directory.
+        created: Time of training.
+        split: Split that the accuracy was measured on.
+        photos: Number of photos in it.
+        config: Settings of the run.
+        preprocess: Preprocessing of photos.
+        weights: Weights that training started from.
     """
 
     name: str
@@ -197,10 +197,10 @@ class Bootstrap:
     """How the intervals of ratios were made.
 
     Attributes:
-        resamples: How many.
-        blocks: In how many stretches a run is cut.
-        seed: Of the drawing.
-        interval: Which.
+        resamples: Number of resamples.
+        blocks: Number of blocks that a run is divided into.
+        seed: Seed of the resampling.
+        interval: Kind of interval.
     """
 
     resamples: Positive
@@ -211,16 +211,16 @@ class Bootstrap:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """Bench results, or training runs, against the first of them.
+    """Bench results, or training runs, compared with the first of them.
 
     Attributes:
-        producer: What compared them.
-        created: UTC, ISO 8601.
-        of: What is compared.
-        baseline: The variant that all is compared with, where one was chosen.
-        sources: What is compared, the baseline's first.
-        bootstrap: Of bench results: how intervals were made.
-        comparisons: Each run against its counterpart.
+        producer: The program that compared them.
+        created: Time in UTC, ISO 8601.
+        of: Whether results or runs are compared.
+        baseline: The variant that everything is compared with, if one was chosen.
+        sources: The results or runs, the baseline first.
+        bootstrap: How intervals were made; only for bench results.
+        comparisons: Each run with its counterpart.
         unpaired: Runs without a counterpart.
         gates: Results of the gates.
     """

@@ -29,12 +29,12 @@ class Metric:
     """One named number.
 
     Attributes:
-        name: With its unit.
-        meaning: One line for people.
-        value: Reads it from a row: a run of a result, or a comparison that has attributes of the same names.
-        timed: It comes from a clock, so an invalid measurement says nothing about it.
-        interval: Names of the metrics that are the ends of its 95% interval; None where there are none.
-        paired: It is against another model's predictions for the same photos.
+        name: Its name, with the unit.
+        meaning: One-line description.
+        value: Reads it from a row: a run of a result, or a comparison with attributes of the same names.
+        timed: Whether it is a time, which an invalid measurement does not give.
+        interval: Names of the metrics for the ends of its 95% interval, or None.
+        paired: Whether it compares with another model's predictions for the same photos.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Metric:
 
 
 def _path(*names: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
-    """Return a reader that follows attributes, or places in a pair, to a number; what is unknown stays so."""
+    """Return a function that follows attributes, or indices of a pair, to a number; unknown values stay unknown."""
 
     def read(row: Row) -> Value:
         value: Any = row
@@ -71,7 +71,7 @@ def _percentiles(prefix: str, stage: str, what: str) -> tuple[Metric, ...]:
 def _bounded(
     name: str, meaning: str, value: Reader, *ends: Reader, timed: bool = False, paired: bool = False
 ) -> tuple[Metric, ...]:
-    """Return a metric and both ends of its 95% interval; the braces in ``name`` are where theirs differ."""
+    """Return a metric and both ends of its 95% interval; the braces in ``name`` mark where their names differ."""
     low, high = (name.format(end) for end in ("_low", "_high"))
     return (
         Metric(name.format(""), meaning, value, timed, (low, high), paired),
@@ -128,19 +128,19 @@ _COST = (
     Metric("first_inference_ms", "the first photo after loading", _path("first_inference_ms"), timed=True),
     *_percentiles("", "invoke", "the model alone"),
     *_percentiles("photo_", "total", "a photo, from a file's bytes to a label"),
-    Metric("throughput_per_s", "photos a second, one batch after another", _path("throughput_per_s"), timed=True),
+    Metric("throughput_per_s", "photos per second, one batch after another", _path("throughput_per_s"), timed=True),
     Metric("peak_rss_mb", "peak memory of a process with this variant alone", _path("peak_rss_bytes", per=1e6)),
 )
 
-# Of a run of a bench; drop and agreement are against the reference of its photos.
+# Metrics of a bench run; drop and agreement are against the reference of its photos.
 RUN_METRICS = (
     *_COST,
     *_ACCURACY,
     Metric("mae", "mean absolute difference of probabilities", _path("agreement", "mae"), paired=True),
 )
-# Of the run that others are compared with: all that needs no other run.
+# Metrics of the baseline: those that need no other run.
 BASELINE_METRICS = (*_COST, _ACCURACY[0])
-# Of a run compared with another; drop, agreement and ratios are against that one.
+# Metrics of a run compared with the baseline; drop, agreement and ratios are against the baseline.
 COMPARISON_METRICS = (
     *_COST,
     *_ACCURACY,
@@ -183,14 +183,14 @@ AnyGate = Gate | CodeGate
 
 @dataclass(frozen=True)
 class Subject:
-    """What gates look at: one run or one comparison.
+    """A run or comparison that gates are checked on.
 
     Attributes:
-        name: For people.
-        variant: What a gate's prefix must be to mean this one.
-        values: Of every metric.
-        invalid: Why its times cannot be believed; empty when they can.
-        codes: Of the reasons in its verdict.
+        name: Name in messages.
+        variant: The prefix by which a gate selects it.
+        values: Value of every metric.
+        invalid: Why its times are unusable, or empty.
+        codes: Codes of the reasons in its verdict.
     """
 
     name: str
@@ -202,14 +202,14 @@ class Subject:
 
 @dataclass(frozen=True)
 class Judged:
-    """One gate on one subject, as documents tell it.
+    """The result of one gate on one subject, for documents.
 
     Attributes:
-        gate: As it was given.
-        of: The name of the subject.
-        value: The number compared with the bound; of a code, whether the verdict has it.
+        gate: The gate as given.
+        of: Name of the run or comparison.
+        value: The number compared with the bound; for a code, whether the verdict has it.
         failed: Whether the gate failed.
-        why: Why it failed where the value alone does not say it.
+        why: Why it failed, if the value alone does not show it.
     """
 
     gate: str
@@ -221,14 +221,14 @@ class Judged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One gate on one subject.
+    """The result of one gate on one subject.
 
     Attributes:
         gate: The bound or the code.
-        subject: What it was held against.
-        value: The number; of a code, whether the verdict has it.
+        subject: The run or comparison.
+        value: The number; for a code, whether the verdict has it.
         failed: Whether the gate failed.
-        why: Why it failed where the number alone does not say it.
+        why: Why it failed, if the value alone does not show it.
     """
 
     gate: AnyGate
@@ -238,7 +238,7 @@ class Outcome:
     why: str = ""
 
     def judged(self) -> Judged:
-        """Return it as documents tell it."""
+        """Return the result in its document form."""
         return Judged(self.gate.text, self.subject.name, self.value, self.failed, self.why or None)
 
 
@@ -251,15 +251,15 @@ _EXAMPLE = 'Write it as "p95_ms>40" or "int8.accuracy_drop_pp>0.5".'
 def parse_gates(
     texts: Iterable[str], metrics: Sequence[Metric], codes: Mapping[str, Reason] = VERDICT
 ) -> tuple[AnyGate, ...]:
-    """Read gates on some metrics, and on codes of verdicts.
+    """Parse gates on metrics and on codes of verdicts.
 
     Args:
         texts: Such as ``int8.p95_ms>40``, and ``int8.noisy-latency`` or ``noisy-latency``.
-        metrics: Those there are.
-        codes: Those there are; empty where there are no verdicts.
+        metrics: Known metrics.
+        codes: Known codes; empty if there are no verdicts.
 
     Raises:
-        InputError: One is not such an expression, or names no metric and no code; the message lists those there are.
+        InputError: One is not such an expression, or names an unknown metric or code; the message lists the known ones.
     """
     by_name = {metric.name: metric for metric in metrics}
     return tuple(_parse(text, by_name, codes) for text in texts)
@@ -272,7 +272,7 @@ def _parse(text: str, metrics: Mapping[str, Metric], codes: Mapping[str, Reason]
             return CodeGate(text.strip(), coded["variant"], coded["code"])
         close = difflib.get_close_matches(coded["code"], codes, n=1)
         raise InputError(
-            f"--fail-if {text!r}: neither a bound nor the code of a reason in a verdict",
+            f"--fail-if {text!r}: neither a bound nor a code of a verdict",
             why=f"the codes are {', '.join(codes)}",
             hint=f"Did you mean {close[0]}?" if close else _EXAMPLE,
         )
@@ -306,10 +306,10 @@ def check_variants(gates: Iterable[AnyGate], variants: Iterable[str]) -> None:
 
 
 def judge(gates: Iterable[AnyGate], subjects: Sequence[Subject]) -> tuple[Outcome, ...]:
-    """Check gates. A value that is unknown, or timed in an invalid measurement, fails.
+    """Check gates. Unknown values fail, and so do times of an invalid measurement.
 
     Raises:
-        InputError: A gate is about a variant that no subject has.
+        InputError: A gate names a variant that no subject has.
     """
     gates = tuple(gates)
     check_variants(gates, (subject.variant for subject in subjects))
@@ -333,7 +333,7 @@ def _judge(gate: AnyGate, subject: Subject) -> Outcome:
 
 
 def outcome_lines(outcomes: Iterable[Outcome]) -> list[str]:
-    """Return one line for people about each gate on each subject."""
+    """Return one line of text for each gate on each subject."""
     return [f"gate {one.gate.text}: {'FAILED' if one.failed else 'passed'} by {_named(one)}" for one in outcomes]
 
 
@@ -354,7 +354,7 @@ def _interval(outcome: Outcome) -> str:
 
 
 def raise_failed(outcomes: Iterable[Outcome]) -> None:
-    """Raise GateFailed with everything that failed. Call it when the report is written."""
+    """Raise GateFailed with all failures. Call it after writing the report."""
     failed = [outcome for outcome in outcomes if outcome.failed]
     if failed:
         raise GateFailed(

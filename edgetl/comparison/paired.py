@@ -11,7 +11,7 @@ import numpy as np
 from edgetl_device.bench.accuracy import Bools, mcnemar_exact, paired_drop
 from edgetl_device.documents import Count, Interval, Percentage, Positive, Sha256, Share
 
-# The level at which the exact McNemar test counts as a difference.
+# The significance level of the exact McNemar test.
 ALPHA = 0.05
 NoDifference = Literal["no difference that this data can show"]
 NO_DIFFERENCE: NoDifference = "no difference that this data can show"
@@ -29,14 +29,14 @@ class PhotoPrediction:
 
 @dataclass(frozen=True)
 class ClassChange:
-    """How many photos of one class each has right.
+    """Correct predictions of both models for one class.
 
     Attributes:
         label: The class.
-        photos: How many it has.
-        baseline_correct: Of the baseline.
-        correct: Of the other.
-        drop_pp: Of the recall, percentage points.
+        photos: Number of its photos.
+        baseline_correct: Correct predictions of the baseline.
+        correct: Correct predictions of the other model.
+        drop_pp: Drop in recall, percentage points.
     """
 
     label: str
@@ -48,14 +48,14 @@ class ClassChange:
 
 @dataclass(frozen=True)
 class ChangedPhoto:
-    """A photo that is given another class.
+    """A photo for which the predicted class differs.
 
     Attributes:
         file: Its name in the set.
-        sha256: Of its bytes.
-        label: Its true class.
-        baseline: What the baseline says.
-        other: What the other says.
+        sha256: SHA-256 of the file.
+        label: The true class.
+        baseline: Class predicted by the baseline.
+        other: Class predicted by the other model.
     """
 
     file: str
@@ -70,19 +70,19 @@ class PairedAgreement:
     """How the accuracy of one model differs from that of another on the same photos.
 
     Attributes:
-        photos: How many there are.
-        baseline_correct: How many the baseline has right.
-        correct: How many the other has right.
-        agree: Photos with the same most likely class.
+        photos: Number of photos.
+        baseline_correct: Photos that the baseline got right.
+        correct: Photos that the other model got right.
+        agree: Photos with the same predicted class.
         top1: agree / photos
         drop_pp: Accuracy of the baseline minus that of the other, percentage points.
         drop_ci95_pp: Its 95% interval for matched pairs.
-        lost: Photos that only the baseline has right.
-        gained: Photos that only the other has right.
+        lost: Photos that only the baseline got right.
+        gained: Photos that only the other model got right.
         mcnemar_p: Two-sided exact McNemar test on lost and gained.
-        verdict: At the level of 5%.
-        per_class: One row a class, sorted by name.
-        changed: Every photo of another class.
+        verdict: Conclusion at the 5% significance level.
+        per_class: One row per class, sorted by name.
+        changed: Every photo for which the predicted class differs.
     """
 
     photos: Positive
@@ -109,7 +109,7 @@ def compare_predictions(baseline: Sequence[PhotoPrediction], other: Sequence[Pho
     """
     pairs = list(zip(_ordered(baseline), _ordered(other), strict=True))
     if not pairs or any((one.sha256, one.label) != (two.sha256, two.label) for one, two in pairs):
-        raise ValueError("the predictions are not to the same photos")
+        raise ValueError("the predictions are not for the same photos")
     was_right = np.array([one.predicted == one.label for one, _ in pairs])
     is_right = np.array([two.predicted == two.label for _, two in pairs])
     drop = paired_drop(was_right, is_right)

@@ -1,4 +1,4 @@
-"""Bench results (``edgetl.result/1``) against each other: across variants, boards and dates."""
+"""Compare bench results (``edgetl.result/1``) across variants, boards and dates."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _OLD = Unknown("an earlier edgetl measured this: its verdict has no codes")
 
 @dataclass(frozen=True)
 class Source:
-    """A result and what the comparison calls it."""
+    """A result and its name in the comparison."""
 
     name: str
     path: Path
@@ -50,11 +50,11 @@ class _Measured:
 
 
 def run_name(run: Way) -> str:
-    """Return what people call a run: ``int8, 2 threads``, its batch where there is one, and an unusual delegate."""
+    """Return the name of a run: ``int8, 2 threads``, with batch and delegate if they are not the default."""
     name, delegate = f"{run.variant}, {thread_count(run.threads)}", run.delegate
     if run.batch > 1:
         name += f", batch {run.batch}"
-    # What the runtimes for ONNX, and older results, do not say is unknown.
+    # Unknown for ONNX runtimes and in older results.
     if isinstance(delegate, Unknown) or delegate == "xnnpack":
         return name
     return f"{name}, {'no delegate' if delegate == 'none' else delegate}"
@@ -68,17 +68,17 @@ def thread_count(threads: int) -> str:
 def compare_results(paths: Sequence[Path], *, baseline: str | None = None) -> Comparison:
     """Compare results with the first of them.
 
-    Each run is compared with the run of the first result that has the same variant, batch and number of threads; where
-    no number of threads is shared but each has one only, with that, and a warning. Runs of unlike batches are never
-    compared: the times of one are of more images than those of the other. With one result, or with ``baseline``,
-    every run is compared with one variant of the first result.
+    Each run is compared with the run of the first result with the same variant, batch and number of threads. If the
+    results share no number of threads but each has only one, these are compared, with a warning. Runs of different
+    batch sizes are never compared: their times are for different numbers of images. With one result, or with
+    ``baseline``, every run is compared with one variant of the first result.
 
     Args:
-        paths: Files of results.
-        baseline: A variant of the first result. With one result the default is its first.
+        paths: Result files.
+        baseline: A variant of the first result. With one result the default is its first variant.
 
     Raises:
-        InputError: The results are of unlike measurements, one that is used is invalid, or nothing can be paired.
+        InputError: The results are not comparable, a run in use is invalid, or nothing can be paired.
     """
     sources = _read(paths)
     first = sources[0]
@@ -142,7 +142,7 @@ def _counterpart(first: Source, variant: str, source: Source, run: ResultRun) ->
 
     candidates = alike(first.result.runs, variant)
     same_threads = [one for one in candidates if one.threads == run.threads]
-    # Several with the same threads differ in their delegates.
+    # Several runs with the same threads differ in their delegates.
     for one in [one for one in same_threads if one.delegate == run.delegate] or same_threads[:1]:
         return _Measured(first, one)
     rivals = alike(source.result.runs, run.variant)
@@ -211,7 +211,7 @@ def _ratio(old: Sequence[int], new: Sequence[int]) -> TimeRatio:
 
 
 def codes_of(codes: tuple[str, ...] | None) -> tuple[str, ...] | Unknown:
-    """Return the codes of a verdict; earlier versions gave none."""
+    """Return the codes of a verdict; earlier versions had none."""
     return _OLD if codes is None else codes
 
 
@@ -223,7 +223,7 @@ def gate_subjects(benched: Result) -> list[Subject]:
         numbers, codes = values(RUN_METRICS, run), codes_of(run.verdict.codes)
         found.append(Subject(run_name(run), run.variant, numbers, invalid, codes))
     measured = {run.variant for run in benched.runs}
-    # What cannot run with one delegate but was measured with another has its numbers.
+    # A variant that failed with one delegate may have been measured with another.
     for left in (left for left in benched.skipped if left.variant not in measured):
         why = Unknown(left.why)
         found.append(Subject(left.variant, left.variant, {metric.name: why for metric in RUN_METRICS}, codes=why))

@@ -1,4 +1,4 @@
-"""Training runs against each other, photo by photo on the same held-out photos."""
+"""Compare training runs photo by photo on the same held-out photos."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ class _Tested:
 
 
 def compare_runs(folders: Sequence[Path]) -> Comparison:
-    """Compare training runs with the first of them: their float models, on the photos that both held out.
+    """Compare the float models of training runs with that of the first, on their common held-out photos.
 
     Args:
         folders: Run directories.
 
     Raises:
-        InputError: A folder is no run or keeps no predictions, or the runs were tested on unlike photos.
+        InputError: A folder is not a run or has no predictions, or the runs were tested on different photos.
     """
     tested = [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
     first = tested[0]
@@ -74,10 +74,10 @@ def _read(folder: Path, name: str) -> _Tested:
     if sorted((one.sha256, one.label) for one in predictions) != sorted(
         (one.sha256, one.label) for one in run.of(split)
     ):
-        raise InputError(f"{path}: is not about the {split} photos of split.csv", hint="It is edited; train again.")
+        raise InputError(f"{path}: does not match the {split} photos of split.csv", hint="It is edited; train again.")
     correct = sum(one.predicted == one.label for one in predictions)
     if correct != run.metrics(split).accuracy.correct:
-        raise InputError(f"{path}: does not give the accuracy in run.json", hint="It is edited; train again.")
+        raise InputError(f"{path}: does not match the accuracy in run.json", hint="It is edited; train again.")
     return _Tested(name, run, predictions)
 
 

@@ -1,4 +1,4 @@
-"""A comparison as text and tables, and as flat records for CSV and gates."""
+"""Render a comparison as text and tables, and as flat records for CSV and gates."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _ASPECTS = {"model": "model time", "photo": "photo time", "accuracy": "accuracy"
 
 
 def groups(document: Comparison) -> list[tuple[str, list[Compared]]]:
-    """Return the comparisons that belong into one table, each group with its title."""
+    """Group comparisons by table, each group with its title."""
     first, variant = document.sources[0].name, document.baseline
     if document.of == "runs":
         return [(f"against {first}", list(document.comparisons))]
@@ -34,7 +34,7 @@ def groups(document: Comparison) -> list[tuple[str, list[Compared]]]:
 
 
 def column_names(comparisons: Sequence[Compared]) -> list[str]:
-    """Return what the columns of a table are called; what all share but the variant is left to its title."""
+    """Return the headers of a table's columns, without what all columns share (that is in the title)."""
     if _shared_way(comparisons):
         return [one.other.variant for one in comparisons if isinstance(one.other, RunSide)]
     return [name_of(one) for one in comparisons]
@@ -53,7 +53,7 @@ def name_of(comparison: Compared) -> str:
 
 
 def conclusion_lines(document: Comparison) -> list[str]:
-    """Return what each comparison shows in a sentence, then warnings, then what was left out."""
+    """Return a one-sentence conclusion per comparison, then warnings, then runs that were left out."""
     lines: list[str] = []
     tables = groups(document)
     for title, members in tables:
@@ -67,7 +67,7 @@ def conclusion_lines(document: Comparison) -> list[str]:
 
 
 def warning_lines(document: Comparison) -> list[str]:
-    """Return the warnings, each once with everything it is about."""
+    """Return each warning once, with everything it applies to."""
     about: dict[str, dict[str, None]] = {}
     for one in document.comparisons:
         for found in one.warnings:
@@ -76,7 +76,7 @@ def warning_lines(document: Comparison) -> list[str]:
 
 
 def source_lines(document: Comparison) -> list[str]:
-    """Return one line about each thing that was compared."""
+    """Return one line about each result or run that was compared."""
     configs = [one.config for one in document.sources if isinstance(one, TrainedSource)]
     lines = []
     for source in document.sources:
@@ -120,7 +120,7 @@ def records(document: Comparison) -> list[Record]:
 
 
 def _times(comparison: Compared) -> dict[str, TimeRatio]:
-    """Return the ratios of times by what they are of; none of training runs."""
+    """Return the ratios of times by name; none for training runs."""
     ratios = comparison.ratios
     return {} if ratios is None else {"model": ratios.model, "photo": ratios.photo}
 
@@ -173,7 +173,7 @@ def _interval(photos: int, of: int) -> str:
 
 
 def _number(value: Value) -> str:
-    """Write three digits or, above 1, two decimals."""
+    """Format with three digits or, above 1, two decimals."""
     if isinstance(value, Unknown):
         return "unknown"
     return f"{value:.{max(2, 2 - math.floor(math.log10(value))) if 0 < value < 1 else 2 if value < 1000 else 0}f}"
@@ -207,7 +207,7 @@ def _caution_lines(document: Comparison) -> list[str]:
     if len(digests) == 1:
         return ["all ran the same bundle: where times differ, it is the machine or its state, not the model"]
     return [
-        "intervals of times are about these benches: two benches of the same model may differ by a few percent as well"
+        "intervals of times cover these benches only: two benches of the same model may also differ by a few percent"
     ]
 
 

@@ -195,7 +195,7 @@ def _default_lr(options: TrainOptions, strategy: Strategy) -> float:
     scratch = strategy == "scratch"
     if options.optimizer == "sgd":
         return _SGD_SCRATCH_LR if scratch else _SGD_LR
-    # Early layers are general already (Yosinski et al. 2014, arXiv:1411.1792): training all of them takes a smaller
+    # Early layers are general already (Yosinski et al. 2014, arXiv:1411.1792): training all of them needs a smaller
     # rate.
     if strategy == "all":
         return _ALL_LAYERS_LR_TRUNCATED if options.truncate else _ALL_LAYERS_LR

@@ -140,7 +140,7 @@ def test_predictions_that_are_missing_or_edited(tiny_run: Run, tmp_path: Path) -
             whole.replace(line, line.replace(f"{row.sha256},{row.predicted}", f"{row.sha256},nothing")),
             "accuracy in run.json",
         ),
-        (whole.replace(line + "\n", ""), "not about the test photos"),
+        (whole.replace(line + "\n", ""), "does not match the test photos"),
         (whole.replace(line, line.rpartition(",")[0]), "truncated or edited"),
         (whole.replace(line, line + "x"), "not a table of predictions"),
         (whole.partition("\n")[2], "its first line"),
