@@ -19,7 +19,7 @@ __all__ = ["Bundle", "Classifier", "EdgetlError", "Prediction", "Preprocess", "_
 
 
 def __getattr__(name: str) -> Any:
-    """Load ``Bundle``, ``Classifier`` and the rest when they are first asked for (PEP 562)."""
+    """Load ``Bundle``, ``Classifier`` and the other names on first access (PEP 562)."""
     import importlib
 
     if name not in _EXPORTS:

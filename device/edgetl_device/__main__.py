@@ -1,6 +1,6 @@
-"""``python -m edgetl_device {classify,bench,verify,doctor}``: JSON on stdout, errors on stderr, DESIGN's exit codes.
+"""``python -m edgetl_device {classify,bench,verify,doctor}``: JSON on stdout, errors on stderr, edgetl's exit codes.
 
-It needs nothing but this package, so it is what runs on a board over SSH.
+It needs only this package, so it is what runs on a board over SSH.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error.for_command_line()}\n")
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has closed it (``| head``): print nothing more, also not at shutdown.
+        # The reader of our output has closed the pipe (``| head``): print nothing more, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -73,12 +73,12 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor}")
 
     classify = _command(
-        commands, "classify", _classify, "classify photos, or frames as they come: one line of JSON each"
+        commands, "classify", _classify, "classify photos, or frames of a camera, video or folder: one line of JSON each"
     )
     classify.add_argument("photos", nargs="*", metavar="PHOTO")
     classify.add_argument("--variant", default="int8")
     classify.add_argument("--threads", type=int, default=1)
-    classify.add_argument("--top", type=int, default=None, help="classes a photo; default 5")
+    classify.add_argument("--top", type=int, default=None, help="classes per photo; default 5")
     _delegate_option(classify)
     _live_options(classify)
 
@@ -88,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
 
     _command(commands, "verify", _verify, "check hashes, golden pixels and the agreement with the reference")
 
-    help = "check what this machine has for edgetl, and what it lacks"
+    help = "report what this machine lacks for edgetl, and how to get it"
     commands.add_parser("doctor", help=help, description=help).set_defaults(run=_doctor)
     return parser
 
@@ -106,18 +106,18 @@ def _delegate_option(parser: argparse.ArgumentParser) -> None:
 
 
 def _live_options(parser: argparse.ArgumentParser) -> None:
-    live = parser.add_argument_group("frames as they come")
+    live = parser.add_argument_group("live sources")
     live.add_argument("--camera", default="", metavar="N", help="0, /dev/video2, opencv:0 or picamera2:0")
     live.add_argument("--video", default="", metavar="FILE")
     live.add_argument("--watch", default="", metavar="DIR", help="photos that appear in a folder")
-    live.add_argument("--existing", action="store_true", help="with --watch: those that are there already, too")
+    live.add_argument("--existing", action="store_true", help="with --watch: also photos that are already there")
     live.add_argument("--smooth", type=float, metavar="SECONDS", help="default 0.3; with --watch none")
     live.add_argument(
-        "--every", type=float, default=0.0, metavar="SECONDS", help="at most one frame in so many seconds"
+        "--every", type=float, default=0.0, metavar="SECONDS", help="classify at most one frame per interval"
     )
-    live.add_argument("--frames", type=int, metavar="N", help="stop after so many")
+    live.add_argument("--frames", type=int, metavar="N", help="stop after N frames or photos")
     live.add_argument(
-        "--threshold", type=float, default=0.0, metavar="P", help="predictions less probable than this are unsure"
+        "--threshold", type=float, default=0.0, metavar="P", help="predictions below this probability are unsure"
     )
 
 

@@ -23,13 +23,13 @@ TOP = 5
 
 @dataclass(frozen=True)
 class PairedDrop:
-    """How much accuracy a variant lost against the reference on the same photos.
+    """The accuracy drop of a variant against the reference on the same photos.
 
     Attributes:
         drop_pp: Reference minus variant, in percentage points; negative when the variant is better.
         ci95_pp: Its 95% interval (low, high) in percentage points.
-        lost: Photos that only the reference has right.
-        gained: Photos that only the variant has right.
+        lost: Photos that only the reference got right.
+        gained: Photos that only the variant got right.
     """
 
     drop_pp: float
@@ -48,7 +48,7 @@ def wilson95(correct: int, n: int) -> tuple[float, float]:
     p, z2 = correct / n, _Z95**2
     centre = (p + z2 / (2 * n)) / (1 + z2 / n)
     half = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    # At 0 of n and n of n the bound is exactly 0 or 1; rounding must not leave the proportion outside.
+    # At 0 of n and n of n the bound is exactly 0 or 1; rounding must not exclude the proportion.
     return (0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half)
 
 
@@ -60,8 +60,8 @@ def paired_drop(reference_correct: Bools, correct: Bools) -> PairedDrop:
     Statistics in Medicine 24 (2005).
 
     Args:
-        reference_correct: bool [n], whether the reference has photo i right.
-        correct: bool [n], whether the variant has it right.
+        reference_correct: bool [n], whether the reference classifies photo i correctly.
+        correct: bool [n], whether the variant does.
     """
     if len(reference_correct) != len(correct) or len(correct) == 0:
         raise ValueError(f"{len(reference_correct)} and {len(correct)} photos are not pairs")
@@ -96,7 +96,7 @@ def score(
 ) -> Scores:
     """Return accuracy, agreement with the reference and a per-class table.
 
-    Of equal probabilities the class that comes first counts as the prediction, here and in the classifier.
+    If probabilities are equal, the first class is the prediction, here as in the classifier.
 
     Args:
         probabilities: float [n, classes], row i = photo i.
@@ -118,9 +118,9 @@ def score(
 
 
 def top5(probabilities: Floats, labels: npt.NDArray[np.integer[Any]]) -> Top5:
-    """Return how often the true class is among the five likeliest.
+    """Return top-5 accuracy: how often the true class is among the five likeliest.
 
-    Of equal probabilities the class that comes first counts as likelier. It says something of more than five classes.
+    If probabilities are equal, the first class counts as likelier. Only meaningful with more than five classes.
 
     Args:
         probabilities: float [n, classes], row i = photo i.

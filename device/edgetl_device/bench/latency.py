@@ -1,9 +1,8 @@
-"""Latency of one photo, stage by stage, as raw nanoseconds.
+"""Latency of one photo, stage by stage, in raw nanoseconds.
 
-One batch at a time, the next one when the last is done (MLPerf's SingleStream, where a batch is one photo). Each sample
-runs all stages on as many photos as a batch of the runtime has, so the model finds the caches as an application leaves
-them: decode (bytes in memory to an upright RGB image), fit (to the model's size), invoke (copy the pixels in, run the
-model), postprocess (probabilities, top 5).
+Batches run one after another (MLPerf's SingleStream, where a batch is one photo). Each sample runs all stages on one
+batch of photos, so that the CPU caches are as in an application: decode (bytes in memory to an upright RGB image), fit
+(to the model's size), invoke (copy the pixels in, run the model), postprocess (probabilities, top 5).
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from . import percentiles
 from .percentiles import PercentileIntervals, Percentiles
 
 STAGES = ("decode", "fit", "invoke", "postprocess")
-# MLPerf Inference required so many queries of SingleStream, whose metric is p90, before early stopping.
+# MLPerf Inference required this many SingleStream queries, whose metric is p90, before it had early stopping.
 MIN_INFERENCES = 1024
 
-# Warm-up: blocks of this many inferences, until the medians of two in a row are this close; at most so long.
+# Warm-up: blocks of this many inferences until the medians of two consecutive ones are this close; at most this long.
 _BLOCK = 10
 _STEADY = 0.03
 _WARMUP_LIMIT_S = 10.0
@@ -39,11 +38,11 @@ Clock = Callable[[], int]
 
 
 class Timed(Protocol):
-    """What a stopwatch times: a classifier, or its stand-in for measuring overhead."""
+    """What a stopwatch times: a classifier, or the null classifier for the overhead."""
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle whose preprocessing is used."""
+        """The bundle, whose preprocessing is used."""
 
     @property
     def runtime(self) -> Runtime:
@@ -58,10 +57,9 @@ class Samples:
     """Raw times of one classifier, appended to while measuring.
 
     Attributes:
-        stages_ns: For each stage the time of every inference, all photos of its batch together, in order; all of the
-            same length.
+        stages_ns: Times of all inferences by stage, in order, each for the whole batch; all of the same length.
         first_inference_ns: The first inference after loading, all stages.
-        warmup_inferences: Inferences before the first sample, the first one included.
+        warmup_inferences: Inferences before the first sample, including the first one.
         steady: Whether the running median settled during warm-up.
     """
 
@@ -120,8 +118,8 @@ class LatencyIntervals:
     """Intervals of p50 and p90.
 
     Attributes:
-        invoke: Of the model.
-        total: From a file's bytes to a label.
+        invoke: Intervals of the model's time.
+        total: Intervals of the time from a file's bytes to a label.
     """
 
     invoke: PercentileIntervals
@@ -129,16 +127,16 @@ class LatencyIntervals:
 
 
 class Stopwatch:
-    """Runs one classifier over photos and keeps the time of each stage.
+    """Runs one classifier over photos and records the time of each stage.
 
     Args:
-        classifier: Loaded, and used by nothing else during the bench.
-        photos: The bytes of image files, taken in turn.
+        classifier: Loaded, and not used elsewhere during the bench.
+        photos: Image files as bytes, used cyclically.
         clock: Monotonic nanoseconds.
     """
 
     def __init__(self, classifier: Timed, photos: Sequence[bytes], *, clock: Clock = time.perf_counter_ns) -> None:
-        """Take the first photo first."""
+        """Start with the first photo."""
         if not photos:
             raise ValueError("no photos to measure with")
         self.samples = Samples()
@@ -146,7 +144,7 @@ class Stopwatch:
         self._next = 0
 
     def warm_up(self) -> None:
-        """Run until the median of invoke is steady, or for 10 s; the first inference is kept apart."""
+        """Run until the median of invoke is steady, at most 10 s; the first inference is recorded separately."""
         self.samples.first_inference_ns = sum(self._once())
         self.samples.warmup_inferences = 1
         started, previous = self._clock(), math.inf
@@ -197,13 +195,13 @@ def summary_ms(samples: Samples) -> StageLatency:
 
 
 def intervals_ms(samples: Samples) -> LatencyIntervals:
-    """Return the 95% intervals (low, high) of p50 and p90 in milliseconds, of the model and in total."""
+    """Return the 95% intervals (low, high) of p50 and p90 in milliseconds, for the model and in total."""
     return LatencyIntervals(
         percentiles.intervals(samples.stages_ns["invoke"]), percentiles.intervals(samples.total_ns())
     )
 
 
 def throughput_per_s(samples: Samples, batch: int = 1) -> float:
-    """Return photos a second, one batch after another, over all samples."""
+    """Return photos per second, one batch after another, over all samples."""
     total = samples.total_ns()
     return batch * len(total) / (sum(total) / _NS_PER_S)

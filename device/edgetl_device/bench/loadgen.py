@@ -1,6 +1,6 @@
-"""MLPerf Inference's LoadGen drives a variant: scenarios, log and verdict are its own (``mlcommons-loadgen``).
+"""Run a variant under MLPerf Inference's LoadGen (``mlcommons-loadgen``), with its scenarios, log and verdict.
 
-As in MLPerf, what is timed is the model from preprocessed pixels to probabilities; photos are decoded before.
+As in MLPerf, only the model is timed, from preprocessed pixels to probabilities; photos are decoded in advance.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LoadgenSummary:
     Attributes:
         verdict: VALID or INVALID.
         metric: ``p90_ms`` is the early stopping estimate of SingleStream.
-        value: Of the metric.
+        value: Value of the metric.
         summary: mlperf_log_summary.txt
     """
 
@@ -59,11 +59,11 @@ class LoadgenRun(LoadgenSummary, _Driven):
 
     Attributes:
         scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).
-        version: Of mlcommons-loadgen.
+        version: Version of mlcommons-loadgen.
         log: The name of the folder of its log.
         verdict: VALID or INVALID.
         metric: ``p90_ms`` is the early stopping estimate of SingleStream.
-        value: Of the metric.
+        value: Value of the metric.
         summary: mlperf_log_summary.txt
     """
 
@@ -101,10 +101,10 @@ def drive(
         classifier: Loaded and warm.
         photos: Image files; as many as go into 64 MB decoded are, before the clock starts, and stay in memory.
         scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).
-        duration_s: At least so long.
-        min_inferences: At least so many.
-        expected_ms: About what one inference takes; LoadGen plans with it.
-        folder: Where LoadGen writes its log; made if absent.
+        duration_s: Minimum duration.
+        min_inferences: Minimum number of inferences.
+        expected_ms: Approximate time of one inference, for LoadGen to plan with.
+        folder: Folder for LoadGen's log; created if missing.
 
     Raises:
         Unavailable: LoadGen is not installed here.

@@ -1,4 +1,4 @@
-"""One setup of a bench: loaded, measured in rounds, and turned into a run of the result."""
+"""One setup of a bench: load it, measure it in rounds, and turn it into a run of the result."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Measurement:
 
 
 def load(bundle: Bundle, setup: Setup, files: Sequence[bytes], prefer: str | None) -> Measurement:
-    """Load a setup; ``files`` are the photos that it will be measured with."""
+    """Load a setup; ``files`` are the photos to measure with."""
     started = time.perf_counter_ns()
     classifier = Classifier(
         bundle, setup.variant.name, setup.threads, prefer=prefer, delegate=setup.delegate, batch=setup.batch
@@ -100,7 +100,7 @@ def row(
     operators: Unknown | None = None,
     loadgen: LoadgenRun | None = None,
 ) -> ResultRun:
-    """Return what is known of a setup as a run of the result; None is what was not asked for."""
+    """Return a setup's measurements as a run of the result; None for what was not requested."""
     variant, samples, runtime = measurement.setup.variant, measurement.stopwatch.samples, measurement.classifier.runtime
     return ResultRun(
         variant=variant.name,

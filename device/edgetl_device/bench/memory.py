@@ -57,7 +57,7 @@ def _main(bundle: str, variant: str, threads: str, batch: str, prefer: str, dele
         opened, variant, int(threads), prefer=prefer or None, delegate=chosen, batch=int(batch)
     ) as classifier:
         for photo in opened.photos()[:_PHOTOS]:
-            # Every inference runs the whole batch, so the other rows need no photos.
+            # Every inference runs the whole batch, so other rows need no photos.
             classifier.classify(opened.read(photo.file))
         print(own_peak_bytes())
 

@@ -8,7 +8,7 @@ from edgetl_device.errors import OptionError
 from edgetl_device.options import Options, option
 
 ALL = "all"
-# Copies from loadgen and edgetl_device.runtime, which would load NumPy; a test compares.
+# Copies from loadgen and edgetl_device.runtime, which load NumPy; a test compares them.
 SCENARIOS = ("single-stream", "offline")
 MAX_THREADS = MAX_BATCH = 256
 
@@ -18,7 +18,7 @@ _HOW_LONG, _MORE = "How long", "Also measure"
 
 
 def _each_delegate(text: str) -> list[str]:
-    # The options of a library have commas of their own.
+    # A library's options may contain commas.
     return [text] if ".so" in text else text.split(",")
 
 
@@ -32,13 +32,13 @@ class BenchOptions(Options):
     """
 
     variants: tuple[str, ...] = option(
-        (ALL,), metavar="NAME,...", help="Variants by name, such as int8,float32; all: those that can run here."
+        (ALL,), metavar="NAME,...", help="Variants by name, such as int8,float32; all: every one that can run here."
     )
     threads: tuple[int, ...] = option((1,), low=1, high=MAX_THREADS, help="Numbers of CPU threads: 1,2.")
     delegates: tuple[str, ...] = option(
         (),
         metavar="NAME,...",
-        unset="what the runtime does by itself",
+        unset="the runtime's own choice",
         aliases=("--delegate",),
         split=_each_delegate,
         help="none, xnnpack, edgetpu[:usb|:pci|:N] with commas; or PATH.so[:key=value,...].",
@@ -49,7 +49,7 @@ class BenchOptions(Options):
     data: str | None = option(
         None,
         metavar="DIR",
-        help="Photos in DIR/<class>/ instead of the bundle's own; drop and agreement are against float32, run here.",
+        help="Photos in DIR/<class>/ instead of the bundle's own; drop and agreement are against float32 on this device.",
     )
     duration: float | None = option(
         None,
@@ -67,15 +67,15 @@ class BenchOptions(Options):
         above=0,
         high=MAX_SUSTAINED_MIN,
         metavar="MINUTES",
-        help="One run of this length, with times and temperature for every second.",
+        help="One long run, with latency and temperature for every second.",
     )
-    profile: bool = option(False, group=_MORE, help="The time of each operator, where the runtime can tell.")
-    scenario: str | None = option(None, group=_MORE, choices=SCENARIOS, help="Measure with MLPerf LoadGen too.")
-    energy: bool = option(False, group=_MORE, help="Joules for each photo, where the board has a sensor.")
+    profile: bool = option(False, group=_MORE, help="Time of each operator, if the runtime provides it.")
+    scenario: str | None = option(None, group=_MORE, choices=SCENARIOS, help="Also measure with MLPerf's LoadGen.")
+    energy: bool = option(False, group=_MORE, help="Joules per photo, if the board has a sensor.")
 
     @property
     def named_variants(self) -> tuple[str, ...] | None:
-        """The variants that were named; None for all that can run."""
+        """The named variants; None for all that can run."""
         return None if self.variants == (ALL,) else self.variants
 
     def check_together(self) -> None:
@@ -83,7 +83,7 @@ class BenchOptions(Options):
         if self.delegates:
             from edgetl_device.delegates.delegate import parse_delegates
 
-            # Whether they can be read; where the libraries are is known on the device.
+            # Checks only the syntax: which libraries exist is known on the device.
             parse_delegates(self.delegates)
         if ALL in self.variants and len(self.variants) > 1:
             raise OptionError("{variants=}: all, or names", variants=self.variants)
@@ -94,7 +94,7 @@ class BenchOptions(Options):
         if self.scenario is not None and set(self.batch) != {1}:
             raise OptionError(
                 "{batch=} with {scenario=}",
-                why="LoadGen gives one photo at a time",
+                why="LoadGen issues one photo at a time",
                 hint="Leave one out.",
                 batch=self.batch,
                 scenario=self.scenario,

@@ -1,6 +1,6 @@
 """Overhead of the bench: the same loop around a null runtime.
 
-MLPerf's reference implementation has a null backend for the same question (``vision/classification_and_detection``,
+MLPerf's reference implementation has a null backend for the same purpose (``vision/classification_and_detection``,
 ``backend_null.py``).
 """
 
@@ -40,7 +40,7 @@ class OverheadLatency:
     """Overhead by stage.
 
     Attributes:
-        invoke: Copying the pixels in, calls, reading the clock: all of it is inside the ``invoke`` of every run.
+        invoke: Copying the pixels in, calls, reading the clock; included in the ``invoke`` of every run.
         postprocess: Probabilities, top 5.
     """
 
@@ -54,8 +54,8 @@ class Overhead:
 
     Attributes:
         runtime: The null runtime.
-        inferences: How many were measured.
-        latency_ms: Of one inference with one photo.
+        inferences: Number of measured inferences.
+        latency_ms: Latency of one inference with one photo.
     """
 
     runtime: Literal["null"]
@@ -65,7 +65,7 @@ class Overhead:
 
 @dataclass(frozen=True)
 class _Nothing:
-    """Stand-in for a classifier: the bundle's preprocessing and labels around the null runtime."""
+    """A classifier with the bundle's preprocessing and labels around the null runtime."""
 
     bundle: Bundle
     runtime: Runtime

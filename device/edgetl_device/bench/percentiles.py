@@ -1,8 +1,8 @@
-"""Percentiles of times, only with enough samples, and their 95% intervals.
+"""Percentiles of times, if there are enough samples, and their 95% intervals.
 
-How many are enough is the early stopping rule of MLPerf Inference's LoadGen (``loadgen/early_stopping.cc`` and
-``mlperf_inference_rules``): of n samples, at most one may be slower than a bound for which "p percent are at most this"
-then holds at 99% confidence.
+The required number follows the early stopping rule of MLPerf Inference's LoadGen (``loadgen/early_stopping.cc`` and
+``mlperf_inference_rules``): the smallest n for which, if at most one of n samples exceeds a bound, the percentile is
+within the bound at 99% confidence.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ INTERVALS = (50, 90)
 RESAMPLES = 2000
 BLOCKS = 10
 SEED = 20
-# Of longer runs every k-th sample is resampled. Neighbours are correlated, so the interval hardly widens.
+# For longer runs only every k-th sample is used. Neighbours are correlated, so the interval hardly widens.
 _MOST = 20_000
 
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Nearest rank, in milliseconds: always one of the samples; unknown where there are too few: 11 for p50, 64 for
-    p90, 130 for p95, 662 for p99.
+    """Nearest rank, in milliseconds: always one of the samples. Unknown with fewer than 11 samples for p50, 64 for p90,
+    130 for p95, 662 for p99.
 
     Attributes:
         p50_ms: The median.
@@ -57,8 +57,8 @@ class PercentileIntervals:
     """95% intervals of percentiles in milliseconds: circular block bootstrap, 2000 resamples, seeded.
 
     Attributes:
-        p50_ms: Of the median.
-        p90_ms: Of the 90th percentile.
+        p50_ms: Interval of the median.
+        p90_ms: Interval of the 90th percentile.
     """
 
     p50_ms: Interval | Unknown = named("p50")
@@ -67,9 +67,9 @@ class PercentileIntervals:
 
 @functools.cache
 def least_samples(percent: int, confidence: float = CONFIDENCE) -> int:
-    """Return how many samples a percentile needs: 11 for p50, 64 for p90, 130 for p95, 662 for p99.
+    """Return the number of samples that a percentile needs: 11 for p50, 64 for p90, 130 for p95, 662 for p99.
 
-    The least n with P(X <= 1) <= 1 - confidence for X of the binomial distribution of n and 1 - percent / 100.
+    The smallest n with P(X <= 1) <= 1 - confidence, where X is binomial with n trials and p = 1 - percent / 100.
     """
     if not 0 < percent < 100 or not 0 < confidence < 1:
         raise ValueError(f"percentile {percent} at confidence {confidence}")
@@ -81,9 +81,9 @@ def least_samples(percent: int, confidence: float = CONFIDENCE) -> int:
 
 
 def percentile(samples: Sequence[float], percent: float) -> float:
-    """Return the nearest-rank percentile: the smallest sample that at least ``percent`` of them do not exceed.
+    """Return the nearest-rank percentile: the smallest sample that at least ``percent`` of the samples do not exceed.
 
-    Always one of the samples, never between two.
+    Always one of the samples, never interpolated.
     """
     if not samples or not 0 < percent <= 100:
         raise ValueError(f"percentile {percent} of {len(samples)} samples")
@@ -91,7 +91,7 @@ def percentile(samples: Sequence[float], percent: float) -> float:
 
 
 def summary(samples_ns: Sequence[int]) -> Percentiles:
-    """Return p50, p90, p95 and p99 of times in nanoseconds; unknown are those that need more samples."""
+    """Return p50, p90, p95 and p99 of times in nanoseconds; unknown where there are too few samples."""
     if not samples_ns:
         raise ValueError("no samples")
     ordered, count = sorted(samples_ns), len(samples_ns)
@@ -99,7 +99,7 @@ def summary(samples_ns: Sequence[int]) -> Percentiles:
 
 
 def too_few(count: int, percent: int) -> Unknown | None:
-    """Return why ``count`` samples say nothing about a percentile, or None."""
+    """Return why ``count`` samples are too few for a percentile, or None."""
     needed = least_samples(percent)
     return Unknown(f"not enough samples: {count} of {needed}") if count < needed else None
 
@@ -107,7 +107,7 @@ def too_few(count: int, percent: int) -> Unknown | None:
 def intervals(samples_ns: Sequence[int]) -> PercentileIntervals:
     """Return the 95% intervals (low, high) of p50 and p90 of times in nanoseconds.
 
-    By percentiles of :func:`resampled`; the same samples give the same interval.
+    From the percentiles of :func:`resampled`; the same samples give the same interval.
     """
     drawn = resampled(np.asarray(samples_ns, np.int64), INTERVALS, np.random.default_rng(SEED))
     bounds = np.percentile(drawn, (2.5, 97.5), axis=0)
@@ -124,20 +124,20 @@ def resampled(
 ) -> npt.NDArray[np.int64]:
     """Return percentiles of resamples, int64 [RESAMPLES, len(percents)].
 
-    Samples of one run are correlated: a clock or another program slows many in a row. Drawing them one by one would
-    treat them as independent and give far too narrow an interval, so blocks of samples are drawn: the circular
-    block bootstrap of D. N. Politis and J. P. Romano, "A circular block-resampling procedure for stationary data", in
-    Exploring the Limits of Bootstrap (1992). A stretch is a tenth of the run, half of one of the bench's five rounds.
+    Samples of one run are correlated: a lower clock or another program slows many in a row. Drawing them one by one
+    would treat them as independent and give a far too narrow interval, so blocks are drawn: the circular block
+    bootstrap of D. N. Politis and J. P. Romano, "A circular block-resampling procedure for stationary data", in
+    Exploring the Limits of Bootstrap (1992). A block is a tenth of the run, half of one of the bench's five rounds.
 
     Args:
         samples: In the order they were taken, at least one.
         percents: Each above 0 and at most 100.
-        rng: Draws where stretches begin.
+        rng: Draws the starts of blocks.
     """
     samples = samples[:: math.ceil(len(samples) / _MOST)]
     n = len(samples)
     length = math.ceil(n / BLOCKS)
-    # Blocks wrap around, so that every sample is in equally many.
+    # Blocks wrap around, so that every sample is equally likely.
     circle = np.concatenate([samples, samples[:length]])
     within = np.arange(length)
     ranks = [_rank(n, percent) for percent in percents]

@@ -17,20 +17,20 @@ from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.preprocess import PhotoError, Preprocess, preprocess, read_photo
 from edgetl_device.text import is_utf8, shown
 
-# Photos that are timed stay in memory: as many as go into this, at least one.
+# Timed photos stay in memory: as many as fit into this size, at least one.
 TIMED_BYTES = 64 << 20
 SEED = 0
 
-_LAYOUT = "Expected DIR/<class>/photos, each folder called as a label of the bundle."
+_LAYOUT = "Expected DIR/<class>/photos, each folder named after a label of the bundle."
 
 
 @dataclass(frozen=True)
 class PhotoSet:
-    """Photos that can be read.
+    """A set of readable, labelled photos.
 
     Attributes:
         source: ``bundle`` or ``folder``.
-        name: Of the bundle or the folder.
+        name: Name of the bundle or the folder.
         labels: Class names, in the order of the model's output.
         photos: At least one.
     """
@@ -44,14 +44,14 @@ class PhotoSet:
 
     @property
     def digest(self) -> str:
-        """One hash, equal for the same photos with the same labels, in any order and under any name."""
+        """A hash that is equal for the same photos with the same labels, in any order and under any names."""
         return digest((self.labels[photo.index], photo.sha256) for photo in self.photos)
 
     def read(self, photo: EvalPhoto) -> bytes:
         """Return the bytes of a photo.
 
         Raises:
-            InputError: They are not those that the set was made with.
+            InputError: The photo has changed since the set was made.
         """
         data = self._bytes_of(photo.file)
         if sha256_bytes(data) != photo.sha256:
@@ -59,8 +59,8 @@ class PhotoSet:
         return data
 
     def timed(self) -> list[bytes]:
-        """Return the photos to measure times with: all that a bundle has, or 64 MB of them, drawn at random; of a
-        folder always drawn."""
+        """Return the photos to time: all, or at most 64 MB of them, drawn at random; photos of a folder are always in
+        random order."""
         if self.source == "bundle" and self._size_bytes <= TIMED_BYTES:
             return [self.read(photo) for photo in self.photos]
         drawn: list[bytes] = []
@@ -93,17 +93,18 @@ def of_bundle(bundle: Bundle) -> PhotoSet:
 
 
 def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
-    """Return the photos of a labelled folder, each decoded once: the bench of a set with a bad photo never begins.
+    """Return the photos of a labelled folder, each decoded once, so that a bad photo is found before the bench.
 
-    Every file below a class folder is a photo, but hidden files and what file managers leave behind. A class of the
-    bundle without a folder has no photos.
+    Every file below a class folder is a photo, except hidden files and leftovers of file managers. A class may have no
+    folder.
 
     Args:
-        folder: ``DIR/<class>/photos``; photos may lie in subfolders of a class.
-        bundle: Its labels and preprocessing.
+        folder: ``DIR/<class>/photos``; photos may be in subfolders of a class.
+        bundle: The bundle, for its labels and preprocessing.
 
     Raises:
-        InputError: A folder is called like no label, a photo is in none or cannot be read, or there are no photos.
+        InputError: A folder is not named after a label, a photo is outside the class folders or cannot be read, or
+            there are no photos.
     """
     root = Path(folder)
     if not root.is_dir():
@@ -113,11 +114,11 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
         inside = next((name for name in unknown if set(children(root / name)[0]) & set(bundle.labels)), "")
         raise InputError(
             f"{root}: {_listed(unknown)}: not among the bundle's labels",
-            why=f"they are {_listed(bundle.labels)}",
+            why=f"its labels are {_listed(bundle.labels)}",
             hint=f"Give {root / inside}." if inside else _LAYOUT,
         )
     if loose := [name for name in ignored if name.lower().endswith(PHOTO_SUFFIXES)]:
-        raise InputError(f"{root}: photos in no class folder: {_listed(loose)}", hint=_LAYOUT)
+        raise InputError(f"{root}: photos outside the class folders: {_listed(loose)}", hint=_LAYOUT)
     photos, bad, size_bytes = [], [], 0
     for label in folders:
         for path in files_below(root / label):

@@ -1,4 +1,4 @@
-"""The photos of a result and the prediction for each: results can be paired by photo."""
+"""The photos of a result and the prediction for each, by which results are paired."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from edgetl_device.documents import Count, Is, Sha256, Share, Unknown, optional
 
 from .photoset import PhotoSet
 
-# Enough to see how sure a model was; all digits would double the size of the file.
+# Enough to show a model's confidence; all digits would double the size of the file.
 _DECIMALS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evalset:
-    """The photos that the runs are about.
+    """The photos that runs were measured on.
 
     Attributes:
-        source: The held-out photos of the bundle, or a labelled folder; absent in older results: bundle.
-        name: Of the bundle or the folder.
+        source: ``bundle`` (its held-out photos) or ``folder`` (a labelled one); absent in older results: bundle.
+        name: Name of the bundle or the folder.
         digest: Equal for the same photos with the same labels, in any order.
-        photos: In the order of the set.
-        reference: Class index that the reference gives to each photo.
-        reference_name: Whose predictions these are: of the float model that the bundle was made from, or of a variant
-            on this device.
+        photos: The photos, in the order of the set.
+        reference: Class index predicted by the reference for each photo.
+        reference_name: The reference: the float model that the bundle was made from, or a variant on this device.
     """
 
     source: Literal["bundle", "folder"] = "bundle"
@@ -54,7 +53,7 @@ class Predictions:
 
 
 def evalset(photos: PhotoSet, reference: tuple[int, ...] | Unknown, reference_name: str) -> Evalset:
-    """Return a set of photos, and the class index that the reference gives to each, as a result tells them."""
+    """Return a set of photos and the reference's predictions in the form of a result."""
     return Evalset(
         source=photos.source,
         name=photos.name,
@@ -78,7 +77,7 @@ def top_predictions(probabilities: npt.NDArray[np.floating[Any]]) -> Predictions
     """Return the prediction for each photo.
 
     Args:
-        probabilities: float [n, classes]; of equal ones the class that comes first counts, as in ``accuracy``.
+        probabilities: float [n, classes]; if equal, the first class is the prediction, as in ``accuracy``.
     """
     best = np.asarray(probabilities, np.float64).max(axis=1)
     return Predictions(

@@ -1,7 +1,7 @@
-"""The reference of drop and agreement: the float model's predictions on the same photos.
+"""The reference for drop and agreement: the float model's predictions on the same photos.
 
-A bundle has them for its own photos. For other photos its float32 variant is run on this device; if it cannot be run,
-there is no reference, and the result says why.
+A bundle contains them for its own photos. For other photos its float32 variant runs on this device; if it cannot, there
+is no reference, and the result gives the reason.
 """
 
 from __future__ import annotations
@@ -44,18 +44,18 @@ class BenchReference:
 
 
 def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:
-    """Return the float32 variant that serves as reference here; TFLite before ONNX.
+    """Return the float32 variant to use as reference here, preferring TFLite to ONNX.
 
     Raises:
         InputError: The bundle has none.
-        Unavailable: It has, but this machine lacks the runtime.
+        Unavailable: This machine lacks the runtime for it.
     """
     found = sorted(
         (variant for variant in bundle.variants if variant.precision == "float32"),
         key=lambda variant: variant.format != "tflite",
     )
     if not found:
-        raise InputError(f"{bundle.path.name} has no float32 variant", why="only that one can be a reference here")
+        raise InputError(f"{bundle.path.name} has no float32 variant", why="only a float32 variant can be the reference here")
     lacks = {variant.format: _lack(variant.format, prefer) for variant in found}
     for variant in found:
         if lacks[variant.format] is None:

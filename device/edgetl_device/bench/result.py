@@ -1,4 +1,4 @@
-"""The document of a bench (``edgetl.result/1``) and the checks when it is read."""
+"""The document of a bench (``edgetl.result/1``), with the checks on reading it."""
 
 from __future__ import annotations
 
@@ -47,10 +47,10 @@ class BenchedBundle:
     """The bundle that was measured.
 
     Attributes:
-        name: Of its folder or file.
-        digest: SHA-256 of its bundle.json.
+        name: Name of its folder or file.
+        digest: Digest of its bundle.json.
         labels: Class names, in the order of the model's output.
-        preprocess: How a photo becomes the model's input.
+        preprocess: Preprocessing of photos.
     """
 
     name: str
@@ -61,21 +61,21 @@ class BenchedBundle:
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What was asked for.
+    """The settings of a bench.
 
     Attributes:
-        variants: Those that were measured.
+        variants: Measured variants.
         threads: Numbers of CPU threads.
-        delegates: ``default`` is what the runtime does by itself.
-        batches: Numbers of images in one inference.
-        photos_timed: How many of the photos the times are of.
+        delegates: Delegates; ``default`` is the runtime's own choice.
+        batches: Batch sizes.
+        photos_timed: Number of photos used for timing.
         duration_s: Sampling time of each run.
-        min_inferences: Sampling goes on until there are so many.
-        quick: Whether fewer inferences were asked for than a p90 to publish needs.
-        sustained: One run for minutes, in windows of about a second.
-        rounds: Runs are interleaved: each is sampled in so many rounds.
+        min_inferences: Minimum number of samples.
+        quick: Whether it was a quick bench, with fewer inferences than a publishable p90 needs.
+        sustained: Whether it was one run for minutes, in windows of about a second.
+        rounds: Number of rounds; runs are interleaved, and each is sampled in every round.
         order: Order of the runs in each round.
-        percentiles: How they are defined.
+        percentiles: Definition of percentiles.
     """
 
     variants: Annotated[tuple[str, ...], Is(items=1)]
@@ -98,9 +98,9 @@ class BenchEnvironment(Environment):
 
     Attributes:
         delegate: The external delegate of the bench.
-        before: Before the first round.
-        during: After each round but the last.
-        after: After the last round.
+        before: State before the first round.
+        during: States after each round but the last.
+        after: State after the last round.
     """
 
     delegate: External | Literal["none"]
@@ -110,7 +110,7 @@ class BenchEnvironment(Environment):
 
     @property
     def states(self) -> tuple[State, ...]:
-        """All of them, in order."""
+        """All states, in order."""
         return self.before, *self.during, self.after
 
 
@@ -119,7 +119,7 @@ class Warmup:
     """Warm-up before the first sample.
 
     Attributes:
-        inferences: How many.
+        inferences: Number of inferences.
         steady: Whether the running median settled.
     """
 
@@ -132,11 +132,11 @@ class Window:
     """One uninterrupted stretch of sampling.
 
     Attributes:
-        clock_s: When it began, on the clock of the environment's states.
-        duration_s: How long it was.
-        inferences: How many it has.
-        p50_ms: Of invoke.
-        max_ms: Of invoke.
+        clock_s: Start, on the clock of the environment's states.
+        duration_s: Length.
+        inferences: Number of inferences.
+        p50_ms: Median of invoke.
+        max_ms: Maximum of invoke.
     """
 
     clock_s: float
@@ -148,36 +148,36 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRun:
-    """One variant with one delegate, one number of threads and one batch. Times are of one inference, all images of its
-    batch together.
+    """One variant with one delegate, one number of threads and one batch size. Times are for one inference with its
+    whole batch.
 
     Attributes:
-        variant: The bundle's name for the model file.
-        format: Of the model file.
+        variant: Name of the bundle's variant.
+        format: Format of the model file.
         precision: float32, float16 or int8.
-        threads: CPU threads.
-        batch: Images in one inference; absent in older results: 1.
-        runtime: What ran it.
-        delegate: What took a part of the model: xnnpack, edgetpu, the name of a library, or none.
-        delegated: How much of the model the delegate took.
+        threads: Number of CPU threads.
+        batch: Images per inference; absent in older results: 1.
+        runtime: The runtime that ran it.
+        delegate: The delegate that ran part of the model: xnnpack, edgetpu, the name of a library, or none.
+        delegated: How much of the model the delegate ran.
         bytes: Size of the model file.
         load_ms: Reading the model, checking its hash, creating the interpreter.
         first_inference_ms: The first inference after loading, all stages; in no other number.
         warmup: Warm-up before the first sample.
-        samples_ns: The times themselves.
-        windows: Its stretches of sampling in order: one a round, in a sustained bench one a second or so.
+        samples_ns: Raw times.
+        windows: Uninterrupted stretches of sampling, in order: one per round, or about one per second if sustained.
         latency_ms: Percentiles of the times.
         latency_ci95_ms: Intervals of p50 and p90.
-        throughput_per_s: Photos a second, one batch after another, from a file's bytes to a label.
-        accuracy: On the photos of evalset.
-        agreement: Against the reference of evalset, on the same photos.
-        per_class: One row a class, in the order of the labels.
+        throughput_per_s: Photos per second, one batch after another, from a file's bytes to a label.
+        accuracy: Accuracy on the photos of evalset.
+        agreement: Agreement with the reference of evalset, on the same photos.
+        per_class: One row per class, in the order of the labels.
         answers: Prediction of the variant for each photo.
-        peak_rss_bytes: Peak memory of a fresh process that loads this variant alone.
-        energy: Where it was asked for.
-        operators: The time of each operator, where it was asked for; no runtime tells it yet.
-        loadgen: Where it was asked for.
-        verdict: Whether the times can be believed.
+        peak_rss_bytes: Peak memory of a fresh process that loads only this variant.
+        energy: Energy, if requested.
+        operators: Time of each operator, if requested; no runtime provides it yet.
+        loadgen: LoadGen's result, if requested.
+        verdict: Whether the times are valid.
     """
 
     variant: str
@@ -209,24 +209,24 @@ class ResultRun:
 
     @property
     def latency(self) -> Percentiles:
-        """Times of the model alone: pixels in, probabilities out."""
+        """Times of the model only: pixels in, probabilities out."""
         return self.latency_ms.invoke
 
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """One bench of a bundle on one machine. Times are nanoseconds or milliseconds as the name says; shares are 0 to 1;
-    _pp are percentage points. Later versions of edgetl may add fields.
+    """One bench of a bundle on one machine. Names have their unit: _ns, _ms, _bytes; shares are 0 to 1; _pp are
+    percentage points. Later versions of edgetl may add fields.
 
     Attributes:
-        producer: What wrote it.
-        created: UTC, ISO 8601.
-        bundle: What was measured.
-        evalset: The photos that the runs are about.
-        settings: What was asked for.
-        environment: What it was measured on.
+        producer: The program that wrote it.
+        created: Time in UTC, ISO 8601.
+        bundle: The bundle that was measured.
+        evalset: The photos that runs were measured on.
+        settings: Settings of the bench.
+        environment: The machine, before, during and after the bench.
         harness: Overhead of the bench; absent in older results.
-        runs: What was measured.
+        runs: Measurements: one per variant, delegate, number of threads and batch size.
         skipped: Variants that this machine cannot run.
         digest: SHA-256 of this document's canonical form without this field.
     """
@@ -246,10 +246,10 @@ class Result:
     digest: Sha256 = documents.stated("0" * 64)
 
     def variant(self, name: str, *, threads: int | None = None, batch: int | None = None) -> ResultRun:
-        """Return the first run of a variant, with a number of threads or a batch where they are given.
+        """Return the first run of a variant, optionally with a number of threads or a batch size.
 
         Raises:
-            InputError: There is none; the message lists those there are.
+            InputError: There is none; the message lists the existing runs.
         """
         for run in self.runs:
             if run.variant == name and threads in (None, run.threads) and batch in (None, run.batch):
@@ -295,24 +295,24 @@ def assemble(
 
 
 def read(path: str | os.PathLike[str]) -> Result:
-    """Read a result and check that it is whole, and that its numbers are those of its samples and predictions.
+    """Read a result and check that it is complete and that its numbers match its samples and predictions.
 
     Raises:
-        InputError: It is absent, damaged, edited, or of another schema; the message names the field.
+        InputError: It is missing, damaged, edited, or of another schema; the message names the field.
     """
     return checked(documents.read(Result, path), name=os.fspath(path))
 
 
 def parse(data: bytes, *, name: str) -> Result:
-    """Read a result from bytes, checked as :func:`read` does; ``name`` is what errors call it."""
+    """Read a result from bytes, checked as in :func:`read`; error messages use ``name``."""
     return checked(documents.parse(Result, data, name=name), name=name)
 
 
 def checked(result: Result, *, name: str) -> Result:
-    """Return a result whose parts fit each other.
+    """Check that the parts of a result are consistent, and return it.
 
     Raises:
-        InputError: They do not.
+        InputError: They are not.
     """
     try:
         for place, run in enumerate(result.runs):
@@ -333,11 +333,11 @@ def _check_times(run: ResultRun, where: str) -> None:
         column = sorted(samples.total() if stage == "total" else getattr(samples, stage))
         for percent in PERCENTILES:
             if not _is_of(column, percent, getattr(run.latency_ms, stage).of(percent)):
-                raise ValueError(f"{where}.latency_ms.{stage}.p{percent} is not that of its samples")
+                raise ValueError(f"{where}.latency_ms.{stage}.p{percent} does not match its samples")
 
 
 def _is_of(column: list[int], percent: int, value: float | Unknown) -> bool:
-    """Tell whether this is what the samples give; earlier versions gave percentiles of fewer samples, too."""
+    """Whether a percentile matches the samples; earlier versions gave percentiles of too few samples, too."""
     if isinstance(value, Unknown):
         return too_few(len(column), percent) is not None
     return value == percentile(column, percent) / 1e6
@@ -363,4 +363,4 @@ def _check_predictions(result: Result) -> None:
             raise ValueError(f"{where}.predicted names a class that is not one of the labels")
         right = sum(said == label for said, label in zip(predicted, truth, strict=True))
         if right != run.accuracy.correct:
-            raise ValueError(f"runs[{place}].accuracy.correct is not that of its answers")
+            raise ValueError(f"runs[{place}].accuracy.correct does not match its answers")

@@ -38,18 +38,18 @@ from .reference import BenchReference, reference_of
 from .result import BenchEnvironment, Result, ResultRun, Settings
 from .verdict import Verdict
 
-# Setups are interleaved in so many rounds, so that a change of clock or temperature affects all of them.
+# Number of rounds. Setups are interleaved, so that a change of clock or temperature affects all of them.
 ROUNDS = 5
 DURATION_S, QUICK_DURATION_S = 10.0, 1.0
 # A quick run has a p95, not a p99.
 QUICK_INFERENCES = percentiles.least_samples(95)
 
-# A sustained run is cut into windows of a second, or longer ones where there would be more of them than this.
+# A sustained run is cut into windows of a second, or longer ones if there would be more than this many.
 _WINDOWS = 300
 
-# Looked for in ai-edge-litert 2.3.0: Interpreter has a switch for profiling delegated nodes and nothing that reads a
-# profile; libLiteRt.so has a profiler, for its compiled models, which no Python module reaches.
-NO_PROFILER = Unknown("the Python interfaces of LiteRT 2.3 and tflite-runtime 2.14 have no profiler that can be read")
+# In ai-edge-litert 2.3.0, Interpreter has a switch for profiling delegated nodes but nothing to read a profile;
+# libLiteRt.so has a profiler for its compiled models, which no Python module exposes.
+NO_PROFILER = Unknown("the Python interfaces of LiteRT 2.3 and tflite-runtime 2.14 expose no profiler")
 
 Say = Callable[[str], None]
 
@@ -59,13 +59,13 @@ class Plan:
     """What a bench measures, and for how long.
 
     Attributes:
-        bundle: What is measured.
-        options: What was asked for.
-        sweep: Its setups, and what is left out.
+        bundle: The bundle to measure.
+        options: Options of the bench.
+        sweep: Its setups, and those left out.
         duration_s: Sampling time of each setup, over all rounds.
-        rounds: How many pieces that is cut into.
-        min_inferences: Samples of each setup at least, over all rounds.
-        prefer: For TFLite variants, the runtime that is insisted on.
+        rounds: Number of rounds.
+        min_inferences: Minimum number of samples of each setup, over all rounds.
+        prefer: Required runtime for TFLite variants, if any.
     """
 
     bundle: Bundle
@@ -79,12 +79,12 @@ class Plan:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a bench measured, before it is scored.
+    """The raw measurements of a bench.
 
     Attributes:
         measurements: Each setup, still loaded.
-        states: Of the machine before the first round and after each.
-        energy: Measures joules; None where nobody asked, or what keeps it from measuring.
+        states: States of the machine before the first round and after each.
+        energy: The energy meter, or why there is none; None if not requested.
     """
 
     measurements: list[Measurement]
@@ -104,11 +104,11 @@ def run_bench(
     """Measure variants of a bundle on this machine.
 
     Args:
-        bundle: With held-out photos and a reference in it.
-        options: What to measure; None: every default.
-        log: With a scenario, the folder for LoadGen's logs, one folder in it for each setup.
-        prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
-        root: Where ``sys`` and ``proc`` are looked for.
+        bundle: A bundle with held-out photos and a reference.
+        options: Options of the bench; None for the defaults.
+        log: With a scenario, the folder for LoadGen's logs, one subfolder per setup.
+        prefer: For TFLite variants, require ``ai-edge-litert`` or ``tflite-runtime``.
+        root: The folder that contains ``sys`` and ``proc``.
         say: Called with one line about each step; None is silent.
 
     Raises:
@@ -148,12 +148,12 @@ def run_bench(
 
 
 def plan_bench(bundle: Bundle, options: BenchOptions, *, prefer: str | None = None) -> Plan:
-    """Return what is measured, for how long and in how many pieces.
+    """Decide what to measure, for how long and in how many rounds.
 
     Raises:
-        InputError: The bundle has no such variant, nothing of it can be run as asked, or a sustained bench would have
+        InputError: The bundle has no such variant, or none that supports the options, or a sustained bench would have
             several runs.
-        Unavailable: A variant that was named, or every one, or a delegate, cannot run here.
+        Unavailable: A named variant, all variants, or a delegate cannot run here.
     """
     setups = sweep.plan(
         bundle,
@@ -166,7 +166,7 @@ def plan_bench(bundle: Bundle, options: BenchOptions, *, prefer: str | None = No
     if options.sustained is not None and len(setups.setups) > 1:
         raise OptionError(
             f"{{sustained=}} with {len(setups.setups)} runs",
-            why=f"one at a time heats the board as it will be used: {'; '.join(map(str, setups.setups))}",
+            why=f"a sustained bench takes a single run, to heat the board as in use: {'; '.join(map(str, setups.setups))}",
             hint="Name one with {variants}, {threads}, {delegates} and {batch}.",
             sustained=options.sustained,
         )
@@ -186,8 +186,8 @@ def measure(plan: Plan, files: Sequence[bytes], stack: ExitStack, *, root: Path,
     Args:
         plan: What to measure.
         files: Photos, as bytes of image files.
-        stack: Left by the caller, who still needs what is loaded.
-        root: Where ``sys`` and ``proc`` are looked for.
+        stack: Closed by the caller, who still needs the loaded setups.
+        root: The folder that contains ``sys`` and ``proc``.
         say: Called with one line about each step.
     """
     meter = _meter(root, say) if plan.options.energy else None
@@ -196,14 +196,14 @@ def measure(plan: Plan, files: Sequence[bytes], stack: ExitStack, *, root: Path,
     states = [environment.state(root)]
     measurements: list[Measurement] = []
     for setup in plan.sweep.setups:
-        # One by one, so that those already loaded are closed when one fails.
+        # One by one, so that loaded ones are closed if one fails.
         measurement = load(plan.bundle, setup, files, plan.prefer)
         stack.callback(measurement.classifier.close)
         measurements.append(measurement)
     for measurement in measurements:
         say(f"warming up {measurement.setup}")
         measurement.stopwatch.warm_up()
-        # Known now, and not after minutes of measuring.
+        # Fail now, not after minutes of measuring.
         measurement.classifier.check(measurement.classifier.runtime.probabilities())
     for number in range(plan.rounds):
         if plan.rounds == ROUNDS or number % 10 == 0:
@@ -228,7 +228,7 @@ def score(
     *,
     say: Say,
 ) -> ResultRun:
-    """Return a run of the result: times and their verdict, accuracy, agreement, memory, and what else was asked."""
+    """Return a run of the result: times and their verdict, accuracy, agreement, memory, and optional measurements."""
     setup, options = measurement.setup, plan.options
     say(f"accuracy and memory of {setup}")
     meter = measured.energy
@@ -258,7 +258,7 @@ def _check_loadgen(scenario: str, log: Path | None) -> None:
 
 
 def _try_out(plan: Plan, say: Say) -> None:
-    """Say what is left out, and run each variant on an external delegate in a process that may crash."""
+    """Report setups left out, and try each variant on an external delegate in a process that may crash."""
     for left in plan.sweep.skipped:
         say(f"left out {left}: {left.why}")
     for name, delegate in dict.fromkeys((one.variant.name, one.delegate) for one in plan.sweep.setups):
@@ -324,10 +324,10 @@ def _settings(plan: Plan, *, photos_timed: int) -> Settings:
 
 
 def _meter(root: Path, say: Say) -> energy.Meter | Unknown:
-    """Return a meter that knows the idle power, or why there is none."""
+    """Return an energy meter with the idle power measured, or why there is none."""
     try:
         sensor = energy.find_sensor(root)
-        say(f"idle for {energy.IDLE_S:.0f} s: measuring what the board uses without a model")
+        say(f"idle for {energy.IDLE_S:.0f} s: measuring the board's idle power")
         return energy.Meter(sensor, energy.IDLE_S)
     except Unavailable as error:
         say(f"no energy: {error}")
@@ -335,7 +335,7 @@ def _meter(root: Path, say: Say) -> energy.Meter | Unknown:
 
 
 def _external(measurements: Sequence[Measurement]) -> External | Literal["none"]:
-    """Return which external delegate a bench used, for its environment; how much it took is in the runs."""
+    """Return the external delegate of a bench, for its environment; how much it ran is in the runs."""
     return next((used for one in measurements if (used := one.classifier.runtime.external)), "none")
 
 

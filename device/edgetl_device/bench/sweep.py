@@ -1,4 +1,4 @@
-"""Which variants a bench measures with which delegates, threads and batches, and in which order."""
+"""The combinations of variant, delegate, threads and batch size that a bench measures, and their order."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ SEED = 0
 
 @dataclass(frozen=True)
 class Way:
-    """How a model is run: with a delegate (None: what the runtime does by itself), so many images an inference."""
+    """How a model is run: the delegate (None: the runtime's own choice) and the images per inference."""
 
     delegate: Delegate | None
     batch: int
 
     def __str__(self) -> str:
-        """Return what is not usual about it: ``batch 4, xnnpack``, or nothing."""
+        """Return what differs from the default: ``batch 4, xnnpack``, or nothing."""
         named = [f"batch {self.batch}"] if self.batch > 1 else []
         return ", ".join(named + ([self.delegate.name] if self.delegate else []))
 
 
 @dataclass(frozen=True)
 class Setup:
-    """One variant with one delegate (None: what the runtime does by itself), one number of threads and one batch."""
+    """One variant with one delegate (None: the runtime's own choice), one number of threads and one batch size."""
 
     variant: Variant
     delegate: Delegate | None
@@ -42,7 +42,7 @@ class Setup:
     batch: int = 1
 
     def __str__(self) -> str:
-        """Return what people call it: ``int8, 2 threads, batch 4, xnnpack``."""
+        """Return its name: ``int8, 2 threads, batch 4, xnnpack``."""
         name = f"{self.variant.name}, {self.threads} thread{'s' if self.threads > 1 else ''}"
         return ", ".join(filter(None, [name, str(Way(self.delegate, self.batch))]))
 
@@ -52,10 +52,10 @@ class Skipped:
     """A variant that this machine cannot run.
 
     Attributes:
-        variant: Its name.
-        why: What it lacks.
-        delegate: The one that was named and cannot run it.
-        batch: The one that was named and cannot be run, if not 1.
+        variant: Name of the variant.
+        why: The reason.
+        delegate: The requested delegate that cannot run it.
+        batch: The requested batch size that it cannot run, if not 1.
     """
 
     variant: str
@@ -64,7 +64,7 @@ class Skipped:
     batch: Annotated[int, Is(low=2)] | None = optional()
 
     def __str__(self) -> str:
-        """Return what it is about: ``int8, batch 4 on edgetpu``."""
+        """Return its name: ``int8, batch 4 on edgetpu``."""
         batch = f", batch {self.batch}" if self.batch else ""
         return self.variant + batch + (f" on {self.delegate}" if self.delegate else "")
 
@@ -92,14 +92,14 @@ def plan(
         bundle: An open bundle.
         variants: Names, or None for all.
         threads: Numbers of CPU threads, at least one.
-        delegates: At least one; None is what the runtime does by itself.
-        batches: Numbers of images in one inference, at least one.
-        prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
+        delegates: At least one; None is the runtime's own choice.
+        batches: Batch sizes, at least one.
+        prefer: For TFLite variants, require ``ai-edge-litert`` or ``tflite-runtime``.
 
     Raises:
-        InputError: A name or a number is wrong, or a variant that was named is made for none of the
-            delegates and batches, or no variant for one of them.
-        Unavailable: A variant that was named, or a delegate with every variant, cannot run here.
+        InputError: A name or a number is wrong, a named variant fits none of the delegates and batch sizes, or no
+            variant fits one of them.
+        Unavailable: A named variant cannot run here, or a delegate cannot run any variant.
     """
     if not threads or not batches:
         raise InputError(f"no {'batch' if threads else 'number of threads'} given")
@@ -137,7 +137,7 @@ def plan(
 
 
 def shuffled(items: Sequence[T], round_number: int) -> list[T]:
-    """Return the items in the order of one round: random, so that none always follows the same one; seeded."""
+    """Return the items in a seeded random order for one round, so that none always follows the same one."""
     order = list(items)
     random.Random(f"{SEED} {round_number}").shuffle(order)
     return order
@@ -158,7 +158,7 @@ def _lacks(bundle: Bundle, variant: Variant, prefer: str | None, way: Way) -> Ed
         if way.delegate is None or not way.delegate.external:
             check_model(model, variant.format, variant.sha256, prefer=prefer)
         if way.batch > 1:
-            # Whether a file can be resized only the interpreter knows.
+            # Only the interpreter knows whether a file can be resized.
             open_runtime(model, variant.format, prefer=prefer, delegate=way.delegate, batch=way.batch).close()
     except (InputError, Unavailable) as error:
         return error

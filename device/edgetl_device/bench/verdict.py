@@ -1,4 +1,4 @@
-"""The verdict on the times of a run: valid or not, the reasons, and advice."""
+"""The verdict on the times of a run: its status, reasons and advice."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from .percentiles import least_samples, percentile
 # Bounds, as ratios of invoke times. p95 over p50 is 1.02 to 1.2 on an idle board.
 _NOISY = 1.5
 _DRIFT = 1.1
-# Drift is judged only if each third of a run has at least so many samples.
+# Drift is judged only if each third of a run has at least this many samples.
 _THIRD = 10
 
-# Cores that other programs may keep busy, on average, before a measurement counts as disturbed. Measured, not taken
-# from the load average: that one still shows the work of the minute before.
+# Average number of cores that other programs may keep busy before a measurement counts as disturbed. Measured, not taken
+# from the load average, which still includes the work of the minute before.
 _OTHERS_CORES = 0.25
 
-# Raspberry Pis lower their clock from 80 C, most other boards within a few degrees of it.
+# Raspberry Pis lower their clock from 80 C on, most other boards within a few degrees of that.
 HOT_C = 80.0
 
-# Of the median of invoke; what the bench itself takes is inside of it.
+# Share of the median of invoke, which includes the overhead.
 _OVERHEAD = 0.05
 
 Status = Literal["valid", "degraded", "invalid"]
@@ -35,14 +35,13 @@ Status = Literal["valid", "degraded", "invalid"]
 
 @dataclass(frozen=True)
 class Verdict:
-    """Whether the times can be believed.
+    """The verdict on the times of a run.
 
     Attributes:
         status: ``valid``, ``degraded`` (use with care) or ``invalid`` (measure again).
-        reasons: Each a sentence; none when valid.
-        advice: What to do about it.
-        codes: The stable codes of the reasons in their order, then those that are for the record; absent in older
-            results.
+        reasons: One sentence each; empty if valid.
+        advice: What to do about them.
+        codes: Stable codes of the reasons in the same order, then those for the record; absent in older results.
     """
 
     status: Status
@@ -65,9 +64,9 @@ def judge(
     Args:
         samples: At least one inference.
         states: :func:`environment.state` before, during and after the bench; at least two.
-        emulated: Whether the CPU is an emulated one.
-        governor: What sets the CPU's clock.
-        quick: Whether less was asked for than a p90 to publish needs.
+        emulated: Whether the CPU is emulated.
+        governor: The CPU frequency governor.
+        quick: Whether it was a quick run, with fewer inferences than a publishable p90 needs.
         overhead_ns: Overhead in each ``invoke``, p50 in nanoseconds.
     """
     found = _Findings()
@@ -111,7 +110,7 @@ class _Findings:
         }
         status: Status = "invalid" if of["error"] else "degraded" if of["warning"] else "valid"
         grave = of["error"] + of["warning"]
-        # Heat has two codes and one remedy.
+        # Two codes for heat have the same advice.
         advice = dict.fromkeys(VERDICT[code].advice for code in self._sentences)
         return Verdict(
             status,
@@ -128,12 +127,12 @@ def _count(found: _Findings, count: int, quick: bool) -> None:
     elif quick:
         found.add("quick-run", "a quick run: not for publishing")
     elif count < MIN_INFERENCES:
-        found.add("short-run", f"{count} inferences; a p90 to publish needs {MIN_INFERENCES:,}")
+        found.add("short-run", f"{count} inferences; a publishable p90 needs {MIN_INFERENCES:,}")
 
 
 def _heat_and_power(found: _Findings, states: Sequence[State]) -> None:
     start_s = states[0].clock_s
-    # Throttling that began before the first sample counts from the first sample.
+    # Throttling that began earlier counts from the first sample.
     for state in states:
         flags = state.throttled
         if not isinstance(flags, Unknown) and flags:
