@@ -1,4 +1,4 @@
-"""A bundle, opened: variants, labels, preprocessing, held-out photos and the float reference, each checked when read.
+"""Read bundles: variants, labels, preprocessing, held-out photos and the float reference, each checked when read.
 
 A bundle is a folder, or the same files in one ``.edgetl`` zip; nothing is ever extracted or unpickled.
 """
@@ -79,19 +79,19 @@ class Variant:
     """One model file of a bundle.
 
     Attributes:
-        name: ``float32``, ``int8``, ``float16``, ``float32-onnx`` or ``int8-onnx``; with ``-edgetpu`` at its
-            end of a file that the Edge TPU compiler made.
-        format: Of the file.
+        name: ``float32``, ``int8``, ``float16``, ``float32-onnx`` or ``int8-onnx``; with the suffix ``-edgetpu`` if
+            compiled for the Edge TPU.
+        format: Format of the file.
         precision: ``float32``, ``float16`` or ``int8``.
-        file: Its path in the bundle.
-        bytes: Its size.
-        sha256: Of its bytes.
+        file: Path in the bundle.
+        bytes: Size of the file.
+        sha256: SHA-256 of the file.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        calibration: How the integer grid was chosen; null for float models.
-        accuracy: Accuracy on the held-out photos when the bundle was made, where it was measured.
-        agreement: Agreement with the reference then, where it was measured.
-        compilation: What the Edge TPU compiler said; of files that it made.
+        calibration: How quantization ranges were chosen; null for float models.
+        accuracy: Accuracy on the held-out photos when the bundle was made, if measured.
+        agreement: Agreement with the reference when the bundle was made, if measured.
+        compilation: The Edge TPU compiler's report, for compiled files.
     """
 
     name: Text
@@ -113,8 +113,8 @@ class ReferenceFile:
     """The file of the float model's predictions.
 
     Attributes:
-        file: Its path in the bundle.
-        photos: How many photos they are about.
+        file: Path in the bundle.
+        photos: Number of photos.
         golden: The photos whose pixels are kept.
     """
 
@@ -125,18 +125,18 @@ class ReferenceFile:
 
 @dataclass(frozen=True)
 class Manifest:
-    """What is in a bundle: its ``bundle.json``.
+    """The manifest of a bundle: its ``bundle.json``.
 
     Attributes:
-        producer: What wrote it.
-        created: UTC, ISO 8601.
+        producer: The program that wrote it.
+        created: Time in UTC, ISO 8601.
         labels: Class names, in the order of the models' output.
-        preprocess: How a photo becomes the models' input.
+        preprocess: Preprocessing of photos.
         variants: The models.
         reference: The float model's predictions on the held-out photos.
-        provenance: Where the model comes from.
+        provenance: Origin of the model.
         files: Size and SHA-256 of every file, by path in the bundle.
-        digest: SHA-256 of this document's canonical form without this field; two bundles with the same are the same.
+        digest: SHA-256 of this document's canonical form without this field; it identifies the bundle.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.bundle/1"
@@ -155,11 +155,11 @@ class Manifest:
 
 @dataclass(frozen=True)
 class BundleName:
-    """Which bundle.
+    """Identifies a bundle.
 
     Attributes:
-        name: Of its folder or file.
-        digest: SHA-256 of its bundle.json.
+        name: Name of its folder or file.
+        digest: Digest of its bundle.json.
     """
 
     name: str
@@ -214,11 +214,11 @@ class Bundle:
     Attributes:
         path: The folder or the ``.edgetl`` file.
         labels: Class names, in the order of the model's output.
-        preprocess: How a photo becomes the model's input.
+        preprocess: Preprocessing of photos.
         variants: The models, in the order of the file.
         files: Size and SHA-256 of every file, by path in the bundle.
-        provenance: Where the model comes from.
-        digest: SHA-256 of the canonical ``bundle.json``: two bundles with the same one are the same.
+        provenance: Origin of the model.
+        digest: SHA-256 of the canonical ``bundle.json``, which identifies the bundle.
     """
 
     path: Path
@@ -235,8 +235,8 @@ class Bundle:
         """Open a folder, a run folder with ``bundle`` in it, or an ``.edgetl`` file.
 
         Raises:
-            InputError: It is absent, damaged, edited, or of a schema that this version does not read; the message names
-                the field that is wrong.
+            InputError: It is missing, damaged, edited, or of a schema that this version does not read; the message
+                names the wrong field.
         """
         place = Path(path)
         heal(place)
@@ -262,7 +262,7 @@ class Bundle:
         """Return the variant called ``name``.
 
         Raises:
-            InputError: There is none; the message lists those there are.
+            InputError: There is none; the message lists the existing variants.
         """
         by_name = {variant.name: variant for variant in self.variants}
         if name in by_name:
@@ -278,8 +278,8 @@ class Bundle:
         """Return the bytes of a file that ``bundle.json`` lists.
 
         Raises:
-            InputError: It is not listed, or it is absent, or its size or SHA-256 is not the listed one, or it is larger
-                than such a file can be.
+            InputError: It is not listed, is missing, is larger than such a file can be, or differs from the listed size
+                or SHA-256.
         """
         entry = self.files.get(file)
         if entry is None:
@@ -320,7 +320,7 @@ class Bundle:
         n, classes, size = len(self.photos()), len(self.labels), self.preprocess.size
         if n == 0:
             raise damaged(f"{self.path}: {INDEX}", "it lists no photos")
-        # Everything is sized by the manifest before any of it is read.
+        # The manifest determines all sizes before anything is read.
         golden_bytes = _MAX_GOLDEN * (8 + 3 * size * size)
         data = self.read(REFERENCE, limit_bytes=2 * 4 * n * classes + golden_bytes + (64 << 10))
         try:
@@ -335,7 +335,7 @@ class Bundle:
         except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError, RuntimeError, SyntaxError) as error:
             raise damaged(name, str(error)) from None
         if len(rows) and not (rows.min() >= 0 and rows.max() < n):
-            raise damaged(name, "golden_rows names a photo that is not there")
+            raise damaged(name, "golden_rows names a photo that does not exist")
         # Written so that NaN fails.
         found = reference.probabilities
         if not (found.min() >= 0 and found.max() <= 1 and np.isfinite(reference.logits).all()):
@@ -357,7 +357,7 @@ class Bundle:
 def _array(
     archive: zipfile.ZipFile, field: str, dtype: str, shape: tuple[int, ...] | None, name: str
 ) -> npt.NDArray[Any]:
-    """Read an array of an ``.npz`` whose type and shape (None: one of any length) are known; allocate nothing else."""
+    """Read an array of an ``.npz`` of known type and shape (None: 1-D of any length); allocate nothing else."""
     member = archive.getinfo(f"{field}.npy")
     if member.compress_type != zipfile.ZIP_STORED:
         raise damaged(name, f"{field} is compressed")
@@ -375,7 +375,7 @@ def _array(
 
 
 def read_manifest(data: bytes, *, name: str) -> Manifest:
-    """Read a ``bundle.json`` whose parts fit each other; ``name`` is what errors call it.
+    """Read a ``bundle.json`` and check that its parts are consistent; error messages use ``name``.
 
     Raises:
         InputError: It is damaged, edited, or of another schema; the message names the field.
@@ -386,8 +386,8 @@ def read_manifest(data: bytes, *, name: str) -> Manifest:
     names: set[str] = set()
     for place, variant in enumerate(manifest.variants):
         if variant.name in names:
-            raise damaged(f"{name}: variants[{place}].name is {variant.name}", "another variant has it, too")
+            raise damaged(f"{name}: variants[{place}].name is {variant.name}", "another variant has the same name")
         names.add(variant.name)
         if manifest.files.get(variant.file) != Entry(variant.sha256, variant.bytes):
-            raise damaged(f"{name}: variants[{place}].file is {variant.file}", "files does not list it so")
+            raise damaged(f"{name}: variants[{place}].file is {variant.file}", "files does not list it with this size and SHA-256")
     return manifest

@@ -17,7 +17,7 @@ def run_module(
 
     Raises:
         OSError: It cannot be started.
-        subprocess.TimeoutExpired: It took longer; it has been ended.
+        subprocess.TimeoutExpired: It took too long and was killed.
     """
     files = (sys.modules[one].__file__ or "" for one in dict.fromkeys((package, __package__)))
     roots = [os.fspath(Path(file).resolve().parent.parent) for file in files]

@@ -39,12 +39,12 @@ PhotoLike = Source | npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class Prediction:
-    """A class and how likely it is.
+    """A predicted class.
 
     Attributes:
-        label: Its name.
-        probability: 0 to 1.
-        index: Its place in the order of the labels.
+        label: Name of the class.
+        probability: Probability, 0 to 1.
+        index: Index of the class in the labels.
     """
 
     label: str
@@ -57,9 +57,9 @@ class Classified:
     """The likeliest classes of one photo.
 
     Attributes:
-        photo: Its path, as it was given.
-        predictions: Likeliest first; none where there is an error.
-        error: Why there is no answer.
+        photo: Path as given.
+        predictions: Likeliest first; empty on an error.
+        error: Why the photo could not be classified.
     """
 
     photo: str
@@ -69,16 +69,16 @@ class Classified:
 
 @dataclass(frozen=True)
 class UsedDelegate(Share, External):
-    """A delegate of a library of its own, and how much of the model it ran.
+    """An external delegate, and how much of the model it ran.
 
     Attributes:
         name: ``edgetpu``, or the file name of the library.
-        library: The file name of what the system's loader got; results carry no paths.
-        options: What the library got; of paths the last part.
-        version: What the library says of itself.
-        operators: Operators that the delegate took.
+        library: File name of the library; results contain no paths.
+        options: Options given to the library; of paths only the last part.
+        version: Version reported by the library.
+        operators: Operators that the delegate runs.
         of: Operators of the model.
-        partitions: Stretches of operators that it runs at once.
+        partitions: Groups of consecutive operators that it runs at once.
     """
 
 
@@ -87,11 +87,11 @@ class Predictions:
     """Photos and their predictions by a variant.
 
     Attributes:
-        bundle: The bundle of the variant.
-        variant: Which model was run.
-        runtime: What ran it.
+        bundle: The bundle.
+        variant: Name of the variant.
+        runtime: The runtime that ran it.
         delegate: The external delegate, or none.
-        photos: In the order they were given.
+        photos: The photos in the given order.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.predictions/1"
@@ -108,22 +108,22 @@ class Predictions:
 
 
 class Classifier:
-    """A variant of a bundle, loaded. Close it, or use it in a ``with`` statement, to give its memory back.
+    """A loaded variant of a bundle. Close it, or use it in a ``with`` statement, to free its memory.
 
-    Several threads may share one: photos are decoded at the same time, the model runs them one by one.
+    It is thread-safe: photos are decoded in parallel, inferences run one at a time.
 
     Args:
         bundle: An open bundle, or the path of one.
         variant: The name of the variant to run.
         threads: CPU threads for the model, 1 to 256.
-        prefer: For TFLite variants, insist on ``ai-edge-litert`` or ``tflite-runtime``.
-        delegate: For TFLite variants, a delegate. A library of the wrong version may end the process:
-            :func:`open_classifier` finds that out first.
-        batch: Images in one inference, 1 to 256, for :meth:`run_batch`; above 1 for TFLite variants only.
+        prefer: For TFLite variants, require ``ai-edge-litert`` or ``tflite-runtime``.
+        delegate: For TFLite variants, a delegate. A library of the wrong version may crash the process; use
+            :func:`open_classifier` to find out first.
+        batch: Images per inference, 1 to 256, for :meth:`run_batch`; above 1 for TFLite variants only.
 
     Raises:
-        InputError: The bundle is damaged, has no such variant, or the variant is not made for the delegate or the
-            batch.
+        InputError: The bundle is damaged, has no such variant, or the variant does not support the delegate or the
+            batch size.
         Unavailable: The runtime or the delegate of this variant is not installed, or cannot run it.
     """
 
@@ -163,13 +163,13 @@ class Classifier:
 
         Args:
             photo: A path, the bytes of an image file, a PIL image, or a uint8 RGB array [H, W, 3]. An array of exactly
-                the model's size is taken as already preprocessed and used as it is; any other goes through the
-                bundle's preprocessing like a decoded photo.
-            top: At least 1; more than there are classes gives all of them.
+                the model's size counts as preprocessed and is used as it is; any other goes through the bundle's
+                preprocessing like a decoded photo.
+            top: At least 1; capped at the number of classes.
 
         Raises:
             PhotoError: The photo cannot be read.
-            InputError: ``top`` or the array is not as above, or the model's answer is no probabilities.
+            InputError: ``top`` or the array is not as above, or the model's output is not probabilities.
             Unavailable: This machine has too little memory for the photo.
         """
         return self.ranked(self.probabilities(photo), top)
@@ -205,11 +205,11 @@ class Classifier:
         return self.run_batch([pixels])[0]
 
     def run_batch(self, pixels: Sequence[Pixels]) -> list[Probabilities]:
-        """Return the same for several photos in one inference: at most as many as the batch.
+        """Return the probabilities for several photos in one inference, at most the batch size.
 
         Raises:
-            InputError: The model's answer is no probabilities.
-            ValueError: There are more, or the classifier is closed.
+            InputError: The model's output is not probabilities.
+            ValueError: There are more photos, or the classifier is closed.
         """
         with self._lock:
             self._expect_open()
@@ -232,18 +232,18 @@ class Classifier:
         return predict(self.run_batch, pixels, batch=self.runtime.input.shape[0], advance=advance)
 
     def check(self, probabilities: Probabilities) -> None:
-        """Refuse an answer of the model that is no probabilities: the InputError names the model's file."""
+        """Refuse an output of the model that is not probabilities; the InputError names the model's file."""
         try:
             check_probabilities(probabilities)
         except InputError as error:
             raise _of_file(error, self.bundle, self.variant.file) from None
 
     def ranked(self, probabilities: Probabilities, top: int = 5) -> list[Prediction]:
-        """Return the ``top`` likeliest classes as :func:`ranked` does."""
+        """Return the ``top`` likeliest classes, see :func:`ranked`."""
         return ranked(probabilities, self.labels, top)
 
     def close(self) -> None:
-        """Free the model's memory, after a run that another thread may have started. Calling it again does nothing."""
+        """Free the model's memory, after waiting for an inference in another thread. Calling it again does nothing."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -260,7 +260,7 @@ class Classifier:
 
     def _expect_open(self) -> None:
         if self._closed:
-            raise ValueError(f"this classifier of {self.bundle.path.name} is closed; make another one")
+            raise ValueError(f"this classifier of {self.bundle.path.name} is closed; create another one")
 
     def _expect_declared(self) -> None:
         size, classes = self.bundle.preprocess.size, len(self.labels)
@@ -280,7 +280,7 @@ def open_classifier(
     prefer: str | None = None,
     delegate: Delegate | None = None,
 ) -> Classifier:
-    """Return a :class:`Classifier`; with a delegate, after a trial run that may crash without harm.
+    """Return a :class:`Classifier`; with a delegate, first make a trial run in a separate process, which may crash.
 
     Raises:
         InputError: As for :class:`Classifier`.
@@ -294,14 +294,14 @@ def open_classifier(
 
 
 def ranked(probabilities: Probabilities, labels: Sequence[str], top: int = 5) -> list[Prediction]:
-    """Return the ``top`` likeliest classes, likeliest first; of equals the one that comes first in the labels."""
+    """Return the ``top`` likeliest classes, likeliest first; if equal, in the order of the labels."""
     check_top(top)
     order = np.argsort(-probabilities, kind="stable")[:top]
     return [Prediction(labels[i], float(probabilities[i]), int(i)) for i in order]
 
 
 def check_top(top: int) -> None:
-    """Refuse a number of classes that is not a whole number from 1 on."""
+    """Refuse a number of classes that is not a positive whole number."""
     if isinstance(top, bool) or not isinstance(top, int) or top < 1:
         raise InputError(f"top {top!r}", why="must be a whole number, 1 or more")
 
@@ -321,7 +321,7 @@ def _open(
             check_model(model, format, bundle.files[file].sha256, prefer=prefer)
         return open_runtime(model, format, threads=threads, prefer=prefer, delegate=delegate, batch=batch)
     except EdgetlError as error:
-        # The runtime sees bytes only; say which file of which bundle they are.
+        # The runtime sees only bytes; add the bundle and the file to its message.
         raise _of_file(error, bundle, file) from None
 
 
@@ -331,40 +331,40 @@ def _of_file(error: EdgetlError, bundle: Bundle, file: str) -> EdgetlError:
 
 @dataclass
 class Failures:
-    """Photos that have no answer, counted while others are classified.
+    """Collects the photos that could not be classified while others are.
 
     Attributes:
-        photos: How many were classified or failed.
-        errors: Why those without an answer have none.
+        photos: Number of photos, classified or failed.
+        errors: The errors of failed photos.
     """
 
     photos: int = 0
     errors: list[EdgetlError] = field(default_factory=list)
 
     def add(self, error: EdgetlError | OSError) -> str:
-        """Count why a photo has no answer, and return it in one line."""
+        """Record a photo's error, and return it in one line."""
         known = from_os_error(error) if isinstance(error, OSError) else error
         self.errors.append(known)
         return known.what + (f" ({known.why})" if known.why else "")
 
     def raise_any(self) -> None:
-        """Return when every photo has an answer.
+        """Raise an error if a photo failed.
 
         Raises:
-            InputError: Some have none.
-            Unavailable: The same, and only because this machine lacks something.
+            InputError: Some photos could not be classified.
+            Unavailable: They failed only because this machine lacks something.
         """
         if self.errors:
             kind = Unavailable if all(isinstance(error, Unavailable) for error in self.errors) else InputError
             first = self.errors[0]
             why = first.what + (f": {first.why}" if first.why else "")
-            raise kind(f"{len(self.errors)} of {self.photos} photos have no answer", why=why, hint=first.hint)
+            raise kind(f"{len(self.errors)} of {self.photos} photos could not be classified", why=why, hint=first.hint)
 
 
 def classify_each(
     classifier: Classifier, photos: Iterable[str], failures: Failures, top: int = 5
 ) -> Iterator[Classified]:
-    """Yield the answer for each file, or the error in its place, which is added to ``failures``."""
+    """Yield the predictions for each file, or its error, which is also added to ``failures``."""
     check_top(top)
     for photo in photos:
         failures.photos += 1
@@ -375,7 +375,7 @@ def classify_each(
 
 
 def predictions(classifier: Classifier, rows: Iterable[Classified]) -> Predictions:
-    """Return the document that ``classify`` prints as JSON, of rows of :func:`classify_each`."""
+    """Return the document that ``classify`` prints as JSON, from rows of :func:`classify_each`."""
     runtime = classifier.runtime
     used: UsedDelegate | Literal["none"] = "none"
     if runtime.external is not None and runtime.share is not None:

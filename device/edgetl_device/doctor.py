@@ -1,6 +1,6 @@
-"""What this machine has for running and measuring bundles, what it lacks, and how to get it: ``edgetl.doctor/1``.
+"""Check what this machine has and lacks for running and measuring bundles, with fixes: ``edgetl.doctor/1``.
 
-It imports neither NumPy nor a runtime at the top, so that it can tell when those are broken.
+It imports neither NumPy nor a runtime at the top, so that it can report when those are broken.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _DISK_BYTES = 200_000_000
 _MEMORY_BYTES = 200_000_000
 _HOT_C = 80.0
 
-# External delegates that boards come with, by the file name their makers give them.
+# External delegates that ship with boards, by file name.
 DELEGATES = {
     "libedgetpu.so.1": "Coral Edge TPU",
     "libvx_delegate.so": "VeriSilicon NPU, as in NXP i.MX 8M Plus",
@@ -47,15 +47,14 @@ Status = Literal["ok", "absent", "unknown", "warning", "problem"]
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
-        name: What.
-        status: ``problem`` is the one that counts: edgetl cannot work here without it. ``absent`` is something that
-            only some need.
+        name: What was checked.
+        status: ``problem``: edgetl cannot work here until it is fixed. ``absent``: missing, but optional.
         found: What was found, in one line.
-        fix: What to do; empty when there is nothing to do.
-        code: The stable code of a problem, a warning, or something absent; see :data:`edgetl_device.reasons.DOCTOR`.
+        fix: What to do; empty if there is nothing to do.
+        code: Stable code of a problem, a warning or something absent; see :data:`edgetl_device.reasons.DOCTOR`.
     """
 
     name: Text
@@ -69,7 +68,7 @@ _STATUS: dict[Severity, Status] = {"error": "problem", "warning": "warning", "in
 
 
 def lacking(name: str, reason: Reason, found: str, fix: str | None = None) -> Check:
-    """Return a check that something is missing or wrong; ``fix`` replaces the reason's advice."""
+    """Return a check for something missing or wrong; ``fix`` replaces the reason's advice."""
     return Check(name, _STATUS[reason.severity], found, reason.advice if fix is None else fix, reason.code)
 
 
@@ -78,9 +77,9 @@ class Report:
     """What a machine has for edgetl, and what it lacks.
 
     Attributes:
-        producer: What looked.
-        ok: No check is a problem.
-        checks: Everything that was looked at.
+        producer: The program that checked.
+        ok: Whether no check is a problem.
+        checks: All checks.
         environment: The machine.
     """
 
@@ -97,11 +96,11 @@ class Report:
 
 
 def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
-    """Look at this machine.
+    """Check this machine.
 
     Args:
-        root: Where ``sys``, ``proc``, ``dev`` and ``usr`` are looked for.
-        place: The folder whose free disk space counts.
+        root: The folder that contains ``sys``, ``proc``, ``dev`` and ``usr``.
+        place: The folder whose free disk space is checked.
     """
     checks = [
         _python(),
@@ -130,10 +129,10 @@ def report(checks: Iterable[Check]) -> Report:
 
 
 def raise_problems(report: Report) -> None:
-    """Return when nothing that edgetl needs is missing.
+    """Raise an error if something that edgetl needs is missing.
 
     Raises:
-        Unavailable: Something is; the first is told, with its fix.
+        Unavailable: It names the first problem, with its fix.
     """
     problems = [check for check in report.checks if check.status == "problem"]
     if problems:
@@ -180,7 +179,7 @@ def _tflite(litert: str | None, old: str | None) -> Check:
     if not installed:
         found = "neither ai-edge-litert nor tflite-runtime"
         return lacking("TFLite runtime", DOCTOR["tflite-runtime-missing"], found, tflite_install())
-    # Loading is what tells: a wheel for another system, or NumPy 2 under tflite-runtime, fails here and not before.
+    # Only loading shows whether it works: a wheel for another system, or NumPy 2 with tflite-runtime, fails here.
     failure = _failure(_load_runtime)
     if failure is not None:
         fix = "pip install 'numpy<2'" if isinstance(failure, NumPyTooNew) else failure.hint or tflite_install()
@@ -190,7 +189,7 @@ def _tflite(litert: str | None, old: str | None) -> Check:
 
 
 def tflite_install(machine: str = "", python: tuple[int, int] = sys.version_info[:2]) -> str:
-    """Return the command that installs a TFLite runtime on a processor type (here by default) and Python version."""
+    """Return the command that installs a TFLite runtime for a processor type and Python version (default: this machine)."""
     machine = machine or platform.machine()
     if machine in _LITERT_MACHINES and python <= _LITERT_PYTHON:
         return "pip install ai-edge-litert"
@@ -227,7 +226,7 @@ def _delegates(root: Path) -> list[Check]:
 
 
 def find_library(file: str, root: Path = Path("/")) -> Path | None:
-    """Return where a shared library is, in ``LD_LIBRARY_PATH`` or the system's usual folders, or None."""
+    """Return the path of a shared library in ``LD_LIBRARY_PATH`` or the system's usual folders, or None."""
     folders = [Path(folder) for folder in os.environ.get("LD_LIBRARY_PATH", "").split(os.pathsep) if folder]
     folders += [root / folder.format(machine=platform.machine()) for folder in _LIBRARY_FOLDERS]
     return next((folder / file for folder in folders if (folder / file).exists()), None)

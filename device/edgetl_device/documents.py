@@ -1,15 +1,14 @@
-"""JSON documents typed by frozen dataclasses: from each class come its reader, its writer and its JSON Schema.
+"""JSON documents typed by frozen dataclasses, which define reader, writer and JSON Schema.
 
-Bytes from strangers are read with this: a missing field, one of another type, a number out of bounds, NaN, a lone
-surrogate or nesting without end is an InputError that names the field. Fields that a class does not have are passed
-over: later versions of edgetl may add some; a field made by :func:`rest` keeps them. What a class refuses when it is
-made, with an InputError, is refused as a value of that field.
+Input is untrusted: a missing field, a wrong type, a number out of bounds, NaN, a lone surrogate or excessive nesting
+raises an InputError that names the field. Unknown fields are ignored, because later versions of edgetl may add some; a
+field made by :func:`rest` keeps them. An InputError raised by a class's constructor is reported for that field.
 
-Types of fields: ``str``, ``int``, ``float`` (a JSON integer too), ``bool``, ``None``, ``Literal``, ``tuple[T, ...]``,
-``tuple[T, U]``, ``dict[str, T]`` (or ``Literal`` names), dataclasses, unions of these, and :data:`Json` for what is
-passed on unread. ``Annotated`` with :class:`Is` adds bounds. A class with ``CLOSED = True`` refuses fields that it does
-not have. One with ``OLDER`` has a function for each older schema that it reads, which turns such a JSON object into one
-of today. One with ``SEALED = True`` has a field ``digest``, the SHA-256 of the rest: an edit by hand is found out.
+Field types: ``str``, ``int``, ``float`` (JSON integers too), ``bool``, ``None``, ``Literal``, ``tuple[T, ...]``,
+``tuple[T, U]``, ``dict[str, T]`` (or ``Literal`` names), dataclasses, unions of these, and :data:`Json` for values that
+are not interpreted. ``Annotated`` with :class:`Is` adds bounds. A class with ``CLOSED = True`` refuses unknown fields.
+``OLDER`` has a function for each older schema that converts its JSON object to the current one. A class with
+``SEALED = True`` has a field ``digest``, the SHA-256 of the rest, which reveals edits.
 """
 
 from __future__ import annotations
@@ -43,13 +42,13 @@ class Is:
     """Bounds of a value, for ``Annotated``.
 
     Attributes:
-        low: The least number.
-        above: What a number must be over.
-        high: The largest number.
-        items: The least length of a list or text.
-        pattern: A regular expression that the whole text matches.
-        unique: No two entries of a list are equal.
-        format: A format of JSON Schema, such as ``date-time``: told to others, as there not checked.
+        low: Inclusive minimum.
+        above: Exclusive minimum.
+        high: Inclusive maximum.
+        items: Minimum length of a list or text.
+        pattern: A regular expression that the whole text must match.
+        unique: Whether the entries of a list must be distinct.
+        format: A format of JSON Schema, such as ``date-time``; documented there, not checked.
     """
 
     low: float | None = None
@@ -75,11 +74,11 @@ Interval = tuple[float, float]
 
 @dataclass(frozen=True)
 class Named:
-    """Which program wrote a document, or which library it is about, and its version.
+    """The name and version of a program or library.
 
     Attributes:
-        name: Of the package.
-        version: Of the package.
+        name: Name of the package.
+        version: Version of the package.
     """
 
     name: str
@@ -91,7 +90,7 @@ class Unknown:
     """A value that could not be measured or read.
 
     Attributes:
-        unknown: Why.
+        unknown: The reason.
     """
 
     CLOSED: ClassVar[bool] = True
@@ -110,22 +109,22 @@ D = TypeVar("D", bound=Document)
 
 
 def optional(default: Any = None, *, key: str = "") -> Any:
-    """Declare a field that is left out of the JSON object while it has its default."""
+    """Declare a field that is omitted from the JSON object if it has its default."""
     return field(default=default, metadata={"optional": True, "key": key})
 
 
 def rest() -> Any:
-    """Declare a field, a ``dict[str, T]``, of all entries of the JSON object that have no field of their own."""
+    """Declare a field, a ``dict[str, T]``, for all other entries of the JSON object."""
     return field(default_factory=dict, metadata={"rest": True})
 
 
 def named(key: str) -> Any:
-    """Declare a field that is called otherwise in the JSON object."""
+    """Declare a field with another name in the JSON object."""
     return field(metadata={"key": key})
 
 
 def stated(default: Any) -> Any:
-    """Declare a field with a default for Python only: in the JSON object it must be there, so that nobody guesses."""
+    """Declare a field with a default in Python that is nevertheless required in the JSON object."""
     return field(default=default, metadata={"stated": True})
 
 
@@ -133,12 +132,12 @@ def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTE
     """Read a document from a file.
 
     Args:
-        kind: Its class.
+        kind: Class of the document.
         path: The file.
         max_bytes: A larger file is refused before it is read.
 
     Raises:
-        InputError: The file is absent, too large, or not such a document; the message names the field.
+        InputError: The file is missing, too large, or not such a document; the message names the field.
     """
     path = Path(path)
     try:
@@ -155,7 +154,7 @@ def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTE
 
 
 def parse(kind: type[D], data: bytes, *, name: str) -> D:
-    """Read a document from bytes; ``name`` is what errors call it.
+    """Read a document from bytes; error messages use ``name``.
 
     Raises:
         InputError: They are not such a document; the message names the field.
@@ -170,7 +169,7 @@ def parse(kind: type[D], data: bytes, *, name: str) -> D:
 
 
 def of_json(kind: type[T], value: Json, *, name: str) -> T:
-    """Return the object that a JSON value describes; ``name`` is what errors call the whole.
+    """Convert a JSON value to an object of a class; error messages use ``name`` for the document.
 
     Raises:
         InputError: The value does not fit the class; the message names the field.
@@ -185,12 +184,12 @@ def of_json(kind: type[T], value: Json, *, name: str) -> T:
 
 
 def sealed(document: T) -> T:
-    """Return a document with the digest of what is in it."""
+    """Return a document with its digest filled in."""
     return replace(document, digest=jsonfile.digest(to_json(document)))  # type: ignore[type-var]
 
 
 def to_json(value: Any) -> Json:
-    """Return the JSON value of a document or a part of one, its fields in the order of their definition."""
+    """Convert a document or a part of one to a JSON value, with fields in the order of their definition."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if is_dataclass(value) and not isinstance(value, type):
@@ -243,7 +242,7 @@ def dumps(document: Document | Json) -> str:
 
 
 def json_schema(kind: type[Document]) -> dict[str, Json]:
-    """Return the JSON Schema (draft 2020-12) of a document; descriptions are those of the classes' docstrings."""
+    """Return the JSON Schema (draft 2020-12) of a document, with descriptions from the classes' docstrings."""
     definitions: dict[str, Json] = {}
     body = _object_schema(kind, definitions)
     name, _, version = kind.SCHEMA.partition("/")
@@ -257,8 +256,8 @@ def json_schema(kind: type[Document]) -> dict[str, Json]:
 
 
 def field_help(kind: type[Any]) -> dict[str, str]:
-    """Return what the ``Attributes:`` of a class's docstring say of each field, as one line."""
-    # The part ends where a line is indented no more than its title.
+    """Return the description of each field from the ``Attributes:`` of a class's docstring, as one line."""
+    # The section ends at the first line that is indented no more than its title.
     text = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
     found: dict[str, str] = {}
     name = ""
@@ -279,16 +278,16 @@ def _check_digest(document: dict[str, Json], name: str) -> None:
             return
         why = "it was changed after it was written"
     except (ValueError, RecursionError) as error:
-        # Half a surrogate pair, a number without end, or nesting without end: nothing that edgetl writes.
+        # A lone surrogate, a huge number or excessive nesting: nothing that edgetl writes.
         why = str(error)
     raise InputError(f"{name}: does not match its own digest", why=why, hint="Copy it again, or make it again.")
 
 
-# How a value is read: a function made once for each type.
+# Readers of values: one function per type, created once.
 
 
 class _Wrong(Exception):
-    """A value that does not fit; ``path`` grows from the inside out."""
+    """A value that does not fit; ``path`` is built from the inside out."""
 
     def __init__(self, what: str, path: str = "") -> None:
         super().__init__(what)
@@ -344,7 +343,7 @@ def _read_integer(value: Json) -> int:
 def _read_number(value: Json) -> float:
     if type(value) not in (int, float) or not math.isfinite(value):
         raise _Wrong(f"must be a number, not {_shown(value)}")
-    return value  # type: ignore[no-any-return]  # an int stays one: it is written as it was read
+    return value  # type: ignore[no-any-return]  # an int stays an int, so that it is written as it was read
 
 
 def _read_truth(value: Json) -> bool:
@@ -424,7 +423,7 @@ def _any_of(kinds: tuple[Any, ...]) -> _Reader:
                 return reader(value)
             except _Wrong as wrong:  # noqa: PERF203 - at most a handful of members
                 failures.append(wrong)
-        # Of an object that may be unknown, what it should have been is the more telling.
+        # For an object that may also be Unknown, the error of the expected class is more helpful.
         raise failures[0] if failures else _Wrong(f"cannot be {_shown(value)}")
 
     return read_union
@@ -496,7 +495,7 @@ def _mapping_of(key_reader: _Reader, reader: _Reader) -> _Reader:
 
 
 def _object_of(kind: type[Any]) -> _Reader:
-    # Made on the first use: classes may name each other.
+    # Created on first use, because classes may refer to each other.
     parts: list[tuple[Field[Any], str, _Reader]] = []
     others: list[tuple[str, _Reader]] = []
     known = {"schema"} if hasattr(kind, "SCHEMA") else set()
@@ -513,7 +512,7 @@ def _object_of(kind: type[Any]) -> _Reader:
         if not isinstance(value, dict):
             raise _Wrong(f"must be an object, not {_shown(value)}")
         if getattr(kind, "CLOSED", False) and (more := set(value) - known):
-            raise _Wrong(f"has a field {_shown(min(more))}, which is none of its own")
+            raise _Wrong(f"has an unknown field {_shown(min(more))}")
         found = {}
         for one, key, reader in parts:
             if key not in value:
@@ -555,7 +554,7 @@ def _shown(value: Json) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-# How a type is told to others.
+# JSON Schema of types.
 
 
 def _object_schema(kind: type[Any], definitions: dict[str, Json]) -> dict[str, Json]:
@@ -602,7 +601,7 @@ def _schema(kind: Any, definitions: dict[str, Json], *, leave_none: Any = False)
         names = {} if arguments[0] is str else {"propertyNames": _schema(arguments[0], definitions)}
         return {"type": "object", **names, "additionalProperties": _schema(arguments[1], definitions)}
     if kind.__name__ not in definitions:
-        definitions[kind.__name__] = {}  # taken, for classes that name themselves
+        definitions[kind.__name__] = {}  # marks the name as taken, for recursive classes
         definitions[kind.__name__] = _object_schema(kind, definitions)
     return {"$ref": f"#/$defs/{kind.__name__}"}
 

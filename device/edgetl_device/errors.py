@@ -1,4 +1,4 @@
-"""Errors that say what is wrong, why, and what to do next; each class carries the exit code of the command line."""
+"""Errors that say what is wrong, why, and what to do next; each class has its exit code."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _DISK = "Check the disk and its cable (dmesg says more), or choose another place
 _NETWORK = "Check the network, and run it again."
 _LIMITS = "End other programs, or raise the limit (ulimit -a), and run it again."
 
-# How it is said by C++ (libraries that raise it as another error), by the loader of shared libraries, by the system,
-# and by LiteRT, which creates XNNPACK's runtime for models that it has read and found whole.
+# Messages of C++ (through libraries that raise another error), the loader of shared libraries, the system, and LiteRT,
+# which creates XNNPACK's runtime only for models that it has read completely.
 _NO_MEMORY = (
     "bad_alloc",
     "failed to map segment",
@@ -31,12 +31,12 @@ _REFERENCE = re.compile(r"\{(?P<name>[a-z]\w*)(?P<value>=?)\}")
 class EdgetlError(Exception):
     """Base of every error that edgetl raises on purpose.
 
-    Where ``options`` are given, ``{lr=}`` in the texts stands for an option and its value and ``{lr}`` for its name
-    alone: the message says ``lr=7`` and ``lr`` to who calls a function, ``--lr 7`` and ``--lr`` to who types a command.
+    With ``options``, ``{lr=}`` in the texts stands for an option with its value and ``{lr}`` for its name. They become
+    ``lr=7`` and ``lr`` in Python, ``--lr 7`` and ``--lr`` on the command line.
 
     Args:
         what: What is wrong, with the offending value or file.
-        why: Why it is wrong, where that is not plain from ``what``.
+        why: Why it is wrong, if ``what`` does not make it clear.
         hint: What to do next.
         options: The values of the options that the texts refer to, by name.
     """
@@ -54,7 +54,7 @@ class EdgetlError(Exception):
         return _lines(self.what, self.why, self.hint)
 
     def for_command_line(self) -> str:
-        """Return the message as a command prints it: with flags in the place of keyword arguments."""
+        """Return the message for the command line, with flags instead of keyword arguments."""
         return _lines(*(self._rendered(part, _on_command_line) for part in self._parts))
 
     def _rendered(self, text: str, say: Callable[..., str]) -> str:
@@ -76,7 +76,7 @@ class InputError(EdgetlError):
 
 
 class OptionError(InputError):
-    """The value of an option is wrong, or contradicts another one's."""
+    """The value of an option is wrong, or contradicts another option."""
 
     def __init__(self, what: str, *, why: str = "", hint: str = "", **options: Any) -> None:
         super().__init__(what, why=why, hint=hint, options=options)
@@ -95,22 +95,22 @@ class Unavailable(EdgetlError):
 
 
 class NumPyTooNew(Unavailable):
-    """The TFLite runtime that is installed was built for NumPy 1."""
+    """The installed TFLite runtime was built for NumPy 1."""
 
 
-# Whose affair an error of the operating system is, and what to do next. InputError: a path in the request; another one
-# mends it. Unavailable: the disk, the network or the machine, whatever the request is. Others are a defect.
+# Class and hint for errors of the operating system. InputError: a path in the request is wrong; another one helps.
+# Unavailable: the disk, the network or the machine is at fault, whatever the request. All others are defects.
 _BY_ERRNO: dict[int, tuple[type[EdgetlError], str]] = {
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG), (InputError, _PATH)),
     **dict.fromkeys((errno.EEXIST, errno.ENOTEMPTY), (InputError, "Choose another place.")),
     **dict.fromkeys((errno.EACCES, errno.EPERM), (InputError, _RIGHTS)),
     # The disk, the quota or the allowed file size is used up.
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), (Unavailable, _SPACE)),
-    # A failing disk or SD card; Linux mounts it read-only then; it is unplugged; a network drive is gone.
+    # A failing disk or SD card, which Linux then mounts read-only; an unplugged one; a lost network drive.
     **dict.fromkeys(
         (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE), (Unavailable, _DISK)
     ),
-    # What the file system of this place cannot do: locks, links, large files.
+    # Operations that the file system does not support: locks, links, large files.
     **dict.fromkeys((errno.ENOTSUP, errno.ENOSYS, errno.ENOLCK, errno.EXDEV), (Unavailable, "Choose another place.")),
     **dict.fromkeys((errno.EBUSY, errno.ETXTBSY), (Unavailable, "End the program that uses it, and run it again.")),
     **dict.fromkeys((errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.EAGAIN), (Unavailable, _LIMITS)),
@@ -122,16 +122,16 @@ _BY_ERRNO: dict[int, tuple[type[EdgetlError], str]] = {
         (Unavailable, _NETWORK),
     ),
 }  # fmt: skip
-# Their errno is of another numbering, or None: a name that is not found, a certificate, an answer of a server.
+# Their errno is None or numbered differently: a host that is not found, a certificate, an HTTP status.
 _OF_NETWORK = ("socket", "ssl", "urllib.error", "http.client")
 
 
 def from_os_error(error: OSError) -> EdgetlError:
-    """Turn what the operating system refused into an error with a next step, and the exit code of whose affair it is.
+    """Convert an error of the operating system to an EdgetlError with a hint and the right exit code.
 
     Returns:
-        InputError for a path of the request, Unavailable for the machine, its disk and its network, and EdgetlError
-        for what no request or machine should lead to: a defect.
+        InputError for a path in the request, Unavailable for the machine, its disk and its network, and EdgetlError
+        for anything else: a defect.
     """
     kind, hint = _BY_ERRNO.get(error.errno or 0, (EdgetlError, ""))
     # Of a copy there are two names: the second one is what is written.
@@ -148,18 +148,18 @@ def from_os_error(error: OSError) -> EdgetlError:
 
 
 def is_of_machine(error: OSError) -> bool:
-    """Whether an error is about the disk, the network or the machine, and so says nothing about a file's content."""
+    """Whether an error is caused by the disk, the network or the machine, not by a file's content."""
     return isinstance(from_os_error(error), Unavailable)
 
 
 def out_of_memory(what: str = "", why: str = "") -> Unavailable:
-    """Return the error for memory that ran out; ``what`` it was needed for."""
+    """Return the error for running out of memory; ``what`` says what it was needed for."""
     what = f"not enough memory {what}" if what else "this machine has not enough memory left for it"
     return Unavailable(what, why=why, hint="End other programs, or raise the limit.")
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of a native library, or of loading it, says that memory ran out."""
+    """Whether an error of a native library, or of loading it, means that memory ran out."""
     return isinstance(error, MemoryError) or any(words in str(error) for words in _NO_MEMORY)
 
 

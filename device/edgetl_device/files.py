@@ -34,20 +34,20 @@ _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV)
 def atomic_path(
     target: str | os.PathLike[str], *, directory: bool = False, replaceable: Callable[[Path], None] | None = None
 ) -> Iterator[Path]:
-    """Yield a temporary sibling of ``target``; when the block ends well it takes ``target``'s place by renaming.
+    """Yield a temporary sibling of ``target``, which replaces ``target`` by renaming when the block succeeds.
 
     When the block raises, the temporary file or folder is removed and ``target`` stays as it was. A process that is
     killed at any moment leaves the old or the new one in place, or both beside it, where :func:`sweep` finds them. What
     is in place is on the disk: it survives a loss of power, too. Parent folders are created.
 
     Args:
-        target: The file or folder to appear.
+        target: The file or folder to write.
         directory: Yield a new empty folder instead of a path that does not exist yet.
-        replaceable: Called with an existing folder just before it is replaced, and raises when it must stay. Without
-            it, only an empty folder is replaced.
+        replaceable: Called with an existing folder just before it is replaced; raises if it must not be. By default
+            only an empty folder is replaced.
 
     Raises:
-        InputError: A folder was asked for where there is something already.
+        InputError: ``directory`` is set and ``target`` exists already.
     """
     target = Path(target)
     with _temporary_folder(target) as holder, naming(target):
@@ -114,7 +114,7 @@ def heal(target: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def naming(target: str | os.PathLike[str]) -> Iterator[None]:
-    """Put the name of what is written into system errors of the block: of an open file the system does not say it."""
+    """Add the target's name to system errors of the block: for an open file the system leaves it out."""
     try:
         yield
     except OSError as error:

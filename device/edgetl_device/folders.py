@@ -1,4 +1,4 @@
-"""Folders of photos as people leave them: what is in them without junk, and every file below."""
+"""List folders of photos, ignoring hidden files and leftovers of file managers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .text import is_utf8, shown
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
-# What file managers, NAS boxes and archivers leave behind; names that begin with a dot are no photos either.
+# Leftovers of file managers, NAS systems and archivers; names that begin with a dot are ignored as well.
 _JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 
 
@@ -20,7 +20,7 @@ def children(folder: Path) -> tuple[list[str], list[str]]:
 
     Raises:
         InputError: A subfolder's name cannot be a label: it is not UTF-8, or has a line break.
-        PermissionError: The folder may not be listed.
+        PermissionError: The folder cannot be listed.
     """
     with os.scandir(folder) as entries:
         kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _JUNK]
@@ -37,7 +37,7 @@ def children(folder: Path) -> tuple[list[str], list[str]]:
 
 
 def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Yield the files below a folder; links are followed, but not into a folder they lie in.
+    """Yield the files below a folder; links are followed, except to a parent folder.
 
     Raises:
         InputError: As :func:`children`.

@@ -31,7 +31,7 @@ def dumps_line(document: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape what JSON allows as it is and a terminal would obey; in JSON it stands inside strings only."""
+    """Escape control characters that JSON allows but a terminal would obey; they occur only inside strings."""
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
     return "".join(f"\\u{ord(one):04x}" if one != "\n" and is_steering(one) else one for one in text)
@@ -41,7 +41,7 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     """Read a document of ``schema`` (``name/version``) from ``path``.
 
     Raises:
-        InputError: The file is absent, is not JSON, or is of another schema or a newer version.
+        InputError: The file is missing, is not JSON, or is of another schema or a newer version.
     """
     path = Path(path)
     try:
@@ -53,7 +53,7 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
 
 
 def parse(data: bytes, schema: str, *, name: str, older: Collection[str] = ()) -> dict[str, Any]:
-    """Parse and check one JSON document; ``name`` is what error messages call it, ``older`` are schemas read, too."""
+    """Parse and check one JSON document; error messages use ``name``; ``older`` lists further accepted schemas."""
     try:
         document = json.loads(data, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:
@@ -72,7 +72,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def check_schema(found: str, wanted: str, *, name: str, producer: Any = None) -> None:
-    """Accept the wanted schema in the wanted version only; another version names what reads it: ``producer`` or later.
+    """Accept only the expected schema and version; for another version the error names the edgetl that reads it.
 
     Raises:
         InputError: It is another schema, or another version of it.
@@ -94,11 +94,11 @@ def check_schema(found: str, wanted: str, *, name: str, producer: Any = None) ->
 
 
 def _named(producer: Any) -> str:
-    """Return a document's ``producer`` in words, or "" where it says nothing that could be one."""
+    """Return a document's ``producer`` as text, or "" if it has no valid one."""
     if not isinstance(producer, dict):
         return ""
     parts = [producer.get("name"), producer.get("version")]
-    # It comes from the file, and goes to a terminal.
+    # It comes from the file and is shown on a terminal.
     good = all(isinstance(part, str) and re.fullmatch(r"[\w.+-]{1,40}", part, re.ASCII) for part in parts)
     return " ".join(map(str, parts)) if good else ""
 

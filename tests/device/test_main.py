@@ -163,7 +163,7 @@ def test_a_photo_that_cannot_be_read_does_not_lose_the_others(
     cut = tmp_path / "truncated.jpg"
     cut.write_bytes(photo_file.read_bytes()[:-200])
     done = device("classify", tiny_file, photo_file, cut, tmp_path / "none.jpg", tmp_path, photo_file)
-    refuses(done, 2, "3 of 5 photos have no answer", "truncated.jpg")
+    refuses(done, 2, "3 of 5 photos could not be classified", "truncated.jpg")
     rows = json.loads(done.stdout)["photos"]
     assert [Path(row["photo"]).name for row in rows] == [
         photo_file.name,

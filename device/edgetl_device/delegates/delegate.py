@@ -1,8 +1,8 @@
-"""TFLite delegates, such as the Edge TPU's: parsed, loaded, and checked.
+"""TFLite delegates, such as the Edge TPU's: parse, load and check them.
 
-External ones come in a library. ``xnnpack`` is the one that LiteRT itself applies to models on the CPU, and ``none`` is
-LiteRT without it. The interface of libraries is TFLite's
-``tensorflow/lite/delegates/external/external_delegate_interface.h``. It knows no versions: a library is built for the
+External delegates are libraries. ``xnnpack`` is the delegate that LiteRT applies to models on the CPU by default, and
+``none`` is LiteRT without it. The interface of libraries is TFLite's
+``tensorflow/lite/delegates/external/external_delegate_interface.h``. It has no version: a library is built for the
 structures of one TFLite, and crashes or misreads memory with another.
 """
 
@@ -29,14 +29,14 @@ NONE, XNNPACK = "none", "xnnpack"
 EDGETPU = "edgetpu"
 EDGETPU_LIBRARY = "libedgetpu.so.1"
 
-# What the Edge TPU compiler puts in the place of the operators it takes; strings of a flatbuffer end with a zero.
+# The custom operator with which the Edge TPU compiler replaces mapped ones; flatbuffer strings end with a zero.
 _EDGETPU_OPERATOR = b"edgetpu-custom-op\0"
 _CREATE = "tflite_plugin_create_delegate"
 _ASK_S = 20.0
 
 # An error has three lines; docs/guides/coral.md has the details.
 TRAP = (
-    "It must be built for the TFLite of the runtime ({runtime}), Coral's own 16.0 is for 2.5; see docs/guides/coral.md."
+    "It must be built for the runtime's TFLite ({runtime}); Coral's own 16.0 is for 2.5: see docs/guides/coral.md."
 )
 
 
@@ -46,8 +46,8 @@ class Delegate:
 
     Attributes:
         name: ``none``, ``xnnpack``, ``edgetpu``, or the file name of the library.
-        library: What the system's loader gets: a path, or a name that it searches for. Empty for what needs no library.
-        options: Keys and values that the library gets, in order.
+        library: For the system's loader: a path, or a name to search for. Empty if no library is needed.
+        options: Keys and values for the library, in order.
     """
 
     name: str
@@ -56,11 +56,11 @@ class Delegate:
 
     @property
     def external(self) -> bool:
-        """Whether it comes in a library of its own."""
+        """Whether it is an external library."""
         return bool(self.library)
 
     def __str__(self) -> str:
-        """Return the text that :func:`parse_delegate` reads as this delegate."""
+        """Return the text that :func:`parse_delegate` parses to this delegate."""
         if not self.external:
             return self.name
         options = ",".join(f"{key}={value}" for key, value in self.options)
@@ -68,13 +68,13 @@ class Delegate:
 
 
 def parse_delegate(text: str) -> Delegate:
-    """Read ``none``, ``xnnpack``, ``edgetpu[:usb|:pci|:N]`` or ``PATH.so[:key=value,...]``.
+    """Parse ``none``, ``xnnpack``, ``edgetpu[:usb|:pci|:N]`` or ``PATH.so[:key=value,...]``.
 
     ``edgetpu`` takes any Edge TPU, ``edgetpu:usb`` or ``edgetpu:pci`` any of that kind, ``edgetpu:0`` the first of any
     kind and ``edgetpu:usb:1`` the second on USB, in the order in which libedgetpu finds them.
 
     Raises:
-        InputError: It is neither.
+        InputError: It is none of these.
     """
     if text in (NONE, XNNPACK):
         return Delegate(text, "")
@@ -98,13 +98,13 @@ def parse_delegate(text: str) -> Delegate:
 
 
 def parse_delegates(texts: Sequence[str]) -> list[Delegate | None]:
-    """Read delegates to measure one against another; no text is ``[None]``, what the runtime does by itself.
+    """Parse delegates to compare in one bench; without texts ``[None]``, the runtime's own choice.
 
     Args:
-        texts: Each one delegate with a library and its options, or names with commas: ``none,xnnpack,edgetpu``.
+        texts: Each one library with its options, or names with commas: ``none,xnnpack,edgetpu``.
 
     Raises:
-        InputError: One is not as :func:`parse_delegate` says, or two have libraries: those share one process.
+        InputError: One is invalid (:func:`parse_delegate`), or two have libraries, which would share one process.
     """
     names = [name for text in texts for name in ([text] if ".so" in text else text.split(","))]
     found = list(dict.fromkeys(parse_delegate(name.strip()) for name in names if name.strip()))
@@ -118,7 +118,7 @@ def parse_delegates(texts: Sequence[str]) -> list[Delegate | None]:
 
 
 def needs_edgetpu(model: bytes) -> bool:
-    """Tell whether a TFLite file was compiled for the Edge TPU: without its delegate nothing can run it."""
+    """Whether a TFLite file was compiled for the Edge TPU, so that it runs only with its delegate."""
     return _EDGETPU_OPERATOR in model
 
 
@@ -126,8 +126,8 @@ def check_model(delegate: Delegate | None, model: bytes) -> None:
     """Refuse a TFLite model that cannot use the delegate, or cannot run without it.
 
     Raises:
-        InputError: The delegate is the Edge TPU's and the model was not compiled for it: all of it would silently run
-            on the CPU.
+        InputError: The delegate is the Edge TPU's and the model was not compiled for it: it would silently run on the
+            CPU.
         Unavailable: The model was compiled for the Edge TPU and there is no delegate.
     """
     if (delegate is None or not delegate.external) and needs_edgetpu(model):
@@ -148,16 +148,16 @@ def open_delegate(delegate: Delegate, module: ModuleType, runtime: str) -> Any:
     """Load the library and return the runtime's handle for it.
 
     Args:
-        delegate: Which one.
+        delegate: The delegate to load.
         module: ``ai_edge_litert.interpreter`` or ``tflite_runtime.interpreter``.
-        runtime: Its name and version, for messages.
+        runtime: Name and version of the runtime, for messages.
 
     Raises:
-        Unavailable: The library is missing, cannot be loaded, is no delegate, or refuses its options.
+        Unavailable: The library is missing, cannot be loaded, is not a delegate, or rejects its options.
     """
     library = _place(delegate.library)
     try:
-        # First by hand: the runtimes' own loader prints a traceback of its destructor when this fails.
+        # Try it ourselves first: when this fails, the runtimes' own loader prints a traceback from its destructor.
         loaded = ctypes.PyDLL(library)
     except OSError as error:
         raise _not_loaded(delegate, library, str(error), runtime) from None
@@ -165,7 +165,7 @@ def open_delegate(delegate: Delegate, module: ModuleType, runtime: str) -> Any:
         raise Unavailable(
             f"{delegate.library} is not a TFLite delegate",
             why=f"it has no function {_CREATE}",
-            hint="Give the library that its maker calls an external delegate.",
+            hint="Give the library that its vendor calls an external delegate.",
         )
     try:
         return module.load_delegate(library, dict(delegate.options))
@@ -176,9 +176,9 @@ def open_delegate(delegate: Delegate, module: ModuleType, runtime: str) -> Any:
 
 
 def version(delegate: Delegate) -> str | Unknown:
-    """Return the version that a loaded library states about itself.
+    """Return the version of a loaded library.
 
-    The interface has no way to ask; libedgetpu exports ``edgetpu_version`` for it.
+    The interface has no function for that, but libedgetpu exports ``edgetpu_version``.
     """
     try:
         ask = ctypes.CDLL(_place(delegate.library)).edgetpu_version
@@ -190,7 +190,7 @@ def version(delegate: Delegate) -> str | Unknown:
 
 
 def version_of(library: Path) -> str | Unknown:
-    """Return what :func:`version` does for a library that is not loaded yet, asked in a process that may crash."""
+    """Return the :func:`version` of a library that is not loaded yet, by loading it in a process that may crash."""
     try:
         done = child.run_module("delegates.delegate", str(library), timeout_s=_ASK_S)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -210,7 +210,7 @@ def failed(delegate: Delegate, why: str, runtime: str) -> EdgetlError:
 
 
 def _place(library: str) -> str:
-    """Return what the loader finds: a bare name that is a file here gets its folder, as a shell user expects."""
+    """Return the path for the loader: the name of a file in the current folder gets its folder, as users expect."""
     return f"./{library}" if os.sep not in library and Path(library).is_file() else library
 
 
@@ -224,7 +224,7 @@ def _not_loaded(delegate: Delegate, library: str, why: str, runtime: str) -> Una
         hint = f"Debian: sudo apt install libusb-1.0-0; take the build for {platform.machine()} and this system."
     else:
         hint = f"Take the build for {platform.machine()} and this system."
-    what = "is not here" if missing else "is here but cannot be loaded"
+    what = "was not found" if missing else "was found but cannot be loaded"
     return Unavailable(f"the delegate library {delegate.library} {what}", why=why, hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""How much of a model a delegate took, as its interpreter shows it."""
+"""How much of a model a delegate runs, counted in the interpreter."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from .delegate import NONE, XNNPACK, Delegate, version
 
 @dataclass(frozen=True)
 class Share:
-    """How much of a model a delegate took.
+    """How much of a model a delegate runs.
 
     Attributes:
-        operators: Operators that the delegate took.
-        of: Operators of the model. A compiled Edge TPU model counts as it is written: one operator for all that the
-            compiler mapped.
-        partitions: Stretches of operators that it runs at once.
+        operators: Operators that the delegate runs.
+        of: Operators of the model. In a compiled Edge TPU model, all mapped operators count as one.
+        partitions: Groups of consecutive operators that it runs at once.
     """
 
     operators: Count
@@ -31,13 +30,13 @@ class Share:
 
 @dataclass(frozen=True)
 class External:
-    """A delegate of a library of its own.
+    """An external delegate.
 
     Attributes:
         name: ``edgetpu``, or the file name of the library.
-        library: The file name of what the system's loader got; results carry no paths.
-        options: What the library got; of paths the last part.
-        version: What the library says of itself.
+        library: File name of the library; results contain no paths.
+        options: Options given to the library; of paths only the last part.
+        version: Version reported by the library.
     """
 
     name: str
@@ -47,14 +46,14 @@ class External:
 
 
 def describe(delegate: Delegate, interpreter: Any) -> tuple[External, Share]:
-    """Return which delegate runs how much of a model.
+    """Return how much of a model an external delegate runs.
 
     Args:
-        delegate: The one that ``interpreter`` was made with.
-        interpreter: Before ``allocate_tensors``: afterwards XNNPACK's partitions look the same.
+        delegate: The delegate that ``interpreter`` was created with.
+        interpreter: Before ``allocate_tensors``; afterwards XNNPACK's partitions look the same.
 
     Raises:
-        Unavailable: It took none: the model would run on the CPU.
+        Unavailable: It runs nothing: the model would run on the CPU.
     """
     taken = _share(interpreter)
     if not taken.partitions:
@@ -64,21 +63,21 @@ def describe(delegate: Delegate, interpreter: Any) -> tuple[External, Share]:
 
 
 def share(delegate: Delegate | None, interpreter: Any) -> tuple[str, Share]:
-    """Return whether XNNPACK runs a model that has no external delegate, and how much of it.
+    """Return how much of a model without an external delegate XNNPACK runs.
 
     Args:
-        delegate: ``none``, ``xnnpack``, or None for what the runtime does by itself.
-        interpreter: After ``allocate_tensors``, which is when TFLite applies XNNPACK, its only delegate on CPUs.
+        delegate: ``none``, ``xnnpack``, or None for the runtime's own choice.
+        interpreter: After ``allocate_tensors``, when TFLite has applied XNNPACK, its only delegate on CPUs.
 
     Returns:
-        ``xnnpack`` or ``none``, and what it took.
+        ``xnnpack`` or ``none``, and how much it runs.
 
     Raises:
-        Unavailable: XNNPACK was asked for and took nothing.
+        Unavailable: XNNPACK was requested and runs nothing.
     """
     taken = _share(interpreter)
     if delegate is not None and delegate.name == XNNPACK and not taken.partitions:
-        raise _took_none(delegate, taken.of, "this build of the runtime applies none to it")
+        raise _took_none(delegate, taken.of, "this build of the runtime does not apply it")
     return XNNPACK if taken.partitions else NONE, taken
 
 
@@ -93,12 +92,12 @@ def _took_none(delegate: Delegate, operators: int, why: str) -> Unavailable:
     return Unavailable(
         f"{delegate.name} took none of the {operators} operators of this model",
         why=why,
-        hint="Use a variant that the delegate is made for, or leave --delegate out.",
+        hint="Use a variant made for the delegate, or leave --delegate out.",
     )
 
 
 def _taken(partitions: Sequence[dict[str, Any]], operators: Sequence[dict[str, Any]]) -> set[int]:
-    """Return the operators that partitions replaced: those between a partition's outputs and its inputs."""
+    """Return the operators replaced by partitions: those between a partition's outputs and its inputs."""
     maker = {int(tensor): node for node in operators for tensor in node["outputs"]}
     taken: set[int] = set()
     for partition in partitions:

@@ -126,8 +126,8 @@ def test_what_the_library_reports_is_told(int8: bytes, library: Path) -> None:
 
 
 def test_missing_and_broken_libraries(int8: bytes, tmp_path: Path) -> None:
-    assert "is not here" in refused(int8, f"{tmp_path}/none.so", Unavailable)
-    assert "is not here" in refused(int8, "libno_such_delegate.so.7", Unavailable)
+    assert "was not found" in refused(int8, f"{tmp_path}/none.so", Unavailable)
+    assert "was not found" in refused(int8, "libno_such_delegate.so.7", Unavailable)
     (tmp_path / "text.so").write_text("This is a text file.\n")
     assert "cannot be loaded" in refused(int8, f"{tmp_path}/text.so", Unavailable)
     source = tmp_path / "empty.c"
@@ -223,7 +223,7 @@ def test_a_library_that_does_not_respond(
 def test_a_libedgetpu_that_cannot_be_loaded_may_lack_libusb(compiled: bytes, tmp_path: Path) -> None:
     (tmp_path / "libedgetpu.so.1").write_text("This is a text file.\n")
     message = refused(compiled, str(tmp_path / "libedgetpu.so.1"), Unavailable)
-    assert "is here but cannot be loaded" in message
+    assert "was found but cannot be loaded" in message
     assert "libusb-1.0-0" in message
 
 

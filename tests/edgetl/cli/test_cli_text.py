@@ -94,7 +94,7 @@ def test_a_file_name_that_steers(tmp_path: Path) -> None:
     )
     assert done.returncode == 2
     assert b"\x1b" not in done.stdout + done.stderr
-    assert b"1 of 3 photos have no answer" in done.stderr
+    assert b"1 of 3 photos could not be classified" in done.stderr
     assert [line.split(b":")[0].rpartition(b"/")[2] for line in done.stdout.splitlines()] == [
         rb"\x1b[2J\udce9\n.jpg",
         b"not read",
