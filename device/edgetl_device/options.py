@@ -1,8 +1,8 @@
 """Options of a command, each defined once, as a field of a frozen dataclass.
 
-Keyword arguments, their check, flags, configuration files, help and the tables in the docs are made from the fields.
+Keyword arguments, checks, flags, configuration files, help and the tables in the docs are derived from the fields.
 A field's type is ``bool``, ``int``, ``float``, ``str``, ``tuple[int, ...]`` or ``tuple[str, ...]``, or one of them
-with None, which means that the value follows from something else, as ``unset`` says. Numbers are finite and bounded.
+or None, if the default depends on something else, described by ``unset``. Numbers are finite and bounded.
 """
 
 from __future__ import annotations
@@ -49,17 +49,17 @@ def option(
     """Declare an option as the field of a dataclass that inherits from :class:`Options`.
 
     Args:
-        default: Its value when not given.
-        help: One or two short sentences, with the unit where there is one.
-        group: The heading under which help and docs list it.
-        low: The least number, of each item where there are several.
-        above: What a number must be over, where it has no least one.
-        high: The largest number.
-        choices: The only values of a text.
-        metavar: What help calls the value, where neither the type nor the choices say it.
-        unset: What stands for the default None.
-        aliases: Further flags, with their dashes.
-        split: Cuts a text into the items of a tuple; by default at its commas.
+        default: The default value.
+        help: One or two short sentences, with the unit if there is one.
+        group: The heading in help and docs.
+        low: Inclusive minimum, of each item for tuples.
+        above: Exclusive minimum.
+        high: Inclusive maximum.
+        choices: Allowed texts.
+        metavar: Name of the value in help, if neither the type nor the choices tell.
+        unset: Description of the default None.
+        aliases: Further flags, with dashes.
+        split: Splits a text into the items of a tuple; by default at commas.
     """
     own = {
         "help": help,
@@ -78,15 +78,15 @@ def option(
 
 @dataclass(frozen=True)
 class Option:
-    """An option as its field defines it, with what follows from that.
+    """An option, as defined by its field.
 
     Attributes:
-        name: Of the field, the keyword and the key in a configuration file.
+        name: Name of the field, the keyword argument and the key in a configuration file.
         kind: ``bool``, ``int``, ``float`` or ``str``: the type of its value, or of each item.
         many: Whether its value is a tuple.
         optional: Whether it may be None.
-        default: Its value when not given.
-        help: As in :func:`option`, and so are all others.
+        default: The default value.
+        help: As in :func:`option`, like all other attributes.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Option:
 
     @property
     def value_name(self) -> str:
-        """What help calls its value; empty for a ``bool``."""
+        """Name of its value in help; empty for a ``bool``."""
         if self.metavar:
             return self.metavar
         listed = "|".join(self.choices)
@@ -127,7 +127,7 @@ class Option:
 
     @property
     def bounds(self) -> str:
-        """What its value, or each item, may be: ``1 to 256``, ``over 0 and at most 1``, ``one of a, b``; or empty."""
+        """Allowed values of it, or of each item: ``1 to 256``, ``over 0 and at most 1``, ``one of a, b``; or empty."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.above is not None:
@@ -138,7 +138,7 @@ class Option:
 
     @property
     def help_text(self) -> str:
-        """What help says: what it does, then bounds and default in brackets."""
+        """The text of its help: what it does, then bounds and default in brackets."""
         bounds = "" if self.value_name == "|".join(self.choices) != "" else self.bounds
         default = f"default: {self.default_text}" if self.default_text and self.kind is not bool else ""
         facts = "; ".join(filter(None, (bounds, default)))
@@ -146,7 +146,7 @@ class Option:
 
     @property
     def default_text(self) -> str:
-        """Its default for people; empty where there is nothing to tell: a ``bool`` that is off, an absent value."""
+        """Its default as text; empty for a ``bool`` that is off and for an empty value."""
         if self.default is None or self.default == ():
             return self.unset
         if self.kind is bool:
@@ -154,7 +154,7 @@ class Option:
         return self.unset or self.text(self.default)
 
     def check(self, value: Any) -> Any:
-        """Return a value as the field keeps it: a list as a tuple, a whole number as a float, a path as its text.
+        """Convert a value to the field's type: a list to a tuple, a whole number to a float, a path to text.
 
         Raises:
             OptionError: It has another type, is not finite, or is out of bounds.
@@ -168,15 +168,15 @@ class Option:
         items = value if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)) else [value]
         checked = [self._item(item, value) for item in items]
         if self.kind is str:
-            # As on the command line, where a list of them could not be told from the items.
+            # As on the command line, where a list of texts could not be told from a list of items.
             checked = [piece.strip() for item in checked for piece in self.split(item) if piece.strip()]
         return self._several(tuple(checked), value)
 
     def parse(self, texts: Sequence[str]) -> Any:
-        """Return the value that texts on a command line mean: of several the last one, for a tuple all together.
+        """Parse the texts given on a command line: the last one counts, but a tuple takes all.
 
         Raises:
-            OptionError: They cannot be read as one, or it is out of bounds.
+            OptionError: They cannot be parsed, or the value is out of bounds.
         """
         if not self.many:
             return self._item(self._read(texts[-1], texts[-1]), texts[-1])
@@ -185,16 +185,16 @@ class Option:
         return self._several(tuple(self._item(self._read(item, whole), whole) for item in items), whole)
 
     def text(self, value: Any) -> str:
-        """Return a value, or the items of one with commas, as people write it."""
+        """Return a value as text, the items of a tuple separated by commas."""
         if self.many:
             return ",".join(map(str, value))
         return _number(value) if self.kind is float else str(value)
 
     def arguments(self, value: Any) -> list[str]:
-        """Return the flags that say a value other than None on a command line."""
+        """Return the command-line flags for a value other than None."""
         if self.kind is bool:
             return [self.flag if value else self.negative]
-        # With the equals sign, a value may begin with a dash.
+        # With an equals sign the value may begin with a dash.
         return [f"{self.flag}={item}" for item in (value if self.many else [value])]
 
     def wrong(self, value: Any, must_be: str) -> OptionError:
@@ -234,7 +234,7 @@ class Option:
 class Options:
     """Base of the options of a verb: a frozen dataclass whose fields are made with :func:`option`.
 
-    They are checked when they are made, one by one and then together.
+    The constructor checks the values, first one by one, then together.
     """
 
     def __post_init__(self) -> None:
@@ -243,15 +243,15 @@ class Options:
         self.check_together()
 
     def check_together(self) -> None:
-        """Refuse values that contradict each other; each has been checked by itself.
+        """Refuse values that contradict each other; each is already valid by itself.
 
         Raises:
-            OptionError: Two of them cannot both hold.
+            OptionError: Two values contradict each other.
         """
 
     @classmethod
     def of(cls: type[O], **keywords: Any) -> O:
-        """Return options with values by name.
+        """Create options from values by name.
 
         Raises:
             OptionError: There is no such option, or a value is wrong.
@@ -285,7 +285,7 @@ def _options_of(kind: Any) -> tuple[Option, ...]:
 
 
 def groups_of(kind: type[Options]) -> dict[str, list[Option]]:
-    """Return the options of a class under their groups, both in the order of the fields; the basics come first."""
+    """Return the options of a class by group, in the order of the fields; options without a group come first."""
     found: dict[str, list[Option]] = {BASICS: []}
     for one in options_of(kind):
         found.setdefault(one.group, []).append(one)
@@ -293,10 +293,10 @@ def groups_of(kind: type[Options]) -> dict[str, list[Option]]:
 
 
 def check_names(kind: type[Options], names: Iterable[str], *, where: str = "") -> None:
-    """Refuse names that no option has; ``where`` is the file that they stand in.
+    """Refuse unknown option names; ``where`` is the file that contains them.
 
     Raises:
-        OptionError: It names the first of them, and the option with the nearest name.
+        OptionError: A name is unknown; the message suggests the option with the most similar name.
     """
     import difflib
 
@@ -327,7 +327,7 @@ def add_arguments(parser: argparse.ArgumentParser, kind: type[Options]) -> None:
 
 
 def from_arguments(kind: type[O], given: argparse.Namespace) -> O:
-    """Return the options that a parser with :func:`add_arguments` read.
+    """Return the options parsed by a parser with :func:`add_arguments`.
 
     Raises:
         OptionError: A value is wrong.
@@ -339,7 +339,7 @@ def parsed(kind: type[Options], given: Mapping[str, Any]) -> dict[str, Value]:
     """Return the values of the options that a command line gave, as texts or truth values by name; others are left out.
 
     Raises:
-        OptionError: A text cannot be read.
+        OptionError: A text cannot be parsed.
     """
     return {
         one.name: given[one.name] if one.kind is bool else one.parse(given[one.name])
@@ -349,7 +349,7 @@ def parsed(kind: type[Options], given: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def arguments(options: Options) -> list[str]:
-    """Return the flags that give the same options: those that are not the default."""
+    """Return flags for the same options: those that differ from the defaults."""
     changed = options.changed()
     return [
         word for one in options_of(type(options)) if one.name in changed for word in one.arguments(changed[one.name])
@@ -401,5 +401,5 @@ def _at_commas(text: str) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Return a number without a needless fraction: 1, 0.15, 3e-05."""
+    """Format a number without a needless fraction: 1, 0.15, 3e-05."""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

@@ -1,1 +1,1 @@
-"""Classify what comes: a camera, a video, a folder that fills."""
+"""Classify live: a camera, a video, a watched folder."""

@@ -1,6 +1,6 @@
-"""Frames of a video file or a camera, one after the other, as uint8 RGB.
+"""Frames of a video file or a camera, one at a time, as uint8 RGB.
 
-OpenCV or picamera2 is imported when a source is opened, never before.
+OpenCV or picamera2 is imported only when a source is opened.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Pixels
 
 OPENCV, PICAMERA2 = "opencv", "picamera2"
-# What picamera2 is asked for; OpenCV gives what the camera's driver starts with, usually the same.
+# The size requested from picamera2; OpenCV uses the driver's default, usually the same.
 _WIDTH, _HEIGHT = 640, 480
 _SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
 _GET_OPENCV = "Install it: pip install opencv-python-headless"
@@ -25,28 +25,28 @@ _GET_PICAMERA2 = "On Raspberry Pi OS: sudo apt install python3-picamera2, in a v
 
 
 class FrameSource(Protocol):
-    """Where frames come from. One thread uses it.
+    """A source of frames, for use by one thread.
 
     Attributes:
-        description: What is read and with which library, for the user to see.
+        description: The source and the library that reads it, to show the user.
     """
 
     description: str
 
     def grab(self) -> float | None:
-        """Move on to the next frame and return its time in seconds from the first one, or None where there is no next.
+        """Move on to the next frame and return its time in seconds since the first one, or None at the end.
 
-        A camera waits for the frame. A frame that nobody asks the pixels of costs little.
+        A camera waits for the frame. Skipping a frame, without calling :meth:`pixels`, costs little.
 
         Raises:
-            Unavailable: The camera gives no frames any more.
+            Unavailable: The camera has stopped giving frames.
         """
 
     def pixels(self) -> Pixels:
-        """Return the frame that was grabbed last: uint8 RGB 0..255, [height, width, 3]; the caller owns it."""
+        """Return the last grabbed frame, uint8 RGB 0..255, [height, width, 3]; the caller owns it."""
 
     def close(self) -> None:
-        """Give the device or the file back. Calling it again does nothing."""
+        """Release the device or the file. Calling it again does nothing."""
 
 
 def open_video(path: str) -> FrameSource:
@@ -57,14 +57,14 @@ def open_video(path: str) -> FrameSource:
         Unavailable: OpenCV is not installed.
     """
     if not Path(path).is_file():
-        raise InputError(f"{path}: no such file", hint="Check the path; for a camera there is --camera.")
+        raise InputError(f"{path}: no such file", hint="Check the path; for a camera use --camera.")
     cv2 = _opencv("a video needs OpenCV")
     capture = cv2.VideoCapture(path)
     rate = capture.get(cv2.CAP_PROP_FPS)
     if not capture.isOpened():
         raise InputError(
             f"{path}: OpenCV {cv2.__version__} cannot read it as a video",
-            why="it is damaged, not a video, or of a codec that this OpenCV does not have",
+            why="it is damaged, not a video, or uses a codec that this OpenCV lacks",
             hint="Convert it to MP4 (H.264) or AVI (Motion JPEG).",
         )
     return _VideoFile(cv2, capture, path, rate if 0 < rate < 1000 else 0.0)
@@ -74,12 +74,12 @@ def open_camera(which: str) -> FrameSource:
     """Open a camera.
 
     Args:
-        which: A number, or the path of a device such as ``/dev/video2`` (OpenCV only). picamera2 is used where it is
-            installed, else OpenCV; ``picamera2:0`` and ``opencv:0`` insist.
+        which: A number, or the path of a device such as ``/dev/video2`` (OpenCV only). picamera2 is used if installed,
+            else OpenCV; ``picamera2:0`` and ``opencv:0`` force one of them.
 
     Raises:
         InputError: ``which`` is not such a name.
-        Unavailable: Neither library is installed, or there is no such camera, or another program uses it.
+        Unavailable: Neither library is installed, there is no such camera, or another program uses it.
     """
     library, _, name = which.rpartition(":")
     is_number = name.isascii() and name.isdigit()
@@ -98,16 +98,16 @@ def open_camera(which: str) -> FrameSource:
     if not capture.isOpened():
         raise Unavailable(
             f"camera {name} cannot be opened with OpenCV {cv2.__version__}",
-            why="there is no such camera, another program uses it, or this user may not (group video)",
+            why="there is no such camera, another program uses it, or this user may not use it (group video)",
             hint="ls /dev/video* shows what there is. Camera modules of a Raspberry Pi need picamera2.",
         )
-    # An old frame is worth less than a fresh one; drivers that cannot do that ignore it.
+    # Prefer fresh frames to buffered ones; drivers without this setting ignore it.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return _OpenCVCamera(cv2, capture, name)
 
 
 class _OpenCV:
-    """What OpenCV's sources share. OpenCV gives BGR; only RGB leaves this module."""
+    """Base of OpenCV's sources. OpenCV gives BGR; this module converts it to RGB."""
 
     def __init__(self, cv2: ModuleType, capture: Any, name: str) -> None:
         self._cv2, self._capture, self._name = cv2, capture, name
@@ -126,7 +126,7 @@ class _OpenCV:
 
 
 class _VideoFile(_OpenCV):
-    """A video, as fast as it is asked for. Its times are those in the file, not those of a clock."""
+    """A video, read as fast as the caller asks. Times are those in the file, not wall-clock times."""
 
     def __init__(self, cv2: ModuleType, capture: Any, path: str, rate: float) -> None:
         super().__init__(cv2, capture, path)
@@ -145,7 +145,7 @@ class _VideoFile(_OpenCV):
         elif stamp_s - self._start_s > self._time_s:
             self._time_s = stamp_s - self._start_s
         else:
-            # Some containers have no times; the next best is the rate that the file states.
+            # Some containers have no timestamps; fall back to the frame rate in the file.
             self._time_s += 1 / self._rate if self._rate else 0.0
         self._count += 1
         return self._time_s
@@ -163,7 +163,7 @@ class _OpenCVCamera(_OpenCV):
 
 
 class _PiCamera:
-    """A camera that libcamera knows, by picamera2. It was written from picamera2's manual and not run on a board."""
+    """A libcamera camera, through picamera2. Written from picamera2's manual and not yet run on a board."""
 
     def __init__(self, number: int) -> None:
         module = _load(PICAMERA2, f"camera {number} cannot be opened with picamera2", _GET_PICAMERA2)
@@ -173,7 +173,7 @@ class _PiCamera:
             raise Unavailable(f"there is no camera {number}", why=f"picamera2 finds {found}", hint="Check its cable.")
         try:
             self._camera = module.Picamera2(number)
-            # libcamera names formats by the order in a little-endian word: its BGR888 is R, G, B in memory.
+            # libcamera names formats by their order in a little-endian word: its BGR888 is R, G, B in memory.
             main = {"format": "BGR888", "size": (_WIDTH, _HEIGHT)}
             self._camera.configure(self._camera.create_video_configuration(main=main))
             self._camera.start()
@@ -200,14 +200,14 @@ class _PiCamera:
         self._camera.close()
 
     def _release(self) -> None:
-        # A request holds one of the camera's few buffers.
+        # A request occupies one of the camera's few buffers.
         if self._request is not None:
             self._request.release()
             self._request = None
 
 
 class _Clock:
-    """Seconds since it was first asked."""
+    """Seconds since the first call."""
 
     def __init__(self) -> None:
         self._start: float | None = None
@@ -220,7 +220,7 @@ class _Clock:
 
 def _opencv(why: str) -> ModuleType:
     cv2 = _load("cv2", why, _GET_OPENCV)
-    # What it would warn about on stderr is said here, in our words. OpenCV 5 moved the function.
+    # Its warnings on stderr duplicate our errors. OpenCV 5 moved the function.
     silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     silence(_SILENT)
     return cv2
@@ -238,7 +238,7 @@ def _load(module: str, what: str, hint: str) -> ModuleType:
             raise Unavailable(f"{module} cannot be loaded", why=str(error), hint=hint) from None
         raise Unavailable(what, why=f"{module} is not installed here", hint=hint) from None
     except (ImportError, OSError) as error:
-        # opencv-python, without -headless, wants libGL, which a board without a screen does not have.
+        # opencv-python, without -headless, needs libGL, which a board without a screen lacks.
         raise Unavailable(f"{module} is installed but cannot be loaded", why=str(error), hint=hint) from None
 
 

@@ -1,7 +1,4 @@
-"""``classify`` on a camera, a video or a folder: the request, its predictions as lines, and a summary.
-
-Both command lines use it.
-"""
+"""``classify`` on a camera, a video or a folder: options, lines of output, and a summary, for both command lines."""
 
 from __future__ import annotations
 
@@ -24,7 +21,7 @@ from .frames import open_camera, open_video
 from .stream import FramePrediction, Unread, classify_frames, classify_photos
 from .watch import new_photos
 
-# Time constant of the smoothing for cameras and videos: single outliers are suppressed, a new scene shows within a
+# Time constant of the smoothing for cameras and videos: suppresses single outliers, but shows a new scene within a
 # second.
 SMOOTH_S = 0.3
 
@@ -33,20 +30,20 @@ Line = FramePrediction | Unread
 
 @dataclass(frozen=True)
 class Live:
-    """What to classify as it comes, and how.
+    """Options of live classification.
 
     Attributes:
         camera: As for :func:`edgetl_device.live.frames.open_camera`, or empty.
         video: Path of a video, or empty.
-        watch: Path of a folder, or empty. One of the three is given.
-        existing: With ``watch``, the photos that are there already too.
-        smooth_s: Time constant of the smoothing in seconds; None is 0.3 for cameras and videos and 0 for photos.
-        every_s: At most one frame in so many seconds.
-        frames: Stop after so many frames; None goes on.
-        threshold: Below this probability a prediction is unsure.
+        watch: Path of a folder, or empty. Exactly one of the three is given.
+        existing: With ``watch``, also classify photos that are already there.
+        smooth_s: Time constant of the smoothing in seconds; None means 0.3 for cameras and videos and 0 for photos.
+        every_s: Minimum interval between frames in seconds.
+        frames: Stop after this many frames; None does not stop.
+        threshold: Predictions below this probability are unsure.
 
     Raises:
-        InputError: A value out of range, or two that do not go together.
+        InputError: A value is out of range, or two contradict each other.
     """
 
     camera: str = ""
@@ -60,9 +57,9 @@ class Live:
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.camera, self.video, self.watch))) != 1:
-            raise InputError("nothing to classify, or too much", why="give photos, --camera, --video or --watch")
+            raise InputError("there must be one source", why="give photos, --camera, --video or --watch")
         if self.watch and self.every_s:
-            raise InputError("--every is for --camera and --video", why="of the photos in a folder none is left out")
+            raise InputError("--every is for --camera and --video", why="every photo in a folder is classified")
         if self.existing and not self.watch:
             raise InputError("--existing is for --watch")
         for name, value in (("--smooth", self.smooth_s or 0.0), ("--every", self.every_s)):
@@ -75,18 +72,18 @@ class Live:
 
     @classmethod
     def asked(cls, photos: Sequence[object], *, top: int | None = None, **options: Any) -> Live | None:
-        """Return what a command line asks for; None where it names photos and nothing else.
+        """Return the options of a command line; None if it names photos and no source.
 
         Raises:
-            InputError: Photos and a source, neither of them, or options without the source that they are for.
+            InputError: There are both photos and a source, neither of them, or options without their source.
         """
         if any(options[name] for name in ("camera", "video", "watch")):
             live = cls(**options)
             if photos:
-                raise InputError("photos, and --camera, --video or --watch", why="one of them at a time")
+                raise InputError("photos, and --camera, --video or --watch", why="give either photos or one of these")
             if top is not None:
                 raise InputError(
-                    "--top is for photos that are named", why="of frames as they come, the likeliest is shown"
+                    "--top is for photos given by path", why="for live frames only the likeliest class is shown"
                 )
             return live
         defaults = cls(watch=".")
@@ -94,7 +91,7 @@ class Live:
             if name not in ("camera", "video", "watch") and value != getattr(defaults, name):
                 flag = name.removesuffix("_s")
                 raise InputError(
-                    f"--{flag} without --camera, --video or --watch", why="photos that are named take none"
+                    f"--{flag} without --camera, --video or --watch", why="it does not apply to photos given by path"
                 )
         if not photos:
             raise InputError("nothing to classify", hint="Give photos, or --camera, --video or --watch.")
@@ -103,7 +100,7 @@ class Live:
 
 @contextmanager
 def classify_live(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
-    """Open what ``live`` asks for; yield its description and its lines; close it whatever happens.
+    """Open the source of ``live``; yield its description and its lines; always close it.
 
     Raises:
         InputError: No such video or folder.
@@ -112,7 +109,7 @@ def classify_live(classifier: Classifier, live: Live) -> Iterator[tuple[str, Ite
     if live.watch:
         folder = Path(live.watch)
         if not folder.is_dir():
-            raise InputError(f"{folder}: no such folder", hint="Make it first; photos are looked for in it.")
+            raise InputError(f"{folder}: no such folder", hint="Create it first; edgetl watches it for photos.")
         photos = new_photos(folder, existing=live.existing)
         lines: Iterator[Line] = classify_photos(classifier, photos, smooth_s=live.smooth_s or 0.0)
         yield f"photos that appear in {folder}", islice(lines, live.frames)
@@ -129,7 +126,7 @@ def as_json(line: Line, live: Live) -> str:
 
 
 def as_text(line: Line, live: Live) -> str:
-    """Return a line for people, without its end."""
+    """Return a line of text for people, without a line break."""
     return shown(_text(line, live))
 
 
@@ -168,7 +165,7 @@ def _document(line: Line, live: Live) -> dict[str, object]:
 
 @dataclass
 class Tally:
-    """Counts lines as they pass, for a last one that sums them up."""
+    """Counts lines for the summary at the end."""
 
     live: Live
     started: float = field(default_factory=time.perf_counter)
@@ -176,7 +173,7 @@ class Tally:
     unread: int = 0
 
     def add(self, line: Line) -> str:
-        """Count a line, and return as what: its label, ``unsure`` or ``not read``."""
+        """Count a line, and return its category: its label, ``unsure`` or ``not read``."""
         if isinstance(line, Unread):
             self.unread += 1
             return "not read"
@@ -185,7 +182,7 @@ class Tally:
         return label
 
     def text(self) -> str:
-        """Return the sum: how many, how fast, how often which label."""
+        """Return the summary: number of lines, rate, and count of each label."""
         seconds = time.perf_counter() - self.started
         count = self.labels.total()
         what = "photo" if self.live.watch else "frame"

@@ -1,6 +1,6 @@
-"""Classify frames and photos as they come: times, smoothing over time, frames a second.
+"""Classify frames and photos as they arrive, with times, smoothing over time and frames per second.
 
-Plain generators: the caller opens and closes what is read, and stops by not asking for more.
+Plain generators: the caller opens and closes the source, and stops by no longer iterating.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from edgetl_device.runtime import Probabilities
 
 from .frames import FrameSource
 
-# Frames that "frames a second" looks back on.
+# Window for frames per second, in frames.
 _RATE_FRAMES = 30
-# A camera that gives no frame is asked again for so long: a cable that moved, a driver that starts again.
+# How long to retry a camera that gives no frame: a loose cable, a restarting driver.
 RETRY_S = 5.0
 _RETRY_PAUSE_S = 0.5
-# Times in containers are rounded; a frame that is due in this many seconds is taken.
+# Timestamps in containers are rounded, so a frame may be early by this much.
 _ROUNDING_S = 1e-6
 
 
@@ -34,13 +34,13 @@ class FramePrediction:
 
     Attributes:
         name: The path of the photo, or the number of the frame in its source, from 0.
-        time_s: Seconds since the first frame; of photos since the stream began.
+        time_s: Seconds since the first frame; for photos since the start of the stream.
         prediction: The likeliest class of this frame alone.
         smoothed: The likeliest class of the smoothed probabilities; without smoothing the same.
-        decode_ms: File to pixels of a photo; of a frame waiting for it and decoding it.
+        decode_ms: For a photo, file to pixels; for a frame, waiting for it and decoding it.
         fit_ms: Scaling to the model's input.
         invoke_ms: The model.
-        fps: Frames a second, over the last 30.
+        fps: Frames per second, over the last 30.
     """
 
     name: str | int
@@ -55,7 +55,7 @@ class FramePrediction:
 
 @dataclass(frozen=True)
 class Unread:
-    """A photo or a frame that could not be read, or has no answer, and why."""
+    """A photo or a frame that could not be read or classified, and why."""
 
     name: str | int
     error: EdgetlError
@@ -64,12 +64,11 @@ class Unread:
 class Smoother:
     """Exponential smoothing of probabilities over time: a first-order low-pass filter.
 
-    ``s += (1 - exp(-dt / seconds)) * (p - s)``, beginning with the first ``p``. After ``seconds`` a change has arrived
-    by 63%, after three times that by 95%, however many frames a second there are. What goes in adds up to 1, so what
-    comes out does.
+    ``s += (1 - exp(-dt / seconds)) * (p - s)``, starting with the first ``p``. A change has arrived to 63% after
+    ``seconds`` and to 95% after three times that, at any frame rate. Inputs sum to 1, and so do outputs.
 
     Args:
-        seconds: The time constant; 0 lets everything through.
+        seconds: The time constant; 0 means no smoothing.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -77,7 +76,7 @@ class Smoother:
         self._state: Probabilities | None = None
 
     def update(self, probabilities: Probabilities, time_s: float) -> Probabilities:
-        """Take the probabilities of a time in seconds, float32 [classes], and return the smoothed ones."""
+        """Add the probabilities at a time in seconds, float32 [classes], and return the smoothed ones."""
         if self._state is None or self._seconds <= 0:
             self._state = probabilities
         else:
@@ -96,15 +95,15 @@ def classify_frames(
     retry_s: float = RETRY_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[FramePrediction | Unread]:
-    """Yield a prediction for each frame, or why there is none, until there are no more.
+    """Yield a prediction for each frame, or why there is none, until the source ends.
 
     Args:
         classifier: The model.
-        source: Stays open; the caller closes it.
+        source: The source; the caller closes it.
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
-        every_s: Skip frames that come sooner than this after the last one that was taken.
-        retry_s: A camera that gives no frame is asked again for so long.
-        sleep: Waits for so many seconds.
+        every_s: Minimum interval between frames in seconds; frames in between are skipped.
+        retry_s: How long to retry a camera that gives no frame, in seconds.
+        sleep: Waits for a number of seconds.
 
     Raises:
         InputError: No frame of a video can be decoded.
@@ -131,7 +130,7 @@ def classify_frames(
         number += 1
         if time_s + _ROUNDING_S < due_s:
             continue
-        # Where frames come in time, the grid of times holds: one a second stays one a second.
+        # Stay on the grid of times while frames keep up, so that one per second stays exactly that.
         due_s = time_s + every_s if due_s + every_s < time_s else due_s + every_s
         try:
             frame = source.pixels()
@@ -166,7 +165,7 @@ def classify_photos(
         except EdgetlError as error:
             line = Unread(os.fspath(path), error)
         except OSError as error:
-            # Gone already, or not ours to read.
+            # Already gone, or not readable by this user.
             line = Unread(os.fspath(path), from_os_error(error))
         yield line
 
@@ -179,7 +178,7 @@ class _Stream:
     def predict(
         self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float
     ) -> FramePrediction:
-        """Run the model; ``started`` and ``decoded`` are seconds of ``perf_counter``, and now the pixels are fitted."""
+        """Run the model on fitted pixels; ``started`` and ``decoded`` are times of ``perf_counter``."""
         fitted = time.perf_counter()
         probabilities = self._classifier.run(pixels)
         ended = time.perf_counter()

@@ -1,6 +1,6 @@
-"""Photos that appear in a folder: each once, and only when it is completely written.
+"""Watch a folder for photos: yield each once, when it is completely written.
 
-The folder is polled, which works on every file system, network shares included.
+The folder is polled, which works on every file system, including network shares.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 from edgetl_device.errors import InputError
 from edgetl_device.folders import PHOTO_SUFFIXES
 
-# Inode, size in bytes, and the time of the last change in ns: other content has another.
+# Inode, size in bytes, and modification time in ns; together they identify the content.
 _State = tuple[int, int, int]
 
 
@@ -27,19 +27,19 @@ def new_photos(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[Path]:
-    """Yield photos as they appear in ``folder``, for ever, older ones first.
+    """Yield photos as they appear in ``folder``, forever, oldest first.
 
     A photo is a file with one of :data:`PHOTO_SUFFIXES` whose name does not begin with a dot. It is yielded once its
-    size and its time of change have stood still for ``settle_s``: half-written files wait. One that is overwritten
-    later is a new photo; one that is only renamed within the folder is not. Folders inside are not looked into.
+    size and modification time have been stable for ``settle_s``, so half-written files wait. An overwritten photo is
+    yielded again; one renamed within the folder is not. Subfolders are ignored.
 
     Args:
         folder: The folder to watch.
-        existing: Yield the photos that are there already, too.
-        poll_s: Seconds between two looks.
+        existing: Also yield the photos that are already there.
+        poll_s: Polling interval in seconds.
         settle_s: Seconds without a change after which a file counts as finished.
-        sleep: Waits for so many seconds.
-        clock: Seconds of a clock that never goes back.
+        sleep: Waits for a number of seconds.
+        clock: A monotonic clock in seconds.
 
     Raises:
         InputError: There is no such folder, or it was removed.
@@ -68,7 +68,7 @@ def new_photos(
                 still[name] = (state, since)
         waiting = still
         for name in sorted(ready, key=lambda name: (found[name][2], name)):
-            # Those before it took their time; what changed meanwhile is looked at again in the next round.
+            # The caller took time for earlier photos; one that changed meanwhile waits for the next round.
             if _state(folder / name) == found[name]:
                 handled[name] = found[name]
                 yield folder / name
@@ -80,14 +80,14 @@ def _look(folder: Path) -> dict[str, _State]:
         with os.scandir(folder) as entries:
             return dict(_photos(entries))
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{folder}: no such folder", hint="Make it first; photos are looked for in it.") from None
+        raise InputError(f"{folder}: no such folder", hint="Create it first; edgetl watches it for photos.") from None
 
 
 def _state(path: Path | os.DirEntry[str]) -> _State | None:
     try:
         status = path.stat()
     except OSError:
-        return None  # gone between two calls, or a link to nothing or to itself
+        return None  # gone between two calls, or a broken or circular link
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

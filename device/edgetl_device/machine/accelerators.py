@@ -1,4 +1,4 @@
-"""Which Edge TPUs are plugged in, and whether this user may use them, read from Linux's sysfs. Nothing is changed."""
+"""Find Edge TPUs, and whether this user may use them, in Linux's sysfs. Nothing is changed."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class EdgeTPU:
     Attributes:
         bus: ``usb`` or ``pci``.
         place: Its name on the bus, such as ``2-1`` or ``0000:03:00.0``.
-        state: What it is ready for, in words.
-        node: Its device file, which need not exist; None where the driver has made none.
-        problem: Why it cannot be used, or works below its speed; empty when all is well.
-        fix: What to do about that.
-        usable: Whether it can be used by this user as it is.
+        state: Its state in words.
+        node: Its device file, which need not exist; None if the driver has created none.
+        problem: Why it cannot be used, or is slow; empty if all is well.
+        fix: What to do about the problem.
+        usable: Whether this user can use it now.
     """
 
     bus: str
@@ -45,13 +45,13 @@ def edge_tpus(root: Path = Path("/")) -> list[EdgeTPU]:
     """Return the Edge TPUs on USB, then those on PCIe.
 
     Args:
-        root: Where ``sys`` and ``dev`` are.
+        root: The folder that contains ``sys`` and ``dev``.
 
     Raises:
         OSError: There is no sysfs here.
     """
     if not (root / "sys" / "bus").is_dir():
-        raise FileNotFoundError(2, "no such folder, so nothing is known about devices", str(root / "sys" / "bus"))
+        raise FileNotFoundError(2, "no such folder, so devices are unknown", str(root / "sys" / "bus"))
     return [*_on_usb(root), *_on_pci(root)]
 
 
@@ -87,7 +87,7 @@ def _on_pci(root: Path) -> Iterator[EdgeTPU]:
         problem = fix = ""
         usable = node is not None and os.access(node, os.R_OK | os.W_OK)
         if node is None or not node.exists():
-            problem = "there is no /dev/apex_* for it, so no driver has taken it"
+            problem = "there is no /dev/apex_* for it, so no driver has claimed it"
             fix = "sudo apt install gasket-dkms; if Coral's 1.0-18 does not build: github.com/google/gasket-driver"
         elif not usable:
             problem = f"this user may not write to {node}"
@@ -116,7 +116,7 @@ def _temperature(root: Path, name: str) -> str:
 
 
 def _value(path: Path) -> str:
-    """Return one sysfs attribute, empty where it cannot be read."""
+    """Return one sysfs attribute, empty if it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

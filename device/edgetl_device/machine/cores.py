@@ -1,4 +1,4 @@
-"""The cores of a CPU, of several kinds on big.LITTLE chips. Linux only."""
+"""The cores of a CPU, including the core types of big.LITTLE chips. Linux only."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .reading import known, number_or_none, text_of, text_or_none
 
 Megahertz = Annotated[float, Is(low=0)]
 
-# Linux, arch/arm64/include/asm/cputype.h and arch/arm/include/asm/cputype.h: parts of implementer 0x41, which is Arm.
+# Part numbers of implementer 0x41 (Arm), from Linux's arch/arm64/include/asm/cputype.h and its arch/arm counterpart.
 _ARM = "0x41"
 _ARM_PARTS = {
     "0xb76": "ARM1176", "0xc07": "Cortex-A7", "0xc08": "Cortex-A8", "0xc09": "Cortex-A9", "0xc0f": "Cortex-A15",
@@ -32,12 +32,12 @@ class Cluster:
     """Equal cores that share a clock.
 
     Attributes:
-        cpus: Their numbers.
-        core: What they are: ``Cortex-A76``.
+        cpus: CPU numbers.
+        core: Core type, such as ``Cortex-A76``.
         capacity: Linux's cpu_capacity: 1024 is the fastest core of the chip.
-        governor: What sets their clock.
-        frequency_min_mhz: Their lowest clock.
-        frequency_max_mhz: Their highest clock.
+        governor: CPU frequency governor.
+        frequency_min_mhz: Minimum clock.
+        frequency_max_mhz: Maximum clock.
     """
 
     cpus: Annotated[tuple[Count, ...], Is(items=1)]
@@ -81,7 +81,7 @@ def cpu_name(root: Path = Path("/")) -> str:
     """
     cpuinfo = text_or_none(root / "proc/cpuinfo") or ""
     cores = Counter(_core_names(cpuinfo).values())
-    # 32-bit kernels give a "model name" too, "ARMv7 Processor rev 3 (v7l)", which names no core.
+    # 32-bit kernels have a "model name" too, "ARMv7 Processor rev 3 (v7l)", which does not name the core.
     arm = [name for name in cores if not name.startswith("implementer")]
     model = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
     if model and not arm:
@@ -94,10 +94,10 @@ def cpu_name(root: Path = Path("/")) -> str:
 
 
 def soc(root: Path = Path("/")) -> str:
-    """Return the chip: what its driver calls it, else the last name in the device tree's ``compatible``.
+    """Return the chip's name from its driver, else the last name in the device tree's ``compatible``.
 
     Raises:
-        LookupError: The system says neither, as on PCs.
+        LookupError: The system has neither, as on PCs.
     """
     parts = [text_or_none(root / "sys/devices/soc0" / name) for name in ("family", "soc_id")]
     if named := [part for part in parts if part and not part.startswith("jep106")]:
@@ -109,7 +109,7 @@ def soc(root: Path = Path("/")) -> str:
 
 
 def _core_names(cpuinfo: str) -> dict[int, str]:
-    """Return the kind of each Arm core by its number."""
+    """Return the core type of each Arm CPU by its number."""
     names = {}
     for block in re.split(r"\n\s*\n", cpuinfo):
         fields = dict(re.findall(r"^([^:\n]+?)\s*:\s*(.*)$", block, re.MULTILINE))

@@ -1,4 +1,4 @@
-"""Energy of a photo in joules, where the board has a sensor: INA2xx, a battery, or RAPL. Linux only.
+"""Energy per photo in joules, from a sensor of the board: INA2xx, a battery, or RAPL. Linux only.
 
 Sysfs units are those of Linux's ``Documentation/hwmon/sysfs-interface.rst`` (uW, mA, mV),
 ``Documentation/ABI/testing/sysfs-class-power`` (uW, uA, uV) and ``Documentation/power/powercap/powercap.rst`` (uJ).
@@ -20,11 +20,11 @@ from edgetl_device.errors import Unavailable
 from .reading import number_or_none, text_or_none
 
 IDLE_S = 3.0
-# INA2xx average over up to a second, fuel gauges over more: less than this says nothing.
+# INA2xx average over up to a second, fuel gauges over more, so shorter measurements are meaningless.
 LEAST_S = 1.0
 _POLL_S = 0.05
 
-# Drivers of chips that measure a supply (hwmon's "name"); others measure voltages of other things.
+# Drivers of chips that measure a power supply (hwmon's "name"); others measure other voltages.
 _SUPPLY_CHIPS = ("ina209", "ina219", "ina220", "ina226", "ina228", "ina230", "ina231", "ina238", "ina260", "ina3221")
 
 
@@ -32,25 +32,25 @@ class Sensor(Protocol):
     """Counts joules from some moment on.
 
     Attributes:
-        name: Chip or driver, and where it is.
-        covers: Whose energy it is.
+        name: Chip or driver, and its location.
+        covers: The part of the system that it measures.
     """
 
     name: str
     covers: str
 
     def joules(self) -> float:
-        """Return the joules so far; OSError when the sensor does not respond."""
+        """Return the joules so far; OSError if the sensor does not respond."""
 
     def close(self) -> None:
         """Stop counting."""
 
 
 def find_sensor(root: Path = Path("/")) -> Sensor:
-    """Return the sensor that sees most of the board: its supply, else its battery, else the CPU.
+    """Return the sensor that covers most of the board: its supply, else its battery, else the CPU.
 
     Args:
-        root: Where ``sys`` is.
+        root: The folder that contains ``sys``.
 
     Raises:
         Unavailable: There is none that this user may read.
@@ -62,16 +62,16 @@ def find_sensor(root: Path = Path("/")) -> Sensor:
             return sensor
     if unreadable:
         raise Unavailable(
-            f"{unreadable[0]} may not be read",
-            why="it shows what other programs do, so Linux keeps it from users",
-            hint=f"sudo chmod a+r {unreadable[0]}   (until the next start)",
+            f"{unreadable[0]} is not readable",
+            why="it reveals what other programs do, so Linux restricts it to root",
+            hint=f"sudo chmod a+r {unreadable[0]}   (until the next boot)",
         )
-    raise Unavailable("this machine has no sensor of its energy", why="no INA2xx in hwmon, no battery, no RAPL")
+    raise Unavailable("this machine has no energy sensor", why="no INA2xx in hwmon, no battery, no RAPL")
 
 
 @dataclass
 class Usage:
-    """Energy of several pieces of one run, added up."""
+    """The sum of energy over the rounds of one run."""
 
     joules: float = 0.0
     seconds: float = 0.0
@@ -83,14 +83,14 @@ class Energy:
     """Energy of a run, all stages of each photo.
 
     Attributes:
-        sensor: Chip or driver, and where it is.
-        covers: Whose energy it is.
-        idle_w: Before the bench, with nothing running.
-        busy_w: While the run was measured.
-        seconds: How long it was measured.
-        inferences: How many there were meanwhile.
-        joules_per_inference: All that was used, for each inference.
-        joules_per_inference_above_idle: Without what the board uses when idle; noise may put it below 0.
+        sensor: Chip or driver, and its location.
+        covers: The part of the system that it measures.
+        idle_w: Idle power before the bench.
+        busy_w: Power during the run.
+        seconds: Length of the measurement.
+        inferences: Number of inferences in it.
+        joules_per_inference: Total energy per inference.
+        joules_per_inference_above_idle: The same without idle power; noise may make it negative.
     """
 
     sensor: str
@@ -104,11 +104,11 @@ class Energy:
 
 
 class Meter:
-    """A sensor with the idle power of the board, read while nothing is measured.
+    """A sensor, with the idle power of the board measured beforehand.
 
     Args:
-        sensor: Closed with the meter.
-        idle_s: How long to be idle; the caller does nothing meanwhile.
+        sensor: The sensor; closed with the meter.
+        idle_s: Length of the idle measurement, during which the caller waits.
     """
 
     def __init__(self, sensor: Sensor, idle_s: float) -> None:
@@ -119,14 +119,14 @@ class Meter:
         self.idle_w = idle.joules / idle.seconds
 
     def during(self, usage: Usage, act: Callable[[], int]) -> None:
-        """Add to ``usage`` what is used while ``act`` runs; it returns its number of inferences."""
+        """Add the energy used while ``act`` runs to ``usage``; ``act`` returns its number of inferences."""
         started_s, before = time.monotonic(), self._sensor.joules()
         usage.inferences += act()
         usage.joules += self._sensor.joules() - before
         usage.seconds += time.monotonic() - started_s
 
     def summary(self, usage: Usage) -> Energy | Unknown:
-        """Return the energy of a run; unknown where it was too short."""
+        """Return the energy of a run; unknown if it was too short."""
         if usage.seconds < LEAST_S:
             return Unknown(f"measured for {usage.seconds:.1f} s; energy needs {LEAST_S:.0f} s")
         above = usage.joules - self.idle_w * usage.seconds
@@ -138,7 +138,7 @@ class Meter:
             seconds=usage.seconds,
             inferences=usage.inferences,
             joules_per_inference=usage.joules / usage.inferences,
-            # Noise may put a light run below idle; that is shown, not hidden as 0.
+            # Noise may make a light run negative; show that instead of hiding it as 0.
             joules_per_inference_above_idle=above / usage.inferences,
         )
 
@@ -148,7 +148,7 @@ class Meter:
 
 
 class _Power:
-    """Watts, read twenty times a second by a thread and added up (trapezoids)."""
+    """Integrates watts, read twenty times per second by a thread (trapezoidal rule)."""
 
     def __init__(self, name: str, covers: str, watts: Callable[[], float]) -> None:
         self.name, self.covers, self._watts = name, covers, watts
@@ -169,14 +169,14 @@ class _Power:
         self._thread.join()
 
     def _poll(self) -> None:
-        # A sensor that does not respond ends this thread; the meter's next reading meets the same error and reports it.
+        # If the sensor does not respond, this thread ends; the meter's next reading gets the same error and reports it.
         with contextlib.suppress(OSError):
             while not self._ended.wait(_POLL_S):
                 self.joules()
 
 
 class _Counters:
-    """Counters of microjoules that start again at 0 when they are full."""
+    """Counters of microjoules that wrap around to 0."""
 
     def __init__(self, name: str, covers: str, folders: Sequence[Path]) -> None:
         self.name, self.covers = name, covers
@@ -187,7 +187,7 @@ class _Counters:
 
     def joules(self) -> float:
         now = self._read()
-        # Full after minutes at the earliest, so between two readings at most once.
+        # They take minutes to wrap, so at most once between two readings.
         self._total += sum(
             new - old if new >= old else new - old + full
             for new, old, full in zip(now, self._last, self._full, strict=True)
@@ -208,7 +208,7 @@ def _supply(root: Path, unreadable: list[str]) -> Sensor | None:
         if chip not in _SUPPLY_CHIPS:
             continue
         power, current, voltage = folder / "power1_input", folder / "curr1_input", folder / "in1_input"
-        name, covers = f"{chip} in {folder.name}", "whatever this chip's supply powers"
+        name, covers = f"{chip} in {folder.name}", "everything on this chip's supply"
         if number_or_none(power) is not None:
             return _Power(name, covers, lambda power=power: _number(power) / 1e6)  # type: ignore[misc]
         if number_or_none(current) is not None and number_or_none(voltage) is not None:
@@ -220,12 +220,12 @@ def _supply(root: Path, unreadable: list[str]) -> Sensor | None:
 
 def _battery(root: Path, unreadable: list[str]) -> Sensor | None:
     for folder in sorted((root / "sys/class/power_supply").glob("*")):
-        # Plugged in, the battery's current is that of its charger.
+        # When plugged in, the battery's current is the charging current.
         if text_or_none(folder / "type") != "Battery" or text_or_none(folder / "status") != "Discharging":
             continue
         power, current, voltage = (folder / name for name in ("power_now", "current_now", "voltage_now"))
         name, covers = f"battery {folder.name}", "the whole device"
-        # Drivers do not agree on the sign of a current that leaves the battery.
+        # Drivers disagree on the sign of a discharge current.
         if number_or_none(power) is not None:
             return _Power(name, covers, lambda power=power: abs(_number(power)) / 1e6)  # type: ignore[misc]
         if number_or_none(current) is not None and number_or_none(voltage) is not None:

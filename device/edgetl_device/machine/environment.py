@@ -27,9 +27,9 @@ _DEVICE_TREE = Path("proc/device-tree/model")
 _DMI = Path("sys/class/dmi/id/product_name")
 _THERMAL = Path("sys/class/thermal")
 
-# What drivers call the sensor of the CPU: Raspberry Pi, Rockchip, Jetson, i.MX, Intel.
+# Drivers' names of the CPU's sensor: Raspberry Pi, Rockchip, Jetson, i.MX, Intel.
 _CPU_ZONE = re.compile(r"cpu|soc|bigcore|littlecore|x86_pkg|package", re.IGNORECASE)
-# Kernel drivers that slow the CPU down for heat.
+# Kernel drivers that throttle the CPU when it is hot.
 _CPU_COOLER = re.compile(r"cpufreq|processor", re.IGNORECASE)
 
 # https://www.raspberrypi.com/documentation/computers/os.html#get_throttled: bits 0 to 3 are now, 16 to 19 since boot.
@@ -38,20 +38,20 @@ _THROTTLE_BITS = ("under-voltage", "capped frequency", "throttling", "a soft tem
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """What does not change during a bench.
+    """Properties of the machine that do not change during a bench.
 
     Attributes:
-        board: From the device tree or DMI.
+        board: Name from the device tree or DMI.
         soc: The chip.
-        cpu: Its name; of Arm chips their cores.
-        machine: The processor type: ``aarch64``.
-        emulated: Whether the CPU is an emulated one, whose times say nothing.
-        cores: How many there are.
+        cpu: Name of the CPU; for Arm its cores.
+        machine: The processor type, such as ``aarch64``.
+        emulated: Whether the CPU is emulated, which makes times meaningless.
+        cores: Number of cores.
         clusters: Groups of equal cores that share a clock, the fastest first.
-        governor: What sets the clock of the first core.
-        frequency_min_mhz: The lowest clock of the first core.
-        frequency_max_mhz: The highest clock of the first core.
-        memory_bytes: Memory of the machine.
+        governor: CPU frequency governor of the first core.
+        frequency_min_mhz: Minimum clock of the first core.
+        frequency_max_mhz: Maximum clock of the first core.
+        memory_bytes: Total memory.
         os: The distribution and its version.
         kernel: Linux's version.
         python: Python's version.
@@ -77,18 +77,18 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What may change during a bench. The first three mean something as differences only.
+    """State of the machine, which may change during a bench. Only differences of the first three have a meaning.
 
     Attributes:
         clock_s: Monotonic clock.
-        busy_cpu_s: CPU time of all programs on all cores since the start of the system.
+        busy_cpu_s: CPU time of all programs on all cores since boot.
         own_cpu_s: CPU time of the process that reads it.
         load_average_1m: Linux's load average of the last minute.
-        memory_available_bytes: What programs may still take without swapping (``MemAvailable``).
-        temperature_c: The hottest sensor of the CPU.
-        frequency_mhz: The highest clock that a core has now.
-        throttled: What the board is doing about power or heat now; empty is good.
-        throttled_since_boot: What it did about them since it started; empty is good.
+        memory_available_bytes: Memory available without swapping (``MemAvailable``).
+        temperature_c: Temperature of the CPU's hottest sensor.
+        frequency_mhz: Highest current clock of any core.
+        throttled: Current power and heat problems reported by the board; normally empty.
+        throttled_since_boot: The same since boot; normally empty.
     """
 
     clock_s: Seconds
@@ -103,7 +103,7 @@ class State:
 
 
 def describe(root: Path = _ROOT) -> Environment:
-    """Return what does not change during a bench; ``root`` is where ``sys`` and ``proc`` are looked for."""
+    """Return the properties of this machine; ``root`` is the folder that contains ``sys`` and ``proc``."""
     return Environment(
         board=known(lambda: _board(root)),
         soc=known(lambda: cores.soc(root)),
@@ -124,7 +124,7 @@ def describe(root: Path = _ROOT) -> Environment:
 
 
 def state(root: Path = _ROOT) -> State:
-    """Return what may change during a bench: read it before and after; ``root`` as for :func:`describe`."""
+    """Return the current state, to be read before and after a bench; ``root`` as for :func:`describe`."""
     flags = known(_throttle_flags)
     return State(
         clock_s=time.monotonic(),
@@ -140,26 +140,26 @@ def state(root: Path = _ROOT) -> State:
 
 
 def others_cpu(before: State, after: State) -> float | None:
-    """Return how many cores other programs kept busy between two states, on average; None where that is unknown."""
+    """Return the average number of cores that other programs kept busy between two states; None if unknown."""
     if isinstance(before.busy_cpu_s, Unknown) or isinstance(after.busy_cpu_s, Unknown):
         return None
     elapsed_s = after.clock_s - before.clock_s
     busy_s = after.busy_cpu_s - before.busy_cpu_s - (after.own_cpu_s - before.own_cpu_s)
-    # The kernel counts in ticks of 10 ms, so a quiet machine may come out a little below nothing.
+    # The kernel counts in ticks of 10 ms, so on a quiet machine the result may be slightly negative.
     return float(max(0.0, busy_s / elapsed_s)) if elapsed_s > 0 else None
 
 
 def memory_available_bytes(root: Path = _ROOT) -> int | Unknown:
-    """Return how much memory this program may still take.
+    """Return the memory still available to this process.
 
-    The least of what the machine has without swapping (``MemAvailable``) and what its control groups leave (cgroup v2:
-    ``memory.max`` less ``memory.current``, but for files that can be dropped).
+    The minimum of the machine's memory without swapping (``MemAvailable``) and what its control groups allow (cgroup
+    v2: ``memory.max`` minus ``memory.current``, not counting file cache that can be dropped).
     """
     return known(lambda: _memory_available(root))
 
 
 def throttled_since_boot() -> tuple[str, ...] | Unknown:
-    """Return what the board did about power or heat since it started, in the words of :attr:`State.throttled`."""
+    """Return the power and heat problems since boot, in the terms of :attr:`State.throttled`."""
     return known(lambda: _decoded(_throttle_flags(), since_boot=True))
 
 
@@ -176,7 +176,7 @@ def _board(root: Path) -> str:
 
 
 def _emulated(cpuinfo: str) -> bool:
-    """Tell QEMU's processors by their name, by an x86 CPU behind an Arm program, or by the handler that runs it."""
+    """Detect QEMU by the CPU's name, by an x86 CPU under an Arm program, or by the registered binfmt handler."""
     machine = platform.machine()
     if re.search(r"QEMU (Virtual|TCG) CPU", cpuinfo):
         return True
@@ -191,7 +191,7 @@ def _os() -> str:
 
 
 def _busy_cpu_s(root: Path) -> float:
-    # proc(5): user, nice, system, idle, iowait, irq, softirq, steal, then guest times that user already holds.
+    # proc(5): user, nice, system, idle, iowait, irq, softirq, steal, then guest times, which user already includes.
     ticks = [int(field) for field in (root / "proc/stat").read_text().partition("\n")[0].split()[1:9]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
@@ -204,7 +204,7 @@ def _memory_available(root: Path) -> int:
 
 
 def _left_in_groups(root: Path) -> list[int]:
-    """Return what each control group above this process leaves it; none where there are no limits, or cgroups v1."""
+    """Return the memory left by each control group of this process; empty without limits or with cgroups v1."""
     own = re.search(r"^0::(/.*)$", text_or_none(root / "proc/self/cgroup") or "", re.MULTILINE)
     if own is None:
         return []
@@ -220,7 +220,7 @@ def _left_in_groups(root: Path) -> list[int]:
 
 
 def _temperature_c(root: Path) -> float:
-    """Return the hottest sensor that is named after the CPU; where none is, the first one."""
+    """Return the temperature of the hottest sensor named after the CPU, or of the first sensor if none is."""
     numbered = (root / _THERMAL).glob("thermal_zone*")
     zones = sorted(numbered, key=lambda path: int(path.name.removeprefix("thermal_zone")))
     if not zones:
@@ -255,14 +255,14 @@ def _decoded(flags: int, *, since_boot: bool = False) -> tuple[str, ...]:
 
 
 def _cooled(root: Path, why: str) -> tuple[str, ...]:
-    """Return what Linux's own thermal management does to the CPU, on boards without ``vcgencmd``."""
+    """Return what Linux's thermal management does to the CPU, for boards without ``vcgencmd``."""
     coolers = [
         path
         for path in sorted((root / _THERMAL).glob("cooling_device*"))
         if _CPU_COOLER.search(text_or_none(path / "type") or "")
     ]
     if not coolers:
-        raise LookupError(f"{why}, and no cooling device of the kernel slows the CPU")
+        raise LookupError(f"{why}, and the kernel has no cooling device for the CPU")
     states = [found for path in coolers if (found := number_or_none(path / "cur_state")) is not None]
     if not states:
         raise LookupError(f"{coolers[0] / 'cur_state'} has no number")

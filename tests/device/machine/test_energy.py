@@ -157,7 +157,7 @@ def test_a_machine_without_a_sensor_or_with_a_locked_one(tmp_path: Path) -> None
     counter.unlink()
     # A folder cannot be read as a file by anybody, root included.
     counter.mkdir()
-    with pytest.raises(Unavailable, match="may not be read") as caught:
+    with pytest.raises(Unavailable, match="is not readable") as caught:
         energy.find_sensor(tmp_path)
     assert f"sudo chmod a+r {counter}" in caught.value.hint
 
