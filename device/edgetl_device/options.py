@@ -285,7 +285,7 @@ def _options_of(kind: Any) -> tuple[Option, ...]:
 
 
 def groups_of(kind: type[Options]) -> dict[str, list[Option]]:
-    """Return the options of a class by group, in the order of the fields; options without a group come first."""
+    """Return the options of a class by group, in the order of the fields; the basic ones come first."""
     found: dict[str, list[Option]] = {BASICS: []}
     for one in options_of(kind):
         found.setdefault(one.group, []).append(one)

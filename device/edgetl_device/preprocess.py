@@ -26,14 +26,14 @@ from .errors import InputError, Unavailable
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image
 
-# A photo that would take more than this, its file included, is refused before it is decoded. It holds an RGB photo of
-# 100 megapixels, and leaves room for the program in the 800 MB of the documented service.
+# A photo that needs more than this, including its file, is refused before it is decoded. Enough for an RGB photo of 100
+# megapixels, with room for the program in the 800 MB of the documented service.
 MAX_BYTES = 512 << 20
-# Pillow refuses more by itself, whatever they would take.
+# Pillow's own limit, regardless of memory.
 MAX_PIXELS = 178_956_970
 
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# What shows a photo upright, by its EXIF orientation (CIPA DC-008, Exif 2.32, tag 274).
+# The operation that turns a photo upright, by EXIF orientation (CIPA DC-008, Exif 2.32, tag 274).
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,20 +45,20 @@ _TURNS: dict[object, Image.Transpose] = {
 }
 FITS = ("stretch", "crop", "pad")
 
-# Named, so that what is accepted does not change with Pillow's build, and no plugin starts another program (EPS).
+# Listed, so that accepted formats do not depend on Pillow's build, and no plugin starts another program (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
-# MPO is what many phones write: a JPEG with a second picture or a depth map behind it. Its own plugin opens it.
+# Many phones write MPO: a JPEG followed by a second picture or a depth map. Its own plugin opens it.
 _DRAFTED = ("JPEG", "MPO")
 
-# Photos that are not RGB are converted whole up to this size, and larger ones in bands of it; at its most (16-bit greys
-# by way of int64, transparency by way of three RGBA images) a conversion takes so many bytes for each pixel.
+# Photos that are not RGB are converted at once up to this size, larger ones in bands of it. At worst (16-bit greys via
+# int64, transparency via three RGBA images) a conversion takes this many bytes per pixel.
 _BAND_PIXELS = 1 << 20
 _CONVERSION_BYTES = 24
-# Below this, whether the machine has so much left is not looked up.
+# Below this, the machine's available memory is not checked.
 _UNQUESTIONED_BYTES = 64 << 20
 
-# Bytes for each pixel in Pillow's memory; of all other modes 4, RGB included (Pillow's docs, "Concepts: Modes").
+# Bytes per pixel in Pillow's memory; 4 for all other modes, including RGB (Pillow's docs, "Concepts: Modes").
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
 # Pillow's plugins report damaged data with any of these.
@@ -97,7 +97,7 @@ class Preprocess:
         resample: ``bilinear`` or ``bicubic``, both with Pillow's support scaling (antialiasing).
     """
 
-    # A field that is not known here would make the pixels others than the model was trained on.
+    # An unknown value would give pixels unlike those that the model was trained on.
     CLOSED: ClassVar[bool] = True
 
     size: Annotated[int, Is(low=16, high=2048)] = stated(160)
@@ -118,7 +118,7 @@ class Preprocess:
 
     @classmethod
     def from_json(cls, document: object) -> Preprocess:
-        """Read the fields back; unknown or missing ones are an error, not a guess."""
+        """Read the fields back; unknown or missing ones are errors."""
         if not isinstance(document, dict) or set(document) != {"size", "fit", "resample"}:
             raise InputError(f"preprocess {document!r}", why="must have exactly the fields size, fit and resample")
         return cls(**document)
@@ -140,11 +140,11 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
     """Return the bytes of a photo's file.
 
     Raises:
-        PhotoError: It is no regular file (a pipe, a device), or larger than a photo may be.
+        PhotoError: It is not a regular file (a pipe, a device), or is too large for a photo.
         OSError: It cannot be opened.
     """
     check_file(path)
-    # Should it have become a pipe meanwhile, opening it would wait for ever.
+    # If it has become a pipe in the meantime, opening it would block forever.
     with open(path, "rb", opener=lambda name, flags: os.open(name, flags | getattr(os, "O_NONBLOCK", 0))) as stream:
         status = os.fstat(stream.fileno())
         _check_file(path, status)
@@ -152,7 +152,7 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
-    """Refuse what cannot be a photo's file, without opening it; raises as :func:`read_photo`."""
+    """Refuse a path that cannot be a photo's file, without opening it; raises like :func:`read_photo`."""
     _check_file(path, Path(path).stat())
 
 
@@ -164,7 +164,7 @@ def _check_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
             "not_image", f"{os.fspath(path)}: is a pipe or a device, not a file", hint="Replace or remove it."
         )
     if status.st_size > MAX_BYTES:
-        raise _too_large(os.fspath(path), f"its file has {_mb(status.st_size)}, over the limit of {_mb(MAX_BYTES)}")
+        raise _too_large(os.fspath(path), f"the file has {_mb(status.st_size)}, over the limit of {_mb(MAX_BYTES)}")
 
 
 def decode(source: Source, spec: Preprocess) -> Image.Image:
@@ -172,13 +172,13 @@ def decode(source: Source, spec: Preprocess) -> Image.Image:
 
     A JPEG whose sides are at least four times ``spec.size`` is decoded at 1/2, 1/4 or 1/8 of its resolution by the
     decoder itself (DCT scaling), never below twice ``spec.size``: the fit that follows halves it at least once more.
-    A PIL image is taken as it is, and left as it was.
+    A PIL image is used as it is and not changed.
 
-    Transparent pixels show white. 16-bit greys keep their upper 8 bits. Of an animation the first frame is taken.
+    Transparent pixels become white. 16-bit greys keep their upper 8 bits. Of an animation the first frame is used.
 
     Raises:
         PhotoError: The photo cannot be read, or decoding and fitting it would take over :data:`MAX_BYTES`.
-        Unavailable: This machine has not so much memory left as this photo takes.
+        Unavailable: This machine has too little memory left for this photo.
     """
     name = "the photo" if isinstance(source, bytes | Image.Image) else os.fspath(source)
     try:
@@ -191,7 +191,7 @@ def decode(source: Source, spec: Preprocess) -> Image.Image:
 
 
 def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None) -> Image.Image:
-    """``data`` is the file of an image that is not loaded yet; None where the caller gave an image."""
+    """``data`` is the file of an image that is not loaded yet; None if the caller passed an image."""
     width, height = image.size
     if width < 1 or height < 1:
         raise PhotoError("no_pixels", f"{name}: is {width} x {height} pixels", hint="Replace or remove it.")
@@ -203,7 +203,7 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
         image.load()
         turn = _turn(image)
         if turn is not None:
-            # Known only now: the tag may come after the pixels.
+            # Known only after loading: the tag may follow the pixels.
             _check_memory(name, needed + _stored_bytes(image), (width, height))
         return _in_bands(image if turn is None else image.transpose(turn), name)
     except PhotoError:
@@ -220,7 +220,7 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
     """Scale an RGB image to ``spec``: uint8, shape [size, size, 3].
 
     Raises:
-        Unavailable: This machine has not enough memory left.
+        Unavailable: This machine has too little memory left.
     """
     try:
         return _fit(image, spec)
@@ -235,7 +235,7 @@ def _fit(image: Image.Image, spec: Preprocess) -> Pixels:
     elif spec.fit == "crop":
         fitted = ImageOps.fit(image, size, resample)
     else:
-        # As ImageOps.pad, which fails in older versions of Pillow where the shorter side would round to nothing.
+        # Like ImageOps.pad, which fails in older versions of Pillow if the shorter side would round to 0.
         inner = [max(1, round(side * spec.size / max(image.size))) for side in image.size]
         fitted = Image.new("RGB", size)
         corner = [round((spec.size - side) / 2) for side in inner]
@@ -259,13 +259,13 @@ def _open(data: bytes, name: str) -> Image.Image:
 
 
 def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None, spec: Preprocess) -> int:
-    """Return what decoding and fitting an image takes at its peak, from its header: an upper bound.
+    """Return an upper bound of the peak memory for decoding and fitting an image, from its header.
 
     Args:
-        image: Not loaded yet, its size the one it will be decoded at.
+        image: Not loaded yet, with the size that it will be decoded at.
         full: Its size in the file.
-        data: The file; None where the pixels are in memory already.
-        spec: What it will be fitted to.
+        data: The file; None if the pixels are already in memory.
+        spec: The preprocessing.
     """
     width, height = image.size
     needed = 0
@@ -274,32 +274,32 @@ def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None,
     if image.mode != "RGB":
         pixels = width * height
         needed += 4 * pixels + _CONVERSION_BYTES * max(min(pixels, _BAND_PIXELS), width, height)
-    # Pillow scales one side first, to an RGB image, and the other then, each with 8 bytes for every pixel that it adds
-    # up for one of the result.
+    # Pillow scales one side after the other, with an RGB image in between, each with a table of 8 bytes per source pixel
+    # of an output pixel.
     support = 2 if spec.resample == "bilinear" else 4
     return needed + 4 * spec.size * max(width, height) + 8 * support * max(width, height)
 
 
 def _decoder_bytes(image: Image.Image, full: tuple[int, int], data: bytes) -> int:
-    """Return what a decoder keeps beside the file and the pixels that it gives."""
+    """Return the memory of a decoder besides the file and the decoded pixels."""
     pixels = full[0] * full[1]
     if image.format in _DRAFTED:
-        # Coefficients of 2 bytes of all pixels, whatever is made of them, where a part of them comes in each scan.
+        # If the data comes in several scans: 2-byte coefficients of all pixels, at full resolution.
         return 2 * pixels * len(image.getbands()) if _in_scans(data) else 0
     if image.format == "WEBP":
-        # libwebp's canvas, the one before it, its copy for Pillow, and a frame being decoded: RGBA each.
+        # libwebp's canvas, the previous one, the copy for Pillow, and the frame being decoded: RGBA each.
         return 16 * pixels + len(data)
     if isinstance(image, TiffImagePlugin.TiffImageFile):
-        # Pillow turns these while it loads them.
+        # Pillow rotates these while loading.
         turned = image.tag_v2.get(ExifTags.Base.Orientation) in _TURNS
         return _tiff_chunk_bytes(image.tag_v2, full) + turned * _stored_bytes(image)
     if image.format == "BMP" and image.mode in ("P", "L"):
-        return pixels  # run lengths become bytes before they become an image
+        return pixels  # run lengths are expanded to bytes before the image is made
     return 0
 
 
 def _in_scans(data: bytes) -> bool:
-    """Whether a JPEG is progressive or has its components in scans of their own (ITU-T T.81, annex B)."""
+    """Whether a JPEG is progressive or has separate scans for its components (ITU-T T.81, annex B)."""
     place, components = 2, 0
     while place + 4 <= len(data):
         marker = data[place + 1]
@@ -321,7 +321,7 @@ def _in_scans(data: bytes) -> bool:
 
 
 def _tiff_chunk_bytes(tags: Mapping[int, Any], size: tuple[int, int]) -> int:
-    """Return the size of the largest strip or tile, unpacked: libtiff has one of them in memory."""
+    """Return the size of the largest strip or tile, unpacked: libtiff keeps one of them in memory."""
 
     def largest(tag: int, otherwise: int) -> int:
         value = tags.get(tag, otherwise)
@@ -349,8 +349,8 @@ def _check_memory(name: str, needed: int, size: tuple[int, int]) -> None:
 
 
 def _turn(image: Image.Image) -> Image.Transpose | None:
-    """Return what undoes the camera's orientation. Unlike ``ImageOps.exif_transpose`` this leads to no new EXIF block,
-    writing which fails for photos whose other tags are odd.
+    """Return the operation that undoes the camera's orientation. Unlike ``ImageOps.exif_transpose`` this writes no new
+    EXIF block, which fails for photos with malformed other tags.
     """
     return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
 
@@ -360,7 +360,7 @@ def _stored_bytes(image: Image.Image) -> int:
 
 
 def _in_bands(image: Image.Image, name: str) -> Image.Image:
-    """Return an image in RGB, converted a band at a time, as each step of a conversion takes a copy of it."""
+    """Convert an image to RGB in bands, because each step of a conversion makes a copy."""
     width, height = image.size
     if image.mode == "RGB" or width * height <= _BAND_PIXELS:
         return _to_rgb(image, name)
@@ -391,7 +391,7 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
 
 
 def _wide_grey_to_rgb(image: Image.Image) -> Image.Image:
-    """Modes ``I;16*`` and ``I`` hold 16-bit greys; Pillow's own conversion clips them at 255 instead of scaling."""
+    """Convert modes ``I;16*`` and ``I`` (16-bit grey); Pillow's own conversion clips at 255 instead of scaling."""
     wide = np.asarray(image, dtype=np.int64)
     clipped = np.clip(wide >> 8, 0, 255).astype(np.uint8)
     return Image.fromarray(clipped).convert("RGB")

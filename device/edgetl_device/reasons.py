@@ -20,10 +20,10 @@ class Reason:
     """One reason.
 
     Attributes:
-        code: Small letters, digits and dashes; never changed, never given to another reason.
-        severity: ``error``: of no use as it is. ``warning``: use with care. ``info``: for the record.
-        meaning: What it says, in one sentence.
-        advice: What to do, in one sentence; empty where there is nothing to do.
+        code: Lower-case letters, digits and dashes; never changed or reused.
+        severity: ``error``: unusable. ``warning``: use with care. ``info``: for the record.
+        meaning: Its meaning, in one sentence.
+        advice: What to do, in one sentence; empty if there is nothing to do.
     """
 
     code: str
@@ -36,23 +36,23 @@ def table(*reasons: Reason) -> Mapping[str, Reason]:
     """Return reasons by their code.
 
     Raises:
-        ValueError: Two have the same.
+        ValueError: Two reasons have the same code.
     """
     found = {reason.code: reason for reason in reasons}
     if len(found) < len(reasons):
-        raise ValueError(f"a code twice among {[reason.code for reason in reasons]}")
+        raise ValueError(f"duplicate code among {[reason.code for reason in reasons]}")
     return found
 
 
 _COOL = "Let it cool down first; give it a heat sink or a fan."
-_SUPPLY = "Use the maker's power supply and a short cable."
+_SUPPLY = "Use the vendor's power supply and a short cable."
 SET_GOVERNOR = "echo performance | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
 
-# Of a run of a bench: an error makes its times invalid, a warning degraded.
+# Reasons for a bench run: an error makes its times invalid, a warning degraded.
 VERDICT = table(
     Reason("few-samples", "error", "Fewer inferences than a p90 needs.", "Measure longer: --duration SECONDS"),
     Reason("quick-run", "warning", "A quick run, not for publishing.", "Measure without --quick."),
-    Reason("short-run", "warning", "Fewer inferences than a p90 to publish needs.", "Measure longer."),
+    Reason("short-run", "warning", "Fewer inferences than a publishable p90 needs.", "Measure longer."),
     Reason(
         "emulated-cpu",
         "error",
@@ -60,7 +60,7 @@ VERDICT = table(
         "Measure on the board itself.",
     ),
     Reason("under-voltage", "error", "The board's supply gave too little voltage during the bench.", _SUPPLY),
-    Reason("throttled", "error", "The board lowered its clock for heat during the bench.", _COOL),
+    Reason("throttled", "error", "The board lowered its clock during the bench because of heat.", _COOL),
     Reason(
         "unsteady-warmup",
         "warning",
@@ -90,14 +90,14 @@ VERDICT = table(
         "harness-cost",
         "warning",
         "The bench itself takes more than 5% of the model's time.",
-        "Compare it with models measured by this bench only.",
+        "Compare it only with models measured by this bench.",
     ),
     Reason(
         "clock-governor", "info", "The governor changes the clock while measuring.", f"Set a fixed one: {SET_GOVERNOR}"
     ),
 )
 
-# Of a machine: an error is a problem without whose solution edgetl cannot work there.
+# Reasons for a machine: an error is a problem that must be fixed before edgetl can work there.
 DOCTOR = table(
     Reason("python-too-old", "error", "Python is older than edgetl needs.", "Install Python 3.10 or newer."),
     Reason("package-missing", "error", "NumPy or Pillow is not installed.", "Install it with pip."),
@@ -105,22 +105,22 @@ DOCTOR = table(
     Reason(
         "tflite-runtime-broken",
         "error",
-        "A runtime for TFLite models is installed, and cannot be loaded.",
+        "A runtime for TFLite models is installed but cannot be loaded.",
         "Install a build for this machine and this NumPy.",
     ),
-    Reason("onnx-runtime-missing", "info", "ONNX Runtime, for ONNX variants, is absent.", "pip install onnxruntime"),
+    Reason("onnx-runtime-missing", "info", "ONNX Runtime, for ONNX variants, is not installed.", "pip install onnxruntime"),
     Reason("delegate-missing", "info", "There is no library of a known TFLite delegate; CPUs need none."),
     Reason("edge-tpu-missing", "info", "There is no Edge TPU on USB or PCIe."),
     Reason(
         "edge-tpu-hindered",
         "warning",
-        "An Edge TPU is plugged in, and cannot be used, or not at its speed.",
+        "An Edge TPU is plugged in but cannot be used, or not at full speed.",
         "See docs/guides/coral.md.",
     ),
     Reason(
         "edge-tpu-library-missing",
         "warning",
-        "An Edge TPU is plugged in, and libedgetpu is absent.",
+        "An Edge TPU is plugged in but libedgetpu is missing.",
         "sudo apt install libedgetpu1-std from Coral's source, or a build for your runtime: see docs/guides/coral.md",
     ),
     Reason(
@@ -129,9 +129,9 @@ DOCTOR = table(
         "The governor changes the clock while edgetl bench measures.",
         f"For steady measurements: {SET_GOVERNOR}",
     ),
-    Reason("under-voltage", "warning", "The board's supply gives, or gave, too little voltage.", _SUPPLY),
+    Reason("under-voltage", "warning", "The board's supply gives too little voltage, or did since boot.", _SUPPLY),
     Reason(
-        "throttled", "warning", "The board lowers, or lowered, its clock for heat.", "Give it a heat sink or a fan."
+        "throttled", "warning", "The board lowers its clock because of heat, or did since boot.", "Give it a heat sink or a fan."
     ),
     Reason(
         "hot",

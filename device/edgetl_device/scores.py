@@ -10,10 +10,10 @@ from .documents import Count, Interval, Is, Percentage, Positive, Share, Unknown
 
 @dataclass(frozen=True)
 class Top5:
-    """The true class is among the five likeliest; of models with more than five classes.
+    """Top-5 accuracy: the true class is among the five likeliest. Only for models with more than five classes.
 
     Attributes:
-        correct: Photos of which that is so.
+        correct: Photos with the true class in the top 5.
         share: correct / photos
         ci95: Wilson's score interval, 0 to 1.
     """
@@ -28,11 +28,11 @@ class Accuracy:
     """Top-1 accuracy on held-out photos, or those of a folder.
 
     Attributes:
-        photos: How many there are.
-        correct: How many of them are right.
+        photos: Number of photos.
+        correct: Number of correct predictions.
         top1: correct / photos
         ci95: Wilson's score interval, 0 to 1.
-        top5: Of models with more than five classes.
+        top5: Top-5 accuracy of models with more than five classes.
     """
 
     photos: Positive
@@ -44,19 +44,19 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Agreement:
-    """A variant against the reference, on the same photos.
+    """A variant compared with the reference on the same photos.
 
     Attributes:
-        photos: How many there are.
-        agree: Photos with the same most likely class.
+        photos: Number of photos.
+        agree: Photos with the same predicted class.
         top1: agree / photos
         mae: Mean absolute difference of probabilities.
         max_abs: Largest absolute difference of probabilities.
         drop_pp: Accuracy of the reference minus that of the variant, percentage points; negative when the variant is
             better.
         drop_ci95_pp: Adjusted Wald interval for matched pairs (Agresti and Min, 2005), percentage points.
-        lost: Photos that only the reference has right.
-        gained: Photos that only the variant has right.
+        lost: Photos that only the reference got right.
+        gained: Photos that only the variant got right.
         mcnemar_p: Two-sided exact McNemar test on lost and gained.
     """
 
@@ -74,14 +74,14 @@ class Agreement:
 
 @dataclass(frozen=True)
 class ClassScore:
-    """How a variant does on one class.
+    """Scores of a variant for one class.
 
     Attributes:
-        index: Its place in the order of the labels.
-        label: Its name.
+        index: Index of the class in the labels.
+        label: Name of the class.
         photos: Photos of this class.
-        predicted: Photos that were given this class.
-        correct: Photos of this class that were given it.
+        predicted: Photos predicted as this class.
+        correct: Photos of this class predicted as it.
         recall: correct / photos
         precision: correct / predicted
     """
@@ -97,12 +97,12 @@ class ClassScore:
 
 @dataclass(frozen=True)
 class Scores:
-    """All of them.
+    """All scores of a variant.
 
     Attributes:
-        accuracy: How often the variant is right.
-        agreement: How it differs from the reference.
-        per_class: One row a class, in the order of the labels.
+        accuracy: Accuracy of the variant.
+        agreement: Agreement with the reference.
+        per_class: One row per class, in the order of the labels.
     """
 
     accuracy: Accuracy

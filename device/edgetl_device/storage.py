@@ -1,4 +1,4 @@
-"""Where the files of a bundle are: a folder, or the members of one zip. Names stay inside it."""
+"""Storage of a bundle's files: a folder, or one zip. Names cannot leave it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .documents import Is, Sha256
 from .errors import InputError, is_of_machine
 from .files import check_regular
 
-# No file of a bundle is larger: a TFLite flatbuffer ends at 2 GiB.
+# The maximum size of a file in a bundle: a TFLite flatbuffer ends at 2 GiB.
 MAX_FILE_BYTES = 2 << 30
 
 _AGAIN = "Copy it again, or make it again with edgetl."
@@ -26,11 +26,11 @@ _AGAIN = "Copy it again, or make it again with edgetl."
 
 @dataclass(frozen=True)
 class Entry:
-    """What ``bundle.json`` says about a file.
+    """A file's entry in ``bundle.json``.
 
     Attributes:
-        sha256: Of its bytes.
-        bytes: Its size.
+        sha256: SHA-256 of the file.
+        bytes: Size of the file.
     """
 
     sha256: Sha256
@@ -38,10 +38,10 @@ class Entry:
 
 
 class Storage(Protocol):
-    """Read-only files by their name: a relative path with forward slashes."""
+    """Read-only files by name: a relative path with forward slashes."""
 
     def size_bytes(self, name: str) -> int:
-        """Return the size that the file system or the zip's directory states."""
+        """Return the size according to the file system or the zip's directory."""
 
     def read(self, name: str, *, limit_bytes: int) -> bytes:
         """Return the content; a file of more than ``limit_bytes`` is refused before it is read."""
@@ -51,7 +51,7 @@ def open_storage(path: Path, manifest: str) -> Storage:
     """Open a folder or a zip that holds ``manifest``.
 
     Raises:
-        InputError: There is nothing of the kind at ``path``.
+        InputError: There is no such folder or zip at ``path``.
     """
     if path.is_dir():
         if not (path / manifest).exists():
@@ -63,7 +63,7 @@ def open_storage(path: Path, manifest: str) -> Storage:
 
 
 def checked_name(name: str) -> str:
-    """Return ``name`` when it is a plain relative path that stays inside the bundle.
+    """Return ``name`` if it is a plain relative path inside the bundle.
 
     Raises:
         InputError: It is absolute, contains ``..``, or is not normalized.
@@ -79,7 +79,7 @@ def checked_name(name: str) -> str:
 
 
 def damaged(what: str, why: str) -> InputError:
-    """Return the error for a bundle that is not what it was when it was written."""
+    """Return the error for a bundle that has changed since it was written."""
     return InputError(what, why=why, hint=f"The bundle is damaged or edited. {_AGAIN}")
 
 
@@ -167,7 +167,7 @@ class _Zip:
             member = self._members[checked_name(name)]
         except KeyError:
             raise damaged(f"{self._path}: {name} is missing", "bundle.json lists it") from None
-        # edgetl packs without compression, so no member is larger than the file, whatever its header says.
+        # edgetl packs without compression, so no member can be larger than the zip, whatever its header says.
         if member.compress_type != zipfile.ZIP_STORED or member.file_size > self._bytes:
             raise damaged(f"{self._path}: {name} cannot be read", "it is compressed, or larger than the whole file")
         return member

@@ -1,4 +1,4 @@
-"""Whether a bundle is whole, and whether this machine gets from it what the machine that made it got."""
+"""Check that a bundle is intact, and that it gives the same pixels and predictions here as where it was made."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
 
-# Golden pixels, per photo, in steps of 255. The same Pillow gives 0. A build with another JPEG decoder stays within a
-# mean of 0.25; another way to resize does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
+# Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within a
+# mean of 0.25; another resampling does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
 PIXEL_MEAN_TOLERANCE = 0.25
 PIXEL_MAX_TOLERANCE = 16
 
-# float32 kernels differ in the order of their sums; about 1e-5 in probability has been seen.
+# float32 kernels sum in different orders; differences of about 1e-5 in probability have been observed.
 FLOAT_TOLERANCE = 1e-3
 
-# A rounded variant may differ from the reference as much as bundle.json says it did, plus a dozen steps of 1/256:
-# kernels of other processors round otherwise here and there.
+# A quantized variant may differ from the reference as much as recorded in bundle.json, plus a dozen steps of 1/256:
+# kernels of other processors sometimes round differently.
 ROUNDING_ALLOWANCE = 0.05
 
 _PHOTOS = 8
@@ -32,11 +32,11 @@ _REFERENCE = "reference, "
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """One check.
 
     Attributes:
-        name: What.
-        status: ``skipped`` is what this machine or this bundle does not allow.
+        name: What was checked.
+        status: ``skipped``: not possible with this machine or this bundle.
         detail: What was found, in one line.
     """
 
@@ -47,12 +47,12 @@ class Check:
 
 @dataclass(frozen=True)
 class Verification:
-    """Whether a bundle is whole, and runs here as it did where it was made.
+    """The result of verifying a bundle.
 
     Attributes:
-        bundle: Which one.
-        ok: No check failed.
-        checks: Everything that was looked at.
+        bundle: The bundle.
+        ok: Whether no check failed.
+        checks: All checks.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.verify/1"
@@ -67,9 +67,9 @@ class Verification:
 
 
 def verify(bundle: Bundle, *, prefer: str | None = None) -> Verification:
-    """Check every file, the labels, the golden pixels, and each variant that can run here on a few photos.
+    """Check every file, the labels, the golden pixels, and, on a few photos, each variant that can run here.
 
-    A damaged file is a failed check, not an exception, so that one report names everything that is wrong.
+    A damaged file is a failed check, not an exception, so that one report lists all problems.
     """
     checks = [_files(bundle), _check("labels", lambda: _labels(bundle))]
     checks.append(_check("golden pixels", lambda: _golden(bundle)))
@@ -83,11 +83,11 @@ def verify(bundle: Bundle, *, prefer: str | None = None) -> Verification:
 
 
 def raise_failures(report: Verification) -> None:
-    """Raise the failed checks of a report as one error of at most three lines; return when there are none.
+    """Raise the failed checks of a report as one error of at most three lines.
 
     Raises:
         InputError: A check failed.
-        Unavailable: No variant could be run here, so that nothing is known of what it answers.
+        Unavailable: No variant could be run here, so predictions are unverified.
     """
     failed = [check for check in report.checks if check.status == "failed"]
     if failed:
@@ -95,7 +95,7 @@ def raise_failures(report: Verification) -> None:
             f"{report.bundle.name}: {len(failed)} of {len(report.checks)} checks failed: "
             + ", ".join(check.name for check in failed),
             why=failed[0].detail,
-            hint="Copy the bundle again; if it stays, make it again or use the versions named in its provenance.",
+            hint="Copy the bundle again. If it still fails, make it again or use the versions named in its provenance.",
         )
     _check_one_ran(report)
 
@@ -147,7 +147,7 @@ def _wrong(bundle: Bundle, file: str) -> str:
 def _labels(bundle: Bundle) -> str:
     written = bundle.read(LABELS).decode("utf-8", errors="replace").splitlines()
     if tuple(written) != bundle.labels:
-        raise InputError(f"{LABELS} has other labels than bundle.json, or another order")
+        raise InputError(f"{LABELS} has other labels than bundle.json, or in another order")
     return f"{len(written)} labels, the same in {LABELS} and bundle.json"
 
 
@@ -182,7 +182,7 @@ def _reference(bundle: Bundle, variant: Variant, prefer: str | None) -> str:
         raise InputError(
             f"{variant.file} on {runtime}: {found}",
             why=f"allowed are {limit_mean:.2g} and {limit_max:.2g}",
-            hint="This runtime does not compute what the model was tested with; try another version of it.",
+            hint="This runtime does not reproduce the tested predictions; try another version of it.",
         )
     return f"{len(rows)} photos on {runtime}: {found}"
 
@@ -192,8 +192,8 @@ def _limits(variant: Variant) -> tuple[float, float]:
         return FLOAT_TOLERANCE, FLOAT_TOLERANCE
     found = variant.agreement
     if found is None or isinstance(found, Unknown):
-        raise _Skipped("bundle.json does not say how far this variant was from the reference")
-    # The few photos here may be harder than the average one: three times the recorded mean, and 2.5 steps of 1/256.
+        raise _Skipped("bundle.json does not record this variant's difference from the reference")
+    # The few photos here may be harder than average, so allow three times the recorded mean plus 2.5 steps of 1/256.
     return found.max_abs + ROUNDING_ALLOWANCE, 3 * found.mae + 0.01
 
 

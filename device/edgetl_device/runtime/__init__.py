@@ -1,6 +1,6 @@
-"""One interface over the programs that run a model on a device: LiteRT, ONNX Runtime, and a null runtime.
+"""One interface to the runtimes on a device: LiteRT, ONNX Runtime, and a null runtime.
 
-A runtime gives uint8 pixels to the model in the type it takes, and probabilities back as float32.
+A runtime converts uint8 pixels to the model's input type, and the output to float32 probabilities.
 """
 
 from __future__ import annotations
@@ -55,16 +55,16 @@ def open_runtime(
         model: The bytes of the file. For ``null``: ``{"size": S, "classes": N}`` as JSON.
         format: ``tflite``, ``onnx`` or ``null``.
         threads: CPU threads, 1 to 256.
-        prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is
+        prefer: For ``tflite``, require ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is
             installed.
-        delegate: For ``tflite``, a delegate that must take at least a part of the model, or ``none`` to do without.
-        batch: Images in one inference, 1 to 256. Files are made for 1; a TFLite file is resized to more.
+        delegate: For ``tflite``, a delegate that must run at least part of the model, or ``none`` to do without.
+        batch: Images per inference, 1 to 256. Files are made for 1; TFLite files are resized for more.
 
     tflite-runtime does not check a model before it reads it: give it only bytes of a known SHA-256, as a bundle does.
 
     Raises:
-        InputError: The bytes are not a model of this format, not an image classifier, or not made for the delegate
-            or the batch.
+        InputError: The bytes are not a model of this format, not an image classifier, or do not support the delegate
+            or the batch size.
         Unavailable: The runtime or the delegate is not installed, cannot be loaded, or cannot run the model.
     """
     check_threads(threads)
@@ -80,7 +80,7 @@ def open_runtime(
 
 
 def load_library(format: str, *, prefer: str | None = None) -> None:
-    """Import what runs ``format``, so that a load time measured afterwards is the model's own.
+    """Import the runtime for ``format``, so that a load time measured afterwards is that of the model only.
 
     Raises:
         Unavailable: It is not installed, or cannot be loaded.
@@ -96,7 +96,7 @@ def check_delegate(model: bytes, format: str, delegate: Delegate | None) -> None
 
     Raises:
         InputError: The model is not made for the delegate.
-        Unavailable: It is made for a delegate, and there is none.
+        Unavailable: The model is made for a delegate, but none is given.
     """
     if format == "tflite":
         delegates.check_model(delegate, model)
@@ -117,4 +117,4 @@ def check_batch(batch: int, format: str = "tflite", delegate: Delegate | None = 
     if batch > 1 and format != "tflite":
         raise InputError(f"models in the {format} format have a fixed batch of 1, not {batch}")
     if batch > 1 and delegate is not None and delegate.external:
-        raise InputError(f"{delegate.name} takes a model at its own shape: a batch of 1, not {batch}")
+        raise InputError(f"{delegate.name} takes models with a batch of 1, not {batch}")

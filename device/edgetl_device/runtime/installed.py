@@ -1,4 +1,4 @@
-"""Runtime packages as they are installed here."""
+"""Import installed runtime packages, and report their versions."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def load(module: str, package: str, *, hint: str) -> ModuleType:
     """Import a module of a package.
 
     Raises:
-        Unavailable: The package is not installed (``hint`` says what to do then), or cannot be loaded.
+        Unavailable: The package is not installed (with ``hint``), or cannot be loaded.
     """
     telemetry.switch_off()
     try:

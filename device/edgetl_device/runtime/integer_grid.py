@@ -1,4 +1,4 @@
-"""Numbers to and from a model's integer grid: ``real = scale * (q - zero_point)``, the TFLite quantization spec.
+"""Quantize and dequantize: ``real = scale * (q - zero_point)``, as in the TFLite quantization spec.
 
 https://ai.google.dev/edge/litert/models/quantization_spec.
 """
@@ -16,10 +16,10 @@ _INTEGERS = ("uint8", "int8")
 
 
 def pixels_to_grid(pixels: npt.NDArray[np.uint8], dtype: str, scale: float, zero_point: int) -> npt.NDArray[Any]:
-    """Return pixels 0..255 on the grid of an integer input: ``round(pixel / scale) + zero_point``, same shape.
+    """Quantize pixels 0..255 for an integer input: ``round(pixel / scale) + zero_point``, same shape.
 
     Raises:
-        InputError: The grid does not reach from 0 to 255 (within half a step), so the model does not take raw pixels.
+        InputError: The grid does not cover 0 to 255 (within half a step), so the model does not take raw pixels.
     """
     if dtype not in _INTEGERS:
         raise InputError(f"input of type {dtype}", why=f"pixels can be quantized to {' and '.join(_INTEGERS)} only")
@@ -36,5 +36,5 @@ def pixels_to_grid(pixels: npt.NDArray[np.uint8], dtype: str, scale: float, zero
 
 
 def to_real(grid: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.float32]:
-    """Return the float32 values that integers of a grid stand for, same shape."""
+    """Dequantize integers to float32, same shape."""
     return np.float32(scale) * (grid.astype(np.int32) - zero_point).astype(np.float32)

@@ -1,4 +1,4 @@
-"""TFLite models, run by LiteRT or by its predecessor tflite-runtime."""
+"""Run TFLite models with LiteRT or its predecessor tflite-runtime."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class _TFLiteRuntime:
             if external and delegate:
                 raise delegates.failed(delegate, str(error), f"{self.name} {self.version}") from None
             raise self._refused(str(error), batch) from None
-        # An external delegate was counted before XNNPACK could take a part of the rest.
+        # An external delegate's share was counted before XNNPACK could take part of the rest.
         self.external: External | None = taken[0] if taken else None
         self.delegate: str | None
         self.share: Share | None
@@ -78,7 +78,7 @@ class _TFLiteRuntime:
         self.output = _spec_of(only(outputs, "output"))
         check_classifier(self.input, self.output, batch)
         self._output_index, self._grid = outputs[0]["index"], grid(self.output)
-        # A function that returns a view of the input tensor. The view itself is never kept: while one is alive, the
+        # A function that returns a view of the input tensor. The view itself must not be kept: while one is alive, the
         # interpreter refuses to run, because running may move the memory.
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
 
@@ -96,18 +96,18 @@ class _TFLiteRuntime:
         self._interpreter = self._input_view = None
 
     def _refused(self, why: str, batch: int) -> EdgetlError:
-        # LiteRT names operators it does not have, or has only in an older version, in one of these two sentences.
+        # LiteRT's messages for an operator that it lacks, or has only in an older version.
         if "unresolved custom op" in why or "Didn't find op" in why:
             return Unavailable(
                 f"{self.name} {self.version} cannot run this model", why=why, hint="Update it, or use another variant."
             )
         if batch > 1:
-            return InputError(f"the model cannot take a batch of {batch}", why=why, hint="Its batch is fixed: take 1.")
+            return InputError(f"the model cannot take a batch of {batch}", why=why, hint="Its batch is fixed: use 1.")
         return not_a_model("TFLite", why)
 
 
 def tflite_runtime(prefer: str | None = None) -> str:
-    """Return name and version of the TFLite runtime that models get here, as in ``ai-edge-litert 2.3.0``.
+    """Return name and version of the TFLite runtime used here, such as ``ai-edge-litert 2.3.0``.
 
     Raises:
         Unavailable: There is none, or it cannot be loaded.
@@ -129,7 +129,7 @@ def tflite_module(prefer: str | None) -> tuple[str, ModuleType]:
     for name, package in modules.items():
         if prefer in (None, name) and importlib.util.find_spec(package) is not None:
             if name == TFLITE_RUNTIME and int(np.__version__.split(".")[0]) >= 2:
-                # Its extension is built for NumPy 1; imported anyway, it fails with a page of text or crashes.
+                # Its extension is built for NumPy 1. Importing it would print a page of errors or crash.
                 raise NumPyTooNew(
                     f"tflite-runtime cannot be loaded with NumPy {np.__version__}",
                     why="its last release, 2.14, needs NumPy 1",

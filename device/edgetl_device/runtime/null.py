@@ -1,4 +1,4 @@
-"""The null runtime: runs no model, to measure the overhead around it."""
+"""The null runtime: runs no model, to measure the bench's overhead."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .spec import Pixels, Probabilities, Runtime, TensorSpec, check_classifier, 
 
 
 def open_null(model: bytes, threads: int) -> Runtime:
-    """Load ``{"size": S, "classes": N}``; as :func:`edgetl_device.runtime.open_runtime`."""
+    """Load ``{"size": S, "classes": N}``; see :func:`edgetl_device.runtime.open_runtime`."""
     return _NullRuntime(model, threads)
 
 
 class _NullRuntime:
-    """Runs nothing and gives all classes the same probability: what remains is overhead."""
+    """Runs nothing and returns equal probabilities, so that only overhead remains."""
 
     def __init__(self, model: bytes, threads: int) -> None:
         self.name, self.version, self.threads = "null", "1", threads

@@ -1,4 +1,4 @@
-"""ONNX models, run by ONNX Runtime on the CPU."""
+"""Run ONNX models with ONNX Runtime on the CPU."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ONNXRUNTIME = "onnxruntime"
 
 
 def open_onnx(model: bytes, threads: int) -> Runtime:
-    """Load an ONNX model; as :func:`edgetl_device.runtime.open_runtime`."""
+    """Load an ONNX model; see :func:`edgetl_device.runtime.open_runtime`."""
     return _OnnxRuntime(model, threads)
 
 
@@ -42,7 +42,7 @@ class _OnnxRuntime:
         options = module.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = 3  # errors only: what it would warn about is raised below anyway
+        options.log_severity_level = 3  # errors only: problems it would warn about are raised below
         try:
             self._session = module.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         except Exception as error:
@@ -83,7 +83,7 @@ def onnx_module() -> ModuleType:
 
 
 def _spec_of(argument: Any) -> TensorSpec:
-    # A dimension with a name or None is open; the batch is the only one that may be, and it is 1 here.
+    # A dimension with a name or None is dynamic. Only the batch may be, and it is 1 here.
     shape = tuple(side if isinstance(side, int) else 1 for side in argument.shape)
     dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(argument.type, argument.type)
     return TensorSpec(dtype, shape, None, None)

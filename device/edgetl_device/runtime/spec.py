@@ -1,4 +1,4 @@
-"""What a runtime is: its protocol, the specs of its tensors, and what all of them check and convert alike."""
+"""The protocol of a runtime, specs of its tensors, and checks and conversions shared by all runtimes."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class TensorSpec:
 
     Attributes:
         dtype: NumPy's name: ``float32``, ``uint8`` or ``int8``.
-        shape: With the batch, the number of images in one inference, in front.
-        scale: Step of the integer grid in real units, ``real = scale * (q - zero_point)``; None where it has none.
-        zero_point: The integer that stands for 0.0; None where it has none.
+        shape: Shape, starting with the batch, the number of images per inference.
+        scale: Quantization step in real units, ``real = scale * (q - zero_point)``; None if not quantized.
+        zero_point: The integer that represents 0.0; None if not quantized.
     """
 
     dtype: str
@@ -39,18 +39,18 @@ class TensorSpec:
 
 
 class Runtime(Protocol):
-    """A model that is loaded and ready. One thread uses it at a time.
+    """A loaded model, used by one thread at a time.
 
     Attributes:
         name: The package that runs the model.
-        version: Its version.
-        threads: The number of CPU threads it may use.
+        version: Version of the package.
+        threads: Number of CPU threads.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        external: The delegate of a library of its own, where one was asked for.
-        delegate: Which delegate runs a part of the model, also one that nobody asked for: ``xnnpack``, the name of
-            the external one, or ``none``. None where the runtime knows no delegates.
-        share: How much of the model it runs; None where the runtime knows no delegates.
+        external: The external delegate, if requested.
+        delegate: The delegate that runs part of the model, requested or not: ``xnnpack``, the name of the external
+            one, or ``none``. None for runtimes without delegates.
+        share: How much of the model it runs; None for runtimes without delegates.
     """
 
     name: str
@@ -63,7 +63,7 @@ class Runtime(Protocol):
     share: Share | None
 
     def set_input(self, pixels: Pixels, row: int = 0) -> None:
-        """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to a row of the batch, below ``input.shape[0]``.
+        """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to a row of the batch; rows count from 0.
 
         Float models get the same values as float32.
         """
@@ -75,18 +75,18 @@ class Runtime(Protocol):
         """Return the probabilities of a row after the last run, float32 [classes], dequantized; the caller owns it."""
 
     def close(self) -> None:
-        """Give the model's memory back. The runtime cannot be used afterwards."""
+        """Free the model's memory. The runtime cannot be used afterwards."""
 
 
 def only(tensors: list[Any], what: str) -> Any:
-    """Return the one tensor of a list; InputError where there are more, or none."""
+    """Return the only tensor of a list; InputError if there are more, or none."""
     if len(tensors) != 1:
         raise InputError(f"the model has {len(tensors)} {what}s", why="an image classifier has one")
     return tensors[0]
 
 
 def check_classifier(input: TensorSpec, output: TensorSpec, batch: int = 1) -> None:
-    """Refuse a model that does not take square RGB photos and give each a row of scores that can be read."""
+    """Refuse a model whose input is not square RGB photos or whose output is not one row of readable scores for each."""
     shape, photos = input.shape, "one square RGB photo" if batch == 1 else f"{batch} square RGB photos"
     if len(shape) != 4 or shape[0] != batch or shape[1] != shape[2] or shape[3] != 3:
         raise InputError(f"the model's input has shape {list(shape)}", why=f"expected [{batch}, S, S, 3]: {photos}")
@@ -111,16 +111,16 @@ def check_pixels(pixels: Pixels, spec: TensorSpec) -> None:
 
 
 def shifted(pixels: Pixels, spec: TensorSpec) -> npt.NDArray[Any]:
-    """Return pixels on the grid of an int8 input; InputError where it has none."""
+    """Quantize pixels for an int8 input; InputError if it has no scale."""
     if spec.scale is None or spec.zero_point is None:
-        raise InputError(f"the model's {spec.dtype} input has no scale", why="pixels cannot be put on its grid")
+        raise InputError(f"the model's {spec.dtype} input has no scale", why="so pixels cannot be quantized")
     return integer_grid.pixels_to_grid(pixels, spec.dtype, spec.scale, spec.zero_point)
 
 
 def grid(spec: TensorSpec) -> Probabilities | None:
     """Return the value of each of the 256 integers of an output, in the order of their bytes; None for floats.
 
-    A look-up is one NumPy call; computing the values takes four, each with cold caches after the model.
+    A look-up is one NumPy call; computing the values takes four, each with cold caches after the model has run.
     """
     if spec.scale is None or spec.zero_point is None:
         return None
@@ -128,12 +128,12 @@ def grid(spec: TensorSpec) -> Probabilities | None:
 
 
 def real(values: npt.NDArray[Any], grid: Probabilities | None) -> Probabilities:
-    """Return an output as float32, looked up in its :func:`grid` where it has one; the caller owns it."""
+    """Return an output as float32, looked up in its :func:`grid` if it has one; the caller owns it."""
     return np.array(values, np.float32) if grid is None else grid[values.view(np.uint8)]
 
 
 def check_probabilities(probabilities: Probabilities) -> None:
-    """Refuse an answer that has no meaning as probabilities.
+    """Refuse an output that cannot be probabilities.
 
     Raises:
         InputError: A number is NaN, infinite or outside 0..1 by more than rounding.
@@ -143,14 +143,14 @@ def check_probabilities(probabilities: Probabilities) -> None:
     if not (low >= -_ROUNDING and high <= 1 + _ROUNDING):
         found = "NaN" if math.isnan(low) else f"numbers from {low:.4g} to {high:.4g}"
         raise InputError(
-            f"the model answers {found}",
+            f"the model outputs {found}",
             why="probabilities are 0 to 1",
             hint="Its weights are damaged, or it does not end in a softmax; export it again.",
         )
 
 
 def not_a_model(format: str, why: str) -> InputError:
-    """Return the error for bytes that are no model of this format."""
+    """Return the error for bytes that are not a model of this format."""
     return InputError(
-        f"not a model in the {format} format", why=why, hint="The file is damaged or of another kind; copy it again."
+        f"not a model in the {format} format", why=why, hint="The file is damaged or in another format; copy it again."
     )

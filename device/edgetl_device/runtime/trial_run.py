@@ -79,18 +79,18 @@ def check_model(model: bytes, format: str, sha256: str, *, prefer: str | None = 
 
 
 def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) -> None:
-    """Run a TFLite model once through the delegate in another process, and return when that process survives.
+    """Run a TFLite model once through the delegate in another process.
 
-    A library built for another TFLite often ends the whole process with a segmentation fault; here that becomes an
-    error with words.
+    A library built for another TFLite often crashes its process with a segmentation fault; here that becomes a proper
+    error.
 
     Args:
         model: The bytes of the file.
         delegate: The delegate.
-        prefer: Insist on ``ai-edge-litert`` or ``tflite-runtime``.
+        prefer: Require ``ai-edge-litert`` or ``tflite-runtime``.
 
     Raises:
-        Unavailable: The process was ended by a signal, or hung, or there is no TFLite runtime.
+        Unavailable: The process crashed or hung, or there is no TFLite runtime.
     """
     runtime = tflite_runtime(prefer)
     arguments = ("tflite", prefer or "", str(delegate))
@@ -105,7 +105,7 @@ def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) ->
     if done.returncode < 0:
         raise Unavailable(
             f"{delegate.library} crashed in a trial run ({signal.Signals(-done.returncode).name})",
-            why="this is what a delegate built for another TFLite does",
+            why="a delegate built for another TFLite crashes like this",
             hint=TRAP.format(runtime=runtime),
         )
 

@@ -98,7 +98,7 @@ def test_what_cannot_take_a_batch_is_left_out_or_refused(tiny: Bundle) -> None:
 
 def test_libraries_take_no_batch(tiny: Bundle) -> None:
     model, library = tiny.read("models/int8.tflite"), Delegate("any.so", "any.so")
-    with pytest.raises(InputError, match=r"any\.so takes a model at its own shape: a batch of 1, not 4"):
+    with pytest.raises(InputError, match=r"any\.so takes models with a batch of 1, not 4"):
         open_runtime(model, "tflite", delegate=library, batch=4)
 
 
