@@ -162,7 +162,7 @@ def advise(
         val: Share for validation where the data set has none.
         test: Share for the test where it is not split.
         on_conflict: A photo with two labels: ``error``, or ``drop`` it.
-        seed: Of the split and of the folds.
+        seed: Seed of the split and the folds.
 
     Raises:
         InputError: A backbone, number or the photos are wrong.

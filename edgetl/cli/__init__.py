@@ -1,4 +1,4 @@
-"""The ``edgetl`` command: one thin module a command, and the one place where errors become text and exit codes."""
+"""The ``edgetl`` command: one thin module per command, and the only place where errors become text and exit codes."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _root(
 
 
 def main() -> None:
-    """Run the command line and exit with the code that DESIGN's table gives."""
+    """Run the command line and exit with its exit code."""
     from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
 
     try:
@@ -67,7 +67,7 @@ def main() -> None:
     except EdgetlError as error:
         _fail(error)
     except BrokenPipeError:
-        # The reader of our output went away (``edgetl ... | head``); say nothing more, not even at shutdown.
+        # The reader of our output has closed the pipe (``edgetl ... | head``): print nothing more, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
@@ -76,7 +76,7 @@ def main() -> None:
             _defect()
         _fail(known)
     except SystemExit as stop:
-        # Ctrl-C: Typer turns it into this code, and so do commands that kept something.
+        # Ctrl-C: Typer uses this code, and so do commands that kept partial results.
         if stop.code == 130:
             sys.stderr.write("interrupted; what was finished is kept\n")
         raise

@@ -25,7 +25,7 @@ def advise(
         readable=False,
     ),
     backbone: list[str] = typer.Option(
-        ["mobilenet_v2"], "--backbone", help="A name that edgetl models lists; again for another one to compare."
+        ["mobilenet_v2"], "--backbone", help="Backbone, as edgetl models lists it. Repeat to compare several."
     ),
     width: float = typer.Option(1.0, help="Width multiplier of the backbones."),
     size: int = typer.Option(160, help="Input height and width in pixels."),
@@ -34,14 +34,14 @@ def advise(
     val: float = typer.Option(0.15, help="Share for validation where the folder has no val/, as in edgetl train."),
     test: float = typer.Option(0.15, help="Share for the test where the folder is not split."),
     on_conflict: str = typer.Option("error", help="A photo with two labels: error, or drop it."),
-    seed: int = typer.Option(0, help="Of the split and of the folds."),
+    seed: int = typer.Option(0, help="Seed of the split and the folds."),
     plot: Path | None = typer.Option(None, help="Draw accuracy by depth into this PNG file."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Say what to train on these photos: the head, the last blocks, all layers, or a shorter backbone.
+    """Recommend what to train on these photos: the head, the last blocks, all layers, or a shorter backbone.
 
-    A linear probe at every block, cross-validated on the training photos alone (at most 3,000, the same share of each
-    class), shows how far pretrained features help. Validation and test photos are not looked at.
+    A linear probe at every block, cross-validated on at most 3,000 training photos (stratified by class), shows how far
+    pretrained features help. Validation and test photos are not used.
 
     Example: edgetl advise photos/ --backbone mobilenet_v2 --backbone efficientnet_lite0 --plot depth.png
     """

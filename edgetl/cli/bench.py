@@ -60,13 +60,13 @@ def bench(
         rich_help_panel=_BOARDS,
     ),
     offline: bool = typer.Option(
-        False, "--offline", help="Copy every wheel from this machine, over SSH.", rich_help_panel=_BOARDS
+        False, "--offline", help="Send all wheels from this machine over SSH.", rich_help_panel=_BOARDS
     ),
 ) -> None:
     """Measure a bundle, here or on boards: float and int8 side by side, with a verdict on the measurement.
 
-    --fail-if also takes accuracy_drop_pp, size_mb, photo_p95_ms, ... and codes of the verdict, such as noisy-latency;
-    the result is written before it fails.
+    --fail-if also takes accuracy_drop_pp, size_mb, photo_p95_ms, ... and codes of the verdict, such as noisy-latency.
+    The result is written in any case.
 
     Example: edgetl bench runs/parts/bundle --threads 1,2 --delegates none,xnnpack --json result.json
 
@@ -97,14 +97,14 @@ def bench(
 
 
 def _bench_here(bundle: Bundle, options: BenchOptions, wanted: Sequence[AnyGate], form: Format, json: str) -> None:
-    """Bench on this machine, write the result, print it, and hold gates against it."""
+    """Bench on this machine, write the result, print it, and check the gates."""
     from edgetl.cli.console.bench import print_result, records
     from edgetl.comparison import gates
     from edgetl.comparison.results import gate_subjects
     from edgetl_device.bench.run import run_bench
     from edgetl_device.documents import write_or_keep
 
-    # LoadGen's log lies beside the result that tells of it.
+    # LoadGen's log goes beside the result that refers to it.
     log = Path(json).with_suffix(".loadgen") if json not in ("", "-") else Path("loadgen")
     result = run_bench(bundle, options, log=log, say=note)
     if json not in ("", "-"):
@@ -130,7 +130,7 @@ def require_reference(bundle: Bundle, wanted: Sequence[AnyGate], *, here: bool) 
 
     Raises:
         InputError: The bundle has no float32 variant.
-        Unavailable: It has, but this machine, which is to run it, lacks the runtime.
+        Unavailable: This machine lacks the runtime for it.
     """
     from edgetl.comparison import gates
     from edgetl_device.bench.reference import float_variant

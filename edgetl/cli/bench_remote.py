@@ -1,4 +1,4 @@
-"""``edgetl bench --on HOST``: the bench on boards reached through SSH, and one table of all of them."""
+"""``edgetl bench --on HOST``: bench on boards over SSH, with one table for all of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Printing:
-    """What becomes of the results: how they are printed, and where they are written (empty: nowhere; -: stdout)."""
+    """How results are printed, and where they are written (empty: nowhere; -: stdout)."""
 
     form: Format
     json: str
@@ -36,7 +36,7 @@ def chosen_boards(on: Sequence[str], fleet: str) -> tuple[Board, ...]:
     """Return the boards of ``--on`` or ``--fleet``; none when neither is given.
 
     Raises:
-        InputError: Both are, or they are wrong.
+        InputError: Both are given, or they are wrong.
     """
     from edgetl.remote.fleet import from_hosts, read_fleet
 
@@ -54,14 +54,14 @@ def bench_boards(
     *,
     offline: bool = False,
 ) -> None:
-    """Bench on all boards, keep each result as it comes, print them, and hold gates against them.
+    """Bench on all boards, write each result as it arrives, print them, and check the gates.
 
-    A folder of labelled photos among the options goes to the boards too. With ``offline``, so do all wheels.
+    A folder of labelled photos in the options is sent to the boards; with ``offline``, all wheels are too.
 
     Raises:
-        InputError: The request is wrong, whatever the boards are.
-        Unavailable: A board gave no result; those of the others have been written and printed.
-        GateFailed: All did, and a bound was missed.
+        InputError: The request is wrong for any board.
+        Unavailable: A board gave no result; the results of the others have been written and printed.
+        GateFailed: All boards gave a result, but a gate failed.
     """
     from edgetl.cli.console.bench import print_result, records
     from edgetl.comparison.gates import judge, outcome_lines, raise_failed
@@ -73,9 +73,9 @@ def bench_boards(
     from edgetl_device.files import check_writable
 
     if printing.json and len(boards) > 1:
-        raise InputError(f"--json takes one result, there are {len(boards)} boards", hint="Use --out DIR.")
+        raise InputError(f"--json takes one result, but there are {len(boards)} boards", hint="Use --out DIR.")
     if options.scenario is not None:
-        raise InputError("--scenario is for this machine: LoadGen is not brought to boards", hint="Leave it out.")
+        raise InputError("--scenario works on this machine only: LoadGen is not sent to boards", hint="Leave it out.")
     ssh_command()  # raises when there is none
     for board in boards:
         _check(bundle, board.options(options))
@@ -132,13 +132,13 @@ def bench_boards(
 
 
 def _check(bundle: Bundle, options: BenchOptions) -> None:
-    """Refuse here what every board would refuse."""
+    """Refuse a request that every board would refuse."""
     for name in options.named_variants or ():
         bundle.variant(name)
 
 
 def raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
-    """Return when every board gave a result.
+    """Raise an error if a board gave no result.
 
     Raises:
         EdgetlError: edgetl has a defect that one board showed.
@@ -205,7 +205,7 @@ def _summary(bundle: str, outcomes: Sequence[Outcome[Result]]) -> Table:
 
 
 def _about(outcomes: Sequence[Outcome[Result]]) -> list[str]:
-    """Return, for each board, what it is or why it gave no result, and why its measurements are not valid."""
+    """Return a description of each board or why it gave no result, and why its measurements are not valid."""
     from edgetl_device.documents import Unknown
 
     lines = []

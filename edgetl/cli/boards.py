@@ -1,4 +1,4 @@
-"""What is going on on several boards, on stderr: one live table on a terminal, else a line for each change."""
+"""Progress of several boards on stderr: a live table on a terminal, else a line for each change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgetl.remote.fleet import Board
     from edgetl.remote.parallel import Outcome
 
-# What native code prints as it loads a model; it says nothing about how far the bench is.
+# Output of native code loading a model, which is not progress.
 _NOISE = ("INFO:", "WARNING:", "W0000", "I0000")
 
 
@@ -74,7 +74,7 @@ class BoardView:
         with self._lock:
             for name, (style, text) in self._states.items():
                 took_s = self._took_s.get(name, time.monotonic() - self._started_s)
-                # Text and not a string: what a board prints is not markup.
+                # Text, not a string: a board's output must not be read as markup.
                 table.add_row(Text(name), f"{took_s:.0f}", Text(text, style=style))
         return table
 

@@ -1,4 +1,4 @@
-"""``edgetl classify``: photos in, labels out; also frames as they come, and ImageNet's own classes."""
+"""``edgetl classify``: classify photos and live frames with a bundle, or into the ImageNet classes."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def classify(
     delegate: str = typer.Option("", help="edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...].", show_default=False),
     camera: str = typer.Option("", metavar="N", help="0, /dev/video2, opencv:0 or picamera2:0.", show_default=False),
     video: str = typer.Option("", metavar="FILE", help="A video file.", show_default=False),
-    watch: str = typer.Option("", metavar="DIR", help="Photos that appear in this folder.", show_default=False),
-    existing: bool = typer.Option(False, "--existing", help="With --watch: those that are there already, too."),
+    watch: str = typer.Option("", metavar="DIR", help="Classify photos as they appear in this folder.", show_default=False),
+    existing: bool = typer.Option(False, "--existing", help="With --watch: also photos that are already there."),
     smooth: float | None = typer.Option(
         None, metavar="SECONDS", help="Smooth over time.  [default: 0.3; with --watch none]"
     ),
-    every: float = typer.Option(0.0, metavar="SECONDS", help="At most one frame in so many seconds."),
-    frames: int | None = typer.Option(None, metavar="N", help="Stop after so many frames or photos."),
-    threshold: float = typer.Option(0.0, metavar="P", help="Predictions less probable than this are unsure."),
+    every: float = typer.Option(0.0, metavar="SECONDS", help="Classify at most one frame per interval."),
+    frames: int | None = typer.Option(None, metavar="N", help="Stop after N frames or photos."),
+    threshold: float = typer.Option(0.0, metavar="P", help="Predictions below this probability are unsure."),
     backbone: str = typer.Option(
-        "", metavar="NAME", help="ImageNet's 1000 classes from this backbone; no BUNDLE then.", show_default=False
+        "", metavar="NAME", help="Classify into the 1000 ImageNet classes with this backbone, without a BUNDLE.", show_default=False
     ),
-    weights: str = typer.Option("imagenet", help="With --backbone: imagenet (Keras' own), or a file with its top."),
+    weights: str = typer.Option("imagenet", help="With --backbone: imagenet (Keras' own), or a weights file with top."),
     width: float = typer.Option(1.0, help="With --backbone: width multiplier."),
-    size: int | None = typer.Option(None, help="With --backbone: pixels.  [default: what it was trained at]"),
-    json: bool = typer.Option(False, "--json", help="Print JSON; of frames as they come one line each."),
+    size: int | None = typer.Option(None, help="With --backbone: input size in pixels.  [default: its training size]"),
+    json: bool = typer.Option(False, "--json", help="Print JSON; for live sources one line per frame or photo."),
 ) -> None:
-    """Classify photos with a model of a bundle, or frames as they come from a camera, a video or a folder.
+    """Classify photos, a camera, a video or a watched folder with a model of a bundle.
 
     Example: edgetl classify runs/parts/bundle photo.jpg --top 3
 
@@ -131,7 +131,7 @@ def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
     from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
-    # On a terminal frames share one line, which moves on when the prediction changes.
+    # On a terminal frames share one line; a new one starts when the prediction changes.
     in_place = sys.stdout.isatty() and not json and not live.watch
     before = ""
     with classify_live(classifier, live) as (description, lines):
@@ -148,5 +148,5 @@ def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
         finally:
             if in_place and before:
                 sys.stdout.write("\n")
-            # Where lines are for a program, the sum is for whoever looks on.
+            # If stdout is for a program, the summary goes to stderr.
             (note if json else echo)(tally.text())

@@ -1,4 +1,4 @@
-"""``edgetl compile``: a bundle's int8 model made ready for an accelerator."""
+"""``edgetl compile``: compile a bundle's int8 model for an accelerator."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def compile_(
         None, metavar="N", help="For a device whose libedgetpu is older than the compiler."
     ),
     prepare: Path | None = typer.Option(
-        None, metavar="OUT", help="Only write the file that the compiler takes, to compile it elsewhere."
+        None, metavar="OUT", help="Only write the compiler's input file, to compile it elsewhere."
     ),
     compiled: Path | None = typer.Option(
         None, metavar="FILE", help="Take a file compiled elsewhere, with its .log beside it."

@@ -1,6 +1,6 @@
 """Options in a TOML file: ``--config`` reads it, ``--print-config`` writes it.
 
-A file has one table a command, ``[train]``, ``[quantize]``, ``[bench]``; or the options of one command and no table.
+A file has one table per command, ``[train]``, ``[quantize]``, ``[bench]``, or the options of one command and no table.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def read_config(path: Path, verb: str, kind: type[Options]) -> dict[str, Value]:
     """Return the values that a file gives to options of a command, by name, each checked by itself.
 
     Raises:
-        InputError: The file is absent, not TOML or of other commands only, or a name or a value in it is wrong.
+        InputError: The file is missing, not TOML or only for other commands, or a name or a value in it is wrong.
     """
     from edgetl._lib.toml import read_toml
 
@@ -40,7 +40,7 @@ def read_config(path: Path, verb: str, kind: type[Options]) -> dict[str, Value]:
 
 
 def config_text(options: Options, verb: str) -> str:
-    """Return options as a TOML table with comments that :func:`read_config` reads as equal ones."""
+    """Return options as a commented TOML table, which :func:`read_config` reads back as equal options."""
     lines = [f"[{verb}]"]
     for group, members in groups_of(type(options)).items():
         lines += ["", f"## {group}"]
@@ -56,7 +56,7 @@ def _described(one: Option) -> list[str]:
 
 
 def _assigned(one: Option, value: Any) -> str:
-    # TOML has no null: what is left out is None.
+    # TOML has no null: options that are None are commented out.
     return f"# {one.name} =" if value is None else f"{one.name} = {_toml(value)}"
 
 

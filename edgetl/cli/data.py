@@ -1,4 +1,4 @@
-"""``edgetl data``: look at a data set before training on it."""
+"""``edgetl data``: check and split data sets."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ _Data = typer.Argument(
     readable=False,
     show_default=False,
 )
-_Size = typer.Option(160, "--size", help="Size in pixels to decode for; `train` finds the result in the cache.")
+_Size = typer.Option(160, "--size", help="Input size to decode for; `train` reuses the result from the cache.")
 _Seed = typer.Option(0, "--seed", help="Seed of the split.")
-_Val = typer.Option(0.15, "--val", help="Fraction for validation, where it has no folder.")
-_Test = typer.Option(0.15, "--test", help="Fraction for testing, where there are no split folders or train only.")
+_Val = typer.Option(0.15, "--val", help="Fraction for validation, where there is no val folder.")
+_Test = typer.Option(0.15, "--test", help="Fraction for testing, where there are no split folders, or only train.")
 _OnConflict = typer.Option(OnConflict.error, "--on-conflict", help="A photo with two labels: error, or drop it.")
-_Out = typer.Argument(..., metavar="OUT", help="Folder to make; must not exist.", show_default=False)
+_Out = typer.Argument(..., metavar="OUT", help="Folder to create; must not exist.", show_default=False)
 _Link = typer.Option(False, "--link/--copy", help="Hard links: no extra space, but an edit in place changes both.")
 _Json = typer.Option(False, "--json", help="Print one JSON document with all files.")
 
@@ -61,9 +61,9 @@ def check(
     on_conflict: OnConflict = _OnConflict,
     json: bool = _Json,
 ) -> None:
-    """List classes, splits and what is wrong with a data set. It is the audit that `train` does.
+    """List classes, splits and problems of a data set, with the same audit as `train`.
 
-    Exit code 0: it can be used; 2: something must be decided first.
+    Exit code 0: ready to train; 2: fix something first.
 
     Example: edgetl data check photos/
     """
@@ -98,9 +98,9 @@ def split(
     on_conflict: OnConflict = _OnConflict,
     json: bool = _Json,
 ) -> None:
-    """Write the split that `train` would use as OUT/{train,val,test}/<class>/; the originals stay as they are.
+    """Write the split that `train` would use as OUT/{train,val,test}/<class>/; the originals are not changed.
 
-    Files are copied unless --link is given. What the audit leaves out is not written.
+    Files are copied unless --link is given. Photos that the audit leaves out are not written.
 
     Example: edgetl data split photos/ photos-split/ --seed 1
     """
@@ -119,7 +119,7 @@ def split(
     for finding in dataset.findings:
         _print_finding(finding)
     if renamed:
-        note(f"{len(renamed)} files got another name, as theirs was taken.")
+        note(f"{len(renamed)} files renamed: another file had the same name.")
     echo(f"{len(dataset.samples)} photos {'linked' if link else 'copied'} to {out}")
 
 

@@ -1,4 +1,4 @@
-"""``edgetl data fetch``: a public data set, downloaded and checked."""
+"""``edgetl data fetch``: download and check a public data set."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ def register(group: typer.Typer) -> None:
 
 def fetch(
     name: str = typer.Argument(..., help="flowers, stl10, fashion_mnist or cats_vs_dogs.", show_default=False),
-    to: Path | None = typer.Option(None, "--to", help="Folder to make; must not exist.  [default: NAME]"),
+    to: Path | None = typer.Option(None, "--to", help="Folder to create; must not exist.  [default: NAME]"),
 ) -> None:
-    """Download a public data set from its home, check its SHA-256, and unpack it for training.
+    """Download a public data set from its publisher, check its SHA-256, and unpack it for training.
 
-    A download that was cut off goes on where it ended when the command is run again.
+    Run the command again to resume an interrupted download.
 
     Example: edgetl data fetch flowers --to data/flowers
     """

@@ -1,4 +1,4 @@
-"""``edgetl data preview``: what training will see of some photos, as one picture."""
+"""``edgetl data preview``: draw photos and their augmented views as one picture."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def preview(
     out: Path = typer.Option(Path("preview.png"), "--out", "-o", help="The picture to write: .png or .jpg."),
     augment: str = typer.Option("standard", help="A preset, as for train, or all."),
     photos: int = typer.Option(6, min=1, max=100, help="Photos to show, stratified by class."),
-    views: int = typer.Option(4, min=1, max=50, help="Views of each."),
+    views: int = typer.Option(4, min=1, max=50, help="Views of each photo."),
     size: int = typer.Option(160, help="Input height and width in pixels, as for train."),
     fit: str = typer.Option("stretch", help="stretch, crop or pad, as for train."),
-    val: float = typer.Option(0.15, help="As for train: it says which photos are training photos."),
+    val: float = typer.Option(0.15, help="As for train: decides the split, and so which photos are training photos."),
     test: float = typer.Option(0.15, help="Likewise."),
     on_conflict: str = typer.Option("error", help="Likewise."),
     seed: int = typer.Option(0, help="As for train."),
 ) -> None:
-    """Draw training photos and their augmented views: with the same options, the very views that `train` draws.
+    """Draw training photos and their augmented views: with the same options, exactly the views that `train` uses.
 
-    The first column is the photo. Under views that mix photos it says how much of each class they show.
+    The first column is the photo. Captions of mixed views give the share of each class.
 
     Example: edgetl data preview photos/ --augment standard -o views.png
     """

@@ -18,8 +18,8 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     out: Path = typer.Option(Path("demo"), help="Folder for the photos, the run and the result."),
-    per_class: int = typer.Option(60, help="Photos drawn of each class."),
-    duration: float = typer.Option(4.0, help="Seconds of measuring for each variant."),
+    per_class: int = typer.Option(60, help="Photos to draw per class."),
+    duration: float = typer.Option(4.0, help="Seconds of sampling per variant."),
 ) -> None:
     """Draw synthetic photos of machine parts, train, quantize to int8, bench float against int8, classify.
 
@@ -78,7 +78,7 @@ def demo(
 
 
 def _check_place(out: Path) -> None:
-    """Refuse a folder in which a demo would replace somebody's files."""
+    """Refuse a folder where the demo would replace files that are not its own."""
     from edgetl_device.bench.result import Result
     from edgetl_device.errors import InputError
     from edgetl_device.jsonfile import read_json
@@ -90,7 +90,7 @@ def _check_place(out: Path) -> None:
     if strange:
         raise InputError(
             f"{out}: contains something that is not part of a demo: {strange[0]}",
-            why="a demo replaces what an earlier one wrote",
+            why="a demo replaces only what an earlier one wrote",
             hint="Name a new folder with --out.",
         )
     if (out / "result.json").exists():

@@ -1,4 +1,4 @@
-"""``edgetl doctor``: what a machine has for edgetl, what it lacks, and how to get it."""
+"""``edgetl doctor``: report what a machine lacks for edgetl, and how to get it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def doctor(
         [], metavar="HOST", help="Check a board, through SSH: pi@host. May be repeated.", show_default=False
     ),
     fleet: str = typer.Option("", metavar="FILE", help="Check all boards of a fleet.toml.", show_default=False),
-    offline: bool = typer.Option(False, "--offline", help="With boards: copy every wheel from this machine, over SSH."),
+    offline: bool = typer.Option(False, "--offline", help="With boards: send all wheels from this machine over SSH."),
 ) -> None:
-    """Check this machine or boards: packages, runtimes, delegates, Edge TPUs and who may use them, clocks, heat, space.
+    """Check this machine or boards: packages, runtimes, delegates, Edge TPUs and permissions, clocks, heat, space.
 
-    Exit code 4 when something is missing that edgetl cannot work without; warnings leave it 0.
+    Exit code 4 if something is missing that edgetl needs; 0 with warnings.
 
     Example: edgetl doctor
     """

@@ -28,7 +28,7 @@ def evaluate(
     ),
     variant: str | None = typer.Option(
         None,
-        help="Which variant, of a run too.  [default: int8 of a bundle, the float model of a run]",
+        help="Variant to score, also of a run's bundle.  [default: int8 of a bundle, the float model of a run]",
         show_default=False,
     ),
     split: str | None = typer.Option(
@@ -54,7 +54,7 @@ def evaluate(
 
 
 def print_classes(name: str, metrics: Metrics) -> None:
-    """Print accuracy with its interval, and a row a class."""
+    """Print accuracy with its interval, and one row per class."""
     title = f"{name}: {accuracy_text(metrics.accuracy)}, macro F1 {metrics.macro_f1:.3f}"
     if error := metrics.calibration_error:
         title += f", calibration error {error.ece:.3f} ({error.ece_by_chance:.3f} by chance)"

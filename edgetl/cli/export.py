@@ -1,4 +1,4 @@
-"""``edgetl export``: one model file out of a run."""
+"""``edgetl export``: write one model file of a run."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ def export(
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
     variant: str = typer.Option("float32", help="float32, float16, dynamic, int8 (TFLite), float32-onnx or int8-onnx."),
     out: Path | None = typer.Option(None, "--out", "-o", help="File to write.  [default: RUN/<variant>.<format>]"),
-    target: str = typer.Option("generic", help="What will run int8: generic, coral, mcu or mediapipe."),
+    target: str = typer.Option("generic", help="Target of int8: generic, coral, mcu or mediapipe."),
     layout: str = typer.Option("nhwc", help="ONNX only: nchw takes the photo as [1, 3, S, S]."),
     c_array: bool = typer.Option(
         False, "--c-array", help="TFLite only: C source and header for microcontrollers.  [default: RUN/<run>.c]"
     ),
     data: Path | None = typer.Option(None, help="Folder of the photos, if they have moved.", show_default=False),
 ) -> None:
-    """Write a single model file. For files with proof, measured on held-out photos, use `edgetl quantize`.
+    """Write a single model file. For files measured on held-out photos, use `edgetl quantize`.
 
     Example: edgetl export runs/photos --variant int8 --target mcu --c-array -o firmware/photos.c
     """
@@ -90,7 +90,7 @@ def _file_name(variant: str, layout: Layout) -> str:
 
 
 def _check_c_array(variant: str, target: Path) -> None:
-    """Refuse what cannot become a C array before minutes of other work."""
+    """Refuse a variant that cannot become a C array before minutes of other work."""
     from edgetl.export.c_array import check_target
     from edgetl_device.errors import InputError
 

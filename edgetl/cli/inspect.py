@@ -1,4 +1,4 @@
-"""``edgetl inspect``: what is inside a model file or a bundle."""
+"""``edgetl inspect``: show the content of a model file or a bundle."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgetl models``: which backbones there are, what each costs, and where its weights would come from here."""
+"""``edgetl models``: list backbones with their cost and the source of their weights."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def models(
     width: float = typer.Option(1.0, "--width", help="With --weights: width multiplier of the backbone."),
     json: bool = typer.Option(False, "--json", help="Print JSON."),
 ) -> None:
-    """Show the backbones: size, multiply-adds, licence, Edge TPU, and where their weights would come from here.
+    """List backbones: size, multiply-adds, licence, Edge TPU mapping, and the source of their weights on this machine.
 
     Example: edgetl models
 

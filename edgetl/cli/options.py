@@ -1,4 +1,4 @@
-"""Flags of a command from the definition of its options, and help under headings."""
+"""Make a command's flags, and help with headings, from the definition of its options."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typer.core import TyperCommand
 
 from edgetl_device.options import Option, Options, Value, groups_of, options_of, parsed
 
-O = TypeVar("O", bound=Options)  # noqa: E741  # the class of some options
+O = TypeVar("O", bound=Options)  # noqa: E741  # a class of options
 
 _FILE = "Configuration file"
 _PRINT_CONFIG = "--print-config"
@@ -25,11 +25,11 @@ _FIRST_COLUMN = 30
 
 @dataclass(frozen=True)
 class Asked(Generic[O]):
-    """What a command was asked for.
+    """The options of one call of a command.
 
     Attributes:
         options: The command line's values, else those of the file, else the defaults.
-        given: The values that either gave, by name.
+        given: The values given by either, by name.
     """
 
     options: O
@@ -78,7 +78,7 @@ class PanelCommand(TyperCommand):
     """A command whose help lists options under headings, in plain text: Rich takes longer than Python to start."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Read the command line; who asks for the configuration needs to name no input."""
+        """Parse the command line; --print-config needs no input argument."""
         required = [one for one in self.params if one.required] if _PRINT_CONFIG in args else []
         for one in required:
             one.required = False
@@ -102,7 +102,7 @@ class PanelCommand(TyperCommand):
 
 
 def _parameters(one: Option) -> list[inspect.Parameter]:
-    """Return Typer's parameters for an option; all are None, or empty, unless they are given."""
+    """Return Typer's parameters for an option; they are None or empty unless given."""
     shared: dict[str, Any] = {"rich_help_panel": one.group, "show_default": False}
     help = one.help_text
     if one.kind is not bool:
@@ -122,12 +122,12 @@ def _file_parameters(verb: str) -> list[inspect.Parameter]:
         None,
         "--config",
         metavar="FILE",
-        help=f"Take options from a TOML file, from its table [{verb}] if it has tables; the command line wins.",
+        help=f"Read options from a TOML file (its table [{verb}] if it has tables); flags override them.",
         rich_help_panel=_FILE,
         show_default=False,
     )
     show = typer.Option(
-        False, _PRINT_CONFIG, help="Print such a file with the options as they are now, and end.", rich_help_panel=_FILE
+        False, _PRINT_CONFIG, help="Print the resulting options as such a file and exit.", rich_help_panel=_FILE
     )
     return [_parameter("config", Path, file), _parameter("print_config", bool, show)]
 

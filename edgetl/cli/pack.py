@@ -1,4 +1,4 @@
-"""``edgetl pack``: a bundle folder as one file, to copy to a board."""
+"""``edgetl pack``: pack a bundle folder into one file, to copy to a board."""
 
 from __future__ import annotations
 

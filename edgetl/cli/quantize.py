@@ -60,7 +60,7 @@ def print_calibration_notes(calibration: CalibrationRecord | None) -> None:
 
 
 def print_report(report: QuantizeReport) -> None:
-    """Print the candidates that were tried, and one row a variant: size, accuracy, what it lost against float."""
+    """Print the candidates that were tried, and one row per variant: size, accuracy, drop against float."""
     if report.candidates:
         _print_candidates(report.candidates)
     title = f"held-out photos ({report.held_out.split}); float model: {accuracy_text(report.reference)}"

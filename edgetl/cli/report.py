@@ -1,4 +1,4 @@
-"""``edgetl report``: bench results, or a training run, as one HTML page."""
+"""``edgetl report``: render bench results, or a training run, as one HTML page."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def report(
     bundle: Path | None = typer.Option(
         None, help="Bench results: show photos from this bundle.", readable=False, show_default=False
     ),
-    grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: show where the model sees what it predicts."),
+    grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: add Grad-CAM heat maps to misclassified photos."),
     data: Path | None = typer.Option(
         None, help="Run: its data set, if it has moved.", readable=False, show_default=False
     ),
 ) -> None:
-    """Write one HTML page that loads nothing else, about bench results or about a training run.
+    """Write a self-contained HTML page about bench results or a training run.
 
-    Of results: charts, classes, changed photos, environment. Of a run, as train writes it: data audit, curves, classes,
-    calibration, the most confident mistakes, provenance, and what quantizing gave.
+    For results: charts, classes, changed photos, environment. For a run: data audit, curves, classes, calibration, the
+    most confident mistakes, provenance, and the results of quantization.
 
     Example: edgetl report result.json -o report.html --bundle runs/parts/bundle; edgetl report runs/parts --grad-cam
     """
@@ -44,7 +44,7 @@ def report(
     runs = [path for path in sources if (path / "run.json").is_file()]
     if runs and len(sources) > 1:
         raise InputError(
-            f"{runs[0]}: is a run, and a page is about one run or about bench results",
+            f"{runs[0]}: is a run, but a page is about one run or about bench results",
             hint="To compare runs: edgetl compare",
         )
     if runs and bundle:

@@ -13,7 +13,7 @@ def register(app: typer.Typer) -> None:
 
 
 def schema(
-    name: str = typer.Argument("", help="Which document; none: list their names.", show_default=False),
+    name: str = typer.Argument("", help="Name of a document; by default, list the names.", show_default=False),
 ) -> None:
     """Print the JSON Schema of a document that edgetl writes, such as run.json.
 

@@ -36,12 +36,12 @@ def train(
         None, metavar="RUN", help="Run directory to write.  [default: runs/<name of DATA>]", rich_help_panel=BASICS
     ),
     resume: Path | None = typer.Option(
-        None, metavar="RUN", help="Resume a run that was ended early, with its settings.", show_default=False
+        None, metavar="RUN", help="Resume an interrupted run with its settings.", show_default=False
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing run, finished or not."),
     json: bool = typer.Option(False, "--json", help="Print run.json on stdout."),
 ) -> None:
-    """Train an image classifier on photos: a pretrained backbone, fine-tuned, or any of them from scratch.
+    """Train an image classifier on photos: fine-tune a pretrained backbone, or train one from scratch.
 
     Example: edgetl train photos/ --out runs/photos
     """
@@ -70,7 +70,7 @@ def train(
 
 def _refuse_other_place(resume: Path, out: Path | None) -> None:
     if out is not None and out.absolute() != resume.absolute():
-        raise InputError(f"--out {out} with --resume {resume}", why="a run is resumed where it was started")
+        raise InputError(f"--out {out} with --resume {resume}", why="a run is resumed in its own directory")
 
 
 def _summary(run: Run, page: str) -> None:

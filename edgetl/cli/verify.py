@@ -1,4 +1,4 @@
-"""``edgetl verify``: whether a bundle is whole and runs here as it did where it was made."""
+"""``edgetl verify``: check that a bundle is intact and runs here as it did where it was made."""
 
 from __future__ import annotations
 

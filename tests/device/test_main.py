@@ -184,19 +184,19 @@ def test_a_model_that_answers_nan(
     device: Device, refuses: Refuses, nan_bundle: Path, photo_file: Path, tmp_path: Path
 ) -> None:
     done = device("classify", nan_bundle, photo_file, "--variant", "float32")
-    refuses(done, 2, "1 of 1 photos", "the model answers NaN", "models/float32.tflite")
+    refuses(done, 2, "1 of 1 photos", "the model outputs NaN", "models/float32.tflite")
     assert json.loads(done.stdout)["photos"][0]["predictions"] == []
     done = device("verify", nan_bundle)
-    refuses(done, 2, "reference, float32", "the model answers NaN")
+    refuses(done, 2, "reference, float32", "the model outputs NaN")
     assert [check["status"] for check in json.loads(done.stdout)["checks"]][:4] == ["ok", "ok", "ok", "failed"]
-    refuses(device("bench", nan_bundle, "--quick", "--variants", "float32"), 2, "the model answers NaN")
+    refuses(device("bench", nan_bundle, "--quick", "--variants", "float32"), 2, "the model outputs NaN")
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "photo.jpg").write_bytes(photo_file.read_bytes())
     done = device(
         "classify", nan_bundle, "--variant", "float32", "--watch", tmp_path / "in", "--existing", "--frames", "1"
     )
     assert done.returncode == 0, done.stderr
-    assert "the model answers NaN" in json.loads(done.stdout)["error"]
+    assert "the model outputs NaN" in json.loads(done.stdout)["error"]
 
 
 def test_a_disk_without_space_is_the_machines_affair(tiny_file: Path) -> None:

@@ -1,4 +1,4 @@
-"""What ``edgetl bench`` prints about a result: tables, lines, and flat records for CSV."""
+"""Output of ``edgetl bench``: tables, lines, and flat records for CSV."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def verdict_lines(result: Result) -> list[str]:
 
 
 def environment_lines(result: Result) -> list[str]:
-    """Return where the result was measured, in lines for people; what could not be read is left to the JSON."""
+    """Return lines about the machine; values that could not be read are only in the JSON."""
     environment = result.environment
     before, after = environment.before, environment.after
     runtimes = sorted({f"{run.runtime.name} {run.runtime.version}" for run in result.runs})
@@ -133,7 +133,7 @@ def environment_lines(result: Result) -> list[str]:
 
 
 def photos_text(result: Result) -> str:
-    """Return which photos a result is about: ``200 held-out photos``, or those of a folder with the start of a hash."""
+    """Return the photos of a result: ``200 held-out photos``, or those of a folder with the start of their digest."""
     found = result.evalset
     if found.source == "bundle":
         return f"{len(found.photos)} held-out photos"
@@ -141,18 +141,18 @@ def photos_text(result: Result) -> str:
 
 
 def about_lines(result: Result) -> list[str]:
-    """Return what the words of the tables mean."""
+    """Return the legend of the tables."""
     found = result.evalset
     lines = ["model: pixels in, probabilities out; photo: from a file's bytes to a label; percentiles: nearest rank"]
     if any(run.batch > 1 for run in result.runs):
-        lines.append("with a batch, times are of one inference: all its photos together")
+        lines.append("with a batch, times are per inference: all its photos together")
     if isinstance(found.reference, Unknown):
         return [*lines, f"drop and agreement: unknown: {found.reference.unknown}"]
     return [*lines, f"drop and agreement: against {found.reference_name or FLOAT_MODEL}"]
 
 
 def delegate_line(result: Result) -> str:
-    """Return which delegate ran how much of each variant, or "" where none was asked for."""
+    """Return how much of each variant a delegate ran, or "" if none was requested."""
     used = result.environment.delegate
     if used == "none":
         return ""
@@ -175,13 +175,13 @@ def cores_line(environment: BenchEnvironment) -> str:
 
 
 def throttle_line(after: State) -> str:
-    """Return what the board did about power or heat since it started, or "" where that is nothing or unknown."""
+    """Return the board's power and heat problems since boot, or "" if there are none or they are unknown."""
     flags = after.throttled_since_boot
     return f"since the board started: {', '.join(flags)}" if flags and not isinstance(flags, Unknown) else ""
 
 
 def overhead_line(result: Result) -> str:
-    """Return what the bench itself takes of each run of the model."""
+    """Return the overhead of the bench in each model time."""
     if result.harness is None:
         return ""
     p50_us = 1000 * result.harness.latency_ms.invoke.p50_ms
@@ -208,7 +208,7 @@ def overviews(groups: Mapping[str, list[ResultRun]]) -> list[Table]:
 
 
 def group_name(run: ResultRun, settings: Settings) -> str:
-    """Return which table of a bench a run is in: ``2 threads``, and what is not usual of its batch and delegate."""
+    """Return the table that a run belongs to: ``2 threads``, with batch and delegate if not the default."""
     delegate = run.delegate
     name = thread_count(run.threads) + (f", batch {run.batch}" if run.batch > 1 else "")
     if delegate == "none":
@@ -218,7 +218,7 @@ def group_name(run: ResultRun, settings: Settings) -> str:
 
 
 def drop_with_interval(run: ResultRun) -> str:
-    """Return the drop in percentage points, or ``-`` where there is nothing that it could be against."""
+    """Return the drop in percentage points, or ``-`` without a reference."""
     return _paired(run, lambda it: f"{it.drop_pp:.2f} ({_interval(it.drop_ci95_pp, scale=1, form='+.1f')})")
 
 
@@ -239,7 +239,7 @@ def _of_top5(run: ResultRun) -> str:
 
 
 def _photos_per_s(run: ResultRun) -> str:
-    """Return the rate of the model alone over all samples: medians of short and long inferences meet other noise."""
+    """Return the mean rate of the model over all samples: noise affects medians of short and long inferences differently."""
     invoke_ns = run.samples_ns.invoke
     return f"{1e9 * run.batch * len(invoke_ns) / sum(invoke_ns):.0f}"
 

@@ -1,4 +1,4 @@
-"""How commands print what the Edge TPU will run."""
+"""Print predicted Edge TPU mappings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``edgetl quantize --explain`` prints."""
+"""Output of ``edgetl quantize --explain``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reports on stdout as a table for a terminal, Markdown for a pull request, or CSV."""
+"""Print reports as a table for a terminal, Markdown for a pull request, or CSV."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Table:
 
 
 def require_one_output(form: Format, *, json: bool) -> None:
-    """Refuse JSON and another format on stdout at once."""
+    """Refuse to print JSON and another format on stdout together."""
     if json and form is not Format.table:
         raise InputError(f"--json and --format {form.value} both print on stdout", hint="Give one of them.")
 

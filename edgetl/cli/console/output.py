@@ -1,4 +1,4 @@
-"""What commands print: results on stdout as a table or JSON, notes on stderr."""
+"""Print results on stdout as text, a table or JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PIPE_COLUMNS = 200
 
 
 def echo(line: str = "") -> None:
-    """Print one line on stdout, with what would steer a terminal escaped: labels and names come from anywhere."""
+    """Print one line on stdout, with control characters escaped: labels and names are untrusted."""
     sys.stdout.write(shown(line) + "\n")
     sys.stdout.flush()
 
@@ -41,7 +41,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
     from rich.table import Table
     from rich.text import Text
 
-    # Into a file or a pipe nothing needs to be folded.
+    # In a file or a pipe lines need no folding.
     console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
     if title:
         console.print(Text(shown(title)), soft_wrap=True)
@@ -55,7 +55,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
 
 
 def accuracy_text(accuracy: Accuracy) -> str:
-    """Return an accuracy as it is printed everywhere: never without its photos and its interval."""
+    """Return an accuracy as text, always with its number of photos and its interval."""
     low, high = accuracy.ci95
     return (
         f"{accuracy.correct} of {accuracy.photos} photos right, "

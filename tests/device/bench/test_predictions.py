@@ -110,5 +110,5 @@ def test_answers_that_are_no_probabilities_are_refused(tiny: Bundle, monkeypatch
     with Classifier(tiny, "int8") as classifier:
         for wrong in (np.array([0.5, 3.0, 0.1], np.float32), np.array([np.nan, 0, 1], np.float32)):
             monkeypatch.setattr(classifier.runtime, "probabilities", lambda _row=0, wrong=wrong: wrong)
-            with pytest.raises(InputError, match=r"int8\.tflite: the model answers (numbers from 0\.1 to 3|NaN)"):
+            with pytest.raises(InputError, match=r"int8\.tflite: the model outputs (numbers from 0\.1 to 3|NaN)"):
                 probabilities(classifier, of_bundle(tiny))

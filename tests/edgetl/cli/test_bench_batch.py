@@ -51,7 +51,7 @@ def test_a_sweep_says_of_how_many_photos_its_times_are(swept: tuple[Path, str]) 
     for name, batch in (("1 thread", 1), ("1 thread, batch 4", 4)):
         taken = [samples[batch, variant] for variant in ("int8", "float32")]
         assert cells[name].split() == [f"{1e9 * batch * len(one) / sum(one):.0f}" for one in taken]
-    assert "with a batch, times are of one inference: all its photos together" in text
+    assert "with a batch, times are per inference: all its photos together" in text
     assert "of the model time of each photo (null runtime" in text
 
 
