@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _takes(kind: type[Options]) -> Callable[[F], F]:
-    """Show the options of a class in the signature of a function, in the place of its ``**options``."""
+    """Show the options of a class in the signature of a function, instead of ``**options``."""
 
     def with_signature(function: F) -> F:
         signature = inspect.signature(function)
@@ -49,7 +49,7 @@ def _takes(kind: type[Options]) -> Callable[[F], F]:
 
 @_takes(TrainOptions)
 def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False, **options: Any) -> Run:
-    """Train a classifier on photos and write its run directory, with its page where Jinja is installed.
+    """Train a classifier on photos and write its run directory, with a report if Jinja is installed.
 
     Args:
         data: A folder of photos, a ``.csv``, or arrays, as ``edgetl train`` takes them.
@@ -58,7 +58,7 @@ def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False,
         **options: Fields of :class:`~edgetl.TrainOptions`.
 
     Raises:
-        InputError: The request or the photos cannot be trained on, or something is in the way.
+        InputError: The options or the photos are invalid, or ``out`` exists.
         Unavailable: This machine lacks a package, or the backbone's weights cannot be loaded or downloaded.
     """
     from edgetl.reports.run import written_page
@@ -76,13 +76,13 @@ def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False
     """Resume a run from its last epoch; the weights are the same as without the interruption.
 
     Args:
-        run: The run directory that was to appear.
-        data: Where the photos are now; None: where they were.
-        overwrite: Replace another run that has taken the place.
-        **options: Options that are repeated; each must be as it was.
+        run: The run directory of the unfinished run.
+        data: New path of the photos; None if they have not moved.
+        overwrite: Replace another run at the same path.
+        **options: Repeated options; each must be unchanged.
 
     Raises:
-        InputError: There is nothing to go on with, or options, photos or network are not what they were.
+        InputError: There is nothing to resume, or options, photos or network have changed.
     """
     from edgetl.reports.run import written_page
     from edgetl.training import resume as resume_training
@@ -100,14 +100,14 @@ def quantize(run: AnyPath | Run, *, data: AnyPath | None = None, **options: Any)
 
     Args:
         run: A run, or its directory.
-        data: The data set, where it has moved since training.
+        data: The data set, if it has moved since training.
         **options: Fields of :class:`~edgetl.QuantizeOptions`.
 
     Returns:
-        The bundle; the report lies beside it, in ``RUN/quantize.json``.
+        The bundle; the report is beside it, in ``RUN/quantize.json``.
 
     Raises:
-        InputError: The request is wrong, or the run or its photos are not as they were after training.
+        InputError: The options are invalid, or the run or its photos have changed since training.
         GateFailed: int8 loses more than the bounds allow; the report is written, the bundle is not.
     """
     from edgetl.quantization.pipeline import quantize as run_quantize
@@ -126,8 +126,8 @@ def evaluate(
     Args:
         target: A run, a bundle, or the path of one.
         data: Labelled photos, in any form that training takes; their classes must be among the model's.
-        variant: Of a bundle, or of a run's bundle. None: int8 of a bundle, the float model of a run.
-        split: Which photos of a split data set; by default those of the test, else of validation, else all.
+        variant: Variant of a bundle, or of a run's bundle. None: int8 of a bundle, the float model of a run.
+        split: Which photos of a split data set; by default the test photos, else validation, else all.
 
     Raises:
         InputError: The photos have other classes, or there is no such split or variant.
@@ -150,7 +150,7 @@ def advise(
     on_conflict: str = "error",
     seed: int = 0,
 ) -> Advice:
-    """Say what to train on these photos, from linear probes at every block of frozen backbones.
+    """Recommend what to train on these photos, from linear probes at every block of frozen backbones.
 
     Args:
         data: As for :func:`train`.
@@ -161,7 +161,7 @@ def advise(
         weights: ``auto``, ``imagenet`` or a weights file.
         val: Share for validation where the data set has none.
         test: Share for the test where it is not split.
-        on_conflict: A photo with two labels: ``error``, or ``drop`` it.
+        on_conflict: For a photo with two labels: raise an ``error``, or ``drop`` it.
         seed: Seed of the split and the folds.
 
     Raises:
@@ -197,12 +197,12 @@ def bench(
     Args:
         bundle: A bundle, a run that has one, or the path of either.
         log: With ``scenario``, the folder for LoadGen's logs.
-        say: Called with a line about each step; None is silent.
+        say: Called with one line about each step; None is silent.
         **options: Fields of :class:`~edgetl.BenchOptions`.
 
     Raises:
         InputError: A variant, a number, the bundle or the photos are wrong.
-        Unavailable: What was named cannot run here.
+        Unavailable: A named variant or delegate cannot run here.
     """
     from edgetl_device.bench.run import run_bench
 
@@ -211,16 +211,16 @@ def bench(
 
 
 def verify(bundle: AnyPath | Bundle | Run) -> Verification:
-    """Check a bundle's hashes, that this machine sees the same pixels, and that its models give the same predictions.
+    """Check a bundle's hashes, and that this machine gives the same pixels and the same predictions.
 
     Args:
         bundle: A bundle, a run that has one, or the path of either.
 
     Returns:
-        Every check with its outcome; ``ok`` says whether none failed.
+        All checks with their outcomes; ``ok`` is whether none failed.
 
     Raises:
-        InputError: It is no bundle.
+        InputError: It is not a bundle.
     """
     from edgetl_device.verify import verify as run_verification
 

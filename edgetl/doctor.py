@@ -1,7 +1,4 @@
-"""What a machine has for training, exporting and compiling, beside what the device package looks for.
-
-Not for: boards: everything here may be absent there.
-"""
+"""Checks of a workstation for training, exporting and compiling, in addition to those of the device package."""
 
 from __future__ import annotations
 
@@ -36,7 +33,7 @@ WORKSTATION = table(
     Reason(
         "edge-tpu-compiler-missing",
         "info",
-        "The Edge TPU compiler is absent; only edgetl compile needs it.",
+        "The Edge TPU compiler is not installed; only edgetl compile needs it.",
         "See docs/guides/coral.md.",
     ),
 )
@@ -80,7 +77,7 @@ def versions(requirements: Iterable[Requirement], installed: Mapping[str, str | 
 
 
 def training(versions: dict[str, str | Unknown]) -> Check:
-    """Judge the packages that training needs: all, none (a board), or a part of them, which is a mistake.
+    """Check the packages that training needs: all, none (a board), or some of them, which is a mistake.
 
     Args:
         versions: A version for each of :data:`TRAINING` that is installed.

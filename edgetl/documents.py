@@ -1,4 +1,4 @@
-"""Every document that edgetl writes or prints, by name: its class, its JSON Schema, its page. Not for: reading them."""
+"""All documents that edgetl writes or prints, by name: class, JSON Schema, reference page."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from edgetl_device.documents import Document, Json, json_schema
 from edgetl_device.errors import InputError
 
-# Loaded on use: a list of names must not import everything that has a document.
+# Loaded on use: listing names must not import every module with a document.
 _CLASSES = {
     "run": "edgetl.runs.document:RunDocument",
     "quantize": "edgetl.runs.quantize_report:QuantizeReport",
@@ -34,10 +34,10 @@ NAMES = tuple(_CLASSES)
 
 _INTRODUCTION = """# Documents
 
-What edgetl writes and prints is JSON with a name and a version in its field `schema`. `edgetl schema NAME` prints the
-JSON Schema of each (draft 2020-12). A field of another type, one that is missing, or a number out of bounds is refused
-with its name, exit code 2; fields that a reader does not know are passed over. A value that could not be measured is
-`{"unknown": "why"}`. This page is made from the classes that read them.
+edgetl's documents are JSON; their field `schema` has a name and a version. `edgetl schema NAME` prints the JSON Schema of
+a document (draft 2020-12). A missing field, a wrong type or a number out of bounds is an error that names the field, exit
+code 2; unknown fields are ignored. A value that could not be measured is `{"unknown": "why"}`. This page is generated from
+the classes that read the documents.
 """
 
 

@@ -1,7 +1,4 @@
-"""What to train on these photos: linear probes at every depth of a frozen base, and a recommendation.
-
-Not for: training.
-"""
+"""Recommend what to train, from linear probes at every depth of a frozen base."""
 
 from .run import Advice, BackboneAdvice, advise, embedded_backbones
 

@@ -1,4 +1,4 @@
-"""Where a base can be cut, and the cost of what is left: parameters, multiply-adds, bytes."""
+"""Where a base can be truncated, and the cost of the remaining network: parameters, multiply-adds, bytes."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Depth:
         blocks: Number of kept blocks.
         layer: The layer whose output is pooled.
         channels: Width of the pooled features.
-        parameters: Values in the weights up to there, the statistics of BatchNorm included, and in the head.
-        multiply_adds: Per photo, with the head.
+        parameters: Number of weights up to there, including BatchNorm statistics and the head.
+        multiply_adds: Multiply-adds per photo, including the head.
         int8_bytes: Estimated size of its int8 TFLite file, with the head.
     """
 

@@ -1,4 +1,4 @@
-"""What ``edgetl advise --json`` prints, and ``run.json`` keeps of ``--strategy auto``. Not for: how it is found."""
+"""The document that ``edgetl advise --json`` prints, also in ``run.json`` for ``--strategy auto``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ class AdvisedPhotos:
     """The training photos.
 
     Attributes:
-        count: How many there are.
-        fewest: In the smallest class.
-        classes: How many classes.
+        count: Number of training photos.
+        fewest: Number of photos in the smallest class.
+        classes: Number of classes.
         side: Median of the shorter sides in the files, in pixels.
         size: Input height and width in pixels.
-        probed: How many the probes used.
-        split: The only one that is looked at.
-        folds: Of the cross-validation.
+        probed: Number of photos that the probes used.
+        split: The only split that is used.
+        folds: Number of folds of the cross-validation.
     """
 
     count: Positive
@@ -37,17 +37,17 @@ class AdvisedPhotos:
 
 @dataclass(frozen=True)
 class ProbedDepth:
-    """A network that ends at one of a backbone's layers: what it costs, and what a linear probe there has right.
+    """A network that ends at one of a backbone's layers: its cost, and the accuracy of a linear probe there.
 
     Attributes:
-        block: Name of the last block that is kept; null for the whole base.
-        blocks: How many are kept.
+        block: Name of the last kept block; null for the whole base.
+        blocks: Number of kept blocks.
         layer: The layer whose output is pooled.
         channels: Width of the pooled features.
-        parameters: Values in the weights up to there and in the head.
-        multiply_adds: For one photo, the head included.
+        parameters: Number of weights up to there, including the head.
+        multiply_adds: Multiply-adds per photo, including the head.
         int8_bytes: Estimated size of its int8 TFLite file, with the head.
-        accuracy: Of the probe, each photo while it was held out.
+        accuracy: Accuracy of the probe in cross-validation.
     """
 
     block: str | None
@@ -65,13 +65,13 @@ class RecommendationRecord:
     """What to train.
 
     Attributes:
-        backbone: Its name.
-        strategy: As ``edgetl train --strategy`` takes it.
-        trainable_blocks: Null takes the default of ``edgetl train``.
+        backbone: Name of the backbone.
+        strategy: Value for ``edgetl train --strategy``.
+        trainable_blocks: Number of blocks to train; null for the default of ``edgetl train``.
         truncate: The last block to keep; null keeps all.
-        title: One line.
-        reasons: Sentences, the decisive one first.
-        flags: The options that make ``edgetl train`` do it.
+        title: One-line summary.
+        reasons: One sentence each, the decisive one first.
+        flags: The corresponding options of ``edgetl train``.
     """
 
     backbone: Text
@@ -89,9 +89,9 @@ class AdvisedBackbone:
 
     Attributes:
         name: The backbone.
-        weights: What its base got.
+        weights: Weights of its base.
         depths: Every depth with its probe, the whole base last.
-        recommendation: The best of it.
+        recommendation: What to train with this backbone.
     """
 
     name: Text
@@ -106,7 +106,7 @@ class AdviceDocument:
 
     Attributes:
         photos: The training photos.
-        backbones: Those that were compared.
+        backbones: The compared backbones.
         recommendation: What to train.
     """
 

@@ -1,4 +1,4 @@
-"""Accuracy by depth as a picture, beside what a network cut there costs. Not for: the numbers (``run``)."""
+"""Plot the accuracy of probes by depth over the cost of a network truncated there."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = ("#1f77b4", "#d9822b", "#3a9a5b", "#8e5ea2")
 
 
 def draw(advice: Advice, target: Path) -> None:
-    """Write a PNG: probes with their 95% intervals over the multiply-adds and over the bytes of a network cut there."""
+    """Write a PNG: probes with their 95% intervals over the multiply-adds and the bytes of a network truncated there."""
     figure = require("matplotlib.figure").Figure(figsize=(11.0, 4.6), layout="constrained")
     figure.suptitle(
         f"Linear probes at every block: {advice.probed_photos:,} training photos, {advice.photos.classes} classes, "

@@ -1,7 +1,6 @@
-"""Cross-validated linear probes: how well a linear classifier does on features, photo by photo.
+"""Cross-validated linear probes: the accuracy of a linear classifier on features, photo by photo.
 
 After Alain & Bengio 2016, "Understanding intermediate layers using linear classifier probes", arXiv:1610.01644.
-Not for: the head that is kept (``edgetl.training.head``).
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from edgetl._lib.threads import thread_pool
 from edgetl_device.errors import InputError
 
 MAX_FOLDS = 5
-# Penalties of the standardized features; the one with the lowest leave-one-out error of the training folds is taken.
+# Candidate penalties for standardized features; the one with the lowest leave-one-out error on the training folds is used.
 _PENALTIES = tuple(float(10**power) for power in np.arange(0, 5.5, 0.5))
 
 Bools = npt.NDArray[np.bool_]
@@ -44,7 +43,7 @@ def folds_of(targets: npt.NDArray[np.int64], groups: Sequence[str], *, seed: int
     count = int(min(MAX_FOLDS, max(2, counts[counts > 0].min())))
     splitter = require("sklearn.model_selection").StratifiedKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # A class with one photo is held out once and never right, as it should be.
+        # The photo of a single-photo class is held out once and always counts as wrong, as it should.
         warnings.simplefilter("ignore")
         sides = [held_out for _, held_out in splitter.split(first, targets[first])]
     found = []
@@ -70,14 +69,14 @@ def probe_all(
     """
     limits = require("threadpoolctl").threadpool_limits
     right = [np.zeros(len(targets), np.bool_) for _ in features]
-    # One core a fit: many small ones share the cores better than each of them can.
+    # One core per fit: many small fits in parallel are faster than each on all cores.
     with limits(1), track(f"Probes, {name}", len(features) * len(folds), unit="fits") as advance:
 
         def work(place: int, fold: Fold) -> None:
             right[place][fold[1]] = probe(features[place], targets, fold)
 
         with thread_pool() as pool:
-            # The widest features take longest: first, so that none of them is left for the end.
+            # The widest features take longest, so they go first.
             widest = sorted(range(len(features)), key=lambda place: -features[place].shape[1])
             for future in as_completed([pool.submit(work, place, fold) for place in widest for fold in folds]):
                 future.result()
@@ -86,10 +85,10 @@ def probe_all(
 
 
 def probe(features: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], fold: Fold) -> Bools:
-    """Fit a ridge classifier on the training side of a fold; return which photos of the other side it has right.
+    """Fit a ridge classifier on a fold's training photos; return which of its held-out photos it classifies correctly.
 
     Ridge regression on +-1 targets is solved in closed form for all penalties at once (Golub, Heath & Wahba 1979,
-    Technometrics 21), which is what makes a probe at every depth affordable.
+    Technometrics 21), which makes a probe at every depth affordable.
     """
     training, held_out = fold
     scaler = require("sklearn.preprocessing").StandardScaler()

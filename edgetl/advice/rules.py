@@ -1,7 +1,7 @@
-"""From probes to a recommendation: pure functions of the measurements, each with its reason as text.
+"""The rules from probes to a recommendation: pure functions of the measurements, each with a reason in words.
 
-The rule of thumb behind it (few or many photos, like or unlike those of the weights) is that of the CS231n notes on
-transfer learning, after Yosinski et al. 2014, arXiv:1411.1792; ``benchmarks/advise.py`` measures how good it is.
+They follow the rule of thumb (few or many photos, similar to those of the weights or not) of the CS231n notes on
+transfer learning, after Yosinski et al. 2014, arXiv:1411.1792; ``benchmarks/advise.py`` measures how good they are.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ NEARLY_ALWAYS = 0.99
 # Depths whose probes differ by less count as equally good; the cheaper one wins. On Fashion-MNIST, three blocks
 # earlier cost 0.9 pp of the probe and 1.7 pp of the trained network.
 CLOSE_PP = 0.5
-# A smaller network is mentioned only where its probe surely loses less than this.
+# A smaller network is mentioned only if its probe significantly loses less than this.
 _KNOWN_PP = 5.0
 
 Bools = npt.NDArray[np.bool_]
@@ -64,9 +64,9 @@ class Photos:
     """Facts about the training photos that the rules use.
 
     Attributes:
-        count: How many there are.
-        fewest: In the smallest class.
-        classes: How many classes.
+        count: Number of training photos.
+        fewest: Number of photos in the smallest class.
+        classes: Number of classes.
         side: Median of the shorter sides in the files, in pixels.
         size: Input height and width in pixels.
     """
@@ -83,12 +83,12 @@ class Recommendation:
     """What to train.
 
     Attributes:
-        backbone: Its name.
-        strategy: As ``edgetl train --strategy`` takes it.
-        trainable_blocks: None takes the default of ``edgetl train``.
+        backbone: Name of the backbone.
+        strategy: Value for ``edgetl train --strategy``.
+        trainable_blocks: Number of blocks to train; None for the default of ``edgetl train``.
         truncate: The last block to keep; None keeps all.
-        title: One line.
-        reasons: Sentences, the decisive one first.
+        title: One-line summary.
+        reasons: One sentence each, the decisive one first.
     """
 
     backbone: str
@@ -99,7 +99,7 @@ class Recommendation:
     reasons: tuple[str, ...]
 
     def flags(self) -> str:
-        """Return the options that make ``edgetl train`` do it."""
+        """Return the corresponding options of ``edgetl train``."""
         parts = [f"--backbone {self.backbone}", f"--strategy {self.strategy}"]
         if self.truncate:
             parts.append(f"--truncate {self.truncate}")
@@ -115,10 +115,10 @@ def recommend(backbone: str, probed: Sequence[Probed], photos: Photos, *, pretra
     """Return what to train in one backbone.
 
     Args:
-        backbone: Its name.
+        backbone: Name of the backbone.
         probed: Every depth, the whole base last.
-        photos: About the photos.
-        pretrained: Whether the base has weights at all.
+        photos: Facts about the photos.
+        pretrained: Whether the base has pretrained weights.
     """
     notes = (*_cheaper(probed), *_size_note(photos))
     if not pretrained:
@@ -183,7 +183,7 @@ def surely_better(best: Probed, whole: Probed, *, tried: int) -> bool:
 
 
 def _unlike(backbone: str, probed: Sequence[Probed], photos: Photos) -> Recommendation:
-    """Late features do not fit: cut the base where its features are best, and train the rest."""
+    """Late features do not fit: truncate the base where its features are best, and train what is left."""
     best = _best(probed)
     lead = paired_drop(best.right, probed[-1].right)
     cut = _cheapest_near(probed, best)
@@ -202,7 +202,7 @@ def _unlike(backbone: str, probed: Sequence[Probed], photos: Photos) -> Recommen
 
 
 def _best(probed: Sequence[Probed]) -> Probed:
-    # Of equals the later one: a cut would gain nothing.
+    # If equal, the later one: truncating would gain nothing.
     return max(reversed(probed), key=lambda one: one.top1)
 
 
@@ -212,11 +212,11 @@ def _cheapest_near(probed: Sequence[Probed], best: Probed) -> Probed:
 
 
 def _cheaper(probed: Sequence[Probed]) -> tuple[str, ...]:
-    """Mention a cut that probes as well as the whole base and costs less."""
+    """Mention a truncated base that probes as well as the whole one and costs less."""
     whole = probed[-1]
     cut = _cheapest_near(probed, whole)
     drop = paired_drop(whole.right, cut.right)
-    # With few photos all depths look alike.
+    # With few photos depths cannot be told apart.
     if cut is whole or drop.ci95_pp[1] > _KNOWN_PP:
         return ()
     return (

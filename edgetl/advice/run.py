@@ -1,4 +1,4 @@
-"""Photos to advice: one pass of each frozen base, probes at every depth, a recommendation. Not for: the rules."""
+"""Run the advice: one pass of each frozen base, probes at every depth, a recommendation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .document import AdviceDocument, AdvisedBackbone, AdvisedPhotos
 from .probes import folds_of, probe_all
 from .rules import Photos, Probed, Recommendation, choose, recommend
 
-# Enough for intervals of under 2 pp either way; more only takes longer.
+# Enough for intervals of less than +-2 pp; more photos only take longer.
 MAX_PHOTOS = 3_000
 
 
@@ -33,9 +33,9 @@ class BackboneAdvice:
 
     Attributes:
         name: The backbone.
-        weights: What its base got.
+        weights: Weights of its base.
         probed: Every depth with its probe, the whole base last.
-        recommendation: The best of it.
+        recommendation: What to train with this backbone.
     """
 
     name: str
@@ -55,10 +55,10 @@ class Advice:
     """What to train on these photos.
 
     Attributes:
-        photos: About the training photos.
-        probed_photos: How many of them the probes used.
-        folds: Of the cross-validation.
-        backbones: One a backbone that was compared.
+        photos: Facts about the training photos.
+        probed_photos: Number of photos that the probes used.
+        folds: Number of folds of the cross-validation.
+        backbones: The compared backbones.
         recommendation: What to train.
     """
 
@@ -85,18 +85,18 @@ def advise(
 ) -> Advice:
     """Probe the training photos of a data set at every depth of each backbone.
 
-    Validation and test photos are not used: what is advised may still be chosen between, and measured, on them.
+    Validation and test photos are not used, so they remain valid for model selection and testing.
 
     Args:
-        dataset: Its ``pixels`` say the input size.
+        dataset: The photos; the size of their ``pixels`` is the input size.
         backbones: Names, at least one.
         width: Width multiplier of each.
-        weights: As ``edgetl train --weights``.
-        seed: Of the folds and of the sample of at most :data:`MAX_PHOTOS` photos.
+        weights: As in ``edgetl train --weights``.
+        seed: Seed of the folds and of the sample of at most :data:`MAX_PHOTOS` photos.
 
     Raises:
         InputError: Unknown backbone, width or weights; or no class has two training photos.
-        Unavailable: Weights would have to be downloaded and cannot be.
+        Unavailable: Weights have to be downloaded, and the download fails.
     """
     training = dataset.of("train")
     every = targets_of(training, dataset.labels)
@@ -135,9 +135,9 @@ def advise_on(
     on_conflict: str,
     seed: int,
 ) -> Advice:
-    """Read a data set and advise on its training photos; everything is checked before TensorFlow is loaded.
+    """Read a data set and advise on its training photos; check everything before TensorFlow is loaded.
 
-    The arguments are those of :func:`edgetl.advise`, which says what is raised.
+    Arguments and errors are those of :func:`edgetl.advise`.
     """
     check_installed("tensorflow")
     if weights == "none":
@@ -151,7 +151,7 @@ def advise_on(
 
 
 def _request(name: str, weights: str) -> str:
-    # A backbone that nobody publishes weights for is probed as it starts: then the advice is to train all of it.
+    # A backbone without published weights is probed with random ones; the advice is then to train all of it.
     row = BACKBONES.get(name)
     return "none" if row and weights == "auto" and row.keras_file is None and not row.embedded else weights
 
