@@ -34,10 +34,10 @@ NAMES = tuple(_CLASSES)
 
 _INTRODUCTION = """# Documents
 
-edgetl's documents are JSON; their field `schema` has a name and a version. `edgetl schema NAME` prints the JSON Schema of
-a document (draft 2020-12). A missing field, a wrong type or a number out of bounds is an error that names the field, exit
-code 2; unknown fields are ignored. A value that could not be measured is `{"unknown": "why"}`. This page is generated from
-the classes that read the documents.
+edgetl's documents are JSON; their field `schema` has a name and a version. `edgetl schema NAME` prints the JSON Schema
+of a document (draft 2020-12). A missing field, a wrong type or a number out of bounds is an error that names the field,
+exit code 2; unknown fields are ignored. A value that could not be measured is `{"unknown": "why"}`. This page is
+generated from the classes that read the documents.
 """
 
 

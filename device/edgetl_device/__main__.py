@@ -73,7 +73,10 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor}")
 
     classify = _command(
-        commands, "classify", _classify, "classify photos, or frames of a camera, video or folder: one line of JSON each"
+        commands,
+        "classify",
+        _classify,
+        "classify photos, or frames of a camera, video or folder: one line of JSON each",
     )
     classify.add_argument("photos", nargs="*", metavar="PHOTO")
     classify.add_argument("--variant", default="int8")

@@ -389,5 +389,7 @@ def read_manifest(data: bytes, *, name: str) -> Manifest:
             raise damaged(f"{name}: variants[{place}].name is {variant.name}", "another variant has the same name")
         names.add(variant.name)
         if manifest.files.get(variant.file) != Entry(variant.sha256, variant.bytes):
-            raise damaged(f"{name}: variants[{place}].file is {variant.file}", "files does not list it with this size and SHA-256")
+            raise damaged(
+                f"{name}: variants[{place}].file is {variant.file}", "files does not list it with this size and SHA-256"
+            )
     return manifest

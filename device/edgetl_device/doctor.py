@@ -189,7 +189,7 @@ def _tflite(litert: str | None, old: str | None) -> Check:
 
 
 def tflite_install(machine: str = "", python: tuple[int, int] = sys.version_info[:2]) -> str:
-    """Return the command that installs a TFLite runtime for a processor type and Python version (default: this machine)."""
+    """Return the command that installs a TFLite runtime for a processor type and Python version (default: these)."""
     machine = machine or platform.machine()
     if machine in _LITERT_MACHINES and python <= _LITERT_PYTHON:
         return "pip install ai-edge-litert"

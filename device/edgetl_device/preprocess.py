@@ -274,8 +274,8 @@ def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None,
     if image.mode != "RGB":
         pixels = width * height
         needed += 4 * pixels + _CONVERSION_BYTES * max(min(pixels, _BAND_PIXELS), width, height)
-    # Pillow scales one side after the other, with an RGB image in between, each with a table of 8 bytes per source pixel
-    # of an output pixel.
+    # Pillow scales one side after the other, with an RGB image in between, each with a table of 8 bytes for every
+    # source pixel that an output pixel sums up.
     support = 2 if spec.resample == "bilinear" else 4
     return needed + 4 * spec.size * max(width, height) + 8 * support * max(width, height)
 

@@ -108,7 +108,9 @@ DOCTOR = table(
         "A runtime for TFLite models is installed but cannot be loaded.",
         "Install a build for this machine and this NumPy.",
     ),
-    Reason("onnx-runtime-missing", "info", "ONNX Runtime, for ONNX variants, is not installed.", "pip install onnxruntime"),
+    Reason(
+        "onnx-runtime-missing", "info", "ONNX Runtime, for ONNX variants, is not installed.", "pip install onnxruntime"
+    ),
     Reason("delegate-missing", "info", "There is no library of a known TFLite delegate; CPUs need none."),
     Reason("edge-tpu-missing", "info", "There is no Edge TPU on USB or PCIe."),
     Reason(
@@ -131,7 +133,10 @@ DOCTOR = table(
     ),
     Reason("under-voltage", "warning", "The board's supply gives too little voltage, or did since boot.", _SUPPLY),
     Reason(
-        "throttled", "warning", "The board lowers its clock because of heat, or did since boot.", "Give it a heat sink or a fan."
+        "throttled",
+        "warning",
+        "The board lowers its clock because of heat, or did since boot.",
+        "Give it a heat sink or a fan.",
     ),
     Reason(
         "hot",

@@ -14,8 +14,8 @@ from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
 
-# Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within a
-# mean of 0.25; another resampling does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
+# Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within
+# a mean of 0.25; another resampling does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
 PIXEL_MEAN_TOLERANCE = 0.25
 PIXEL_MAX_TOLERANCE = 16
 

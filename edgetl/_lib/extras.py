@@ -46,7 +46,7 @@ def _own_folders(module: str) -> Iterator[None]:
         return
     given = {}
     if "keras" not in sys.modules:
-        # Nothing can be created below a file. It also keeps Keras from reading keras.json, whose settings no run records.
+        # Nothing can be created below a file. Keras then reads no keras.json either, whose settings no run records.
         given["KERAS_HOME"] = os.devnull
     if "matplotlib" not in sys.modules:
         given["MPLCONFIGDIR"] = str(marked_root() / "matplotlib")  # its font cache, which takes seconds to build

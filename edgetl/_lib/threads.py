@@ -57,7 +57,7 @@ def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advanc
 
 @contextmanager
 def thread_pool() -> Iterator[ThreadPoolExecutor]:
-    """Yield a pool with one thread per core; if the block raises, pending calls are cancelled and running ones awaited."""
+    """Yield a pool with one thread per core; if the block raises, cancel pending calls and wait for running ones."""
     pool = ThreadPoolExecutor(available_cores())
     try:
         yield pool

@@ -13,7 +13,7 @@ _COLOURS = ("#1f77b4", "#d9822b", "#3a9a5b", "#8e5ea2")
 
 
 def draw(advice: Advice, target: Path) -> None:
-    """Write a PNG: probes with their 95% intervals over the multiply-adds and the bytes of a network truncated there."""
+    """Write a PNG: probes with their 95% intervals over the multiply-adds and bytes of a network truncated there."""
     figure = require("matplotlib.figure").Figure(figsize=(11.0, 4.6), layout="constrained")
     figure.suptitle(
         f"Linear probes at every block: {advice.probed_photos:,} training photos, {advice.photos.classes} classes, "

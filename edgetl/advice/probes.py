@@ -18,7 +18,7 @@ from edgetl._lib.threads import thread_pool
 from edgetl_device.errors import InputError
 
 MAX_FOLDS = 5
-# Candidate penalties for standardized features; the one with the lowest leave-one-out error on the training folds is used.
+# Candidate penalties for standardized features; the one with the lowest leave-one-out error on the training folds wins.
 _PENALTIES = tuple(float(10**power) for power in np.arange(0, 5.5, 0.5))
 
 Bools = npt.NDArray[np.bool_]

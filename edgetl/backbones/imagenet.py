@@ -115,8 +115,8 @@ def imagenet_predictions(
 ) -> ImageNetPredictions:
     """Classify photos into ImageNet's classes.
 
-    Photos go through :func:`edgetl_device.preprocess.preprocess` and are centre-cropped, because the models were trained
-    on squares that keep the aspect ratio. The scaling is in the graph. Keras runs the model.
+    Photos go through :func:`edgetl_device.preprocess.preprocess` and are centre-cropped, because the models were
+    trained on squares that keep the aspect ratio. The scaling is in the graph. Keras runs the model.
 
     Args:
         photos: Paths.

@@ -67,7 +67,7 @@ def main() -> None:
     except EdgetlError as error:
         _fail(error)
     except BrokenPipeError:
-        # The reader of our output has closed the pipe (``edgetl ... | head``): print nothing more, not even at shutdown.
+        # The reader of our output has closed the pipe (``edgetl ... | head``): print no more, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:

@@ -39,7 +39,9 @@ def classify(
     delegate: str = typer.Option("", help="edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...].", show_default=False),
     camera: str = typer.Option("", metavar="N", help="0, /dev/video2, opencv:0 or picamera2:0.", show_default=False),
     video: str = typer.Option("", metavar="FILE", help="A video file.", show_default=False),
-    watch: str = typer.Option("", metavar="DIR", help="Classify photos as they appear in this folder.", show_default=False),
+    watch: str = typer.Option(
+        "", metavar="DIR", help="Classify photos as they appear in this folder.", show_default=False
+    ),
     existing: bool = typer.Option(False, "--existing", help="With --watch: also photos that are already there."),
     smooth: float | None = typer.Option(
         None, metavar="SECONDS", help="Smooth over time.  [default: 0.3; with --watch none]"
@@ -48,7 +50,10 @@ def classify(
     frames: int | None = typer.Option(None, metavar="N", help="Stop after N frames or photos."),
     threshold: float = typer.Option(0.0, metavar="P", help="Predictions below this probability are unsure."),
     backbone: str = typer.Option(
-        "", metavar="NAME", help="Classify into the 1000 ImageNet classes with this backbone, without a BUNDLE.", show_default=False
+        "",
+        metavar="NAME",
+        help="Classify into the 1000 ImageNet classes with this backbone, without a BUNDLE.",
+        show_default=False,
     ),
     weights: str = typer.Option("imagenet", help="With --backbone: imagenet (Keras' own), or a weights file with top."),
     width: float = typer.Option(1.0, help="With --backbone: width multiplier."),

@@ -14,8 +14,8 @@ from .types import Finding, FoundPhoto, Sample, Split
 
 SMALLEST_SIDE = 32
 FEWEST_PHOTOS = 5
-# At this ratio the smaller of two classes has 20% of the photos: the boundary between "mild" and "moderate" imbalance in
-# Google's machine learning crash course, "Datasets: Imbalanced datasets".
+# At this ratio the smaller of two classes has 20% of the photos: the boundary between "mild" and "moderate" imbalance
+# in Google's machine learning crash course, "Datasets: Imbalanced datasets".
 IMBALANCE_RATIO = 4
 
 _LEFT_OUT = {

@@ -210,7 +210,9 @@ def _unpack(archive: Path, folder: Path, *, inside: str, left_out: tuple[str, ..
         if not name or str(relative) in left_out:
             continue
         if relative.is_absolute() or ".." in relative.parts:
-            raise InputError(f"{archive}: has a file outside its folder: {name}", why="it is damaged or not the published archive")
+            raise InputError(
+                f"{archive}: has a file outside its folder: {name}", why="it is damaged or not the published archive"
+            )
         target = folder / relative
         target.parent.mkdir(parents=True, exist_ok=True)
         with open(target, "wb") as copy:

@@ -26,7 +26,9 @@ AUDIT: Mapping[str, Reason] = {
         "Files that cannot be opened, or whose names are not UTF-8.",
         "Change their permissions or names.",
     ),
-    "stray": Reason("ignored-file", "info", "Files outside any class folder.", "Move photos into the folder of their class."),
+    "stray": Reason(
+        "ignored-file", "info", "Files outside any class folder.", "Move photos into the folder of their class."
+    ),
     "leak": Reason(
         "leak-identical",
         "warning",

@@ -39,10 +39,10 @@ def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) 
     :func:`position` is below ``test`` go to test, the next ``val`` to validation, the others to training. A split with
     its own folder gets none of them, and no test photos are taken from a train folder beside a val folder.
 
-    So a photo's split depends only on the seed and its own pixels, and does not change when others are added or removed.
-    The one exception: if a class has at least 3 distinct photos and a split would get none, it gets the photo nearest
-    to its range (the lowest position), which may return when photos are added. A class of 1 or 2 photos always keeps
-    one for training.
+    So a photo's split depends only on the seed and its own pixels, and does not change when others are added or
+    removed. The one exception: if a class has at least 3 distinct photos and a split would get none, it gets the photo
+    nearest to its range (the lowest position), which may return when photos are added. A class of 1 or 2 photos always
+    keeps one for training.
     """
     photos = list(photos)
     folders = {photo.folder for photo in photos}

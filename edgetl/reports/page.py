@@ -95,7 +95,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its photos, how many the float model got right if known, and each variant; bars end at ``scale_pp``."""
+    """One class: its photos, how many the float model got right (if known), each variant; bars end at ``scale_pp``."""
 
     label: str
     photos: int

@@ -38,7 +38,7 @@ def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
         yield fold_fixed_norms(tail)
         return
     distribute = tensorflow().distribute
-    # Sum on the first device, always in the same order, so that a resumed run is bit-identical. The default (collectives)
+    # Sum on the first device, in a fixed order, so that a resumed run is bit-identical. The default, collectives,
     # fails with a process' second strategy (tensorflow/tensorflow#62790), and every stage has its own.
     strategy = distribute.MirroredStrategy([f"/{device}" for device in devices], distribute.ReductionToOneDevice())
     with strategy.scope():
@@ -153,8 +153,8 @@ def _own_seeds(model: Any, context: Any) -> Iterator[None]:
 def _finite_everywhere(gradients: Sequence[Any], context: Any) -> list[Any]:
     """Make gradients NaN on every replica if they are not finite on one of them.
 
-    Keras' LossScaleOptimizer checks only the first replica before it skips a step (Keras 3.15, ``_tf_apply``), and would
-    apply another replica's infinities to all weights.
+    Keras' LossScaleOptimizer checks only the first replica before it skips a step (Keras 3.15, ``_tf_apply``), and
+    would apply another replica's infinities to all weights.
     """
     tf = tensorflow()
     broken = [tf.reduce_any(~tf.math.is_finite(gradient)) for gradient in gradients if gradient is not None]

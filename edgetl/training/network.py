@@ -10,8 +10,8 @@ from edgetl.backbones import blocks
 from edgetl.backbones.spec import SCALE_LAYER
 from edgetl_device.errors import OptionError
 
-# Keras' MobileNets use 0.999, meant for ImageNet's many thousand steps. After the thousand steps of a few hundred photos
-# the initial values would still make up a third of the moving statistics.
+# Keras' MobileNets use 0.999, meant for ImageNet's many thousand steps. After the thousand steps of a few hundred
+# photos the initial values would still make up a third of the moving statistics.
 _BATCH_NORM_MOMENTUM = 0.9
 
 

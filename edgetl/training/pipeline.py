@@ -130,8 +130,8 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")
                 if file.moved_from:
                     note(
-                        f"warning: started on {', '.join(file.moved_from)}, continues on {', '.join(file.hardware)}: the "
-                        "weights will be close to those of an uninterrupted run, not equal (or start again with --overwrite)"
+                        f"warning: started on {', '.join(file.moved_from)}, continues on {', '.join(file.hardware)}: "
+                        "the weights will be close, not equal, to an uninterrupted run's (--overwrite starts again)"
                     )
             context = TrainingContext(
                 network=ready.network,

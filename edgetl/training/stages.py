@@ -219,7 +219,7 @@ def head_rows(
 ) -> tuple[Labelled, list[Labelled]]:
     """Return the pooled features of the photos and views that the head is fitted or validated on.
 
-    Of more than 20,000 photos a stratified sample is taken, because they are sorted by class and every class must occur.
+    Of more than 20,000 photos a stratified sample is taken: they are sorted by class, and every class must occur.
 
     Args:
         photos: Features of every photo.

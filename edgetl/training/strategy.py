@@ -104,7 +104,10 @@ def resolve_strategy(
         return TrainedLayers("blocks", _DEFAULT_BLOCKS, weights)
     if fewer == 0:
         return TrainedLayers(
-            "head", 0, weights, f"{backbone} has one block: only the head is trained; the strategy all trains the block too"
+            "head",
+            0,
+            weights,
+            f"{backbone} has one block: only the head is trained; the strategy all trains the block too",
         )
     return TrainedLayers("blocks", fewer, weights, f"{backbone} has {blocks} blocks: the last {fewer} are trained")
 

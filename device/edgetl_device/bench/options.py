@@ -49,7 +49,7 @@ class BenchOptions(Options):
     data: str | None = option(
         None,
         metavar="DIR",
-        help="Photos in DIR/<class>/ instead of the bundle's own; drop and agreement are against float32 on this device.",
+        help="Photos in DIR/<class>/ instead of the bundle's; drop and agreement are against float32 on this device.",
     )
     duration: float | None = option(
         None,

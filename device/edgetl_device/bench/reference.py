@@ -55,7 +55,9 @@ def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:
         key=lambda variant: variant.format != "tflite",
     )
     if not found:
-        raise InputError(f"{bundle.path.name} has no float32 variant", why="only a float32 variant can be the reference here")
+        raise InputError(
+            f"{bundle.path.name} has no float32 variant", why="only a float32 variant can be the reference here"
+        )
     lacks = {variant.format: _lack(variant.format, prefer) for variant in found}
     for variant in found:
         if lacks[variant.format] is None:

@@ -166,7 +166,7 @@ def plan_bench(bundle: Bundle, options: BenchOptions, *, prefer: str | None = No
     if options.sustained is not None and len(setups.setups) > 1:
         raise OptionError(
             f"{{sustained=}} with {len(setups.setups)} runs",
-            why=f"a sustained bench takes a single run, to heat the board as in use: {'; '.join(map(str, setups.setups))}",
+            why=f"a sustained bench is a single run, to heat the board as in use: {'; '.join(map(str, setups.setups))}",
             hint="Name one with {variants}, {threads}, {delegates} and {batch}.",
             sustained=options.sustained,
         )

@@ -20,8 +20,8 @@ _DRIFT = 1.1
 # Drift is judged only if each third of a run has at least this many samples.
 _THIRD = 10
 
-# Average number of cores that other programs may keep busy before a measurement counts as disturbed. Measured, not taken
-# from the load average, which still includes the work of the minute before.
+# Average number of cores that other programs may keep busy before a measurement counts as disturbed. Not taken from the
+# load average, which still includes the work of the minute before.
 _OTHERS_CORES = 0.25
 
 # Raspberry Pis lower their clock from 80 C on, most other boards within a few degrees of that.

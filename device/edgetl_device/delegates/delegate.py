@@ -35,9 +35,7 @@ _CREATE = "tflite_plugin_create_delegate"
 _ASK_S = 20.0
 
 # An error has three lines; docs/guides/coral.md has the details.
-TRAP = (
-    "It must be built for the runtime's TFLite ({runtime}); Coral's own 16.0 is for 2.5: see docs/guides/coral.md."
-)
+TRAP = "It must be built for the runtime's TFLite ({runtime}); Coral's own 16.0 is for 2.5: see docs/guides/coral.md."
 
 
 @dataclass(frozen=True)

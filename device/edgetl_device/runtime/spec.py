@@ -86,7 +86,7 @@ def only(tensors: list[Any], what: str) -> Any:
 
 
 def check_classifier(input: TensorSpec, output: TensorSpec, batch: int = 1) -> None:
-    """Refuse a model whose input is not square RGB photos or whose output is not one row of readable scores for each."""
+    """Refuse a model whose input is not square RGB photos or whose output is not one row of readable scores each."""
     shape, photos = input.shape, "one square RGB photo" if batch == 1 else f"{batch} square RGB photos"
     if len(shape) != 4 or shape[0] != batch or shape[1] != shape[2] or shape[3] != 3:
         raise InputError(f"the model's input has shape {list(shape)}", why=f"expected [{batch}, S, S, 3]: {photos}")

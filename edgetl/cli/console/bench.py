@@ -239,7 +239,7 @@ def _of_top5(run: ResultRun) -> str:
 
 
 def _photos_per_s(run: ResultRun) -> str:
-    """Return the mean rate of the model over all samples: noise affects medians of short and long inferences differently."""
+    """Return the model's mean rate over all samples: noise affects medians of short and long inferences differently."""
     invoke_ns = run.samples_ns.invoke
     return f"{1e9 * run.batch * len(invoke_ns) / sum(invoke_ns):.0f}"
 

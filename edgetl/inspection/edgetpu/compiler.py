@@ -187,7 +187,9 @@ def _log_of(printed: str) -> Log:
     try:
         return parse_log(printed)
     except InputError:
-        return Log("unknown", (), None, None, None, None, None, None, " ".join(printed.split()[-30:]) or "it printed nothing")
+        return Log(
+            "unknown", (), None, None, None, None, None, None, " ".join(printed.split()[-30:]) or "it printed nothing"
+        )
 
 
 def _rows(text: str) -> tuple[OperatorStatus, ...]:

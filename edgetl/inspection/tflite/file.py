@@ -194,7 +194,7 @@ def _buffer_bytes(buffer: Any, limit: int) -> int:
 
 
 def _numbers(vector: Any) -> tuple[Any, ...]:
-    """Read a whole vector at once: element by element, thousands of scales take a second. flatbuffers returns 0 if absent."""
+    """Read a whole vector at once: one by one, thousands of scales take a second. flatbuffers returns 0 if absent."""
     return () if isinstance(vector, int) else tuple(vector.tolist())
 
 

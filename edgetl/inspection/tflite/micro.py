@@ -22,7 +22,7 @@ _STEP_BYTES = 16
 
 @dataclass(frozen=True)
 class Arena:
-    """The tensor arena that a model needs: ``bytes``, or None and ``why`` it is unknown; ``measured_by`` names the tool."""
+    """The tensor arena that a model needs: ``bytes``, or None and ``why``; ``measured_by`` names the tool."""
 
     bytes: int | None
     why: str = ""

@@ -58,7 +58,9 @@ def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
     if document.interrupted:
         found.append("Training was interrupted: these are the best weights up to then.")
     if split == "val":
-        found.append("There are no test photos. The validation photos also chose the epoch, so this accuracy is optimistic.")
+        found.append(
+            "There are no test photos. The validation photos also chose the epoch, so this accuracy is optimistic."
+        )
     low, high = document.metrics[split].accuracy.ci95
     if high - low > 0.15:
         found.append(f"With so few photos the interval is {100 * (high - low):.0f} percentage points wide.")

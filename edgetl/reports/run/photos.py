@@ -133,7 +133,7 @@ def _heat(run: Run, shown: Sequence[HeldOutPrediction], data: Path | None) -> li
     maps = grad_cam(run.load_model(), photos.pixels, classes)
     found = []
     for path, pixels, heat in zip(photos.paths, photos.pixels, maps, strict=True):
-        # The map of a stretched photo is drawn in the photo's own shape; cropped and padded ones as the model sees them.
+        # A stretched photo's map is drawn in the photo's own shape; cropped and padded ones as the model sees them.
         under = np.asarray(thumbnail(path.read_bytes())) if run.preprocess.fit == "stretch" else pixels
         found.append(data_uri(heat_over(under, heat)))
     return found

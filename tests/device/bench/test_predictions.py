@@ -78,8 +78,8 @@ def test_the_board_is_looked_at_between_the_rounds(document: dict[str, Any]) -> 
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda d: d["evalset"]["photos"][0].update(sha256="0" * 64), "evalset.digest is not"),
-        (lambda d: d["evalset"]["photos"][0].update(label=1), "evalset.digest is not"),
+        (lambda d: d["evalset"]["photos"][0].update(sha256="0" * 64), "evalset.digest does not match"),
+        (lambda d: d["evalset"]["photos"][0].update(label=1), "evalset.digest does not match"),
         (lambda d: d["evalset"]["photos"][0].update(label=3), "not one of the labels"),
         (lambda d: d["evalset"]["reference"].__setitem__(0, 3), "evalset.reference does not give"),
         (
@@ -89,7 +89,7 @@ def test_the_board_is_looked_at_between_the_rounds(document: dict[str, Any]) -> 
         (lambda d: d["evalset"]["reference"].pop(), "evalset.reference does not give"),
         (lambda d: d["runs"][0]["answers"]["predicted"].pop(), "runs[0].answers are 11 to 12 photos"),
         (lambda d: d["runs"][0]["answers"]["probability"].append(0.5), "runs[0].answers are 12"),
-        (lambda d: d["runs"][0]["answers"]["predicted"].reverse(), "runs[0].accuracy.correct is not"),
+        (lambda d: d["runs"][0]["answers"]["predicted"].reverse(), "runs[0].accuracy.correct does not match"),
         (lambda d: d["runs"][0].pop("answers"), "runs[0].answers is missing"),
         (lambda d: d["evalset"].update(reference={"unknown": "gone"}), "a run agrees with a reference that is unknown"),
     ],

@@ -156,7 +156,7 @@ STRANGE = ["notes.txt", ".git/HEAD", "bundle/notes.txt", "bundle/evalset/mine.jp
 def test_overwrite_keeps_what_was_put_into_a_run(run: Path, tiny_photos: Path, name: str) -> None:
     put(run, name)
     before = tree(run.parent)
-    with pytest.raises(InputError, match=r"is not of a run: .*\n.*only what it made\nMove it away"):
+    with pytest.raises(InputError, match=r"is not part of a run: .*\n.*only what it made\nMove it away"):
         train(tiny_photos, run, small.options(), overwrite=True)
     assert tree(run.parent) == before
 
@@ -178,7 +178,9 @@ def test_an_unfinished_run_with_something_else_in_it(
     put(tmp_path / "run.unfinished", *inside)
     before = tree(tmp_path)
     for overwrite in (False, True):
-        with pytest.raises(InputError, match=r"run\.unfinished: contains something that is not part of an unfinished run"):
+        with pytest.raises(
+            InputError, match=r"run\.unfinished: contains something that is not part of an unfinished run"
+        ):
             train(tiny_photos, tmp_path / "run", small.options(), overwrite=overwrite)
     assert tree(tmp_path) == before
 

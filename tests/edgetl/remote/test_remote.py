@@ -86,7 +86,7 @@ def test_a_sustained_run_on_a_board_has_its_times_by_the_second(good: SshBoard, 
     assert done.returncode == 0, done.stderr
     document = result.read(tmp_path / "result.json").to_json()
     assert document["settings"]["sustained"] is True
-    assert "--scenario is for this machine" in refused(
+    assert "--scenario works on this machine only" in refused(
         edgetl("bench", TINY, "--fleet", lab.fleet(good), "--scenario", "offline", env=lab.environment)
     )
 

@@ -227,7 +227,7 @@ def test_a_run_that_ctrl_c_ended_can_go_on(tiny_photos: Path, unbroken: Run, tmp
     assert process.wait(60) == 130
     assert Run.open(out).document.interrupted is True
     (out / "bundle").mkdir()
-    with pytest.raises(InputError, match="has a bundle"):
+    with pytest.raises(InputError, match="contains a bundle"):
         resume(out)
     (out / "bundle").rmdir()
     run = resume(out)
