@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What an option can be.
 Value = None | bool | int | float | str | tuple[int, ...] | tuple[str, ...]
-O = TypeVar("O", bound="Options")  # noqa: E741  # the class of some options
+O = TypeVar("O", bound="Options")  # noqa: E741  # a class of options
 
 BASICS = "Basics"
 
@@ -260,7 +260,7 @@ class Options:
         return cls(**keywords)
 
     def changed(self) -> dict[str, Value]:
-        """Return the values that are not the default, by name."""
+        """Return the values that differ from the defaults, by name."""
         pairs = ((one, getattr(self, one.name)) for one in options_of(type(self)))
         return {one.name: value for one, value in pairs if value != one.default}
 

@@ -16,7 +16,7 @@ from edgetl_device.files import check_regular, write_text
 # One row of a table, by column.
 Record = dict[str, str | int | float | Unknown | None]
 
-# Spreadsheets run a cell that begins so as a formula (OWASP, "CSV Injection"). An apostrophe in front makes it text.
+# Spreadsheets run cells that begin with these as formulas (OWASP, "CSV Injection"); a leading apostrophe prevents that.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 

@@ -29,14 +29,14 @@ _MANY_OPERATORS = 5.0
 
 @dataclass(frozen=True)
 class EdgeTpuFacts:
-    """What an Edge TPU is predicted to run of an int8 file of a backbone.
+    """The predicted Edge TPU mapping of a backbone's int8 file.
 
     Attributes:
-        operators: Operators of the file.
+        operators: Operators in the file.
         mapped: How many of them the Edge TPU is predicted to run.
-        parameter_bytes: Stored values that those read.
+        parameter_bytes: Size of the stored values that mapped operators read.
         refused: Why the compiler cannot read the file at all, or empty.
-        causes: Operators that stay on the CPU for their own sake: TFLite's name and how many.
+        causes: Operators that cannot be mapped themselves: TFLite's name and count.
     """
 
     operators: Count
@@ -57,9 +57,9 @@ class Facts:
         parameters: Number of weights, including BatchNorm statistics.
         multiply_adds: Multiply-adds per photo.
         blocks: Number of blocks that can be frozen.
-        features: Channels of its output.
-        int8_bytes: Size of an int8 TFLite file with a head of 5 classes, weights at random: an estimate for others.
-        edgetpu: What an Edge TPU is predicted to run of that file.
+        features: Channels of the last feature map.
+        int8_bytes: Size of an int8 TFLite file with random weights and a head for 5 classes: an estimate for others.
+        edgetpu: Predicted Edge TPU mapping of that file.
     """
 
     name: str
@@ -135,7 +135,7 @@ def concerns(facts: Facts) -> Iterator[str]:
         yield (
             f"{facts.edgetpu.operators} operators for {facts.multiply_adds / 1e6:,.0f} M multiply-adds "
             f"({reference.name}: {reference.edgetpu.operators} for {reference.multiply_adds / 1e6:,.0f} M): "
-            "small ones, and each has its overhead"
+            "small ones, each with its overhead"
         )
     if facts.edgetpu.refused:
         yield f"the Edge TPU's compiler refuses it: {facts.edgetpu.refused}"

@@ -212,7 +212,7 @@ def grid_of(tensor: Tensor) -> Grid:
 
 
 def _model(data: bytes, format: str, *, name: str, tensors: bool) -> TFLiteDescription | ONNXDescription:
-    """Describe the bytes of one model; ``name`` is what error messages call it."""
+    """Describe the bytes of one model; error messages use ``name``."""
     try:
         return _tflite(data, tensors) if format == "tflite" else _onnx(data, tensors)
     except InputError as error:

@@ -108,7 +108,7 @@ def write_run(
 
 
 def _settings(plan: TrainPlan) -> TrainedSettings:
-    """Return the settings of a plan; where one names a file or folder, the last part of its path."""
+    """Return the settings of a plan; of paths only the last part."""
     settings = plan.by_name()
     paths = {name: str(settings[name]) for name in _PATHS if settings[name]}
     return TrainedSettings.of(settings | {name: Path(path).resolve().name for name, path in paths.items()})

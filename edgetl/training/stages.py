@@ -106,7 +106,7 @@ def has_later_stages(plan: TrainPlan) -> bool:
 
 
 def best_epoch(history: Sequence[HistoryRow], stage: str) -> int:
-    """Return the epoch of a stage whose weights were kept; 0 when there was no such stage."""
+    """Return the epoch of a stage whose weights were kept; 0 without such a stage."""
     rows = [row for row in history if isinstance(row, Epoch) and row.stage == stage]
     return kept_epoch(rows) if rows else 0
 

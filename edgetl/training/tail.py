@@ -178,13 +178,13 @@ def kept_epoch(rows: Sequence[Epoch]) -> int:
     lowest = rows[_lowest_epoch(rows)]
     if lowest.val_loss is None:
         return rows[-1].epoch
-    # One photo has no standard error: then the lowest loss is all there is.
+    # A single photo has no standard error: take the lowest loss.
     bound = lowest.val_loss + (lowest.val_loss_se or 0.0)
     return max(row.epoch for row in rows if row.val_loss is not None and row.val_loss <= bound)
 
 
 def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:
-    """Raise Diverged for an epoch after which nothing can be told from another, or learnt."""
+    """Raise Diverged if the epoch's loss, or without validation photos a weight, is not finite."""
     losses = {"loss": row.loss, "val_loss": row.val_loss}
     broken = [f"its {name} is {loss}" for name, loss in losses.items() if loss is not None and not math.isfinite(loss)]
     if row.val_loss is None and not all(np.isfinite(weight).all() for weight in tail.get_weights()):
@@ -193,8 +193,8 @@ def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:
         return
     if row.epoch == 0:
         raise Diverged(
-            f"stage {row.stage} cannot begin: {broken[0].removeprefix('its ')}",
-            why="the network gives no numbers before the first step: its weights, or what the frozen layers give",
+            f"stage {row.stage} cannot start: {broken[0].removeprefix('its ')}",
+            why="the network outputs infinite values or NaN before the first step, by its weights or the frozen layers",
             hint="Give other {weights}, or more {trainable_blocks}: then fewer layers are frozen.",
         )
     name = "finetune_lr" if row.stage == "finetune" else "lr"
@@ -207,7 +207,7 @@ def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:
 
 
 def _lowest_epoch(rows: Sequence[Epoch]) -> int:
-    """Return the epoch with the lowest validation loss, the last one where nothing is validated."""
+    """Return the epoch with the lowest validation loss, or the last one without validation photos."""
     # All of them are validated, or none.
     losses = [row.val_loss for row in rows if row.val_loss is not None]
     return losses.index(min(losses)) if losses else len(rows) - 1

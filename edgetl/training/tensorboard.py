@@ -31,7 +31,7 @@ class EventLog:
         remove(folder, EVENT_FILES)
 
     def scalars(self, row: HistoryRow) -> None:
-        """Add a row of the history; the step is its epoch, and the number of the fit where it has none (head)."""
+        """Add a row of the history; the step is its epoch, or for the head the number of the fit."""
         count = self._counts[row.stage] = self._counts.get(row.stage, -1) + 1
         at = row.epoch if isinstance(row, Epoch) else count
         for name in _SCALARS:

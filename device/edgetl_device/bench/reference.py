@@ -37,7 +37,7 @@ class BenchReference:
     probabilities: npt.NDArray[np.float32] | Unknown
 
     def classes(self) -> tuple[int, ...] | Unknown:
-        """Return the class index that it gives to each photo."""
+        """Return the predicted class index of each photo."""
         if isinstance(self.probabilities, Unknown):
             return self.probabilities
         return tuple(self.probabilities.argmax(axis=1).tolist())
@@ -69,7 +69,7 @@ def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:
 def reference_of(
     bundle: Bundle, photos: PhotoSet, *, threads: int, prefer: str | None, say: Callable[[str], None]
 ) -> BenchReference:
-    """Return the reference for a set of photos; where it must be made, the float32 variant runs over all of them."""
+    """Return the reference for a set of photos, running the float32 variant over all of them if necessary."""
     if photos.source == "bundle":
         return BenchReference(FLOAT_MODEL, bundle.reference().probabilities)
     try:

@@ -347,9 +347,9 @@ def _check_predictions(result: Result) -> None:
     labels, found = result.bundle.labels, result.evalset
     photos, truth = found.photos, [photo.index for photo in found.photos]
     if not all(index < len(labels) for index in truth):
-        raise ValueError("evalset.photos has a photo of a class that is not one of the labels")
+        raise ValueError("evalset.photos has a photo whose class is not one of the labels")
     if found.digest != photoset.digest((labels[photo.index], photo.sha256) for photo in photos):
-        raise ValueError("evalset.digest is not that of its photos")
+        raise ValueError("evalset.digest does not match its photos")
     if isinstance(found.reference, Unknown):
         if not all(isinstance(run.agreement, Unknown) for run in result.runs):
             raise ValueError("a run agrees with a reference that is unknown")

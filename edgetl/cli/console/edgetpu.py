@@ -27,7 +27,7 @@ def show(path: Path, *, json: bool) -> None:
 
 
 def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -> None:
-    """Print a prediction: one line an operator, all of them or those of the CPU only, then the sums."""
+    """Print a prediction: one line per operator (all, or only those on the CPU), then totals."""
     from edgetl_device.documents import Unknown
 
     rows = [row for row in prediction.operators if every or row.on == "cpu"]

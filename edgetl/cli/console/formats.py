@@ -50,7 +50,7 @@ def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) ->
 
 
 def print_csv(records: Sequence[Record]) -> None:
-    """Print records with the same fields as CSV with a header; what is unknown says so."""
+    """Print records with the same fields as CSV with a header; unknown values are ``unknown``."""
     rows = (["unknown" if isinstance(value, Unknown) else value for value in record.values()] for record in records)
     sys.stdout.write(table_text(list(records[0]), rows))
 

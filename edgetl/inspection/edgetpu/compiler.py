@@ -193,7 +193,7 @@ def _log_of(printed: str) -> Log:
 
 
 def _rows(text: str) -> tuple[OperatorStatus, ...]:
-    # The table is printed, and in the .log file again; whatever text holds both has it twice.
+    # The table is in the output and in the .log file, so a text with both has it twice.
     table = re.split(r"^Operator\s+Count\s+Status\s*$", text, flags=re.MULTILINE)
     if len(table) == 1:
         return ()

@@ -31,7 +31,7 @@ class Plot:
 
 
 def fits(rows: Sequence[HistoryRow]) -> tuple[HeadFit, ...]:
-    """Return the fits of the head, in order; the last one is the one that was taken."""
+    """Return the fits of the head, in order; the last one was used."""
     return tuple(row for row in rows if isinstance(row, HeadFit))
 
 
