@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Percent of lines and branches together, as coverage.py counts them.
-BOUNDS = {"edgetl": 0.0, "edgetl_device": 95.0}
+BOUNDS = {"edgetl": 90.0, "edgetl_device": 95.0}
 LOWEST = 12
 
 # The environment of children that coverage.py leaves alone: those that a test kills, whose files or memory it limits,

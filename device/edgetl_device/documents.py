@@ -337,13 +337,18 @@ def _read_text(value: Json) -> str:
 def _read_integer(value: Json) -> int:
     if type(value) is not int:
         raise _Wrong(f"must be a whole number, not {_shown(value)}")
+    # Python has no limit of its own, but what is computed from it has.
+    if not -(1 << 63) <= value < 1 << 63:
+        raise _Wrong(f"must be a whole number of 64 bits, not {_shown(value)}")
     return value
 
 
 def _read_number(value: Json) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) is int:
+        return _read_integer(value)  # it stays an int, so that it is written as it was read
+    if type(value) is not float or not math.isfinite(value):
         raise _Wrong(f"must be a number, not {_shown(value)}")
-    return value  # type: ignore[no-any-return]  # an int stays an int, so that it is written as it was read
+    return value
 
 
 def _read_truth(value: Json) -> bool:
@@ -366,7 +371,7 @@ def _read_any(value: Json, depth: int = 0) -> Json:
         return [_read_any(part, depth + 1) for part in value]
     if isinstance(value, str):
         return _read_text(value)
-    if isinstance(value, float):
+    if type(value) in (int, float):
         return _read_number(value)
     return value
 

@@ -220,7 +220,10 @@ class Option:
         wanted = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str}[self.kind]
         if not isinstance(item, wanted) or (isinstance(item, bool) and self.kind is not bool):
             raise self.wrong(value, _KINDS[self.kind])
-        found = self.kind(item)
+        try:
+            found = self.kind(item)
+        except OverflowError:  # an int beyond what a float holds
+            raise self.wrong(value, self.bounds or "a finite number") from None
         if self.kind is str and (not found or "\0" in found):
             raise self.wrong(value, "text that is not empty" if not found else "text without NUL")
         if self.kind is float and not math.isfinite(found):

@@ -49,6 +49,7 @@ def test_every_field_is_an_option_with_bounds() -> None:
         ({"quick": 1}, "quick=1: must be true or false"),
         ({"quick": None}, "quick=None: must be true or false"),
         ({"duration": float("inf")}, "duration=inf: must be over 0 and at most 3600"),
+        ({"duration": 10**400}, "must be over 0 and at most 3600"),
         ({"thread": 1}, "there is no option 'thread'\nDid you mean threads?"),
         ({"zzz": 1}, "There are variants, threads"),
         ({"sustained": 1, "quick": True}, "sustained with duration or quick"),

@@ -164,6 +164,13 @@ def test_numbers_without_end_are_refused(value: str) -> None:
         documents.parse(Report, text.encode(), name="report.json")
 
 
+@pytest.mark.parametrize("field", ["count", "rate", "free"])
+def test_whole_numbers_have_64_bits(field: str) -> None:
+    for value in (1 << 63, 10**400, -(10**400)):
+        with pytest.raises(InputError, match=f"{field} must be a whole number of 64 bits"):
+            parsed(**{field: value})
+
+
 def test_nesting_has_an_end() -> None:
     deep: Any = 1
     for _ in range(200):
