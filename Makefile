@@ -6,9 +6,11 @@ TFLITE := .venv-tflite
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TWO := --numprocesses 2 --dist loadfile
+# Two processes on two cores: threads of libraries would only wait for each other.
+ONE := TF_NUM_INTRAOP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
-.PHONY: demo docs test test-slow test-arm64 lint types test-device test-tflite clean
+.PHONY: demo docs test test-e2e test-slow test-arm64 lint types test-device test-tflite clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -22,7 +24,11 @@ docs: $(STAMP)
 # The main suite comes last, so that its summary is the last thing to be seen. What all of it must cover:
 # tests/branches.py.
 test: lint types test-device test-tflite
-	$(BIN)/python -m pytest --ignore=tests/device $(TWO) --durations=15 $(COV) --cov-append --coverage-bounds
+	$(ONE) $(BIN)/python -m pytest --ignore=tests/device --ignore=tests/e2e $(TWO) --durations=15 $(COV) --cov-append --coverage-bounds
+
+# The whole way on real photos, where they lie beside the checkout.
+test-e2e: $(STAMP)
+	$(BIN)/python -m pytest tests/e2e
 
 # What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted.
 test-slow: $(STAMP)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from branches import UNMEASURED
 from drawing import draw_photo
 from programs import needs_program
 
@@ -73,6 +74,13 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["EDGETL_CACHE"]
     else:
         os.environ["EDGETL_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def _children_are_not_measured_either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("no_cover"):
+        for name, value in UNMEASURED.items():
+            monkeypatch.setenv(name, value)
 
 
 @pytest.fixture

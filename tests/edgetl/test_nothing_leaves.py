@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from network_watch import build, watched
 
+pytestmark = pytest.mark.no_cover
+
 CACHE = ".cache/edgetl/cache/"
 SCRIPT = """
 import sys, time

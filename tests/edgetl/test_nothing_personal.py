@@ -19,6 +19,8 @@ from edgetl.quantization.pipeline import quantize
 from edgetl.reports.run.write import write_run_report
 from edgetl.runs.directory import DATA_ROOT, Run
 
+pytestmark = pytest.mark.no_cover
+
 USER = "anna.example"
 
 

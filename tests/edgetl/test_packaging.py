@@ -19,6 +19,8 @@ from programs import cannot_run
 import edgetl
 import edgetl_device
 
+pytestmark = pytest.mark.no_cover
+
 REPO = Path(__file__).resolve().parent.parent.parent
 GOLDEN = REPO / "tests" / "golden"
 DISTRIBUTIONS = {"edgetl": REPO, "edgetl_device": REPO / "device"}

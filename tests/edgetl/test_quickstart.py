@@ -9,6 +9,8 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 
+pytestmark = pytest.mark.no_cover
+
 NOTEBOOK = Path(__file__).parent.parent.parent / "docs" / "quickstart.ipynb"
 
 

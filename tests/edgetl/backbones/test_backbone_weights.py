@@ -16,6 +16,8 @@ from edgetl.backbones.arrays import load_into, match
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory):

@@ -16,6 +16,8 @@ from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, backbone, blocks, build_base, resolve_weights
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 EVERY = pytest.mark.parametrize("name", BACKBONES)
 
 

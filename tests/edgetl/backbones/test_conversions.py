@@ -18,6 +18,8 @@ from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import LINEAR
 
+pytestmark = pytest.mark.no_cover
+
 _SLOW = pytest.mark.slow
 # What the other test modules do not convert, and one of each structure: BatchNorm on its own, BGR. 2 to 6 s each.
 _QUICK = ("mobilenet_v3_small_minimalistic", "efficientnet_lite0", "simple_cnn", "vgg16")

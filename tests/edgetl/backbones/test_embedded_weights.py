@@ -20,6 +20,8 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 from edgetl_device.jsonfile import read_json
 
+pytestmark = pytest.mark.no_cover
+
 NAMES = tuple(name for name, row in BACKBONES.items() if row.embedded)
 EVERY = pytest.mark.parametrize("name", NAMES)
 # As the requirements for each allow; the wheel of edgetl carries them all.

@@ -22,6 +22,8 @@ from edgetl_device.documents import of_json, to_json
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Preprocess, preprocess
 
+pytestmark = pytest.mark.no_cover
+
 PHOTO = Path(__file__).parent.parent.parent / "golden" / "photos" / "circle0.jpg"
 
 

@@ -19,6 +19,8 @@ from edgetl.backbones.weights import download
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.files import sha256_file
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:

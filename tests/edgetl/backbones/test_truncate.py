@@ -26,6 +26,8 @@ from edgetl_device.errors import InputError
 from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import preprocess
 
+pytestmark = pytest.mark.no_cover
+
 
 @pytest.mark.parametrize("name", MOBILE)
 def test_it_is_the_base_up_to_there(name: str) -> None:

@@ -23,6 +23,8 @@ from branches import UNMEASURED
 
 from edgetl.runs.directory import Run
 
+pytestmark = pytest.mark.no_cover
+
 PR_CAPBSET_DROP = 24
 
 

@@ -17,6 +17,8 @@ from edgetl.export import conversion
 from edgetl.inspection.tflite.file import describe
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 

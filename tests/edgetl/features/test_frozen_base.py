@@ -20,6 +20,8 @@ from edgetl.features.augment import PRESETS
 from edgetl.training.network import cut_layer
 from edgetl_device.preprocess import Preprocess
 
+pytestmark = pytest.mark.no_cover
+
 
 @cache
 def base() -> Any:

@@ -19,6 +19,8 @@ from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import LINEAR, rebuild
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 CALIBRATION = lively.photos(8, first_seed=500)
 
 

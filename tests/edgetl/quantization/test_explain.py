@@ -27,6 +27,8 @@ from edgetl_device.bench.accuracy import paired_drop
 from edgetl_device.documents import Unknown, dumps, to_json
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 PHOTOS = lively.photos(6)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from edgetl.quantization.preparation.gptq import nearest, round_gptq, step_of
 
+pytestmark = pytest.mark.no_cover
+
 Array = npt.NDArray[np.float32]
 
 

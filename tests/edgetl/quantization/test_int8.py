@@ -23,6 +23,8 @@ from edgetl.quantization.preparation.bias_correction import correct_weights
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 # The training photos of these tests; none of them is ever scored.
 _CALIBRATION = {"count": 12, "first_seed": 500}
 

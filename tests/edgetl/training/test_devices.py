@@ -17,6 +17,8 @@ from edgetl.training import TrainOptions, train
 from edgetl.training.devices import choose_devices, training_devices
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 HERE = Path(__file__).parent.parent
 TWO_CPUS = f"""
 import sys

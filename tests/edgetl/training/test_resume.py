@@ -25,6 +25,8 @@ from edgetl.runs.directory import Run
 from edgetl.training import TrainOptions, resume, train
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 FLAGS = ("--size", 32, "--views", 1, "--epochs", 12, "--patience", 12, "--batch-size", 4,
          "--truncate", 6, "--trainable-blocks", 2)  # fmt: skip
 RANDOM_KILLS = 20

@@ -27,6 +27,8 @@ from edgetl.training.tail import kept_epoch
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import preprocess
 
+pytestmark = pytest.mark.no_cover
+
 # Where nothing is compared with ``tiny_run``, the smallest input and the first blocks will do.
 QUICK_SIZE = 32
 QUICK_BLOCKS = 6

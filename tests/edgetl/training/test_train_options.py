@@ -22,6 +22,8 @@ from edgetl.training import TrainOptions, train
 from edgetl.training.teacher import teacher_targets
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 
 def quick(**changes: Any) -> TrainOptions:
     return small.options(**({"size": 32, "epochs": 1, "truncate": "4", "trainable_blocks": 1} | changes))
