@@ -280,7 +280,7 @@ def test_a_bundle_in_one_file_is_opened_once(tiny_file: Path, monkeypatch: pytes
         (lambda d: d["variants"][1]["agreement"].pop("mae"), "variants[1].agreement.mae is missing"),
         (lambda d: d["preprocess"].update(fit="guess"), "preprocess.fit must be"),
         (lambda d: d["preprocess"].pop("fit"), "preprocess.fit is missing"),
-        (lambda d: d["preprocess"].update(mean=[0.5]), 'preprocess has a field "mean"'),
+        (lambda d: d["preprocess"].update(mean=[0.5]), 'preprocess has an unknown field "mean"'),
         (lambda d: d["files"]["labels.txt"].update(bytes=3 << 30), 'files."labels.txt".bytes is 3221225472, over'),
         (lambda d: d.update(files=[]), "files must be an object"),
     ],

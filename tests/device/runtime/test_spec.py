@@ -70,7 +70,7 @@ def test_floats_are_as_they_are_and_the_callers_own() -> None:
 @pytest.mark.parametrize(
     ("values", "said"),
     [
-        ([0.5, np.nan], "answers NaN"),
+        ([0.5, np.nan], "outputs NaN"),
         ([-3.0, 7.5], "numbers from -3 to 7.5"),
         ([0.0, np.inf], "numbers from 0 to inf"),
     ],
