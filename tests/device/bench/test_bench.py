@@ -109,7 +109,10 @@ def test_a_result_reads_back(document: dict[str, Any], tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda d: d["runs"][0]["latency_ms"]["invoke"].update(p95=0.001), "runs[0].latency_ms.invoke.p95 does not match"),
+        (
+            lambda d: d["runs"][0]["latency_ms"]["invoke"].update(p95=0.001),
+            "runs[0].latency_ms.invoke.p95 does not match",
+        ),
         (
             lambda d: d["runs"][1]["latency_ms"]["invoke"].update(p50={"unknown": "not enough samples: 5 of 11"}),
             "runs[1].latency_ms.invoke.p50 does not match",
