@@ -154,8 +154,9 @@ def test_a_board_that_fails_is_a_row_and_the_others_finish(
     assert "Host key verification failed" in lines["stranger"]
     assert "Connection refused" in lines["gone"]
     assert "not found" in lines["no-python"]
-    for name in ("nested", "number", "empty"):
+    for name in ("nested", "number"):
         assert "the board's answer is not one of edgetl's" in lines[name]
+    assert "the agent's reply: root is missing" in lines["empty"]
     assert not stranger.cache.exists()
     assert [*good.wait_quiet(), *second.wait_quiet()] == []
 
