@@ -144,7 +144,7 @@ def test_a_run_and_its_bundle_are_found_after_a_kill_between_two_renames(run: Pa
     check_run_replaceable(run)
     assert tree(run) == before
     killed_while_replacing(run)
-    with pytest.raises(InputError, match="is there already"):
+    with pytest.raises(InputError, match="exists already"):
         train(Path("photos"), run, small.options())
     assert tree(run) == before
 
