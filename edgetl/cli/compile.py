@@ -85,8 +85,7 @@ def compile_(
         return
     _print_report(report)
     echo(f"report    {report_path(opened)}")
-    variant = word(report.variant)
-    echo(f"next      edgetl bench {word(opened.path)} --variants {variant} --delegate edgetpu, on the device")
+    echo(f"next      edgetl bench {word(opened.path)} --variants {word(report.variant)} --delegate edgetpu, on a board")
 
 
 def _print_report(report: CompileReport) -> None:
