@@ -97,7 +97,7 @@ def test_version_1_of_quantize_json_is_read(tiny_bundle: Path) -> None:
         (lambda document: document["model"].update(bytes="5"), 'run.json: model.bytes must be a whole number, not "5"'),
         (lambda document: document["dataset"].pop("root"), "run.json: dataset.root is missing"),
         (lambda document: document["metrics"]["test"]["confusion"].pop(), 'run.json: metrics."test" cannot be used'),
-        (lambda document: document["preprocess"].update(blur=1), 'run.json: preprocess has a field "blur"'),
+        (lambda document: document["preprocess"].update(blur=1), 'run.json: preprocess has an unknown field "blur"'),
         (lambda document: document["labels"].pop(), "per_class: must have 2 classes"),
         (lambda document: document["labels"].__setitem__(0, "gear"), "labels: must be two or more, all different"),
     ],

@@ -133,7 +133,7 @@ def test_other_settings_photos_and_networks_are_refused_and_nothing_is_lost(
 
     with pytest.raises(InputError, match=r"epochs=7: the unfinished run has 12"):
         resume(out, given={"epochs": 7})
-    for flags, said in ((("--lr", 0.1), "--lr 0.1"), (("--out", tmp_path / "other"), "started")):
+    for flags, said in ((("--lr", 0.1), "--lr 0.1"), (("--out", tmp_path / "other"), "in its own directory")):
         assert said in small.refused(small.edgetl("train", "--resume", out, *flags))
 
     photos = Path(shutil.copytree(tiny_photos, tmp_path / "photos"))
@@ -147,7 +147,7 @@ def test_other_settings_photos_and_networks_are_refused_and_nothing_is_lost(
     request.write_text(text.replace('"trainable_blocks": 2', '"trainable_blocks": 3'))
     with pytest.raises(InputError, match="belongs to another run") as caught:
         resume(out)
-    assert "has changed: settings (trainable_blocks 2 / 3)" in str(caught.value)
+    assert "changed since it was saved: settings (trainable_blocks 2 / 3)" in str(caught.value)
     request.write_text(text)
 
     assert (unfinished(out) / "checkpoint.npz").read_bytes() == before
