@@ -1,6 +1,6 @@
-"""What is worth knowing of a bound that int8 keeps: few photos say little, and other photos may say otherwise.
+"""Warnings about accuracy bounds: too few photos to be sure, or a bound missed on the test photos.
 
-Not for: the bound itself (:func:`edgetl.quantization.candidates.within`).
+The bound itself is checked by :func:`edgetl.quantization.candidates.within`.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def bound_warnings(
     final: Iterable[tuple[str, Agreement]],
     split: Split,
 ) -> tuple[BoundWarning, ...]:
-    """Return what to warn of when a candidate was taken.
+    """Return the warnings for a candidate that passed.
 
     Args:
-        options: With the bounds.
-        judged: Name and agreement of its variants on the validation photos.
-        final: The same on the photos of ``split``, for the bundle.
-        split: ``test``, or ``val`` where there are no test photos: then both are the same photos.
+        options: The quantization options, including the bounds.
+        judged: Name and agreement of each variant on the validation photos.
+        final: Name and agreement of each variant on the photos of ``split``.
+        split: ``test``, or ``val`` if there are no test photos; both measurements then use the same photos.
     """
     doubted = _crossings(options, judged, "val", ends=True)
     missed = _crossings(options, final, split, ends=False) if split != "val" else ()
@@ -43,7 +43,7 @@ def bound_warnings(
 def _crossings(
     options: QuantizeOptions, variants: Iterable[tuple[str, Agreement]], split: Split, *, ends: bool
 ) -> Iterator[tuple[str, str]]:
-    """Yield each variant that crosses a bound, by its number or by an ``end`` of its interval, and what to say."""
+    """Yield name and message of each variant whose value (or, with ``ends``, confidence limit) violates a bound."""
     for name, agreement in variants:
         photos = f"on {agreement.photos} {_SPLITS[split]} photos"
         low, high = agreement.drop_ci95_pp

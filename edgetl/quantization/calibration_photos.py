@@ -1,6 +1,6 @@
-"""Calibration photos, which set the activation ranges of an int8 model: chosen, decoded, audited.
+"""Select, decode and audit the calibration photos that set the activation ranges of an int8 model.
 
-They come from the training split, evenly over the classes, or from a folder of the user's, never from held-out photos.
+They come from the training split, stratified by class, or from a user's folder, never from held-out photos.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from edgetl_device.errors import InputError
 from .findings import CALIBRATION
 from .own_photos import OwnPhoto, own_photos
 
-# With min-max ranges, 10 photos gave the same error as 500; the means for bias correction need more.
+# With min-max ranges, 10 photos gave the same error as 500; bias correction needs more for its means.
 FEW_PHOTOS = 10
 # A few ordinary photos span nearly all of 0..255.
 NARROW_SPAN = 192
@@ -44,9 +44,10 @@ S = TypeVar("S", bound=_Sample)
 
 @dataclass(frozen=True)
 class CalibrationPhoto:
-    """A photo by its path in its folder, its class (None where the folder has none), its hash and that of its pixels.
+    """A calibration photo.
 
-    ``group`` is the digest of the decoded pixels: identical photos share it, whatever their format.
+    ``path`` is relative to its folder and ``label`` is None in a flat folder. ``group`` is the digest of the decoded
+    pixels, shared by identical photos in any format.
     """
 
     path: str
@@ -60,12 +61,12 @@ class Calibration:
     """Calibration photos and their audit.
 
     Attributes:
-        folder: The name of the user's folder they are from; None for the training split.
-        photos: In the order of ``pixels``.
-        pixels: uint8 [n, S, S, 3].
-        findings: Findings of the audit, of kinds ``few_photos``, ``repeated``, ``narrow_range``, ``missing_class``,
-            ``unreadable`` and ``not_all``.
-        labels: The run's classes.
+        folder: Name of the user's folder; None for the training split.
+        photos: The photos, in the order of ``pixels``.
+        pixels: Decoded photos, uint8 [n, S, S, 3].
+        findings: Audit findings: ``few_photos``, ``repeated``, ``narrow_range``, ``missing_class``, ``unreadable``,
+            ``not_all``.
+        labels: Class names of the run.
     """
 
     folder: str | None
@@ -76,12 +77,12 @@ class Calibration:
 
     @property
     def warnings(self) -> tuple[str, ...]:
-        """The messages of findings that the user should see."""
+        """Messages of all findings above severity ``info``."""
         return tuple(finding.message for finding in self.findings if finding.severity != "info")
 
     @property
     def record(self) -> CalibrationRecord:
-        """The list of the photos and the audit, for documents that stay with the run."""
+        """Photos and audit, for documents that stay in the run directory."""
         count = Counter(photo.label for photo in self.photos)
         reach = [(int(channel.min()), int(channel.max())) for channel in np.moveaxis(self.pixels, -1, 0)]
         return CalibrationRecord(
@@ -101,7 +102,7 @@ class Calibration:
 
     @property
     def record_without_names(self) -> CalibrationRecord:
-        """The same for what travels: hashes of files, no paths."""
+        """The record with file hashes instead of paths, for bundles."""
         record = self.record
         findings = tuple(replace(finding, files=(), groups=()) for finding in record.audit.findings)
         return replace(
@@ -115,19 +116,19 @@ class Calibration:
 def calibration_photos(
     run: Run, *, count: int = 100, seed: int = 0, folder: Path | None = None, data: Path | None = None
 ) -> Calibration:
-    """Choose, decode and audit the calibration photos of a run.
+    """Select, decode and audit the calibration photos of a run.
 
     Args:
         run: A finished run.
-        count: At most so many photos, at least 1.
-        seed: Another seed draws others.
-        folder: A folder of the user's photos, flat or by class, in place of the training split.
-        data: The data set's folder, where it has moved since training.
+        count: Maximum number of photos, at least 1.
+        seed: Random seed of the selection.
+        folder: A folder of photos to use instead of the training split, flat or with a folder per class.
+        data: The data set's folder if it has moved since training.
 
     Raises:
-        InputError: ``count`` is below 1, the training split is empty or its photos are not as they were, or ``folder``
-            cannot be used: it is missing or empty, names a class that the run does not have, or has a photo of the
-            validation or test split in it, by file or by decoded pixels.
+        InputError: ``count`` is below 1, the training split is empty or its photos changed, or ``folder`` is missing
+            or empty, has a class unknown to the run, or contains a validation or test photo (same file or same
+            decoded pixels).
     """
     if folder is None:
         chosen = choose_calibration(run.samples, count=count, seed=seed)
@@ -151,16 +152,15 @@ def calibration_photos(
 def audit(
     photos: Sequence[CalibrationPhoto], pixels: npt.NDArray[np.uint8], labels: Sequence[str]
 ) -> tuple[Finding, ...]:
-    """Audit calibration photos: too few, duplicates, a class without photos, a small range of pixel values.
+    """Audit calibration photos: too few, duplicates, missing classes, narrow pixel range.
 
-    The converters always see 0 and 255 (:func:`.conversion.tflite.calibration_inputs` puts them into corners), so
-    that the range of the input never depends on the photos. What the photos themselves reach still decides what the
-    layers behind it are calibrated for.
+    The input range never depends on the photos, as the converters always see 0 and 255
+    (:func:`.conversion.tflite.calibration_inputs` puts them into corners). The ranges of all later layers do.
 
     Args:
-        photos: At least one.
-        pixels: uint8 [n, S, S, 3], of the same photos.
-        labels: The model's classes.
+        photos: At least one photo.
+        pixels: Their pixels, uint8 [n, S, S, 3].
+        labels: Class names of the model.
     """
     findings = []
     unique = len({photo.group for photo in photos})
@@ -181,15 +181,15 @@ def audit(
 
 
 def choose_calibration(samples: Iterable[S], *, count: int = 100, seed: int = 0) -> tuple[S, ...]:
-    """Return a stratified sample of up to ``count`` training photos: equally many of each class where there are enough.
+    """Return a stratified sample of up to ``count`` training photos, balanced over the classes where possible.
 
-    A photo's place in its class is a hash of its content and ``seed``: adding photos changes few of the choices, and
-    the order of ``samples`` does not matter. Classes alternate in the result, so that any prefix is stratified too.
+    Photos of a class are ranked by a hash of content and ``seed``, so adding photos changes few of the choices and the
+    order of ``samples`` does not matter. Classes alternate in the result: any prefix is stratified too.
 
     Args:
-        samples: Photos of any split; those not in ``train`` are passed over.
-        count: At least 1.
-        seed: Another seed draws other photos.
+        samples: Photos of any split; only ``train`` is used.
+        count: Maximum number of photos, at least 1.
+        seed: Random seed of the selection.
 
     Raises:
         InputError: ``count`` is below 1, or no sample is in the training split.
@@ -221,7 +221,7 @@ def _repeated(photos: Sequence[CalibrationPhoto]) -> tuple[str, ...]:
 
 
 def _refuse_held_out(chosen: Iterable[_Sample]) -> None:
-    # Checked on the result too: calibration must never see held-out photos.
+    # Double check: calibration must never see held-out photos.
     for sample in chosen:
         if sample.split != "train":
             raise AssertionError(f"calibration photo {sample.sha256} is from the {sample.split} split")

@@ -1,7 +1,7 @@
-"""The first int8 candidate within the bounds, cheapest first, judged on validation photos.
+"""Search for the cheapest int8 candidate within the bounds, on the validation photos.
 
-Plain conversion, then repair, then the worst layers in float, then distillation. Only the chosen candidate is scored
-on the test photos.
+Candidates in order: plain conversion, repair, worst layers in float, distillation. Only the chosen one is scored on
+the test photos.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from .variants import INT8_NAMES, ModelForms, PreparedModel, corrected, int8_var
 
 _KEEP_FLOAT = 4
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-# Photos for distillation, and augmented views of each; more take longer and change little.
+# Photos for distillation and augmented views of each; more take longer and change little.
 _TEACHING_PHOTOS = 1000
 _TEACHING_VIEWS = 2
 _VIEW_BATCH = 32
@@ -47,10 +47,10 @@ class SearchResult:
 
     Attributes:
         prepared: The model that the last candidate converted.
-        variants: int8 files of the candidate that passed, or of the last one.
-        candidates: The result of each.
-        taken: Name of the candidate that passed; None where none did.
-        incompatibility: What keeps the int8 TFLite file from running on the target, or None.
+        variants: int8 files of the candidate that passed, else of the last one.
+        candidates: Result of each candidate tried.
+        taken: Name of the candidate that passed; None if none did.
+        incompatibility: Why the int8 TFLite file cannot run on the target; None if it can.
     """
 
     prepared: PreparedModel
@@ -61,7 +61,7 @@ class SearchResult:
 
 
 def int8_names(target: Target) -> tuple[str, ...]:
-    """Return the int8 variants that a target can use."""
+    """Return the names of the int8 variants that a target supports."""
     return INT8_NAMES if target.onnx else ("int8",)
 
 
@@ -69,10 +69,10 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
     """Try candidates in order until all int8 files of one are within the bounds of ``options``.
 
     Args:
-        forms: The float model, the reference, and the photos that calibrate.
-        run: Its run.
+        forms: The float model and the calibration photos.
+        run: The run of the model.
         options: Bounds and target. ``repair=False`` tries plain conversion only.
-        data: The data set's folder, where it has moved since training.
+        data: The data set's folder if it has moved since training.
 
     Raises:
         InputError: The run has no validation photos.
@@ -91,7 +91,7 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
     for name, prepare in _candidates(forms, run, options, against, data):
         started = time.perf_counter()
         prepared, distillation = prepare(variants)
-        # ONNX cannot leave layers out (:class:`PreparedModel`), so its file stays the one of the candidate before.
+        # ONNX cannot keep layers in float (see PreparedModel): reuse the previous candidate's file.
         earlier = [variant for variant in variants if variant.format == "onnx"] if prepared.keep_float else []
         names = ("int8",) if prepared.keep_float else int8_names(target)
         variants = [*int8_variants(prepared, run, forms.calibration, names, target=target), *earlier]
@@ -116,34 +116,34 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
                 variants=tuple(rows),
             )
         )
-        # All candidates have the same operators, so none of them would fit the target.
+        # All candidates have the same operators, so an incompatible one ends the search.
         if passed or complaint is not None:
             return SearchResult(prepared, variants, tuple(candidates), name if passed else None, complaint)
     return SearchResult(prepared, variants, tuple(candidates), None, None)
 
 
 def incompatibility(variants: list[VariantFile], target: Target) -> str | None:
-    """Return what keeps the int8 TFLite file among ``variants`` from running on a target, or None."""
+    """Return why the int8 TFLite file among ``variants`` cannot run on a target, or None if it can."""
     (int8,) = (variant.data for variant in variants if variant.name == "int8")
     return target.complaint(int8)
 
 
 def within(agreement: Agreement, options: QuantizeOptions) -> bool:
-    """Whether a variant loses no more than the bounds allow."""
+    """Return whether a variant is within the bounds."""
     drop_fits = options.max_drop is None or agreement.drop_pp <= options.max_drop
     return drop_fits and (options.min_agreement is None or agreement.top1 >= options.min_agreement)
 
 
 @dataclass(frozen=True)
 class _Distillation:
-    """For the report: the same training without rounding, and the numbers of photos and views."""
+    """Distillation details for the report: control without rounding, number of photos, views per photo."""
 
     control: FloatControl
     photos: int
     views: int
 
 
-# Prepares a candidate's model from the files of the candidate before.
+# Prepares a candidate's model, given the files of the previous candidate.
 _Prepare = Callable[[list[VariantFile]], tuple[PreparedModel, _Distillation | None]]
 
 
@@ -161,7 +161,7 @@ def _candidates(
 
 
 def _worst(forms: ModelForms, repaired: list[VariantFile], against: Expected) -> tuple[str, ...]:
-    """Return the convolutions whose quantization changes the predictions of the repaired file most."""
+    """Return the names of the convolutions whose quantization changes the predictions most."""
     (int8,) = (variant.data for variant in repaired if variant.name == "int8")
     explanation = explain(float32_tflite(forms.equalized), int8, against.photos.pixels)
     costly = [layer.name for layer in explanation.worst(len(explanation.layers)) if layer.operator in _CONVOLUTIONS]
@@ -171,7 +171,7 @@ def _worst(forms: ModelForms, repaired: list[VariantFile], against: Expected) ->
 def _distilled(
     forms: ModelForms, run: Run, options: QuantizeOptions, against: Expected, data: Path | None
 ) -> tuple[PreparedModel, _Distillation]:
-    """Distill the layers that training trained, with and without rounding, and repair the one with it."""
+    """Distill the trained layers with rounding (then repair) and without rounding (control)."""
     names = {layer.name for layer in forms.model.layers if layer.trainable and layer.weights}
     trained = frozenset(names | {f"{name}_depthwise" for name in names})
     photos = find_photos(run, stratified_sample(run.of("train"), count=_TEACHING_PHOTOS, seed=options.seed), data=data)
@@ -190,7 +190,7 @@ def _distilled(
             control, against.photos.pixels, np.arange(len(against.photos.targets)), description="Control"
         )
     )
-    # Control: the same training without rounding shows how much of the gain is just more training.
+    # The control shows how much of the gain is just more training.
     about = _Distillation(FloatControl(*against.scores(found, run.labels)), len(photos.targets), views)
     student = distill(forms.equalized, trained, teaching, rounded=True, seed=options.seed)
     return corrected(student, "distilled through rounding", forms.calibration, TARGETS[options.target]), about

@@ -1,7 +1,7 @@
-"""A short distillation: the trainable tail is fitted to the float model's predictions through int8 rounding.
+"""Short quantization-aware distillation: fit the trainable tail to the float model's predictions.
 
-Weights and activations are rounded in the forward pass, with the straight-through estimator in the backward pass (Jacob
-et al. 2018, arXiv:1712.05877; Hinton et al. 2015, arXiv:1503.02531 for the targets).
+Weights and activations are fake-quantized in the forward pass, with the straight-through estimator in the backward pass
+(Jacob et al. 2018, arXiv:1712.05877; soft targets: Hinton et al. 2015, arXiv:1503.02531).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from edgetl.backbones.spec import SCALE_LAYER
 from edgetl.quantization.preparation.graph import Keras, is_linear, kind, rebuild, steps, walk
 from edgetl_device.errors import InputError
 
-# Larger rates overfit the rounding on the training photos and change the predictions on others.
+# Larger rates overfit the rounding to the training photos.
 _LEARNING_RATE = 1e-5
 _EPOCHS = 4
 _BATCH = 32
 _CALIBRATION_PHOTOS = 64
-# Layers that pass values through: their output has the grid of their input.
+# Layers that pass values through: output and input share the quantization grid.
 _NO_GRID_OF_THEIR_OWN = ("ZeroPadding2D", "Dropout", "Reshape", "Flatten", "MaxPooling2D", "Softmax")
 
 
@@ -33,8 +33,8 @@ class Teaching:
 
     Attributes:
         pixels: Training photos, uint8 [n, S, S, 3].
-        probabilities: The float model's predictions for them, float32 [n, classes].
-        calibration: Photos that set the ranges of the activations, uint8 [m, S, S, 3].
+        probabilities: The float model's predictions, float32 [n, classes].
+        calibration: Photos that set the activation ranges, uint8 [m, S, S, 3].
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -43,17 +43,17 @@ class Teaching:
 
 
 def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, rounded: bool, seed: int) -> Keras:
-    """Return a copy of ``folded`` whose layers ``trained`` were fitted to the float model's predictions.
+    """Return a copy of ``folded`` with its tail fitted to the float model's predictions.
 
-    Adam at 1e-5 with cosine decay, 4 epochs of the photos, Kullback-Leibler divergence from the float predictions.
+    Adam at 1e-5 with cosine decay, 4 epochs, Kullback-Leibler divergence from the float predictions.
 
     Args:
         folded: A flat functional model without BatchNormalization.
-        trained: Names of layers that were trained. All linear layers from the first of these on may change,
-            but not the scaling of the pixels.
+        trained: Names of the trained layers. All linear layers from the first of these on are fitted, except the
+            scaling of the pixels.
         teaching: Photos and predictions.
-        rounded: Round weights and activations as int8 does. False is the control: the same training without it.
-        seed: Of the order of photos.
+        rounded: Round weights and activations as int8 does. False is the control.
+        seed: Random seed of the photo order.
 
     Raises:
         InputError: None of ``trained`` is in the model.
@@ -103,7 +103,7 @@ def distill(folded: Keras, trained: frozenset[str], teaching: Teaching, *, round
 
 
 def _cut(folded: Keras, trained: frozenset[str]) -> Keras:
-    """Return what the first trained layer reads; the photo itself where nothing but its scaling comes before."""
+    """Return the input tensor of the first trained layer; the model input if only pixel scaling comes before it."""
     before: list[Keras] = []
     for node in steps(folded):
         if node.operation.name in trained:
@@ -119,7 +119,7 @@ def _kernel_and_bias(operation: Keras) -> tuple[npt.NDArray[np.float32], npt.NDA
 
 
 def _ranges(folded: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, tuple[float, float]]:
-    """Return lowest and highest value, 0 included, of each operation's output that has an int8 grid of its own."""
+    """Return the activation range (min, max), including 0, of each operation with its own quantization grid."""
     order = steps(folded)
     readers: dict[int, list[Keras]] = {}
     for node in order:
@@ -148,7 +148,7 @@ def _ranges(folded: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, tuple[flo
 
 
 def _is_fused(operation: Keras) -> bool:
-    """Whether converters fuse an operation into the convolution before it: ReLU and ReLU6, as either layer."""
+    """Return whether converters fuse an operation into the preceding convolution: ReLU or ReLU6, as any layer type."""
     activations = extras.keras().activations
     by_name = kind(operation) == "Activation" and operation.activation in (activations.relu, activations.relu6)
     return by_name or kind(operation) == "ReLU"
@@ -157,7 +157,7 @@ def _is_fused(operation: Keras) -> bool:
 def _before(
     folded: Keras, cut: Keras, pixels: npt.NDArray[np.uint8], ranges: dict[str, tuple[float, float]]
 ) -> npt.NDArray[np.float32] | npt.NDArray[np.uint8]:
-    """Return what reaches the first trained layer, rounded on the way as int8 would; uint8 where that is the photo."""
+    """Return the input of the first trained layer, rounded as int8 does; uint8 if that is the photo itself."""
     if cut is folded.inputs[0]:
         return pixels
     prefix = extras.keras().Model(folded.input, cut)
@@ -181,7 +181,7 @@ def _rounded_activation(output: Any, limits: tuple[float, float] | None) -> Any:
 
 
 def _rounded_weights(operation: Keras, kernel: Any) -> Any:
-    """Round a kernel to -127..127 steps of its largest weight per output channel."""
+    """Round a kernel to int8, symmetric in -127..127, per output channel."""
     tf = extras.tensorflow()
     if kind(operation) == "DepthwiseConv2D":
         by_channel = tf.reshape(kernel, (*kernel.shape[:2], -1))

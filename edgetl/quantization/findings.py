@@ -1,6 +1,6 @@
-"""What may be wrong with calibration photos: each kind with its stable code, its severity, and what to do about it.
+"""Kinds of findings on calibration photos: stable code, severity, advice.
 
-Not for: finding it (``calibration_photos``, ``own_photos``).
+``calibration_photos`` and ``own_photos`` raise them.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Accuracy, agreement with the float model and latency of an exported variant on photos.
+"""Measure accuracy, agreement with the float model and latency of an exported variant.
 
-Latencies here only rank candidates; publish those that ``edgetl bench`` measures on the device.
+Latencies here only rank candidates; publish those measured by ``edgetl bench`` on the device.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Expected:
 
     Attributes:
         photos: Labelled photos of one split.
-        logits: float32 [n, classes].
-        probabilities: float32 [n, classes].
+        logits: Float logits, float32 [n, classes].
+        probabilities: Float probabilities, float32 [n, classes].
     """
 
     photos: Photos
@@ -39,11 +39,11 @@ class Expected:
 
     @property
     def accuracy(self) -> Accuracy:
-        """The float model's own accuracy."""
+        """Accuracy of the float model."""
         return score(self.probabilities, self.photos.targets, Unknown("it is the reference")).accuracy
 
     def scores(self, probabilities: npt.NDArray[np.float32], labels: tuple[str, ...]) -> tuple[Accuracy, Agreement]:
-        """Return accuracy and agreement of other probabilities for these photos, float32 [n, classes]."""
+        """Return accuracy and agreement of a variant's probabilities for these photos, float32 [n, classes]."""
         found = score(probabilities, self.photos.targets, self.probabilities, names=labels)
         if not isinstance(found.agreement, Agreement):
             raise TypeError("there is a reference for these photos")
@@ -55,10 +55,10 @@ class Measured:
     """An exported variant with its measurements.
 
     Attributes:
-        variant: The file, with its scores.
-        accuracy: How often it is right.
-        agreement: How it differs from the float model.
-        latency_ms: Median of one inference, one thread.
+        variant: The model file, with its scores.
+        accuracy: Top-1 accuracy.
+        agreement: Agreement with the float model.
+        latency_ms: Median latency of one inference on one thread.
     """
 
     variant: VariantFile
@@ -74,7 +74,7 @@ def expected(model: Any, photos: Photos, *, description: str) -> Expected:
 
 
 def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -> Measured:
-    """Run a variant on photos, one thread, and score it; the variant returned has its scores."""
+    """Run a variant on photos on one thread and score it."""
     predictions, latency_ms = predict_file(
         variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
     )
@@ -85,13 +85,13 @@ def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -
 def predict_file(
     model: bytes, format: str, pixels: npt.NDArray[np.uint8], *, description: str
 ) -> tuple[npt.NDArray[np.float32], float]:
-    """Run an exported file on photos, one thread.
+    """Run an exported model on photos on one thread.
 
     Args:
-        model: The file.
+        model: Content of the model file.
         format: ``tflite`` or ``onnx``.
         pixels: uint8 [n, S, S, 3], n at least 1.
-        description: What the progress bar says.
+        description: Label of the progress bar.
 
     Returns:
         Probabilities, float32 [n, classes], and the median latency in ms.

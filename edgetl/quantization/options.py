@@ -1,4 +1,4 @@
-"""Options of quantization."""
+"""Quantization options."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgetl_device.errors import OptionError
 from edgetl_device.options import Options, Value, option
 
-# Copy of edgetl.quantization.targets.TARGETS, which would load NumPy; a test compares.
+# Copy of the names in edgetl.quantization.targets, which would load NumPy; a test compares them.
 TARGET_NAMES = ("generic", "coral", "mcu", "mediapipe")
 
 _CALIBRATION, _MORE = "Calibration", "More files"
@@ -15,10 +15,10 @@ _CALIBRATION, _MORE = "Calibration", "More files"
 
 @dataclass(frozen=True)
 class QuantizeOptions(Options):
-    """Options of :func:`edgetl.quantization.pipeline.quantize`. float32 TFLite and ONNX are written in any case.
+    """Options of :func:`edgetl.quantization.pipeline.quantize`. float32 TFLite and ONNX are always written.
 
     Raises:
-        OptionError: A value is out of bounds, or two contradict each other.
+        OptionError: A value is out of range, or options conflict.
     """
 
     int8: bool = option(False, help="Write int8 TFLite and ONNX.")
@@ -56,7 +56,7 @@ class QuantizeOptions(Options):
     explain: bool = option(False, help="Measure what each layer costs: RUN/explain.json and pictures in RUN/explain.")
 
     def check_together(self) -> None:
-        """Refuse options of int8 when no int8 file is written."""
+        """Reject int8 options when no int8 file is written."""
         if self.int8:
             return
         for name in ("target", "explain", "max_drop", "min_agreement"):
@@ -65,9 +65,9 @@ class QuantizeOptions(Options):
 
     @property
     def gated(self) -> bool:
-        """Whether the loss of int8 is bounded."""
+        """Whether a bound on the int8 loss is set."""
         return self.max_drop is not None or self.min_agreement is not None
 
     def by_name(self) -> dict[str, Value]:
-        """Return all values by name; ``max_drop`` gets its unit."""
+        """Return all values by name, ``max_drop`` with its unit in the name."""
         return {"max_drop_pp" if name == "max_drop" else name: value for name, value in super().by_name().items()}

@@ -1,4 +1,4 @@
-"""A folder of the user's photos for calibration: listed, decoded, and checked against the held-out photos."""
+"""List and decode a user's folder of calibration photos, and check it against the held-out photos."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _LAYOUT = "Give a folder of photos, or of class folders with photos."
 
 @dataclass(frozen=True)
 class OwnPhoto:
-    """A readable photo of the folder.
+    """A readable photo in the folder.
 
     Attributes:
-        path: In the folder, with ``/``.
-        label: Name of its class folder; None in a flat folder.
-        sha256: Of the file's bytes.
-        group: Digest of its decoded pixels.
-        first: Whether it is the first by path of those with the same pixels.
+        path: Path relative to the folder, with ``/``.
+        label: Name of the class folder; None in a flat folder.
+        sha256: SHA-256 of the file.
+        group: Digest of the decoded pixels.
+        first: Whether it is the first by path among photos with the same pixels.
     """
 
     path: str
@@ -37,7 +37,7 @@ class OwnPhoto:
 
 @dataclass(frozen=True)
 class OwnPhotos:
-    """The readable photos of a folder by path, their pixels, and findings."""
+    """The readable photos of a folder, sorted by path, with pixels and findings."""
 
     photos: tuple[OwnPhoto, ...]
     pixels: PixelCache
@@ -48,12 +48,12 @@ def own_photos(run: Run, folder: Path) -> OwnPhotos:
     """List and decode a folder of calibration photos.
 
     Args:
-        run: Whose model they calibrate.
+        run: The run to calibrate.
         folder: ``folder/*`` or ``folder/<class>/*`` with classes of the run.
 
     Raises:
-        InputError: It is missing or empty, has a folder that is no class of the run, no file in it is a photo, or one
-            is in the validation or test split, by file or by decoded pixels.
+        InputError: The folder is missing or empty, has a class unknown to the run, has no readable photo, or contains
+            a validation or test photo (same file or same decoded pixels).
     """
     files = _listed(run, folder)
     hashes = hash_files([folder / path for path in files])
@@ -85,7 +85,7 @@ def own_photos(run: Run, folder: Path) -> OwnPhotos:
 
 
 def _listed(run: Run, folder: Path) -> dict[str, str | None]:
-    """Return the class of each file by its path in the folder, sorted."""
+    """Map each file's path in the folder to its class, sorted by path."""
     if not folder.is_dir():
         what = "is a file, not a folder of photos" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {what}", hint=_LAYOUT)

@@ -1,4 +1,4 @@
-"""From a run to a bundle: float and int8 variants, measured on the held-out photos and gated."""
+"""Turn a run into a bundle: export float and int8 variants, measure them on the held-out photos, apply the gates."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from .options import QuantizeOptions
 from .targets import TARGETS
 from .variants import ModelForms, calibration_of, float_variant, int8_variants, plain, repaired
 
-# A float export differs by the order of operations only; a larger difference means a wrong conversion.
+# A float export differs only in the order of operations; a larger difference means a conversion error.
 FLOAT_TOLERANCE = 1e-4
 _EVALSET_MAX = 1000
 
@@ -45,22 +45,22 @@ _EVALSET_MAX = 1000
 def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) -> QuantizeReport:
     """Export a run, measure every file on the held-out photos and write ``RUN/bundle``.
 
-    With a bound on what int8 may lose, candidates are tried on the validation photos until one keeps it
-    (:mod:`edgetl.quantization.candidates`). ``RUN/quantize.json`` is written before the bundle and says what was
-    measured, also when no candidate keeps the bounds; on any error an earlier bundle stays as it was.
+    With a bound on the int8 loss, candidates are tried on the validation photos until one is within it
+    (:mod:`edgetl.quantization.candidates`). ``RUN/quantize.json`` is written before the bundle and holds all
+    measurements, even if no candidate passes. On any error an existing bundle is left unchanged.
 
     Args:
         run: A finished run.
-        options: What to write.
-        data: The data set's folder, where it has moved since training.
+        options: Quantization options.
+        data: The data set's folder if it has moved since training.
 
     Raises:
-        InputError: The run, its model or its photos are not as they were after training, the calibration photos
-            cannot be used, ``RUN/bundle`` is not a bundle or has other files in it, or another process writes it now.
-        GateFailed: A float export differs from the model, int8 loses more than the bounds in every candidate, or the
-            target cannot run it.
+        InputError: The run, its model or its photos changed since training, the calibration photos are unusable,
+            ``RUN/bundle`` is not a bundle or has foreign files, or another process is writing it.
+        GateFailed: A float export differs from the model, no int8 candidate is within the bounds, or the target cannot
+            run int8.
     """
-    # Check first what may be refused: output paths, then the user's photos.
+    # Fail early: check output paths, then the user's photos.
     check_writable(run.folder / DOCUMENT)
     check_bundle(run.folder / "bundle")
     if options.explain:
@@ -113,7 +113,7 @@ def _float_names(options: QuantizeOptions) -> list[str]:
 
 
 def _int8(forms: ModelForms, run: Run, options: QuantizeOptions, data: Path | None) -> SearchResult:
-    """Return the int8 variants: of the first candidate within the bounds, or of the usual one without bounds."""
+    """Return the int8 variants of the first candidate within the bounds; without bounds, of the default one."""
     if options.gated:
         return search(forms, run, options, data=data)
     target = TARGETS[options.target]

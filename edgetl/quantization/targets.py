@@ -1,4 +1,4 @@
-"""Targets: what a kind of device requires of an int8 file, and the check."""
+"""Deployment targets: their requirements on an int8 file, and the compatibility check."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _on_edge_tpu(model: bytes) -> str | None:
     return f"operator {left[0].index}, {left[0].name}, would stay on the CPU: {left[0].reason}" if left else None
 
 
-# Operators of MobileNets and their kin in tflite-micro's MicroMutableOpResolver (tensorflow/lite/micro).
+# Operators of MobileNet-like models in tflite-micro's MicroMutableOpResolver (tensorflow/lite/micro).
 _MICRO = frozenset(
     (
         "ADD",
@@ -58,15 +58,15 @@ def _in_mediapipe(model: bytes) -> str | None:
 
 @dataclass(frozen=True)
 class Target:
-    """A kind of device.
+    """A deployment target.
 
     Attributes:
-        name: As in ``--target``.
-        dtype: Of input and output of the TFLite file.
-        per_tensor_dense: One scale for all weights of a Dense layer.
-        float_layers: Whether layers may stay float where int8 loses too much.
-        onnx: Whether int8 ONNX is of use there.
-        complaint: Returns what keeps a TFLite file from running there as it should, or None.
+        name: Name in ``--target``.
+        dtype: Input and output type of the TFLite file.
+        per_tensor_dense: Whether Dense weights are quantized per tensor instead of per channel.
+        float_layers: Whether single layers may stay float if int8 loses too much.
+        onnx: Whether the target can use int8 ONNX.
+        complaint: Function that returns why a TFLite file cannot run on the target, or None if it can.
     """
 
     name: str
@@ -77,10 +77,10 @@ class Target:
     complaint: Callable[[bytes], str | None]
 
     def check(self, model: bytes, name: str) -> None:
-        """Refuse a TFLite file that this target cannot run as it should.
+        """Check that the target can run a TFLite file.
 
         Raises:
-            GateFailed: It says why not.
+            GateFailed: It cannot; the message says why.
         """
         why = self.complaint(model)
         if why is not None:
@@ -93,11 +93,11 @@ TARGETS: dict[str, Target] = {
     target.name: target
     for target in (
         Target("generic", "uint8", per_tensor_dense=False, float_layers=True, onnx=True, complaint=_no_more),
-        # The compiler wants one partition of integer operators; runtimes before 14 have no per-channel Dense.
+        # The compiler needs a single partition of integer operators; runtimes before 14 lack per-channel Dense.
         Target("coral", "uint8", per_tensor_dense=True, float_layers=False, onnx=False, complaint=_on_edge_tpu),
-        # CMSIS-NN and ESP-NN kernels are int8 only, and most have no per-channel Dense.
+        # CMSIS-NN and ESP-NN kernels are int8 only, and most lack per-channel Dense.
         Target("mcu", "int8", per_tensor_dense=True, float_layers=False, onnx=False, complaint=_on_micro),
-        # Its image classifier takes uint8 or float pixels, and reads labels from the metadata.
+        # MediaPipe's image classifier takes uint8 or float pixels and reads labels from the metadata.
         Target("mediapipe", "uint8", per_tensor_dense=False, float_layers=True, onnx=False, complaint=_in_mediapipe),
     )
 }

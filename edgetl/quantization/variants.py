@@ -1,4 +1,4 @@
-"""The variants of a bundle: which converter makes which file, with labels and calibration."""
+"""Export the variants of a bundle: prepare the model, pick the converter, add labels."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ INT8_NAMES = ("int8", "int8-onnx")
 
 @dataclass(frozen=True, eq=False)
 class ModelForms:
-    """The forms of a run's float model that int8 is made from; each is made once, on first use.
+    """Forms of the float model that int8 conversion starts from, each computed once on first use.
 
     Attributes:
-        model: As trained; the float reference.
-        calibration: Photos that set ranges.
+        model: The model as trained; the float reference.
+        calibration: Calibration photos.
     """
 
     model: Any
@@ -45,13 +45,13 @@ class ModelForms:
 
     @cached_property
     def folded(self) -> Any:
-        """BatchNorm folded. TensorFlow's converter would fold anyway, and ONNX Runtime's quantizer needs it done."""
+        """Model with BatchNorm folded. TensorFlow's converter would fold anyway; ONNX Runtime's quantizer needs it."""
         with step("Folding BatchNorm"):
             return fold_batch_norm(self.model)
 
     @cached_property
     def equalized(self) -> Any:
-        """Folded and equalized (cross-layer equalization of residual streams)."""
+        """Folded model after cross-layer equalization of the residual streams."""
         folded = self.folded
         with step("Cross-layer equalization"):
             return equalize_cross_layer(folded, self.calibration.pixels)
@@ -62,13 +62,12 @@ class PreparedModel:
     """A model ready for the int8 converters.
 
     Attributes:
-        model: Folded, and repaired where it is.
-        exact: The float model that the int8 file should equal layer by layer: ``model`` before weights were rounded.
-        repair: What was done to it, as text.
-        ranges: Lowest and highest value that int8 should have of some layers' outputs; of all others it has what
-            calibration finds.
-        keep_float: Names of layers that stay float in TFLite. ONNX Runtime's quantizer cannot leave a layer out: it
-            then gives the outputs around it the range that they have before their activation.
+        model: Folded model, repaired if the candidate asks for it.
+        exact: Float reference of the int8 file, layer by layer: ``model`` before its weights were rounded.
+        repair: Description of the repair steps.
+        ranges: Fixed activation ranges (min, max) of some layers; calibration sets all others.
+        keep_float: Names of layers that stay float in TFLite. Not for ONNX: when ONNX Runtime's quantizer excludes a
+            layer, it gives the outputs around it their range before the activation.
     """
 
     model: Any
@@ -79,25 +78,25 @@ class PreparedModel:
 
 
 def plain(forms: ModelForms) -> PreparedModel:
-    """Return the model with BatchNorm folded and nothing else done to it."""
+    """Return the model with only BatchNorm folded."""
     return PreparedModel(forms.folded, forms.folded, "none")
 
 
 def repaired(forms: ModelForms, target: Target, keep_float: tuple[str, ...] = ()) -> PreparedModel:
-    """Return the model with its streams equalized, and then :func:`corrected`."""
+    """Return the equalized model after :func:`corrected`."""
     return corrected(forms.equalized, "cross-layer equalization", forms.calibration, target, keep_float)
 
 
 def corrected(
     exact: Any, before: str, calibration: Calibration, target: Target, keep_float: tuple[str, ...] = ()
 ) -> PreparedModel:
-    """Return a folded model after GPTQ, bias correction and clipping of the streams' ranges.
+    """Apply GPTQ, bias correction and range clipping of residual streams to a folded model.
 
     Args:
         exact: The folded float model.
-        before: What was done to it since it was folded, in words.
-        calibration: Photos that set ranges.
-        target: How Dense layers are rounded.
+        before: Description of the steps applied since folding.
+        calibration: Calibration photos.
+        target: Target; decides how Dense weights are rounded.
         keep_float: Names of layers that stay float.
     """
     with step("Repairing for int8"):
@@ -110,13 +109,13 @@ def corrected(
 
 
 def calibration_of(run: Run, options: QuantizeOptions, data: Path | None = None) -> Calibration:
-    """Return the photos that calibrate, as the settings say."""
+    """Return the calibration photos chosen by ``options``."""
     folder = None if options.calibration_photos is None else Path(options.calibration_photos)
     return calibration_photos(run, count=options.calibration, seed=options.seed, folder=folder, data=data)
 
 
 def float_variant(model: Any, name: str, run: Run, *, layout: conversion.Layout = "nhwc") -> VariantFile:
-    """Export one variant that needs no calibration: a name in :data:`FLOAT_NAMES`. ``layout`` is that of ONNX."""
+    """Export a variant in :data:`FLOAT_NAMES`, which needs no calibration. ``layout`` applies to ONNX only."""
     make: dict[str, tuple[Literal["tflite", "onnx"], str, Callable[[Any], bytes]]] = {
         "float32": ("tflite", "float32", conversion.float32_tflite),
         "float16": ("tflite", "float16", conversion.float16_tflite),
@@ -137,7 +136,7 @@ def int8_variants(
     target: Target = TARGETS["generic"],
     layout: conversion.Layout = "nhwc",
 ) -> list[VariantFile]:
-    """Export int8 variants, names in :data:`INT8_NAMES`, made for a target; whether they fit it is not checked."""
+    """Export variants in :data:`INT8_NAMES` for a target, without checking that it can run them."""
     about = to_json(calibration.record_without_names) | {"repair": prepared.repair}
     variants = []
     for name in names:
@@ -164,14 +163,14 @@ def int8_variants(
 
 
 def check_name(name: str) -> None:
-    """Raise InputError for a variant that edgetl does not export."""
+    """Raise InputError unless edgetl exports a variant of this name."""
     known = (*FLOAT_NAMES, *INT8_NAMES)
     if name not in known:
         raise InputError(f"unknown variant {name!r}", why=f"edgetl exports {', '.join(known)}")
 
 
 def _labelled(exported: bytes, format: str, run: Run) -> bytes:
-    """Put the standard metadata with the labels into a TFLite file; ONNX has none."""
+    """Add standard metadata with the labels to a TFLite file; return ONNX unchanged."""
     if format != "tflite":
         return exported
     size, fit = run.preprocess.size, run.preprocess.fit
