@@ -1,1 +1,1 @@
-"""The run directory and what is said about it: its photos, predictions, scores, calibration error."""
+"""Run directories and their documents: photos, predictions, metrics, calibration error."""

@@ -1,4 +1,4 @@
-"""Calibration of probabilities: confidence against accuracy, in bins."""
+"""Calibration of probabilities: reliability curve and expected calibration error (ECE)."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _DRAWS = 200
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """Photos whose predicted class has a probability in one interval.
+    """One confidence bin of the reliability curve.
 
     Attributes:
-        low: Its lower end, 0..1.
-        high: Its upper end, 0..1.
-        photos: How many photos.
-        correct: How many of them are right.
+        low: Lower edge, 0..1.
+        high: Upper edge, 0..1.
+        photos: Number of photos.
+        correct: Number of correct predictions.
         confidence: Mean probability of the predicted class.
     """
 
@@ -41,13 +41,13 @@ class ReliabilityBin:
 
 @dataclass(frozen=True)
 class CalibrationError:
-    """Difference between confidence and accuracy.
+    """Gap between confidence and accuracy.
 
     Attributes:
         ece: Expected calibration error, 0..1.
-        ece_by_chance: The ECE that a perfectly calibrated model would show by chance.
+        ece_by_chance: ECE that a perfectly calibrated model would show by chance.
         confidence: Mean probability of the predicted class.
-        bins: The reliability curve: bins with a photo in them.
+        bins: Reliability curve; empty bins are left out.
     """
 
     ece: Share
@@ -62,24 +62,24 @@ def calibration_error(
     """Return the reliability curve and the expected calibration error of predictions.
 
     Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, equations 2 to 5: predictions are
-    sorted into bins of equal width by the probability of the predicted class; the error is the mean over photos of the
-    distance between a bin's accuracy and its mean confidence. Few photos give an error above 0 even where every
-    probability is right, so the error that chance alone gives is returned with it: its mean where outcomes are drawn
-    with the stated probabilities (consistency resampling, Broecker & Smith 2007, Weather and Forecasting 22, 651-661).
+    grouped by confidence into bins of equal width; the ECE is the gap between accuracy and mean confidence per bin,
+    averaged over photos. With few photos it is above 0 even for a perfectly calibrated model, so its expected value
+    under perfect calibration is returned too (consistency resampling, Broecker & Smith 2007, Weather and Forecasting
+    22, 651-661).
 
     Args:
         confidence: float [n], probability of the predicted class, 0..1; n is at least 1.
-        correct: bool [n], whether that class is the true one.
-        bins: How many.
+        correct: bool [n], whether the prediction is correct.
+        bins: Number of bins.
     """
     confidence = confidence.astype(np.float64)
     edges = np.linspace(0.0, 1.0, bins + 1)
-    # A confidence on an edge belongs to the bin below it, as in the paper.
+    # A confidence on an edge belongs to the lower bin, as in the paper.
     places = np.searchsorted(edges[1:-1], confidence)
     photos = np.bincount(places, minlength=bins)
     right = np.bincount(places, weights=correct, minlength=bins)
     stated = np.bincount(places, weights=confidence, minlength=bins)
-    # Seeded: the same predictions give the same document.
+    # Fixed seed: the same predictions give the same document.
     drawn = np.random.default_rng(0).random((_DRAWS, len(confidence))) < confidence
     by_chance = [np.bincount(places, weights=one, minlength=bins) for one in drawn]
     return CalibrationError(

@@ -22,10 +22,10 @@ from .metrics import Metrics
 
 DOCUMENT = "run.json"
 
-# Where the photos are on this machine. It stays here: leave it out where a run is handed on.
+# Location of the photos on this machine. Leave it out when handing on a run.
 DATA_ROOT = "data_root.txt"
 
-# Everything that commands write to a run directory by default.
+# All files that commands write to a run directory by default.
 _FILES = (
     "run.json",
     "model.keras",
@@ -54,8 +54,8 @@ class Run:
 
     Attributes:
         folder: The run directory.
-        document: ``run.json``.
-        samples: Every photo with its split.
+        document: Content of ``run.json``.
+        samples: All photos with their splits.
     """
 
     folder: Path
@@ -67,7 +67,7 @@ class Run:
         """Read a run directory.
 
         Raises:
-            InputError: It is not one, or its files are damaged.
+            InputError: ``folder`` is not a run directory, or its files are damaged.
         """
         heal(folder)
         if not folder.is_dir():
@@ -88,12 +88,12 @@ class Run:
 
     @property
     def preprocess(self) -> Preprocess:
-        """How photos become the model's input."""
+        """Preprocessing from photo to model input."""
         return self.document.preprocess
 
     @property
     def data_root(self) -> Path:
-        """The data set, folder or file; :func:`edgetl.data.photos_folder` gives what the paths are relative to."""
+        """Path of the data set, folder or file; photo paths are relative to :func:`edgetl.data.photos_folder`."""
         place = self.folder / DATA_ROOT
         return Path(os.fsdecode(place.read_bytes()) if place.is_file() else self.document.dataset.root)
 
@@ -103,10 +103,10 @@ class Run:
 
     @property
     def held_out(self) -> Split:
-        """The split that numbers are reported on: test, else validation.
+        """The split that metrics are reported on: test, else validation.
 
         Raises:
-            InputError: There is neither.
+            InputError: The run has neither.
         """
         for split in ("test", "val"):
             if self.of(split):
@@ -119,7 +119,7 @@ class Run:
         """Return the metrics that training measured on one split.
 
         Raises:
-            InputError: ``run.json`` does not say.
+            InputError: ``run.json`` has none for this split.
         """
         if split not in self.document.metrics:
             raise InputError(
@@ -132,7 +132,7 @@ class Run:
         """Return the trained keras.Model.
 
         Raises:
-            InputError: The file is missing or not the one that was trained.
+            InputError: The file is missing or does not match the recorded hash.
         """
         path = self.folder / "model.keras"
         if not path.is_file():
@@ -144,10 +144,10 @@ class Run:
 
 
 def check_run_replaceable(folder: Path) -> None:
-    """Refuse to replace a folder that is not a run, or contains something that edgetl did not write.
+    """Check that a folder is a run directory without foreign files, so that it may be replaced.
 
     Raises:
-        InputError: It is one of the two.
+        InputError: It is not a run, or has files that edgetl did not write.
     """
     heal(folder)
     heal(folder / "bundle")
@@ -165,5 +165,5 @@ def default_folder(data: Path) -> Path:
 
 
 def write_data_root(folder: Path, root: Path) -> None:
-    """Write where a data set is on this machine; ``run.json`` has its name only, so that it can be handed on."""
+    """Record the data set's path on this machine; ``run.json`` has only its name, so that it can be shared."""
     (folder / DATA_ROOT).write_bytes(os.fsencode(root.resolve()))

@@ -1,4 +1,4 @@
-"""``run.json``: what a finished run was made from, how, and what came out."""
+"""``run.json``: inputs, settings and results of a finished run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .metrics import Metrics
 
 @dataclass(frozen=True)
 class TrainedSettings:
-    """The settings of training, resolved; those that later commands need have a field here.
+    """Resolved training settings; those that later commands need have their own field.
 
     Attributes:
-        backbone: Its name.
-        width: Its width multiplier.
+        backbone: Name of the backbone.
+        width: Width multiplier of the backbone.
         size: Input height and width in pixels.
-        augment: Preset of the augmented views.
-        strategy: What was trained: ``head``, ``blocks``, ``all`` or ``scratch``.
-        trainable_blocks: How many of the last blocks.
+        augment: Augmentation preset.
+        strategy: Trained part: ``head``, ``blocks``, ``all`` or ``scratch``.
+        trainable_blocks: Number of trained blocks, counted from the last.
         others: All other settings, by name.
     """
 
@@ -42,24 +42,24 @@ class TrainedSettings:
 
     @classmethod
     def of(cls, settings: Mapping[str, Value]) -> TrainedSettings:
-        """Return settings by name as this class."""
+        """Create from settings by name."""
         return documents.of_json(cls, documents.to_json(settings), name="settings")
 
     def by_name(self) -> dict[str, Value]:
-        """Return every setting by its name."""
+        """Return all settings by name."""
         own = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "others"}
         return own | self.others
 
 
 @dataclass(frozen=True)
 class Truncation:
-    """Where the base was cut short.
+    """Truncation of the backbone.
 
     Attributes:
-        block: Name of the last block that was kept.
-        layer: Its last layer.
-        blocks: How many blocks were kept.
-        of_blocks: How many the backbone has.
+        block: Name of the last block kept.
+        layer: Name of the last layer of that block.
+        blocks: Number of blocks kept.
+        of_blocks: Number of blocks of the full backbone.
     """
 
     block: str
@@ -70,13 +70,13 @@ class Truncation:
 
 @dataclass(frozen=True)
 class StrategyRecord:
-    """Why these layers were trained.
+    """How the training strategy was chosen.
 
     Attributes:
-        asked: The strategy as asked for; null where it followed from other settings.
-        reasons: Sentences, where edgetl decided it.
-        advice: What ``--strategy auto`` found (``edgetl.advice/1``).
-        truncated: Where the base was cut short; null where it is whole.
+        asked: The requested strategy; null if it followed from other settings.
+        reasons: Reasons for the choice, in sentences, if edgetl made it.
+        advice: Findings of ``--strategy auto`` (``edgetl.advice/1``).
+        truncated: Truncation of the backbone; null if it is complete.
     """
 
     asked: str | None = None
@@ -90,12 +90,12 @@ class TrainedModel:
     """The model file.
 
     Attributes:
-        file: Its name in the run directory.
-        bytes: Its size.
-        sha256: Of the file.
-        parameters: How many weights.
-        cut_layer: The layer that the trained blocks start after; null where all layers were trained.
-        best_epoch: Of the second stage, whose weights were kept; 0 without one.
+        file: Name of the file in the run directory.
+        bytes: Size of the file in bytes.
+        sha256: SHA-256 of the file.
+        parameters: Number of parameters.
+        cut_layer: Last frozen layer before the trained blocks; null if all layers were trained.
+        best_epoch: Epoch of the second stage whose weights were kept; 0 without a second stage.
     """
 
     file: Text
@@ -108,7 +108,7 @@ class TrainedModel:
 
 @dataclass(frozen=True)
 class StageSeconds:
-    """One stage of training and how long it took, in seconds."""
+    """A training stage and its duration in seconds."""
 
     name: str
     seconds: Seconds
@@ -116,12 +116,12 @@ class StageSeconds:
 
 @dataclass(frozen=True)
 class ResumedFrom:
-    """The last epoch of the process before, and its stage.
+    """The point where training was resumed.
 
     Attributes:
-        stage: Its name.
-        epoch: Its number.
-        moved_from: The hardware of that process, where it is another than that of the last one.
+        stage: Name of the stage.
+        epoch: Last epoch completed by the previous process.
+        moved_from: Hardware of the previous process, if different.
     """
 
     stage: str
@@ -134,11 +134,11 @@ class TeacherRecord:
     """The teacher run of distillation.
 
     Attributes:
-        sha256: Of its model file.
-        backbone: Its backbone.
-        width: Width multiplier of that.
-        size: Its input height and width in pixels.
-        metrics: Its accuracy on its own photos, by split.
+        sha256: SHA-256 of the teacher's model file.
+        backbone: Backbone of the teacher.
+        width: Width multiplier of the backbone.
+        size: Input height and width in pixels.
+        metrics: Accuracy of the teacher on its own held-out photos, by split.
     """
 
     sha256: Sha256
@@ -153,11 +153,11 @@ class Baseline:
     """A small CNN trained from scratch on the same split.
 
     Attributes:
-        backbone: Its name.
-        parameters: How many weights it has.
-        metrics: As of the run itself, by split.
-        seconds: Of its training, reading photos left out.
-        interrupted: Whether Ctrl-C ended it early.
+        backbone: Name of the CNN.
+        parameters: Number of parameters.
+        metrics: Metrics on the held-out photos, by split.
+        seconds: Training time in seconds, without reading photos.
+        interrupted: Whether Ctrl-C ended its training early.
     """
 
     backbone: str
@@ -169,28 +169,28 @@ class Baseline:
 
 @dataclass(frozen=True, kw_only=True)
 class RunDocument:
-    """What a finished run was made from, how, and what came out.
+    """Inputs, settings and results of a finished run.
 
     Attributes:
-        producer: The version of edgetl that wrote it.
-        created: When, in UTC.
-        run_id: A random name.
-        config: The settings as resolved.
+        producer: Version of edgetl that wrote the file.
+        created: Creation time, UTC.
+        run_id: Random ID of the run.
+        config: Resolved training settings.
         labels: Class names in the order of the model's outputs.
-        preprocess: How photos become the model's input.
-        dataset: The photos, with what the audit found.
-        weights: What the base started from.
-        strategy: Why these layers were trained.
+        preprocess: Preprocessing from photo to model input.
+        dataset: The data set, with the findings of its audit.
+        weights: Initial weights of the backbone.
+        strategy: How the training strategy was chosen.
         model: The model file.
-        interrupted: Whether Ctrl-C ended training early; these are the best weights up to then.
+        interrupted: Whether Ctrl-C ended training early; the best weights so far were kept.
         devices: Devices that shared each step of the later stages; empty if only the head was fitted.
-        metrics: Of the held-out photos, by split: ``val`` and ``test`` where there are such photos.
+        metrics: Metrics on the held-out photos by split, ``val`` and ``test`` if present.
         baseline: A small CNN trained from scratch on the same split.
-        stages: In order.
-        seconds_to_model: Time until the model was on disk.
-        seconds: In all.
-        versions: Of the packages that trained it.
-        resumed: Where the last process began.
+        stages: Training stages, in order.
+        seconds_to_model: Time in seconds until the model was on disk.
+        seconds: Total time in seconds.
+        versions: Versions of the packages used for training.
+        resumed: The point where training was last resumed.
         teacher: The teacher run of distillation.
     """
 

@@ -1,4 +1,4 @@
-"""Accuracy of a run or of a bundle's variant on a labelled folder."""
+"""Evaluate a run or a bundle's variant on a labelled folder."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ from edgetl_device.preprocess import Preprocess
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How well a model does on labelled photos.
+    """Metrics of a model on labelled photos.
 
     Attributes:
-        data: The photos, as the user named them.
-        split: Which of them: ``train``, ``val``, ``test`` or ``all``.
-        fingerprint: Hash of every photo's path, label, split and content.
-        trained_on: How many of them the model was trained on; a bundle does not know.
-        metrics: Of the model on them.
-        model: What was scored, as the user named it.
-        variant: Which variant of a bundle; absent for the float model of a run.
+        data: Path of the photos as given by the user.
+        split: Evaluated split: ``train``, ``val``, ``test`` or ``all``.
+        fingerprint: Hash over path, label, split and content of every photo.
+        trained_on: Number of photos that were in the training set; unknown for a bundle.
+        metrics: Metrics on these photos.
+        model: Path of the model as given by the user.
+        variant: Variant of the bundle; absent for the float model of a run.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.evaluation/1"
@@ -48,16 +48,16 @@ class Evaluation:
 
 
 def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str | None = None) -> Evaluation:
-    """Score a run's float model, or a variant of a bundle, on a labelled folder.
+    """Evaluate a run's float model, or a variant of a bundle, on a labelled folder.
 
     Args:
         target: A run directory, a bundle folder or an ``.edgetl`` file.
-        data: The folder, in any layout that training takes; its classes must be among the model's.
-        variant: Which variant of a bundle or of a run's bundle. None: int8 of a bundle, the float model of a run.
-        split: Which photos of a folder that is split; by default its test photos, else its validation photos, else all.
+        data: The folder, in any layout that training accepts; its classes must be among the model's.
+        variant: Variant of the bundle or of the run's bundle. None: int8 of a bundle, the float model of a run.
+        split: Split of the folder to evaluate. None: test, else validation, else all photos.
 
     Raises:
-        InputError: The folder has other classes or no photos of that split, or there is no such variant.
+        InputError: The folder has unknown classes or no photos of that split, or there is no such variant.
     """
     if not (target / "run.json").is_file():
         return _score_bundle(target, data, variant or "int8", split, None)
@@ -130,7 +130,7 @@ def _score(
 
 
 def _samples(dataset: Dataset, split: str | None) -> tuple[Split | Literal["all"], tuple[Sample, ...]]:
-    """Return which photos are scored and what they are called; a flat folder's photos all count as ``train``."""
+    """Return the name of the evaluated split and its samples; unsplit photos all count as ``train``."""
     by_name = {name: dataset.of(name) for name in SPLITS}
     if split is None:
         found: Split | None = "test" if by_name["test"] else "val" if by_name["val"] else None

@@ -1,4 +1,4 @@
-"""``explain.json``: what the int8 file of a run loses, layer by layer and photo by photo."""
+"""``explain.json``: quantization errors of a run's int8 file, by layer and by photo."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Decibels = float | Unknown
 
 @dataclass(frozen=True)
 class Int8File:
-    """The int8 file: its SHA-256 and its size."""
+    """The int8 file: SHA-256 and size in bytes."""
 
     sha256: Sha256
     bytes: Positive
@@ -22,12 +22,12 @@ class Int8File:
 
 @dataclass(frozen=True)
 class LayerCost:
-    """The layer that costs most.
+    """The layer with the largest quantization error.
 
     Attributes:
-        name: The Keras layer.
-        operator: Its TFLite name.
-        answer_error: Mean absolute change of a probability when it alone is int8.
+        name: Name of the Keras layer.
+        operator: TFLite operator.
+        answer_error: Mean absolute change of a probability with only this operator in int8.
     """
 
     name: str
@@ -37,12 +37,12 @@ class LayerCost:
 
 @dataclass(frozen=True)
 class LayerErrors:
-    """What one layer loses in int8.
+    """Quantization errors of a layer.
 
     Attributes:
-        sqnr_db: Signal-to-quantization-noise ratio of its output in the file as it is, in dB.
-        alone_sqnr_db: The same when this operator alone is int8.
-        answer_error: Mean absolute change of a probability when this operator alone is int8.
+        sqnr_db: Signal-to-quantization-noise ratio of the output in the full int8 model, in dB.
+        alone_sqnr_db: Signal-to-quantization-noise ratio with only this operator in int8, in dB.
+        answer_error: Mean absolute change of a probability with only this operator in int8.
     """
 
     sqnr_db: Decibels
@@ -52,13 +52,13 @@ class LayerErrors:
 
 @dataclass(frozen=True)
 class RepairedLayerErrors:
-    """What a layer loses in int8, with the mean error of its channels.
+    """Quantization errors of a layer, with the mean error of its channels.
 
     Attributes:
-        answer_error: Mean absolute change of a probability when this operator alone is int8.
-        alone_sqnr_db: Signal-to-quantization-noise ratio then, in dB.
-        sqnr_db: The same in the file as it is.
-        mean_channel_error: Mean over channels of the absolute mean error: what bias correction lowers.
+        answer_error: Mean absolute change of a probability with only this operator in int8.
+        alone_sqnr_db: Signal-to-quantization-noise ratio with only this operator in int8, in dB.
+        sqnr_db: Signal-to-quantization-noise ratio in the full int8 model, in dB.
+        mean_channel_error: Absolute mean error of a channel, averaged over channels; bias correction lowers it.
     """
 
     answer_error: Share | Unknown
@@ -69,7 +69,7 @@ class RepairedLayerErrors:
 
 @dataclass(frozen=True)
 class BiasShift:
-    """How far repair moved the biases of a layer: on average, at most, and in which channel that was."""
+    """Change of a layer's biases by repair: mean, maximum, and the channel of the maximum."""
 
     mean_abs: float
     largest: float
@@ -78,14 +78,14 @@ class BiasShift:
 
 @dataclass(frozen=True)
 class RepairEffect:
-    """The layer that cost most before repair, before and after.
+    """Effect of repair on the layer with the largest error before it.
 
     Attributes:
-        name: The Keras layer.
-        operator: Its TFLite name.
-        before: Before repair.
-        after: In the file as it is.
-        bias_shift: Of its biases, where it has some.
+        name: Name of the Keras layer.
+        operator: TFLite operator.
+        before: Errors before repair.
+        after: Errors after repair.
+        bias_shift: Change of the biases, if the layer has any.
     """
 
     name: str
@@ -97,15 +97,15 @@ class RepairEffect:
 
 @dataclass(frozen=True)
 class ClassDrop:
-    """One class: how many of its photos each model has right, and the difference with its 95% interval.
+    """Accuracy drop of one class.
 
     Attributes:
-        label: Its name.
-        photos: How many photos it has.
-        float_correct: How many the float model has right.
-        int8_correct: How many the int8 file has right.
-        drop_pp: The first minus the second, in percentage points.
-        drop_ci95_pp: Its 95% interval.
+        label: Class name.
+        photos: Number of photos.
+        float_correct: Number of correct predictions of the float model.
+        int8_correct: Number of correct predictions of the int8 model.
+        drop_pp: Accuracy of float minus int8, in percentage points.
+        drop_ci95_pp: 95% confidence interval of the drop, in percentage points.
     """
 
     label: str
@@ -118,17 +118,17 @@ class ClassDrop:
 
 @dataclass(frozen=True)
 class Flip:
-    """A photo with different predictions of the two models.
+    """A photo whose prediction differs between float and int8.
 
     Attributes:
-        row: Its place among the photos.
-        path: Where it is.
-        label: What it shows.
-        float_answer: Prediction of the float model.
-        float_probability: Its probability.
-        int8_answer: Prediction of the int8 model.
-        int8_probability: Its probability.
-        tied: Whether int8 gives another class exactly the same probability; then the class that comes first counts.
+        row: Index among the photos.
+        path: Path of the photo.
+        label: True class.
+        float_answer: Class predicted by the float model.
+        float_probability: Probability of that class.
+        int8_answer: Class predicted by the int8 model.
+        int8_probability: Probability of that class.
+        tied: Whether int8 gives another class the same probability; the first class then counts.
     """
 
     row: Count
@@ -143,7 +143,7 @@ class Flip:
 
 @dataclass(frozen=True)
 class Flips:
-    """Photos with different predictions of the two models, and the number of all photos."""
+    """Photos whose prediction differs between float and int8, and the total number of photos."""
 
     photos: Positive
     flipped: tuple[Flip, ...]
@@ -151,7 +151,7 @@ class Flips:
 
 @dataclass(frozen=True)
 class Grid:
-    """The values that an int8 tensor can have: the lowest, the highest, and the step."""
+    """Quantization grid of an int8 tensor: lowest value, highest value, step."""
 
     low: float
     high: float
@@ -160,7 +160,7 @@ class Grid:
 
 @dataclass(frozen=True)
 class Clipped:
-    """Values of the float file beyond the int8 grid by more than half a step: how many, and their share."""
+    """Float values more than half a step outside the int8 grid: count and share."""
 
     values: Count
     share: Share
@@ -171,9 +171,9 @@ class ChannelCounts:
     """The channels of an activation.
 
     Attributes:
-        count: How many there are.
-        dead: Those that have one value for all photos in the float file.
-        flattened: Those that vary in the float file and have one value in the int8 file.
+        count: Number of channels.
+        dead: Channels that are constant over all photos in the float model.
+        flattened: Channels that vary in the float model but are constant in int8.
     """
 
     count: Positive
@@ -183,14 +183,14 @@ class ChannelCounts:
 
 @dataclass(frozen=True)
 class KernelSummary:
-    """The constants of a convolution or dense layer.
+    """The weights of a convolution or dense layer.
 
     Attributes:
         sqnr_db: Signal-to-quantization-noise ratio of the kernel, in dB.
-        widest_range: Of the weights of an output channel in the int8 file.
-        narrowest_range: Likewise.
+        widest_range: Widest weight range of an output channel in the int8 file.
+        narrowest_range: Narrowest weight range of an output channel in the int8 file.
         zero_channels: Output channels whose int8 weights are all zero.
-        bias_shift: How far repair moved the biases.
+        bias_shift: Change of the biases by repair.
     """
 
     sqnr_db: Decibels
@@ -205,20 +205,20 @@ class ExplainedLayer:
     """One operator of the int8 file.
 
     Attributes:
-        name: The Keras layer it computes.
-        operator: Its TFLite name.
-        tensor: Name of its output in the int8 file.
-        shape: Of the output.
-        sqnr_db: Signal-to-quantization-noise ratio of its output in the file as it is, in dB.
-        alone_sqnr_db: The same when this operator alone is int8.
-        answer_error: Mean absolute change of a probability when this operator alone is int8.
-        largest_error: Largest absolute error of its output in the file as it is.
-        float_range: Lowest and highest value of its output in the float file.
-        int8_grid: The values that its output can have in the int8 file.
-        clipped: Values beyond that grid.
-        channels: Its output's channels.
-        kernel: Its constants, where it has some.
-        unrepaired: The same layer before repair.
+        name: Name of the Keras layer.
+        operator: TFLite operator.
+        tensor: Name of the output tensor in the int8 file.
+        shape: Shape of the output.
+        sqnr_db: Signal-to-quantization-noise ratio of the output in the full int8 model, in dB.
+        alone_sqnr_db: Signal-to-quantization-noise ratio with only this operator in int8, in dB.
+        answer_error: Mean absolute change of a probability with only this operator in int8.
+        largest_error: Largest absolute error of the output in the full int8 model.
+        float_range: Lowest and highest output value in the float model.
+        int8_grid: Quantization grid of the output.
+        clipped: Float values outside that grid.
+        channels: Channels of the output.
+        kernel: Weights of the layer, if it has any.
+        unrepaired: Errors of the layer before repair.
     """
 
     name: str
@@ -239,28 +239,28 @@ class ExplainedLayer:
 
 @dataclass(frozen=True)
 class Unrepaired:
-    """The int8 file before repair: mean absolute difference of a probability from the float file."""
+    """The int8 file before repair: mean absolute difference of a probability from the float model."""
 
     answer_error: Share
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExplainReport:
-    """What the int8 TFLite file of a run loses against the float model, layer by layer and photo by photo.
+    """Quantization errors of a run's int8 TFLite file, by layer and by photo.
 
     Attributes:
-        producer: The version of edgetl that wrote it.
-        int8: The file.
-        costs_most: The layer that moves the probabilities most when it alone is int8.
-        repair: What repair did to the layer that cost most before it.
-        classes: Accuracy by class, of classes that have photos.
-        flips: Photos whose prediction changed, by falling confidence of the float model.
-        photos: How many photos the layers were measured on.
-        answer_error: Mean absolute difference of a probability between the two files.
-        layers: In the order of the int8 file.
-        unmatched: Activations of the int8 file without a counterpart in the float file: not measured.
-        unrepaired: The file before repair.
-        files: Pictures, and the table of all channels, in the run directory.
+        producer: Version of edgetl that wrote the file.
+        int8: The int8 file.
+        costs_most: Layer that changes the probabilities most when only it is int8.
+        repair: Effect of repair on the layer with the largest error before it.
+        classes: Accuracy drop of each class that has photos.
+        flips: Photos whose prediction changed, by descending confidence of the float model.
+        photos: Number of photos used to measure the layers.
+        answer_error: Mean absolute difference of a probability between float and int8.
+        layers: Layers in the order of the int8 file.
+        unmatched: Activations of the int8 file without a counterpart in the float file; not measured.
+        unrepaired: The int8 file before repair.
+        files: Plots and the table of all channels, in the run directory.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.explain/1"
@@ -279,6 +279,6 @@ class ExplainReport:
     files: tuple[str, ...]
 
     def costliest(self, count: int) -> list[tuple[ExplainedLayer, float]]:
-        """Return the layers that move the probabilities most when they alone are int8, with how far."""
+        """Return the layers with the largest ``answer_error``, and that error."""
         measured = [(one, one.answer_error) for one in self.layers if not isinstance(one.answer_error, Unknown)]
         return sorted(measured, key=lambda pair: -pair[1])[:count]

@@ -16,23 +16,23 @@ _BATCH = 32
 def logits(
     model: Any, pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], *, description: str
 ) -> npt.NDArray[np.float32]:
-    """Run the float model on photos, in constant memory.
+    """Return the float model's logits for photos, in constant memory.
 
     Args:
         model: keras.Model with a layer ``logits``.
         pixels: uint8 [photos, S, S, 3], may be memory-mapped.
-        rows: int64 [n], which photos; n is at least 1.
-        description: What the progress bar says.
+        rows: Indices into ``pixels``, int64 [n]; n is at least 1.
+        description: Label of the progress bar.
 
     Returns:
-        float32 [n, classes], the scores before the softmax.
+        Logits, float32 [n, classes].
     """
     to_logits = keras().Model(model.input, model.get_layer("logits").output)
     parts = []
     with track(description, len(rows)) as advance:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
-            # Every batch size needs a trace of the graph: the last batch is padded and cut again.
+            # Pad the last batch: every new batch size would retrace the graph.
             full = pixels[np.resize(batch, _BATCH)].astype(np.float32)
             parts.append(to_logits.predict_on_batch(full)[: len(batch)])
             advance(len(batch))

@@ -1,4 +1,4 @@
-"""Photos of a finished run, found and decoded: held-out photos for metrics, training photos for calibration."""
+"""Find and decode photos of a finished run: held-out photos for metrics, training photos for calibration."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ class Photos:
     """Samples with their pixels.
 
     Attributes:
-        samples: In the order of ``rows``.
-        paths: Where their files are.
-        targets: int64 [n], class indices.
-        pixels: uint8 [n, S, S, 3].
+        samples: Samples in the order of ``pixels``.
+        paths: Paths of the files.
+        targets: Class indices, int64 [n].
+        pixels: Decoded photos, uint8 [n, S, S, 3].
     """
 
     samples: tuple[Sample, ...]
@@ -38,12 +38,12 @@ def find_photos(run: Run, samples: Sequence[Sample], *, data: Path | None = None
     """Find and decode photos of a run.
 
     Args:
-        run: Where the samples come from.
-        samples: Which ones; at least one.
-        data: The data set (folder or file), where it is not at the place that it was trained from.
+        run: The run of the samples.
+        samples: At least one sample.
+        data: The data set (folder or file) if it has moved since training.
 
     Raises:
-        InputError: The data set or a photo of it is missing or was changed since training.
+        InputError: The data set or a photo is missing or changed since training.
     """
     root = photos_folder(data or run.data_root)
     paths = tuple(root / sample.path for sample in samples)
@@ -67,9 +67,9 @@ def find_photos(run: Run, samples: Sequence[Sample], *, data: Path | None = None
 
 
 def held_out(run: Run, *, most: int) -> tuple[Sample, ...]:
-    """Return the photos that numbers are reported on: the test split, else validation.
+    """Return the photos that metrics are reported on: the test split, else validation.
 
-    Of more than ``most``, those with the lowest hashes are taken, which is a random draw that does not change.
+    At most ``most`` photos, those with the lowest hashes: a reproducible random sample.
     """
     samples = run.of(run.held_out)
     if len(samples) <= most:

@@ -1,4 +1,4 @@
-"""``history.csv``: one row for each fit of the head, then one for each epoch of the later stages."""
+"""``history.csv``: one row per fit of the head, then one per epoch of the later stages."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class HeadFit:
     """One fit of the head.
 
     Attributes:
-        stage: ``head``
-        l2: The L2 penalty per photo.
-        loss: Cross-entropy on what it was fitted on, nats.
-        accuracy: Top-1 on the same, 0..1.
-        val_loss: Cross-entropy on validation photos, where there are any.
-        val_accuracy: Top-1 on them.
-        fitted_on: ``photos``, or ``photos and views``; empty in runs of early versions.
+        stage: Always ``head``.
+        l2: L2 penalty per photo.
+        loss: Training cross-entropy, nats.
+        accuracy: Training top-1 accuracy, 0..1.
+        val_loss: Validation cross-entropy, if there are validation photos.
+        val_accuracy: Validation top-1 accuracy.
+        fitted_on: Training data: ``photos`` or ``photos and views``; empty in runs of early versions.
     """
 
     stage: Literal["head"] = "head"
@@ -41,18 +41,18 @@ class HeadFit:
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """One epoch of a stage that is trained by steps; epoch 0 is the state before it, which has not been trained.
+    """One epoch of a gradient-trained stage; epoch 0 is the state before the stage.
 
     Attributes:
         stage: ``blocks`` or ``finetune``.
-        epoch: Its number.
-        loss: On training photos and views, smoothed and weighted as it was minimized.
-        accuracy: Top-1 on the same, 0..1.
-        val_loss: On validation photos, where there are any.
-        val_accuracy: Top-1 on them.
-        val_loss_se: The standard error of ``val_loss``, of two photos or more.
-        lr: The learning rate at its end.
-        seconds: How long it took.
+        epoch: Epoch number.
+        loss: Training loss on photos and views, with label smoothing and weights as minimized.
+        accuracy: Training top-1 accuracy, 0..1.
+        val_loss: Validation loss, if there are validation photos.
+        val_accuracy: Validation top-1 accuracy.
+        val_loss_se: Standard error of ``val_loss``; needs at least two photos.
+        lr: Learning rate at the end of the epoch.
+        seconds: Duration in seconds.
     """
 
     stage: str
@@ -70,10 +70,10 @@ HistoryRow = HeadFit | Epoch
 
 
 def history_row(value: Json, *, name: str) -> HistoryRow:
-    """Return the row that a JSON object describes; ``name`` is what errors call it.
+    """Parse a row from a JSON object; errors refer to it as ``name``.
 
     Raises:
-        InputError: It is no row; the message names the field.
+        InputError: It is not a valid row; the message names the field.
     """
     if isinstance(value, dict) and value.get("stage") == "head":
         return of_json(HeadFit, value, name=name)
@@ -81,22 +81,22 @@ def history_row(value: Json, *, name: str) -> HistoryRow:
 
 
 def points_of(rows: Sequence[Epoch], name: str) -> list[tuple[int, float]]:
-    """Return the number and a score, such as ``val_loss``, of each epoch that has it."""
+    """Return (epoch, value) pairs of a field such as ``val_loss``, skipping epochs without it."""
     return [(row.epoch, value) for row in rows if (value := getattr(row, name)) is not None]
 
 
 def write_history(path: Path, history: Sequence[HistoryRow]) -> None:
-    """Write one CSV row an entry, with the union of the fields they have as columns."""
+    """Write one CSV row per entry; columns are the union of all fields."""
     rows: list[dict[str, str | int | float]] = [to_json(row) for row in history]
     columns = list(dict.fromkeys(key for row in rows for key in row))
     write_table(path, columns, ([row.get(column, "") for column in columns] for row in rows))
 
 
 def read_history(path: Path) -> tuple[HistoryRow, ...]:
-    """Read what :func:`write_history` wrote.
+    """Read a file written by :func:`write_history`.
 
     Raises:
-        InputError: The file is missing or no such table.
+        InputError: The file is missing or not such a table.
     """
     try:
         with open(path, encoding="utf-8", newline="") as stream:

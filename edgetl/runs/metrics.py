@@ -18,21 +18,21 @@ from .calibration_error import CalibrationError, calibration_error
 
 
 def accuracy_of(correct: int, photos: int) -> Accuracy:
-    """Return the accuracy of ``correct`` right ones of ``photos``, at least one."""
+    """Return the accuracy for ``correct`` of ``photos`` predictions; ``photos`` is at least 1."""
     return Accuracy(photos, correct, correct / photos, wilson95(correct, photos))
 
 
 @dataclass(frozen=True)
 class ClassMetrics:
-    """One class.
+    """Metrics of one class.
 
     Attributes:
-        label: Its name.
-        photos: How many photos it has.
-        precision: Share of the photos predicted as this class that are of it; unknown where none were.
-        recall: Share of its photos that are right; unknown without photos.
-        f1: Harmonic mean of the two; 0 where one of them is, unknown where both are.
-        recall_ci95: 95% interval of the recall by Wilson; null in runs of earlier versions.
+        label: Class name.
+        photos: Number of photos of the class.
+        precision: Precision; unknown if no photo was predicted as this class.
+        recall: Recall; unknown without photos.
+        f1: Harmonic mean of precision and recall; 0 where one of them is, unknown where both are.
+        recall_ci95: 95% Wilson interval of the recall; null in runs of earlier versions.
     """
 
     label: str
@@ -45,13 +45,13 @@ class ClassMetrics:
 
 @dataclass(frozen=True)
 class Metrics:
-    """How well predictions match the labels.
+    """Classification metrics.
 
     Attributes:
-        accuracy: Over all photos.
+        accuracy: Accuracy over all photos.
         macro_f1: Mean F1 of the classes that occur.
-        per_class: In the order of the labels.
-        confusion: Photos by true class (rows) and predicted class (columns).
+        per_class: Metrics of each class, in the order of the labels.
+        confusion: Confusion matrix in photos, true class (rows) by predicted class (columns).
         calibration_error: Calibration error; absent in runs of the first version.
     """
 
@@ -75,11 +75,11 @@ _NO_PHOTOS = Unknown("no photos of this class")
 def classification_report(
     probabilities: npt.NDArray[np.float32], targets: npt.NDArray[np.int64], labels: Sequence[str]
 ) -> Metrics:
-    """Return how well predictions match the labels.
+    """Return the classification metrics of predictions.
 
     Args:
         probabilities: float32 [n, classes].
-        targets: int64 [n].
+        targets: Class indices, int64 [n].
         labels: Class names, [classes].
     """
     sk = require("sklearn.metrics")

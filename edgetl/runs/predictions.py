@@ -22,11 +22,11 @@ class HeldOutPrediction:
 
     Attributes:
         path: Relative to the data set's folder, as in ``split.csv``.
-        label: The true class.
+        label: True class.
         split: ``val`` or ``test``.
-        sha256: Of the file.
-        predicted: The most likely class.
-        probability: Its probability, 0..1.
+        sha256: SHA-256 of the file.
+        predicted: Most likely class.
+        probability: Probability of the most likely class, 0..1.
     """
 
     path: str
@@ -43,7 +43,7 @@ _COLUMNS = tuple(field.name for field in fields(HeldOutPrediction))
 def predictions_of(
     samples: Sequence[Sample], labels: Sequence[str], probabilities: npt.NDArray[np.float32]
 ) -> list[HeldOutPrediction]:
-    """Name the most likely class of each sample; ``probabilities`` is float32 [samples, classes]."""
+    """Return the most likely class of each sample; ``probabilities`` is float32 [samples, classes]."""
     return [
         HeldOutPrediction(one.path, one.label, one.split, one.sha256, labels[row.argmax()], round(float(row.max()), 6))
         for one, row in zip(samples, probabilities, strict=True)
@@ -51,15 +51,15 @@ def predictions_of(
 
 
 def write_predictions(path: str | os.PathLike[str], predictions: Iterable[HeldOutPrediction]) -> None:
-    """Write predictions as CSV; atomically."""
+    """Write predictions as CSV, atomically."""
     write_table(path, _COLUMNS, map(astuple, predictions))
 
 
 def read_predictions(path: str | os.PathLike[str]) -> tuple[HeldOutPrediction, ...]:
-    """Read what :func:`write_predictions` wrote.
+    """Read a file written by :func:`write_predictions`.
 
     Raises:
-        InputError: The file is absent, or is not such a table.
+        InputError: The file is missing or not such a table.
     """
     rows = read_table(
         path,

@@ -1,4 +1,4 @@
-"""``quantize.json``: the variants of a run and what they lost against the float model."""
+"""``quantize.json``: the variants of a run and their loss against the float model."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DOCUMENT = "quantize.json"
 
 @dataclass(frozen=True)
 class PixelRanges:
-    """Lowest and highest value of each channel, 0..255."""
+    """Lowest and highest pixel value of each channel, 0..255."""
 
     red: tuple[int, int]
     green: tuple[int, int]
@@ -28,10 +28,10 @@ class CalibrationAudit:
     """Audit of calibration photos.
 
     Attributes:
-        unique: Number of photos without duplicates of the same pixels.
-        classes: How many there are of each class.
+        unique: Number of photos with distinct pixels.
+        classes: Number of photos of each class.
         pixel_range: Lowest and highest pixel values.
-        findings: What is wrong with the photos.
+        findings: Problems found with the photos.
     """
 
     unique: Count
@@ -42,7 +42,7 @@ class CalibrationAudit:
 
 @dataclass(frozen=True)
 class CalibrationFile:
-    """A calibration photo: its path in the data set or folder, and the SHA-256 of the file."""
+    """A calibration photo: path in the data set or folder, SHA-256 of the file."""
 
     path: str
     sha256: Sha256
@@ -50,15 +50,15 @@ class CalibrationFile:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationRecord:
-    """The photos that set the activation ranges of an int8 model, as documents tell it.
+    """The calibration photos of an int8 model.
 
     Attributes:
-        split: ``train``; absent where they are the user's own.
-        folder: The name of the user's folder.
-        photos: How many they are.
-        audit: Audit of these photos.
-        files: Which they are; in quantize.json, which stays with the run.
-        sha256: Of their files, in order; in bundles, which travel without names.
+        split: ``train``; absent for the user's own photos.
+        folder: Name of the user's folder.
+        photos: Number of photos.
+        audit: Audit of the photos.
+        files: List of the photos; only in quantize.json, which stays with the run.
+        sha256: SHA-256 of each file, in order; only in bundles, which leave out the names.
     """
 
     split: Literal["train"] | None = optional()
@@ -71,7 +71,7 @@ class CalibrationRecord:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The photos that variants were scored on: which split, and how many."""
+    """The photos used to score variants: split and number."""
 
     split: Split
     photos: Positive
@@ -79,14 +79,14 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class VariantScores:
-    """A file of the bundle on the held-out photos.
+    """Scores of a bundle's variant on the held-out photos.
 
     Attributes:
-        name: Of the variant.
+        name: Name of the variant.
         format: ``tflite`` or ``onnx``.
-        bytes: Size of the file.
-        accuracy: How often it is right.
-        agreement: How it differs from the float model.
+        bytes: Size of the file in bytes.
+        accuracy: Accuracy on the held-out photos.
+        agreement: Agreement with the float model.
     """
 
     name: Text
@@ -98,14 +98,14 @@ class VariantScores:
 
 @dataclass(frozen=True)
 class CandidateVariant:
-    """A file of a candidate on the validation photos.
+    """Scores of a candidate's variant on the validation photos.
 
     Attributes:
-        name: Of the variant.
-        bytes: Size of the file.
-        latency_ms: Median of one inference on one thread of the machine that wrote it.
-        accuracy: How often it is right.
-        agreement: How it differs from the float model.
+        name: Name of the variant.
+        bytes: Size of the file in bytes.
+        latency_ms: Median latency of one inference on one thread of the quantizing machine.
+        accuracy: Accuracy on the validation photos.
+        agreement: Agreement with the float model.
     """
 
     name: Text
@@ -125,18 +125,18 @@ class FloatControl:
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """One way to make int8 files, and what it gave.
+    """A quantization candidate and its result.
 
     Attributes:
         name: ``plain``, ``repair``, ``float layers`` or ``distillation``.
-        repair: What was done to the model before it was converted.
+        repair: Repair steps applied before conversion.
         float_layers: Names of layers that stay float in TFLite.
-        float_control: Of distillation: the same training without rounding.
-        photos: Of distillation: number of training photos.
-        views: Of distillation: number of augmented views of each.
-        passed: Whether all its files keep the bounds.
-        seconds: How long it took.
-        variants: Its files, on the validation photos.
+        float_control: Control of distillation, trained without rounding.
+        photos: Number of training photos for distillation.
+        views: Number of augmented views of each photo for distillation.
+        passed: Whether the target can run it and all variants are within the bounds.
+        seconds: Duration in seconds.
+        variants: Scores of the variants on the validation photos.
     """
 
     name: Text
@@ -155,9 +155,9 @@ class Candidates:
     """The search for int8 files within the bounds.
 
     Attributes:
-        judged_on: The split whose photos decided.
-        taken: Name of the first candidate that passed; null where none did.
-        tried: In order, each costlier than the one before.
+        judged_on: Split used to select the candidate.
+        taken: Name of the first candidate that passed; null if none did.
+        tried: Candidates tried, in order of increasing cost.
     """
 
     judged_on: Literal["val"]
@@ -167,11 +167,11 @@ class Candidates:
 
 @dataclass(frozen=True)
 class TargetReport:
-    """What the files are for.
+    """The deployment target.
 
     Attributes:
-        name: Of the target.
-        incompatibility: What keeps the int8 TFLite file from running on it; null where nothing does.
+        name: Name of the target.
+        incompatibility: Why the int8 TFLite file cannot run on the target; null if it can.
     """
 
     name: Text
@@ -180,14 +180,14 @@ class TargetReport:
 
 @dataclass(frozen=True)
 class BoundWarning:
-    """What is worth knowing of a bound that int8 keeps.
+    """A warning about a bound.
 
     Attributes:
-        kind: ``uncertain``: it is kept on the photos that judge, and their 95% interval reaches beyond it; ``missed``:
-            it is not kept on the photos that give the final number, which judge nothing.
+        kind: ``uncertain``: within the bound on the photos used for selection, but the 95% confidence interval exceeds
+            it; ``missed``: outside the bound on the photos of the final score, which play no part in selection.
         variant: Name of the variant.
-        split: Of the photos.
-        message: For people, with the number, its interval and how many photos.
+        split: Split of the photos.
+        message: The warning as text, with value, interval and number of photos.
     """
 
     kind: Literal["uncertain", "missed"]
@@ -197,7 +197,7 @@ class BoundWarning:
 
 
 def _from_version_1(document: Json) -> Json:
-    """Rename ``ladder`` with its ``rungs`` and the ``misfit`` of the target; all else is as it was."""
+    """Rename ``ladder``, its ``rungs`` and the target's ``misfit``; nothing else changed since version 1."""
     found = dict(document)
     if isinstance(target := found.get("target"), dict) and "misfit" in target:
         found["target"] = {"name": target.get("name"), "incompatibility": target["misfit"]}
@@ -211,18 +211,18 @@ def _from_version_1(document: Json) -> Json:
 
 @dataclass(frozen=True)
 class QuantizeReport:
-    """What was written for a run, and what it lost against the float model.
+    """The variants written for a run and their loss against the float model.
 
     Attributes:
-        producer: The version of edgetl that wrote it.
-        config: The options, by name.
-        held_out: The photos that the files were scored on.
-        reference: The float model on them.
-        variants: The files.
-        calibration: The photos that set the activation ranges; null without int8 files.
-        target: What the files are for.
-        candidates: The search for int8 files within the bounds; null where no bound was asked for.
-        warnings: Bounds that few photos cannot tell, or that the held-out photos do not keep.
+        producer: Version of edgetl that wrote the file.
+        config: Quantization options, by name.
+        held_out: The photos used to score the variants.
+        reference: Accuracy of the float model on these photos.
+        variants: Scores of the variants.
+        calibration: The calibration photos; null without int8 files.
+        target: The deployment target.
+        candidates: The search for int8 files within the bounds; null without bounds.
+        warnings: Bounds that are uncertain with so few photos, or missed on the held-out photos.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.quantize/2"
