@@ -1,4 +1,4 @@
-"""Write bundles: a folder, atomically, and the same files in one ``.edgetl`` zip.
+"""Write bundles atomically, as a folder or as one ``.edgetl`` zip.
 
 ``docs/reference/bundle.md`` describes the format; ``edgetl_device.bundle`` reads it.
 """
@@ -44,7 +44,7 @@ from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement
 from edgetl_device.storage import Entry
 
-# The earliest time that a zip can hold: members carry no date, so that equal bundles are equal files.
+# Earliest date a zip can hold. A fixed date makes equal bundles byte-identical.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 GOLDEN_PHOTOS = 4
@@ -52,16 +52,16 @@ GOLDEN_PHOTOS = 4
 
 @dataclass(frozen=True)
 class VariantFile:
-    """A model to put into a bundle.
+    """A model to add to a bundle.
 
     Attributes:
         name: ``float32``, ``int8``, ``float16``, ``float32-onnx`` or ``int8-onnx``.
         format: ``tflite`` or ``onnx``.
         precision: ``float32``, ``float16`` or ``int8``.
-        data: The bytes of the model file.
-        calibration: How its integer grid was chosen, as JSON values; None for float models.
-        accuracy: On the held-out photos, where it was measured.
-        agreement: With the float model's predictions for them, where it was measured.
+        data: Content of the model file.
+        calibration: Calibration record as JSON values; None for float models.
+        accuracy: Accuracy on the held-out photos, if measured.
+        agreement: Agreement with the float model on the held-out photos, if measured.
     """
 
     name: str
@@ -75,7 +75,7 @@ class VariantFile:
 
 @dataclass(frozen=True)
 class PhotoFile:
-    """A held-out photo to put into a bundle: where its file is, its label, and the SHA-256 of its bytes."""
+    """A held-out photo to add to a bundle: path, label, SHA-256 of the file."""
 
     path: Path
     label: str
@@ -92,25 +92,24 @@ def write_bundle(
     reference: ReferenceArrays,
     provenance: dict[str, Json],
 ) -> Bundle:
-    """Write a bundle to ``folder``, replacing a bundle that was there, and return it opened.
+    """Write a bundle to ``folder``, replacing any previous bundle, and return it opened.
 
-    Each model is loaded once, to record what its input and output really are. Golden pixels are taken from the first
-    photo of up to four labels.
+    Each model is loaded once to record its actual input and output. Golden pixels are taken from the first photo of up
+    to four labels.
 
     Args:
-        folder: The bundle's folder; it changes only when everything is written.
+        folder: The bundle's folder; replaced only when everything is written.
         labels: Class names, in the order of the models' outputs.
-        preprocess: How a photo becomes the models' input.
+        preprocess: Preprocessing from photo to model input.
         variants: At least one model.
-        evalset: Held-out photos, at least one; their files are copied without metadata
-            (:func:`.metadata.without_metadata`).
+        evalset: Held-out photos, at least one; copied without metadata (:func:`.metadata.without_metadata`).
         reference: The float model's predictions, in the order of ``evalset``.
-        provenance: Where the model comes from, as JSON values.
+        provenance: Origin of the model, as JSON values.
 
     Raises:
-        InputError: The parts do not fit together, a photo changed since its hash was taken, or what is there is not a
-            bundle or has other files in it.
-        Unavailable: A model cannot be loaded here.
+        InputError: The arguments are inconsistent, a photo does not match its hash, or ``folder`` is not a bundle or
+            has foreign files.
+        Unavailable: A model cannot be loaded on this machine.
     """
     _check(labels, variants, evalset, reference)
     contents: dict[str, bytes] = {LABELS: "".join(f"{label}\n" for label in labels).encode()}
@@ -150,22 +149,22 @@ def write_bundle(
             files=dict(sorted(files.items())),
         )
         documents.write(temporary / MANIFEST, documents.sealed(manifest))
-        Bundle.open(temporary).reference()  # this machine can read what it writes
+        Bundle.open(temporary).reference()  # read back what was written
     return Bundle.open(folder)
 
 
 def pack(folder: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
     """Write the bundle in ``folder`` as one ``.edgetl`` zip and return its path.
 
-    The same bundle gives the same bytes: members are sorted and dated 1980. They are stored, not deflated: models and
-    photos hardly shrink, and a device reads them without inflating. Only files that ``bundle.json`` lists are packed.
+    Reproducible: members are sorted and dated 1980. They are stored, not deflated, as models and photos hardly
+    compress and devices read them faster. Only files listed in ``bundle.json`` are packed.
 
     Raises:
         InputError: The bundle is damaged.
     """
     bundle = Bundle.open(folder)
     with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        # The manifest first, so that the start of the file identifies it.
+        # Manifest first, so that the start of the file identifies it.
         _add(archive, MANIFEST, (bundle.path / MANIFEST).read_bytes())
         for name in sorted(bundle.files):
             _add(archive, name, bundle.read(name))
@@ -174,7 +173,7 @@ def pack(folder: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
 
 def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
     member = zipfile.ZipInfo(name, _ZIP_EPOCH)
-    member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, whatever system packs it
+    member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on any system
     archive.writestr(member, data)
 
 
@@ -234,7 +233,7 @@ def _put(folder: Path, name: str, data: bytes) -> Entry:
 
 
 def _photo_name(position: int, photo: PhotoFile, count: int, suffix: str) -> str:
-    """Name a copy after its position and label, in portable characters; the index has the exact label."""
+    """Return a portable file name from position and label; the index has the exact label."""
     label = re.sub(r"[^A-Za-z0-9_-]+", "_", photo.label)[:40]
     suffix = suffix or PurePosixPath(photo.path).suffix.lower()
     return f"{position:0{len(str(count - 1))}d}_{label}{suffix if re.fullmatch(r'[.][a-z0-9]{1,5}', suffix) else ''}"
@@ -252,7 +251,7 @@ def _golden_pixels(photos: Sequence[PhotoFile], spec: Preprocess) -> npt.NDArray
 
 
 def _npz(**arrays: npt.NDArray[Any]) -> bytes:
-    """Return an ``.npz`` like :func:`numpy.savez`, without the time of writing in it."""
+    """Return an ``.npz`` like :func:`numpy.savez`, but without timestamps."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, array in arrays.items():

@@ -1,4 +1,4 @@
-"""A TFLite model as C source and header for microcontrollers: an aligned array, labels, quantization, arena size."""
+"""Export TFLite as C source and header for microcontrollers: aligned array, labels, quantization, arena size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes
 from edgetl_device.text import shown
 
-# What TensorFlow Lite for Microcontrollers asks of a model's address and of its arena.
+# Alignment that TensorFlow Lite for Microcontrollers requires of model and arena.
 ALIGNMENT_BYTES = 16
 SOURCE_SUFFIXES = (".c", ".cc", ".cpp")
 _BYTES_A_LINE = 16
@@ -23,7 +23,7 @@ _BYTES_A_LINE = 16
 
 @dataclass(frozen=True)
 class CArray:
-    """The two files as text, and the name that all their identifiers begin with."""
+    """Text of source and header, and the prefix of their identifiers."""
 
     name: str
     header: str
@@ -31,16 +31,16 @@ class CArray:
 
 
 def c_array(model: bytes, *, name: str, labels: Sequence[str], arena: Arena) -> CArray:
-    """Return a TFLite image classifier as C99 that is C++ too.
+    """Return a TFLite image classifier as source that is valid C99 and C++.
 
     Args:
         model: A TFLite file with one input [1, height, width, channels] and one output [1, classes].
-        name: What identifiers begin with; made into one where it is none.
-        labels: One a class, in the order of the output.
-        arena: What :func:`edgetl.inspection.tflite.micro.measure_arena` says.
+        name: Prefix of all identifiers; converted to a valid one if needed.
+        labels: Class names, in the order of the output.
+        arena: Result of :func:`edgetl.inspection.tflite.micro.measure_arena`.
 
     Raises:
-        InputError: The model is damaged or no such classifier.
+        InputError: The model is damaged or not such a classifier.
     """
     found = describe(model)
     source, result = _ends(found, len(labels))
@@ -50,10 +50,10 @@ def c_array(model: bytes, *, name: str, labels: Sequence[str], arena: Arena) -> 
 
 
 def write_c_array(array: CArray, target: Path) -> Path:
-    """Write ``target`` and the header beside it, and return the header's path; both are written before either appears.
+    """Write ``target`` and the header beside it, and return the header's path. Neither appears before both are written.
 
     Raises:
-        InputError: ``target`` does not end with .c, .cc or .cpp, or the header beside it is somebody else's.
+        InputError: ``target`` does not end with .c, .cc or .cpp, or the header beside it is not edgetl's.
     """
     check_target(target)
     header = target.with_suffix(".h")
@@ -64,7 +64,7 @@ def write_c_array(array: CArray, target: Path) -> Path:
 
 
 def check_target(target: Path) -> None:
-    """Refuse a file name that C compilers would not take for a source file, or whose header would replace another.
+    """Check that a path is a C or C++ source file whose header would not overwrite a foreign one.
 
     Raises:
         InputError: It does not end with .c, .cc or .cpp, or the header beside it is not edgetl's.
@@ -143,7 +143,7 @@ def _source(name: str, model: bytes, labels: Sequence[str]) -> str:
     rows = (", ".join(hexes[start : start + _BYTES_A_LINE]) for start in range(0, len(hexes), _BYTES_A_LINE))
     array = ",\n  ".join(rows)
     quoted = ",\n  ".join(_quoted(label) for label in labels)
-    # Clang and GCC know the attribute in every version of C and C++; others need C11 or C++11.
+    # Clang and GCC have the attribute in every version of C and C++; others need C11 or C++11.
     return f"""#if defined(__GNUC__) || defined(__clang__)
 #define {upper}_ALIGNED __attribute__((aligned({ALIGNMENT_BYTES})))
 #elif defined(__cplusplus)
@@ -172,7 +172,7 @@ def _grid(prefix: str, tensor: Tensor) -> list[str]:
     if not tensor.scales:
         return []
     zero_point = tensor.zero_points[0] if tensor.zero_points else 0
-    # Nine significant digits say any float32 exactly.
+    # Nine significant digits represent any float32 exactly.
     scale = f"{tensor.scales[0]:.9g}"
     if not re.search(r"[.e]", scale):
         scale += ".0"
@@ -201,12 +201,12 @@ def _identifier(name: str) -> str:
 
 
 def _comment(text: str) -> str:
-    """Return text that neither ends a C comment nor its line: names of operators come from the model."""
+    """Make text safe inside a C comment: operator names come from the model."""
     return shown(text).encode("ascii", "replace").decode().replace("*/", "* /").replace("/*", "/ *")
 
 
 def _quoted(label: str) -> str:
-    """Return a C string of ASCII: three octal digits end by themselves, unlike hexadecimal ones."""
+    """Return an ASCII C string literal with three-digit octal escapes (hexadecimal ones have no fixed length)."""
     plain = "".join(
         chr(byte) if 32 <= byte < 127 and byte not in b'"\\?' else f"\\{byte:03o}" for byte in label.encode()
     )

@@ -1,7 +1,7 @@
-"""A Keras model as float TFLite or ONNX bytes, by TensorFlow's converter and tf2onnx.
+"""Convert Keras models to float TFLite or ONNX with TensorFlow's converter and tf2onnx.
 
-Every result has one input ``pixels``, NHWC (ONNX on request NCHW) with batch 1: a device classifies one photo at a
-time, and delegates and execution providers of phones and NPUs take static shapes only.
+Every result has one input ``pixels``, NHWC (optionally NCHW for ONNX) with batch 1: a device classifies one photo at a
+time, and delegates and execution providers for phones and NPUs need static shapes.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from edgetl_device.errors import InputError
 Keras = Any
 Layout = Literal["nhwc", "nchw"]
 
-# The newest that ONNX Runtime 1.18, the oldest one the device package takes, supports with all its CPU kernels.
+# Newest opset with complete CPU kernels in ONNX Runtime 1.18, the oldest that the device package supports.
 ONNX_OPSET = 17
 INPUT_NAME, OUTPUT_NAME = "pixels", "probabilities"
 
@@ -27,14 +27,14 @@ def float32_tflite(model: Keras) -> bytes:
     """Return ``model`` as float32 TFLite: input float32 [1, S, S, 3] in 0..255, output float32 [1, classes].
 
     Raises:
-        InputError: The model has an operation that TFLite does not have; it is named. Nothing falls back to TensorFlow
+        InputError: TFLite lacks an operation of the model; the message names it. There is no fallback to TensorFlow
             ops (Flex) or custom ops.
     """
     return converted(model)
 
 
 def float16_tflite(model: Keras) -> bytes:
-    """Return ``model`` as TFLite with float16 weights: half the size, input and output float32 as in float32.
+    """Return ``model`` as TFLite with float16 weights: half the size, same float32 input and output.
 
     Raises:
         InputError: As :func:`float32_tflite`.
@@ -49,7 +49,7 @@ def float16_tflite(model: Keras) -> bytes:
 
 
 def dynamic_tflite(model: Keras) -> bytes:
-    """Return ``model`` as TFLite with int8 weights and float activations, input and output float32 as in float32.
+    """Return ``model`` as TFLite with int8 weights and float activations (dynamic range), float32 input and output.
 
     Raises:
         InputError: As :func:`float32_tflite`.
@@ -67,10 +67,10 @@ def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
 
     Args:
         model: A Keras model.
-        layout: ``nchw`` makes the input [1, 3, S, S], for runtimes and NPU compilers that take images so.
+        layout: ``nchw`` makes the input [1, 3, S, S], for runtimes and NPU compilers that need it.
 
     Raises:
-        InputError: The model has an operation that standard ONNX does not have; it is named.
+        InputError: Standard ONNX lacks an operation of the model; the message names it.
     """
     onnx = extras.require("onnx")
     tf2onnx_convert = extras.require("tf2onnx.convert")
@@ -78,11 +78,11 @@ def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
     with quietly():
         channels_first = [INPUT_NAME] if layout == "nchw" else None
         proto, _ = tf2onnx_convert.from_function(function, (spec,), opset=ONNX_OPSET, inputs_as_nchw=channels_first)
-    # tf2onnx leaves an operation it does not know in the graph, under its TensorFlow name.
+    # tf2onnx leaves unknown operations in the graph under their TensorFlow names.
     unknown = {node.op_type for node in proto.graph.node if node.domain or not onnx.defs.has(node.op_type)}
     if unknown:
         raise _unmapped("ONNX", unknown)
-    # tf2onnx puts the name of a Python function and a counter here.
+    # tf2onnx puts a Python function name and a counter here.
     proto.graph.name, proto.graph.doc_string = model.name, ""
     onnx.checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
@@ -91,16 +91,16 @@ def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
 
 @uninterrupted()
 def converted(model: Keras, configure: Callable[[Any], None] | None = None) -> bytes:
-    """Run TensorFlow's converter on ``model`` after ``configure(converter)`` has set its options.
+    """Run TensorFlow's converter on ``model`` after ``configure(converter)``.
 
     Raises:
-        InputError: The converter refuses an operation of the model.
+        InputError: The converter does not support an operation of the model.
     """
     tf = extras.tensorflow()
     function, spec = _function(model)
     with quietly():
         converter = tf.lite.TFLiteConverter.from_concrete_functions([function.get_concrete_function(spec)], model)
-        # The way through a SavedModel on disk takes three times as long and leaves the weights as variables.
+        # Converting via a SavedModel takes three times as long and leaves the weights as variables.
         converter.experimental_lower_to_saved_model = False
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if configure is not None:

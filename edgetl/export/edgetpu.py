@@ -1,4 +1,4 @@
-"""The Edge TPU variant of a bundle: predicted, compiled, gated, and added with new hashes."""
+"""Edge TPU variant of a bundle: predict the mapping, compile, apply the gate, add the result."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class PredictedMapping:
-    """What was predicted before.
+    """Mapping predicted before compilation.
 
     Attributes:
-        mapped: Operators that the Edge TPU would run.
-        total: Operators of the file.
-        risks: What may make the compiler or the device behave otherwise, a line each.
+        mapped: Number of operators predicted to run on the Edge TPU.
+        total: Number of operators in the file.
+        risks: Reasons why compiler or device may deviate from the prediction, one line each.
     """
 
     mapped: Count
@@ -37,12 +37,12 @@ class PredictedMapping:
 
 @dataclass(frozen=True)
 class CompiledFile:
-    """What the compiler wrote.
+    """The compiled file.
 
     Attributes:
-        sha256: Of the file.
-        bytes: Its size.
-        holds_edgetpu_operator: Whether anything in it runs on the Edge TPU.
+        sha256: SHA-256 of the file.
+        bytes: Size of the file in bytes.
+        holds_edgetpu_operator: Whether any part of it runs on the Edge TPU.
     """
 
     sha256: Sha256
@@ -52,22 +52,22 @@ class CompiledFile:
 
 @dataclass(frozen=True)
 class CompileReport:
-    """What the Edge TPU compiler made of a variant; sizes as it rounds them.
+    """Report on an Edge TPU compilation; sizes as rounded by the compiler.
 
     Attributes:
-        variant: Its name in the bundle.
-        compiler: Its version.
-        mapped: Operators that the Edge TPU runs.
-        total: Operators of the file that was compiled.
+        variant: Name of the variant in the bundle.
+        compiler: Version of the compiler.
+        mapped: Number of operators that run on the Edge TPU.
+        total: Number of operators in the source file.
         mapped_percent: 100 * mapped / total
-        subgraphs: Partitions on the Edge TPU.
-        on_chip_bytes: Parameters kept in the Edge TPU's memory.
-        on_chip_remaining_bytes: What is left of that memory.
-        off_chip_bytes: Parameters sent anew for every photo.
+        subgraphs: Number of partitions on the Edge TPU.
+        on_chip_bytes: Parameters cached in the Edge TPU's memory, in bytes.
+        on_chip_remaining_bytes: Unused memory of the Edge TPU, in bytes.
+        off_chip_bytes: Parameters streamed from the host for every photo, in bytes.
         operators: The compiler's table of operators.
-        prediction: What was predicted before.
+        prediction: Mapping predicted before compilation.
         source: The file that was compiled.
-        compiled: The result.
+        compiled: The compiled file.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.inspection.edgetpu-compilation/1"
@@ -88,10 +88,10 @@ class CompileReport:
 
 
 def prepare(bundle: Bundle, variant: str = "int8") -> tuple[bytes, EdgeTpuPrediction]:
-    """Return the file that the compiler gets for a variant, with one scale a dense layer, and its prediction.
+    """Return the compiler's input for a variant, with per-tensor dense weights, and the predicted mapping.
 
     Raises:
-        InputError: The bundle has no such variant, or it is not TFLite, or compiled already.
+        InputError: The bundle has no such variant, or it is not TFLite or already compiled.
     """
     chosen = bundle.variant(variant)
     model = bundle.read(chosen.file)
@@ -110,24 +110,24 @@ def compile_bundle(
     compiled: Path | None = None,
     min_runtime_version: int | None = None,
 ) -> CompileReport:
-    """Compile a variant and put the result into the bundle as ``<variant>-edgetpu``, replacing one of that name.
+    """Compile a variant and add the result to the bundle as ``<variant>-edgetpu``, replacing an existing one.
 
     Args:
-        bundle: A folder or an ``.edgetl`` file; it changes as a whole or not at all.
+        bundle: A folder or an ``.edgetl`` file; updated atomically.
         variant: An int8 TFLite variant.
-        min_mapped_percent: Refuse a result with a smaller share of operators on the Edge TPU, 0 to 100. One with none
-            is always refused.
-        compiled: A file that was compiled elsewhere from what :func:`prepare` gives; its log is read from the same
-            name with ``.log``, where there is one. By default the compiler runs here.
+        min_mapped_percent: Minimum percentage of operators on the Edge TPU, 0 to 100. Zero mapped operators always
+            fail.
+        compiled: A file compiled elsewhere from the output of :func:`prepare`; its log is read from the same name with
+            ``.log``, if present. By default the compiler runs on this machine.
         min_runtime_version: As for :func:`edgetl.inspection.edgetpu.compiler.compile_model`.
 
     Returns:
         The report, also written beside the bundle (:func:`report_path`).
 
     Raises:
-        GateFailed: Too little is mapped; the report is written, the bundle is as it was.
-        InputError: The variant or the compiled file is wrong, or the compiler refuses it.
-        Unavailable: The compiler is not here.
+        GateFailed: Too few operators are mapped; the report is written, the bundle is unchanged.
+        InputError: The variant or the compiled file is invalid, or the compiler rejects it.
+        Unavailable: The compiler is not installed.
     """
     if min_mapped_percent is not None and not 0 <= min_mapped_percent <= 100:
         raise InputError(f"--min-mapped {min_mapped_percent:g}", why="must be a percentage, 0 to 100")
@@ -147,7 +147,7 @@ def compile_bundle(
 
 
 def report_path(bundle: Bundle) -> Path:
-    """Return where the report of a compilation goes: ``RUN/bundle.edgetpu.json``, ``flowers.edgetpu.json``."""
+    """Return the path of the compilation report, such as ``RUN/bundle.edgetpu.json`` or ``flowers.edgetpu.json``."""
     return bundle.path.with_name(f"{bundle.path.stem}.edgetpu.json")
 
 

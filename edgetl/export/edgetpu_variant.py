@@ -1,4 +1,4 @@
-"""Adds a compiled file to a bundle, next to the variant it was made from."""
+"""Add a compiled file to a bundle, next to its source variant."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ SUFFIX = "-edgetpu"
 
 
 def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Compilation) -> None:
-    """Add a compiled file as ``<source>-edgetpu``, replacing a variant of that name; all hashes and the digest follow.
+    """Add a compiled file as ``<source>-edgetpu``, replacing an existing one, and update hashes and digest.
 
-    Accuracy and agreement stay unknown (null): the numbers of the source do not apply to this file.
+    Accuracy and agreement stay unknown (null): the source's values do not apply to this file.
 
     Args:
-        bundle: A folder or an ``.edgetl`` file; it changes as a whole or not at all.
-        source: The variant that was compiled; input, output and calibration are taken from it.
+        bundle: A folder or an ``.edgetl`` file; updated atomically.
+        source: The variant that was compiled; input, output and calibration are copied from it.
         data: The compiled TFLite file.
-        compilation: What the compiler said.
+        compilation: The compiler's results.
 
     Raises:
-        InputError: The file has another input or output than the source, the bundle is damaged, or another process
-            has changed it or is changing it.
+        InputError: Input or output differ from the source, the bundle is damaged, or another process changed it or is
+            changing it.
     """
     _check_same_ends(source, data)
     with bundle_locked(bundle.path), _as_folder(bundle) as folder:
@@ -63,7 +63,7 @@ def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Comp
         )
         write_bytes(folder / file, data)
         documents.write(folder / MANIFEST, documents.sealed(changed))
-        Bundle.open(folder).read(file)  # what this machine writes, it can read
+        Bundle.open(folder).read(file)  # read back what was written
 
 
 def _check_same_ends(source: Variant, data: bytes) -> None:
@@ -86,9 +86,9 @@ def _grid(tensor: Tensor) -> tuple[float | None, int | None]:
 
 @contextmanager
 def _as_folder(bundle: Bundle) -> Iterator[Path]:
-    """Yield a copy of a bundle as a folder; when the block ends well it takes the bundle's place."""
+    """Yield a copy of a bundle as a folder; it replaces the bundle if the block succeeds."""
     if bundle.path.is_dir():
-        # What is not of the bundle is copied with it.
+        # Foreign files are copied too.
         with atomic_path(bundle.path, directory=True, replaceable=lambda _: None) as copy:
             shutil.copytree(bundle.path, copy, symlinks=True, dirs_exist_ok=True)
             yield copy

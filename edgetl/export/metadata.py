@@ -1,7 +1,6 @@
-"""Held-out photos without what cameras and phones write beside the pixels: position, time, owner, serial number.
+"""Strip camera metadata (position, time, owner, serial number) from held-out photos, because bundles are shared.
 
-Bundles travel. What stays is what the pixels are decoded from, and which way up they are. Not for: the metadata of
-models (``edgetl.inspection.tflite.metadata``).
+Only pixel data and orientation are kept. For the metadata of models see ``edgetl.inspection.tflite.metadata``.
 """
 
 from __future__ import annotations
@@ -18,31 +17,31 @@ from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess, decode
 
 _JPEG, _PNG, _WEBP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF"
-# JFIF and Adobe say how colours are coded (ITU-T T.871; Adobe's "Supporting the DCT Filters in PostScript Level 2").
+# JFIF and Adobe define the colour coding (ITU-T T.871; Adobe's "Supporting the DCT Filters in PostScript Level 2").
 _JFIF, _ADOBE, _EXIF = 0xE0, 0xEE, 0xE1
 _SOS, _EOI, _COMMENT = 0xDA, 0xD9, 0xFE
-# PNG (third edition), 5.6: everything that Pillow takes for the pixels of the picture that a file begins with.
+# PNG (third edition), 5.6: the chunks that Pillow decodes the first image from.
 _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
-# WebP container specification; the flags of VP8X say which of the others are there.
+# WebP container specification; the flags of VP8X list the other chunks present.
 _WEBP_KEPT = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_ICC, _WEBP_EXIF, _WEBP_XMP = 0x20, 0x08, 0x04
-# A BMP of this header has no profile and no path to one; it is what edgetl writes for arrays.
+# A BMP with this header has no colour profile, embedded or linked; edgetl writes it for arrays.
 _PLAIN_BMP_HEADER_BYTES = 40
 
 
 def without_metadata(data: bytes, spec: Preprocess, *, name: str) -> tuple[bytes, str]:
-    """Return a photo's file without metadata, and the suffix of its name where that changes, or "".
+    """Return a photo's file without metadata, and the new suffix of its name, "" if unchanged.
 
-    JPEG, PNG and WebP lose all but their pixels and orientation; what is coded is copied bit by bit. A plain BMP stays.
-    Of other files (TIFF, GIF) the decoded pixels are saved as PNG.
+    JPEG, PNG and WebP keep pixels and orientation only, without recompression. A plain BMP is unchanged. Other formats
+    (TIFF, GIF) are decoded and saved as PNG.
 
     Args:
-        data: A photo that can be decoded.
-        spec: How it is decoded for the bundle's models.
-        name: What errors call it.
+        data: Content of a decodable photo.
+        spec: Preprocessing of the bundle's models.
+        name: Name of the photo in errors.
 
     Raises:
-        InputError: The pixels would not be the same afterwards, bit by bit.
+        InputError: The decoded pixels would change.
     """
     turn = _orientation(data)
     if data.startswith(_JPEG):
@@ -68,14 +67,14 @@ def without_metadata(data: bytes, spec: Preprocess, *, name: str) -> tuple[bytes
 
 
 def _orientation(data: bytes) -> int:
-    """Return the EXIF orientation that decoding obeys, 1 where there is none."""
+    """Return the EXIF orientation used in decoding, 1 if there is none."""
     with Image.open(io.BytesIO(data)) as image:
         found = image.getexif().get(ExifTags.Base.Orientation)
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
 def _exif(turn: int) -> bytes:
-    """Return a TIFF structure with one tag, the orientation (CIPA DC-008)."""
+    """Return a TIFF structure with only the orientation tag (CIPA DC-008)."""
     return b"MM\0*" + struct.pack(">IHHHIHHI", 8, 1, ExifTags.Base.Orientation, 3, 1, turn, 0, 0)
 
 
@@ -86,7 +85,7 @@ def _jpeg(data: bytes, turn: int) -> bytes:
         kept.append(bytes([0xFF, _EXIF]) + struct.pack(">H", len(body) + 2) + body)
     for marker, segment in _segments(data):
         if marker == _JFIF and segment[4:9] == b"JFIF\0" and len(segment) >= 18:
-            # Without its thumbnail: version, density, and two zeros.
+            # Drop the thumbnail: keep version and density, set its size to zero.
             body = segment[4:16] + b"\0\0"
             kept.insert(1, b"\xff\xe0" + struct.pack(">H", len(body) + 2) + body)
         elif (marker == _ADOBE and segment[4:9] == b"Adobe") or not (_JFIF <= marker <= 0xEF or marker == _COMMENT):
@@ -95,12 +94,12 @@ def _jpeg(data: bytes, turn: int) -> bytes:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield each segment up to the end of the first picture with its marker; a scan comes with its coded data."""
+    """Yield marker and bytes of each segment of the first image; a scan includes its entropy-coded data."""
     place = 2
     while place + 2 <= len(data):
         start = place
         if data[place] != 0xFF:
-            place += 1  # garbage that decoders pass over
+            place += 1  # garbage that decoders skip
             continue
         marker = data[place + 1]
         if marker == 0xFF:
@@ -119,7 +118,7 @@ def _segments(data: bytes) -> Iterator[tuple[int, bytes]]:
 
 
 def _end_of_scan(data: bytes, place: int) -> int:
-    """Return where the next marker is that is neither a stuffed byte nor a restart."""
+    """Return the position of the next marker that is neither a stuffed byte nor a restart marker."""
     while (place := data.find(b"\xff", place)) != -1 and place + 1 < len(data):
         if data[place + 1] == 0x00 or 0xD0 <= data[place + 1] <= 0xD7:
             place += 2
@@ -166,7 +165,7 @@ def _webp(data: bytes, turn: int) -> bytes:
 
 
 def _has_tail(data: bytes) -> bool:
-    """Whether a BMP has bytes behind its pixels, or may have: of run lengths that is not known."""
+    """Return whether a BMP has trailing bytes after its pixels; True for run-length encoding, where this is unknown."""
     offset, width, height, bits, compression = map(int, struct.unpack("<I4xiixxHI", data[10:34]))
     return bool(compression) or len(data) > offset + (width * bits + 31) // 32 * 4 * abs(height)
 

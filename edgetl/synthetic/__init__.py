@@ -1,6 +1,6 @@
-"""A small synthetic data set of machine parts, drawn with numpy and Pillow, for the demo, tests and speed measurements.
+"""A small synthetic data set of machine parts, rendered with numpy and Pillow, for the demo, tests and benchmarks.
 
-Synthetic accuracy says nothing about real photos; every file says in its JPEG comment that it is synthetic.
+Accuracy on it says nothing about real photos; the JPEG comment of every file marks it as synthetic.
 """
 
 from __future__ import annotations
@@ -33,19 +33,21 @@ def draw_dataset(
 ) -> Path:
     """Draw ``per_class`` photos of each class as ``folder/<class>/<number>.jpg`` and return ``folder``.
 
-    A photo shows one part of its class: random shape, pose (rotation, scale, place, tilt), metal, rust, light, shadow,
-    background, clutter that may cover a piece of it, blur, sensor noise and JPEG quality. Photo i of a class depends on
-    ``seed``, the class, i and ``size`` alone, so a larger ``per_class`` adds photos and changes none; the same versions
-    of numpy and Pillow give the same bytes. The folder appears only when all photos are written.
+    Each photo shows one part with random shape, pose (rotation, scale, position, tilt), metal, rust, light, shadow,
+    background, clutter that may occlude it, blur, sensor noise and JPEG quality. Photo i of a class depends only on
+    ``seed``, the class, i and ``size``, so a larger ``per_class`` adds photos and changes none; the same versions of
+    numpy and Pillow give the same bytes. The folder appears only when all photos are written.
 
     Args:
-        folder: Where to; must not exist yet, or be empty.
-        classes: A selection of ``CLASSES``.
-        size: The square root of a photo's area in pixels, 64 to 1,024; photos are 4:3, 1:1 or 3:4.
+        folder: Output folder; must be empty or not exist.
+        per_class: Number of photos per class.
+        classes: A subset of ``CLASSES``.
+        size: Square root of a photo's area in pixels, 64 to 1,024; photos are 4:3, 1:1 or 3:4.
+        seed: Random seed.
         progress: Called with the number of photos written since the last call.
 
     Raises:
-        InputError: ``folder`` holds something already, or an argument is out of range.
+        InputError: ``folder`` is not empty, or an argument is out of range.
     """
     target = Path(folder)
     _check(target, per_class=per_class, classes=classes, size=size, seed=seed)
@@ -59,14 +61,14 @@ def draw_dataset(
             name, index, path = job
             path.write_bytes(draw_photo(name, index, size=size, seed=seed))
 
-        # Threads, not processes: numpy and Pillow let go of the interpreter lock for most of a photo, and a process
-        # forked beside TensorFlow's threads may hang.
+        # Threads, not processes: numpy and Pillow release the GIL for most of the work, and forking beside
+        # TensorFlow's threads may hang.
         in_threads(draw, jobs, progress or (lambda _: None))
     return target
 
 
 def draw_photo(name: str, index: int, *, size: int = 240, seed: int = 0) -> bytes:
-    """Return photo ``index`` of class ``name`` as the bytes of a JPEG file."""
+    """Return photo ``index`` of class ``name`` as JPEG bytes."""
     from .scene import photo_jpeg
 
     return photo_jpeg(name, index, size=size, seed=seed, comment=COMMENT)

@@ -1,7 +1,7 @@
-"""The shapes of the machine parts, as height fields seen from above.
+"""Shapes of the machine parts as height fields seen from above.
 
 Each part is a function of coordinates x, y (float32 [h, w]; the part lies inside the unit circle) and a random
-generator that picks its proportions. Not for: light, colour and pose (``scene``).
+generator that picks its proportions. Light, colour and pose are in ``scene``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Surface:
     """A part as fields over the canvas, all float32 [h, w] in units of the part's radius.
 
     Attributes:
-        distance: Roughly the distance to the outline, negative inside.
+        distance: Approximate signed distance to the outline, negative inside.
         height: Height over the table; only its slope matters.
-        tone: Reflectance relative to the part's metal, 1 where None: seals, cages, shade inside a coil.
-        thickness: Height of the part's side wall, seen when it is tilted; 0 for what has no flat underside.
+        tone: Reflectance relative to the part's metal, for seals, cages and the shade inside a coil; None means 1.
+        thickness: Height of the side wall, visible when the part is tilted; 0 for parts without a flat underside.
     """
 
     distance: Field
@@ -36,7 +36,7 @@ class Surface:
 
 
 def _ramp(value: Field, low: float, high: float) -> Field:
-    """0 below ``low``, 1 above ``high``, straight between."""
+    """Linear ramp: 0 below ``low``, 1 above ``high``."""
     return np.asarray(np.clip((value - np.float32(low)) * np.float32(1 / (high - low)), 0, 1))
 
 
@@ -45,7 +45,7 @@ def _ring(radius: Field, inner: float, outer: float) -> Field:
 
 
 def _fold(x: Field, y: Field, count: int) -> tuple[Field, Field]:
-    """Turn each point into the sector around the positive x axis, so that one shape there appears ``count`` times."""
+    """Rotate each point into the sector around the positive x axis, so that a shape there repeats ``count`` times."""
     sector = _TAU / count
     angle = np.arctan2(y, x)
     angle -= np.round(angle / sector) * sector
@@ -54,7 +54,7 @@ def _fold(x: Field, y: Field, count: int) -> tuple[Field, Field]:
 
 
 def hex_nut(x: Field, y: Field, rng: np.random.Generator) -> Surface:
-    """A hexagon with a threaded hole; at times with a flange or a nylon ring."""
+    """A hexagon with a threaded hole; sometimes with a flange or a nylon ring."""
     flange = rng.random() < 0.2
     across = 0.8 if flange else 1.0
     hole = across * rng.uniform(0.46, 0.58)
@@ -81,7 +81,7 @@ def hex_nut(x: Field, y: Field, rng: np.random.Generator) -> Surface:
 
 
 def washer(x: Field, y: Field, rng: np.random.Generator) -> Surface:
-    """A thin ring: plain, split and sprung, or with teeth inside."""
+    """A washer: plain, split (spring), or with internal teeth."""
     hole = rng.uniform(0.42, 0.66)
     radius = np.hypot(x, y)
     kind = rng.choice(["plain", "plain", "plain", "split", "toothed"])
@@ -98,7 +98,7 @@ def washer(x: Field, y: Field, rng: np.random.Generator) -> Surface:
 
 
 def bolt(x: Field, y: Field, rng: np.random.Generator) -> Surface:
-    """A screw on its side, with a hexagonal, a socket or a round head."""
+    """A bolt on its side, with hexagonal, socket or round head."""
     shank = rng.uniform(0.11, 0.2)
     head_width = shank * rng.uniform(1.65, 2.0)
     head_end = -0.98 + shank * rng.uniform(1.1, 1.7)
@@ -130,7 +130,7 @@ def bolt(x: Field, y: Field, rng: np.random.Generator) -> Surface:
 
 
 def gear(x: Field, y: Field, rng: np.random.Generator) -> Surface:
-    """A spur gear: teeth, web, hub and bore; at times holes in the web or a keyway."""
+    """A spur gear: teeth, web, hub and bore; sometimes holes in the web or a keyway."""
     teeth = int(rng.integers(11, 34))
     depth = min(0.22, 4.2 / teeth * rng.uniform(0.8, 1.0))
     root = 1.0 - depth
@@ -138,7 +138,7 @@ def gear(x: Field, y: Field, rng: np.random.Generator) -> Surface:
     hub = bore + rng.uniform(0.08, 0.14)
     radius = np.hypot(x, y)
     wave = np.cos(np.arctan2(y, x) * teeth)
-    # A tooth is narrower at its tip: the wave is cut higher, the further out.
+    # Teeth taper towards the tip: the wave's threshold rises with the radius.
     outward = _ramp(radius, root, 1.0)
     flank = (0.9 * outward - 0.35 - wave) * (radius / teeth)
     distance = np.maximum(np.maximum(radius - 1.0, np.minimum(radius - root, flank)), bore - radius)
@@ -157,7 +157,7 @@ def gear(x: Field, y: Field, rng: np.random.Generator) -> Surface:
 
 
 def bearing(x: Field, y: Field, rng: np.random.Generator) -> Surface:
-    """A ball bearing: two rings with balls, or with a shield or a rubber seal, between them."""
+    """A ball bearing: two rings with visible balls, a shield or a rubber seal between them."""
     bore = rng.uniform(0.34, 0.52)
     inner, outer = bore + rng.uniform(0.1, 0.15), 1.0 - rng.uniform(0.1, 0.16)
     radius = np.hypot(x, y)
@@ -182,7 +182,7 @@ def bearing(x: Field, y: Field, rng: np.random.Generator) -> Surface:
 
 
 def spring(x: Field, y: Field, rng: np.random.Generator) -> Surface:
-    """A coil spring on its side: closed ends, or hooks."""
+    """A coil spring on its side, with closed ends or hooks."""
     half = rng.uniform(0.2, 0.4)
     turns = int(rng.integers(5, 13))
     hooks = rng.random() < 0.3

@@ -1,7 +1,7 @@
-"""One photo: a background, clutter, a part in a random pose, and what a cheap camera does to it.
+"""Render one photo: background, clutter, a part in a random pose, and the artefacts of a cheap camera.
 
-Colours are linear-ish floats 0..1, float32 [h, w, 3], until the JPEG is written. Not for: shapes (``parts``),
-backgrounds (``surroundings``).
+Colours are roughly linear, float32 [h, w, 3] in 0..1, until the JPEG is written. Shapes are in ``parts``, backgrounds
+in ``surroundings``.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _RUST = np.array((0.36, 0.17, 0.08), np.float32)
 
 @dataclass(frozen=True)
 class _Light:
-    """A lamp: unit vector towards it (x right, y down, z to the camera), strength against the room's light, colour."""
+    """A lamp: unit vector towards it (x right, y down, z to the camera), strength relative to ambient light, colour."""
 
     x: float
     y: float
@@ -73,7 +73,7 @@ def _lamp(rng: np.random.Generator) -> _Light:
 
 
 def _falloff(width: int, height: int, light: _Light, rng: np.random.Generator) -> Field:
-    """Brightness over the table: brighter towards the lamp, darker in the corners."""
+    """Return the brightness over the table: brighter towards the lamp, darker in the corners."""
     x = np.linspace(-1, 1, width, dtype=np.float32)
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     slope, vignette = rng.uniform(0, 0.5), rng.uniform(0, 0.22)
@@ -101,7 +101,7 @@ def _place(canvas: Field, name: str, light: _Light, rng: np.random.Generator, *,
     tilt, toward, spin = min(tilt, 0.9), rng.uniform(0, 2 * math.pi), rng.uniform(0, 2 * math.pi)
     px = (np.arange(left, right, dtype=np.float32) - centre_x)[None, :] / radius
     py = (np.arange(top, bottom, dtype=np.float32) - centre_y)[:, None] / radius
-    # Along ``toward`` the part is foreshortened by cos(tilt), and nearer or farther, so larger or smaller.
+    # Along ``toward`` the part is foreshortened by cos(tilt) and scaled by perspective.
     cos_t, sin_t = math.cos(toward), math.sin(toward)
     along = px * cos_t + py * sin_t
     across = py * cos_t - px * sin_t
@@ -129,7 +129,7 @@ def _blend(window: Field, colour: Field, alpha: Field) -> None:
 def _shade(
     surface: Surface, radius: float, light: _Light, rng: np.random.Generator, *, lean: tuple[float, float]
 ) -> Field:
-    """Light a metal surface: diffuse light, a lamp's highlight, and a bright and dark horizon mirrored in it."""
+    """Shade a metal surface: diffuse light, specular highlight, and the reflection of a bright and dark horizon."""
     shape = surface.height.shape
     slope_y, slope_x = np.gradient(surface.height * np.float32(radius))
     rough = rng.uniform(0.01, 0.09)
@@ -168,7 +168,7 @@ def _shade(
 def _cast_shadow(window: Field, alpha: Field, light: _Light, lift: float, rng: np.random.Generator) -> None:
     length = min(lift / max(light.z, 0.3), 0.6 * lift + 10)
     moved = _moved(alpha, -light.x * length * 0.7, -light.y * length * 0.7)
-    # Blurred at a quarter of the resolution: a shadow has no fine detail.
+    # Blur at a quarter of the resolution: shadows have no fine detail.
     small = Image.fromarray((moved * 255).astype(np.uint8)).reduce(4)
     small = small.filter(ImageFilter.BoxBlur(float(0.5 + 0.05 * lift * rng.uniform(0.5, 1.5))))
     soft = np.asarray(small.resize(alpha.shape[::-1], Image.Resampling.BILINEAR), np.float32)
@@ -178,7 +178,7 @@ def _cast_shadow(window: Field, alpha: Field, light: _Light, lift: float, rng: n
 def _draw_wall(
     window: Field, alpha: Field, colour: Field, px: Field, py: Field, light: _Light, offset: tuple[float, float]
 ) -> None:
-    """Draw the side of a tilted flat part: its outline, swept by ``offset`` pixels."""
+    """Draw the side wall of a tilted flat part: its outline swept by ``offset`` pixels."""
     steps = max(2, math.ceil(math.hypot(*offset)))
     wall = alpha
     for step in range(1, steps + 1):
@@ -190,7 +190,7 @@ def _draw_wall(
 
 
 def _moved(field: Field, dx: float, dy: float) -> Field:
-    """Return ``field`` moved by whole pixels, with zeros where nothing was."""
+    """Return ``field`` shifted by whole pixels, zero-padded."""
     x, y = round(dx), round(dy)
     height, width = field.shape
     result = np.zeros_like(field)
@@ -202,9 +202,9 @@ def _moved(field: Field, dx: float, dy: float) -> Field:
 
 
 def _shoot(canvas: Field, light: _Light, rng: np.random.Generator, comment: str) -> bytes:
-    """Expose, blur, add sensor noise, and compress."""
+    """Apply exposure, blur, sensor noise and JPEG compression."""
     canvas *= light.colour * np.float32(rng.uniform(0.6, 1.6))
-    bright = np.sqrt(np.clip(canvas, 0, 1))  # near enough to a display's gamma
+    bright = np.sqrt(np.clip(canvas, 0, 1))  # approximates display gamma
     image = Image.fromarray((bright * 255).astype(np.uint8))
     blur_px = float(rng.choice([0.0, 0.8, 1.7, 3.0]) * rng.uniform(0.6, 1.2) * min(image.size) / 240)
     if blur_px:

@@ -1,4 +1,4 @@
-"""What lies under and around the part: table tops and clutter, from noise. Not for: the parts themselves."""
+"""Procedural table tops and clutter around the part."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from PIL import Image, ImageDraw, ImageFilter
 
 from .parts import Field
 
-# More numbers than the largest photo has channels, so that every photo cuts out its own.
+# More values than the largest photo needs, so that every photo gets its own slice.
 _BANK_LENGTH = 1 << 22
 
 
 @functools.cache
 def _bank() -> npt.NDArray[np.float32]:
-    """Normal noise that every photo cuts its grain from: drawing it afresh would take a third of a photo's time."""
+    """Return normal noise shared by all photos: drawing it anew would take a third of a photo's time."""
     return np.random.default_rng(20260101).standard_normal(_BANK_LENGTH, dtype=np.float32)
 
 
 def grain(shape: tuple[int, ...], rng: np.random.Generator) -> Field:
-    """Return noise of mean 0 and standard deviation 1, float32; a view that must not be written to."""
+    """Return standard normal noise, float32, as a read-only view."""
     count = math.prod(shape)
     start = int(rng.integers(_BANK_LENGTH - count))
     return _bank()[start : start + count].reshape(shape)
 
 
 def enlarge(coarse: Field, shape: tuple[int, ...]) -> Field:
-    """Return a small field smoothly enlarged to ``shape`` [h, w]."""
+    """Return a small field smoothly upsampled to ``shape`` [h, w]."""
     return np.asarray(Image.fromarray(coarse).resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
 
 
@@ -55,7 +55,7 @@ def _scaled(colour: tuple[float, float, float], factor: float) -> tuple[float, .
 
 
 def _muted(rng: np.random.Generator) -> tuple[float, float, float]:
-    """Return a colour that cloth or paint may have: any hue, seldom a loud one."""
+    """Return a random colour for cloth or paint: any hue, mostly low saturation."""
     grey = rng.uniform(0.06, 0.45)
     red, green, blue = (grey * (1 + hue) for hue in rng.uniform(-0.5, 0.5, 3).tolist())
     return red, green, blue
@@ -130,7 +130,7 @@ _TOPS = (_wood, _wood, _cloth, _concrete, _plate, _mat, _card, _paint)
 
 
 def clutter(canvas: Field, rng: np.random.Generator, *, count: int) -> None:
-    """Draw ``count`` things of a workbench with their shadows: cables, swarf, pencils, scraps, oil stains."""
+    """Draw ``count`` workbench objects with their shadows: cables, swarf, pencils, scraps, oil stains."""
     if not count:
         return
     height, width = canvas.shape[:2]
