@@ -1,1 +1,1 @@
-"""Boards reached through the user's own OpenSSH: benched and examined there, several at a time."""
+"""Benchmark and examine boards over the user's own OpenSSH, several at a time."""

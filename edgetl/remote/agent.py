@@ -1,9 +1,9 @@
-"""The agent on a board for ``edgetl bench --on``: stores files, runs programs, ends with the connection.
+"""Agent on a board for ``edgetl bench --on``: stores files, runs programs, exits with the connection.
 
-The text of this file is sent through SSH to the board's Python, so it imports the standard library only. It reads one
-JSON request a line on stdin (some with bytes after it) and writes one JSON reply a line on stdout. When stdin ends, or
-stays silent for a minute, the connection is dead: whatever was started is killed, unfinished files are removed, and it
-ends.
+The source of this file is sent over SSH to the board's Python, so it imports the standard library only. It reads one
+JSON request per line on stdin (some followed by a payload) and writes one JSON reply per line on stdout. If stdin
+closes or is silent for a minute, the connection is dead: the agent kills its child processes, removes unfinished files
+and exits.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-# A login shell may print before this; the first reply follows on the same line.
+# A login shell may print text before this; the first reply follows on the same line.
 HELLO = "edgetl-agent/1 "
-# The workstation sends a heartbeat every few seconds: silence means that it sleeps or is cut off.
+# The workstation sends a heartbeat every few seconds: silence means that it sleeps or is disconnected.
 SILENCE_S = 60.0
-# Marks each folder that the agent made and may remove.
+# Marks folders that the agent created and may remove.
 MARK = ".edgetl"
 # Seconds from SIGTERM to SIGKILL.
 GRACE_S = 3.0
@@ -39,17 +39,17 @@ GRACE_S = 3.0
 
 @dataclass(frozen=True)
 class About:
-    """A board, as its agent describes it.
+    """A board, as described by its agent.
 
     Attributes:
-        root: The folder that the agent works in.
-        executable: Path of the Python that runs it.
-        python: Its version.
-        machine: The kernel's name of the architecture.
-        bits: 64 or 32: a 64-bit kernel may run a 32-bit system.
-        libc: Name and version of the C library; empty where it is not glibc.
-        free_bytes: On the disk of ``root``.
-        venv: Whether this Python can make virtual environments: Debian packs that apart.
+        root: Working folder of the agent.
+        executable: Path of the Python that runs the agent.
+        python: Version of that Python.
+        machine: Architecture as named by the kernel.
+        bits: 64 or 32, of the userland: a 64-bit kernel may run a 32-bit system.
+        libc: Name and version of the C library; empty if it is not glibc.
+        free_bytes: Free disk space at ``root``, in bytes.
+        venv: Whether this Python can create virtual environments (a separate package on Debian).
     """
 
     root: str
@@ -64,12 +64,12 @@ class About:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a program ended on a board.
+    """Result of a program on a board.
 
     Attributes:
-        exit: Its exit code; of a signal, its negative number.
-        stdout: What it printed.
-        stderr: The last 8,000 bytes of what it said.
+        exit: Exit code; negative signal number if killed by a signal.
+        stdout: Standard output.
+        stderr: Last 8,000 bytes of standard error.
     """
 
     exit: int
@@ -82,17 +82,17 @@ class Disconnected(Exception):
 
 
 class Link:
-    """The two ends of the SSH connection, as the board sees them."""
+    """The board's end of the SSH connection."""
 
     def __init__(self, source: int, target: int) -> None:
         self.source, self._target = source, target
         self._held = bytearray()
-        # Bytes of the last request that are still to come.
+        # Payload bytes of the last request not yet received.
         self._owed = 0
         self._heard_s = time.monotonic()
 
     def fill(self, timeout_s: float) -> None:
-        """Receive what is there, waiting at most ``timeout_s``; raise Disconnected at the end of the stream."""
+        """Receive available bytes, waiting at most ``timeout_s``; raise Disconnected at the end of the stream."""
         with selectors.DefaultSelector() as selector:
             selector.register(self.source, selectors.EVENT_READ)
             ready = selector.select(timeout_s)
@@ -106,7 +106,7 @@ class Link:
             raise Disconnected
 
     def request(self) -> dict[str, Any]:
-        """Return the next request; heartbeats are skipped."""
+        """Return the next request, skipping heartbeats."""
         while True:
             line, found, rest = self._held.partition(b"\n")
             if not found:
@@ -119,7 +119,7 @@ class Link:
                 return request
 
     def upload(self) -> Iterator[bytes]:
-        """Yield the bytes that follow a request, in pieces."""
+        """Yield the payload of the last request in chunks."""
         while self._owed:
             if not self._held:
                 self.fill(SILENCE_S / 4)
@@ -130,7 +130,7 @@ class Link:
             yield piece
 
     def send(self, **answer: Any) -> None:
-        """Write a reply, or ``say=`` with a line of progress."""
+        """Write a reply, or a line of progress with ``say=``."""
         data = (json.dumps(answer) + "\n").encode()
         while data:
             data = data[os.write(self._target, data) :]
@@ -154,7 +154,7 @@ def main() -> None:
                     raise
                 except OSError as error:
                     answer = {"error": str(error)}
-                # Whatever went wrong and when: what was not taken would be read as the next request.
+                # Drain the payload, or the rest of it would be read as the next request.
                 for _ in link.upload():
                     pass
                 link.send(**answer)
@@ -190,7 +190,7 @@ def _describe(root: Path) -> About:
 
 
 def _lock(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Wait until no other run uses this board: concurrent runs would disturb each other's times."""
+    """Wait until no other run uses this board: concurrent runs would distort each other's timings."""
     del root, request
     told = False
     while True:
@@ -209,13 +209,13 @@ def _has(link: Link, root: Path, request: dict[str, Any], lock: Any) -> bool:
     path = root / request["path"]
     if not path.exists():
         return False
-    # What was used last is kept longest.
+    # Mark as recently used.
     os.utime(path.parent)
     return True
 
 
 def _wanting(link: Link, root: Path, request: dict[str, Any], lock: Any) -> list[str]:
-    """Return those of some files that are not here with their SHA-256: a card that lost power has empty ones."""
+    """Return the files that are missing or have another SHA-256: a power loss can leave empty files on an SD card."""
     del lock
     found = []
     for name, sha256 in request["files"].items():
@@ -223,9 +223,9 @@ def _wanting(link: Link, root: Path, request: dict[str, Any], lock: Any) -> list
         if _sha256(path) != sha256:
             found.append(name)
         elif root in path.parents:
-            # What was used last is kept longest.
+            # Mark as recently used.
             os.utime(path.parent)
-        # Beats come in meanwhile, and an end of the connection is seen.
+        # Receive heartbeats and notice a disconnect meanwhile.
         link.fill(0)
     return found
 
@@ -242,7 +242,7 @@ def _sha256(path: Path) -> str | None:
 
 
 def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Store the bytes that follow; the file appears when its SHA-256 is right."""
+    """Store the payload; the file appears only if its SHA-256 matches."""
     del lock
     target = root / request["path"]
     part = target.with_name(target.name + ".part")
@@ -255,7 +255,7 @@ def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
                 digest.update(piece)
                 stream.write(piece)
             stream.flush()
-            # Boards lose power: a renamed file must not be an empty one after that.
+            # A power loss must not leave an empty file after the rename.
             os.fsync(stream.fileno())
         if digest.hexdigest() != request["sha256"]:
             raise OSError(f"{target.name} was damaged on the way")
@@ -266,7 +266,7 @@ def _put(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
 
 
 def _marked(root: Path, path: str) -> Path:
-    """Return the folder that ``path`` lies in, such as ``venvs/KEY``; made and marked where it is not there."""
+    """Return the managed folder of ``path``, such as ``venvs/KEY``; create and mark it if missing."""
     folder = root.joinpath(*Path(path).parts[:2])
     if not folder.exists():
         folder.mkdir(parents=True)
@@ -275,13 +275,13 @@ def _marked(root: Path, path: str) -> Path:
 
 
 def _make(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Make a folder, empty but for its mark; what was there of the same name is removed."""
+    """Create a folder with only its mark, replacing an existing one."""
     _remove(link, root, request, lock)
     _marked(root, request["path"])
 
 
 def _remove(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Remove a folder that was made here, or one inside it."""
+    """Remove a folder created by the agent, or one inside it."""
     del link, lock
     path = root / request["path"]
     if not path.exists():
@@ -292,7 +292,7 @@ def _remove(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
 
 
 def _keep(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
-    """Remove all but the folders used last, of those that were made here."""
+    """Remove folders created by the agent, except the most recently used."""
     del link, lock
     made = [folder for folder in (root / request["path"]).iterdir() if (folder / MARK).is_file()]
     folders = sorted(made, key=lambda folder: folder.stat().st_mtime)
@@ -301,7 +301,7 @@ def _keep(link: Link, root: Path, request: dict[str, Any], lock: Any) -> None:
 
 
 def _run(link: Link, root: Path, request: dict[str, Any], lock: Any) -> dict[str, Any]:
-    """Run a program and return its exit code and what it printed; with ``tell``, pass its stderr on as it comes."""
+    """Run a program and return exit code and output; with ``tell``, stream its stderr."""
     del lock
     child = subprocess.Popen(
         request["command"],
@@ -320,7 +320,7 @@ def _run(link: Link, root: Path, request: dict[str, Any], lock: Any) -> dict[str
 
 
 def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[bytes, bytes]:
-    """Read both streams of a program to their ends, and watch whether the workstation is still connected."""
+    """Read stdout and stderr of a program to the end while watching the connection."""
     assert child.stdout is not None
     assert child.stderr is not None
     streams = {child.stdout.fileno(): bytearray(), child.stderr.fileno(): bytearray()}
@@ -336,7 +336,7 @@ def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[
                 streams[number] += data
                 if not data:
                     selector.unregister(number)
-            # Also when nothing is ready, to notice silence.
+            # Even if nothing is ready, to notice silence.
             link.fill(0)
             if tell and (end := said.rfind(b"\n") + 1) > told:
                 link.send(say=said[told:end].decode(errors="replace").splitlines()[-1])
@@ -345,7 +345,7 @@ def _follow(link: Link, child: subprocess.Popen[bytes], *, tell: bool) -> tuple[
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End a program and all that it started."""
+    """Terminate a program and its child processes."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(child.pid, number)

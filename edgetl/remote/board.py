@@ -1,6 +1,6 @@
-"""Work on one board: make a virtual environment if needed, copy a bundle, run a command.
+"""Work on one board: create a virtual environment if needed, copy a bundle, run a command.
 
-Everything stays in ``edgetl/remote`` of the cache folder there.
+Everything is kept in ``edgetl/remote`` of the board's cache folder.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.files import sha256_file
 from edgetl_device.options import arguments
 
-# How many stay on a board: the most recently used.
+# Number of most recently used items kept on a board.
 _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2
-# What the wheels are for: edgetl-device's requirements have wheels for these.
+# Architectures for which edgetl-device's requirements have wheels.
 _MACHINES = ("x86_64", "aarch64", "armv7l")
 
 
@@ -40,11 +40,11 @@ _PRINTED = "what the board printed"
 
 
 class Upload:
-    """What boards get: the bundle as one file, packed once and only if a board lacks it, and photos of a folder."""
+    """Files for boards: the bundle, packed once and only if a board lacks it, and optionally a folder of photos."""
 
     def __init__(self, bundle: Bundle, folder: Path, photos: PhotoSet | None = None) -> None:
         self.bundle, self.photos = bundle, photos
-        # Results name the bundle as results from here do.
+        # Name the bundle in results as local runs do.
         self.name = bundle.path.resolve().name
         self._target = folder / "packed.edgetl"
         self._lock = threading.Lock()
@@ -63,18 +63,18 @@ def bench_board(
     """Bench a bundle on a board.
 
     Args:
-        board: Where.
-        upload: What is measured, and the photos it is measured with where the options name a folder of them here.
-        options: What to measure there.
+        board: The board.
+        upload: The bundle, and the photos if the options name a local folder.
+        options: Benchmark options.
         offline: Copy all wheels from this machine; the board's pip uses no index.
-        children: The processes that this starts.
-        say: Called with one line about each step.
+        children: Registry of the processes started.
+        say: Called with one line of progress per step.
 
     Raises:
-        Unavailable: The board cannot be reached, or lacks something; ``what`` is the reason in a line.
-        InputError: The board's command refuses the request.
+        Unavailable: The board is unreachable or lacks something; ``what`` gives the reason in one line.
+        InputError: The board's command rejects the request.
     """
-    # ONNX Runtime is installed only if an ONNX variant is named; with "all" they are left out, and the result says so.
+    # Install ONNX Runtime only for ONNX variants given by name; "all" skips them, and the result says so.
     named = [variant for variant in upload.bundle.variants if variant.name in options.variants]
     extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()
     say("connecting")
@@ -99,7 +99,7 @@ def bench_board(
         if found.bundle.digest != upload.bundle.digest:
             raise Unavailable("the result is about another bundle than the one that was sent")
         if upload.photos and found.evalset.digest != upload.photos.digest:
-            # Others lie among them; next time the folder is made anew.
+            # The folder has foreign photos: recreate it next time.
             link.remove(_photos_folder(upload.photos))
             raise Unavailable("the board has other photos than those that were sent", hint="Run it again.")
     return found
@@ -110,24 +110,24 @@ def _photos_folder(photos: PhotoSet) -> str:
 
 
 def _ready_photos(link: Connection, photos: PhotoSet, say: Say) -> str:
-    """Return the path of the photos on the board; they are copied unless the same ones, by name and hash, are there."""
+    """Copy photos that the board lacks (by name and hash) and return their path on the board."""
     folder = _photos_folder(photos)
     by_path = {f"{folder}/{photos.name}/{photo.file}": photo for photo in photos.photos}
     if wanting := link.wanting({path: photo.sha256 for path, photo in by_path.items()}):
         say(f"copying {len(wanting)} photos")
         for path in wanting:
             link.put(in_memory(photos.read(by_path[path])), path)
-    # Of the whole folder: its time of use is that of no photo in it.
+    # Mark the folder itself as used; checking its photos does not.
     link.has(f"{folder}/{photos.name}")
     link.keep("photos", _PHOTO_SETS)
     return f"{folder}/{photos.name}"
 
 
 def examine_board(board: Board, *, offline: bool, children: Children, say: Say) -> Report:
-    """Return what a board has for edgetl, and what it lacks.
+    """Report what a board has for edgetl and what it lacks.
 
     Raises:
-        Unavailable: The board cannot be reached, or edgetl-device cannot be installed there.
+        Unavailable: The board is unreachable, or edgetl-device cannot be installed on it.
     """
     say("connecting")
     with Connection(board.host, board.python or "python3", children=children, say=say) as link:
@@ -138,7 +138,7 @@ def examine_board(board: Board, *, offline: bool, children: Children, say: Say) 
 
 
 def _run_device(link: Connection, python: str, arguments: Sequence[str]) -> bytes:
-    """Run ``python -m edgetl_device`` and return the document that it prints; it may print one and fail, as doctor."""
+    """Run ``python -m edgetl_device`` and return the document it prints, even if it fails (as doctor may)."""
     ended = link.run([python, "-m", "edgetl_device", *arguments], tell=True)
     if ended.stdout.strip():
         return ended.stdout.encode()
@@ -146,7 +146,7 @@ def _run_device(link: Connection, python: str, arguments: Sequence[str]) -> byte
     if ended.exit in (InputError.exit_code, Unavailable.exit_code) and found:
         what, _, rest = error.strip().partition("\n")
         raise (InputError if ended.exit == InputError.exit_code else Unavailable)(what, why=rest)
-    # A crash: of a traceback, the line that names the exception.
+    # After a crash, pick the traceback line that names the exception.
     raised = [line for line in ended.stderr.splitlines() if re.match(r"[\w.]+(Error|Exception|Interrupt)\b", line)]
     raise Unavailable(f"{arguments[0]} ended with {ended.exit} there", why=(raised or [_last_line(ended.stderr)])[-1])
 
@@ -154,7 +154,7 @@ def _run_device(link: Connection, python: str, arguments: Sequence[str]) -> byte
 def _ready_python(
     link: Connection, board: Board, extras: Sequence[str], offline: bool, *, children: Children, say: Say
 ) -> str:
-    """Return the path of a Python on the board that has edgetl-device; make a virtual environment if needed."""
+    """Return the path of a Python on the board with edgetl-device; create a virtual environment if needed."""
     wheel = device_wheel()
     if board.python:
         _check_own(link, wheel)
@@ -165,7 +165,7 @@ def _ready_python(
     folder = f"venvs/{key}"
     python = f"{about.root}/{folder}/venv/bin/python"
     packages = f"{folder}/venv/lib/python{version[0]}.{version[1]}/site-packages"
-    # "ready" is written last, so that a half-made environment is made again; so is one with other code in it.
+    # "ready" is written last, so an incomplete environment is recreated, as is one with other code.
     if link.has(f"{folder}/ready") and not _other_code(link, wheel, packages):
         return python
     _check_installable(about)
@@ -192,7 +192,7 @@ def _ready_python(
         link.put(in_memory(b""), f"{folder}/ready")
         link.keep("venvs", _VENVS)
     except Unavailable:
-        # The connection may be what failed: then this fails too, and only the first error says why.
+        # If the connection failed, this fails too; only the first error is meaningful.
         with contextlib.suppress(Unavailable):
             link.remove(folder)
         raise
@@ -200,12 +200,12 @@ def _ready_python(
 
 
 def _other_code(link: Connection, wheel: Wheel, packages: str) -> tuple[str, ...]:
-    """Return the files of the device package that are not in a folder there as they are here."""
+    """Return the files of the device package that differ or are missing on the board."""
     return link.wanting({f"{packages}/{name}": sha for name, sha in wheel.files.items()})
 
 
 def _check_own(link: Connection, wheel: Wheel) -> None:
-    """The Python that the user named must have the device package of here, to the byte: results are compared."""
+    """Check that the user's Python has a byte-identical device package, so that results are comparable."""
     executable = link.about.executable
     ask = "import edgetl_device as e; print(e.__version__); print(e.__file__)"
     ended = link.run([executable, "-c", ask])

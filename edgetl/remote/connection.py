@@ -1,6 +1,6 @@
-"""One board's SSH connection: the user's ``ssh`` as a process, with ``agent`` at its other end.
+"""SSH connection to one board: the user's ``ssh`` as a child process, with ``agent`` at the other end.
 
-Everything goes through one connection, so a key that needs a touch is touched once.
+A single connection is used throughout, so that a hardware key needs only one touch.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ from edgetl_device.errors import InputError, Unavailable
 Say = Callable[[str], None]
 T = TypeVar("T")
 
-# BatchMode: an error instead of a question that nobody sees. ControlMaster: a master that is there is used, but none is
-# left behind. Forwardings of the user's configuration would collide between boards. Options in $EDGETL_SSH come first,
-# and to ssh the first one counts.
+# BatchMode: fail instead of prompting unseen. ControlMaster: use an existing master but leave none behind. Forwardings
+# in the user's configuration would collide between boards. Options in $EDGETL_SSH come first, and ssh takes the first.
 _OPTIONS = (
     "BatchMode=yes",
     "ConnectTimeout=10",
@@ -39,22 +38,22 @@ _OPTIONS = (
     "ClearAllForwardings=yes",
     "RemoteCommand=none",
 )
-# All that the command line carries; the agent itself comes through stdin.
+# Bootstrap code for the command line; the agent itself is sent over stdin.
 _BOOT = (
     "import sys; v = sys.version_info[:2]; "
     'v < (3, 10) and sys.exit("edgetl needs Python 3.10 or newer, this is %d.%d" % v); '
     "exec(sys.stdin.buffer.read({count}))"
 )
 _BEAT_S = 5.0
-# Time to start the agent after login: a slow board takes a few seconds to start Python.
+# Timeout for the agent to start: a slow board takes a few seconds to start Python.
 _HELLO_S = 60.0
 _SSH_FAILED = 255
-# Of one answer: the result of a bench with its raw samples is in one. A board could print without end.
+# Limit of one reply, which may hold a benchmark result with raw samples: a board could print without end.
 _MOST_BYTES = 1 << 30
 
 
 class Children:
-    """Programs started here for boards, so that all of them can be ended at once, from another thread."""
+    """Registry of child processes, so that another thread can terminate them all at once."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -62,10 +61,10 @@ class Children:
         self.stopped = False
 
     def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]:
-        """Start a program in a group of its own: Ctrl-C reaches this process only, which then ends the others.
+        """Start a program in its own process group, so that Ctrl-C reaches only this process.
 
         Raises:
-            KeyboardInterrupt: All have been ended; no new ones are started.
+            KeyboardInterrupt: :meth:`stop` was called.
         """
         with self._lock:
             if self.stopped:
@@ -75,12 +74,12 @@ class Children:
         return child
 
     def done(self, child: subprocess.Popen[bytes]) -> None:
-        """Forget a program that has ended."""
+        """Remove a program that has exited."""
         with self._lock:
             self._running.discard(child)
 
     def stop(self) -> None:
-        """End all programs and start no more."""
+        """Terminate all programs and start no more."""
         with self._lock:
             self.stopped = True
             for child in self._running:
@@ -88,19 +87,19 @@ class Children:
 
 
 class Connection:
-    """A context manager whose methods ask the agent, one request at a time; what cannot be done there is Unavailable.
+    """Context manager that sends requests to the agent, one at a time; a failed request raises Unavailable.
 
     Args:
-        host: As :class:`edgetl.remote.fleet.Board` has it.
-        python: The Python to run there.
-        children: Where the ``ssh`` process is kept.
-        say: Called with each line about what is going on there.
+        host: As in :class:`edgetl.remote.fleet.Board`.
+        python: The Python to run on the board.
+        children: Registry of the ``ssh`` process.
+        say: Called with each line of progress.
 
     Attributes:
-        about: The board; known inside the ``with`` statement.
+        about: Description of the board; available inside the ``with`` statement.
 
     Raises:
-        Unavailable: The board cannot be reached, refuses, or lacks a new enough Python.
+        Unavailable: The board is unreachable, denies access, or lacks a recent enough Python.
     """
 
     def __init__(self, host: str, python: str, *, children: Children, say: Say) -> None:
@@ -113,10 +112,10 @@ class Connection:
 
     def __enter__(self) -> Connection:
         script = files(__package__).joinpath("agent.py").read_bytes()
-        # Only outside quotes does the shell there take ~ for the home folder.
+        # The remote shell expands ~ only outside quotes.
         home, python = ("~/", self._python[2:]) if self._python.startswith("~/") else ("", self._python)
         remote = f"exec {home}{shlex.quote(python)} -c {shlex.quote(_BOOT.format(count=len(script)))}"
-        # A file: nobody reads a pipe while waiting for a reply.
+        # A file, not a pipe: nothing reads stderr while waiting for a reply.
         self._errors = tempfile.TemporaryFile()
         self._process = self._children.start(
             [*ssh_command(), "-T", *(f"-o{option}" for option in _OPTIONS), "--", self._host, remote],
@@ -149,31 +148,31 @@ class Connection:
         self._ask("lock")
 
     def has(self, path: str) -> bool:
-        """Return whether there is a file or folder, which counts as used now."""
+        """Return whether a file or folder exists on the board, and mark it as used."""
         return self._read(bool, self._ask("has", path=path))
 
     def wanting(self, files: Mapping[str, str]) -> tuple[str, ...]:
-        """Return those of some files, path -> SHA-256, that are not there so."""
+        """Return the paths of the files (path -> SHA-256) that are missing or differ on the board."""
         return self._read(tuple[str, ...], self._ask("wanting", files=files))
 
     def put(self, content: BinaryIO, path: str) -> None:
-        """Store the content of a seekable file."""
+        """Upload the content of a seekable file."""
         self._ask("put", content, path=path)
 
     def make(self, path: str) -> None:
-        """Make an empty folder; what was there of the same name is removed."""
+        """Create an empty folder, replacing an existing one."""
         self._ask("make", path=path)
 
     def remove(self, path: str) -> None:
-        """Remove a folder that was made there."""
+        """Remove a folder created by the agent."""
         self._ask("remove", path=path)
 
     def keep(self, path: str, count: int) -> None:
-        """Remove all but the folders of ``path`` that were used last."""
+        """Remove all but the ``count`` most recently used folders in ``path``."""
         self._ask("keep", path=path, count=count)
 
     def run(self, command: Sequence[str], *, tell: bool = False) -> Ended:
-        """Run a program to its end; with ``tell``, say what it says meanwhile."""
+        """Run a program and wait for it; with ``tell``, report its stderr as progress."""
         return self._read(Ended, self._ask("run", command=list(command), tell=tell))
 
     def _read(self, kind: type[T], answer: Json) -> T:
@@ -183,7 +182,7 @@ class Connection:
             raise Unavailable(error.what, hint="The connection, or Python there, is damaged.") from None
 
     def _ask(self, do: str, payload: BinaryIO | None = None, **fields: Json) -> Json:
-        """Return the agent's reply to a request; the content of ``payload`` is sent along."""
+        """Send a request, with the content of ``payload`` if given, and return the agent's reply."""
         if payload is None:
             self._write(_line(do=do, **fields))
         else:
@@ -196,7 +195,7 @@ class Connection:
         return self._answer()
 
     def _write(self, data: bytes, more: BinaryIO | None = None) -> None:
-        """Write to ssh; if it has ended, reading the reply tells why."""
+        """Write to ssh; if it has exited, reading the reply reports why."""
         stdin = self._process.stdin
         assert stdin is not None
         with self._sending, contextlib.suppress(BrokenPipeError):
@@ -228,7 +227,7 @@ class Connection:
         assert self._process.stdout is not None
         while line := self._process.stdout.readline(_MOST_BYTES + 1):
             if not line.endswith(b"\n") and len(line) <= _MOST_BYTES:
-                break  # cut off in the middle
+                break  # truncated line
             try:
                 answer = json.loads(line)
             except (ValueError, RecursionError):
@@ -244,7 +243,7 @@ class Connection:
         raise self._ended()
 
     def _ended(self) -> BaseException:
-        """Say why ssh ended."""
+        """Return the error for ssh having exited."""
         if self._children.stopped:
             return KeyboardInterrupt()
         code = self._process.wait()
@@ -269,7 +268,7 @@ class Connection:
         return ""
 
     def _close(self) -> None:
-        """Close stdin, at which the agent ends whatever runs there, and wait for ssh."""
+        """Close stdin, on which the agent terminates its programs, and wait for ssh."""
         self._over.set()
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -286,11 +285,11 @@ class Connection:
 
 
 def ssh_command() -> list[str]:
-    """Return ``$EDGETL_SSH`` (such as ``ssh -F lab.conf``) or ``ssh``, in words.
+    """Return ``$EDGETL_SSH`` (such as ``ssh -F lab.conf``) or ``ssh``, split into arguments.
 
     Raises:
-        InputError: It is not a command line.
-        Unavailable: There is no such program.
+        InputError: ``$EDGETL_SSH`` is not a valid command line.
+        Unavailable: The program is not found.
     """
     try:
         words = shlex.split(os.environ.get("EDGETL_SSH", "")) or ["ssh"]
@@ -302,7 +301,7 @@ def ssh_command() -> list[str]:
 
 
 def in_memory(data: bytes) -> BinaryIO:
-    """Return bytes as a payload."""
+    """Wrap bytes as a payload."""
     return io.BytesIO(data)
 
 

@@ -1,4 +1,4 @@
-"""The boards of a bench and their settings, from ``--on`` or a ``fleet.toml``."""
+"""Boards to benchmark and their settings, from ``--on`` or a ``fleet.toml``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from edgetl_device.bench.options import BenchOptions
 from edgetl_device.errors import InputError
 from edgetl_device.options import options_of
 
-# Also names of files: one result a board.
+# Also used as file names: one result per board.
 _NAME = re.compile(r"[\w@+-][\w.@+-]*")
 
 
-# A board's own values of these take the place of the command line's; a file may say delegate, as the flag may.
+# Options that a board may override; the file accepts "delegate" too, as the flag does.
 _OWN_OPTIONS = ("threads", "variants", "delegates")
 
 
@@ -28,13 +28,14 @@ class Board:
     """A board.
 
     Attributes:
-        name: In tables, and of the result's file.
-        host: What ``ssh`` takes: a host, an alias of ``~/.ssh/config``, ``user@host``, or ``ssh://user@host:port``.
-        python: A Python on the board that has edgetl-device and a runtime, used as it is; empty for a virtual
-            environment that edgetl makes there.
-        threads: As in :class:`edgetl_device.bench.options.BenchOptions`; None for what the command line says.
-        variants: Likewise.
-        delegates: Likewise, with paths on the board.
+        name: Name in tables and of the result file.
+        host: Destination for ``ssh``: a host, an alias of ``~/.ssh/config``, ``user@host``, or
+            ``ssh://user@host:port``.
+        python: A Python on the board with edgetl-device and a runtime, used as it is; empty to have edgetl create a
+            virtual environment.
+        threads: As in :class:`edgetl_device.bench.options.BenchOptions`; None to use the command line's value.
+        variants: As in BenchOptions; None to use the command line's value.
+        delegates: As in BenchOptions, with paths on the board; None to use the command line's value.
     """
 
     name: str
@@ -45,16 +46,16 @@ class Board:
     delegates: tuple[str, ...] | None = None
 
     def options(self, asked: BenchOptions) -> BenchOptions:
-        """Return what is measured on this board where ``asked`` is what all are asked for."""
+        """Return the options for this board: ``asked`` with the board's overrides."""
         own = {name: getattr(self, name) for name in _OWN_OPTIONS}
         return replace(asked, **{name: value for name, value in own.items() if value is not None})
 
 
 def from_hosts(hosts: Sequence[str]) -> tuple[Board, ...]:
-    """Return boards named like their hosts.
+    """Return boards named after their hosts.
 
     Raises:
-        InputError: A host is not one, or is given twice.
+        InputError: A host is invalid or given twice.
     """
     return _checked(
         [Board(re.sub(r"[^\w.@+-]+", "-", host.removeprefix("ssh://")).lstrip("."), host) for host in hosts]
@@ -62,10 +63,10 @@ def from_hosts(hosts: Sequence[str]) -> tuple[Board, ...]:
 
 
 def read_fleet(path: str | os.PathLike[str]) -> tuple[Board, ...]:
-    """Read boards from a TOML file with one ``[[board]]`` each, with the fields of :class:`Board`.
+    """Read boards from a TOML file with one ``[[board]]`` table per board, with the fields of :class:`Board`.
 
     Raises:
-        InputError: The file is absent or wrong.
+        InputError: The file is missing or invalid.
         Unavailable: This Python cannot read TOML.
     """
     path = Path(path)
@@ -102,7 +103,7 @@ def _board(row: dict[str, Any], where: str) -> Board:
 
 def _checked(boards: list[Board]) -> tuple[Board, ...]:
     for board in boards:
-        # ssh would take a dash for an option.
+        # ssh would parse a leading dash as an option.
         if board.host.startswith("-") or not board.host or any(c.isspace() or not c.isprintable() for c in board.host):
             raise InputError(f"host {board.host!r}", why="must be a host, user@host, or an alias of ~/.ssh/config")
         if not _NAME.fullmatch(board.name):

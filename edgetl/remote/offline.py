@@ -1,4 +1,4 @@
-"""Wheels for a board, fetched here: for boards that reach no package index."""
+"""Fetch wheels on this machine for boards without access to a package index."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from edgetl_device.errors import Unavailable
 
 @dataclass(frozen=True)
 class Target:
-    """What a wheel must fit: ``aarch64``, (3, 11), glibc ``2.36``."""
+    """Platform of a board, such as ``aarch64``, Python (3, 11), glibc ``2.36``."""
 
     machine: str
     python: tuple[int, int]
     glibc: str
 
     def platforms(self) -> list[str]:
-        """Return platform tags, newest first (PEP 600; manylinux2014 is its older name of 2.17, PEP 599)."""
+        """Return platform tags, newest first (PEP 600; manylinux2014 is the legacy name of 2.17, PEP 599)."""
         _, _, minor = self.glibc.partition(".")
         newest = int(minor) if minor.isdigit() else 17
         tags = [f"manylinux_2_{number}_{self.machine}" for number in range(newest, 16, -1)]
@@ -32,9 +32,9 @@ class Target:
 
 
 def requirements(wheel: Wheel, target: Target, wanted: Sequence[str]) -> list[str]:
-    """Return what a wheel requires on a target with some extras, without markers.
+    """Return the requirements of a wheel with the given extras on a target, without markers.
 
-    ``pip download`` judges markers by the machine that it runs on.
+    ``pip download`` would evaluate markers for the machine it runs on.
     """
     packaging = extras.require("packaging.requirements")
     about = {
@@ -51,10 +51,10 @@ def requirements(wheel: Wheel, target: Target, wanted: Sequence[str]) -> list[st
 
 
 def fetch_wheels(target: Target, wheel: Wheel, wanted: Sequence[str], *, children: Children) -> list[Path]:
-    """Return the wheels that a target needs beside edgetl-device's own, from the cache or this machine's index.
+    """Return the dependency wheels of edgetl-device for a target, from the cache or this machine's index.
 
     Raises:
-        Unavailable: pip is not here, cannot reach an index, or a package has no wheel for the target.
+        Unavailable: pip is missing or cannot reach an index, or a package has no wheel for the target.
     """
     needed = requirements(wheel, target, wanted)
     key = cache.key_of(needed=needed, platforms=target.platforms(), python=target.python)

@@ -1,4 +1,4 @@
-"""The same work on several boards at once; each failure keeps its reason."""
+"""Run the same work on several boards in parallel, keeping the error of each failed one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Outcome(Generic[T]):
-    """The outcome on one board: a document or an error."""
+    """Outcome on one board: a result or an error."""
 
     board: Board
     document: T | None
@@ -33,16 +33,16 @@ def on_boards(
     say: Callable[[Board, str], None],
     finished: Callable[[Outcome[T]], None],
 ) -> list[Outcome[T]]:
-    """Do ``work`` on all boards at once and return their outcomes in the order of ``boards``.
+    """Run ``work`` on all boards in parallel and return the outcomes in the order of ``boards``.
 
     Args:
-        boards: One thread each.
-        work: Raises an EdgetlError for a board that fails; the others go on.
-        say: Called, from several threads, with a board and what is going on there.
-        finished: Called from this thread with each outcome when it is known, so that it can be kept.
+        boards: The boards, one thread each.
+        work: Raises an EdgetlError for a board that fails; the others continue.
+        say: Called with a board and a line of progress, from several threads.
+        finished: Called with each outcome as soon as it is known, from the calling thread.
 
     Raises:
-        KeyboardInterrupt: Everything started for the boards, here and there, has been ended.
+        KeyboardInterrupt: After all programs, local and on the boards, have been terminated.
     """
     children = Children()
 
@@ -56,7 +56,7 @@ def on_boards(
         except OSError as error:
             failed = from_os_error(error)
         except Exception as error:
-            # A defect, and no reason to lose what the other boards have measured.
+            # A bug must not lose the results of the other boards.
             lines = "".join(traceback.format_exception(error))
             failed = EdgetlError(
                 f"{type(error).__name__}: {error}",

@@ -1,7 +1,7 @@
-"""The installed device package as a wheel: boards run the same code as this machine.
+"""Pack the installed device package as a wheel, so that boards run the same code as this machine.
 
-A wheel is a zip with a few text files in it (https://packaging.python.org/specifications/binary-distribution-format/),
-so neither a build tool nor a source tree is needed.
+A wheel is a zip with a few text files (https://packaging.python.org/specifications/binary-distribution-format/), so
+neither a build tool nor a source tree is needed.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import edgetl_device
 from edgetl_device.errors import Unavailable
 
 _WHEEL = "Wheel-Version: 1.0\nGenerator: edgetl\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-# The earliest time that a zip can hold, so that equal packages are equal files.
+# Earliest date a zip can hold. A fixed date makes equal packages byte-identical.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -29,12 +29,12 @@ class Wheel:
     """A wheel.
 
     Attributes:
-        name: Of its file.
-        data: Its bytes.
-        requires: The lines of ``Requires-Dist``.
-        digest: SHA-256 of the list of its files and their hashes, in hexadecimal. That of ``data`` would depend on the
-            zlib that packed it.
-        files: SHA-256 of each file of the package by its path in ``site-packages``.
+        name: File name.
+        data: Content of the wheel file.
+        requires: Values of ``Requires-Dist``.
+        digest: SHA-256 over the list of files and their hashes, hexadecimal. A hash of ``data`` would depend on the
+            zlib version.
+        files: SHA-256 of each file of the package, by path in ``site-packages``.
     """
 
     name: str
@@ -46,10 +46,10 @@ class Wheel:
 
 @cache
 def device_wheel() -> Wheel:
-    """Return edgetl-device as it is installed here, in place or not, as a wheel.
+    """Return the installed edgetl-device, editable or not, as a wheel.
 
     Raises:
-        Unavailable: It is importable but not installed, so nothing says what it requires.
+        Unavailable: It is importable but not installed, so its requirements are unknown.
     """
     try:
         about = metadata.distribution("edgetl-device")
@@ -74,14 +74,14 @@ def device_wheel() -> Wheel:
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in contents.items():
             member = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, whatever system packs it
+            member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on any system
             archive.writestr(member, data, zipfile.ZIP_DEFLATED)
     digest = hashlib.sha256(contents[record]).hexdigest()
     return Wheel(f"{stem}-py3-none-any.whl", packed.getvalue(), tuple(about.requires or ()), digest, files)
 
 
 def _record(contents: dict[str, bytes], own_name: str) -> bytes:
-    """Return RECORD: name, SHA-256 in unpadded URL-safe base64, size; of RECORD itself the name only."""
+    """Return RECORD: name, SHA-256 in unpadded URL-safe base64, size; only the name for RECORD itself."""
     text = io.StringIO(newline="")
     rows = csv.writer(text, lineterminator="\n")
     for name, data in contents.items():

@@ -22,7 +22,7 @@ def _bank() -> npt.NDArray[np.float32]:
 
 
 def grain(shape: tuple[int, ...], rng: np.random.Generator) -> Field:
-    """Return standard normal noise, float32, as a read-only view."""
+    """Return standard normal noise, float32; a shared view, never modify it."""
     count = math.prod(shape)
     start = int(rng.integers(_BANK_LENGTH - count))
     return _bank()[start : start + count].reshape(shape)
