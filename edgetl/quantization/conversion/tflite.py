@@ -44,7 +44,7 @@ def int8_tflite(
     Args:
         model: A flat functional model that takes raw RGB 0..255.
         pixels: Calibration photos, uint8 [n, S, S, 3]. They set the range of each activation by minimum and maximum.
-        dtype: Of input and output. ``int8`` has the same scales and zero point -128: microcontroller kernels.
+        dtype: Type of input and output. ``int8`` has the same scales and zero point -128, for microcontroller kernels.
         per_tensor_dense: One scale for all weights of a Dense layer, for hardware without per-channel Dense. Finished
             files get it by :func:`edgetl.inspection.edgetpu.dense.per_tensor_dense`, which rounds a second time.
         keep_float: Names of layers that stay float32, between DEQUANTIZE and QUANTIZE.
@@ -70,7 +70,7 @@ def int8_tflite(
 
 
 def of_layer(name: str, layers: Collection[str]) -> bool:
-    """Whether the converters' name of a tensor or node says that one of these Keras layers computes it.
+    """Return whether a converted tensor or node, by its name, belongs to one of these Keras layers.
 
     Names are paths such as ``mobilenet_v2_1/block_1_expand_1/BiasAdd``, several joined by semicolons after fusion;
     the numbers are counters.
@@ -80,7 +80,7 @@ def of_layer(name: str, layers: Collection[str]) -> bool:
 
 
 def _with_ranges(calibrated: bytes, ranges: Mapping[str, Range]) -> bytes:
-    """Give the outputs of some layers other ranges than calibration found."""
+    """Override the calibrated ranges of some layers' outputs."""
     if not ranges:
         return calibrated
     tree, left = read_tree(calibrated), set(ranges)

@@ -145,10 +145,10 @@ def explain_run(
 
 
 def check_explained(folder: Path) -> None:
-    """Refuse to replace ``RUN/explain`` when there is something else in it.
+    """Check that ``RUN/explain`` has no foreign files, so that it may be replaced.
 
     Raises:
-        InputError: There is.
+        InputError: It has foreign files.
     """
     check_replaceable(folder, Kind("an explanation", "", "", FILES))
 
@@ -168,7 +168,7 @@ def _errors(layer: Layer) -> RepairedLayerErrors:
 
 
 def _repaired(explanation: Explanation) -> tuple[Layer, Layer] | None:
-    """Return the layer that cost most before repair, before and after."""
+    """Return the layer with the largest error before repair, before and after it."""
     for before in explanation.unrepaired.worst() if explanation.unrepaired else ():
         for after in explanation.layers:
             if after.float_tensor == before.float_tensor:

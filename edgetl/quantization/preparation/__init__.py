@@ -1,1 +1,1 @@
-"""A float graph made ready for int8: folded, equalized, ranges clipped, weights rounded (GPTQ), biases corrected."""
+"""Prepare a float graph for int8: folding, equalization, range clipping, GPTQ weight rounding, bias correction."""

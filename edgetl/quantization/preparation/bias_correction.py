@@ -1,4 +1,4 @@
-"""Weights rounded to their int8 grid by GPTQ, then bias correction.
+"""Round weights to their int8 grid with GPTQ, then correct biases.
 
 Rounding after Frantar et al. 2022 (:mod:`edgetl.quantization.preparation.gptq`); biases after Nagel et al. 2019,
 "Data-Free Quantization Through Weight Equalization and Bias Correction" (arXiv:1906.04721), section 4.2 and its
@@ -20,14 +20,14 @@ from edgetl.quantization.preparation import gptq
 from edgetl.quantization.preparation.graph import Keras, is_linear, kind, rebuild, steps, walk
 from edgetl_device.errors import InputError
 
-# More photos hardly change the means; memory grows with each of them.
+# More photos hardly change the means but need more memory.
 _MAX_PHOTOS = 64
 # Room for the widest layer: its input, its output and one temporary, for both paths.
 _BUDGET_BYTES = 2 * 1024**3
-# Rows that a Gram matrix is made from, and photos they are from at least; more do not change the rounding.
+# Maximum rows per Gram matrix, and minimum photos they come from; more do not change the rounding.
 _MAX_ROWS = 8_000
 _MIN_PHOTOS = 16
-# A larger matrix takes minutes to invert: weights of such a layer are rounded to the nearest step.
+# Larger matrices take minutes to invert: such layers are rounded to nearest.
 _MAX_INPUTS = 2_048
 
 
@@ -36,16 +36,16 @@ def correct_weights(
 ) -> Keras:
     """Return a copy of ``folded`` with kernels on their int8 grid and corrected biases.
 
-    Two paths run side by side through the graph, one with the float weights and one with the new ones. At each Conv2D,
-    DepthwiseConv2D and Dense, in order, the kernel is rounded for the inputs that the second path has there, and the
-    bias is shifted by the difference of the two per-channel means before that path goes on: later layers see what
-    earlier ones do. The converters find the same grid again and change nothing more.
+    The graph is evaluated with float and with new weights side by side. At each Conv2D, DepthwiseConv2D and Dense, in
+    order, the kernel is rounded for its inputs on the new path, then the bias is shifted by the difference of the two
+    per-channel means, so that later layers see the errors of earlier ones. The converters find the same grid and change
+    nothing more.
 
     Args:
         folded: A flat functional model without BatchNormalization, input [n, S, S, 3] in 0..255.
         pixels: Calibration photos, uint8 [n, S, S, 3]; at most 64, evenly spaced, are used.
-        per_tensor_dense: Dense layers have one step for all their weights.
-        keep_float: Names of layers whose kernel stays as it is.
+        per_tensor_dense: Quantize Dense weights per tensor.
+        keep_float: Names of layers whose kernel is not rounded.
 
     Raises:
         InputError: The model still has BatchNormalization, or there are no photos of its input shape.
@@ -91,13 +91,13 @@ def correct_weights(
 
 @dataclass(frozen=True)
 class _InputScaling:
-    """A Rescaling of the pixels that can become the subtraction of a whole zero point.
+    """A Rescaling of the pixels that can be replaced by subtracting an integer zero point.
 
     Attributes:
-        layer: Its name.
-        scale: What it multiplies pixels by.
-        zero_point: The pixel value, 0..255, nearest to the one that it makes 0.
-        readers: Names of the linear layers that read it.
+        layer: Name of the layer.
+        scale: Factor of the pixels.
+        zero_point: Integer pixel value, 0..255, nearest to the one mapped to 0.
+        readers: Names of the linear layers that read its output.
     """
 
     layer: str
@@ -129,7 +129,7 @@ def _input_scalings(model: Keras) -> Iterator[_InputScaling]:
 
 
 def check_pixels(model: Keras, pixels: npt.NDArray[np.uint8]) -> None:
-    """Refuse calibration photos that ``model`` would not take as they are.
+    """Check that calibration photos match the input of ``model``.
 
     Raises:
         InputError: ``pixels`` is empty, not uint8, or not of the model's input shape.
@@ -154,7 +154,7 @@ def _photos(model: Keras, available: int) -> int:
 def _rounded(
     operation: Keras, kernel: npt.NDArray[np.float32], inputs: Any, *, per_tensor_dense: bool
 ) -> npt.NDArray[np.float32]:
-    """Return the kernel on its grid, rounded for ``inputs``, what the layer reads."""
+    """Return the kernel rounded to its grid for the layer's ``inputs``."""
     depthwise = kind(operation) == "DepthwiseConv2D"
     # [groups, inputs, outputs]: each channel of a depthwise convolution sees only its own patches.
     matrices = (
@@ -167,7 +167,7 @@ def _rounded(
         rounded = gptq.nearest(matrices, step)
     else:
         rows = _patches(operation, inputs)
-        # Contiguous, or the product would not be one of BLAS'.
+        # Contiguous, so that the product uses BLAS.
         rows = np.ascontiguousarray(rows.reshape(len(rows), -1, len(matrices)).transpose(2, 0, 1))
         gram = np.matmul(rows.transpose(0, 2, 1), rows).astype(np.float64) / rows.shape[1]
         rounded = gptq.round_gptq(matrices, step, gram)
@@ -175,7 +175,7 @@ def _rounded(
 
 
 def _patches(operation: Keras, inputs: Any) -> npt.NDArray[np.float32]:
-    """Return what the kernel sees at some evenly spaced places, float32 [places, taps * input channels]."""
+    """Return input patches of the kernel at evenly spaced positions, float32 [positions, taps * input channels]."""
     if kind(operation) == "Dense":
         rows = np.asarray(inputs)
     else:

@@ -1,7 +1,7 @@
-"""Clipped ranges of linear streams: without the rarest values, the steps for all others are finer.
+"""Clip the ranges of linear streams: saturating rare outliers gives all other values finer steps.
 
-A bottleneck has no bound such as ReLU6's: its largest value over a hundred photos lies five to fourteen standard
-deviations out (MobileNetV2), and a range up to there has steps wider than nearly all values need.
+A linear bottleneck has no bound such as ReLU6's: its largest value over a hundred photos lies five to fourteen standard
+deviations out (MobileNetV2), and a min-max range wastes resolution on it.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ _STEPS = 255
 
 
 def clip_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]:
-    """Return, for every operation that writes into a linear stream, the lowest and highest value that int8 should have.
+    """Return the clipped range (min, max) of every operation that writes into a linear stream.
 
-    The range is the share of that over all photos, 1, 0.95 .. 0.5, with the least mean squared error: step ** 2 / 12
-    for what lies inside, the squared distance to the end for what lies outside. After Nagel et al. 2021, "A White Paper
-    on Neural Network Quantization" (arXiv:2106.08295), section 3.1.
+    The range is the fraction, 1, 0.95 .. 0.5, of the min-max range with the least mean squared error: step ** 2 / 12
+    for values inside, the squared distance to the limit for values outside. After Nagel et al. 2021, "A White Paper on
+    Neural Network Quantization" (arXiv:2106.08295), section 3.1.
 
     Args:
         model: A flat functional model without BatchNormalization.

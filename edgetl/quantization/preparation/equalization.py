@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgetl._lib import extras
 from edgetl.quantization.preparation.graph import Keras, kind, rebuild, steps, walk
 
-# With 1 all ranges would be equal, but the readers' weights would lose more than the stream gains.
+# 1 would equalize all ranges, but the readers' weights would lose more than the stream gains.
 _POWER = 0.75
 _MAX_FACTOR = 64.0
 _MAX_PHOTOS = 64
@@ -24,12 +24,12 @@ _BATCH = 16
 
 @dataclass(frozen=True)
 class Stream:
-    """Tensors that share one scale per channel: outputs of 1 x 1 convolutions and the sums of them.
+    """Tensors that share one scale per channel: outputs of 1 x 1 convolutions and their sums.
 
     Attributes:
-        writers: Convolutions whose output is in the stream.
-        readers: Convolutions that read it.
-        names: Every operation whose output is in the stream.
+        writers: Convolutions that write to the stream.
+        readers: Convolutions that read from it.
+        names: All operations whose output is in the stream.
     """
 
     writers: tuple[Keras, ...]
@@ -38,7 +38,7 @@ class Stream:
 
 
 def equalize_cross_layer(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
-    """Return a copy of ``folded`` that computes the same, with its linear streams' channels scaled to like ranges.
+    """Return an equivalent copy of ``folded`` with the channels of its linear streams scaled to similar ranges.
 
     A stream is what linear convolutions write, Add sums up and only convolutions read: MobileNetV2's bottlenecks. Its
     channel c is multiplied by s[c] where it is written and divided by it where it is read. s[c] is (largest range of a

@@ -1,4 +1,4 @@
-"""Weights rounded to the int8 grid of the converters: each to the nearest step, or by GPTQ.
+"""Round weights to the int8 grid of the converters, to nearest or with GPTQ.
 
 The grid, max|w| / 127 per output channel or, on request, per tensor, is the TFLite 8-bit quantization specification's.
 """
@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 _LEVELS = 127
-# Share of the mean of the Gram matrix' diagonal that is added to it, as in the paper: keeps it invertible.
+# Damping relative to the mean diagonal of the Gram matrix, as in the paper: keeps it invertible.
 _DAMPING = 0.01
 
 
@@ -17,7 +17,7 @@ def step_of(kernel: npt.NDArray[np.float32], *, per_tensor: bool = False) -> npt
     """Return max|w| / 127, float32 [groups, 1, outputs] or, per tensor, [1, 1, 1]; 1 where all weights are 0.
 
     Args:
-        kernel: float32 [groups, inputs, outputs]; a convolution is one group, a depthwise one has a group a channel.
+        kernel: float32 [groups, inputs, outputs]; one group for a convolution, one per channel for a depthwise one.
         per_tensor: One step for all outputs.
     """
     step = np.abs(kernel).max(axis=None if per_tensor else 1, keepdims=True) / _LEVELS
@@ -32,16 +32,16 @@ def nearest(kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32]) -> n
 def round_gptq(
     kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32], gram: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float32]:
-    """Round the weights of each output so that the output, not each weight, changes least.
+    """Round weights with GPTQ, minimizing the change of each output rather than of each weight.
 
-    Inputs are rounded in order, strongest first, and the error is compensated by the inputs not yet rounded: GPTQ
-    (Frantar et al. 2022, arXiv:2210.17323, algorithm 1 with its activation order). The largest weights keep their
-    value, so that the grid stays the one that a converter finds again.
+    Inputs are rounded in order, strongest first, and the weights not yet rounded compensate the error (Frantar et al.
+    2022, arXiv:2210.17323, algorithm 1 with activation order). The largest weights keep their value, so that a
+    converter finds the same grid.
 
     Args:
         kernel: float32 [groups, inputs, outputs].
         step: As from :func:`step_of`.
-        gram: float64 [groups, inputs, inputs], the mean of the outer product of the inputs with themselves.
+        gram: Mean Gram matrix of the inputs, float64 [groups, inputs, inputs].
 
     Returns:
         float32 [groups, inputs, outputs], whole multiples of ``step``.

@@ -25,7 +25,7 @@ def kind(operation: Keras) -> str:
 
 
 def is_linear(operation: Keras) -> bool:
-    """Whether this is a Conv2D, DepthwiseConv2D or Dense itself: a subclass may use its kernel otherwise."""
+    """Return whether this is exactly a Conv2D, DepthwiseConv2D or Dense: a subclass may use its kernel differently."""
     keras = extras.keras()
     return any(type(operation) is getattr(keras.layers, name) for name in LINEAR)
 
