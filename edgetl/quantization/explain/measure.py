@@ -81,7 +81,7 @@ def measure(
 
     Args:
         pair: Both files.
-        place: Of the operator.
+        place: Index of the operator.
         found: Its output in the int8 file as it is, in its own type.
         alone: Its output for inputs from the float file.
         answer_error: What :class:`Layer` says; None if ``alone`` has no inputs.

@@ -45,7 +45,7 @@ def flips(
         found: The int8 model's.
         targets: int64 [n], the true classes.
         labels: Class names in the order of the outputs.
-        paths: Of the photos, n.
+        paths: Paths of the n photos.
     """
     ours, theirs = expected.argmax(1), found.argmax(1)
     rows = sorted(np.flatnonzero(ours != theirs).tolist(), key=lambda row: -expected[row, ours[row]])

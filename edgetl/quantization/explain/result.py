@@ -32,7 +32,7 @@ class Kernel:
     """The constants of a convolution or dense layer in both files, dequantized; arrays are [channels].
 
     Attributes:
-        sqnr_db: Of the kernel, int8 against float.
+        sqnr_db: Signal-to-quantization-noise ratio of the kernel, in dB.
         low: Lowest weight of each output channel in the int8 file.
         high: Highest weight of each output channel.
         scale: Step of each output channel; one value where the kernel has one for all.
@@ -106,10 +106,10 @@ class Layer:
         operator: Its TFLite name, such as ``CONV_2D``.
         tensor: Name of its output in the int8 file.
         float_tensor: Name of the counterpart in the float file.
-        shape: Of the output.
+        shape: Shape of the output.
         scale: Step of the output's grid.
         reach: Lowest and highest value of that grid.
-        values: How many values of the output were compared.
+        values: Number of output values compared.
         sqnr_db: Of its output in the file as it is, so with the noise of all layers before it; inf is no error at all.
         alone_sqnr_db: Of its output when this operator alone is int8; None where that could not be run.
         answer_error: Mean absolute change of a probability when this operator alone is int8; None as above.
@@ -166,7 +166,7 @@ class Explanation:
     """What an int8 file loses, layer by layer.
 
     Attributes:
-        photos: How many photos were run.
+        photos: Number of photos used.
         layers: In the order of the int8 file.
         unmatched: Names of the int8 file's activations that have no counterpart in the float file: not measured.
         answer_error: Mean absolute difference of a probability between the two files as they are.
