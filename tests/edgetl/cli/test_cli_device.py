@@ -66,7 +66,7 @@ def test_classify_what_comes(tmp_path: Path) -> None:
     assert "1 photo in " in done.stderr
     done = edgetl("classify", TINY, PHOTO, "--watch", tmp_path)
     assert done.returncode == 2
-    assert "one of them" in error(done)
+    assert "one of these" in error(done)
 
 
 def test_verify(folder: Path) -> None:
