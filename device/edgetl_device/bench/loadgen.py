@@ -129,8 +129,8 @@ def drive(
     settings.min_duration_ms = round(1000 * duration_s)
     settings.min_query_count = min_inferences
     settings.single_stream_expected_latency_ns = max(1, round(1e6 * expected_ms))
-    # Offline's one query has expected rate times duration (plus a tenth) samples, or at least min_query_count. Twice the
-    # expected rate: where inferences turn out faster than before, LoadGen refuses a query that ends early.
+    # Offline's one query has expected rate times duration (plus a tenth) samples, or at least min_query_count. Twice
+    # the expected rate: where inferences turn out faster than before, LoadGen refuses a query that ends early.
     settings.offline_expected_qps = 2 * max(1000 / expected_ms, min_inferences / duration_s)
     log.log_output.outdir = str(folder)
     log.log_output.copy_summary_to_stdout = False
