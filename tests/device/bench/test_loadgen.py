@@ -23,11 +23,7 @@ def test_a_scenario_has_its_log_and_verdict(tiny: Bundle, tmp_path: Path, scenar
         log=tmp_path / "deep" / "log",
     ).to_json()
     found = document["runs"][0]["loadgen"]
-    assert (found["scenario"], found["metric"]) == (scenario, metric)
-    # On a busy machine the estimate may still be off, and LoadGen says so.
-    early = "Min duration satisfied : NO" in found["summary"]
-    assert found["verdict"] == ("INVALID" if early else "VALID")
-    assert not early or scenario == "offline"
+    assert (found["scenario"], found["metric"], found["verdict"]) == (scenario, metric, "VALID")
     p50_ms = document["runs"][0]["latency_ms"]["invoke"]["p50"]
     in_ms = found["value"] if metric == "p90_ms" else 1000 / found["value"]
     # LoadGen's own thread hopping is in its numbers; that they are of the same model shows in the order of magnitude.
@@ -53,7 +49,7 @@ def test_a_model_that_fails_does_not_end_the_process(tiny: Bundle, tmp_path: Pat
             scenario="single-stream",
             duration_s=0.1,
             min_inferences=10,
-            expected_ms=0.01,
+            fastest_ms=0.01,
             folder=tmp_path,
         )
 
