@@ -10,7 +10,7 @@
 ``variants``            the variants of a bundle and the steps that produce them
 ``measurement``         accuracy, agreement and latency of a file
 ``candidates``          search for the cheapest candidate within the bounds
-``pipeline``            the whole of it for one run: quantize, measure on held-out photos, write the bundle
+``pipeline``            the whole process for a run: quantize, measure on held-out photos, write the bundle
 ``explain``             quantization error of each layer of an int8 file
 ======================  ================================================================================
 

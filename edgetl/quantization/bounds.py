@@ -1,4 +1,4 @@
-"""Warnings about accuracy bounds: too few photos to be sure, or a bound missed on the test photos.
+"""Warnings about accuracy bounds: too few photos to decide, or a bound missed on the test photos.
 
 The bound itself is checked by :func:`edgetl.quantization.candidates.within`.
 """
@@ -58,5 +58,5 @@ def _crossings(
 
 def _say(name: str, number: str, bound: str, *, ends: bool) -> str:
     if ends:
-        return f"{name} {number}: so few photos cannot tell whether the bound, {bound}, is kept"
-    return f"{name} {number}: the bound, {bound}, was kept on the validation photos and is not kept here"
+        return f"{name} {number}: too few photos to tell whether the bound ({bound}) is met"
+    return f"{name} {number}: the bound ({bound}) was met on the validation photos but is not met here"

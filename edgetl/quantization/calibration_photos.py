@@ -175,7 +175,7 @@ def audit(
         findings.append(finding(CALIBRATION, "missing_class", f"no calibration photo of {', '.join(missing)}"))
     low, high = int(pixels.min()), int(pixels.max())
     if high - low < NARROW_SPAN:
-        message = f"calibration photos reach pixel values {low} to {high} only: brighter or darker ones may saturate"
+        message = f"calibration photos cover pixel values {low} to {high} only: brighter or darker ones may saturate"
         findings.append(finding(CALIBRATION, "narrow_range", message))
     return tuple(findings)
 

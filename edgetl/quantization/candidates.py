@@ -35,7 +35,7 @@ from .variants import INT8_NAMES, ModelForms, PreparedModel, corrected, int8_var
 
 _KEEP_FLOAT = 4
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
-# Photos for distillation and augmented views of each; more take longer and change little.
+# Photos for distillation, and augmented views of each. More take longer and change little.
 _TEACHING_PHOTOS = 1000
 _TEACHING_VIEWS = 2
 _VIEW_BATCH = 32
@@ -80,7 +80,7 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
     samples = run.of("val")
     if not samples:
         raise InputError(
-            "a bound on what int8 may lose needs validation photos, and the run has none",
+            "a bound on the int8 loss needs validation photos, and the run has none",
             why="test photos are for the final number only",
             hint="Train with --val 0.15.",
         )
@@ -123,7 +123,7 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
 
 
 def incompatibility(variants: list[VariantFile], target: Target) -> str | None:
-    """Return why the int8 TFLite file among ``variants`` cannot run on a target, or None if it can."""
+    """Return why the int8 TFLite file in ``variants`` cannot run on a target, or None if it can."""
     (int8,) = (variant.data for variant in variants if variant.name == "int8")
     return target.complaint(int8)
 

@@ -1,6 +1,6 @@
 """Kinds of findings on calibration photos: stable code, severity, advice.
 
-``calibration_photos`` and ``own_photos`` raise them.
+``calibration_photos`` and ``own_photos`` report them.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CALIBRATION: Mapping[str, Reason] = {
     "few_photos": Reason(
         "calibration-few-photos",
         "warning",
-        "Too few different photos to know what values the layers reach.",
+        "Too few different photos for reliable activation ranges.",
         "Use more: --calibration N, or a larger folder.",
     ),
     "repeated": Reason(
@@ -28,16 +28,16 @@ CALIBRATION: Mapping[str, Reason] = {
     "narrow_range": Reason(
         "calibration-narrow-range",
         "warning",
-        "The pixels of the calibration photos reach a narrow range only.",
-        "Use photos of every light that the device will see.",
+        "The pixels of the calibration photos cover a narrow range only.",
+        "Use photos from all lighting conditions that the device will meet.",
     ),
     "unreadable": Reason(
-        "calibration-unreadable", "warning", "Files that are no photos that can be read.", "Replace or remove them."
+        "calibration-unreadable", "warning", "Files that cannot be read as photos.", "Replace or remove them."
     ),
     "not_all": Reason(
         "calibration-not-all",
         "info",
-        "More photos than asked for; the others are not used.",
+        "More photos than requested; the others are not used.",
         "Raise --calibration.",
     ),
 }

@@ -26,7 +26,7 @@ class QuantizeOptions(Options):
     dynamic: bool = option(False, group=_MORE, help="Write TFLite with int8 weights and float activations.")
     repair: bool = option(True, help="Repair int8: equalize, round with GPTQ, correct biases, clip ranges.")
     calibration: int = option(
-        100, group=_CALIBRATION, low=1, high=100_000, metavar="PHOTOS", help="At most so many calibration photos."
+        100, group=_CALIBRATION, low=1, high=100_000, metavar="PHOTOS", help="Maximum number of calibration photos."
     )
     calibration_photos: str | None = option(
         None,
@@ -39,21 +39,21 @@ class QuantizeOptions(Options):
         low=0,
         high=100,
         metavar="POINTS",
-        help="Largest accuracy drop of int8 on the validation photos, in percentage points; if no candidate keeps it,"
-        " exit with 3.",
+        help="Largest allowed accuracy drop of int8 on the validation photos, in percentage points; exit with 3"
+        " if no candidate meets it.",
     )
     min_agreement: float | None = option(
         None,
         low=0,
         high=1,
         metavar="SHARE",
-        help="Lowest agreement of int8 with the float model on the validation photos, likewise.",
+        help="Lowest allowed agreement of int8 with the float model on the validation photos, likewise.",
     )
     target: str = option("generic", choices=TARGET_NAMES, metavar="NAME", help="Device that runs int8.")
     seed: int = option(
         0, group=_CALIBRATION, low=0, high=2**31 - 1, help="Seed of the calibration sample and of distillation."
     )
-    explain: bool = option(False, help="Measure what each layer costs: RUN/explain.json and pictures in RUN/explain.")
+    explain: bool = option(False, help="Measure the error of each layer: RUN/explain.json and plots in RUN/explain.")
 
     def check_together(self) -> None:
         """Reject int8 options when no int8 file is written."""

@@ -71,12 +71,12 @@ def own_photos(run: Run, folder: Path) -> OwnPhotos:
         else:
             unreadable.append(path)
     if not photos:
-        raise InputError(f"{folder}: none of its {len(files)} files is a photo that can be used", hint=_LAYOUT)
+        raise InputError(f"{folder}: none of its {len(files)} files is a usable photo", hint=_LAYOUT)
     _refuse_held_out(run, folder, photos)
     repeated = tuple(photo.path for photo in photos if not photo.first)
     findings, name = [], folder.resolve().name
     if unreadable:
-        message = f"{len(unreadable)} of {len(files)} files in {name} left out: no photos that can be read"
+        message = f"{len(unreadable)} of {len(files)} files in {name} left out: not readable as photos"
         findings.append(finding(CALIBRATION, "unreadable", message, tuple(unreadable)))
     if repeated:
         message = f"{len(repeated)} of {len(photos)} photos in {name} left out: the same pixels as another"

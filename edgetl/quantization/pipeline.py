@@ -145,7 +145,7 @@ def _gate(variants: list[Measured], search_result: SearchResult | None, options:
         raise GateFailed(
             "int8 does not fit {target=}",
             why=search_result.incompatibility,
-            hint=f"Take another backbone, or another {{target}}. {report}",
+            hint=f"Choose another backbone, or another {{target}}. {report}",
             options={"target": options.target},
         )
     if search_result is not None and search_result.taken is None:
@@ -157,9 +157,9 @@ def _gate(variants: list[Measured], search_result: SearchResult | None, options:
         bounds = {name: options.changed().get(name) for name in ("max_drop", "min_agreement")}
         missed = [f"{{{name}=}}" for name, bound in bounds.items() if bound is not None]
         raise GateFailed(
-            f"int8 stays outside {' and '.join(missed)} with every candidate: "
+            f"no int8 candidate is within {' and '.join(missed)}; tried: "
             f"{', '.join(one.name for one in search_result.candidates)}",
-            why=f"in the end {worst.name} loses {lost.drop_pp:.2f} pp (95% CI {drop_low:.1f} to "
+            why=f"the last one: {worst.name} loses {lost.drop_pp:.2f} pp (95% CI {drop_low:.1f} to "
             f"{drop_high:.1f}) on {lost.photos} validation photos, with {lost.top1:.1%} agreement "
             f"(95% CI {100 * low:.0f} to {100 * high:.0f})",
             hint=report,

@@ -85,7 +85,9 @@ class Target:
         why = self.complaint(model)
         if why is not None:
             raise GateFailed(
-                f"{name} does not fit --target {self.name}", why=why, hint="Take another backbone, or --target generic."
+                f"{name} does not fit --target {self.name}",
+                why=why,
+                hint="Choose another backbone, or --target generic.",
             )
 
 

@@ -178,5 +178,5 @@ def _labelled(exported: bytes, format: str, run: Run) -> bytes:
         exported,
         name=run.document.config.backbone,
         labels=run.labels,
-        description=f"Image classifier by edgetl {__version__}, for photos brought to {size} x {size} pixels by {fit}.",
+        description=f"Image classifier by edgetl {__version__}, for photos fitted to {size} x {size} pixels by {fit}.",
     )

@@ -93,14 +93,14 @@ def check_teachable(plan: TrainPlan) -> None:
     """Refuse a teacher if only the head is fitted.
 
     Raises:
-        OptionError: Only the head is fitted, which is solved on labels.
+        OptionError: Only the head is trained; it is fitted to labels.
     """
     if plan.options.teacher and not has_later_stages(plan):
-        raise OptionError("{teacher} with the head alone: it is solved on labels, not distilled")
+        raise OptionError("{teacher} with the head alone: the head is fitted to labels and cannot be distilled")
 
 
 def has_later_stages(plan: TrainPlan) -> bool:
-    """Whether any stage trains by gradient steps; the head alone is solved."""
+    """Whether any stage trains by gradient steps; the head is fitted by a solver."""
     blocks = plan.epochs and (plan.from_scratch or plan.trainable_blocks)
     return bool(blocks or plan.options.finetune_epochs)
 

@@ -1,8 +1,8 @@
 """int8 ONNX by ONNX Runtime's static quantization (QDQ): raw uint8 pixels in, float32 probabilities out.
 
-Activations are uint8, weights int8 with one scale per output channel; QuantizeLinear and DequantizeLinear pairs around
-each operation mark it as quantized, and the runtime fuses them into integer kernels. On x86 without VNNI, ONNX
-Runtime's 8-bit kernels add pairs of products in 16 bits and may saturate.
+Activations are uint8, weights int8 with one scale per output channel. QuantizeLinear and DequantizeLinear pairs mark
+the operations as quantized; the runtime fuses them into integer kernels. On x86 without VNNI, ONNX Runtime's 8-bit
+kernels add pairs of products in 16 bits, which may saturate.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from edgetl.quantization.preparation.graph import Keras
 from edgetl_device.errors import InputError
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
-# What writes into a linear stream.
+# Operators that write into a linear stream.
 _SUMMING = ("Conv", "Add")
 
 
@@ -43,12 +43,13 @@ def int8_onnx(
 
     Args:
         model: A flat functional model that takes raw RGB 0..255.
-        pixels: Calibration photos, uint8 [n, S, S, 3]. They set the range of each activation by minimum and maximum.
+        pixels: Calibration photos, uint8 [n, S, S, 3]. Their minimum and maximum set the range of each
+            activation.
         layout: ``nchw`` makes the input [1, 3, S, S].
-        ranges: Lowest and highest value of some layers' outputs, in place of minimum and maximum.
+        ranges: Fixed range (min, max) of some layers' outputs, instead of the calibrated one.
 
     Raises:
-        InputError: The photos do not fit the model, some part of it has no integer form, or a named layer is not there.
+        InputError: The photos do not fit the model, a part of it cannot be quantized, or a named layer is missing.
     """
     check_pixels(model, pixels)
     onnx = extras.require("onnx")
@@ -85,7 +86,7 @@ def int8_onnx(
 
 
 def _overrides(proto: Any, ranges: Mapping[str, Range]) -> dict[str, list[dict[str, Any]]]:
-    """Return ONNX Runtime's setting that gives the outputs of some layers other ranges than calibration finds."""
+    """Return the ONNX Runtime option that overrides the calibrated output ranges of some layers."""
     found: dict[str, list[dict[str, Any]]] = {}
     outputs = [name for node in proto.graph.node if node.op_type in _SUMMING for name in node.output]
     for layer, (low, high) in ranges.items():
@@ -112,22 +113,22 @@ def check_quantized(proto: Any) -> None:
             continue
         for name in node.input[:2]:
             if name not in makers or makers[name].op_type != "DequantizeLinear":
-                raise _refusal(f"{node.op_type} {node.name!r} reads {name!r} as float")
+                raise _refusal(f"{node.op_type} {node.name!r} reads {name!r} in float")
         values, scale = makers[node.input[1]].input[:2]
         if constants[values].data_type != onnx.TensorProto.INT8:
             raise _refusal(f"{node.op_type} {node.name!r} has weights that are not int8")
         if not constants[scale].dims:
-            raise _refusal(f"{node.op_type} {node.name!r} has one scale for all its channels")
+            raise _refusal(f"{node.op_type} {node.name!r} has one scale for all channels")
 
 
 def _take_raw_pixels(proto: Any) -> None:
-    """Make the graph's input uint8 by removing the QuantizeLinear that reads it, also behind a Transpose."""
+    """Make the graph's input uint8 by removing its QuantizeLinear, which may follow a Transpose."""
     onnx = extras.require("onnx")
     constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in proto.graph.initializer}
     pixels = INPUT_NAME
     readers = [node for node in proto.graph.node if pixels in node.input]
     if [node.op_type for node in readers] == ["Transpose"]:
-        # Where the first layer is a convolution; moving bytes is the same for uint8.
+        # If the first layer is a convolution. A Transpose works on uint8 as well.
         pixels = readers[0].output[0]
         readers = [node for node in proto.graph.node if pixels in node.input]
     if len(readers) != 1 or readers[0].op_type != "QuantizeLinear":
@@ -146,4 +147,4 @@ def _take_raw_pixels(proto: Any) -> None:
 
 
 def _refusal(what: str) -> InputError:
-    return InputError(f"the int8 ONNX graph is not quantized throughout: {what}", hint="Use the float32-onnx variant.")
+    return InputError(f"the int8 ONNX graph is not fully quantized: {what}", hint="Use the float32-onnx variant.")

@@ -43,15 +43,16 @@ def int8_tflite(
 
     Args:
         model: A flat functional model that takes raw RGB 0..255.
-        pixels: Calibration photos, uint8 [n, S, S, 3]. They set the range of each activation by minimum and maximum.
-        dtype: Type of input and output. ``int8`` has the same scales and zero point -128, for microcontroller kernels.
+        pixels: Calibration photos, uint8 [n, S, S, 3]. Their minimum and maximum set the range of each
+            activation.
+        dtype: Type of input and output. ``int8``, for microcontroller kernels, has the same scales and zero point -128.
         per_tensor_dense: One scale for all weights of a Dense layer, for hardware without per-channel Dense. Finished
-            files get it by :func:`edgetl.inspection.edgetpu.dense.per_tensor_dense`, which rounds a second time.
+            files get it from :func:`edgetl.inspection.edgetpu.dense.per_tensor_dense`, which rounds a second time.
         keep_float: Names of layers that stay float32, between DEQUANTIZE and QUANTIZE.
-        ranges: Lowest and highest value of some layers' outputs, in place of minimum and maximum.
+        ranges: Fixed range (min, max) of some layers' outputs, instead of the calibrated one.
 
     Raises:
-        InputError: The photos do not fit the model, some part of it has no integer form, or a named layer is not there.
+        InputError: The photos do not fit the model, a part of it cannot be quantized, or a named layer is missing.
     """
     check_pixels(model, pixels)
 
@@ -60,7 +61,7 @@ def int8_tflite(
         converter.optimizations = [tf.lite.Optimize.DEFAULT]
         converter.representative_dataset = lambda: ([photo] for photo in calibration_inputs(pixels))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-        # The converter has no settings for float layers and ranges: both are done below.
+        # The converter has no options for float layers and ranges, so both are applied below.
         converter._experimental_calibrate_only = True
 
     calibrated = _with_ranges(converted(model, configure), ranges or {})
@@ -72,8 +73,8 @@ def int8_tflite(
 def of_layer(name: str, layers: Collection[str]) -> bool:
     """Return whether a converted tensor or node, by its name, belongs to one of these Keras layers.
 
-    Names are paths such as ``mobilenet_v2_1/block_1_expand_1/BiasAdd``, several joined by semicolons after fusion;
-    the numbers are counters.
+    Names are paths such as ``mobilenet_v2_1/block_1_expand_1/BiasAdd``, whose trailing numbers are counters; fused
+    operations join several with semicolons.
     """
     parts = {re.sub(r"_\d+$", "", part) for part in re.split("[/;]", name)} | set(re.split("[/;]", name))
     return not parts.isdisjoint(layers)
@@ -97,12 +98,12 @@ def _with_ranges(calibrated: bytes, ranges: Mapping[str, Range]) -> bytes:
 
 def missing_layer(layer: str, what: str) -> InputError:
     """Return the error for a layer that the converted model lacks or has under another name."""
-    return InputError(f"layer {layer!r}: cannot {what}", why="the converted model does not have it")
+    return InputError(f"layer {layer!r}: cannot {what}", why="the converted model has no such layer")
 
 
 @uninterrupted()
 def _quantized(calibrated: bytes, *, dtype: str, per_tensor_dense: bool, keep_float: Collection[str]) -> bytes:
-    """Quantize a calibrated model as the converter does, except for some layers, as its QuantizationDebugger does."""
+    """Quantize a calibrated model except for some layers, the way TensorFlow's QuantizationDebugger does."""
     convert, tf = extras.require("tensorflow.lite.python.convert"), extras.tensorflow()
     operators = describe(calibrated)
     outputs = {operators.tensors[operator.outputs[0]].name for operator in operators.operators}
@@ -133,7 +134,7 @@ def calibration_inputs(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np
 
 
 def check_integer_only(model: TFLiteModel, *, dtype: str = "uint8", keep_float: Collection[str] = ()) -> None:
-    """Check that a TFLite file is what :func:`int8_tflite` promises.
+    """Check that a TFLite file has the properties that :func:`int8_tflite` guarantees.
 
     Raises:
         InputError: An activation is not int8 or uint8 and no layer of ``keep_float`` reads or writes it, a constant is
@@ -152,7 +153,7 @@ def check_integer_only(model: TFLiteModel, *, dtype: str = "uint8", keep_float: 
             tensor = model.tensors[index]
             allowed = ("int8", "int32") if tensor.constant else ("int8", "uint8")
             if tensor.dtype not in allowed:
-                raise _refusal(f"{operator.name} touches {tensor.name!r}, which is {tensor.dtype}")
+                raise _refusal(f"{operator.name} reads or writes {tensor.name!r}, which is {tensor.dtype}")
         if operator.name in _CHANNEL_AXIS:
             _check_per_channel(model.tensors[operator.inputs[1]], _CHANNEL_AXIS[operator.name])
     zero_point = np.iinfo(dtype).min
@@ -171,4 +172,4 @@ def _check_per_channel(weights: Tensor, axis: int) -> None:
 
 
 def _refusal(what: str) -> InputError:
-    return InputError(f"the int8 TFLite file is not integer only: {what}", hint="Use the float32 or float16 variant.")
+    return InputError(f"the int8 TFLite file is not integer-only: {what}", hint="Use the float32 or float16 variant.")

@@ -1,16 +1,16 @@
 """Where int8 loses accuracy: by layer, by channel, by photo, measured on the files.
 
 ============  =========================================================================================
-``match``     which int8 tensor is which float tensor, by name
+``match``     pairs of int8 and float tensors, by name
 ``cut``       one operator, or the rest of a file, as a file of its own
-``scaling``   input scalings moved into the next kernel: a difference, not an error
-``run``       files run with every activation kept
-``measure``   the numbers of one operator
+``scaling``   input scalings that repair moved into the next kernel; they are not counted as errors
+``run``       inference that keeps all activations
+``measure``   the measurements of one operator
 ``layers``    :func:`explain`: all operators of an int8 file
 ``predictions`` accuracy lost by class, photos whose prediction changed
-``result``    :class:`Explanation`, as objects, JSON and rows
-``plots``     the same as pictures
-``files``     :func:`explain_export`: all of it for a run, on disk
+``result``    :class:`Explanation` as objects, JSON and rows
+``plots``     plots of an explanation
+``files``     :func:`explain_export`: explain a run and write the files
 ============  =========================================================================================
 """
 

@@ -1,4 +1,4 @@
-"""One operator of a TFLite file, or the rest of the file after it, cut out of the flatbuffer as a file of its own."""
+"""Cut one operator, or everything after a tensor, out of a TFLite file as a file of its own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ class Cut:
     """A part of a TFLite file.
 
     Attributes:
-        model: The part, as a TFLite file with the tensors of the whole, at the same indices.
-        inputs: Index of the input in ``model``, by index of the tensor in the whole file whose values it takes.
-        outputs: Indices of the tensors that it computes.
+        model: A TFLite file with the part's operators; all tensors keep their indices in the whole file.
+        inputs: Maps the index of a tensor in the whole file to the index of the input of ``model`` that takes its
+            values.
+        outputs: Indices of the tensors that the part computes.
     """
 
     model: bytes
@@ -26,14 +27,14 @@ class Cut:
 
 
 def separate(tree: Any, described: TFLiteModel) -> Cut:
-    """Return a file in which each operator stands alone: every activation that one reads is an input of the file.
+    """Return a file whose operators are independent: every activation that an operator reads is an input of the file.
 
-    One run computes all operators, each on the inputs it is given, as they are in the file: same kernel options,
-    integer weights, biases and scales.
+    One inference runs all operators, each on its own inputs, with the kernel options, integer weights, biases and
+    scales of the original file.
 
     Args:
-        tree: What :func:`edgetl.inspection.tflite.tree.read_tree` returned; it is not changed.
-        described: The same file as :func:`edgetl.inspection.tflite.file.describe` sees it.
+        tree: The file from :func:`edgetl.inspection.tflite.tree.read_tree`; it is not changed.
+        described: The same file from :func:`edgetl.inspection.tflite.file.describe`.
     """
     whole, graph = _copied(tree)
     inputs: dict[int, int] = {}
@@ -60,8 +61,8 @@ def after(tree: Any, described: TFLiteModel, tensor: int) -> Cut:
     Other activations that cross the cut, such as the other branch of a residual addition, become inputs too.
 
     Args:
-        tree: What :func:`edgetl.inspection.tflite.tree.read_tree` returned; it is not changed.
-        described: The same file as :func:`edgetl.inspection.tflite.file.describe` sees it.
+        tree: The file from :func:`edgetl.inspection.tflite.tree.read_tree`; it is not changed.
+        described: The same file from :func:`edgetl.inspection.tflite.file.describe`.
         tensor: Index of the activation to cut at.
     """
     whole, graph = _copied(tree)
@@ -86,6 +87,6 @@ def _copied(tree: Any) -> tuple[Any, Any]:
     whole, graph = copy(tree), copy(tree.subgraphs[0])
     graph.tensors = list(graph.tensors)
     whole.subgraphs = [graph]
-    # Both name tensors of the whole file.
+    # Both refer to tensors of the whole file.
     whole.signatureDefs, whole.metadata = [], []
     return whole, graph

@@ -1,4 +1,4 @@
-"""An explanation on disk: ``RUN/explain.json``, and pictures and a table of all channels in ``RUN/explain/``."""
+"""Write an explanation to disk: ``RUN/explain.json``, and plots and a table of all channels in ``RUN/explain/``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FILES = ("layers.png", "costs_most.png", "repaired.png", "flips.png", "channels.
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """A Keras model with BatchNorm folded and nothing else done to it, and what calibrates it, uint8 [n, S, S, 3]."""
+    """A Keras model with BatchNorm folded but not repaired, and its calibration photos, uint8 [n, S, S, 3]."""
 
     folded: Any
     calibration: npt.NDArray[np.uint8]
@@ -58,16 +58,16 @@ def explain_export(
     *,
     plain: Plain | None = None,
 ) -> ExplainReport:
-    """Explain the int8 TFLite file of a run, and write the explanation beside the run's other files.
+    """Explain the int8 TFLite file of a run, and write the explanation to the run directory.
 
     Args:
         run: The run.
-        reference: The Keras model whose activations int8 is compared with: BatchNorm folded, channels rescaled where
-            repair does that, weights and biases not repaired.
-        int8_tflite: What was exported from it after repair.
+        reference: The Keras model whose activations int8 is compared with: BatchNorm folded, channels equalized if
+            repair equalizes them, weights and biases not repaired.
+        int8_tflite: The int8 file exported after repair.
         photos: Held-out photos.
         expected: The run's probabilities for them, float32 [n, classes].
-        plain: The same model without repair, to show what repair did; None without repair.
+        plain: The same model without repair, to show the effect of repair; None if int8 was not repaired.
     """
     with step("Float and plain int8 files"):
         float_tflite = float32_tflite(reference)
@@ -110,7 +110,7 @@ def explain_run(
         photos: Held-out photos.
         expected: The float model's probabilities for them, float32 [n, classes].
         labels: Class names in the order of the outputs.
-        unrepaired: The float file and the int8 file before repair, to tell what repair did.
+        unrepaired: The float file and the int8 file before repair, to show the effect of repair.
 
     Raises:
         InputError: As :func:`edgetl.quantization.explain.explain`.
@@ -168,7 +168,7 @@ def _errors(layer: Layer) -> RepairedLayerErrors:
 
 
 def _repaired(explanation: Explanation) -> tuple[Layer, Layer] | None:
-    """Return the layer with the largest error before repair, before and after it."""
+    """Return the layer with the largest error before repair, as it was before and as it is after."""
     for before in explanation.unrepaired.worst() if explanation.unrepaired else ():
         for after in explanation.layers:
             if after.float_tensor == before.float_tensor:

@@ -1,7 +1,7 @@
 """The error of each operator of an int8 TFLite file, measured against the float file of the same model.
 
-The signal-to-quantization-noise ratio of an activation (:mod:`~edgetl.inspection.sqnr`) is taken over all photos and
-elements, the float file's values against the int8 file's, dequantized.
+The signal-to-quantization-noise ratio of an activation (:mod:`~edgetl.inspection.sqnr`) compares the float file's
+values with the dequantized values of the int8 file, over all photos and elements.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .result import Explanation
 from .run import Activations, activations, run_cut, to_grid
 from .scaling import Affine
 
-# A few tens of photos are enough; all activations of all photos are in memory.
+# A few tens of photos are enough, and the activations of all of them are held in memory.
 _MAX_PHOTOS = 32
 _BUDGET_BYTES = 512 * 1024**2
 
@@ -34,20 +34,20 @@ Pixels = npt.NDArray[np.uint8]
 
 
 def explain(float_tflite: bytes, int8_tflite: bytes, pixels: Pixels) -> Explanation:
-    """Measure, operator by operator, what an int8 file loses against the float file of the same model.
+    """Measure the error of each operator of an int8 file against the float file of the same model.
 
-    Every number comes from files that LiteRT ran: the two as they are; the int8 file taken apart, so that each operator
-    runs alone on the float file's activations, rounded to its grid; and, for each operator, the rest of the float file
-    on what that operator alone gave.
+    LiteRT runs both files as they are; then each int8 operator alone, on the float file's activations rounded to its
+    input grid; then, for each operator, the rest of the float file on the output of that operator alone.
 
     Args:
-        float_tflite: float32 of the model that the int8 file was made from, not repaired. Where channels were rescaled
-            for int8 (equalization), so must they be here: activations are compared as they are.
-        int8_tflite: int8 of that model, repaired or not. Layers in it that stayed float are not measured.
-        pixels: uint8 [n, S, S, 3]; up to 32 photos, evenly spaced, are used, fewer where activations are large.
+        float_tflite: The float32 file of the same model, not repaired, but equalized if the int8 file is: activations
+            are compared without rescaling.
+        int8_tflite: The int8 file, repaired or not. Layers in it that stayed float are not measured.
+        pixels: uint8 [n, S, S, 3]; up to 32 photos, evenly spaced, are used, fewer if activations are large.
 
     Raises:
-        InputError: A file is damaged, is not what it should be, they are not of one model, or the photos do not fit.
+        InputError: A file is damaged or of the wrong type, the files are of different models, or the photos do not
+            fit.
         Unavailable: ``ai-edge-litert`` is not installed.
     """
     float_, int8 = describe(float_tflite), describe(int8_tflite)
@@ -92,9 +92,9 @@ def _explain(pair: Pair, data: bytes, photos: Pixels) -> Explanation:
 
 
 def _answer_errors(pair: Pair, alone: Activations, layers: list[int]) -> list[float | None]:
-    """Return how far probabilities move when one operator is int8 and the rest is float, for each of ``layers``.
+    """Return the mean absolute change of the probabilities when only one operator is int8, for each of ``layers``.
 
-    None where an input of the operator has no counterpart to read from.
+    None if an input of the operator has no counterpart in the float file.
     """
     final = pair.float_.outputs[0]
 
@@ -126,7 +126,7 @@ def _on_input(int8: TFLiteModel, photos: Pixels) -> npt.NDArray[Any]:
 
 
 def _photos(float_: TFLiteModel, int8: TFLiteModel, available: int) -> int:
-    """Return how many photos fit into memory: all activations of the float file once, of the int8 file three times."""
+    """Return how many photos fit into memory, which holds each float activation once and each int8 one three times."""
     per_photo_bytes = 0
     for model, each_bytes in ((float_, 4), (int8, 3)):
         for operator in model.operators:
@@ -157,13 +157,13 @@ def _check(int8: TFLiteModel, matching: Matching) -> None:
     _check_one_of_each(int8, "int8")
     quantized = sum(bool(int8.tensors[operator.outputs[0]].scales) for operator in int8.operators)
     if not quantized:
-        raise InputError("the int8 file computes in floats", why="none of its activations has a scale")
+        raise InputError("the int8 file computes in floats", why="none of its activations has a quantization scale")
     found = quantized - len(matching.unmatched)
     ends = (int8.inputs[0], int8.outputs[0])
     if any(index not in matching.pairs for index in ends) or 2 * found < quantized:
         names = ", ".join(name.split(";")[0] for name in matching.unmatched[:3])
         raise InputError(
-            f"{found} of {quantized} int8 activations are found in the float file",
-            why="the two are not files of one model, or their layers have other names",
+            f"only {found} of {quantized} int8 activations are found in the float file",
+            why="the files are of different models, or their layers have different names",
             hint=f"Not found: {names}" if names else "",
         )

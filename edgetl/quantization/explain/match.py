@@ -1,4 +1,4 @@
-"""Pairs the activations of an int8 TFLite file with those of the float file of the same model."""
+"""Pair the activations of an int8 TFLite file with those of the float file of the same model."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from edgetl.inspection.tflite.names import pair_by_name
 
 @dataclass(frozen=True)
 class Matching:
-    """Pairs of activations with the same meaning.
+    """Corresponding activations of the two files.
 
     Attributes:
-        pairs: Index in the float file by index in the int8 file.
-        unmatched: Names of the int8 file's activations without a counterpart.
+        pairs: Maps the index of an activation in the int8 file to its index in the float file.
+        unmatched: Names of the int8 file's activations that have no counterpart.
     """
 
     pairs: dict[int, int]
@@ -30,8 +30,8 @@ def match_activations(int8: TFLiteModel, float_: TFLiteModel) -> Matching:
     """Pair the activations of two files of one model.
 
     Inputs and outputs are paired by position, other tensors by name
-    (:func:`~edgetl.inspection.tflite.names.pair_by_name`). A tensor that a QUANTIZE or DEQUANTIZE only brings to
-    another type has the counterpart of what it is made from or made into.
+    (:func:`~edgetl.inspection.tflite.names.pair_by_name`). Input and output of a QUANTIZE or
+    DEQUANTIZE, which only change the type, have the same counterpart.
     """
     pairs = {
         ours: theirs
@@ -52,7 +52,7 @@ def match_activations(int8: TFLiteModel, float_: TFLiteModel) -> Matching:
 
 
 def is_layer(int8: TFLiteModel, place: int, matching: Matching) -> bool:
-    """Whether operator ``place`` computes integers with a counterpart, and does more than change their type."""
+    """Whether operator ``place`` computes integers that have a counterpart, and does more than change their type."""
     operator = int8.operators[place]
     made = int8.tensors[operator.outputs[0]]
     if operator.outputs[0] not in matching.pairs or len(made.scales) != 1:
@@ -66,7 +66,7 @@ def _activations(model: TFLiteModel) -> list[int]:
 
 
 def _same_grid(before: Tensor, after: Tensor) -> bool:
-    """Whether int8 and uint8 grids have the same steps in the same places."""
+    """Whether two int8 or uint8 grids represent the same values."""
     offset = {"int8": -128, "uint8": 0}
     if not {before.dtype, after.dtype} <= offset.keys() or before.scales != after.scales:
         return False

@@ -1,4 +1,4 @@
-"""The numbers of one operator, from activations and constants of both files."""
+"""Measure one operator, from the activations and constants of both files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _CHANNEL_AXIS = {"CONV_2D": 0, "DEPTHWISE_CONV_2D": 3, "FULLY_CONNECTED": 0}
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """The float file with its activations, and the int8 file, described and as trees, with the tensors they share."""
+    """The float file with its activations, the int8 file, and the tensors that correspond."""
 
     float_: TFLiteModel
     float_tree: Any
@@ -35,13 +35,13 @@ class Pair:
     matching: Matching
 
     def counterpart(self, index: int) -> Floats:
-        """Return what the activation ``index`` of the int8 file should be: float32 [n, 1, ...]."""
+        """Return the exact values of activation ``index`` of the int8 file: float32 [n, 1, ...]."""
         exact = self.exact[self.matching.pairs[index]]
         return self.moved[index].of(exact) if index in self.moved else exact
 
     @cached_property
     def moved(self) -> dict[int, Affine]:
-        """How values of the float file become those of the int8 file where the input scaling was moved."""
+        """Map from float values to int8 values, by int8 tensor, where repair moved the input scaling."""
         return moved_scalings(self.int8, self.int8_tree, self.float_, self.float_tree, self.matching)
 
     def _writer(self, index: int) -> Operator | None:
@@ -50,7 +50,7 @@ class Pair:
         return next((operator for operator in self.float_.operators if written in operator.outputs), None)
 
     def kernel(self, operator: Operator) -> Kernel | None:
-        """Return the constants of an operator of the int8 file; None where it has none or the float file differs."""
+        """Return the constants of an int8 operator; None if it has none or the float operator is a different one."""
         if operator.name not in _CHANNEL_AXIS:
             return None
         theirs = self._writer(operator.outputs[0])
@@ -62,7 +62,7 @@ class Pair:
             return None
         axis = _CHANNEL_AXIS[operator.name]
         others = tuple(dimension for dimension in range(rounded[0].ndim) if dimension != axis)
-        # Inputs of factor * x + summand want a kernel smaller by the factor, and a bias without what the summand adds.
+        # For an input factor * x + summand, divide the kernel by the factor and take the summand out of the bias.
         moved = self.moved.get(operator.inputs[0], Affine())
         kernel = exact[0] / np.float32(moved.factor)
         return Kernel(
@@ -77,14 +77,14 @@ class Pair:
 def measure(
     pair: Pair, place: int, *, found: npt.NDArray[Any], alone: npt.NDArray[Any], answer_error: float | None
 ) -> Layer:
-    """Return the numbers of operator ``place`` of the int8 file.
+    """Measure operator ``place`` of the int8 file.
 
     Args:
         pair: Both files.
         place: Index of the operator.
-        found: Its output in the int8 file as it is, in its own type.
-        alone: Its output for inputs from the float file.
-        answer_error: What :class:`Layer` says; None if ``alone`` has no inputs.
+        found: Its output in the whole int8 file, still quantized.
+        alone: Its output for inputs from the float file, still quantized.
+        answer_error: As in :class:`Layer`; None if an input has no counterpart, which makes ``alone`` meaningless.
     """
     int8, operator = pair.int8, pair.int8.operators[place]
     index = operator.outputs[0]
@@ -123,7 +123,7 @@ def _channels(exact: Floats, found: Floats, low: float, high: float) -> Channels
 
 
 def _constants(tree: Any, model: TFLiteModel, operator: Operator) -> tuple[Floats, Floats] | None:
-    """Return kernel and bias in real values; the bias is zeros where there is none. None without a stored kernel."""
+    """Return kernel and bias, dequantized; a missing bias is zeros. None if the kernel is not a constant."""
     kernel, *bias = operator.inputs[1:3]
     values = constant(tree, kernel, model.tensors[kernel])
     if values is None:

@@ -1,4 +1,4 @@
-"""An explanation as pictures: error by layer, the channels of one layer, the photos that flipped."""
+"""Plots of an explanation: error by layer, the channels of one layer, photos whose prediction changed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FLIPS_A_ROW, _MAX_FLIPS = 4, 12
 
 
 def error_by_layer(explanation: Explanation, target: Path) -> None:
-    """Draw the SQNR of each layer, as it is and alone, and below how each layer alone changes the predictions."""
+    """Draw the SQNR of each layer, in the whole file and alone, and its effect on the predictions when alone int8."""
     layers, before = explanation.layers, [explanation.unrepaired_layer(layer) for layer in explanation.layers]
     places = np.arange(len(layers))
     figure = require("matplotlib.figure").Figure(figsize=(max(8.0, 2 + 0.17 * len(layers)), 7), layout="constrained")
@@ -51,14 +51,14 @@ def error_by_layer(explanation: Explanation, target: Path) -> None:
         places, [_finite(layer.answer_error) for layer in layers], color=_ALONE, width=width, label="the file's layer"
     )
     above.set_ylabel("SQNR of the activation, dB")
-    # A scaling that is exact on its grid would flatten all others.
+    # A layer that is nearly exact would squeeze all others.
     above.set_ylim(top=min(above.get_ylim()[1], _TOP_DB))
     above.set_title(
-        f"Signal to quantization noise, {explanation.photos} photos (6 dB less: twice the noise; over 60 dB not drawn)",
+        f"Signal to quantization noise, {explanation.photos} photos (-6 dB: twice the noise; over 60 dB not drawn)",
         fontsize=10,
     )
     below.set_ylabel("mean change of a probability")
-    below.set_title("Change of the predictions with one layer in int8, all others in float", fontsize=10)
+    below.set_title("Change of the predictions when only this layer is int8", fontsize=10)
     for axes in (above, below):
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
@@ -80,29 +80,29 @@ def channels_of(layer: Layer, before: Layer | None, target: Path) -> None:
     for limit in layer.reach:
         rows[0].axhline(limit, color="black", linewidth=0.8, linestyle="--")
     rows[0].set_ylabel("output, float")
-    rows[0].set_title(f"Lowest to highest value; dashed: ends of the int8 grid, step {layer.scale:.3g}", fontsize=9)
+    rows[0].set_title(f"Minimum to maximum value; dashed: limits of the int8 range, step {layer.scale:.3g}", fontsize=9)
     if before is not None:
         rows[1].plot(places, before.channels.mean_error[order], ".", color=_BEFORE, markersize=4, label="before repair")
     rows[1].plot(places, channels.mean_error[order], ".", color=_FILE, markersize=4, label="mean error of the output")
     rows[1].axhline(0, color="black", linewidth=0.6)
     rows[1].set_ylabel("int8 minus float")
-    rows[1].set_title("Mean error of each channel: what bias correction lowers", fontsize=9)
+    rows[1].set_title("Mean error of each channel, which bias correction reduces", fontsize=9)
     if kernel is not None:
         rows[1].plot(places, kernel.bias_shift[order], "x", color="#d62728", markersize=4, label="bias shift")
         rows[2].vlines(places, kernel.low[order], kernel.high[order], color="#9467bd", linewidth=1.5)
         rows[2].set_ylabel("weights, int8 file")
-        rows[2].set_title("Lowest to highest weight (linear near 0, logarithmic beyond)", fontsize=9)
+        rows[2].set_title("Minimum to maximum weight (linear near 0, logarithmic beyond)", fontsize=9)
         # Dead channels may have weights a hundred times as large as all others.
         rows[2].set_yscale("symlog", linthresh=max(float(np.median(kernel.high - kernel.low)), 1e-6))
     rows[1].legend(fontsize=8)
-    rows[-1].set_xlabel("channels, the narrowest output first")
+    rows[-1].set_xlabel("channels, narrowest output range first")
     for axes in rows:
         axes.grid(alpha=0.3)
     figure.savefig(target, dpi=130)
 
 
 def flipped_photos(flips: Sequence[Flip], pixels: Sequence[npt.NDArray[np.uint8]], target: Path) -> None:
-    """Draw up to 12 photos on which the models disagree; red where int8 is wrong.
+    """Draw up to 12 photos on which the models disagree, with a red title if int8 is wrong.
 
     Args:
         flips: At least one.
@@ -113,7 +113,7 @@ def flipped_photos(flips: Sequence[Flip], pixels: Sequence[npt.NDArray[np.uint8]
     columns = min(shown, _FLIPS_A_ROW)
     rows = math.ceil(shown / columns)
     figure = require("matplotlib.figure").Figure(figsize=(2.6 * columns, 3.0 * rows + 0.3), layout="constrained")
-    more = f", the {shown} that float was surest of" if shown < len(flips) else ""
+    more = f"; shown: the {shown} of highest float probability" if shown < len(flips) else ""
     figure.suptitle(f"{len(flips)} predictions changed{more}", fontsize=10)
     panels: Any = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels:
@@ -136,5 +136,5 @@ def _titles(layers: Sequence[Layer]) -> list[str]:
 
 
 def _finite(value: float | None) -> float:
-    """Return what matplotlib leaves out (NaN) where there is no number to draw."""
+    """Return values with NaN, which matplotlib leaves out, where there is no number."""
     return value if value is not None and math.isfinite(value) else math.nan

@@ -16,7 +16,7 @@ Floats = npt.NDArray[np.float32]
 def drop_by_class(
     expected: Floats, found: Floats, targets: npt.NDArray[np.int64], labels: Sequence[str]
 ) -> tuple[ClassDrop, ...]:
-    """Return one entry a class that has photos, in the order of the labels.
+    """Return one entry per class that has photos, in the order of the labels.
 
     Args:
         expected: The float model's probabilities, float32 [n, classes].
@@ -38,7 +38,7 @@ def drop_by_class(
 def flips(
     expected: Floats, found: Floats, targets: npt.NDArray[np.int64], labels: Sequence[str], paths: Sequence[str]
 ) -> tuple[Flip, ...]:
-    """Return the photos whose most probable class differs, those that the float model was surest of first.
+    """Return the photos whose predicted class differs, by falling confidence of the float model.
 
     Args:
         expected: The float model's probabilities, float32 [n, classes].

@@ -1,4 +1,4 @@
-"""Classes of an explanation, and their form in documents and tables."""
+"""The result of an explanation, as objects, documents and table rows."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ class Kernel:
         sqnr_db: Signal-to-quantization-noise ratio of the kernel, in dB.
         low: Lowest weight of each output channel in the int8 file.
         high: Highest weight of each output channel.
-        scale: Step of each output channel; one value where the kernel has one for all.
-        bias_shift: Bias of the int8 file minus that of the float file: the repair, and rounding far below it. What
-            only takes back an input scaling that the repair moved is not counted.
+        scale: Quantization step of each output channel; a single value if all channels share it.
+        bias_shift: Bias of the int8 file minus that of the float file, mostly bias correction, plus a little rounding.
+            The part that compensates a moved input scaling is left out.
     """
 
     sqnr_db: float
@@ -53,7 +53,7 @@ class Kernel:
 
     @property
     def summary(self) -> KernelSummary:
-        """What documents keep; the values of each channel are in the table."""
+        """The summary for documents; the table has the values of each channel."""
         most = int(np.abs(self.bias_shift).argmax())
         return KernelSummary(
             sqnr_db=decibels(self.sqnr_db),
@@ -75,8 +75,8 @@ class Channels:
         high: Highest value in the float file.
         int8_low: Lowest value in the int8 file, dequantized.
         int8_high: Highest value in the int8 file, dequantized.
-        mean_error: Mean of int8 minus float in the file as it is: what bias correction lowers.
-        clipped: Values of the float file that lie beyond the int8 grid by more than half a step.
+        mean_error: Mean of int8 minus float in the whole file, which bias correction reduces.
+        clipped: Number of float values beyond the int8 range by more than half a step.
     """
 
     low: Floats
@@ -88,12 +88,12 @@ class Channels:
 
     @property
     def dead(self) -> int:
-        """Channels that have one value for all photos and places in the float file: dead channels."""
+        """Dead channels: those with a single value over all photos and positions in the float file."""
         return int(np.count_nonzero(self.low == self.high))
 
     @property
     def flattened(self) -> int:
-        """Channels that vary in the float file and have one value in the int8 file: their information is lost."""
+        """Channels that vary in the float file but have a single value in the int8 file: their information is lost."""
         return int(np.count_nonzero((self.low < self.high) & (self.int8_low == self.int8_high)))
 
 
@@ -107,13 +107,13 @@ class Layer:
         tensor: Name of its output in the int8 file.
         float_tensor: Name of the counterpart in the float file.
         shape: Shape of the output.
-        scale: Step of the output's grid.
-        reach: Lowest and highest value of that grid.
+        scale: Quantization step of the output.
+        reach: Lowest and highest value that the quantized output can have.
         values: Number of output values compared.
-        sqnr_db: Of its output in the file as it is, so with the noise of all layers before it; inf is no error at all.
-        alone_sqnr_db: Of its output when this operator alone is int8; None where that could not be run.
-        answer_error: Mean absolute change of a probability when this operator alone is int8; None as above.
-        largest_error: Largest absolute error of its output in the file as it is.
+        sqnr_db: SQNR of its output in the whole file, including the noise of all layers before it; inf without error.
+        alone_sqnr_db: SQNR of its output when only this operator is int8; None if an input has no counterpart.
+        answer_error: Mean absolute change of the probabilities when only this operator is int8; None as above.
+        largest_error: Largest absolute error of its output in the whole file.
         channels: Its output, channel by channel.
         kernel: Its constants; None where it has none.
     """
@@ -135,7 +135,7 @@ class Layer:
 
     @property
     def errors(self) -> LayerErrors:
-        """What the layer loses."""
+        """The errors of the layer, for documents."""
         return LayerErrors(
             sqnr_db=decibels(self.sqnr_db),
             alone_sqnr_db=_NO_COUNTERPART if self.alone_sqnr_db is None else decibels(self.alone_sqnr_db),
@@ -143,7 +143,7 @@ class Layer:
         )
 
     def explained(self, before: Layer | None) -> ExplainedLayer:
-        """Return the layer as documents tell it; ``before`` is the same layer before repair."""
+        """Return the layer for documents; ``before`` is the same layer before repair."""
         clipped = int(self.channels.clipped.sum())
         return ExplainedLayer(
             name=self.name,
@@ -163,14 +163,14 @@ class Layer:
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What an int8 file loses, layer by layer.
+    """The error of an int8 file, layer by layer.
 
     Attributes:
         photos: Number of photos used.
         layers: In the order of the int8 file.
         unmatched: Names of the int8 file's activations that have no counterpart in the float file: not measured.
-        answer_error: Mean absolute difference of a probability between the two files as they are.
-        unrepaired: The same of the file before repair, against the float file before repair; None where there is none.
+        answer_error: Mean absolute difference of the probabilities between the two whole files.
+        unrepaired: The same for the int8 file before repair, against its own float file; None without repair.
     """
 
     photos: int
@@ -180,17 +180,17 @@ class Explanation:
     unrepaired: Explanation | None = None
 
     def worst(self, count: int = 1) -> tuple[Layer, ...]:
-        """Return the layers that change the predictions most when they alone are int8, most costly first."""
+        """Return the layers with the largest effect on the predictions when they alone are int8, largest first."""
         measured = [layer for layer in self.layers if layer.answer_error is not None]
         return tuple(sorted(measured, key=lambda layer: -(layer.answer_error or 0.0))[:count])
 
     def unrepaired_layer(self, layer: Layer) -> Layer | None:
-        """Return ``layer`` as it was in the file before repair; None where it is not known."""
+        """Return ``layer`` as it was before repair; None if unknown."""
         before = self.unrepaired.layers if self.unrepaired else ()
         return next((other for other in before if other.float_tensor == layer.float_tensor), None)
 
     def channel_rows(self) -> Iterator[dict[str, str | int]]:
-        """Yield one row a channel of each layer; fields of a kernel are empty where a layer has none."""
+        """Yield one row per channel of each layer; kernel fields are empty if a layer has no kernel."""
         for layer in self.layers:
             channels, kernel = layer.channels, layer.kernel
             for place in range(len(channels.low)):

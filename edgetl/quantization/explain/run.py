@@ -1,6 +1,6 @@
-"""Run TFLite files and keep every activation, with LiteRT's built-in kernels: a delegate would fuse operators.
+"""Run TFLite files and keep all activations, with LiteRT's built-in kernels: a delegate would fuse operators.
 
-XNNPACK, which runs these files elsewhere, may round a value to the next step.
+XNNPACK, which edgetl uses elsewhere, may round a value to the neighbouring step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def activations(model: bytes, described: TFLiteModel, inputs: npt.NDArray[Any]) 
 
     Args:
         model: The file's bytes.
-        described: The same, read.
+        described: The same file, read.
         inputs: [n, 1, ...] in the input's type.
 
     Raises:
@@ -38,18 +38,18 @@ def activations(model: bytes, described: TFLiteModel, inputs: npt.NDArray[Any]) 
 
 
 def run_cut(cut: Cut, inputs: Mapping[int, npt.NDArray[Any]], *, delegate: bool = False) -> Activations:
-    """Run a part of a file on each photo and return what it computes.
+    """Run a part of a file on each photo and return its outputs.
 
     Args:
         cut: The part.
-        inputs: Values [n, 1, ...] for each tensor that ``cut.inputs`` names, by its index in the whole file.
+        inputs: Values [n, 1, ...] of each tensor in ``cut.inputs``, by its index in the whole file.
         delegate: Let XNNPACK run it.
     """
     return _run(_interpreter(cut.model, keep=False, delegate=delegate), cut.inputs, inputs, cut.outputs)
 
 
 def to_grid(values: npt.NDArray[np.float32], tensor: Tensor) -> npt.NDArray[Any]:
-    """Return real values on a tensor's integer grid, cut off at its ends; as they are where it has no grid."""
+    """Quantize real values as a tensor does, with saturation; only cast them if it is not quantized."""
     if not tensor.scales:
         return values.astype(tensor.dtype)
     limits = np.iinfo(tensor.dtype)

@@ -1,7 +1,7 @@
-"""Input scalings of two files: p / 127.5 - 1 in one may be p - 128 in the other, which is no error.
+"""Account for a moved input scaling: p / 127.5 - 1 in one file may be p - 128 in the other, without an error.
 
-Repair may move the scaling to a whole zero point and its factor into the next kernel. In between, the files mean the
-same by values that differ by a known factor and summand.
+Repair may replace the scaling by an integer zero point and move its factor into the next kernel. The activations in
+between then differ by a known factor and summand.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ class Affine:
     summand: float = 0.0
 
     def of(self, values: Any) -> Any:
-        """Return the map of values, in their float type."""
+        """Apply the map to values."""
         return values * np.float32(self.factor) + np.float32(self.summand)
 
     def back(self, values: Any) -> Any:
-        """Return what is mapped to ``values``."""
+        """Apply the inverse map to values."""
         return (values - np.float32(self.summand)) / np.float32(self.factor)
 
 
 def moved_scalings(
     int8: TFLiteModel, int8_tree: Any, float_: TFLiteModel, float_tree: Any, matching: Matching
 ) -> dict[int, Affine]:
-    """Return how values of the float file become those of the int8 file, by the index of its tensor.
+    """Return the map from float values to int8 values, by index of the int8 tensor.
 
-    Only for tensors that both files compute from the pixels by adding and multiplying single numbers.
+    Covers the tensors that both files compute from the pixels by adding and multiplying scalars.
     """
     ours, theirs = _from_pixels(int8, int8_tree), _from_pixels(float_, float_tree)
     moved = {}
@@ -77,7 +77,7 @@ def _after(operator: Operator, known: int, before: Affine, number: float) -> Aff
 
 
 def _number(model: TFLiteModel, tree: Any, operator: Operator) -> float | None:
-    """Return the one number that an operator takes beside an activation; None where it takes something else."""
+    """Return the scalar constant of an operator; None if it has none."""
     stored = [index for index in operator.inputs if model.tensors[index].constant]
     if len(stored) != 1 or np.prod(model.tensors[stored[0]].shape) != 1:
         return None

@@ -22,7 +22,7 @@ from edgetl_device.errors import InputError
 
 # More photos hardly change the means but need more memory.
 _MAX_PHOTOS = 64
-# Room for the widest layer: its input, its output and one temporary, for both paths.
+# Memory for the widest layer: input, output and one temporary, on both paths.
 _BUDGET_BYTES = 2 * 1024**3
 # Maximum rows per Gram matrix, and minimum photos they come from; more do not change the rounding.
 _MAX_ROWS = 8_000
@@ -38,8 +38,8 @@ def correct_weights(
 
     The graph is evaluated with float and with new weights side by side. At each Conv2D, DepthwiseConv2D and Dense, in
     order, the kernel is rounded for its inputs on the new path, then the bias is shifted by the difference of the two
-    per-channel means, so that later layers see the errors of earlier ones. The converters find the same grid and change
-    nothing more.
+    per-channel output means. Later layers thus see, and correct, the errors of earlier ones. The converters derive the
+    same grid from the result and round nothing more.
 
     Args:
         folded: A flat functional model without BatchNormalization, input [n, S, S, 3] in 0..255.
@@ -107,13 +107,13 @@ class _InputScaling:
 
 
 def _input_scalings(model: Keras) -> Iterator[_InputScaling]:
-    """Yield the Rescaling between the input and linear layers, where the model has one.
+    """Yield the Rescaling between the input and the first linear layers, if the model has one.
 
-    With p / 127.5 - 1 the real value 0 is pixel 127.5, which no integer zero point can say: the converters move it to
-    127 or 128, and every pixel is off by half a step, to the same side. TensorFlow's converter also gives the product
-    a coarser scale than the pixels had. p - 128, with the factor in the next kernel, puts all 256 values on the grid;
-    the constant that this adds is what the correction of the next layer removes. Only where that layer pads does half
-    a step remain.
+    With p / 127.5 - 1 the real value 0 is pixel 127.5, which no integer zero point can represent. The converters use
+    127 or 128, which shifts every pixel by half a step in the same direction. TensorFlow's converter also gives the
+    scaled pixels a coarser scale than the pixels have. p - 128, with the factor moved into the next kernel, represents
+    all 256 values exactly. It adds a constant, which bias correction of the next layer removes, except where that layer
+    pads: there half a step remains.
     """
     order = steps(model)
     for node in order:
@@ -175,7 +175,7 @@ def _rounded(
 
 
 def _patches(operation: Keras, inputs: Any) -> npt.NDArray[np.float32]:
-    """Return input patches of the kernel at evenly spaced positions, float32 [positions, taps * input channels]."""
+    """Return the kernel's input patches at evenly spaced positions, float32 [positions, taps * input channels]."""
     if kind(operation) == "Dense":
         rows = np.asarray(inputs)
     else:
@@ -196,7 +196,7 @@ def _patches(operation: Keras, inputs: Any) -> npt.NDArray[np.float32]:
 
 
 def _linear(operation: Keras, kernel: npt.NDArray[np.float32], inputs: Any) -> Any:
-    """Compute ``operation`` with another kernel and without bias and activation."""
+    """Compute ``operation`` with another kernel, without bias and activation."""
     ops = extras.keras().ops
     if kind(operation) == "Dense":
         return ops.matmul(inputs, kernel)

@@ -1,7 +1,7 @@
 """Clip the ranges of linear streams: saturating rare outliers gives all other values finer steps.
 
-A linear bottleneck has no bound such as ReLU6's: its largest value over a hundred photos lies five to fourteen standard
-deviations out (MobileNetV2), and a min-max range wastes resolution on it.
+A linear bottleneck has no bound such as ReLU6's. In MobileNetV2 the largest value over a hundred photos is five to
+fourteen standard deviations from the mean, and a min-max range wastes resolution on it.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _STEPS = 255
 def clip_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]:
     """Return the clipped range (min, max) of every operation that writes into a linear stream.
 
-    The range is the fraction, 1, 0.95 .. 0.5, of the min-max range with the least mean squared error: step ** 2 / 12
-    for values inside, the squared distance to the limit for values outside. After Nagel et al. 2021, "A White Paper on
-    Neural Network Quantization" (arXiv:2106.08295), section 3.1.
+    Candidates are fractions 1, 0.95 .. 0.5 of the min-max range; the one with the least mean squared error is taken.
+    The error of a value is step ** 2 / 12 inside the range, and the squared distance to its limit outside. After Nagel
+    et al. 2021, "A White Paper on Neural Network Quantization" (arXiv:2106.08295), section 3.1.
 
     Args:
         model: A flat functional model without BatchNormalization.

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from edgetl._lib import extras
 from edgetl.quantization.preparation.graph import Keras, kind, rebuild, steps, walk
 
-# 1 would equalize all ranges, but the readers' weights would lose more than the stream gains.
+# With 1 all ranges would be equal, but the readers' weights would lose more precision than the stream gains.
 _POWER = 0.75
 _MAX_FACTOR = 64.0
 _MAX_PHOTOS = 64
@@ -40,9 +40,10 @@ class Stream:
 def equalize_cross_layer(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
     """Return an equivalent copy of ``folded`` with the channels of its linear streams scaled to similar ranges.
 
-    A stream is what linear convolutions write, Add sums up and only convolutions read: MobileNetV2's bottlenecks. Its
-    channel c is multiplied by s[c] where it is written and divided by it where it is read. s[c] is (largest range of a
-    channel / range of c) ** 0.75, at most 64, with ranges in absolute value over the photos.
+    A linear stream is written by convolutions without activation, summed by Add and read by convolutions only, as are
+    the bottlenecks of MobileNetV2. Its channel c is multiplied by s[c] in the writers and divided by s[c] in the
+    readers. s[c] is (largest range of a channel / range of c) ** 0.75, at most 64; a range is the largest absolute
+    value over the photos.
 
     Args:
         folded: A flat functional model without BatchNormalization.
@@ -70,7 +71,7 @@ def equalize_cross_layer(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
 
 
 def linear_streams(model: Keras) -> Iterator[Stream]:
-    """Yield what linear convolutions write, Add sums up and only convolutions read, in a model without BatchNorm."""
+    """Yield the linear streams (see :func:`equalize_cross_layer`) of a model without BatchNorm."""
     order = steps(model)
     writer = {id(node.outputs[0]): node for node in order}
     readers: dict[int, list[Keras]] = {}
@@ -108,7 +109,7 @@ def _is_linear_conv(node: Keras) -> bool:
 
 
 def _ranges(model: Keras, pixels: npt.NDArray[np.uint8], names: set[str]) -> dict[str, npt.NDArray[np.float32]]:
-    """Return the largest absolute value of each channel of the named operations' outputs over the photos."""
+    """Return the largest absolute value over the photos of each output channel of the named operations."""
     found: dict[str, npt.NDArray[np.float32]] = {}
 
     def compute(operation: Keras, args: tuple[Keras, ...], kwargs: dict[str, Keras]) -> Keras:

@@ -1,4 +1,4 @@
-"""BatchNorm folding, exact: int8 then quantizes the effective weights."""
+"""Exact BatchNorm folding, so that int8 quantizes the effective weights."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ from edgetl_device.errors import InputError
 
 Arrays = list[npt.NDArray[np.float32]]
 
-# What a pre-activation network (DenseNet, some cells of NASNet) normalizes: several convolutions' outputs side by side,
-# or a tensor that others read as it is. Its BatchNorm becomes a layer of its own.
+# Pre-activation networks (DenseNet, some cells of NASNet) normalize concatenated outputs of several convolutions, or a
+# tensor that other layers read unnormalized. Such a BatchNorm becomes a layer of its own.
 _ALONE_AFTER = ("Concatenate", "MaxPooling2D", "AveragePooling2D")
 
 
 def fold_batch_norm(model: Keras) -> Keras:
-    """Return a copy of ``model`` without BatchNormalization, of linear layers only where it has weights.
+    """Return a copy of ``model`` without BatchNormalization, in which only linear layers have weights.
 
     With y = gamma (Wx + b - mean) / sqrt(var + eps) + beta (Ioffe & Szegedy 2015, inference mode) the new kernel is
     W * gamma / sqrt(var + eps) per output channel, and the new bias beta + (b - mean) * gamma / sqrt(var + eps),
-    computed in float64 and stored in float32. Layer names stay; the folded layers have a bias.
+    computed in float64 and stored in float32. Layers keep their names; the folded ones have a bias.
 
-    A BatchNormalization after a Concatenate or a pooling has no such W: it becomes a 1x1 DepthwiseConv2D of its name. A
-    SeparableConv2D becomes a DepthwiseConv2D (its name and ``_depthwise``) and a 1x1 Conv2D of its name.
+    A BatchNormalization after a Concatenate or a pooling layer has no such W; it becomes a 1x1 DepthwiseConv2D of the
+    same name. A SeparableConv2D becomes a DepthwiseConv2D, with ``_depthwise`` added to its name, and a 1x1 Conv2D of
+    the same name.
 
     Args:
         model: A flat functional model, channels last.
 
     Raises:
-        InputError: A BatchNormalization follows something else, or a layer of which it is not the only reader; some
-            other layer has weights; or a weight is NaN or infinite.
+        InputError: A BatchNormalization follows another kind of layer, or is not the only reader of that layer; another
+            kind of layer has weights; or a weight is NaN or infinite.
     """
     order = steps(model)
     keras = extras.keras()
@@ -107,7 +108,7 @@ def _check_weights(operation: Keras, weights: dict[str, Arrays]) -> None:
     if found and not (is_linear(operation) or _is_separable(operation) or isinstance(operation, norm)):
         raise InputError(
             f"layer {operation.name!r}: cannot be quantized",
-            why=f"it is a {kind(operation)} with weights; folding knows {', '.join(LINEAR)} and SeparableConv2D",
+            why=f"it is a {kind(operation)} with weights; supported are {', '.join(LINEAR)} and SeparableConv2D",
         )
     if not all(np.isfinite(array).all() for array in found):
         raise InputError(
@@ -123,11 +124,11 @@ def _check(norm: Keras, before: Keras | None, only_reader: bool) -> None:
         why = "only the channels-last layout can be folded"
     elif before is None or not (is_linear(before) or _is_separable(before)):
         found = "the model's input" if before is None else f"{kind(before)} {before.name!r}"
-        why = f"it follows {found}; folding knows {', '.join((*LINEAR, 'SeparableConv2D', *_ALONE_AFTER))}"
+        why = f"it follows {found}; supported are {', '.join((*LINEAR, 'SeparableConv2D', *_ALONE_AFTER))}"
     elif not only_reader:
-        why = f"{before.name!r} is also read elsewhere"
+        why = f"{before.name!r} has other readers too"
     elif before.activation is not None and before.activation is not extras.keras().activations.linear:
-        why = f"{before.name!r} has an activation in between"
+        why = f"{before.name!r} has an activation"
     elif axis not in (-1, rank - 1) or getattr(before, "data_format", "channels_last") != "channels_last":
         why = "only the channels-last layout can be folded"
     else:
@@ -145,7 +146,7 @@ def _folded(before: Keras, weights: Arrays, norm: Keras) -> Arrays:
 
 
 def _scale_and_shift(norm: Keras) -> Arrays:
-    """Return kernel and bias of the 1x1 DepthwiseConv2D that is this BatchNormalization."""
+    """Return kernel and bias of the 1x1 DepthwiseConv2D equal to this BatchNormalization."""
     factor, shift = _factor_and_shift(norm)
     return [factor.reshape(1, 1, -1, 1).astype(np.float32), shift.astype(np.float32)]
 

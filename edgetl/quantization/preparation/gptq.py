@@ -1,6 +1,6 @@
 """Round weights to the int8 grid of the converters, to nearest or with GPTQ.
 
-The grid, max|w| / 127 per output channel or, on request, per tensor, is the TFLite 8-bit quantization specification's.
+The step is max|w| / 127 per output channel (optionally per tensor), as in the TFLite 8-bit quantization specification.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _DAMPING = 0.01
 
 
 def step_of(kernel: npt.NDArray[np.float32], *, per_tensor: bool = False) -> npt.NDArray[np.float32]:
-    """Return max|w| / 127, float32 [groups, 1, outputs] or, per tensor, [1, 1, 1]; 1 where all weights are 0.
+    """Return the step max|w| / 127, float32 [groups, 1, outputs], per tensor [1, 1, 1]; 1 where all weights are 0.
 
     Args:
         kernel: float32 [groups, inputs, outputs]; one group for a convolution, one per channel for a depthwise one.
@@ -25,7 +25,7 @@ def step_of(kernel: npt.NDArray[np.float32], *, per_tensor: bool = False) -> npt
 
 
 def nearest(kernel: npt.NDArray[np.float32], step: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Round each weight to the nearest whole multiple of its step, as from :func:`step_of`."""
+    """Round each weight to the nearest integer multiple of its step from :func:`step_of`."""
     return np.asarray((np.rint(kernel / step) * step).astype(np.float32))
 
 
@@ -34,17 +34,17 @@ def round_gptq(
 ) -> npt.NDArray[np.float32]:
     """Round weights with GPTQ, minimizing the change of each output rather than of each weight.
 
-    Inputs are rounded in order, strongest first, and the weights not yet rounded compensate the error (Frantar et al.
-    2022, arXiv:2210.17323, algorithm 1 with activation order). The largest weights keep their value, so that a
-    converter finds the same grid.
+    The weights of one input at a time are rounded, strongest input first, and the weights not yet rounded compensate
+    the error (Frantar et al. 2022, arXiv:2210.17323, algorithm 1 with activation order). The largest weights keep their
+    value, so that a converter derives the same grid.
 
     Args:
         kernel: float32 [groups, inputs, outputs].
-        step: As from :func:`step_of`.
+        step: From :func:`step_of`.
         gram: Mean Gram matrix of the inputs, float64 [groups, inputs, inputs].
 
     Returns:
-        float32 [groups, inputs, outputs], whole multiples of ``step``.
+        float32 [groups, inputs, outputs], integer multiples of ``step``.
     """
     step = np.broadcast_to(step, (len(kernel), 1, kernel.shape[2]))
     levels_of = np.rint(kernel / step)

@@ -1,4 +1,4 @@
-"""A flat functional Keras model as a list of steps: walked with real tensors, or rebuilt with changed layers."""
+"""Walk a flat functional Keras model with real tensors, or rebuild it with changed layers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def is_linear(operation: Keras) -> bool:
 
 
 def steps(model: Keras) -> list[Keras]:
-    """Return the nodes of ``model`` (operation, arguments, outputs) in an order in which they can be computed.
+    """Return the nodes of ``model`` (operation, arguments, outputs) in topological order.
 
     Raises:
         InputError: The model is not flat and functional with one input and one output, or uses a layer twice.
@@ -49,12 +49,12 @@ def steps(model: Keras) -> list[Keras]:
         if isinstance(operation, keras.Model):
             raise InputError(f"layer {operation.name!r}: is a nested model", hint="Build the model flat.")
         if uses > 1:
-            raise InputError(f"layer {operation.name!r}: is used {uses} times", why="quantizing needs one use a layer")
+            raise InputError(f"layer {operation.name!r}: is used {uses} times", why="shared layers cannot be quantized")
     return found
 
 
 def walk(model: Keras, inputs: Keras, compute: Callable[[Keras, tuple[Any, ...], dict[str, Any]], Keras]) -> Keras:
-    """Compute ``model`` on ``inputs`` with ``compute(operation, args, kwargs)`` in place of each call.
+    """Evaluate ``model`` on ``inputs``, calling ``compute(operation, args, kwargs)`` for each operation.
 
     Tensors are freed after their last use: peak memory is that of the widest point of the graph.
     """
@@ -81,14 +81,14 @@ def rebuild(
     config: Mapping[str, dict[str, Any]] | None = None,
     replace: Mapping[str, Sequence[Keras]] | None = None,
 ) -> Keras:
-    """Return a copy of ``model``: same layer names, own weights, without the layers in ``drop``.
+    """Return a copy of ``model`` with the same layer names and its own weights, without the layers in ``drop``.
 
     Args:
         model: A flat functional model.
         weights: New weights per layer name. A linear layer that is given two arrays gets a bias if it had none.
-        drop: Names of one-input layers whose input takes the place of their output.
+        drop: Names of one-input layers to remove; their readers get their input.
         config: Changed settings per layer name.
-        replace: Per layer name, new layers that take its place, one after the other; their weights are in ``weights``.
+        replace: Per layer name, the sequence of new layers that replaces it; their weights are in ``weights``.
     """
     keras = extras.keras()
     replaced = replace or {}

@@ -142,15 +142,15 @@ def _heat(run: Run, shown: Sequence[HeldOutPrediction], data: Path | None) -> li
 def _card(album: Album, file: str, *, name: str = "", side: int | None = None, sha256: str | None = None) -> Card:
     name = name or file
     if album.folder is None:
-        return Card(name, "", "not here any more")
+        return Card(name, "", "no longer exists")
     try:
         photo = (album.folder / file).read_bytes()
         if sha256 is not None and sha256_bytes(photo) != sha256:
-            return Card(name, "", "was changed since training")
+            return Card(name, "", "changed since training")
         return Card(name, data_uri(thumbnail(photo) if side is None else thumbnail(photo, side=side)))
     except PhotoError as error:
         return Card(name, "", {"truncated": "truncated", "empty": "zero bytes"}.get(error.kind, "cannot be shown"))
     except FileNotFoundError:
-        return Card(name, "", "not here any more")
+        return Card(name, "", "no longer exists")
     except OSError as error:
         return Card(name, "", f"cannot be read: {error.strerror or error}")

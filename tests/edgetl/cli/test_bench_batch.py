@@ -116,7 +116,7 @@ def test_the_report_names_the_batch(swept: tuple[Path, str], tmp_path: Path) -> 
     text = Page((tmp_path / "page.html").read_text()).text
     assert "int8, 1 thread, batch 4" in text
     assert "Times of a run with a batch are of one inference" in text
-    assert "ms an inference, model alone" in text
+    assert "ms per inference, model only" in text
     assert "Photos per inference 1, 4" in text
 
 

@@ -48,7 +48,7 @@ def test_max_drop(judged: tuple[int, int], final: tuple[int, int], split: Split,
         photos, lost = judged if one.kind == "uncertain" else final
         assert f"loses {100 * lost / photos:+.2f} pp on {photos} " in one.message
         assert "95% CI" in one.message
-        assert "the bound, at most 0.5 pp, " in one.message
+        assert "the bound (at most 0.5 pp) " in one.message
 
 
 def test_min_agreement() -> None:

@@ -143,7 +143,10 @@ def test_a_photo_that_is_scored_is_refused(tiny_run: Run, tmp_path: Path, split:
         (lambda folder: _drawn(folder / "train" / "bolt", 1), "train: is not a class"),
         (lambda folder: (_drawn(folder, 1), _drawn(folder / "bolt", 1)), "has photos beside class folders"),
         (lambda folder: (folder / "bolt").mkdir(parents=True), "no photos"),
-        (lambda folder: (folder.mkdir(), (folder / "a.txt").write_text("text")), "none of its 1 files is a photo"),
+        (
+            lambda folder: (folder.mkdir(), (folder / "a.txt").write_text("text")),
+            "none of its 1 files is a usable photo",
+        ),
     ],
 )
 def test_folders_that_cannot_calibrate_are_refused(tiny_run: Run, tmp_path: Path, make: Any, message: str) -> None:

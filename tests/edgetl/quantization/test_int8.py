@@ -143,7 +143,7 @@ def test_the_check_refuses_one_float_product() -> None:
     makers = {output: node for node in proto.graph.node for output in node.output}
     product = next(node for node in proto.graph.node if node.op_type == "Gemm")
     makers[product.input[0]].op_type = "Identity"
-    with pytest.raises(InputError, match=r"Gemm.*as float"):
+    with pytest.raises(InputError, match=r"Gemm.*in float"):
         check_quantized(proto)
 
 

@@ -112,8 +112,8 @@ def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> No
     with pytest.raises(GateFailed) as caught:
         quantize(copy, small.impossible(repair=False, calibration=3))
     text = caught.value.for_command_line()
-    assert "int8 stays outside --max-drop -101.0 with every candidate: plain" in text
-    assert "int8 stays outside max_drop=-101.0 with every candidate: plain" in str(caught.value)
+    assert "no int8 candidate is within --max-drop -101.0; tried: plain" in text
+    assert "no int8 candidate is within max_drop=-101.0; tried: plain" in str(caught.value)
     assert "quantize.json" in text
     written = json.loads((copy.folder / "quantize.json").read_text())
     assert [row["name"] for row in written["variants"]] == ["float32", "float32-onnx"]

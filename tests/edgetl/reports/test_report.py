@@ -42,7 +42,7 @@ def test_the_page_shows_the_result_and_needs_nothing_else(tmp_path: Path) -> Non
         assert f"{run['peak_rss_bytes'] / 1e6:.0f}" in page.text
         assert f"{len(run['samples_ns']['invoke']):,} samples" in page.text
     assert "91.7%" in page.text
-    assert "valid : the measurement can be believed" in page.text
+    assert "valid : the measurement is reliable" in page.text
     assert "12 values" not in page.text
 
 
@@ -70,7 +70,7 @@ def test_changed_photos_are_shown_with_their_picture(tmp_path: Path) -> None:
     assert "01_square.jpg" in without.text
     assert "--bundle" in without.text
     assert (
-        "None: every variant gives each of the 12 held-out photos"
+        "None: every variant agrees with the float model on all 12 held-out photos"
         in Page(render([benched.save(tmp_path / "same.json")])).text
     )
 
@@ -145,7 +145,7 @@ def test_verdicts_and_what_is_unknown_are_said(tmp_path: Path) -> None:
 
     html = render([benched.save(tmp_path / "tiny.json", change)])
     text = Page(html).text
-    assert "invalid : some times say nothing; measure again." in text
+    assert "invalid : some times are meaningless; measure again." in text
     assert "the board reports throttling (float32, 1 thread)" in text
     assert "Board: nobody says" in text
     assert "Delegate edgetpu (libedgetpu.so.1)" in text
