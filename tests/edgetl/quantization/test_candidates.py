@@ -136,7 +136,7 @@ def test_distillation_says_what_the_same_training_does_without_rounding(failed: 
 
 def test_impossible_bounds_leave_the_bundle_and_say_where_the_figures_are(failed: Any) -> None:
     run, report, message, before = failed
-    assert "max_drop=-101.0 and min_agreement=1.0 with every candidate" in message
+    assert "within max_drop=-101.0 and min_agreement=1.0; tried: plain, repair" in message
     assert "plain, repair, float layers, distillation" in message
     assert "quantize.json" in message
     assert len(message.splitlines()) <= 3
