@@ -1,8 +1,8 @@
-"""What ``edgetl advise`` recommends against every fixed strategy, each trained by edgetl, on held-out photos.
+"""Compare the recommendation of ``edgetl advise`` with every fixed strategy, each trained and scored on held-out data.
 
 Four data sets: the shared flowers and food3 (like ImageNet, few photos), scikit-learn's digits and Fashion-MNIST
-(unlike it). Then, on digits, a network cut to half the time against the best whole one: int8 latency, accuracy.
-Not for: choosing advise's rules. ``--inside-train`` holds out a part of the training photos for that instead.
+(unlike it). Then, on digits, compare a network truncated to half the time with the best whole one: int8 latency and
+accuracy. When tuning the rules of advise, use ``--inside-train``: it holds out a part of the training photos instead.
 
 Example: python benchmarks/advise.py --data ../shared/data --fashion /usr/share/datasets/fashion-mnist
 """
@@ -36,7 +36,7 @@ from edgetl_device.preprocess import Preprocess
 SCHEMA = "edgetl.advice-benchmark/1"
 _WITHIN_PP = 1.0
 _TRUNCATED_RATIO, _TRUNCATED_PP = 2.0, 0.5
-# Of the multiply-adds: early layers are slower by the multiply-add, so less than half of them takes half the time.
+# Share of the multiply-adds. Early layers take longer per multiply-add, so half the time allows less than half of them.
 _FAST_SHARE = 0.42
 _BENCH_S = 2.0
 
@@ -76,13 +76,13 @@ def main() -> None:
 
 
 def measure(data: DataSet, runs: Path) -> dict[str, Any]:
-    """Train every fixed strategy and what is recommended; return accuracies and the paired difference to the best."""
+    """Train every fixed strategy and the recommended one; return accuracies and the paired difference to the best."""
     spec = Preprocess(size=data.options.size)
     advice = advise(load_dataset(data.folder, spec, test=0.0), backbones=[data.options.backbone])
     chosen = advice.recommendation
     probed = advice.backbones[0].probed
     whole = probed[-1]
-    # The cut that is recommended, else the one that advise would try: the cheapest that probes as well as the whole.
+    # The recommended truncation, else the one advise would try: the cheapest that probes as well as the whole network.
     near = [one for one in probed if one.top1 >= whole.top1 - 0.005]
     cut = chosen.truncate or min(near, key=lambda one: one.depth.multiply_adds).depth.block
     wanted = dict(STRATEGIES)
@@ -153,7 +153,7 @@ def _train(data: DataSet, out: Path, changes: dict[str, Any]) -> tuple[dict[str,
 
 
 def _latency(data: DataSet, measured: dict[str, Any], runs: Path) -> dict[str, Any]:
-    """Train a network that is cut to half the time; compare it with the best whole one, in int8: latency, accuracy."""
+    """Train a network truncated to half the time; compare its int8 latency and accuracy with the best whole one."""
     depths = measured["advice"]["backbones"][0]["depths"]
     share = _FAST_SHARE * depths[-1]["multiply_adds"]
     cut = max((row for row in depths if row["multiply_adds"] <= share), key=lambda row: row["multiply_adds"])["block"]
@@ -203,9 +203,9 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--photos", type=int, default=1000, help="training photos of the larger sets")
     parser.add_argument("--test-photos", type=int, default=2000, help="held-out photos of Fashion-MNIST")
     parser.add_argument("--only", nargs="*", help="digits, Fashion-MNIST, flowers, food3")
-    parser.add_argument("--inside-train", action="store_true", help="leave the test photos alone")
-    parser.add_argument("--seed", type=int, default=0, help="of which photos are taken")
-    parser.add_argument("--out", type=Path, help="the JSON to write")
+    parser.add_argument("--inside-train", action="store_true", help="hold out training photos instead of test photos")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the choice of photos")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--work", type=Path, help="folder for scratch files")
     arguments = parser.parse_args()
     known = ("digits", "Fashion-MNIST", "flowers", "food3")

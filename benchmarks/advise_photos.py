@@ -1,4 +1,4 @@
-"""The photos that ``advise.py`` measures on, as train and test folders. Not for: measuring."""
+"""Make the data sets of ``advise.py``, as train and test folders."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from edgetl.training import TrainOptions
 
 Pictures = npt.NDArray[np.uint8]
 
-# Where Debian's package dataset-fashion-mnist puts its files.
+# The folder of Debian's package dataset-fashion-mnist.
 FASHION = Path("/usr/share/datasets/fashion-mnist")
 _FASHION_NAMES = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "boot")
 
@@ -45,7 +45,7 @@ def _shared(arguments: argparse.Namespace, name: str, held_out: str, photos: Pat
     """Copy shared photos to train and test folders; inside the training photos, every third is held out."""
     source = arguments.data / name
     if not source.is_dir():
-        raise RowFailed(f"there is no {name} in the folder of shared data; say where it is with --data")
+        raise RowFailed(f"no {name} in the folder of shared data; give its path with --data")
     target = photos / name
     if not arguments.inside_train:
         shutil.copytree(source / "train", target / "train")
@@ -109,7 +109,7 @@ def _write(
     held_out: tuple[Pictures, npt.NDArray[Any]],
     names: Sequence[str],
 ) -> Path:
-    """Write grey pictures as PNGs of 32 px, the smallest side that edgetl takes without a warning."""
+    """Write grey pictures as PNGs of 32 px, the smallest size that edgetl accepts without a warning."""
     from PIL import Image
 
     for split, (pictures, targets) in (("train", training), ("test", held_out)):

@@ -1,7 +1,7 @@
-"""What Classifier adds around the interpreter: uint8 array to label, and a bare loop on the same arrays, by turns.
+"""Measure the overhead of Classifier over the bare interpreter, from uint8 array to label, with interleaved calls.
 
-Both in one process, each call next to its counterpart, so that what disturbs one disturbs the other. Prints one JSON
-object. Not for: decoding (``photo_to_label.py``).
+Both run in one process, call by call, so that a disturbance hits both. Prints one JSON object. ``photo_to_label.py``
+includes decoding.
 
 Example: python benchmarks/array_to_label.py runs/flowers/bundle
 """

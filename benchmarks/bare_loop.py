@@ -1,8 +1,7 @@
-"""A loop around LiteRT's interpreter as its documentation shows it: what a model takes without edgetl's bench.
+"""Time a bare loop around LiteRT's interpreter, as in its documentation: the latency of a model without edgetl's bench.
 
-A photo is decoded before each run, as in the bench and in an application, so that the model finds the caches in the
-same state; only the copy of the pixels and the run are timed. Prints one JSON object with raw nanoseconds.
-Not for: benching models (``edgetl bench``).
+A photo is decoded before each run, as in the bench and in an application, so that the CPU caches are in the same
+state. Only the copy of the pixels and the run are timed. Prints one JSON object with raw nanoseconds.
 
 Example: python benchmarks/bare_loop.py runs/flowers/bundle --variant int8
 """

@@ -1,6 +1,6 @@
 """Rows about classifying single photos: against MediaPipe, against Keras, against a bare loop, and large JPEGs.
 
-Not for: the model alone (``inference.py``). METHOD.md says why each row is measured as it is.
+METHOD.md explains each row. ``inference.py`` has the rows of the model alone.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ARRAY_COST = 0.05
 
 
 def against_mediapipe(work: Workspace) -> Outcome:
-    """Classify the same JPEGs with edgetl and with MediaPipe Tasks, int8, each in processes of its own."""
+    """Classify the same JPEGs with edgetl and with MediaPipe Tasks, int8, in separate processes."""
     bundle, photos = work.flowers_bundle(), _photos(work)
     model = bundle / "models" / "int8.tflite"
     python = _mediapipe_python(work)
@@ -50,7 +50,7 @@ def large_jpegs(work: Workspace) -> Outcome:
 
 
 def array(work: Workspace) -> Outcome:
-    """Give the same arrays to Classifier and to a bare interpreter, call by call."""
+    """Run Classifier and a bare interpreter on the same arrays, call by call."""
     bundle = work.flowers_bundle()
     rows = [run([sys.executable, SCRIPTS / "array_to_label.py", bundle]).last_json() for _ in range(work.short_rounds)]
     ratio = spread([row["edgetl_ns"] / row["bare_ns"] for row in rows])
@@ -95,7 +95,7 @@ def _compared(
 
 
 def _mediapipe_python(work: Workspace) -> Path:
-    """Return the Python of a new environment with MediaPipe, which pins what edgetl does not."""
+    """Return the Python of a new environment with MediaPipe, whose pinned dependencies conflict with edgetl's."""
     folder = work.new_folder("mediapipe")
     say("set up an environment with MediaPipe")
     venv.create(folder, with_pip=True)

@@ -1,7 +1,7 @@
-"""Measure every figure that edgetl is held to, and write ``results/<date>-<machine>.json`` and ``results/FIGURES.md``.
+"""Measure all of edgetl's published figures; write ``results/<date>-<machine>.json`` and ``results/FIGURES.md``.
 
-A row that fails is recorded with its reason, and the others go on. METHOD.md says what each row does and why.
-Not for: tests; a slow machine fails none of those.
+A row that fails is recorded with its reason, and the others are still measured. METHOD.md explains each row. This is
+not a test suite: a slow machine fails no test.
 
 Example: python benchmarks/figures.py --only flowers int8
 """
@@ -31,8 +31,8 @@ class Row:
     Attributes:
         name: For ``--only`` and the JSON.
         what: What is measured.
-        reach: What it should be, on 2 x86 cores without a GPU.
-        measure: Measures it.
+        reach: The target, on 2 x86 cores without a GPU.
+        measure: Function that measures it.
     """
 
     name: str
@@ -45,10 +45,10 @@ ROWS = (
     Row(
         "flowers", "`edgetl train` on the shared flowers, defaults", "top-1 at least 0.88, under 90 s", training.flowers
     ),
-    Row("int8", "int8 against float there", "drop at most 0.5 pp, agreement at least 98%", inference.int8),
+    Row("int8", "int8 against float, the same runs", "drop at most 0.5 pp, agreement at least 98%", inference.int8),
     Row(
         "int8-backbones",
-        "the same for every backbone with embedded weights, means of 3 seeds",
+        "int8 against float, every backbone with embedded weights, means of 3 seeds",
         "drop under 0.2 pp, no seed over 0.5; size under 0.31; MobileNetV2: agreement at least 99%, MAE at most 0.004",
         quantization.backbones,
     ),
@@ -70,7 +70,7 @@ ROWS = (
         "top-1 at least 0.90",
         training.auto,
     ),
-    Row("advise", "`edgetl advise` on the shared flowers, decoded before", "under 20 s", training.advise),
+    Row("advise", "`edgetl advise` on the shared flowers, photos already decoded", "under 20 s", training.advise),
     Row("food3", "`edgetl train` on food3, defaults", "at least 14 of 15", training.food3),
     Row(
         "frozen-base",
@@ -86,7 +86,7 @@ ROWS = (
     ),
     Row(
         "keras-synthetic",
-        "the same on 3,000 synthetic photos",
+        "start to `model.keras` against the usual Keras script, 3,000 synthetic photos",
         "at least 6 times faster, same or better top-1",
         training.synthetic_against_keras,
     ),
@@ -117,13 +117,13 @@ ROWS = (
     ),
     Row(
         "keras-predict",
-        "the same against `load_img` and `predict` of Keras",
+        "JPEG to label, int8, one thread: edgetl against Keras' `load_img` and `predict`",
         "at least 20 times faster",
         classify.against_keras,
     ),
     Row(
         "large-jpegs",
-        "the same from 12-megapixel JPEGs, against decoding at full size",
+        "JPEG to label, 12-megapixel photos: decoding at reduced size against full size",
         "at least 2 times faster",
         classify.large_jpegs,
     ),
@@ -159,13 +159,13 @@ def main() -> None:
 
 
 def measured(row: Row, work: Workspace) -> dict[str, Any]:
-    """Measure a row and return its record; one that fails says why."""
+    """Measure a row and return its record; a failed row records the reason."""
     record: dict[str, Any] = {"name": row.name, "what": row.what, "reach": row.reach}
     with others_watched(record):
         try:
             outcome = row.measure(work)
         except Exception as error:
-            # Whatever it is, the other rows are worth having; the record says what happened.
+            # Any error is recorded, and the other rows are still measured.
             reason = str(error) if isinstance(error, RowFailed) else f"{type(error).__name__}: {error}"
             record["failed"] = work.scrub(reason)
             say(f"{row.name}: failed: {reason}")
@@ -179,10 +179,10 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     names = [row.name for row in ROWS]
     parser.add_argument("--only", nargs="+", choices=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--rounds", type=int, help="of what takes minutes (default 3; 1 with --quick)")
-    parser.add_argument("--quick", action="store_true", help="one round of everything, one seed; not for publishing")
-    parser.add_argument("--photos", type=int, default=training.SYNTHETIC_PHOTOS, help="synthetic, to train on")
-    parser.add_argument("--data", type=Path, default=SHARED_DATA, help="with flowers and food3")
+    parser.add_argument("--rounds", type=int, help="rounds of the rows that take minutes (default 3; 1 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="one round and one seed; not for publication")
+    parser.add_argument("--photos", type=int, default=training.SYNTHETIC_PHOTOS, help="synthetic training photos")
+    parser.add_argument("--data", type=Path, default=SHARED_DATA, help="folder with flowers and food3")
     parser.add_argument("--fashion", type=Path, default=FASHION, help="folder of Fashion-MNIST's four IDX files")
     parser.add_argument("--results", type=Path, default=REPO / "benchmarks" / "results", help="folder to write to")
     parser.add_argument("--work", type=Path, help="folder for scratch files, 3 GB (default: the system's)")

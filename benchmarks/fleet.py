@@ -1,8 +1,8 @@
-"""Boards benched at the same time: the wall time of ``edgetl bench --fleet`` against the slowest board and their sum.
+"""Time ``edgetl bench --fleet`` on several boards at once, against the slowest board and the sum of all.
 
-Each board is a real sshd on loopback with a cache of its own; the bench on it is replaced by a wait of known length
-that then prints a recorded result, so that the boards do not share this machine's cores. What is left is what edgetl
-itself costs: Python starting, SSH, the protocol, checking and writing results. Not for: how fast a board is.
+Each board is a real sshd on loopback with its own cache. Its bench is replaced by a wait of known length and a recorded
+result, so that the boards do not compete for this machine's cores. What remains is the overhead of edgetl: starting
+Python, SSH, the protocol, checking and writing results.
 
 Example: python benchmarks/fleet.py --boards 8 --shortest 4 --step 0.5
 """
@@ -21,10 +21,10 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 TINY = REPO / "tests" / "golden" / "tiny.edgetl"
 
-# Where the tests' sshd is.
+# For the tests' sshd.
 sys.path.insert(0, str(REPO / "tests" / "edgetl"))
 
-# Stands in for the device package on a board.
+# Replaces the device package on a board.
 _STAND_IN = """
 import os, sys, time
 time.sleep(float(os.environ["SIMULATED_S"]))
@@ -39,8 +39,8 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--boards", type=int, default=8)
-    parser.add_argument("--shortest", type=float, default=4.0, help="seconds that the first board takes")
-    parser.add_argument("--step", type=float, default=0.5, help="seconds that each further one takes longer")
+    parser.add_argument("--shortest", type=float, default=4.0, help="seconds of the first board's bench")
+    parser.add_argument("--step", type=float, default=0.5, help="seconds added for each further board")
     arguments = parser.parse_args()
 
     with tempfile.TemporaryDirectory(prefix="edgetl-fleet-") as name, Lab(Path(name) / "lab") as lab:

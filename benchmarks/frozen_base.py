@@ -1,7 +1,7 @@
-"""Images a second through the frozen base: edgetl (LiteRT) against ``keras.Model.predict``, in one process, by turns.
+"""Images per second through the frozen base: edgetl (LiteRT) against ``keras.Model.predict``.
 
-Both take decoded photos to the pooled features of the whole base. Prints one JSON object.
-Not for: training time, which has other parts too.
+They alternate in one process. Both compute the pooled features of the whole base from decoded photos. Prints one JSON
+object.
 
 Example: python benchmarks/frozen_base.py --photos ../shared/data/flowers
 """
@@ -26,13 +26,13 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 _BATCH = 32
 _SIZE = 160
-# Both compute the same float32 sums in another order.
+# Both compute the same float32 sums in different orders.
 _TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
 class _Pass:
-    """All photos once: images a second, images a second of CPU time, and their pooled features."""
+    """One pass over all photos: images per second, images per second of CPU time, and the pooled features."""
 
     per_s: float
     per_cpu_s: float
@@ -41,7 +41,7 @@ class _Pass:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photos", type=Path, required=True, help="folder of photos in any layout that edgetl takes")
+    parser.add_argument("--photos", type=Path, required=True, help="folder of photos in any layout that edgetl reads")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
@@ -61,11 +61,11 @@ def measure(photos: Path, rounds: int, scratch: Path) -> dict[str, Any]:
     base = build_base("mobilenet_v2", size=_SIZE, width=1.0, weights=weights)
     model = keras().Model(base.input, keras().layers.GlobalAveragePooling2D()(base.output))
     frozen = freeze(base, None)
-    # In memory and float32 already, in Keras' favour: edgetl reads uint8 from its cache and writes what it computes.
+    # In Keras' favour: already float32 in memory. edgetl reads uint8 from its cache and writes its results.
     batch = np.asarray(pixels.array, np.float32)
 
     def edgetl(index: int) -> _Pass:
-        # What edgetl keeps between runs would make every round but the first one take no time.
+        # With cached features every round but the first would take no time.
         _use_cache(scratch / f"round-{index}")
         return _timed(lambda: photo_activations(frozen, pixels).pooled)
 
@@ -79,7 +79,7 @@ def measure(photos: Path, rounds: int, scratch: Path) -> dict[str, Any]:
     results = alternated(rounds, edgetl, predict)
     difference = max(float(np.abs(ours.pooled - theirs.pooled).max()) for ours, theirs in results)
     if difference > _TOLERANCE:
-        raise SystemExit(f"the features differ by {difference:.1e}: it is not the same base")
+        raise SystemExit(f"the features differ by {difference:.1e}: not the same base")
     return {
         "photos": len(batch),
         "size": _SIZE,
@@ -88,7 +88,7 @@ def measure(photos: Path, rounds: int, scratch: Path) -> dict[str, Any]:
         "edgetl_per_s": spread([ours.per_s for ours, _ in results]),
         "keras_per_s": spread([theirs.per_s for _, theirs in results]),
         "ratio": spread([ours.per_s / theirs.per_s for ours, theirs in results]),
-        # By the CPU time of all cores: what is left of the ratio when both use the cores equally well.
+        # By CPU time of all cores: the ratio if both used the cores equally well.
         "edgetl_per_cpu_s": spread([ours.per_cpu_s for ours, _ in results]),
         "keras_per_cpu_s": spread([theirs.per_cpu_s for _, theirs in results]),
     }

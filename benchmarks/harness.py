@@ -1,7 +1,4 @@
-"""What the rows of ``figures.py`` share: child processes with honest clocks, rounds by turns, medians with spread.
-
-Not for: what is measured, and what edgetl itself measures on a device (``edgetl_device.bench.latency``).
-"""
+"""Helpers of the rows of ``figures.py``: timed child processes, interleaved rounds, medians with spread."""
 
 from __future__ import annotations
 
@@ -27,7 +24,7 @@ REPO = Path(__file__).resolve().parent.parent
 SCRIPTS = REPO / "benchmarks"
 SHARED_DATA = Path(os.environ.get("EDGETL_SHARED_DATA") or REPO.parent / "shared" / "data")
 
-# Between the fastest and the slowest round of one thing. More means that something else was running (METHOD.md, 3).
+# Ratio of the slowest to the fastest round. A larger one means that something else was running (METHOD.md, 3).
 DISTURBED_RATIO = 1.3
 # Cores that other programs may keep busy while a row is measured (METHOD.md, 4).
 DISTURBED_CORES = 0.25
@@ -40,7 +37,7 @@ _B = TypeVar("_B")
 
 
 class RowFailed(Exception):
-    """A row cannot be measured here; the text says why."""
+    """A row cannot be measured here; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +45,8 @@ class Outcome:
     """What a row measured.
 
     Attributes:
-        measured: One line for people.
-        met: Whether it is what the row should reach.
+        measured: The result in one line.
+        met: Whether the target is met.
         values: Every round's values, with medians and ratios, for the JSON.
     """
 
@@ -60,13 +57,13 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Finished:
-    """A child process that ended well.
+    """A child process that succeeded.
 
     Attributes:
-        spawned: ``time.time()`` right before it was started.
-        wall_s: From there to its end.
-        stdout: What it printed.
-        stderr: The same for the other stream.
+        spawned: ``time.time()`` just before it was started.
+        wall_s: Seconds from there to its end.
+        stdout: Its standard output.
+        stderr: Its standard error.
     """
 
     spawned: float
@@ -89,16 +86,16 @@ class Finished:
 
 @dataclass
 class Workspace:
-    """Where a run of ``figures.py`` works, with the models that several rows need, made once.
+    """The working folder of a run of ``figures.py``, with models that several rows share, each made once.
 
     Attributes:
         folder: Scratch space on the disk.
         data: Folder with ``flowers`` and ``food3``.
         fashion: Folder with Fashion-MNIST's four IDX files.
-        rounds: Of what takes minutes.
-        short_rounds: Of what takes seconds.
-        processes: Starts of what takes less than a second.
-        seeds: How many seeds the accuracy is measured with; the first is 0, the default.
+        rounds: Rounds of rows that take minutes.
+        short_rounds: Rounds of rows that take seconds.
+        processes: Process starts of rows that take less than a second.
+        seeds: Number of seeds for accuracy; the first is 0, the default.
         photos: Training photos of the synthetic data set.
     """
 
@@ -118,27 +115,27 @@ class Workspace:
         """Return the folder of a shared data set."""
         folder = self.data / name
         if not folder.is_dir():
-            raise RowFailed(f"there is no {name} in the folder of shared data; say where it is with --data")
+            raise RowFailed(f"no {name} in the folder of shared data; give its path with --data")
         return folder
 
     def new_folder(self, name: str) -> Path:
-        """Return the path of a folder that does not exist yet, in one that does."""
+        """Return the path of a new folder; its parent exists."""
         return Path(tempfile.mkdtemp(prefix=f"{name}-", dir=self.folder)) / name
 
     def train(self, data: Path, *options: str, seed: int) -> tuple[Path, Finished]:
-        """Run ``edgetl train`` on an empty cache, with defaults but for ``options``; return the run and the process."""
+        """Run ``edgetl train`` with an empty cache and defaults except for ``options``; return run and process."""
         out = self.new_folder("run")
         return out, run([*EDGETL, "train", data, "--out", out, "--seed", seed, *options], cache=out.parent / "cache")
 
     def warm_up(self) -> None:
-        """Train once and throw it away, so that every program and photo is in the system's file cache."""
+        """Train once and discard the run, so that programs and photos are in the system's file cache."""
         if not self._warm:
-            say("one training run to throw away")
+            say("a training run to warm up, discarded")
             self.train(self.photos_of("flowers"), seed=0)
             self._warm = True
 
     def flowers_run(self, seed: int = 0, take: int = 0) -> tuple[Path, Finished]:
-        """Return a run on the shared flowers and the process that made it; ``take`` counts runs with the same seed."""
+        """Return a run on the shared flowers and its process; ``take`` numbers runs with the same seed."""
         key = (f"take {take}", seed)
         if key not in self._runs:
             self._runs[key] = self.train(self.photos_of("flowers"), seed=seed)
@@ -154,12 +151,12 @@ class Workspace:
         return self._bundles[seed]
 
     def a_photo(self) -> Path:
-        """Return the test photo whose file is of median size."""
+        """Return the test photo of median file size."""
         photos = sorted(self.photos_of("flowers").glob("test/*/*.jpg"), key=lambda file: (file.stat().st_size, file))
         return photos[len(photos) // 2]
 
     def scrub(self, text: str) -> str:
-        """Replace the folders of this machine in ``text``: results are published."""
+        """Replace this machine's folders in ``text``, because results are published."""
         places = {self.folder: "WORK", self.data: "DATA", REPO: "REPO", Path(sys.prefix): "PYTHON", Path.home(): "~"}
         for place, name in places.items():
             text = text.replace(str(place), name)
@@ -170,14 +167,14 @@ EDGETL = (sys.executable, "-m", "edgetl")
 
 
 def run(command: Sequence[Any], *, cache: Path | None = None) -> Finished:
-    """Run a child process to its end.
+    """Run a child process until it ends.
 
     Args:
-        command: Program and arguments; each is turned into text.
+        command: Program and arguments; each is converted to text.
         cache: ``EDGETL_CACHE`` of the process.
 
     Raises:
-        RowFailed: It ended with another code than 0, or not within two hours.
+        RowFailed: Its exit code is not 0, or it takes over two hours.
     """
     words = [str(word) for word in command]
     variables = dict(os.environ) | ({"EDGETL_CACHE": str(cache)} if cache else {})
@@ -185,11 +182,11 @@ def run(command: Sequence[Any], *, cache: Path | None = None) -> Finished:
     try:
         done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:
-        raise RowFailed(f"{_name(words)} did not end within {_TIMEOUT_S} s") from None
+        raise RowFailed(f"{_name(words)} took over {_TIMEOUT_S} s") from None
     wall_s = time.perf_counter() - started
     if done.returncode != 0:
         last = [line.strip() for line in done.stderr.strip().splitlines()[-_ERROR_LINES:]]
-        raise RowFailed(f"{_name(words)} ended with code {done.returncode}: {' | '.join(last) or 'no message'}")
+        raise RowFailed(f"{_name(words)} failed with exit code {done.returncode}: {' | '.join(last) or 'no message'}")
     return Finished(spawned, wall_s, done.stdout, done.stderr)
 
 
@@ -198,7 +195,7 @@ def _name(words: Sequence[str]) -> str:
 
 
 def alternated(rounds: int, first: Callable[[int], _A], second: Callable[[int], _B]) -> list[tuple[_A, _B]]:
-    """Call both sides in each round, A B, B A, A B, so that a slow minute hits both and neither is always first."""
+    """Run both sides in each round, A B, B A, A B, so that a slow minute hits both and neither is always first."""
     results = []
     for index in range(rounds):
         if index % 2:
@@ -212,7 +209,7 @@ def alternated(rounds: int, first: Callable[[int], _A], second: Callable[[int], 
 
 
 def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Return the median of ``values``, the smallest, the largest, and all of them in order."""
+    """Return the median, minimum and maximum of ``values``, and all of them in order."""
     return {
         "median": round(statistics.median(values), 4),
         "low": round(min(values), 4),
@@ -228,15 +225,15 @@ def in_words(values: dict[str, Any], form: str = ".2f", unit: str = "") -> str:
 
 
 def is_scattered(values: dict[str, Any]) -> bool:
-    """Tell whether the rounds of a :func:`spread` lie further apart than those of a quiet machine."""
+    """Return whether the rounds of a :func:`spread` differ more than on a quiet machine."""
     return bool(values["high"] > DISTURBED_RATIO * values["low"])
 
 
 @contextmanager
 def others_watched(record: dict[str, Any]) -> Iterator[None]:
-    """Put into ``record`` the load before the block and the cores that other programs kept busy during it.
+    """Record in ``record`` the load before the block and the cores that other programs kept busy during it.
 
-    Unlike :func:`edgetl_device.machine.environment.others_cpu` it leaves out the children of this process, too.
+    Unlike :func:`edgetl_device.machine.environment.others_cpu` it also excludes the children of this process.
     """
     before, own = environment.state(), _own_cpu_s()
     try:
@@ -246,7 +243,7 @@ def others_watched(record: dict[str, Any]) -> Iterator[None]:
         record["seconds"] = round(after.clock_s - before.clock_s, 1)
         record["load_average_before"] = to_json(before.load_average_1m)
         if isinstance(before.busy_cpu_s, Unknown) or isinstance(after.busy_cpu_s, Unknown):
-            record["others_cores"] = {"unknown": "the system does not say how busy it was"}
+            record["others_cores"] = {"unknown": "the system does not report how busy it was"}
         else:
             others_s = after.busy_cpu_s - before.busy_cpu_s - (_own_cpu_s() - own)
             record["others_cores"] = round(max(0.0, others_s / (after.clock_s - before.clock_s)), 3)
@@ -263,7 +260,7 @@ def read_run(folder: Path) -> dict[str, Any]:
 
 
 def read_quantize(folder: Path) -> dict[str, Any]:
-    """Return ``quantize.json`` of a run directory, in the form of today."""
+    """Return ``quantize.json`` of a run directory, converted to the current version."""
     found: dict[str, Any] = to_json(read(QuantizeReport, folder / DOCUMENT))
     return found
 

@@ -1,6 +1,6 @@
-"""Rows about what comes after training: int8, latency, the bench's own cost, the frozen base, start-up, the device.
+"""Rows about inference: int8, latency, the overhead of the bench, the frozen base, start-up, the device package.
 
-Not for: training (``training.py``). METHOD.md says why each row is measured as it is.
+METHOD.md explains each row. ``training.py`` has the rows about training.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ _BENCH_COST = 0.03
 _HELP_S = 0.25
 _DEVICE_S, _DEVICE_BYTES = 0.6, 120e6
 _BENCH_S = 3.0
-# Of a bench's runs; its raw samples would make the results a hundred times larger.
+# Fields kept of each bench run; raw samples would make the results a hundred times larger.
 _KEPT = ("bytes", "latency_ms", "throughput_per_s", "peak_rss_bytes", "verdict", "runtime", "threads")
 
-# ``python -m edgetl_device`` with one line more: its own peak of memory, on stderr, when everything is done.
+# ``python -m edgetl_device`` that also prints its peak memory to stderr at the end.
 _DEVICE_PROGRAM = """\
 import sys
 from edgetl_device.__main__ import main
@@ -114,12 +114,12 @@ def int8_latency(work: Workspace) -> Outcome:
 
 
 def bench_cost(work: Workspace) -> Outcome:
-    """Take the median time of the model from ``edgetl bench`` and from a bare loop, by turns, in new processes."""
+    """Compare the model's median time in ``edgetl bench`` and in a bare loop, interleaved, in new processes."""
     bundle = work.flowers_bundle()
     values: dict[str, Any] = {}
     for variant in ("int8", "float32"):
         rounds = alternated(
-            2 * work.short_rounds - 1,  # a few percent are looked for: as much as one process differs from the next
+            2 * work.short_rounds - 1,  # the difference sought is a few percent, as large as that between two processes
             lambda _, variant=variant: _p50_ms(_bench(work, bundle, variant)[variant]),
             lambda _, variant=variant: _bare_p50_ms(bundle, variant),
         )
@@ -138,17 +138,17 @@ def bench_cost(work: Workspace) -> Outcome:
 
 
 def help_seconds(work: Workspace) -> Outcome:
-    """Start ``edgetl --help``, the script that users start."""
+    """Time ``edgetl --help`` with the installed script."""
     command = Path(sys.executable).with_name("edgetl")
     if not command.is_file():
-        raise RowFailed("edgetl is not installed beside this Python: there is no edgetl command to start")
+        raise RowFailed("no edgetl command beside this Python: edgetl is not installed here")
     run([command, "--help"])
     wall = spread([run([command, "--help"]).wall_s for _ in range(work.processes)])
     return Outcome(in_words(wall, ".3f", " s"), wall["median"] < _HELP_S, {"wall_s": wall})
 
 
 def device(work: Workspace) -> Outcome:
-    """Classify one JPEG with the int8 bundle in a new process, where only the device package is installed."""
+    """Classify one JPEG with the int8 bundle in a new process, with only the device package installed."""
     bundle = work.flowers_bundle()
     photo = work.a_photo()
     python = _device_python(work)
@@ -191,10 +191,10 @@ def _bare_p50_ms(bundle: Path, variant: str) -> float:
 
 
 def _device_python(work: Workspace) -> Path:
-    """Return the Python of a new environment with the device package and what it needs, and nothing else."""
+    """Return the Python of a new environment with only the device package and its dependencies."""
     folder = work.new_folder("venv")
     source = folder.with_name("device")
-    # A copy: building in the repository would leave files there.
+    # Build a copy: a build in the repository would leave files there.
     shutil.copytree(REPO / "device", source, ignore=shutil.ignore_patterns("__pycache__", "build", "dist"))
     say("set up an environment with only the device package")
     venv.create(folder, with_pip=True)

@@ -1,8 +1,8 @@
-"""The usual Keras transfer-learning script, which the training time of ``edgetl train`` is measured against.
+"""The usual Keras transfer-learning script: the baseline for the training time of ``edgetl train``.
 
-It follows Keras' and TensorFlow's transfer-learning tutorials, with the same weights and photos as edgetl, and is meant
-to be as fast as such a script gets without being rewritten: see METHOD.md for what was chosen in its favour.
-Not for: users of edgetl; and not a part of it, but for the embedded weights it starts from.
+It follows Keras' and TensorFlow's transfer-learning tutorials, with edgetl's weights and photos, and is meant to be as
+fast as such a script gets without a rewrite: METHOD.md lists the choices in its favour. It uses nothing of edgetl but
+the embedded weights.
 
 Example: python benchmarks/keras_baseline.py --train flowers/train --val flowers/test --out keras-run
 """
@@ -35,7 +35,7 @@ def seconds_since_start() -> float:
 def photos(folder: Path, size: int, *, shuffle: bool, cache: bool) -> Any:
     """Return a folder's photos as a ``tf.data`` pipeline of float32 [batch, size, size, 3] 0..255 and labels.
 
-    Cached before batching, so that decoding is paid once and every epoch still gets other batches.
+    Cached before batching: photos are decoded once, and every epoch still gets different batches.
     """
     import keras
     import tensorflow as tf
@@ -85,8 +85,8 @@ def fit(model: Any, train: Any, val: Any, *, epochs: int, rate: float, verbose: 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--train", type=Path, required=True, help="folder with one folder a class")
-    parser.add_argument("--val", type=Path, required=True, help="validated on after each epoch, and scored at the end")
+    parser.add_argument("--train", type=Path, required=True, help="folder with one subfolder per class")
+    parser.add_argument("--val", type=Path, required=True, help="folder for validation and for the final score")
     parser.add_argument("--out", type=Path, required=True, help="folder for model.keras")
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--head-epochs", type=int, default=10)

@@ -1,4 +1,4 @@
-"""Draw the synthetic photos that speed is measured on: ``OUT/train`` and ``OUT/test``, from different seeds.
+"""Draw the synthetic photos for speed measurements: ``OUT/train`` and ``OUT/test``, from different seeds.
 
 Example: python benchmarks/make_photos.py parts3000 --train-per-class 500 --test-per-class 100
 """
@@ -19,10 +19,10 @@ def main() -> None:
     parser.add_argument("--train-per-class", type=int, default=500, help="500 gives 3,000 photos of 6 classes")
     parser.add_argument("--test-per-class", type=int, default=100)
     parser.add_argument("--size", type=int, default=240)
-    parser.add_argument("--seed", type=int, default=0, help="the test photos take the next one")
+    parser.add_argument("--seed", type=int, default=0, help="the test photos use the next one")
     arguments = parser.parse_args()
     if arguments.out.exists():
-        parser.error(f"{arguments.out} is there already")
+        parser.error(f"{arguments.out} exists already")
 
     splits = (("train", arguments.train_per_class), ("test", arguments.test_per_class))
     total = len(CLASSES) * sum(per_class for _, per_class in splits)

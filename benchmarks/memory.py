@@ -1,9 +1,9 @@
-"""Private memory of ``edgetl train``, or of its data stage alone, on many photos: does it grow with their number?
+"""Measure whether the private memory of ``edgetl train``, or of its data stage, grows with the number of photos.
 
-Photos are synthetic, small JPEGs of one coloured blob each on noise, cheap to draw by the ten thousand; accuracy is not
-the point. What is sampled is RssAnon (``/proc/PID/status``, proc(5)) of the process and its children: memory that only
-swap could take back. Memory maps of the cache are file-backed and not in it; the system drops those pages when others
-need them. Linux only. Not for: speed (``figures.py``).
+The photos are small synthetic JPEGs of one coloured blob each on noise, cheap to draw by the ten thousand; accuracy is
+irrelevant. Samples RssAnon (``/proc/PID/status``, proc(5)) of the process and its children: memory that the system can
+only reclaim by swapping. The cache's memory maps are file-backed and not included; the system drops those pages under
+memory pressure. Linux only.
 
 Example: python benchmarks/memory.py --photos 20000 --json memory.json
 """
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--data-only", action="store_true", help="run `edgetl data check`: hash, decode, audit, split")
     parser.add_argument("--work", type=Path, help="folder for photos and cache; needs about 0.2 MB a photo at 160 px")
-    parser.add_argument("--json", type=Path, help="write the result here too")
+    parser.add_argument("--json", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="edgetl-memory-") as name:
         work = Path(name)
@@ -66,7 +66,7 @@ def main() -> None:
         measured = watch([str(word) for word in command], os.environ | {"EDGETL_CACHE": str(work / "cache")})
     what = "data check" if arguments.data_only else "train"
     if measured.returncode:
-        sys.exit(f"edgetl {what} ended with code {measured.returncode}")
+        sys.exit(f"edgetl {what} failed with exit code {measured.returncode}")
     peak_gb = measured.peak_bytes / 1e9
     print(
         f"edgetl {what}, {arguments.photos:,} photos at {arguments.size} px: peak of private memory {peak_gb:.2f} GB "
@@ -91,7 +91,7 @@ def main() -> None:
 
 
 def draw(folder: Path, count: int) -> None:
-    """Write ``count`` JPEGs of 96 x 96 pixels, each different from all others, evenly over five classes."""
+    """Write ``count`` different JPEGs of 96 x 96 pixels, evenly over five classes."""
     for label in range(_CLASSES):
         (folder / f"class{label}").mkdir(parents=True)
 
@@ -110,7 +110,7 @@ def draw(folder: Path, count: int) -> None:
 
 
 def watch(command: list[str], environment: dict[str, str]) -> Measured:
-    """Run a command to its end and sample the private memory of it and of all that it starts."""
+    """Run a command and sample the private memory of it and its descendants."""
     started = time.perf_counter()
     process = subprocess.Popen(command, env=environment)
     peak_bytes, peak_after_s = 0, 0.0
@@ -134,7 +134,7 @@ def family(pid: int) -> list[int]:
 
 
 def private_bytes(pid: int) -> int:
-    """Return a process's anonymous resident memory; 0 when it has ended."""
+    """Return a process's anonymous resident memory in bytes; 0 if it has ended."""
     match = _RSS_ANON.search(_text(Path(f"/proc/{pid}/status")))
     return int(match[1]) * 1024 if match else 0
 

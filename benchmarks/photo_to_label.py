@@ -1,7 +1,6 @@
-"""From JPEG files to labels, one thread, the ways a user could write it: prints labels and nanoseconds a photo as JSON.
+"""Classify JPEG files on one thread with edgetl, MediaPipe or Keras; print labels and nanoseconds per photo as JSON.
 
-Each way is a process of its own; ``mediapipe`` runs in an environment that has MediaPipe and not edgetl.
-Not for: latencies of a model (``edgetl bench``).
+Run each in its own process; ``mediapipe`` needs an environment with MediaPipe and without edgetl.
 
 Example: python benchmarks/photo_to_label.py edgetl runs/flowers/bundle photo.jpg
 """
@@ -23,7 +22,7 @@ Way = Callable[[str], str]
 
 
 def edgetl(model: Path) -> Way:
-    """Classify with int8, as the device package's README shows."""
+    """Classify with int8, as in the README of the device package."""
     from edgetl_device.classifier import Classifier
 
     classifier = Classifier(model, "int8", threads=1)

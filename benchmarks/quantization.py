@@ -1,6 +1,6 @@
-"""Rows about int8: what it loses for each backbone with embedded weights, and how long it takes.
+"""Rows about quantization: the int8 loss of each backbone with embedded weights, and the time it takes.
 
-Not for: latency on a device (``inference.py``). METHOD.md says why each row is measured as it is.
+METHOD.md explains each row. ``inference.py`` has the rows about latency.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from edgetl.backbones import BACKBONES
 
 _SEEDS = 3
 _MEAN_DROP_PP, _SEED_DROP_PP = 0.2, 0.5
-# Of MobileNetV2; the other backbones are reported.
+# For MobileNetV2; the others are only reported.
 _MIN_AGREEMENT, _MAX_MAE = 0.99, 0.004
 _SIZE = 0.31
 _SECONDS = 60.0
@@ -49,8 +49,8 @@ def backbones(work: Workspace) -> Outcome:
 
 
 def mobilenet_v3(work: Workspace) -> Outcome:
-    """Train MobileNetV3 large from random weights on a part of Fashion-MNIST; quantize it without repair and with."""
-    # .npz, so that it goes in as arrays do; 9,000 photos, so that it takes minutes.
+    """Train MobileNetV3 large from random weights on a part of Fashion-MNIST; quantize it without and with repair."""
+    # .npz exercises the reader of arrays; 9,000 photos keep it to minutes.
     arrays: dict[str, Any] = {}
     for part, name, count in (("train", "train", 9_000), ("test", "t10k", 2_000)):
         for what, kind in (("x", "images-idx3"), ("y", "labels-idx1")):

@@ -1,7 +1,4 @@
-"""The files that ``figures.py`` writes: one JSON a run, and a Markdown table of the newest value of every row.
-
-Not for: measuring.
-"""
+"""The files that ``figures.py`` writes: one JSON per run, and a Markdown table of the newest value of every row."""
 
 from __future__ import annotations
 
@@ -39,12 +36,12 @@ row is measured and what it does not show.
 
 @dataclass(frozen=True)
 class Results:
-    """The document of one run, written again after each row: a run that is stopped keeps what it has.
+    """The document of one run, rewritten after each row, so that an interrupted run keeps its rows.
 
     Attributes:
         file: The JSON.
-        document: What is in it.
-        names: Every row's name, in the order of the table.
+        document: Its content.
+        names: Names of all rows, in the order of the table.
     """
 
     file: Path
@@ -53,7 +50,7 @@ class Results:
 
     @classmethod
     def start(cls, folder: Path, names: tuple[str, ...], *, settings: dict[str, Any], trial: bool) -> Results:
-        """Describe this machine and choose a file name that no other run has; a trial stays out of the table."""
+        """Describe this machine and choose a new file name; a trial stays out of the table."""
         described = to_json(environment.describe())
         now = datetime.now(timezone.utc)
         document = {
@@ -86,7 +83,7 @@ def table(document: dict[str, Any]) -> str:
 
 
 def _newest(folder: Path) -> list[tuple[dict[str, Any], str]]:
-    """Return the newest record of each row with the name of its file; trials are left out."""
+    """Return the newest record of each row with the name of its file; without trials."""
     found: dict[str, tuple[dict[str, Any], str]] = {}
     for file in sorted(folder.glob("*.json")):
         try:
@@ -99,7 +96,7 @@ def _newest(folder: Path) -> list[tuple[dict[str, Any], str]]:
 
 
 def _markdown(records: list[tuple[dict[str, Any], str]]) -> str:
-    lines = ["| what | reach | measured | met | file |", "|---|---|---|---|---|"]
+    lines = ["| what | target | measured | met | file |", "|---|---|---|---|---|"]
     for record, file in records:
         if "failed" in record:
             measured, met = f"failed: {record['failed']}", "no"
@@ -126,7 +123,7 @@ def _machines(folder: Path, records: list[tuple[dict[str, Any], str]]) -> str:
 
 
 def _disturbed(record: dict[str, Any]) -> list[str]:
-    """Say why a record may be off: other programs ran, or the rounds of a ratio or a time lie far apart."""
+    """Return why a record may be disturbed: other programs ran, or the rounds of a ratio or a time differ widely."""
     if "failed" in record:
         return []
     reasons = []
@@ -157,7 +154,7 @@ def _gigabytes(value: Any) -> str:
 
 
 def _commit() -> str:
-    """Return the commit, and whether files differ from it; results do not count."""
+    """Return the commit, and whether there are uncommitted changes other than results."""
     try:
         commit = _git("rev-parse", "--short=12", "HEAD")
         return commit + (

@@ -1,7 +1,7 @@
-"""Whether a teacher helps a student: paired runs with and without one, scored on photos that neither has seen.
+"""Measure whether a teacher helps a student: paired runs with and without one, scored on photos that neither has seen.
 
-Only the training half of a data set is used: a third of it, another one for each seed, is set aside as the test split.
-The teacher is trained on the same photos as its students. Not for: speed.
+Use only the training photos of a data set: a third, a different one for each seed, becomes the test split. The teacher
+is trained on the same photos as its students.
 
     python benchmarks/teacher.py PHOTOS/train --out result.json [--seeds 3]
 """
@@ -47,7 +47,7 @@ def split(photos: Path, target: Path, seed: int) -> None:
 
 
 def right(folder: Path) -> list[bool]:
-    """Return for each test photo whether it was recognised."""
+    """Return for each test photo whether it was classified correctly."""
     return [one.predicted == one.label for one in read_predictions(folder / "predictions.csv") if one.split == "test"]
 
 
@@ -76,11 +76,11 @@ def measure(photos: Path, work: Path, seeds: int) -> dict[str, Any]:
 
 
 def compared(ways: dict[str, list[bool]]) -> dict[str, Any]:
-    """Return the photos right in each way, and the gain over the student alone with its 95% interval."""
+    """Return the correct photos of each way, and the gain over the student alone with its 95% interval."""
     alone = ways["alone"]
     rows: dict[str, Any] = {"photos": len(alone), "alone": {"correct": sum(alone)}}
     for way in WAYS:
-        # The drop from the taught student to the one alone is what the teacher gained.
+        # The gain is the drop from the distilled student to the one trained alone.
         gain = paired_drop(np.array(ways[way]), np.array(alone))
         rows[way] = {"correct": sum(ways[way]), "gain_pp": gain.drop_pp, "gain_ci95_pp": list(gain.ci95_pp)}
     return rows

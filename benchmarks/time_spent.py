@@ -1,7 +1,7 @@
-"""Where the time of ``edgetl train`` goes, part by part, and how far each part is from this machine's limit.
+"""Break down the time of ``edgetl train``, and compare each part with this machine's limit.
 
 The limits are measured in the same minutes: a bare import, bare decoding, and float32 products at the rate of a large
-matrix product. Prints a table and one JSON object. Not for: comparisons with other programs (``figures.py``).
+matrix product. Prints a table and one JSON object.
 
 Example: python benchmarks/time_spent.py ../shared/data/flowers
 """
@@ -32,9 +32,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 _MATRIX = 3072
 _TRIES = 9
-# A step computes a trained layer's output and the gradients of its input and of its kernel: three times the products.
+# A training step computes a layer's output and the gradients of its input and kernel: three times the products.
 _STEP = 3
-_FLOP = 2  # of a product and a sum
+_FLOP = 2  # operations per multiply-add
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,10 @@ class Part:
     """A part of training.
 
     Attributes:
-        name: What is done.
-        seconds: How long edgetl took.
-        limit_s: How long it would take at this machine's limit; None where there is no telling.
-        limit: What that limit is.
+        name: Name of the part.
+        seconds: Time edgetl took, in seconds.
+        limit_s: Time at this machine's limit, in seconds; None if unknown.
+        limit: Description of the limit.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Part:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("photos", type=Path, help="a data set in any layout that edgetl takes")
-    parser.add_argument("options", nargs="*", help="of edgetl train, after --")
+    parser.add_argument("photos", type=Path, help="a data set in any layout that edgetl reads")
+    parser.add_argument("options", nargs="*", help="options of edgetl train, after --")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="edgetl-time-") as scratch:
         folder = Path(scratch) / "run"
-        say("one training run to throw away")
+        say("a training run to warm up, discarded")
         command = (*EDGETL, "train", arguments.photos, *arguments.options)
         run([*command, "--out", folder.with_name("warm-up")], cache=folder.with_name("cache-warm-up"))
         say("training")
@@ -100,7 +100,7 @@ def measure(photos: Path, folder: Path, to_model_s: float) -> list[Part]:
     return [
         Part("start of Python and edgetl", before, None, ""),
         Part(
-            "import beside decoding",
+            "imports and decoding, in parallel",
             took["data"],
             max(imported, decode_s(photos, samples, config["size"])),
             "the longer of a bare import of Keras and bare decoding on all cores",
@@ -119,7 +119,7 @@ def _history_epochs(folder: Path) -> int:
 
 
 def products_per_s() -> float:
-    """Return the multiply-adds a second of a large float32 matrix product on all cores, the median of several."""
+    """Return the multiply-adds per second of a large float32 matrix product on all cores, median of several."""
     import tensorflow as tf
 
     left, right = (tf.random.normal((_MATRIX, _MATRIX)) for _ in range(2))
@@ -138,7 +138,7 @@ def import_s() -> float:
 
 
 def decode_s(root: Path, samples: Any, size: int) -> float:
-    """Return the seconds of decoding every photo on all cores, with nothing hashed, audited or written."""
+    """Return the seconds to decode every photo on all cores, without hashing, auditing or writing."""
     files, spec = [root / sample.path for sample in samples], Preprocess(size=size)
 
     def decode_all() -> None:
@@ -150,7 +150,7 @@ def decode_s(root: Path, samples: Any, size: int) -> float:
 
 
 def fastest(work: Callable[[], Any], tries: int) -> float:
-    """Return the shortest of several times of a piece of work, in seconds."""
+    """Return the shortest of several timings of a function, in seconds."""
     seconds = []
     for _ in range(tries):
         started = time.perf_counter()

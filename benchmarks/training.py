@@ -1,6 +1,6 @@
-"""Rows about training: accuracy and time on the shared photos, and the time of the usual Keras script beside it.
+"""Rows about training: accuracy and time on the shared photos, and time against the usual Keras script.
 
-Not for: the Keras script itself (``keras_baseline.py``). METHOD.md says why each row is measured as it is.
+METHOD.md explains each row. ``keras_baseline.py`` is the Keras script.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _AUTO_TOP1, _ADVISE_S = 0.90, 20.0
 _FOOD3_CORRECT, _FOOD3_PHOTOS = 14, 15
 SYNTHETIC_PHOTOS = 3000
 _CLASSES = 6  # of edgetl.synthetic
-_TEST_SHARE = 5  # one test photo for so many training photos
+_TEST_SHARE = 5  # training photos per test photo
 
 
 def flowers(work: Workspace) -> Outcome:
@@ -57,7 +57,7 @@ def flowers(work: Workspace) -> Outcome:
 
 
 def auto(work: Workspace) -> Outcome:
-    """Train what ``edgetl advise`` recommends on the shared flowers, of all backbones with embedded weights."""
+    """Train what ``edgetl advise`` recommends for the shared flowers, among all backbones with embedded weights."""
     work.warm_up()
     folder, process = work.train(work.photos_of("flowers"), "--strategy", "auto", "--backbone", "auto", seed=0)
     row = _edgetl_row(folder, process)
@@ -71,12 +71,12 @@ def auto(work: Workspace) -> Outcome:
 
 
 def advise(work: Workspace) -> Outcome:
-    """Time ``edgetl advise`` on the shared flowers, decoded before."""
+    """Time ``edgetl advise`` on the shared flowers; photos are already decoded."""
     photos = work.photos_of("flowers")
     cache = work.new_folder("advise")
     taken = []
     for round in range(work.rounds):
-        # A cache of its own each time: the features of the last round would be found again.
+        # A new cache each round, or the features of the last one would be reused.
         own = cache.with_name(f"cache-{round}")
         run([*EDGETL, "data", "check", photos], cache=own)
         taken.append(run([*EDGETL, "advise", photos], cache=own).wall_s)
@@ -86,9 +86,9 @@ def advise(work: Workspace) -> Outcome:
 
 
 def food3(work: Workspace) -> Outcome:
-    """Train on 45 photos: right of the 15 validation photos, as the tutorial counts, and with those kept unseen."""
+    """Train on 45 photos: score on the 15 validation photos, as the tutorial does, and with those 15 kept unseen."""
     shared = work.photos_of("food3")
-    # The same photos with the 15 as a test split: then nothing, not even the epoch, is chosen with them.
+    # The same photos with the 15 as a test split, so that nothing, not even the epoch, is chosen with them.
     unseen = work.new_folder("food3-unseen")
     shutil.copytree(shared / "train", unseen / "train")
     shutil.copytree(shared / "validation", unseen / "test")
@@ -105,20 +105,20 @@ def food3(work: Workspace) -> Outcome:
     return Outcome(
         measured=f"{correct} of {photos}"
         + (f"; other seeds: {beside}" if beside else "")
-        + f"; where the 15 choose nothing: {', '.join(str(row['unseen']['correct']) for row in rows)}",
+        + f"; with the 15 kept unseen: {', '.join(str(row['unseen']['correct']) for row in rows)}",
         met=photos == _FOOD3_PHOTOS and correct >= _FOOD3_CORRECT,
         values={"rounds": rows},
     )
 
 
 def flowers_against_keras(work: Workspace) -> Outcome:
-    """Time both on the shared flowers."""
+    """Time edgetl and the Keras script on the shared flowers."""
     work.warm_up()
     return _against_keras(work, work.photos_of("flowers"), reach=3.0)
 
 
 def synthetic_against_keras(work: Workspace) -> Outcome:
-    """Time both on synthetic photos, 3,000 unless told otherwise."""
+    """Time edgetl and the Keras script on synthetic photos, 3,000 by default."""
     data = work.new_folder("parts")
     train, test = work.photos // _CLASSES, max(1, work.photos // _CLASSES // _TEST_SHARE)
     say(f"draw {_CLASSES * (train + test)} synthetic photos")

@@ -1,8 +1,8 @@
-"""Measure what each backbone costs, for the table that ``edgetl models`` shows without loading TensorFlow.
+"""Measure the cost of each backbone, for the table that ``edgetl models`` shows without loading TensorFlow.
 
 ``python models/backbone_facts.py`` builds every backbone at every width, converts it to int8 and writes
-``edgetl/backbones/facts.json``; it takes some minutes. Not for: speed, which is a matter of the device
-(``edgetl bench``), and accuracy, which is one of the photos.
+``edgetl/backbones/facts.json``; this takes a few minutes. Speed depends on the device
+(``edgetl bench``), and accuracy on the photos; neither is in the table.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ CLASSES = 5
 
 
 def facts_of(name: str, width: float, *, size: int | None = None) -> Facts:
-    """Return one row of the table, at the backbone's default size unless told otherwise."""
+    """Return one row of the table, by default at the backbone's default size."""
     size = size or BACKBONES[name].default_size
     keras().utils.set_random_seed(0)
     weights = resolve_weights(name, width=width, request="none")
@@ -40,7 +40,7 @@ def facts_of(name: str, width: float, *, size: int | None = None) -> Facts:
     pixels = np.random.default_rng(0).integers(0, 256, (2, size, size, 3), np.uint8)
     int8 = int8_tflite(fold_batch_norm(model), pixels)
     prediction = predict(per_tensor_dense(int8))
-    # What stays on the CPU for its own sake, not because of what comes before it.
+    # Operators that the Edge TPU cannot run themselves, as opposed to those that follow one.
     causes = Counter(
         operator.name
         for operator in prediction.operators

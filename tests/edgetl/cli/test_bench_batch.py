@@ -108,14 +108,14 @@ def test_a_result_from_before_batches_is_compared_as_of_batch_1(swept: tuple[Pat
     old, new = saved(swept, tmp_path / "old.json", age), saved(swept, tmp_path / "new.json", believed)
     assert [one.other.batch for one in compare_results([old, new]).comparisons] == [1, 1]
     write_report([old], tmp_path / "old.html")
-    assert "against the float model that the bundle was made from" in Page((tmp_path / "old.html").read_text()).text
+    assert "relative to the float model that the bundle was made from" in Page((tmp_path / "old.html").read_text()).text
 
 
 def test_the_report_names_the_batch(swept: tuple[Path, str], tmp_path: Path) -> None:
     write_report([swept[0]], tmp_path / "page.html")
     text = Page((tmp_path / "page.html").read_text()).text
     assert "int8, 1 thread, batch 4" in text
-    assert "Times of a run with a batch are of one inference" in text
+    assert "With a batch, times are per inference of all its photos" in text
     assert "ms per inference, model only" in text
     assert "Photos per inference 1, 4" in text
 
