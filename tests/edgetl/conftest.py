@@ -61,8 +61,7 @@ def short_run(tiny_photos: Path, once: Once) -> Run:
     """Like ``tiny_run`` on the first blocks, converted in a fifth of the time; good at nothing. Do not write to it."""
     from edgetl.training import train
 
-    short = small.options(truncate="6", trainable_blocks=2)
-    return Run.open(once("short", lambda folder: train(tiny_photos, folder, short)))
+    return Run.open(once("short", lambda folder: train(tiny_photos, folder, small.short())))
 
 
 @pytest.fixture(scope="session")

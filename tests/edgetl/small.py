@@ -27,6 +27,11 @@ def options(**changes: Any) -> Any:
     return TrainOptions(**({"size": SIZE, "views": 1, "epochs": 2, "batch_size": 8} | changes))
 
 
+def short(**changes: Any) -> Any:
+    """Return the options of ``short_run``, with changes."""
+    return options(**({"truncate": "6", "trainable_blocks": 2} | changes))
+
+
 def plan(*, photos: int = 500, **changes: Any) -> Any:
     """Return the TrainPlan of such options for a backbone of 18 blocks and so many training photos."""
     from edgetl.training import TrainOptions
