@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 TWO := --numprocesses 2 --dist loadfile
 # Two processes on two cores: threads of libraries would only wait for each other.
-ONE := TF_NUM_INTRAOP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
+ONE := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
 .PHONY: demo docs test test-e2e test-slow test-arm64 lint types test-device test-tflite clean
