@@ -46,7 +46,7 @@ class CompiledFrom:
 
     Attributes:
         variant: The variant that it was made of.
-        sha256: Of the file.
+        sha256: SHA-256 of the file.
     """
 
     variant: Text
@@ -58,12 +58,12 @@ class Compilation:
     """What the Edge TPU compiler said of a file that it made.
 
     Attributes:
-        compiler: Its version.
+        compiler: Version of the compiler.
         mapped: Operators that the Edge TPU runs.
         total: Operators of the file that was compiled.
         on_chip_bytes: Parameters kept in the Edge TPU's memory.
         off_chip_bytes: Parameters sent anew for every photo.
-        source: What was compiled.
+        source: The file that was compiled.
     """
 
     compiler: str | Unknown
@@ -173,7 +173,7 @@ class EvalPhoto:
     Attributes:
         file: Path in the bundle's evalset folder, or in the folder.
         index: Index of the true class.
-        sha256: Of the file's bytes.
+        sha256: SHA-256 of the file.
     """
 
     file: str

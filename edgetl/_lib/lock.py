@@ -15,12 +15,12 @@ from edgetl_device.errors import InputError
 
 @contextmanager
 def locked(file: Path, *, what: str, hint: str) -> Iterator[None]:
-    """Hold a lock while the block runs; the file is removed in the end.
+    """Hold a lock while the block runs; the file is removed afterwards.
 
     Args:
-        file: Where the lock is; its folder exists.
-        what: What the error says of another holder's work: ``runs/parts: is being quantized``.
-        hint: What to do then.
+        file: Path of the lock, in an existing folder.
+        what: Message of the error if another process holds it: ``runs/parts: is being quantized``.
+        hint: Hint of that error.
 
     Raises:
         InputError: Another process, or another thread of this one, holds it.

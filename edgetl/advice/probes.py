@@ -31,7 +31,7 @@ def folds_of(targets: npt.NDArray[np.int64], groups: Sequence[str], *, seed: int
     Args:
         targets: int64 [n], classes.
         groups: n names; identical photos share one.
-        seed: Of the shuffle.
+        seed: Seed of the shuffle.
 
     Raises:
         InputError: No class has two photos.

@@ -27,10 +27,10 @@ class ImageNetPrediction(Prediction):
     """One of ImageNet's classes and how likely it is.
 
     Attributes:
-        label: Its first name.
+        label: First name of the class.
         probability: 0 to 1.
-        index: Its place in the order of Keras' weights.
-        wordnet: Its number in WordNet 3.0.
+        index: Index in the output of Keras' weights.
+        wordnet: Number in WordNet 3.0.
     """
 
     wordnet: str
@@ -41,7 +41,7 @@ class ImageNetClassified:
     """The likeliest classes of one photo.
 
     Attributes:
-        photo: Its path, as it was given.
+        photo: Path, as given.
         predictions: Likeliest first; none where there is an error.
         error: Why there is no answer.
     """
@@ -56,11 +56,11 @@ class ImageNetPredictions:
     """Photos and ImageNet's classes for them: what ``edgetl classify --backbone`` prints.
 
     Attributes:
-        backbone: What classified them.
+        backbone: The backbone.
         width: Its width multiplier.
-        preprocess: How a photo becomes its input.
+        preprocess: Preprocessing of photos.
         weights: Which weights it has.
-        photos: In the order they were given.
+        photos: Predictions, in the order of the photos given.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.backbones.imagenet-predictions/1"

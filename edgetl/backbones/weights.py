@@ -36,10 +36,10 @@ class WeightsCard:
     """Weights that come with edgetl: what its code reads of their ``card.json``.
 
     Attributes:
-        backbone: What they are of.
+        backbone: The backbone.
         width: Its width multiplier.
         file: Name of their file in the folder.
-        sha256: Of the file.
+        sha256: SHA-256 of the file.
         licence: Terms of the weights.
     """
 

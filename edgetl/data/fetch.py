@@ -36,7 +36,7 @@ def fetch(dataset: PublicDataset, to: Path, *, base_url: str | None = None) -> P
     put there. At the end the downloads are removed, and the folder too unless it contains anything else.
 
     Args:
-        dataset: What to fetch.
+        dataset: The data set to fetch.
         to: The folder to create.
         base_url: URL of a mirror with the same file names.
 

@@ -34,7 +34,7 @@ def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
     digits of their hash appended.
 
     Args:
-        dataset: What to write.
+        dataset: The data set to write.
         out: The folder to create.
         link: Make hard links instead of copies.
 

@@ -1,7 +1,4 @@
-"""What is in a model file or a bundle: operators, tensors, types, sizes, labels.
-
-Not for: whether it is right (``edgetl verify``) or fast (``edgetl bench``).
-"""
+"""The contents of a model file or a bundle: operators, tensors, types, sizes, labels."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from edgetl_device.scores import Accuracy, Agreement
 
 
 class Grid(TypedDict, total=False):
-    """The integer grid of a tensor: ``scale`` and ``zero_point``, or how many ``scales`` there are along ``axis``."""
+    """Quantization of a tensor: ``scale`` and ``zero_point``, or the number of ``scales`` along ``axis``."""
 
     scale: float
     zero_point: int
@@ -36,14 +33,14 @@ class TensorDescription:
     """One tensor of a model.
 
     Attributes:
-        name: In the file.
-        dtype: NumPy's name, or TFLite's of types that NumPy lacks.
-        shape: -1, a name or null for a dimension that is not fixed.
-        scale: As in :class:`Grid`.
-        zero_point: As in :class:`Grid`.
-        scales: As in :class:`Grid`.
-        axis: As in :class:`Grid`.
-        bytes: Of its stored values, 0 for activations; absent of inputs and outputs.
+        name: Name in the file.
+        dtype: NumPy's name of the type, or TFLite's for types that NumPy lacks.
+        shape: Sizes; -1, a name or null for a dynamic dimension.
+        scale: Quantization scale, if there is only one.
+        zero_point: Quantization zero point, if there is only one.
+        scales: Number of quantization scales, if there are several.
+        axis: Dimension of the scales, if there are several.
+        bytes: Size of its stored values, 0 for activations; absent for inputs and outputs.
     """
 
     name: str
@@ -58,15 +55,15 @@ class TensorDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelDescription:
-    """What is in a model.
+    """Contents of a model.
 
     Attributes:
         bytes: Size of the file.
-        parameter_bytes: Of stored weights, biases and constants.
-        operators: How many there are of each type, most first.
-        tensor_types: How many tensors there are of each dtype, most first.
-        inputs: In the order of the file.
-        outputs: In the order of the file.
+        parameter_bytes: Size of stored weights, biases and constants.
+        operators: Number of operators of each type, most frequent first.
+        tensor_types: Number of tensors of each dtype, most frequent first.
+        inputs: Inputs, in the order of the file.
+        outputs: Outputs, in the order of the file.
     """
 
     bytes: int
@@ -79,12 +76,12 @@ class ModelDescription:
 
 @dataclass(frozen=True, kw_only=True)
 class TFLiteDescription(ModelDescription):
-    """What is in a TFLite model.
+    """Contents of a TFLite model.
 
     Attributes:
-        metadata: Names of its metadata entries.
-        about: Its standard metadata, or None.
-        tensors: All of them, where they were asked for.
+        metadata: Names of the metadata entries.
+        about: The standard metadata, or None.
+        tensors: All tensors, if requested.
     """
 
     FORMAT: ClassVar[Literal["tflite"]] = "tflite"
@@ -96,11 +93,11 @@ class TFLiteDescription(ModelDescription):
 
 @dataclass(frozen=True, kw_only=True)
 class ONNXDescription(ModelDescription):
-    """What is in an ONNX model.
+    """Contents of an ONNX model.
 
     Attributes:
-        opset: Version of ONNX's operators.
-        tensors: All of them, where they were asked for.
+        opset: Version of ONNX's operator set.
+        tensors: All tensors, if requested.
     """
 
     FORMAT: ClassVar[Literal["onnx"]] = "onnx"
@@ -114,8 +111,8 @@ class FileContents:
     """A model file.
 
     Attributes:
-        path: Of the file.
-        model: What is in it.
+        path: Path of the file.
+        model: Its contents.
     """
 
     path: str
@@ -131,10 +128,10 @@ class VariantContents:
     """A variant of a bundle.
 
     Attributes:
-        name: Of the variant.
-        model: What is in its file.
-        accuracy: Of the variant, when the bundle was made.
-        agreement: With the reference, then.
+        name: Name of the variant.
+        model: Contents of its file.
+        accuracy: Accuracy when the bundle was made.
+        agreement: Agreement with the reference when the bundle was made.
     """
 
     name: str
@@ -143,7 +140,7 @@ class VariantContents:
     agreement: Agreement | Unknown | None
 
     def to_json(self) -> Json:
-        """Return the fields of the model between ``name`` and ``format`` and what was measured."""
+        """Return ``name`` and ``format``, the fields of the model, and the measurements."""
         measured = {"accuracy": to_json(self.accuracy), "agreement": to_json(self.agreement)}
         return {"name": self.name, "format": self.model.FORMAT} | to_json(self.model) | measured
 
@@ -153,11 +150,11 @@ class BundleContents:
     """A bundle.
 
     Attributes:
-        path: Its folder or file.
-        digest: Of its bundle.json.
+        path: Folder or file of the bundle.
+        digest: Digest of its bundle.json.
         labels: Class names, in the order of the models' output.
-        preprocess: How a photo becomes the models' input.
-        variants: The models.
+        preprocess: Preprocessing of photos.
+        variants: The variants.
     """
 
     path: str
@@ -167,7 +164,7 @@ class BundleContents:
     variants: tuple[VariantContents, ...]
 
     def to_json(self) -> Json:
-        """Return all of it, with ``kind`` after ``path``."""
+        """Return all fields, with ``kind`` after ``path``."""
         return {
             "path": self.path,
             "kind": "bundle",
@@ -182,11 +179,11 @@ def inspect_path(path: Path, *, tensors: bool = False) -> FileContents | BundleC
     """Describe a ``.tflite`` or ``.onnx`` file, a bundle folder, a run folder or an ``.edgetl`` file.
 
     Args:
-        path: What to open.
-        tensors: Also list every tensor of each model.
+        path: The file or folder.
+        tensors: Also list all tensors of each model.
 
     Raises:
-        InputError: It is absent, damaged, or none of these.
+        InputError: The path does not exist, is damaged, or is none of these.
         Unavailable: The package that reads this kind of file is not installed.
     """
     if not path.exists():
@@ -205,14 +202,14 @@ def inspect_path(path: Path, *, tensors: bool = False) -> FileContents | BundleC
 
 
 def grid_of(tensor: Tensor) -> Grid:
-    """Return the integer grid of a tensor; nothing of one without."""
+    """Return the quantization of a tensor; empty if it has none."""
     if len(tensor.scales) == 1:
         return {"scale": tensor.scales[0], "zero_point": tensor.zero_points[0] if tensor.zero_points else 0}
     return {"scales": len(tensor.scales), "axis": tensor.axis} if tensor.scales else {}
 
 
 def _model(data: bytes, format: str, *, name: str, tensors: bool) -> TFLiteDescription | ONNXDescription:
-    """Describe the bytes of one model; error messages use ``name``."""
+    """Describe a model from its bytes; ``name`` is for error messages."""
     try:
         return _tflite(data, tensors) if format == "tflite" else _onnx(data, tensors)
     except InputError as error:
@@ -259,7 +256,7 @@ def _onnx(data: bytes, tensors: bool) -> ONNXDescription:
         onnx.checker.check_model(model)
         graph = onnx.shape_inference.infer_shapes(model).graph
     except (decode_error, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise InputError("not a valid ONNX file", why=str(error)[:300], hint="It is truncated or edited.") from None
+        raise InputError("not a valid ONNX file", why=str(error)[:300], hint="It is truncated or damaged.") from None
     stored_bytes = [onnx.numpy_helper.to_array(tensor).nbytes for tensor in graph.initializer]
     stored = [
         TensorDescription(

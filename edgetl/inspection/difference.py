@@ -1,6 +1,6 @@
-"""Compare two TFLite files tensor by tensor: what only one has, types, quantization, and differences of constants.
+"""Compare two TFLite files tensor by tensor: presence, types, quantization, and values of constants.
 
-To find out which of them is better, use ``edgetl bench`` or ``edgetl quantize --explain``.
+``edgetl bench`` and ``edgetl quantize --explain`` tell which of two is better.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ class ComparedFile:
     """One of the two files.
 
     Attributes:
-        path: Of the file.
-        bytes: Its size.
-        operators: How many it has.
+        path: Path of the file.
+        bytes: Size of the file.
+        operators: Number of operators.
     """
 
     path: str
@@ -40,7 +40,7 @@ class ComparedFile:
 
 @dataclass(frozen=True)
 class OperatorCount:
-    """A type of operator, and how many of it each file has."""
+    """A type of operator, and its number in each file."""
 
     operator: str
     first: int
@@ -49,7 +49,7 @@ class OperatorCount:
 
 @dataclass(frozen=True)
 class Stretch:
-    """Operators that follow each other: the place of the first one, and the types of all."""
+    """Consecutive operators: index of the first one, and types of all."""
 
     at: int
     operators: tuple[str, ...]
@@ -57,7 +57,7 @@ class Stretch:
 
 @dataclass(frozen=True)
 class OperatorChange:
-    """Stretches of the two lists of operators that differ."""
+    """Corresponding parts of the two lists of operators, which differ."""
 
     first: Stretch
     second: Stretch
@@ -65,11 +65,11 @@ class OperatorChange:
 
 @dataclass(frozen=True)
 class OperatorDifference:
-    """How the operators differ.
+    """Differences between the operators.
 
     Attributes:
-        counts: Types that differ in number.
-        changes: In the order of the files.
+        counts: Operator types whose numbers differ.
+        changes: Differing parts, in the order of the files.
     """
 
     counts: tuple[OperatorCount, ...]
@@ -78,7 +78,7 @@ class OperatorDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorType:
-    """The dtype of a tensor and its grid, as in :class:`edgetl.inspection.contents.Grid`."""
+    """Dtype and quantization of a tensor, as in :class:`edgetl.inspection.contents.Grid`."""
 
     dtype: str
     scale: float | None = optional()
@@ -89,11 +89,11 @@ class TensorType:
 
 @dataclass(frozen=True)
 class ValueDifference:
-    """The second file's values of a constant against the first's, both as real numbers.
+    """Difference between the values of a constant in the second and in the first file, both dequantized.
 
     Attributes:
-        max_abs: The largest absolute difference.
-        sqnr_db: The signal-to-quantization-noise ratio.
+        max_abs: Largest absolute difference.
+        sqnr_db: Signal-to-quantization-noise ratio in dB.
     """
 
     max_abs: float
@@ -105,12 +105,12 @@ class ChangedTensor:
     """A tensor of both files that differs.
 
     Attributes:
-        name: In the first file.
-        shape: In both.
-        first: In the first file.
-        second: In the second.
-        second_name: In the second file, where it is another.
-        difference: Of its values, where it is a constant.
+        name: Name in the first file.
+        shape: Shape in both files.
+        first: Type in the first file.
+        second: Type in the second file.
+        second_name: Name in the second file, if it is a different one.
+        difference: Difference of the values, for a constant.
         differs: What differs: ``dtype``, ``quantization``, ``values``.
     """
 
@@ -136,13 +136,13 @@ class UnpairedTensor(TensorType, _NameAndShape):
 
 @dataclass(frozen=True)
 class TensorDifference:
-    """How the tensors differ.
+    """Differences between the tensors.
 
     Attributes:
-        equal: How many do not.
-        changed: Those of both files that do.
-        only_first: Those that only the first file has.
-        only_second: Those that only the second file has.
+        equal: Number of equal tensors.
+        changed: Tensors of both files that differ.
+        only_first: Tensors of the first file only.
+        only_second: Tensors of the second file only.
     """
 
     equal: int
@@ -156,10 +156,10 @@ class FileDifference:
     """Two TFLite files, compared.
 
     Attributes:
-        kind: Apart from what one file's contents are.
-        files: The two.
-        operators: How they differ.
-        tensors: How they differ.
+        kind: ``comparison``, unlike the contents of one file.
+        files: The two files.
+        operators: Differences between the operators.
+        tensors: Differences between the tensors.
     """
 
     kind: Literal["comparison"]
@@ -170,7 +170,7 @@ class FileDifference:
 
 @dataclass(frozen=True)
 class _File:
-    """One of the two files, as its description and as its object tree."""
+    """One of the two files: its description and its object tree."""
 
     path: Path
     model: TFLiteModel
@@ -185,7 +185,7 @@ class _File:
         return None if stored is None else to_real(stored, tensor)
 
     def described(self) -> ComparedFile:
-        """Return which file it is."""
+        """Return path, size and number of operators."""
         return ComparedFile(str(self.path), self.model.bytes, len(self.model.operators))
 
 
@@ -225,18 +225,18 @@ def _opened(path: Path) -> _File:
     try:
         return _File(path, describe(data), read_tree(data))
     except InputError as error:
-        hint = error.hint or "Two files can be compared when both are .tflite."
+        hint = error.hint or "Only .tflite files can be compared."
         raise InputError(f"{path}: {error.what}", why=error.why, hint=hint) from None
 
 
 def _used(model: TFLiteModel) -> list[int]:
-    """Return the tensors that operators use, in the order of first use."""
+    """Return the tensors that operators use, in order of first use."""
     touched = (index for operator in model.operators for index in (*operator.inputs, *operator.outputs))
     return [index for index in dict.fromkeys((*model.inputs, *touched)) if index >= 0]
 
 
 def _changed(ours: _File, theirs: _File, index: int, other: int) -> ChangedTensor | None:
-    """Return how two paired tensors differ; None if they do not."""
+    """Return the difference between two paired tensors; None if they are equal."""
     before, after = ours.model.tensors[index], theirs.model.tensors[other]
     differs: list[Literal["dtype", "quantization", "values"]] = []
     if before.dtype != after.dtype:
@@ -249,7 +249,7 @@ def _changed(ours: _File, theirs: _File, index: int, other: int) -> ChangedTenso
         if exact is None or found is None:
             stored = [constant(file.tree, at, file.model.tensors[at]) for file, at in ((ours, index), (theirs, other))]
             same = stored[0] is not None and stored[1] is not None and np.array_equal(stored[0], stored[1])
-            difference = Unknown("not numbers with a scale in both files")
+            difference = Unknown("not floats or quantized values in both files")
         else:
             same = np.array_equal(exact, found)
             largest = float(np.abs(found - exact).max())

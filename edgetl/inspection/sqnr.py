@@ -1,4 +1,4 @@
-"""The signal-to-quantization-noise ratio, in decibels, and its form in JSON, which has no infinities."""
+"""Signal-to-quantization-noise ratio in decibels, and its JSON form, as JSON has no infinities."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from edgetl_device.documents import Unknown
 def sqnr_db(exact: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:
     """Return 10 log10(sum x^2 / sum (x - y)^2) of two arrays of one shape, summed in float64.
 
-    Twice the error is 6 dB less. inf where there is no error at all, -inf where only ``exact`` is zero throughout.
-    Layer by layer as in Sheng et al. 2018, "A Quantization-Friendly Separable Convolution for MobileNets"
+    Twice the error is 6 dB less. inf without any error, -inf if ``exact`` is all zeros.
+    Used layer by layer by Sheng et al. 2018, "A Quantization-Friendly Separable Convolution for MobileNets"
     (arXiv:1803.08607).
     """
     signal, noise = (
@@ -30,4 +30,4 @@ def decibels(value: float) -> float | Unknown:
     """Return decibels in JSON form: infinite values are unknown, with the reason."""
     if math.isfinite(value):
         return round(value, 3)
-    return Unknown("no error at all" if value > 0 else "the exact values are zero throughout")
+    return Unknown("no error" if value > 0 else "the exact values are all zero")

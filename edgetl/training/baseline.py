@@ -25,10 +25,10 @@ def baseline_options(plan: TrainPlan) -> TrainOptions:
 
 
 def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> Baseline | None:
-    """Train the baseline on the same split; keep its metrics, discard the model.
+    """Train the baseline on the same split; keep its metrics and discard the model.
 
     Args:
-        train: Writes a run directory for the same photos with other options.
+        train: Function that writes a run directory for the same photos with other options.
         plan: The plan of the run that it is compared with.
 
     Returns:
@@ -40,7 +40,7 @@ def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) 
             document = train(Path(scratch) / "run", baseline_options(plan)).document
     except KeyboardInterrupt:
         # The run itself is already trained and must not be lost.
-        note("baseline: interrupted, left out")
+        note("baseline: interrupted, not recorded")
         return None
     return Baseline(
         backbone=BACKBONE,

@@ -22,7 +22,7 @@ def deterministic(seed: int) -> Iterator[None]:
     Keras draws initial weights and dropout seeds from this global state and accepts no generator instead. Afterwards
     the caller's state is restored exactly, so a notebook's random numbers continue as if nothing had run, and op
     determinism, which refuses random operations without a seed, is off again. TensorFlow offers both only through the
-    private names below. Other threads of the process share the state meanwhile.
+    private names below. Other threads of the process share this state.
     """
     numbers, arrays = random.getstate(), np.random.get_state()
     eager = require("tensorflow.python.eager.context").context()

@@ -15,13 +15,13 @@ _NAME = re.compile(r"(?:/?device:|/)?((?:CPU|GPU):\d+)", re.IGNORECASE)
 
 
 def check_devices(requested: str) -> None:
-    """Refuse requests that are wrong on any machine.
+    """Refuse requests that are invalid on any machine.
 
     Args:
         requested: ``auto``, a number, or TensorFlow's device names, separated by commas.
 
     Raises:
-        OptionError: It is none of these, or names a device twice or devices of two kinds.
+        OptionError: The request is none of these, or names a device twice or devices of two kinds.
     """
     if requested == AUTO or (requested.isdecimal() and int(requested) > 0):
         return

@@ -1,4 +1,4 @@
-"""Stage 1: a linear classifier on the pooled features of the frozen base, solved to its optimum."""
+"""Stage 1: fit a linear classifier on the pooled features of the frozen base, to its optimum."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Head:
     Attributes:
         kernel: float32 [channels, classes].
         bias: float32 [classes].
-        history: One row a fit; the last one is taken.
+        history: One row per fit; the last fit was used.
     """
 
     kernel: npt.NDArray[np.float32]
@@ -61,9 +61,9 @@ def fit_head(
     Args:
         photos: Training photos; every class occurs.
         views: Augmented views of them.
-        val: Validation photos; may be empty, then a fixed penalty is used.
+        val: Validation photos; if empty, a fixed penalty is used.
         classes: Number of classes, at least 2.
-        balanced: Weigh photos by the inverse frequency of their class.
+        balanced: Weight photos by the inverse frequency of their class.
     """
     strengths = _L2_STRENGTHS if len(val.targets) else ()
     rows: list[HeadFit] = []
@@ -95,7 +95,7 @@ def _solve(data: Labelled, strength: float, *, start: Any, balanced: bool) -> An
         class_weight="balanced" if balanced else None,
     )
     if start is not None:
-        # The solutions are close to each other: starting from the previous one saves most of the iterations.
+        # Neighbouring solutions are close: starting from the previous one saves most of the iterations.
         solver.coef_, solver.intercept_ = start.coef_.copy(), start.intercept_.copy()
     with warnings.catch_warnings():
         # With a weak penalty the solver may hit the iteration limit; validation judges the result.
@@ -125,7 +125,7 @@ def _fit(
 def _scores(
     weights: tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]], data: Labelled
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return the mean cross-entropy and the accuracy; None of no photos."""
+    """Return the mean cross-entropy and the accuracy; None without photos."""
     if not len(data.targets):
         return None, None
     kernel, bias = weights
@@ -136,7 +136,7 @@ def _scores(
 def _softmax_weights(solver: Any, classes: int) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     kernel, bias = solver.coef_.T.astype(np.float32), solver.intercept_.astype(np.float32)
     if classes == 2:
-        # For two classes scikit-learn has one row of weights; plus and minus half of it give the same softmax.
+        # For two classes scikit-learn has one row of weights; plus and minus half of it give the same probabilities.
         kernel, bias = np.hstack([-kernel, kernel]) / 2, np.concatenate([-bias, bias]) / 2
     return np.ascontiguousarray(kernel), bias
 
@@ -152,5 +152,5 @@ def cross_entropy(
 
 
 def top1(logits: npt.NDArray[np.floating[Any]], targets: npt.NDArray[np.int64]) -> float:
-    """Return the share of photos whose largest logit is that of their class."""
+    """Return the top-1 accuracy, 0..1."""
     return float((logits.argmax(axis=1) == targets).mean())

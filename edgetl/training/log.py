@@ -50,7 +50,7 @@ class TrainingLog:
             self.log(row)
 
     def log(self, row: HistoryRow) -> None:
-        """Show one row of the history in TensorBoard."""
+        """Write one row of the history to TensorBoard's logs."""
         if self.events:
             self.events.scalars(row)
 

@@ -24,15 +24,15 @@ _REPLICA_SEED = 1_000_003  # dropout seeds are below 2**31, so adding multiples 
 def mirrored(tail: Any, devices: tuple[str, ...]) -> Iterator[Any]:
     """Yield the model to train in place of a tail: its own layers on the default device, else one replica per device.
 
-    Either way fixed BatchNorms are folded (:func:`fold_fixed_norms`). Compile and train the model in the block, with
+    Fixed BatchNorms are folded either way (:func:`fold_fixed_norms`). Compile and train the model in the block, with
     ``train_on_batch`` and ``predict_on_batch``, which split their batches. A step updates the weights as on one device,
     up to the rounding of sums: the gradient is that of the mean over all photos of the step, however they are split,
     and trainable BatchNorm computes its statistics over all of them (Ioffe & Szegedy 2015, arXiv:1502.03167, across
     devices). Only dropout draws other numbers.
 
     Args:
-        tail: keras.Model from activations or pixels to logits. It gets the copy's weights when the block ends.
-        devices: As :func:`edgetl.training.devices.training_devices` returns them.
+        tail: keras.Model from activations or pixels to logits. It receives the copy's weights when the block ends.
+        devices: From :func:`edgetl.training.devices.training_devices`.
     """
     if is_usual(devices):
         yield fold_fixed_norms(tail)
@@ -119,7 +119,7 @@ def _copy(source: Any, target: Any) -> None:
     layers = [[layer for layer in model.layers if layer.variables] for model in (source, target)]
     for one, other in zip(*layers, strict=True):
         if one.name != other.name:
-            raise RuntimeError(f"the copy has its layers in another order: {other.name} instead of {one.name}")
+            raise RuntimeError(f"the copy has its layers in a different order: {other.name} instead of {one.name}")
         for variable, copy in zip(one.variables, other.variables, strict=True):
             copy.assign(variable.numpy())
 

@@ -26,7 +26,7 @@ class TrainOptions(Options):
     """Options of :func:`edgetl.training.train`; None leaves a value to the plan.
 
     Raises:
-        OptionError: A value is out of bounds, or two contradict each other.
+        OptionError: A value is out of bounds, or two options contradict each other.
     """
 
     backbone: str = option(
@@ -48,18 +48,21 @@ class TrainOptions(Options):
         group=_NETWORK,
         low=0,
         high=1000,
-        unset="6, or all but one of fewer",
-        help="How many of the last blocks are trained; 0: the head alone.",
+        unset="6, or all but one if fewer",
+        help="Number of last blocks to train; 0: only the head.",
     )
     truncate: str | None = option(
-        None, group=_NETWORK, metavar="BLOCK", help="End the backbone after this block: its name, or how many to keep."
+        None,
+        group=_NETWORK,
+        metavar="BLOCK",
+        help="End the backbone after this block: its name, or the number of blocks to keep.",
     )
     epochs: int | None = option(
         None,
         low=0,
         high=_EPOCHS,
-        unset="16, fewer from 500 photos on",
-        help="Epochs after the head is fitted, at most.",
+        unset="16; fewer above 500 photos",
+        help="Maximum number of epochs after the head is fitted.",
     )
     augment: str = option(
         "standard", choices=AUGMENT, metavar="PRESET", help="Augmentation preset (docs/guides/training.md)."
@@ -69,7 +72,7 @@ class TrainOptions(Options):
         group=_PHOTOS,
         low=0,
         high=1000,
-        unset="4, 2 from 1,000 photos on",
+        unset="4; 2 from 1,000 photos",
         help="Augmented views of each training photo.",
     )
     batch_size: int = option(32, low=1, high=65_536, help="Photos per step, over all devices.")
@@ -93,18 +96,28 @@ class TrainOptions(Options):
     dropout: float = option(
         0.2, group=_NETWORK, low=0, high=0.95, metavar="SHARE", help="Dropout before the last layer."
     )
-    class_weights: bool = option(False, group=_PHOTOS, help="Weight classes by the inverse of their frequency.")
+    class_weights: bool = option(False, group=_PHOTOS, help="Weight classes by their inverse frequency.")
     patience: int = option(
-        8, group=_OPTIMIZER, low=1, high=_EPOCHS, metavar="EPOCHS", help="Stop after N epochs without a lower val loss."
+        8,
+        group=_OPTIMIZER,
+        low=1,
+        high=_EPOCHS,
+        metavar="EPOCHS",
+        help="Stop after N epochs without a lower validation loss.",
     )
     val: float = option(
-        0.15, group=_PHOTOS, low=0, high=0.9, metavar="SHARE", help="Validation photos, where the folder has no val/."
+        0.15,
+        group=_PHOTOS,
+        low=0,
+        high=0.9,
+        metavar="SHARE",
+        help="Share of validation photos, if the folder has no val/.",
     )
     test: float = option(
-        0.15, group=_PHOTOS, low=0, high=0.9, metavar="SHARE", help="Test photos, where the folder is not split."
+        0.15, group=_PHOTOS, low=0, high=0.9, metavar="SHARE", help="Share of test photos, if the folder is not split."
     )
     on_conflict: str = option(
-        "error", group=_PHOTOS, choices=("error", "drop"), help="What to do with a photo that has two labels."
+        "error", group=_PHOTOS, choices=("error", "drop"), help="How to handle a photo that has two labels."
     )
     seed: int = option(0, low=0, high=2**31 - 1, help="The same seed on the same machine gives the same weights.")
     compare_baseline: bool = option(
@@ -112,7 +125,7 @@ class TrainOptions(Options):
     )
     optimizer: str = option("adamw", group=_OPTIMIZER, choices=("adamw", "adam", "sgd"), help="Optimizer.")
     weight_decay: float = option(
-        0.0, group=_OPTIMIZER, low=0, high=1, help="Decoupled weight decay of kernels; with adamw and sgd."
+        0.0, group=_OPTIMIZER, low=0, high=1, help="Decoupled weight decay of kernels, with adamw or sgd."
     )
     schedule: str = option(
         "cosine", group=_OPTIMIZER, choices=("cosine", "constant"), help="Learning rate after the warm-up."
@@ -120,13 +133,13 @@ class TrainOptions(Options):
     warmup: float = option(
         0.1, group=_OPTIMIZER, low=0, high=0.9, metavar="SHARE", help="Share of the steps spent on warm-up."
     )
-    ema: bool = option(True, group=_OPTIMIZER, help="Validate and keep the moving average of the weights.")
+    ema: bool = option(True, group=_OPTIMIZER, help="Validate and keep a moving average of the weights.")
     precision: str = option(
         "auto",
         group=_MACHINE,
         choices=("auto", "float32", "mixed_float16", "mixed_bfloat16"),
         metavar="DTYPE",
-        help="Compute precision; auto: mixed float16 on GPUs that are fast at it, else float32.",
+        help="Compute precision; auto: mixed float16 on GPUs with fast float16, else float32.",
     )
     finetune_epochs: int = option(
         0, group=_THIRD_STAGE, low=0, high=_EPOCHS, help="Epochs of a third stage that trains every layer, on pixels."
@@ -134,7 +147,7 @@ class TrainOptions(Options):
     finetune_lr: float | None = option(
         None, group=_THIRD_STAGE, above=0, high=1, metavar="RATE", unset="a tenth of lr", help="Its peak learning rate."
     )
-    teacher: str | None = option(None, group=_TEACHER, metavar="RUN", help="A finished run to distill from.")
+    teacher: str | None = option(None, group=_TEACHER, metavar="RUN", help="Finished run to distill from.")
     teacher_weight: float = option(
         0.5, group=_TEACHER, low=0, high=1, metavar="SHARE", help="Weight of the teacher in the loss."
     )
@@ -167,7 +180,8 @@ class TrainOptions(Options):
         )
         if self.backbone == AUTO and (self.weights != "auto" or self.width != 1.0):
             raise OptionError(
-                "{backbone=}: it compares the backbones as embedded, without {width} and {weights}", backbone=AUTO
+                "{backbone=}: it compares backbones with embedded weights, so leave out {width} and {weights}",
+                backbone=AUTO,
             )
         if self.finetune_epochs and self.from_scratch:
             raise OptionError(

@@ -84,7 +84,7 @@ def resume(
 
     Args:
         out: The run directory of the unfinished run.
-        given: Settings that the user repeats; each must be unchanged.
+        given: Settings that the user gave again; each must be unchanged.
         root: New path of the photos; None if they have not moved.
         overwrite: Replace another run at the same path, or a bundle made of the interrupted run.
 
@@ -178,7 +178,7 @@ def _load(request: Request) -> Dataset:
 
 @dataclass(frozen=True, eq=False)
 class _Ready:
-    """What the stages start with: plan, devices, network, and the layer where it is cut."""
+    """The input of the stages: plan, devices, network, and the layer where it is cut."""
 
     decision: Decision
     devices: tuple[str, ...]
@@ -226,12 +226,12 @@ def _check_target(out: Path, *, overwrite: bool) -> None:
     # Check write access now, not after training.
     parent = next(folder for folder in out.resolve().parents if folder.exists())
     if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: cannot be written in {parent}", hint="Choose another place with --out.")
+        raise InputError(f"{out}: {parent} is not writable", hint="Choose another place with --out.")
     heal(out)
     if not out.exists():
         return
     if not (out / DOCUMENT).is_file():
-        raise InputError(f"{out}: exists already and is not a run", hint="Choose another place with --out.")
+        raise InputError(f"{out}: exists and is not a run", hint="Choose another place with --out.")
     if not overwrite:
         raise InputError(f"{out}: exists already", hint="Choose another place with --out, or give --overwrite.")
     check_run_replaceable(out)
@@ -245,7 +245,7 @@ def _check_replaceable(request: Request, out: Path) -> None:
 
 @contextmanager
 def _while_importing(load: Callable[[], Any]) -> Iterator[None]:
-    """Run the block while a thread imports TensorFlow: decoding photos hides its seconds."""
+    """Run the block while a thread imports TensorFlow, whose seconds decoding photos hides."""
     imported: Future[Any] = Future()
 
     def import_it() -> None:

@@ -24,7 +24,7 @@ _ALL_LAYERS_LR, _ALL_LAYERS_LR_TRUNCATED = 2e-4, 1e-3
 _SGD_LR, _SGD_SCRATCH_LR = 1e-2, 5e-2
 _ALL_LAYERS_SMOOTHING = 0.1
 
-# With fewer epochs most views are never seen. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4
+# With few epochs most views are never used. On 2,983 photos of Fashion-MNIST (8 epochs, 96 px, two seeds), 2, 3 and 4
 # views gave 0.903 and 0.893, 0.900 and 0.899, 0.896 and 0.897 on 1,500 photos that were held out.
 _EPOCHS_A_VIEW, _MOST_VIEWS = 4, 4
 
@@ -38,9 +38,9 @@ class TrainPlan:
         backbone: A name in :data:`edgetl.backbones.BACKBONES`.
         weights: ``none`` where every layer starts from random weights.
         strategy: Which layers are trained.
-        trainable_blocks: How many of the last blocks are trained; 0: the head alone.
+        trainable_blocks: Number of last blocks that are trained; 0: only the head.
         truncate: Name of the last block to keep; None keeps the whole backbone.
-        epochs: Epochs of the stage after the head, or of the third stage in a plan :meth:`for_finetuning`.
+        epochs: Epochs of the stage after the head; in a plan :meth:`for_finetuning`, of the third stage.
         views: Augmented views of each training photo.
         lr: Peak learning rate of the same stage.
         label_smoothing: 0..1, as in Szegedy et al. 2016, arXiv:1512.00567.
@@ -69,7 +69,7 @@ class TrainPlan:
         return replace(self, epochs=self.options.finetune_epochs, lr=self.finetune_lr)
 
     def by_name(self) -> dict[str, Value]:
-        """Return all values by the names of the options; each is what was trained with."""
+        """Return all values by option name, as used in training."""
         asked = self.options.by_name()
         resolved = {name: getattr(self, name) for name in asked if name in self.__dataclass_fields__}
         if not self.options.finetune_epochs:
@@ -217,7 +217,7 @@ def _weights(options: TrainOptions) -> ResolvedWeights:
 def _base(options: TrainOptions, weights: ResolvedWeights) -> tuple[Any, Truncation | None]:
     from edgetl._lib.extras import keras
 
-    # Advice has used random numbers: seed again, so that auto gives the same run as its explicit settings.
+    # Advice used random numbers: seed again, so that auto gives the same run as explicit settings.
     keras().utils.set_random_seed(options.seed)
     whole = build_base(options.backbone, size=options.size, width=options.width, weights=weights)
     if options.truncate is None:

@@ -32,14 +32,14 @@ _KEPT = (
     _REQUEST,
     _SPLIT,
     *(f"{EVENTS}/{name}" for name in EVENT_FILES),
-    # What a killed process was writing.
+    # Partial files of a killed process.
     *(f".{name}.*.tmp/{name}*" for name in (_CHECKPOINT, _REQUEST, _SPLIT)),
 )
 
 
 @dataclass(frozen=True)
 class RequestDocument:
-    """``request.json`` of an unfinished run: its request.
+    """``request.json``: the request for an unfinished run.
 
     Attributes:
         run_id: Random id of the run.
@@ -91,7 +91,7 @@ class Request:
 
 
 def folder_of(out: Path) -> Path:
-    """Return the folder of the unfinished run of ``out``, which is beside it."""
+    """Return the folder of the unfinished run of ``out``, next to it."""
     whole = out.absolute()
     return whole.with_name(whole.name + _SUFFIX)
 
@@ -107,11 +107,11 @@ def refuse_leftover(out: Path) -> None:
 
 
 def read_request(out: Path, *, given: Mapping[str, Value], root: Path | None, overwrite: bool) -> Request:
-    """Return what an unfinished run was asked for.
+    """Return the request for an unfinished run.
 
     Args:
         out: The run directory of the unfinished run.
-        given: Settings that the user repeats; each must be unchanged.
+        given: Settings that the user gave again; each must be unchanged.
         root: New path of the photos; None if they have not moved.
         overwrite: Replace another run at the same path.
 
@@ -128,7 +128,7 @@ def read_request(out: Path, *, given: Mapping[str, Value], root: Path | None, ov
     saved = document.config
     unknown = set(saved) - {one.name for one in options_of(TrainOptions)}
     if unknown:
-        raise InputError(f"{path}: has settings that this edgetl does not know", why=", ".join(sorted(unknown)))
+        raise InputError(f"{path}: has settings unknown to this version of edgetl", why=", ".join(sorted(unknown)))
     options = TrainOptions.of(**saved)
     for name, value in given.items():
         before = getattr(options, name)

@@ -32,7 +32,7 @@ from .resume_state import EVENTS, Request
 from .stages import TrainingContext, best_epoch, has_later_stages
 
 _MODEL = "model.keras"
-# Options that may be paths. Values such as ``auto`` are their own last part.
+# Options that may be paths. For values such as ``auto`` the last part is the value itself.
 _PATHS = ("weights", "teacher")
 _PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
 
@@ -53,10 +53,10 @@ def write_run(
         folder: An existing empty folder.
         context: The training context after all stages.
         request: The request; TensorBoard's logs are in its folder.
-        decision: What was trained, and why.
+        decision: The training decision, with its reasons.
         interrupted: Whether Ctrl-C ended training early.
         started: Start time by ``time.perf_counter``.
-        baseline: Trains the baseline; None without one.
+        baseline: Function that trains the baseline; None without one.
     """
     dataset, plan, history, timer = context.dataset, context.plan, context.log.history, context.timer
     context.network.save(folder / _MODEL)
@@ -108,14 +108,14 @@ def write_run(
 
 
 def _settings(plan: TrainPlan) -> TrainedSettings:
-    """Return the settings of a plan; of paths only the last part."""
+    """Return the settings of a plan, with only the last part of paths."""
     settings = plan.by_name()
     paths = {name: str(settings[name]) for name in _PATHS if settings[name]}
     return TrainedSettings.of(settings | {name: Path(path).resolve().name for name, path in paths.items()})
 
 
 def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that a run's numbers depend on."""
+    """Return the versions of the libraries that affect a run's numbers."""
     return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
 
 

@@ -27,7 +27,7 @@ from .plan import TrainPlan
 from .tail import TailData, kept_epoch, train_tail
 from .teacher import teacher_targets
 
-# The head is fitted in memory. More rows hardly change it, and the second stage sees all photos.
+# The head is fitted in memory. More rows hardly change it, and the second stage uses all photos.
 _HEAD_MAX_ROWS = 20_000
 
 
@@ -47,7 +47,7 @@ class StageTimer:
 
 @dataclass(frozen=True)
 class TrainingContext:
-    """What the stages work on.
+    """The inputs of all stages.
 
     Attributes:
         network: The whole network, a keras.Model; the stages change its weights.
@@ -152,8 +152,8 @@ def _fit_head(
     if not np.isfinite(labelled.features).all():
         raise OptionError(
             "the frozen layers output infinite values or NaN",
-            why="the weights contain such values, or belong to another network",
-            hint="Give other {weights}.",
+            why="the weights contain such values, or belong to a different network",
+            hint="Use different {weights}.",
         )
     val, _ = head_rows(photos, [], *rows_of(context.dataset, "val"), seed=seed)
     head = fit_head(

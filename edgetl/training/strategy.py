@@ -24,9 +24,9 @@ class TrainedLayers:
     Attributes:
         strategy: ``head`` on frozen features; the last ``blocks`` too; ``all`` layers, at a smaller rate; or
             ``scratch``: all layers, from random weights.
-        trainable_blocks: How many of the last blocks; all of them for ``all`` and ``scratch``.
+        trainable_blocks: Number of last blocks; all of them for ``all`` and ``scratch``.
         weights: As requested; ``none`` for ``scratch``.
-        note: A sentence on what edgetl decided beyond the request; else "".
+        note: What edgetl decided beyond the request, in a sentence; else "".
     """
 
     strategy: Strategy
@@ -38,7 +38,7 @@ class TrainedLayers:
 def check_strategy(
     strategy: str | None, *, trainable_blocks: int | None, weights: str, truncate: str | None, backbone: str
 ) -> None:
-    """Refuse options that contradict each other, whatever the backbone has.
+    """Refuse options that contradict each other for any backbone.
 
     Raises:
         OptionError: Two options cannot both hold.
@@ -107,7 +107,7 @@ def resolve_strategy(
             "head",
             0,
             weights,
-            f"{backbone} has one block: only the head is trained; the strategy all trains the block too",
+            f"{backbone} has one block: only the head is trained (strategy all trains the block too)",
         )
     return TrainedLayers("blocks", fewer, weights, f"{backbone} has {blocks} blocks: the last {fewer} are trained")
 

@@ -27,7 +27,7 @@ _EVAL_BATCH = 128
 
 
 class Diverged(OptionError):
-    """The loss is not finite; resuming from any checkpoint with the same settings would lead there again."""
+    """The loss is not finite; with the same settings, training from any checkpoint would diverge again."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ def train_tail(
     If there is a moving average of the weights, it is what is validated and kept: with few validation photos the loss
     of single epochs is noisy.
 
-    Every epoch uses each photo once: as itself or as one of its views, with equal probability. Without validation
+    Every epoch uses each photo once: the original or one of its views, with equal probability. Without validation
     photos the last epoch's weights are kept. Ctrl-C ends training early and keeps the best weights so far. After each
     epoch a checkpoint is written, from which training resumes bit for bit.
 
@@ -194,13 +194,13 @@ def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:
     if row.epoch == 0:
         raise Diverged(
             f"stage {row.stage} cannot start: {broken[0].removeprefix('its ')}",
-            why="the network outputs infinite values or NaN before the first step, by its weights or the frozen layers",
-            hint="Give other {weights}, or more {trainable_blocks}: then fewer layers are frozen.",
+            why="the weights or the frozen layers give infinite values or NaN before the first step",
+            hint="Use different {weights}, or more {trainable_blocks}, so that fewer layers are frozen.",
         )
     name = "finetune_lr" if row.stage == "finetune" else "lr"
     raise Diverged(
         f"training diverged in epoch {row.epoch} of stage {row.stage}: {broken[0]}",
-        why=f"steps of {{{name}=}} are too large here",
+        why=f"{{{name}=}} is too high",
         hint=f"Start again with a lower {{{name}}}, such as {plan.lr / 10:g}.",
         **{name: plan.lr},
     )
@@ -208,7 +208,7 @@ def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:
 
 def _lowest_epoch(rows: Sequence[Epoch]) -> int:
     """Return the epoch with the lowest validation loss, or the last one without validation photos."""
-    # All of them are validated, or none.
+    # Either all epochs were validated or none.
     losses = [row.val_loss for row in rows if row.val_loss is not None]
     return losses.index(min(losses)) if losses else len(rows) - 1
 
@@ -262,7 +262,7 @@ def _averaged(tail: Any) -> Iterator[None]:
 def _pick(
     data: TailData, batch: npt.NDArray[np.int64], random: np.random.Generator, *, classes: int
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Return a batch, each photo as itself or as one of its views: inputs [n, ...] and targets [n, classes].
+    """Return a batch, of each photo the original or one of its views: inputs [n, ...] and targets [n, classes].
 
     With a teacher, targets are [n, 2 * classes]: its probabilities follow the labels.
     """

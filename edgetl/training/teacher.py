@@ -33,7 +33,7 @@ def open_teacher(options: TrainOptions) -> Run | None:
     if mixes(options.augment):
         raise OptionError(
             "{teacher} with {augment=}",
-            why="photos mixed at the student's input size cannot be shown to a teacher",
+            why="the teacher cannot classify photos that were mixed at the student's input size",
             hint="Use a preset that does not mix photos.",
             augment=options.augment,
         )
@@ -48,7 +48,7 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
     """
     if set(teacher.labels) != set(dataset.labels):
         raise InputError(
-            f"{teacher.folder}: the teacher knows other classes",
+            f"{teacher.folder}: the teacher has other classes",
             why=f"{', '.join(teacher.labels)}; the photos have {', '.join(dataset.labels)}",
         )
     seen = {key for sample in teacher.of("train") for key in (sample.sha256, sample.group)}
@@ -57,7 +57,7 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
     if leaked:
         raise InputError(
             f"{teacher.folder}: the teacher was trained on {len(leaked)} photos that are held out here",
-            why=f"such as {leaked[0]}: it would leak them to the student",
+            why=f"such as {leaked[0]}: this would leak them to the student",
             hint="Train the teacher on the same split: same photos, --seed, --val and --test.",
         )
 
@@ -65,9 +65,9 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
 def teacher_targets(teacher: Run, dataset: Dataset, options: TrainOptions, *, views: int) -> TeacherTargets:
     """Return the teacher's softened probabilities on the training photos and on their views.
 
-    The teacher sees each photo fitted to its own input, and the same views at its own size: rotations, shifts and zooms
-    are relative to the image size, and Keras draws the same ones for every size. LiteRT runs it, and its logits are
-    cached.
+    The teacher gets each photo fitted to its own input size, and the same views at that size: rotations, shifts and
+    zooms are relative to the image size, and Keras draws the same ones for every size. LiteRT runs the teacher, and its
+    logits are cached.
 
     Args:
         teacher: A run that :func:`check_teacher` accepted.

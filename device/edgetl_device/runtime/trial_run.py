@@ -41,7 +41,7 @@ def check_model(model: bytes, format: str, sha256: str, *, prefer: str | None = 
     Args:
         model: The bytes of the file.
         format: ``tflite`` or ``onnx``.
-        sha256: Of these bytes.
+        sha256: SHA-256 of these bytes.
         prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``.
 
     Raises:

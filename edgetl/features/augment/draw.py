@@ -49,7 +49,7 @@ def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels
     Args:
         preset: A name in :data:`PRESETS`.
         size: Height and width of the photos in pixels.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
 
     Returns:
         A function from uint8 [n, size, size, 3] to the same type and shape.
@@ -78,7 +78,7 @@ def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shar
     Args:
         preset: A name in :data:`PRESETS`; shares are unchanged where it does not mix photos.
         size: Height and width of the photos in pixels.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
 
     Returns:
         A function from float32 [n, classes], rows that sum to 1, to the same type and shape.

@@ -18,7 +18,7 @@ from edgetl_device.errors import InputError, Unavailable
 
 PROGRAM = "edgetpu_compiler"
 
-# coral.ai/docs/edgetpu/compiler, with the key as a file: apt-key is gone from Debian 13.
+# As in coral.ai/docs/edgetpu/compiler, but with the key in a file: Debian 13 has no apt-key.
 HOW_TO_GET = """\
 How to get edgetpu_compiler, which exists for x86-64 Linux only. On Debian or Ubuntu:
   curl -fsSL https://packages.cloud.google.com/apt/doc/apt-key.gpg | sudo gpg --dearmor -o /etc/apt/keyrings/coral.gpg
@@ -35,7 +35,7 @@ _MAPPED = "Mapped to Edge TPU"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TIMEOUT_S = 900.0
 
-# Its failure messages; several may occur together, and each is informative.
+# Its failure messages; several may occur together.
 _FAILURES = (
     r"ERROR: (?!Registration failed)(.+)",
     r"Compilation failed: (.+)",
@@ -49,9 +49,9 @@ class OperatorStatus:
     """One line of the log's table.
 
     Attributes:
-        name: The type of the operators.
-        count: How many of it have this status.
-        status: What the compiler says of them.
+        name: Operator type.
+        count: Number of operators of this type with this status.
+        status: The compiler's description of the status.
         mapped: Whether the Edge TPU runs them.
     """
 
@@ -63,7 +63,7 @@ class OperatorStatus:
 
 @dataclass(frozen=True)
 class Log:
-    """The compiler's report on one model; sizes as it rounds them, None where the log has none.
+    """The compiler's report on one model. Sizes are rounded by the compiler, and None if the log has none.
 
     Attributes:
         version: Version of the compiler.
@@ -89,14 +89,14 @@ class Log:
 
     @property
     def mapped_percent(self) -> float | None:
-        """Share of the operators that the Edge TPU runs, 0 to 100; None where the log does not say."""
+        """Percentage of the operators that the Edge TPU runs, 0 to 100; None if the log does not say."""
         return None if self.mapped is None or not self.total else 100 * self.mapped / self.total
 
 
 def parse_log(text: str) -> Log:
     """Parse the output of ``edgetpu_compiler``, its ``.log`` file, or both in one text.
 
-    If it tried several times (``--search_delegate``), the last attempt counts.
+    After several attempts (``--search_delegate``) the last one counts.
 
     Raises:
         InputError: The text is not a log of the compiler.
@@ -130,7 +130,7 @@ def compile_model(model: bytes, *, min_runtime_version: int | None = None) -> tu
 
     Args:
         model: An int8 TFLite file.
-        min_runtime_version: For a device whose libedgetpu is older than the compiler, such as 13.
+        min_runtime_version: Runtime version, such as 13, of a device whose libedgetpu is older than the compiler.
 
     Raises:
         InputError: The compiler refuses the file.
@@ -159,9 +159,9 @@ def compile_model(model: bytes, *, min_runtime_version: int | None = None) -> tu
         log = _log_of(printed)
         if done.returncode != 0 or not compiled.is_file():
             raise InputError(
-                f"{PROGRAM} refuses the model (exit code {done.returncode})",
+                f"{PROGRAM} rejects the model (exit code {done.returncode})",
                 why=log.failure,
-                hint="See what it should map: edgetl inspect --edgetpu MODEL",
+                hint="edgetl inspect --edgetpu MODEL shows what the Edge TPU can run.",
             )
         return compiled.read_bytes(), log
 
@@ -193,7 +193,7 @@ def _log_of(printed: str) -> Log:
 
 
 def _rows(text: str) -> tuple[OperatorStatus, ...]:
-    # The table is in the output and in the .log file, so a text with both has it twice.
+    # Output and .log file both contain the table, so a text with both has it twice.
     table = re.split(r"^Operator\s+Count\s+Status\s*$", text, flags=re.MULTILINE)
     if len(table) == 1:
         return ()

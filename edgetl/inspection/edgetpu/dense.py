@@ -1,11 +1,11 @@
 """Requantize FULLY_CONNECTED weights from one scale per output to one per tensor, for the Edge TPU compiler.
 
-TensorFlow's converter has given the weights of dense layers one scale per output since 2024. Older kernels may return
+Since 2024 TensorFlow's converter gives the weights of dense layers one scale per output. Older kernels may then return
 wrong results without an error (tensorflow/tflite-micro 2602), and the compiler, 16.0, is from 2021.
 
-Files for CPUs are more accurate with one scale per output. To convert a new model with one scale, use the converter's
-own setting (``quantization.conversion``), which rounds the float weights once. Here int8 weights are rounded a second
-time, at about 2 dB more noise unless repair has already put them on the common step.
+For CPUs one scale per output is more accurate. To convert a new model, use the converter's own option
+(``quantization.conversion``), which rounds the float weights once. This module rounds int8 weights a second time, which
+adds about 2 dB of noise unless repair has already rounded them to the common step.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ def per_tensor_dense(model: bytes) -> bytes:
 
     The common scale is the largest one: weights w with scale s become round(w * s / S). The bias keeps its real values
     on the new grid, input scale * S (TFLite 8-bit quantization specification). Data behind the flatbuffer, such as
-    labels, is left out of a changed file.
+    labels, is dropped from a changed file.
 
     Raises:
-        InputError: It is not a TFLite file, or damaged.
+        InputError: The file is not TFLite, or is damaged.
     """
     described = describe(model)
     dense = [

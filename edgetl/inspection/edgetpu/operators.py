@@ -1,12 +1,12 @@
-"""Which TFLite operators the Edge TPU compiler maps, and under which limits: one row per operator.
+"""The TFLite operators that the Edge TPU compiler maps, with their limits: one row per operator.
 
-``predict`` decides which part of a graph is mapped: an operator that could be mapped stays on the CPU if it follows
-one that cannot.
+``predict`` applies them to a graph: an operator that could be mapped stays on the CPU if it follows one that cannot.
 
 Sources. The operators and most limits: Coral's "TensorFlow models on the Edge TPU", supported operations
 (coral.ai/docs/edgetpu/models-intro). Versions: the highest that TFLite 2.5 reads, by ``runtime_version.cc`` of
-TensorFlow, because the last compiler, 16.0.384591198 of 2021, is of that age; a newer version makes it refuse the whole
-file (google-coral/edgetpu 631). "Pairs": Coral's published models beside their compiled twins (google-coral/test_data).
+TensorFlow, which is as old as the last compiler, 16.0.384591198 of 2021; an operator of a newer version makes it reject
+the whole file (google-coral/edgetpu 631). "Pairs": Coral's published models and their compiled counterparts
+(google-coral/test_data).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _Z_MULTIPLE = 4
 
 @dataclass(frozen=True)
 class Node:
-    """One operator of a graph, with everything that its limits depend on.
+    """One operator of a graph, with all that its limits depend on.
 
     Attributes:
         operator: The operator as described by the file.
@@ -59,7 +59,7 @@ class Rule:
         max_version: The highest version that the compiler reads.
         limits: Functions that return why a node is not mapped, or "".
         parameters: Inputs that must be stored in the file.
-        unchecked: A limit that the documentation leaves open; only the compiler knows.
+        unchecked: A limit that the documentation does not specify; only the compiler knows it.
     """
 
     max_version: int
@@ -70,7 +70,7 @@ class Rule:
 
 def _no_fused_activation(node: Node) -> str:
     fused = node.options.get("fusedActivationFunction", _NO_ACTIVATION)
-    return "has a fused activation, which this operator may not have" if fused != _NO_ACTIVATION else ""
+    return "has a fused activation, which is not mapped for this operator" if fused != _NO_ACTIVATION else ""
 
 
 def _square_dilation(node: Node) -> str:

@@ -1,4 +1,4 @@
-"""Predict which operators of a TFLite file the Edge TPU will run, and name the constraint that decides.
+"""Predict which operators of a TFLite file the Edge TPU will run, and the constraint that excludes each other one.
 
 Only the compiler gives a definite answer. The constraints are Coral's model requirements
 (coral.ai/docs/edgetpu/models-intro); the partitioning follows Coral's published pairs.
@@ -35,17 +35,17 @@ _INNERMOST = 3
 
 @dataclass(frozen=True)
 class Placed:
-    """Where one operator will run.
+    """The predicted place of one operator.
 
     Attributes:
-        index: Its place in the file.
-        name: Its name in TFLite.
+        index: Index in the file.
+        name: TFLite name.
         output: Type and shape of its first output, such as ``int8 [1, 5]``.
         on: ``edgetpu`` or ``cpu``.
         constraint: For ``cpu``, the reason: ``operator``, ``version``, ``type``, ``shape``, ``rank``, ``parameter``,
             ``limit`` (of this operator), ``partition`` (it follows an operator that stays on the CPU) or, in a
             compiled file, ``compiler``; else "".
-        reason: The same in words; else "".
+        reason: The constraint in words; else "".
     """
 
     index: Count
@@ -61,15 +61,15 @@ class EdgeTpuPrediction:
     """The predicted result of compiling a file.
 
     Attributes:
-        compiler: The version that is predicted.
-        compiled: The file is the compiler's output already; ``operators`` then tells what it did.
-        operators: In the order of the file.
-        mapped: How many of them the Edge TPU runs.
-        total: How many there are.
+        compiler: Compiler version of the prediction.
+        compiled: Whether the file is already compiled; ``operators`` is then the actual mapping.
+        operators: Operators, in the order of the file.
+        mapped: Number of operators on the Edge TPU.
+        total: Number of operators.
         mapped_percent: 100 * mapped / total
-        parameter_bytes: Stored values that mapped operators read, before the compiler pads them.
-        on_chip_bytes: The Edge TPU's memory for them.
-        streamed_bytes_at_least: What does not fit there, and is sent for every photo.
+        parameter_bytes: Size of the parameters of mapped operators, before the compiler pads them.
+        on_chip_bytes: Size of the Edge TPU's memory for parameters.
+        streamed_bytes_at_least: Parameters that do not fit and are streamed for every photo, in bytes.
         refused: Why the compiler cannot read the file at all, or "".
         risks: Reasons why the compiler or the device may behave differently, one line each.
     """
@@ -98,7 +98,7 @@ class EdgeTpuPrediction:
         refused: str = "",
         risks: tuple[str, ...] = (),
     ) -> EdgeTpuPrediction:
-        """Return the prediction with what follows from where each operator runs."""
+        """Return the prediction for the given placement of each operator."""
         mapped, total = sum(operator.on == "edgetpu" for operator in operators), len(operators)
         return cls(
             compiler=COMPILER,
@@ -118,12 +118,12 @@ class EdgeTpuPrediction:
 def predict(model: bytes) -> EdgeTpuPrediction:
     """Predict what the Edge TPU compiler does with a TFLite file.
 
-    One partition is mapped. Operators before the first mapped one may stay on the CPU. After it, an operator that
-    cannot be mapped keeps everything that depends on it on the CPU.
+    One partition is mapped. Operators before it may stay on the CPU. After its start, an operator that cannot be mapped
+    keeps everything that depends on it on the CPU.
 
     Raises:
-        InputError: It is not a TFLite file, or damaged.
-        Unavailable: ``ai-edge-litert``, which carries the schema, is not installed.
+        InputError: The file is not TFLite, or is damaged.
+        Unavailable: ``ai-edge-litert``, which contains the schema, is not installed.
     """
     described = describe(model)
     if needs_edgetpu(model):
@@ -140,7 +140,7 @@ def predict_path(path: Path, *, variant: str = "int8") -> tuple[str, EdgeTpuPred
     """Predict for a ``.tflite`` file or a variant of a bundle; return its name and the prediction.
 
     Raises:
-        InputError: It is absent, damaged, or not a TFLite model.
+        InputError: It does not exist, is damaged, or is not a TFLite model.
     """
     from edgetl_device.bundle import Bundle
 
@@ -165,7 +165,7 @@ def _compiled(model: TFLiteModel) -> EdgeTpuPrediction:
     placed = tuple(
         Placed(index, operator.name, _output(model, index), "edgetpu", "", "")
         if operator.name == _CUSTOM
-        else Placed(index, operator.name, _output(model, index), "cpu", "compiler", "the compiler left it here")
+        else Placed(index, operator.name, _output(model, index), "cpu", "compiler", "the compiler left it on the CPU")
         for index, operator in enumerate(model.operators)
     )
     return EdgeTpuPrediction.of(placed, compiled=True)
@@ -188,16 +188,16 @@ def _values(tree: Any, operator: Operator, inputs: tuple[Tensor | None, ...], po
 
 
 def _unreadable(node: Node) -> str:
-    """Return why the compiler's TFLite cannot even load a file with this operator, or ""."""
+    """Return why the compiler's TFLite version cannot load a file with this operator, or ""."""
     name, version = node.operator.name, node.operator.version
     if node.operator.custom:
         return ""
     code = getattr(extras.require("ai_edge_litert.schema_py_generated").BuiltinOperator, name)
     if code > LAST_CODE:
-        return f"{name} is newer than the compiler, which refuses the file"
+        return f"{name} is newer than the compiler, which rejects the file"
     if name in RULES and version > RULES[name].max_version:
         known = RULES[name].max_version
-        return f"{name} version {version}: the compiler knows up to {known}, and refuses the file"
+        return f"{name} version {version}: the compiler knows up to {known} and rejects the file"
     return ""
 
 

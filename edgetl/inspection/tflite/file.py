@@ -16,7 +16,7 @@ from edgetl._lib import extras
 from edgetl_device.errors import InputError
 
 MAGIC = b"TFL3"
-# What flatbuffers and NumPy raise when an offset leads out of the file.
+# Raised by flatbuffers and NumPy for an offset outside the file.
 _DAMAGE = (struct.error, ValueError, IndexError, TypeError, OverflowError, AttributeError, MemoryError)
 _DTYPE_BYTES = {
     "float64": 8, "int64": 8, "uint64": 8, "complex64": 8, "complex128": 16,
@@ -28,7 +28,7 @@ _DTYPE_BYTES = {
 
 @dataclass(frozen=True)
 class Tensor:
-    """One tensor. ``bytes`` is the size of its stored values, 0 for activations; ``constant`` is whether it has any.
+    """One tensor. ``bytes`` is the size of its stored values, 0 for activations; ``constant`` tells whether it has any.
 
     ``scales`` and ``zero_points`` are empty without quantization, else have one value per tensor, or one per index of
     dimension ``axis``. A dimension of -1 is dynamic.
@@ -71,8 +71,8 @@ def describe(model: bytes) -> TFLiteModel:
     """Read the structure of a TFLite file.
 
     Raises:
-        InputError: It is not a TFLite file, is damaged, or has several subgraphs (control flow).
-        Unavailable: ``ai-edge-litert``, which carries the schema, is not installed.
+        InputError: The file is not TFLite, is damaged, or has several subgraphs (control flow).
+        Unavailable: ``ai-edge-litert``, which contains the schema, is not installed.
     """
     schema = extras.require("ai_edge_litert.schema_py_generated")
     check_magic(model)
@@ -92,7 +92,7 @@ def check_magic(model: bytes) -> None:
 
 @contextmanager
 def reading() -> Iterator[None]:
-    """Turn exceptions caused by offsets outside the file into the error of a damaged file."""
+    """Convert exceptions caused by offsets outside the file to the error for a damaged file."""
     try:
         yield
     except _DAMAGE as error:
@@ -100,13 +100,13 @@ def reading() -> Iterator[None]:
 
 
 def damaged(why: str) -> InputError:
-    """Return the error of a TFLite file that cannot be read."""
-    return InputError("a damaged TFLite file", why=why, hint="It is truncated or edited; make or copy it again.")
+    """Return the error for a TFLite file that cannot be read."""
+    return InputError("a damaged TFLite file", why=why, hint="It is truncated or damaged; export or copy it again.")
 
 
 def _read(root: Any, data: bytes) -> TFLiteModel:
     if root.SubgraphsLength() != 1:
-        raise InputError(f"a TFLite file with {root.SubgraphsLength()} subgraphs", why="only plain graphs are read")
+        raise InputError(f"a TFLite file with {root.SubgraphsLength()} subgraphs", why="only one subgraph is supported")
     graph = root.Subgraphs(0)
     builtin, types = _names("BuiltinOperator"), _names("TensorType")
     buffers = [_buffer_bytes(root.Buffers(index), len(data)) for index in _span(root.BuffersLength(), data)]

@@ -28,7 +28,7 @@ _MAGIC = b"M001"
 # The schema is at 1.5.0; all fields written here exist since its first version.
 _MIN_PARSER_VERSION = "1.0.0"
 
-# The fields of each table in the order of metadata_schema.fbs up to the last one used here: the position is the id.
+# The fields of each table in the order of metadata_schema.fbs, up to the last one used here; positions are ids.
 # A union takes two ids, the first for its type.
 _FIELDS = {
     "ModelMetadata": (
@@ -47,21 +47,21 @@ _FIELDS = {
     "Stats": ("max", "min"),
     "AssociatedFile": ("name", "description", "type"),
 }  # fmt: skip
-# Fields of one byte that hold a member of an enumeration. All others here are offsets to strings, vectors and tables.
+# Enumeration fields of one byte. All others here are offsets to strings, vectors and tables.
 _ENUMS = {"content_properties_type", "options_type", "color_space", "type"}
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
 _NORMALIZATION_OPTIONS = 1
 _COLOR_SPACE_RGB = 1
 _TENSOR_AXIS_LABELS = 2
 
-# The earliest date that a zip can hold. With a fixed date, equal models give equal files.
+# The earliest date of a zip entry. A fixed date makes the files of equal models equal.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LABELS_MAX_BYTES = 4 << 20
 
 
 @dataclass(frozen=True)
 class Metadata:
-    """The metadata of a file. Absent labels and texts are empty."""
+    """The metadata of a file. Missing labels and texts are empty."""
 
     name: str
     description: str
@@ -81,7 +81,7 @@ def with_metadata(model: bytes, *, name: str, labels: Sequence[str], description
             [1, classes] of probabilities.
         name: The model's name.
         labels: One per class, in the order of the output.
-        description: What it does, in a sentence.
+        description: Description of the model, in a sentence.
 
     Raises:
         InputError: The model is damaged, is not such a classifier, or stores weights outside its flatbuffer; or a label
@@ -190,7 +190,7 @@ def _metadata(input: Tensor, output: Tensor, *, name: str, description: str) -> 
         return made
 
     def vector(*values: float) -> int:
-        """Write floats as floats, and integers as offsets to what is already written."""
+        """Write floats as values, and integers as offsets to data already written."""
         builder.StartVector(4, len(values), 4)
         for value in reversed(values):
             if isinstance(value, float):

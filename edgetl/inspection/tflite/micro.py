@@ -1,6 +1,6 @@
-"""The memory a TFLite file needs on a microcontroller, measured with TensorFlow Lite for Microcontrollers.
+"""Measure the memory that a TFLite file needs on a microcontroller, with TensorFlow Lite for Microcontrollers.
 
-Its interpreter is the optional PyPI package ``tflite-micro``. It says nothing about speed on the chip.
+Its interpreter is the optional PyPI package ``tflite-micro``. Speed on the chip is not measured.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Arena:
 def measure_arena(model: bytes) -> Arena:
     """Return the smallest arena with which the interpreter allocates all tensors of ``model``, to 16 bytes.
 
-    Found by bisection on this machine, with 64-bit pointers; 32-bit targets need a little less.
+    By bisection on this machine, with 64-bit pointers; 32-bit targets need a little less.
     """
     if importlib.util.find_spec("tflite_micro") is None:
         return Arena(None, f"the package {PACKAGE} is not installed")

@@ -1,6 +1,6 @@
 """Pair the tensors of two TFLite files of one model by name, and find the Keras layer behind a name.
 
-TensorFlow's converter names a tensor after the Keras layers it comes from, in the same way in all files of a model:
+TensorFlow's converter names a tensor after its Keras layers, in the same way in all files of a model:
 ``model/Conv1_relu/Relu6;model/Conv1/convolution``.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Callable, Hashable, Iterable
 
 from .file import Operator, TFLiteModel
 
-# Operations that the converter folds into a layer. Names differ only in these when BatchNorm was folded beforehand.
+# Operations that the converter fuses into a layer. If BatchNorm was folded beforehand, names differ only in these.
 _FOLDED = re.compile(r"/(?:BiasAdd|Squeeze|batchnorm/\w+)\d*$")
 # When a model is called a second time, Keras appends the same number to the names of all its layers.
 _NUMBERED = re.compile(r"_\d+$")
@@ -28,10 +28,10 @@ def pair_by_name(
     calls, or have had BatchNorm folded before conversion. Names that several tensors of a file share are not paired.
 
     Args:
-        first: One file.
-        second: The other.
+        first: First file.
+        second: Second file.
         of_first: Indices of the tensors to pair.
-        of_second: Indices of the candidates to pair them with.
+        of_second: Indices of their candidates.
     """
     pairs: dict[int, int] = {}
     of_first, of_second = list(of_first), list(of_second)
@@ -46,7 +46,7 @@ def pair_by_name(
 def layer_of(model: TFLiteModel, operator: Operator) -> str:
     """Return the Keras layer that an operator computes, such as ``Conv1``, or the operator's name if no layer is named.
 
-    The weights' name is the most reliable: an output is named after the activation fused into the operator.
+    Uses the name of the weights first: outputs are named after the fused activation.
     """
     stored = [model.tensors[index] for index in operator.inputs[1:] if index >= 0 and model.tensors[index].constant]
     weights = next((tensor for tensor in stored if len(tensor.shape) > 1), None)

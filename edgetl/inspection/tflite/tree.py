@@ -1,6 +1,6 @@
-"""A TFLite file as objects that can be changed and packed again, and its constants as arrays.
+"""A TFLite file as objects that can be edited and packed again, and its constants as arrays.
 
-For files from outside use ``edgetl.inspection.tflite.file``, which checks them.
+Read untrusted files with ``edgetl.inspection.tflite.file`` first, which checks them.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ def read_tree(model: bytes) -> Any:
     """Return a TFLite file as a ``ModelT`` of the generated schema: fields are attributes, lists are lists.
 
     Raises:
-        InputError: It is damaged.
-        Unavailable: ``ai-edge-litert``, which carries the schema, is not installed.
+        InputError: The file is damaged.
+        Unavailable: ``ai-edge-litert``, which contains the schema, is not installed.
     """
     schema = extras.require("ai_edge_litert.schema_py_generated")
     with reading():
@@ -46,13 +46,13 @@ def pack_tree(tree: Any) -> bytes:
 
 
 class Buffer:
-    """Packs like ``BufferT`` of the generated schema, but aligns the values."""
+    """Pack like ``BufferT`` of the generated schema, but align the values."""
 
     def __init__(self, data: bytes | None) -> None:
         self.data = data
 
     def Pack(self, builder: Any) -> int:
-        """Write the buffer and return where it is, as the generated classes do."""
+        """Write the buffer and return its offset, as the generated classes do."""
         schema = extras.require("ai_edge_litert.schema_py_generated")
         values = None
         if self.data is not None:
@@ -68,15 +68,15 @@ class Buffer:
 
 
 def constant(tree: Any, index: int, tensor: Tensor) -> npt.NDArray[Any] | None:
-    """Return the stored values of tensor ``index`` in their own type and shape, or None where it has none.
+    """Return the stored values of tensor ``index`` in their own type and shape, or None if it has none.
 
     Args:
-        tree: What :func:`read_tree` returned.
-        index: Of the tensor.
-        tensor: The same tensor as :func:`edgetl.inspection.tflite.file.describe` sees it.
+        tree: The file from :func:`read_tree`.
+        index: Index of the tensor.
+        tensor: The same tensor from :func:`edgetl.inspection.tflite.file.describe`.
 
     Raises:
-        InputError: Its type has no NumPy form (4 bit, strings).
+        InputError: NumPy has no such type (4 bit, strings).
     """
     data = tree.buffers[tree.subgraphs[0].tensors[index].buffer].data
     if data is None or not len(data):
@@ -89,8 +89,8 @@ def constant(tree: Any, index: int, tensor: Tensor) -> npt.NDArray[Any] | None:
 def to_real(values: npt.NDArray[Any], tensor: Tensor) -> npt.NDArray[np.float32]:
     """Dequantize a tensor's integers to float32: ``scale * (q - zero_point)``, same shape.
 
-    Per channel where the tensor has several scales (the TFLite 8-bit quantization specification). Values without
-    quantization are only converted.
+    Per channel if the tensor has several scales (TFLite 8-bit quantization specification). Unquantized values are only
+    converted.
     """
     if not tensor.scales:
         return values.astype(np.float32)

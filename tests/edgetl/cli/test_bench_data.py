@@ -105,7 +105,7 @@ def test_without_a_reference_everything_else_is_told(data: Path, lone: Path, tmp
 def test_the_report_says_which_photos_and_what_the_drop_is_against(measured: tuple[Path, str], tmp_path: Path) -> None:
     write_report([measured[0]], tmp_path / "page.html")
     text = Page((tmp_path / "page.html").read_text()).text
-    assert "The drop is against float32 on this device" in text
+    assert "The drop is relative to float32 on this device" in text
     assert "Photos of the folder field 11, content" in text
     assert "held-out" not in text.lower()
 

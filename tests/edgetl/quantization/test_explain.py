@@ -269,7 +269,7 @@ def test_json_and_rows_hold_what_the_objects_hold() -> None:
     (third,) = (row for row in rows if row["layer"] == "logits" and row["channel"] == 2)
     assert float(third["float_high"]) == pytest.approx(layer.channels.high[2], rel=1e-5)
     silent = replace(layer, sqnr_db=math.inf)
-    assert silent.explained(None).sqnr_db == Unknown("no error at all")
+    assert silent.explained(None).sqnr_db == Unknown("no error")
 
 
 def test_flips_and_drops_by_class() -> None:

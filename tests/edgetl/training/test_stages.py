@@ -59,9 +59,9 @@ def test_training_that_diverges_says_so_and_what_to_do(val: bool) -> None:
     with pytest.raises(Diverged, match="training diverged in epoch 1 of stage blocks") as caught:
         train_tail(small_tail(), data(values, val=val), plan, TrainingLog(), description="test")
     assert caught.value.exit_code == 2
-    assert "steps of lr=1.0 are too large here" in str(caught.value)
+    assert "lr=1.0 is too high" in str(caught.value)
     said = caught.value.for_command_line()
-    assert "steps of --lr 1.0 are too large here" in said
+    assert "--lr 1.0 is too high" in said
     assert "lower --lr, such as 0.1." in said
 
 
@@ -70,7 +70,7 @@ def test_a_network_that_gives_no_numbers_is_not_the_learning_rates_fault() -> No
     with pytest.raises(Diverged, match="stage blocks cannot start: val_loss is nan") as caught:
         train_tail(small_tail(), data(values, val=True), small.plan(epochs=1), TrainingLog(), description="test")
     assert "--lr" not in caught.value.for_command_line()
-    assert "Give other --weights" in caught.value.for_command_line()
+    assert "Use different --weights" in caught.value.for_command_line()
 
 
 def test_nothing_is_left_of_a_run_that_diverged(tmp_path: Path) -> None:
