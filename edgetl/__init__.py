@@ -1,6 +1,6 @@
-"""edgetl: from a folder of photos to an int8 image classifier on a small Linux board, with proof.
+"""edgetl: from a folder of photos to a verified int8 image classifier on a small Linux board.
 
-The verbs are functions, their options keyword arguments::
+Commands are functions, options are keyword arguments::
 
     import edgetl
 

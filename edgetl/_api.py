@@ -1,4 +1,4 @@
-"""The verbs of edgetl as functions: what each command does, with its options as keyword arguments.
+"""The commands of edgetl as functions, with their options as keyword arguments.
 
 Paths are ``str`` or ``os.PathLike``. Errors are those of :mod:`edgetl_device.errors`. Heavy libraries load on use.
 """
@@ -79,7 +79,7 @@ def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False
         run: The run directory of the unfinished run.
         data: New path of the photos; None if they have not moved.
         overwrite: Replace another run at the same path.
-        **options: Repeated options; each must be unchanged.
+        **options: Options given again; each must be unchanged.
 
     Raises:
         InputError: There is nothing to resume, or options, photos or network have changed.
@@ -159,13 +159,13 @@ def advise(
         size: Input height and width in pixels.
         fit: How photos are fitted to the input: ``stretch``, ``crop`` or ``pad``.
         weights: ``auto``, ``imagenet`` or a weights file.
-        val: Share for validation where the data set has none.
-        test: Share for the test where it is not split.
+        val: Share of validation photos, if the data set has none.
+        test: Share of test photos, if it is not split.
         on_conflict: For a photo with two labels: raise an ``error``, or ``drop`` it.
         seed: Seed of the split and the folds.
 
     Raises:
-        InputError: A backbone, number or the photos are wrong.
+        InputError: A backbone, a number or the photos are invalid.
         Unavailable: This machine lacks a package, or the weights cannot be loaded or downloaded.
     """
     from edgetl.advice.run import advise_on
@@ -201,7 +201,7 @@ def bench(
         **options: Fields of :class:`~edgetl.BenchOptions`.
 
     Raises:
-        InputError: A variant, a number, the bundle or the photos are wrong.
+        InputError: A variant, a number, the bundle or the photos are invalid.
         Unavailable: A named variant or delegate cannot run here.
     """
     from edgetl_device.bench.run import run_bench
@@ -217,7 +217,7 @@ def verify(bundle: AnyPath | Bundle | Run) -> Verification:
         bundle: A bundle, a run that has one, or the path of either.
 
     Returns:
-        All checks with their outcomes; ``ok`` is whether none failed.
+        All checks with their outcomes; ``ok`` tells whether none failed.
 
     Raises:
         InputError: It is not a bundle.

@@ -27,8 +27,8 @@ WORKSTATION = table(
     Reason(
         "package-version",
         "warning",
-        "A package is of a version that edgetl is not tested with.",
-        "pip install --upgrade what is named.",
+        "edgetl is not tested with this version of a package.",
+        "Upgrade the named packages: pip install --upgrade.",
     ),
     Reason(
         "edge-tpu-compiler-missing",
@@ -53,7 +53,7 @@ def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
 
 
 def _requirements() -> list[Requirement]:
-    """Return what both distributions ask for on this machine; of an extra, where all of it is installed."""
+    """Return the requirements of both distributions here, with those of an extra if all of it is installed."""
     found = []
     for distribution in ("edgetl-device", "edgetl"):
         lines = [Requirement(line) for line in metadata.requires(distribution) or []]
@@ -65,7 +65,7 @@ def _requirements() -> list[Requirement]:
 
 
 def versions(requirements: Iterable[Requirement], installed: Mapping[str, str | Unknown]) -> Check:
-    """Compare installed versions with those that are asked for; what is not installed is judged elsewhere."""
+    """Compare installed versions with the required ones; missing packages are reported elsewhere."""
     wrong = {
         f"{one.name} {version}, not {one.specifier}"
         for one in requirements
@@ -77,7 +77,7 @@ def versions(requirements: Iterable[Requirement], installed: Mapping[str, str | 
 
 
 def training(versions: dict[str, str | Unknown]) -> Check:
-    """Check the packages that training needs: all, none (a board), or some of them, which is a mistake.
+    """Check the packages that training needs: all or none (a board) is fine, some of them is a mistake.
 
     Args:
         versions: A version for each of :data:`TRAINING` that is installed.
@@ -86,7 +86,7 @@ def training(versions: dict[str, str | Unknown]) -> Check:
     missing = [name for name in versions if name not in installed]
     if not missing:
         return Check("training", "ok", ", ".join(f"{name} {version}" for name, version in installed.items()))
-    # onnxruntime alone is what a board installs for ONNX variants.
+    # A board may have onnxruntime alone, for ONNX variants.
     if not set(installed) - {"onnxruntime"}:
         return lacking("training", WORKSTATION["training-missing"], "not installed; boards need none of it")
     return lacking("training", WORKSTATION["training-incomplete"], f"incomplete: {', '.join(missing)} missing")

@@ -65,7 +65,7 @@ def page() -> str:
 
 
 def section(schema: Mapping[str, Json]) -> str:
-    """Return what a JSON Schema of :func:`schema` says as Markdown: a table of its fields, and one for each part."""
+    """Return a JSON Schema of :func:`schema` as Markdown: a table of its fields, and one for each part."""
     title = str(schema["title"])
     lines = [f"## {title}", "", *_described(schema, title)]
     for name, part in schema.get("$defs", {}).items():
@@ -74,7 +74,7 @@ def section(schema: Mapping[str, Json]) -> str:
 
 
 def _described(schema: Mapping[str, Json], title: str) -> list[str]:
-    """Return the description of an object and the table of its fields; ``title`` is of the document it is in."""
+    """Return the description of an object and the table of its fields; ``title`` is that of its document."""
     required = schema.get("required", ())
     lines = [_cell(schema["description"]), "", "| field | type | |", "|---|---|---|"]
     for name, field in schema.get("properties", {}).items():
@@ -87,7 +87,7 @@ def _described(schema: Mapping[str, Json], title: str) -> list[str]:
 
 
 def _anchor(title: str, name: str) -> str:
-    # Two documents may have parts of one name.
+    # Two documents may have parts of the same name.
     return re.sub(r"[./]", "-", title.removeprefix("edgetl.")) + f"-{name.lower()}"
 
 

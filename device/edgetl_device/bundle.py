@@ -45,7 +45,7 @@ class CompiledFrom:
     """The file that a compiler was given.
 
     Attributes:
-        variant: The variant that it was made of.
+        variant: The variant that was compiled.
         sha256: SHA-256 of the file.
     """
 
@@ -55,14 +55,14 @@ class CompiledFrom:
 
 @dataclass(frozen=True)
 class Compilation:
-    """What the Edge TPU compiler said of a file that it made.
+    """The Edge TPU compiler's report on a compiled file.
 
     Attributes:
         compiler: Version of the compiler.
         mapped: Operators that the Edge TPU runs.
         total: Operators of the file that was compiled.
         on_chip_bytes: Parameters kept in the Edge TPU's memory.
-        off_chip_bytes: Parameters sent anew for every photo.
+        off_chip_bytes: Parameters streamed for every photo.
         source: The file that was compiled.
     """
 
@@ -196,7 +196,7 @@ class ReferenceArrays:
 
 @dataclass(frozen=True)
 class BundleReference(ReferenceArrays):
-    """Output of the float model for the held-out photos of a bundle, and what some of them look like to it.
+    """Output of the float model for the held-out photos of a bundle, and the preprocessed pixels of some.
 
     Attributes:
         golden_rows: int64 [k], the photos whose pixels are kept.

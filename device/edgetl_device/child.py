@@ -1,4 +1,4 @@
-"""A module run in a process of its own, found wherever its package was imported from."""
+"""Run a module in a separate process, found wherever its package was imported from."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 def run_module(
     name: str, *arguments: str, input: bytes | None = None, timeout_s: float, package: str = __package__
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run ``python -m <package>.<name> arguments`` and return how it ended, whatever its exit code.
+    """Run ``python -m <package>.<name> arguments`` and return the completed process, whatever its exit code.
 
-    ``package`` is loaded already; both it and this one are found there.
+    ``package`` is already loaded; the process can import it and this package.
 
     Raises:
         OSError: It cannot be started.

@@ -226,7 +226,7 @@ class Classifier:
             advance: Called with the number of photos after each inference.
 
         Raises:
-            InputError: The model's answer is no probabilities.
+            InputError: The model's output is not probabilities.
             ValueError: The classifier is closed.
         """
         return predict(self.run_batch, pixels, batch=self.runtime.input.shape[0], advance=advance)

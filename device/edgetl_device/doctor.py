@@ -138,7 +138,7 @@ def raise_problems(report: Report) -> None:
     if problems:
         names = ", ".join(check.name for check in problems)
         raise Unavailable(
-            f"edgetl lacks {len(problems)} thing{'s' * (len(problems) > 1)} here: {names}",
+            f"{len(problems)} problem{'s' * (len(problems) > 1)} on this machine: {names}",
             why=problems[0].found,
             hint=problems[0].fix,
         )

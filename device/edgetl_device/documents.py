@@ -149,7 +149,7 @@ def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTE
     except IsADirectoryError:
         raise InputError(f"{path}: is a folder", why=f"a document of {kind.SCHEMA} was expected") from None
     if len(data) > max_bytes:
-        raise InputError(f"{path}: is larger than {max_bytes} bytes", why=f"no document of {kind.SCHEMA} is")
+        raise InputError(f"{path}: is larger than {max_bytes} bytes", why=f"documents of {kind.SCHEMA} are smaller")
     return parse(kind, data, name=fspath(path))
 
 
@@ -213,10 +213,10 @@ def write(path: str | PathLike[str], document: Document) -> None:
 
 
 def write_or_keep(path: str | PathLike[str], document: Document) -> None:
-    """Write a document that took long to measure; where that fails it is kept elsewhere, and the error says where.
+    """Write a document that took long to measure; if that fails, save it elsewhere and name the place in the error.
 
     Raises:
-        EdgetlError: It could not be written to ``path``; of the kind that the system's error is.
+        EdgetlError: It could not be written to ``path``; its class is that of the system error.
     """
     try:
         write(path, document)
@@ -227,7 +227,7 @@ def write_or_keep(path: str | PathLike[str], document: Document) -> None:
             with open(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
         except OSError:
-            # No disk takes it.
+            # No disk can be written.
             sys.stdout.write(text)
             sys.stdout.flush()
             kept = "what is printed above"
@@ -337,7 +337,7 @@ def _read_text(value: Json) -> str:
 def _read_integer(value: Json) -> int:
     if type(value) is not int:
         raise _Wrong(f"must be a whole number, not {_shown(value)}")
-    # Python has no limit of its own, but what is computed from it has.
+    # Python's integers have no limit, but numbers computed from them do.
     if not -(1 << 63) <= value < 1 << 63:
         raise _Wrong(f"must be a whole number of 64 bits, not {_shown(value)}")
     return value

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all, whatever ends the process that writes them; and their hashes."""
+"""Atomic writes of files and folders, which survive a kill at any moment, and hashes."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def atomic_path(
 ) -> Iterator[Path]:
     """Yield a temporary sibling of ``target``, which replaces ``target`` by renaming when the block succeeds.
 
-    When the block raises, the temporary file or folder is removed and ``target`` stays as it was. A process that is
-    killed at any moment leaves the old or the new one in place, or both beside it, where :func:`sweep` finds them. What
-    is in place is on the disk: it survives a loss of power, too. Parent folders are created.
+    If the block raises, the temporary file or folder is removed and ``target`` is unchanged. If the process is killed,
+    the old or the new one is in place, or both are beside it, where :func:`sweep` finds them. The content is flushed to
+    disk before the renaming, so it survives a loss of power too. Parent folders are created.
 
     Args:
         target: The file or folder to write.
@@ -67,24 +67,24 @@ def atomic_path(
 
 
 def check_writable(target: str | os.PathLike[str]) -> None:
-    """Raise now what :func:`atomic_path` would raise for a file in the end, after the work; parents are created.
+    """Raise before the work what :func:`atomic_path` would raise for a file after it; parents are created.
 
     Raises:
-        InputError: ``target`` is something else than a file.
+        InputError: ``target`` is not a file.
         OSError: Nothing can be written there.
     """
     target = Path(target)
     with suppress(FileNotFoundError, NotADirectoryError):
         if not stat.S_ISREG(target.stat().st_mode):
-            raise InputError(f"{target}: is there already and is not a file", hint="Choose another place.")
+            raise InputError(f"{target}: exists and is not a file", hint="Choose another place.")
     with _temporary_folder(target):
         pass
 
 
 def sweep(folder: str | os.PathLike[str]) -> None:
-    """Finish in a folder what killed processes began: put replaced folders in place, remove temporary ones.
+    """Clean up a folder after killed processes: restore folders that were being replaced, remove temporary ones.
 
-    Only what carries edgetl's name and mark, and whose process has ended, is touched. What cannot be done is left.
+    Only entries with edgetl's name and mark whose process has ended are touched. Errors are ignored.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -95,11 +95,11 @@ def sweep(folder: str | os.PathLike[str]) -> None:
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse a pipe or a device in the place of a file: reading it may never begin, or never end.
+    """Refuse a pipe or a device instead of a file: reading it may block or never end.
 
     Raises:
         InputError: It is one.
-        OSError: There is nothing, or it cannot be looked at.
+        OSError: It does not exist, or cannot be accessed.
     """
     mode = Path(path).stat().st_mode
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
@@ -107,14 +107,14 @@ def check_regular(path: str | os.PathLike[str]) -> None:
 
 
 def heal(target: str | os.PathLike[str]) -> None:
-    """Put a folder in place again that a process was replacing when it was killed."""
+    """Restore a folder that a process was replacing when it was killed."""
     if not os.path.lexists(target):
         sweep(Path(target).parent)
 
 
 @contextmanager
 def naming(target: str | os.PathLike[str]) -> Iterator[None]:
-    """Add the target's name to system errors of the block: for an open file the system leaves it out."""
+    """Add the target's name to system errors of the block, which lack it for open files."""
     try:
         yield
     except OSError as error:
@@ -155,13 +155,13 @@ def _refuse(target: Path) -> None:
 
 @contextmanager
 def _temporary_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``target``, marked and locked; it is removed in the end."""
+    """Yield a new folder beside ``target``, marked and locked; it is removed afterwards."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
     try:
         holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     except OSError as error:
-        error.filename = os.fspath(target)  # the user knows this name, and not that of the temporary folder
+        error.filename = os.fspath(target)  # the user knows this name, not that of the temporary folder
         raise
     mark, aside = holder / f"{target.name}{_MARK}", holder / f"{target.name}{_OLD}"
     lock = None
@@ -175,7 +175,7 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
             new.rename(mark)
         yield holder
     finally:
-        # Neither could be moved to its place: keep both.
+        # Neither could be moved into place: keep both.
         if os.path.lexists(target) or not os.path.lexists(aside):
             _remove(holder, mark)
         if lock is not None:
@@ -183,7 +183,7 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
 
 
 def _locked(descriptor: int) -> bool:
-    """Lock a file; whether that succeeded. Where the file system knows no locks, nothing is ever swept."""
+    """Lock a file; return whether that succeeded. On a file system without locks nothing is ever swept."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -208,7 +208,7 @@ def _finish(holder: Path, name: str) -> None:
 
 
 def _remove(holder: Path, mark: Path) -> None:
-    """Remove a temporary folder, its mark last: until then another process can tell what it is."""
+    """Remove a temporary folder, its mark last, so that other processes can identify it until then."""
     with suppress(OSError):
         for path in holder.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -232,7 +232,7 @@ def _replace_directory(temporary: Path, target: Path, aside: Path) -> None:
 
 
 def _exchanged(one: Path, two: Path) -> bool:
-    """Exchange two paths in one step, so that at no moment one of them is missing; False where that is impossible."""
+    """Exchange two paths atomically, so that neither is ever missing; return False if that is impossible."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28, musl 1.2.6
     if rename is None:
         return False
@@ -245,7 +245,7 @@ def _exchanged(one: Path, two: Path) -> bool:
 
 
 def _sync(path: Path) -> None:
-    """Have a file's content, or the names in a folder, written to the disk."""
+    """Flush a file's content, or the names in a folder, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -257,7 +257,7 @@ def _sync(path: Path) -> None:
 
 
 def _sync_tree(folder: Path) -> None:
-    """The same for all that is in a folder: in one call where there is one (1,000 photos: 0.1 s instead of 2 s)."""
+    """Flush all that is in a folder to disk, if possible in one call (1,000 photos: 0.1 s instead of 2 s)."""
     sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -59,7 +59,7 @@ VERDICT = table(
         "The CPU is emulated: its times say nothing about a real one.",
         "Measure on the board itself.",
     ),
-    Reason("under-voltage", "error", "The board's supply gave too little voltage during the bench.", _SUPPLY),
+    Reason("under-voltage", "error", "The supply voltage was too low during the bench.", _SUPPLY),
     Reason("throttled", "error", "The board lowered its clock during the bench because of heat.", _COOL),
     Reason(
         "unsteady-warmup",
@@ -131,7 +131,7 @@ DOCTOR = table(
         "The governor changes the clock while edgetl bench measures.",
         f"For steady measurements: {SET_GOVERNOR}",
     ),
-    Reason("under-voltage", "warning", "The board's supply gives too little voltage, or did since boot.", _SUPPLY),
+    Reason("under-voltage", "warning", "The supply voltage is too low, or was since boot.", _SUPPLY),
     Reason(
         "throttled",
         "warning",

@@ -1,1 +1,1 @@
-"""Utilities that know neither photos nor models: cache, CSV, array files, progress, interrupts, extras, cores."""
+"""Utilities independent of photos and models: cache, CSV, array files, progress, interrupts, extras, cores."""

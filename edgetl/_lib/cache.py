@@ -1,8 +1,8 @@
 """The cache of recomputable data: decoded pixels, converted bases, activations.
 
-An entry's key must hold everything that changes its content. A disk may change it, too: the CRC-32 of its blocks is
-kept, and compared when a process first asks for it. Nothing is removed but entries, and leftovers of killed processes,
-that carry their seal and hold nothing else, in a folder that edgetl has marked.
+An entry's key must cover everything that affects its content. Disks may corrupt it, so the CRC-32 of its blocks is
+stored, and compared when a process first uses the entry. Only entries and leftovers of killed processes are removed,
+and only those with a seal and without foreign files, in a folder that edgetl has marked.
 """
 
 from __future__ import annotations
@@ -84,11 +84,11 @@ def key_of(**parts: Any) -> str:
 def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """Return the folder of a cache entry, made by ``make(folder)`` if it does not exist yet.
 
-    The folder appears only when ``make`` has ended; of processes that make the same entry at once, the first wins. An
-    entry whose files are not as ``make`` left them (another size, time of writing or content) is made again, and said.
-    Content is compared when a process first asks for it, at about 1 GB/s a core. Entries
-    unused for longest are removed when the cache is over its limit (``$EDGETL_CACHE_GB``, 20 by default), but none that
-    a running process has asked for.
+    The folder appears only when ``make`` has finished; if several processes make the same entry, the first wins. An
+    entry whose files have changed since (size, modification time or content) is made again, with a note to the user.
+    Content is compared when a process first uses the entry, at about 1 GB/s per core. Over the limit
+    (``$EDGETL_CACHE_GB``, 20 by default) the least recently used entries are removed, except those that a running
+    process uses.
 
     Raises:
         InputError: The cache folder is not edgetl's, or a damaged entry contains files that are not edgetl's.
@@ -274,7 +274,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _is_unchanged(folder: Path) -> bool:
-    """Whether the content of every file of a whole entry is as it was; a disk may change a byte and not the time."""
+    """Whether all files of a finished entry have their original content; disks may corrupt bytes, not times."""
     try:
         seal = _seal_of(folder)
         if _compared.get(folder) == seal:
@@ -284,7 +284,7 @@ def _is_unchanged(folder: Path) -> bool:
             return False
         with naming(folder):
             sums = _sums(folder, sealed.files)
-    except FileNotFoundError:  # another process has made it again meanwhile
+    except FileNotFoundError:  # another process has made it again
         return False
     if any(sealed.files[name][2:] != found for name, found in sums.items()):
         return False
@@ -327,7 +327,7 @@ def _set_aside(folder: Path) -> Path | None:
         return None
     sealed = None if folder.is_symlink() else _sealed(folder)
     if sealed is not None and _is_own(sealed):
-        note(f"damaged cache entry, made again: {folder}")
+        note(f"damaged cache entry, recomputed: {folder}")
         return _moved_aside(folder)
     try:
         folder.rmdir()  # it was emptied by hand
@@ -337,7 +337,7 @@ def _set_aside(folder: Path) -> Path | None:
             why="edgetl removes only what it made",
             hint="Move it away, or set EDGETL_CACHE to another folder.",
         ) from None
-    note(f"damaged cache entry, made again: {folder}")
+    note(f"damaged cache entry, recomputed: {folder}")
     return None
 
 
@@ -383,7 +383,7 @@ def _prune(root: Path, limit_bytes: float) -> None:
 
 
 def _entries(root: Path) -> Iterator[_Entry]:
-    """Yield the folders with a seal, two levels below the root; links are skipped, they lead outside."""
+    """Yield the folders with a seal, two levels below the root; links, which lead outside, are skipped."""
     for kind in root.iterdir():
         if kind.is_symlink() or not kind.is_dir():
             continue

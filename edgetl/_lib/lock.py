@@ -1,4 +1,4 @@
-"""A lock on work that only one process may do at a time. It names its holder, and ends with it, however that ends."""
+"""A lock for work that only one process may do at a time. It names its holder and is released when that ends."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ def locked(file: Path, *, what: str, hint: str) -> Iterator[None]:
 
     Raises:
         InputError: Another process, or another thread of this one, holds it.
-        OSError: The file cannot be written, or its file system knows no locks.
+        OSError: The file cannot be written, or its file system has no locks.
     """
     while True:
         with open(file, "a+", encoding="utf-8") as stream:
             try:
-                # The system frees it when the process ends.
+                # The system releases it when the process ends.
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 stream.seek(0)
                 raise InputError(f"{what} by {stream.read().strip() or 'another process'}", hint=hint) from None
             if not _is_at(stream.fileno(), file):
-                continue  # the holder before removed it meanwhile
+                continue  # the previous holder has removed it
             stream.truncate(0)
             stream.write(f"process {os.getpid()} on {platform.node()} since {datetime.now():%Y-%m-%d %H:%M:%S}\n")
             stream.flush()
             try:
                 yield
             finally:
-                # The folder around it may have been replaced meanwhile.
+                # Its folder may have been replaced.
                 if _is_at(stream.fileno(), file):
                     with suppress(OSError):
                         file.unlink()
@@ -50,7 +50,7 @@ def locked(file: Path, *, what: str, hint: str) -> Iterator[None]:
 
 
 def bundle_locked(bundle: Path) -> AbstractContextManager[None]:
-    """Return a context in which no other process changes a bundle: ``RUN/bundle``, or one elsewhere.
+    """Return a context in which no other process changes a bundle (``RUN/bundle`` or elsewhere).
 
     Raises:
         InputError: On entering: another process is changing it.

@@ -26,12 +26,12 @@ _OTHER_WEIGHTS = "Give weights of the same backbone and width, or --weights none
 
 @dataclass(frozen=True)
 class LayerMatch:
-    """What a weights file has for one layer of a backbone.
+    """The arrays of a weights file for one layer of a backbone.
 
     Attributes:
         layer: The layer's name.
         wanted: Shapes of its variables.
-        found: Shapes of the file's arrays for it; None where the file has none.
+        found: Shapes of the file's arrays for it; None if the file has none.
     """
 
     layer: str
@@ -53,7 +53,7 @@ class Matching:
     Attributes:
         layers: Every layer of the backbone that has variables, in graph order.
         unused: Layers of the file that match no layer: its top, or layers around the backbone.
-        strangers: Those of ``unused`` that belong to blocks of this family, which this backbone does not have.
+        strangers: Layers in ``unused`` that belong to blocks of this family that this backbone lacks.
     """
 
     layers: tuple[LayerMatch, ...]
@@ -61,7 +61,7 @@ class Matching:
     strangers: tuple[str, ...]
 
     def of(self, status: str) -> tuple[LayerMatch, ...]:
-        """Return the layers that have this status."""
+        """Return the layers with this status."""
         return tuple(layer for layer in self.layers if layer.status == status)
 
 

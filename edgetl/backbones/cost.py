@@ -5,8 +5,8 @@ from __future__ import annotations
 from math import prod
 from typing import Any
 
-# What an int8 TFLite file holds beside the weights, fitted to the files behind facts.json (within 10% of each): for an
-# output channel a bias and the scales and zero points of weights and bias, for an operator its names and shapes.
+# Overhead of an int8 TFLite file, fitted to the files behind facts.json (within 10% of each): per output channel a bias
+# and the scales and zero points of weights and bias, per operator its names and shapes.
 _BYTES_A_CHANNEL = 22
 _BYTES_AN_OPERATOR = 1000
 

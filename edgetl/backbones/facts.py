@@ -33,7 +33,7 @@ class EdgeTpuFacts:
 
     Attributes:
         operators: Operators in the file.
-        mapped: How many of them the Edge TPU is predicted to run.
+        mapped: Number of operators predicted to run on the Edge TPU.
         parameter_bytes: Size of the stored values that mapped operators read.
         refused: Why the compiler cannot read the file at all, or empty.
         causes: Operators that cannot be mapped themselves: TFLite's name and count.
@@ -80,7 +80,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class WeightsHere:
-    """Where ``--weights auto`` would get weights from on this machine, now.
+    """The source of ``--weights auto`` on this machine at present.
 
     Attributes:
         source: ``embedded``, ``keras-cache``, ``keras-download``, or ``none`` if no weights are published.

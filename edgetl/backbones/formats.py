@@ -17,7 +17,7 @@ from edgetl_device.errors import InputError
 # The largest weights file of Keras' applications has 0.6 GB, and is read in seconds.
 _TIMEOUT_S = 120.0
 _MOST_BYTES = 8 << 30
-# Exit code of the process that reads HDF5 for a file that it refuses, with the reason on stderr.
+# Exit code of the HDF5 process for a refused file, with the reason on stderr.
 REFUSED = 2
 
 Arrays = dict[str, dict[str, np.ndarray]]
@@ -42,7 +42,7 @@ def read_arrays(data: bytes, name: str) -> Arrays:
     Arrays are converted to float32.
 
     Raises:
-        InputError: Not such a file, or damaged.
+        InputError: The file has another format, or is damaged.
     """
     try:
         if data[:2] == b"PK":
@@ -72,10 +72,10 @@ def _read_npz(data: bytes) -> Arrays:
 
 
 def _read_hdf5(data: bytes) -> Arrays:
-    """Read an HDF5 file in another process: its library is made for files that one trusts.
+    """Read an HDF5 file in another process, because its library is not safe for untrusted files.
 
     Raises:
-        ValueError: It is damaged, names other files, or does not end.
+        ValueError: It is damaged, refers to other files, or takes too long.
     """
     try:
         done = child.run_module("backbones.hdf5", package="edgetl", input=data, timeout_s=_TIMEOUT_S)
@@ -92,7 +92,7 @@ def _read_hdf5(data: bytes) -> Arrays:
     place = 0
     for layer, variable, shape in json.loads(header):
         count = math.prod(shape)
-        # A copy: the whole answer need not stay in memory, and Keras writes into its arrays.
+        # Copy, so that the whole output need not stay in memory; Keras writes into its arrays.
         _put(arrays, layer, variable, np.frombuffer(values, np.float32, count, place).reshape(shape).copy())
         place += 4 * count
     return arrays

@@ -1,7 +1,7 @@
-"""Read the arrays of Keras' HDF5 files, in a process of its own: ``python -m edgetl.backbones.hdf5``.
+"""Read the arrays of Keras' HDF5 files in a separate process: ``python -m edgetl.backbones.hdf5``.
 
-The file comes through stdin. On stdout are a line of JSON, [layer, variable, shape] of each array in the order of the
-file, and the arrays as float32. Nothing outside the file is read: external links, external storage and virtual data
+Reads the file from stdin. Writes to stdout a line of JSON, [layer, variable, shape] of each array in the order of the
+file, then the arrays as float32. Nothing outside the file is read: external links, external storage and virtual data
 sets are refused.
 """
 
@@ -39,7 +39,7 @@ def _main() -> None:
             arrays = [(layer, variable, np.asarray(array, np.float32)) for layer, variable, array in rows]
     except MemoryError:
         _refuse(f"it needs over {limit / 1e9:.0f} GB")
-    except Exception as error:  # h5py has no base class of its own, and a damaged file leads anywhere
+    except Exception as error:  # h5py has no base class for errors, and a damaged file can raise any
         _refuse(" ".join(str(error).split()) or type(error).__name__)
     out = sys.stdout.buffer
     out.write(json.dumps([[layer, variable, array.shape] for layer, variable, array in arrays]).encode() + b"\n")
@@ -53,7 +53,7 @@ def _refuse(why: str) -> None:
 
 
 def _check(group: Any, seen: set[int]) -> None:
-    """Refuse what leads out of the file. A group that holds itself is looked at once."""
+    """Refuse links out of the file. A group that contains itself is visited once."""
     import h5py
 
     for name in group:
@@ -61,7 +61,7 @@ def _check(group: Any, seen: set[int]) -> None:
         if isinstance(link, h5py.ExternalLink):
             raise ValueError(f"{group.name}: {name} is a link to another file")
         if not isinstance(link, h5py.HardLink):
-            continue  # a soft link leads to what is looked at by its own name
+            continue  # the target of a soft link is visited under its own name
         node = group[name]
         place = h5py.h5o.get_info(node.id).addr
         if place in seen:
@@ -74,7 +74,7 @@ def _check(group: Any, seen: set[int]) -> None:
 
 
 def _read_h5(file: Any) -> Rows:
-    """Read what Keras 3's ``save_weights`` and ``save`` write: groups ``vars`` with a layer's name, arrays 0, 1 ..."""
+    """Read the layout of Keras 3 (``save_weights``, ``save``): groups ``vars`` with a layer's name, arrays 0, 1 ..."""
     rows: Rows = []
 
     def visit(path: str, node: Any) -> None:
@@ -96,7 +96,7 @@ def _read_legacy_h5(group: Any) -> Rows:
         for path in _attributes(group[layer_name])["weight_names"]:
             layer, _, variable = path.rpartition("/")
             if layer.endswith(f"/{layer_name}"):
-                layer = layer_name  # what stands before it is a name scope (NASNet)
+                layer = layer_name  # a name scope precedes it (NASNet)
             # Keras 2 called the kernel of a DepthwiseConv2D depthwise_kernel and ended names with the tensor's number.
             variable = variable.removesuffix(":0").removeprefix("depthwise_")
             rows.append((layer, variable, group[layer_name][path]))

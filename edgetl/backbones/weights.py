@@ -114,7 +114,7 @@ def resolve_weights(
     if top and row.top_size is None:
         raise InputError(f"{name} was not trained on ImageNet", why="so it has no ImageNet classifier")
     if top and request == "none":
-        raise OptionError("{weights=}: random weights know no classes", hint=_WITH_TOP, weights=request)
+        raise OptionError("{weights=}: random weights cannot classify", hint=_WITH_TOP, weights=request)
     if request == "none":
         return ResolvedWeights("none", None, None, "none")
     if request not in ("auto", "imagenet"):

@@ -13,14 +13,14 @@ from edgetl import __version__
 
 app = typer.Typer(
     name="edgetl",
-    help="From a folder of photos to an int8 image classifier on a small Linux board, with proof.",
+    help="From a folder of photos to a verified int8 image classifier on a small Linux board.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-# In the order of the work. Each module has a function ``register(app)``.
+# In the order of use. Each module has a function ``register(app)``.
 _COMMANDS = (
     "data",
     "models",
@@ -67,7 +67,7 @@ def main() -> None:
     except EdgetlError as error:
         _fail(error)
     except BrokenPipeError:
-        # The reader of our output has closed the pipe (``edgetl ... | head``): print no more, not even at shutdown.
+        # The reader of stdout has closed the pipe (``edgetl ... | head``): print nothing more, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:
@@ -87,7 +87,7 @@ def main() -> None:
 
 
 def _defect() -> NoReturn:
-    """Print the exception that is being handled, and exit."""
+    """Print the traceback of the exception being handled, and exit."""
     import traceback
 
     traceback.print_exc()

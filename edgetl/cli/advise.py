@@ -31,8 +31,8 @@ def advise(
     size: int = typer.Option(160, help="Input height and width in pixels."),
     fit: str = typer.Option("stretch", help="How photos are fitted to the input: stretch, crop or pad."),
     weights: str = typer.Option("auto", help="auto, imagenet or a weights file."),
-    val: float = typer.Option(0.15, help="Share for validation where the folder has no val/, as in edgetl train."),
-    test: float = typer.Option(0.15, help="Share for the test where the folder is not split."),
+    val: float = typer.Option(0.15, help="Share of validation photos, if the folder has no val/, as in edgetl train."),
+    test: float = typer.Option(0.15, help="Share of test photos, if the folder is not split."),
     on_conflict: str = typer.Option("error", help="A photo with two labels: error, or drop it."),
     seed: int = typer.Option(0, help="Seed of the split and the folds."),
     plot: Path | None = typer.Option(None, help="Draw accuracy by depth into this PNG file."),
@@ -80,9 +80,9 @@ def _print(data: Path, advice: Advice) -> None:
     of = f"{advice.probed_photos:,} of {photos.count:,}" if advice.probed_photos < photos.count else f"{photos.count:,}"
     echo(
         f"Probes: linear classifiers, {advice.folds}-fold cross-validation on {of} training photos, at least "
-        f"{photos.fewest} a class; no others were used."
+        f"{photos.fewest} per class; no other photos were used."
     )
-    echo("Costs: of a network that ends there, with its head; MB int8 is estimated.")
+    echo("Costs: those of a network that ends there, with its head; MB int8 is estimated.")
     chosen = advice.recommendation
     echo()
     echo(f"recommended  {chosen.title}")

@@ -33,15 +33,15 @@ class Printing:
 
 
 def chosen_boards(on: Sequence[str], fleet: str) -> tuple[Board, ...]:
-    """Return the boards of ``--on`` or ``--fleet``; none when neither is given.
+    """Return the boards of ``--on`` or ``--fleet``; none if neither is given.
 
     Raises:
-        InputError: Both are given, or they are wrong.
+        InputError: Both are given, or one is invalid.
     """
     from edgetl.remote.fleet import from_hosts, read_fleet
 
     if on and fleet:
-        raise InputError("--on and --fleet both name boards", hint="Put the hosts into the fleet file.")
+        raise InputError("--on and --fleet cannot be combined", hint="Add the hosts to the fleet file.")
     return read_fleet(fleet) if fleet else from_hosts(on)
 
 
@@ -59,7 +59,7 @@ def bench_boards(
     A folder of labelled photos in the options is sent to the boards; with ``offline``, all wheels are too.
 
     Raises:
-        InputError: The request is wrong for any board.
+        InputError: The request is invalid for every board.
         Unavailable: A board gave no result; the results of the others have been written and printed.
         GateFailed: All boards gave a result, but a gate failed.
     """
@@ -73,10 +73,10 @@ def bench_boards(
     from edgetl_device.files import check_writable
 
     if printing.json and len(boards) > 1:
-        raise InputError(f"--json takes one result, but there are {len(boards)} boards", hint="Use --out DIR.")
+        raise InputError(f"--json writes one result, but there are {len(boards)} boards", hint="Use --out DIR.")
     if options.scenario is not None:
         raise InputError("--scenario works on this machine only: LoadGen is not sent to boards", hint="Leave it out.")
-    ssh_command()  # raises when there is none
+    ssh_command()  # raises if there is none
     for board in boards:
         _check(bundle, board.options(options))
     photos = of_folder(options.data, bundle) if options.data is not None else None
@@ -92,7 +92,7 @@ def bench_boards(
                 try:
                     _write(outcome.document, outcome.board, printing)
                 except EdgetlError as error:
-                    # The others are still at work.
+                    # The others are still running.
                     unwritten.append(error)
                     note(f"error: {error.for_command_line()}")
             view.finished(outcome)
@@ -141,8 +141,8 @@ def raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
     """Raise an error if a board gave no result.
 
     Raises:
-        EdgetlError: edgetl has a defect that one board showed.
-        Unavailable: One did not. The error of a single board is raised as it is.
+        EdgetlError: A defect in edgetl made one board fail.
+        Unavailable: A board gave no result. The error of a single board is raised unchanged.
     """
     failed = [outcome for outcome in outcomes if outcome.error is not None]
     if not failed:
@@ -205,7 +205,7 @@ def _summary(bundle: str, outcomes: Sequence[Outcome[Result]]) -> Table:
 
 
 def _about(outcomes: Sequence[Outcome[Result]]) -> list[str]:
-    """Return a description of each board or why it gave no result, and why its measurements are not valid."""
+    """Describe each board, or why it gave no result, and why its measurements are not valid."""
     from edgetl_device.documents import Unknown
 
     lines = []

@@ -33,16 +33,18 @@ def register(app: typer.Typer) -> None:
 def classify(
     bundle: Path = _Bundle,
     photos: list[Path] = _Photos,
-    variant: str = typer.Option("int8", help="Which model of the bundle to run."),
+    variant: str = typer.Option("int8", help="Variant of the bundle to run."),
     threads: int = typer.Option(1, help="CPU threads."),
-    top: int | None = typer.Option(None, help="How many classes to print for a photo.  [default: 5]"),
+    top: int | None = typer.Option(None, help="Number of classes to print per photo.  [default: 5]"),
     delegate: str = typer.Option("", help="edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...].", show_default=False),
     camera: str = typer.Option("", metavar="N", help="0, /dev/video2, opencv:0 or picamera2:0.", show_default=False),
     video: str = typer.Option("", metavar="FILE", help="A video file.", show_default=False),
     watch: str = typer.Option(
         "", metavar="DIR", help="Classify photos as they appear in this folder.", show_default=False
     ),
-    existing: bool = typer.Option(False, "--existing", help="With --watch: also photos that are already there."),
+    existing: bool = typer.Option(
+        False, "--existing", help="With --watch: also classify photos that are already there."
+    ),
     smooth: float | None = typer.Option(
         None, metavar="SECONDS", help="Smooth over time.  [default: 0.3; with --watch none]"
     ),
@@ -122,8 +124,8 @@ def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:
 
     for flag, value in given.items():
         if value and not wanted:
-            other = "--backbone, which takes no bundle" if flag in _OF_BUNDLES else "a bundle, whose models are made"
-            raise InputError(f"{flag} does not go with {other}", hint="See: edgetl classify --help")
+            other = "--backbone, which uses no bundle" if flag in _OF_BUNDLES else "a bundle, whose models are fixed"
+            raise InputError(f"{flag} cannot be used with {other}", hint="See: edgetl classify --help")
 
 
 def _line(photo: str, answers: Iterable[Prediction], error: str | None) -> str:

@@ -25,19 +25,19 @@ def register(app: typer.Typer) -> None:
 
 def compile_(
     bundle: Path = _Bundle,
-    edgetpu: bool = typer.Option(False, "--edgetpu", help="For Coral's Edge TPU, with edgetpu_compiler."),
-    variant: str = typer.Option("int8", help="Which variant to compile."),
+    edgetpu: bool = typer.Option(False, "--edgetpu", help="Compile for Coral's Edge TPU, with edgetpu_compiler."),
+    variant: str = typer.Option("int8", help="Variant to compile."),
     min_mapped: float | None = typer.Option(
-        None, metavar="PERCENT", help="Refuse a smaller share of operators on the Edge TPU (exit code 3)."
+        None, metavar="PERCENT", help="Minimum share of operators on the Edge TPU; exit with 3 if fewer are mapped."
     ),
     min_runtime_version: int | None = typer.Option(
-        None, metavar="N", help="For a device whose libedgetpu is older than the compiler."
+        None, metavar="N", help="Runtime version of a device whose libedgetpu is older than the compiler."
     ),
     prepare: Path | None = typer.Option(
         None, metavar="OUT", help="Only write the compiler's input file, to compile it elsewhere."
     ),
     compiled: Path | None = typer.Option(
-        None, metavar="FILE", help="Take a file compiled elsewhere, with its .log beside it."
+        None, metavar="FILE", help="Add a file compiled elsewhere, with its .log beside it."
     ),
     json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
@@ -102,7 +102,9 @@ def _print_report(report: CompileReport) -> None:
     percent = "" if isinstance(share, Unknown) else f", {share:.1f}%"
     echo(f"mapped    {_said(report.mapped)} of {_said(report.total)} operators{percent}")
     echo(f"predicted {report.prediction.mapped} of {report.prediction.total}")
-    echo(f"memory    {_size(report.on_chip_bytes)} on the chip, {_size(report.off_chip_bytes)} sent each time")
+    echo(
+        f"memory    {_size(report.on_chip_bytes)} on the chip, {_size(report.off_chip_bytes)} streamed for every photo"
+    )
     echo(f"variant   {report.variant}, {report.compiled.bytes:,} bytes; not measured yet")
 
 

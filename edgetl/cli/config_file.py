@@ -18,10 +18,10 @@ _WIDTH = 100
 
 
 def read_config(path: Path, verb: str, kind: type[Options]) -> dict[str, Value]:
-    """Return the values that a file gives to options of a command, by name, each checked by itself.
+    """Return a file's values for the options of a command, by name, each checked on its own.
 
     Raises:
-        InputError: The file is missing, not TOML or only for other commands, or a name or a value in it is wrong.
+        InputError: The file is missing, not TOML or only for other commands, or has an invalid name or value.
     """
     from edgetl._lib.toml import read_toml
 
@@ -64,6 +64,6 @@ def _toml(value: Any) -> str:
     if isinstance(value, tuple):
         return f"[{', '.join(map(_toml, value))}]"
     if isinstance(value, str):
-        # A JSON string is a TOML string, but for DEL.
+        # A JSON string is a TOML string, except for DEL.
         return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     return str(value).lower() if isinstance(value, bool) else repr(value)

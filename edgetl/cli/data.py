@@ -18,7 +18,7 @@ _FILES_SHOWN = 5
 
 
 class OnConflict(str, Enum):
-    """What happens to a photo with two labels."""
+    """How to handle a photo with two labels."""
 
     error = "error"
     drop = "drop"
@@ -32,13 +32,15 @@ _Data = typer.Argument(
     readable=False,
     show_default=False,
 )
-_Size = typer.Option(160, "--size", help="Input size to decode for; `train` reuses the result from the cache.")
+_Size = typer.Option(160, "--size", help="Input size to decode for; `train` reuses the cached result.")
 _Seed = typer.Option(0, "--seed", help="Seed of the split.")
-_Val = typer.Option(0.15, "--val", help="Fraction for validation, where there is no val folder.")
-_Test = typer.Option(0.15, "--test", help="Fraction for testing, where there are no split folders, or only train.")
+_Val = typer.Option(0.15, "--val", help="Share of validation photos, if there is no val folder.")
+_Test = typer.Option(0.15, "--test", help="Share of test photos, if there are no split folders, or only train.")
 _OnConflict = typer.Option(OnConflict.error, "--on-conflict", help="A photo with two labels: error, or drop it.")
 _Out = typer.Argument(..., metavar="OUT", help="Folder to create; must not exist.", show_default=False)
-_Link = typer.Option(False, "--link/--copy", help="Hard links: no extra space, but an edit in place changes both.")
+_Link = typer.Option(
+    False, "--link/--copy", help="Make hard links: they take no space, but editing one file in place changes both."
+)
 _Json = typer.Option(False, "--json", help="Print one JSON document with all files.")
 
 

@@ -16,13 +16,13 @@ def register(group: typer.Typer) -> None:
 
 def preview(
     data: Path = typer.Argument(..., metavar="DATA", help="A data set, in any form that train takes.", readable=False),
-    out: Path = typer.Option(Path("preview.png"), "--out", "-o", help="The picture to write: .png or .jpg."),
+    out: Path = typer.Option(Path("preview.png"), "--out", "-o", help="Image file to write: .png or .jpg."),
     augment: str = typer.Option("standard", help="A preset, as for train, or all."),
     photos: int = typer.Option(6, min=1, max=100, help="Photos to show, stratified by class."),
     views: int = typer.Option(4, min=1, max=50, help="Views of each photo."),
     size: int = typer.Option(160, help="Input height and width in pixels, as for train."),
     fit: str = typer.Option("stretch", help="stretch, crop or pad, as for train."),
-    val: float = typer.Option(0.15, help="As for train: decides the split, and so which photos are training photos."),
+    val: float = typer.Option(0.15, help="As for train; determines the split, and thus the training photos."),
     test: float = typer.Option(0.15, help="Likewise."),
     on_conflict: str = typer.Option("error", help="Likewise."),
     seed: int = typer.Option(0, help="As for train."),
@@ -44,7 +44,7 @@ def preview(
     if augment != "all":
         check_preset(augment)
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise InputError(f"{out}: unknown kind of picture", why="it must end in .png or .jpg")
+        raise InputError(f"{out}: unknown image format", why="it must end in .png or .jpg")
     spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
     dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
     require_training(dataset)

@@ -68,7 +68,7 @@ def demo(
         result, shown, title="edgetl demo: synthetic machine parts, float32 and int8 on this machine", target=picture
     )
     echo()
-    echo("The photos are synthetic: the accuracy says that the pipeline works, not how well it does on yours.")
+    echo("The photos are synthetic: the accuracy shows that the pipeline works, not what to expect on your photos.")
     echo(f"photos  {photos}")
     echo(f"run     {run_folder}  (model.keras, plots/, run.json, quantize.json)")
     echo(f"report  {written_page(run)}")
@@ -78,7 +78,7 @@ def demo(
 
 
 def _check_place(out: Path) -> None:
-    """Refuse a folder where the demo would replace files that are not its own."""
+    """Refuse a folder with files that are not from a demo."""
     from edgetl_device.bench.result import Result
     from edgetl_device.errors import InputError
     from edgetl_device.jsonfile import read_json
@@ -90,7 +90,7 @@ def _check_place(out: Path) -> None:
     if strange:
         raise InputError(
             f"{out}: contains something that is not part of a demo: {strange[0]}",
-            why="a demo replaces only what an earlier one wrote",
+            why="a demo replaces only files of an earlier demo",
             hint="Name a new folder with --out.",
         )
     if (out / "result.json").exists():

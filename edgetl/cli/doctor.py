@@ -61,8 +61,8 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
     from edgetl_device.errors import InputError, Unavailable
 
     if json and len(boards) > 1:
-        raise InputError(f"--json takes one board, there are {len(boards)}", hint="Check them one at a time.")
-    ssh_command()  # raises when there is none
+        raise InputError(f"--json reports one board, but there are {len(boards)}", hint="Check them one at a time.")
+    ssh_command()  # raises if there is none
     with BoardView(boards) as view:
         outcomes = on_boards(
             boards,
@@ -81,7 +81,9 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
     if len(boards) == 1:
         raise_problems(examined[boards[0].name])
     elif lacking := [name for name, report in examined.items() if not report.ok]:
-        raise Unavailable(f"edgetl lacks things on {', '.join(lacking)}", hint="See the lines marked problem.")
+        raise Unavailable(
+            f"something that edgetl needs is missing on {', '.join(lacking)}", hint="See the lines marked problem."
+        )
 
 
 def _print_checks(report: Report) -> None:

@@ -44,9 +44,11 @@ def evaluate(
 
     result = run_evaluation(model, data, variant=variant, split=split)
     if isinstance(result.trained_on, Unknown):
-        note(f"photos among these that the model was trained on: unknown: {result.trained_on.unknown}")
+        note(f"number of these photos that the model was trained on: unknown: {result.trained_on.unknown}")
     elif result.trained_on:
-        note(f"warning: the model was trained on {result.trained_on} of these photos; this flatters it")
+        note(
+            f"warning: the model was trained on {result.trained_on} of these photos, so the accuracy is too optimistic"
+        )
     if json:
         print_json(result)
     else:
@@ -71,7 +73,7 @@ def print_classes(name: str, metrics: Metrics) -> None:
     ]
     print_table(("class", "photos", "precision", "recall", "95% CI", "F1"), rows, title=title)
     if any("-" in row for row in rows):
-        print("-: unknown; without photos there is no recall, without predictions no precision")
+        print("-: unknown: no recall without photos of the class, no precision without predictions of it")
 
 
 def _share(value: float | Unknown) -> str:

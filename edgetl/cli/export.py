@@ -90,7 +90,7 @@ def _file_name(variant: str, layout: Layout) -> str:
 
 
 def _check_c_array(variant: str, target: Path) -> None:
-    """Refuse a variant that cannot become a C array before minutes of other work."""
+    """Refuse a variant that cannot become a C array, before spending minutes on it."""
     from edgetl.export.c_array import check_target
     from edgetl_device.errors import InputError
 

@@ -37,7 +37,7 @@ def inspect(
 ) -> None:
     """Show operators, tensors, sizes and types of a model, and labels and variants of a bundle.
 
-    With two .tflite files: what differs between them, tensor by tensor.
+    With two .tflite files: show their differences, tensor by tensor.
 
     Example: edgetl inspect runs/parts/bundle
     """
@@ -69,7 +69,7 @@ def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: b
     from edgetl_device.errors import InputError
 
     if edgetpu:
-        raise InputError("--edgetpu with two files", why="it predicts for one file at a time")
+        raise InputError("--edgetpu with two files", why="the prediction is for one file")
     difference = compare_files(first, second)
     if json:
         print_json(difference)

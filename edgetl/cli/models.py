@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 def models(
-    backbone: str = typer.Argument("", help="Show this backbone only, at all its widths.", show_default=False),
+    backbone: str = typer.Argument("", help="Show only this backbone, at all widths.", show_default=False),
     weights: Path | None = typer.Option(
         None, "--weights", help="With a backbone: match this weights file with it, layer by layer.", show_default=False
     ),
@@ -77,11 +77,11 @@ def _print(document: ModelsDocument) -> None:
         ],
     )
     echo(f"M par., M MAdds: million parameters; million multiply-adds for a photo of {rows[0].size} px.")
-    echo("MB int8: estimated, of a TFLite file with random weights and a head for 5 classes.")
-    echo("Edge TPU: operators that it is predicted to run, of all in that file; not measured.")
-    echo("weights: where --weights auto would get them on this machine, now.")
+    echo("MB int8: estimated size of a TFLite file with random weights and a head for 5 classes.")
+    echo("Edge TPU: operators predicted to run on it, of all operators of that file; not measured.")
+    echo("weights: source that --weights auto would use on this machine now.")
     if not several:
-        echo("All at width 1.0; edgetl models NAME shows its other widths.")
+        echo("All at width 1.0; edgetl models NAME shows other widths.")
     spoken = [row for row in rows if row.concerns]
     if spoken:
         echo()

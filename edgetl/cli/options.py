@@ -1,4 +1,4 @@
-"""Make a command's flags, and help with headings, from the definition of its options."""
+"""Make a command's flags, and its help with headings, from the definition of its options."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class Asked(Generic[O]):
     """The options of one call of a command.
 
     Attributes:
-        options: The command line's values, else those of the file, else the defaults.
-        given: The values given by either, by name.
+        options: Values of the command line, else of the file, else the defaults.
+        given: Values given by either, by name.
     """
 
     options: O
@@ -37,13 +37,13 @@ class Asked(Generic[O]):
 
 
 def add_command(app: typer.Typer, verb: str, kind: type[O], function: Callable[..., None]) -> None:
-    """Add a command whose flags are options of a class, beside those of the function's own parameters.
+    """Add a command whose flags are the options of a class and the function's own parameters.
 
     Args:
         app: The application.
-        verb: The command's name, and its table's in a configuration file.
-        kind: Its options.
-        function: What is called with them: ``function(asked, ...)``, where all but the first are Typer's parameters.
+        verb: Name of the command, and of its table in a configuration file.
+        kind: Class of its options.
+        function: Called as ``function(asked, ...)``, where all arguments but the first are Typer's parameters.
     """
     from .config_file import config_text, read_config
 

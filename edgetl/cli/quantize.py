@@ -1,4 +1,4 @@
-"""``edgetl quantize``: parse, call :func:`edgetl.quantization.pipeline.quantize`, print what each file lost."""
+"""``edgetl quantize``: parse, call :func:`edgetl.quantization.pipeline.quantize`, print the loss of each file."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def register(app: typer.Typer) -> None:
 def quantize(
     asked: Asked[QuantizeOptions],
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
-    data: Path | None = typer.Option(None, metavar="DATA", help="The data set, if it has moved.", show_default=False),
+    data: Path | None = typer.Option(
+        None, metavar="DATA", help="Path of the data set, if it has moved.", show_default=False
+    ),
     json: bool = typer.Option(False, "--json", help="Print the report on stdout."),
 ) -> None:
     """Write RUN/bundle: float32 and int8 files, each measured against the float model on held-out photos.
@@ -54,7 +56,7 @@ def quantize(
 
 
 def print_calibration_notes(calibration: CalibrationRecord | None) -> None:
-    """Print on stderr what the audit of the calibration photos found."""
+    """Print the findings of the calibration photos' audit on stderr."""
     for finding in calibration.audit.findings if calibration else ():
         note(f"{finding.severity}: {finding.message}")
 
@@ -86,7 +88,7 @@ def _print_candidates(candidates: Candidates) -> None:
         for variant in candidate.variants
     ]
     photos = candidates.tried[0].variants[0].accuracy.photos
-    print_table(columns, rows, title=f"candidates, judged on {photos} validation photos")
+    print_table(columns, rows, title=f"candidates, measured on {photos} validation photos")
     for candidate in candidates.tried:
         if candidate.float_layers:
             echo(f"kept in float by {candidate.name!r}: {', '.join(candidate.float_layers)}")

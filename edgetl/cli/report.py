@@ -22,14 +22,14 @@ def register(app: typer.Typer) -> None:
 def report(
     sources: list[Path] = _Sources,
     out: Path | None = typer.Option(
-        None, "--out", "-o", help="The page to write.  [default: report.html, in RUN for a run]", show_default=False
+        None, "--out", "-o", help="HTML file to write.  [default: report.html, in RUN for a run]", show_default=False
     ),
     bundle: Path | None = typer.Option(
         None, help="Bench results: show photos from this bundle.", readable=False, show_default=False
     ),
     grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: add Grad-CAM heat maps to misclassified photos."),
     data: Path | None = typer.Option(
-        None, help="Run: its data set, if it has moved.", readable=False, show_default=False
+        None, help="Run: path of its data set, if it has moved.", readable=False, show_default=False
     ),
 ) -> None:
     """Write a self-contained HTML page about bench results or a training run.
@@ -44,13 +44,13 @@ def report(
     runs = [path for path in sources if (path / "run.json").is_file()]
     if runs and len(sources) > 1:
         raise InputError(
-            f"{runs[0]}: is a run, but a page is about one run or about bench results",
-            hint="To compare runs: edgetl compare",
+            f"{runs[0]}: is a run; a report is of one run, or of bench results",
+            hint="Compare runs with edgetl compare.",
         )
     if runs and bundle:
         raise InputError("--bundle", why=f"{runs[0]} is a run; --bundle is for bench results")
     if not runs and (grad_cam or data):
-        raise InputError("--grad-cam" if grad_cam else "--data", why=f"is for runs, and {sources[0]} is none")
+        raise InputError("--grad-cam" if grad_cam else "--data", why=f"is for runs, and {sources[0]} is not a run")
     if runs:
         from edgetl.reports.run import write_run_report
         from edgetl.runs.directory import Run

@@ -1,4 +1,4 @@
-"""``edgetl verify``: check that a bundle is intact and runs here as it did where it was made."""
+"""``edgetl verify``: check that a bundle is intact and gives the same results here as on the machine that made it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def verify(
 ) -> None:
     """Check a bundle: hashes, labels, golden pixels, and each variant against the float reference on a few photos.
 
-    Exits with 2 when a check fails.
+    Exit code 2 if a check fails.
 
     Example: edgetl verify runs/parts/bundle
     """

@@ -36,5 +36,5 @@ def compare(paths: Sequence[Path], *, baseline: str | None = None) -> Comparison
     if baseline is not None:
         raise InputError("--baseline is for results", why=f"{folders[0]} is a folder; the first run is the baseline")
     if len(paths) < 2:
-        raise InputError(f"{paths[0]}: a run needs another one to be compared with", hint="Give two run directories.")
+        raise InputError(f"{paths[0]}: there is no other run to compare it with", hint="Give two run directories.")
     return compare_runs(paths)

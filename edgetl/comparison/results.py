@@ -89,7 +89,7 @@ def compare_results(paths: Sequence[Path], *, baseline: str | None = None) -> Co
     pairs, unpaired = _paired(sources, baseline)
     if not pairs:
         raise InputError(
-            f"{' and '.join(source.name for source in sources)} have nothing to compare",
+            f"{' and '.join(source.name for source in sources)} have nothing in common to compare",
             why="; ".join(f"{source.name} has {', '.join(map(run_name, source.result.runs))}" for source in sources),
             hint="Bench the same variants, or name the one to compare with: --baseline VARIANT",
         )

@@ -185,15 +185,15 @@ def _check(
 ) -> None:
     names = [variant.name for variant in variants]
     if not names or len(set(names)) != len(names):
-        raise InputError(f"variants {names}", why="a bundle needs at least one, each with a name of its own")
+        raise InputError(f"variants {names}", why="a bundle needs at least one, and names must differ")
     if bad := [name for name in names if not re.fullmatch(r"[a-z0-9][a-z0-9-]*", name)]:
-        raise InputError(f"variant name {bad[0]!r}", why="must be small letters, digits and dashes")
+        raise InputError(f"variant name {bad[0]!r}", why="must be lower-case letters, digits and dashes")
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise InputError(f"{len(labels)} labels", why="a bundle needs at least two, all different")
     if not evalset:
         raise InputError("no held-out photos", why="without them a device cannot check itself against the float model")
     if unknown := {photo.label for photo in evalset} - set(labels):
-        raise InputError(f"held-out photos have the label {min(unknown)!r}", why="the model does not know it")
+        raise InputError(f"held-out photos have the label {min(unknown)!r}", why="the model has no such label")
     shape = (len(evalset), len(labels))
     if reference.probabilities.shape != shape or reference.logits.shape != shape:
         raise InputError(

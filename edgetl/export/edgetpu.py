@@ -191,18 +191,18 @@ def _gate(bundle: Bundle, report: CompileReport, min_mapped_percent: float | Non
         raise GateFailed(
             "none of the operators is mapped to the Edge TPU",
             why="; ".join(reasons) or "the compiled file holds no operator of the Edge TPU",
-            hint=f"The report is in {place}; the bundle is as it was.",
+            hint=f"The report is in {place}; the bundle is unchanged.",
         )
     if min_mapped_percent is None:
         return
     if isinstance(report.mapped_percent, Unknown):
         raise InputError(
-            "--min-mapped cannot be judged", why=report.mapped_percent.unknown, hint="Put the .log beside the file."
+            "--min-mapped cannot be checked", why=report.mapped_percent.unknown, hint="Put the .log beside the file."
         )
     if report.mapped_percent < min_mapped_percent:
         left = [f"{row.count} {row.name}: {row.status}" for row in rows if not row.mapped]
         raise GateFailed(
             f"{report.mapped_percent:.1f}% of the operators are mapped, below {min_mapped_percent:g}%",
             why="; ".join(left[:3]) + ("; ..." if len(left) > 3 else ""),
-            hint=f"The report is in {place}; the bundle is as it was.",
+            hint=f"The report is in {place}; the bundle is unchanged.",
         )

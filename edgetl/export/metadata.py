@@ -59,8 +59,8 @@ def without_metadata(data: bytes, spec: Preprocess, *, name: str) -> tuple[bytes
     before, after = (np.asarray(decode(one, spec)) for one in (data, stripped))
     if before.shape != after.shape or not np.array_equal(before, after):
         raise InputError(
-            f"{name}: its metadata cannot be taken out without changing its pixels",
-            why="bundles travel, and photos in them carry no position, name or serial number",
+            f"{name}: its metadata cannot be removed without changing its pixels",
+            why="photos in bundles must not contain positions, names or serial numbers",
             hint="Save it again, as PNG for example.",
         )
     return stripped, suffix

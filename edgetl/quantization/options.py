@@ -24,7 +24,7 @@ class QuantizeOptions(Options):
     int8: bool = option(False, help="Write int8 TFLite and ONNX.")
     float16: bool = option(False, group=_MORE, help="Write TFLite with float16 weights.")
     dynamic: bool = option(False, group=_MORE, help="Write TFLite with int8 weights and float activations.")
-    repair: bool = option(True, help="Repair int8: equalize, round with GPTQ, correct biases, clip ranges.")
+    repair: bool = option(True, help="Repair int8 (equalization, GPTQ, bias correction, range clipping).")
     calibration: int = option(
         100, group=_CALIBRATION, low=1, high=100_000, metavar="PHOTOS", help="Maximum number of calibration photos."
     )

@@ -95,13 +95,13 @@ def bench_board(
         try:
             found = result.parse(printed, name=_PRINTED)
         except InputError as error:
-            raise Unavailable("the result was damaged on the way", why=error.what) from None
+            raise Unavailable("the result was damaged in transfer", why=error.what) from None
         if found.bundle.digest != upload.bundle.digest:
-            raise Unavailable("the result is about another bundle than the one that was sent")
+            raise Unavailable("the result is of a different bundle than the one sent")
         if upload.photos and found.evalset.digest != upload.photos.digest:
             # The folder has foreign photos: recreate it next time.
             link.remove(_photos_folder(upload.photos))
-            raise Unavailable("the board has other photos than those that were sent", hint="Run it again.")
+            raise Unavailable("the photos on the board differ from those sent", hint="Run it again.")
     return found
 
 
@@ -169,7 +169,7 @@ def _ready_python(
     if link.has(f"{folder}/ready") and not _other_code(link, wheel, packages):
         return python
     _check_installable(about)
-    say("making a virtual environment")
+    say("creating a virtual environment")
     link.make(folder)
     try:
         asked = ("[" + ",".join(extras) + "]") if extras else ""
@@ -221,7 +221,7 @@ def _check_own(link: Connection, wheel: Wheel) -> None:
         raise Unavailable(f"{executable} has edgetl-device {version}, here it is {__version__}", hint=same)
     if other := _other_code(link, wheel, str(PurePosixPath(file).parents[1])):
         raise Unavailable(
-            f"{executable} has edgetl-device {version} with other code than here",
+            f"{executable} has edgetl-device {version} with different code",
             why=f"{len(other)} of its files differ, such as {other[0]}",
             hint=same,
         )

@@ -55,7 +55,7 @@ def device_wheel() -> Wheel:
         about = metadata.distribution("edgetl-device")
     except metadata.PackageNotFoundError:
         raise Unavailable(
-            "edgetl-device is importable but not installed here, so boards cannot be given it",
+            "edgetl-device is importable but not installed here, so it cannot be sent to boards",
             hint="In edgetl's checkout: pip install ./device",
         ) from None
     stem = f"edgetl_device-{about.version}"

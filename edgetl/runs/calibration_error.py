@@ -36,7 +36,7 @@ class ReliabilityBin:
 
     def __post_init__(self) -> None:
         if self.correct > self.photos:
-            raise InputError(f"{self.correct} of {self.photos} photos right", why="that is more than all")
+            raise InputError(f"{self.correct} of {self.photos} photos right", why="more are correct than there are")
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ def _score(
         data=str(data),
         split=name,
         fingerprint=dataset.fingerprint,
-        trained_on=Unknown("a bundle does not know the photos it was trained on")
+        trained_on=Unknown("a bundle does not record its training photos")
         if trained is None
         else sum(sample.sha256 in trained for sample in samples),
         metrics=classification_report(probabilities, targets, labels),

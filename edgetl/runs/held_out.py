@@ -50,7 +50,7 @@ def find_photos(run: Run, samples: Sequence[Sample], *, data: Path | None = None
     for path, sample in zip(paths, samples, strict=True):
         if not path.is_file():
             raise InputError(
-                f"{path}: a photo of this run is missing", hint="Say where the data set is now: --data FOLDER"
+                f"{path}: a photo of this run is missing", hint="Give the current path of the data set: --data FOLDER"
             )
         if sha256_file(path) != sample.sha256:
             raise InputError(f"{path}: was changed since training", hint="Restore it, or train again.")

@@ -105,7 +105,7 @@ def read_history(path: Path) -> tuple[HistoryRow, ...]:
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", hint="Train again.") from None
     except (csv.Error, ValueError) as error:
-        raise InputError(f"{path}: is not a history of training", why=str(error)) from None
+        raise InputError(f"{path}: is not a training history", why=str(error)) from None
 
 
 def _row(cells: Mapping[str, str], name: str) -> HistoryRow:

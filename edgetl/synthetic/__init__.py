@@ -1,6 +1,6 @@
 """A small synthetic data set of machine parts, rendered with numpy and Pillow, for the demo, tests and benchmarks.
 
-Accuracy on it says nothing about real photos; the JPEG comment of every file marks it as synthetic.
+Accuracy on it does not carry over to real photos; the JPEG comment of every file marks it as synthetic.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ class TrainOptions(Options):
         choices=(*STRATEGIES, AUTO),
         metavar="NAME",
         unset="blocks",
-        help="Which layers are trained; auto: what edgetl advise recommends.",
+        help="Which layers to train; auto: as edgetl advise recommends.",
     )
     trainable_blocks: int | None = option(
         None,
@@ -61,7 +61,7 @@ class TrainOptions(Options):
         None,
         low=0,
         high=_EPOCHS,
-        unset="16; fewer above 500 photos",
+        unset="16, fewer above 500 photos",
         help="Maximum number of epochs after the head is fitted.",
     )
     augment: str = option(
@@ -72,7 +72,7 @@ class TrainOptions(Options):
         group=_PHOTOS,
         low=0,
         high=1000,
-        unset="4; 2 from 1,000 photos",
+        unset="4, or 2 from 1,000 photos",
         help="Augmented views of each training photo.",
     )
     batch_size: int = option(32, low=1, high=65_536, help="Photos per step, over all devices.")
@@ -81,7 +81,7 @@ class TrainOptions(Options):
         above=0,
         high=1,
         metavar="RATE",
-        unset="3e-4; scratch 1e-3; all layers 2e-4, truncated 1e-3",
+        unset="3e-4, scratch 1e-3, all layers 2e-4 (truncated 1e-3)",
         help="Peak learning rate.",
     )
     label_smoothing: float | None = option(
@@ -90,7 +90,7 @@ class TrainOptions(Options):
         low=0,
         high=0.9,
         metavar="SHARE",
-        unset="0; all layers and scratch 0.1",
+        unset="0, all layers and scratch 0.1",
         help="Label smoothing.",
     )
     dropout: float = option(
@@ -133,7 +133,9 @@ class TrainOptions(Options):
     warmup: float = option(
         0.1, group=_OPTIMIZER, low=0, high=0.9, metavar="SHARE", help="Share of the steps spent on warm-up."
     )
-    ema: bool = option(True, group=_OPTIMIZER, help="Validate and keep a moving average of the weights.")
+    ema: bool = option(
+        True, group=_OPTIMIZER, help="Use a moving average of the weights for validation and the saved model."
+    )
     precision: str = option(
         "auto",
         group=_MACHINE,

@@ -283,7 +283,7 @@ def test_a_python_that_is_too_old(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     monkeypatch.setattr(doctor, "MINIMUM_PYTHON", (4, 0))
     found = doctor.examine(root=tmp_path)
     assert not found.ok
-    with pytest.raises(Unavailable, match="lacks 1 thing here: Python"):
+    with pytest.raises(Unavailable, match="1 problem on this machine: Python"):
         doctor.raise_problems(found)
 
 

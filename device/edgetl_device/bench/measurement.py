@@ -24,7 +24,7 @@ from .sweep import Setup
 from .verdict import Verdict
 
 # Of ONNX variants.
-_NO_DELEGATES = Unknown("delegates are TFLite's; ONNX Runtime ran it with its CPU provider")
+_NO_DELEGATES = Unknown("delegates exist for TFLite only; ONNX Runtime used its CPU provider")
 
 
 @dataclass

@@ -14,7 +14,7 @@ MAX_THREADS = MAX_BATCH = 256
 
 MAX_DURATION_S, MAX_SUSTAINED_MIN = 3600.0, 60.0
 
-_HOW_LONG, _MORE = "How long", "Also measure"
+_HOW_LONG, _MORE = "Duration", "Also measure"
 
 
 def _each_delegate(text: str) -> list[str]:
@@ -58,7 +58,7 @@ class BenchOptions(Options):
         high=MAX_DURATION_S,
         metavar="SECONDS",
         unset="10, quick 1",
-        help="Seconds of sampling for each run, and at least 1,024 samples.",
+        help="Seconds of sampling per run, and at least 1,024 samples.",
     )
     quick: bool = option(False, help="Take only 130 samples; the verdict is degraded.")
     sustained: float | None = option(
@@ -86,7 +86,7 @@ class BenchOptions(Options):
             # Checks only the syntax: which libraries exist is known on the device.
             parse_delegates(self.delegates)
         if ALL in self.variants and len(self.variants) > 1:
-            raise OptionError("{variants=}: all, or names", variants=self.variants)
+            raise OptionError("{variants=}: must be all, or names", variants=self.variants)
         if self.sustained is not None and (self.duration is not None or self.quick):
             raise OptionError(
                 "{sustained} with {duration} or {quick}", why="it says how long to measure", hint="Leave one out."

@@ -64,7 +64,7 @@ class Unread:
 class Smoother:
     """Exponential smoothing of probabilities over time: a first-order low-pass filter.
 
-    ``s += (1 - exp(-dt / seconds)) * (p - s)``, starting with the first ``p``. A change has arrived to 63% after
+    ``s += (1 - exp(-dt / seconds)) * (p - s)``, starting with the first ``p``. A change has taken effect to 63% after
     ``seconds`` and to 95% after three times that, at any frame rate. Inputs sum to 1, and so do outputs.
 
     Args:

@@ -59,12 +59,12 @@ def check_model(model: bytes, format: str, sha256: str, *, prefer: str | None = 
             done = child.run_module("runtime.trial_run", format, prefer or "", "", input=model, timeout_s=_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             raise InputError(
-                f"the model does not end in {runtime}", why=f"one run took over {_TIMEOUT_S:.0f} s", hint=_ANOTHER
+                f"the model hangs in {runtime}", why=f"one run took over {_TIMEOUT_S:.0f} s", hint=_ANOTHER
             ) from None
         if done.returncode < 0:
             raise InputError(
                 f"the model crashes {runtime} ({signal.Signals(-done.returncode).name})",
-                why="it was run in a process of its own first: it is damaged, made to do harm, or needs over "
+                why="a trial run in a separate process crashed: the model is damaged, malicious, or needs over "
                 f"{_limit_bytes(model) / 1e9:.0f} GB",
                 hint=_ANOTHER,
             )

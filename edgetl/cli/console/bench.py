@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def print_result(result: Result, form: Format = Format.table, more: Sequence[str] = ()) -> None:
-    """Print a result: a table for each way of running a model, verdicts, environment, more."""
+    """Print a result: one table per group of runs, then verdicts, environment and more."""
     groups: dict[str, list[ResultRun]] = {}
     for run in result.runs:
         groups.setdefault(group_name(run, result.settings), []).append(run)
@@ -152,7 +152,7 @@ def about_lines(result: Result) -> list[str]:
 
 
 def delegate_line(result: Result) -> str:
-    """Return how much of each variant a delegate ran, or "" if none was requested."""
+    """Return the share of each variant that a delegate ran, or "" if none was requested."""
     used = result.environment.delegate
     if used == "none":
         return ""

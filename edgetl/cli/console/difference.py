@@ -1,4 +1,4 @@
-"""What ``edgetl inspect A B`` prints."""
+"""Output of ``edgetl inspect A B``."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ONLY_SHOWN = 5
 
 
 def print_difference(difference: FileDifference, *, everything: bool) -> None:
-    """Print how two files differ; ``everything`` lists every tensor."""
+    """Print the differences between two files; ``everything`` lists every tensor."""
     for letter, file in zip("AB", difference.files, strict=True):
         echo(f"{letter} {file.path}: {file.bytes:,} bytes, {file.operators} operators")
     _print_operators(difference.operators)
@@ -35,7 +35,7 @@ def print_difference(difference: FileDifference, *, everything: bool) -> None:
     what = (
         "Tensors that differ"
         if everything
-        else f"Constants that differ, the {len(shown)} least alike of {len(rows)} (* one scale a channel)"
+        else f"Constants that differ: the {len(shown)} most different of {len(rows)} (* one scale per channel)"
     )
     columns = ("tensor", "shape", "A", "B", "max abs", "SQNR dB")
     print_table(columns, [_row(row) for row in shown], title=what)

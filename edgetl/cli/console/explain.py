@@ -16,7 +16,7 @@ _FLIPS_SHOWN = 5
 
 
 def print_explanation(run: Path) -> None:
-    """Print the layers that cost most, the classes that lost, and the photos whose prediction changed."""
+    """Print the layers with the largest error, the classes that lost accuracy, and the changed predictions."""
     from edgetl.runs.explain_report import DOCUMENT, ExplainReport
     from edgetl_device import documents
 
@@ -24,11 +24,11 @@ def print_explanation(run: Path) -> None:
     rows = report.costliest(_LAYERS_SHOWN)
     before = f", {report.unrepaired.answer_error:.4f} before repair" if report.unrepaired else ""
     title = (
-        f"What int8 costs, on {report.photos} photos: probabilities move by {report.answer_error:.4f} "
-        f"on average{before}.\nThe {len(rows)} layers of {len(report.layers)} that move them most when they alone "
+        f"Error of int8 on {report.photos} photos: probabilities change by {report.answer_error:.4f} "
+        f"on average{before}.\nThe {len(rows)} of {len(report.layers)} layers that change them most when they alone "
         "are int8:"
     )
-    columns = ["layer", "operator", "moves", "before", "alone dB", "file dB", "clipped", "dead"]
+    columns = ["layer", "operator", "change", "before", "alone dB", "file dB", "clipped", "dead"]
     if not report.unrepaired:
         columns.remove("before")
     print_table(columns, [_layer(layer, moves, report) for layer, moves in rows], title=title)
@@ -63,8 +63,8 @@ def _print_repair(repair: RepairEffect) -> None:
     before, after, shift = repair.before, repair.after, repair.bias_shift
     biases = f", biases shifted by up to {abs(shift.largest):.3g}" if shift else ""
     echo(
-        f"repair    {repair.name} cost most before: {_number(before.answer_error, '{:.4f}')}, now "
-        f"{_number(after.answer_error, '{:.4f}')}; mean error of a channel {before.mean_channel_error:.2g}, now "
+        f"repair    {repair.name} had the largest error before: {_number(before.answer_error, '{:.4f}')}, now "
+        f"{_number(after.answer_error, '{:.4f}')}; mean channel error {before.mean_channel_error:.2g}, now "
         f"{after.mean_channel_error:.2g}{biases}"
     )
 

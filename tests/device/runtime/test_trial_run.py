@@ -140,7 +140,7 @@ def test_a_machine_that_remembers_nothing_tries_in_each_process(
 
 def test_a_model_that_does_not_end(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trial_run, "_TIMEOUT_S", 0.01)
-    with pytest.raises(InputError, match="does not end in ai-edge-litert"):
+    with pytest.raises(InputError, match="hangs in ai-edge-litert"):
         check_model(model, "tflite", hashlib.sha256(model).hexdigest())
     assert not trial_run._folder().exists()
 

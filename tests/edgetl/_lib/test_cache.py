@@ -130,7 +130,7 @@ def test_a_flipped_bit_is_found_by_the_next_process(
     flip(file, place)
     monkeypatch.setattr(cache, "_compared", {})
     cache.entry("kind", "key", large)
-    assert "damaged cache entry, made again" in capsys.readouterr().err
+    assert "damaged cache entry, recomputed" in capsys.readouterr().err
     assert not any(file.read_bytes())
 
 

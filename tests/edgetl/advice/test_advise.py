@@ -232,7 +232,7 @@ def test_the_command_prints_a_table_json_and_a_picture(tiny_photos: Path, tmp_pa
     lines = done.stdout.splitlines()
     for word in ("block_0", "block_16", "whole"):
         assert sum(line.split()[:1] == [word] for line in lines) == 1
-    assert "at least 8 a class; no others were used" in done.stdout
+    assert "at least 8 per class; no other photos were used" in done.stdout
     assert lines[-1] == (
         f"next         edgetl train {tiny_photos} --backbone mobilenet_v2 --strategy blocks --size {SIZE}"
     )

@@ -88,7 +88,7 @@ def test_unlike_batches_are_never_compared(swept: tuple[Path, str], tmp_path: Pa
 
     both = saved(swept, tmp_path / "both.json", believed)
     one, four = (saved(swept, tmp_path / f"{name}.json", keep(batch)) for name, batch in (("one", 1), ("four", 4)))
-    with pytest.raises(InputError, match="nothing to compare") as refusal:
+    with pytest.raises(InputError, match="nothing in common to compare") as refusal:
         compare_results([one, four])
     assert "int8, 1 thread, batch 4" in refusal.value.why
     found = compare_results([both, four])

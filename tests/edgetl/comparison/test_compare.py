@@ -265,7 +265,7 @@ def test_threads_are_paired(tmp_path: Path) -> None:
 
 def test_nothing_in_common(tmp_path: Path) -> None:
     files = pair(tmp_path, lambda document: document["runs"].pop(0), before=lambda document: document["runs"].pop(1))
-    with pytest.raises(InputError, match="nothing to compare") as refusal:
+    with pytest.raises(InputError, match="nothing in common to compare") as refusal:
         compare_results(files)
     assert "before has float32, 1 thread; after has int8, 1 thread" in refusal.value.why
     assert compare(files, baseline="float32").comparisons[0].other.variant == "int8"

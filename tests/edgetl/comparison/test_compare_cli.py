@@ -30,7 +30,7 @@ def test_wrong_requests(tmp_path: Path) -> None:
         ((file, edited), "does not match its own digest"),
         ((file, tmp_path), "is a folder"),
         ((tmp_path, tmp_path, "--baseline", "int8"), "--baseline is for results"),
-        ((tmp_path,), "needs another one"),
+        ((tmp_path,), "no other run to compare"),
         ((file, "--json", "--format", "csv"), "both print on stdout"),
         ((file, "--fail-if", "p50>1"), "p50_ms"),
     ):

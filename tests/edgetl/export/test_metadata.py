@@ -130,7 +130,7 @@ def test_a_file_without_metadata_stays_as_it_is(make: Callable[[], bytes]) -> No
 def test_pixels_that_would_change_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a decoder came to look at something that is taken out: here the orientation is lost."""
     monkeypatch.setattr(metadata, "_orientation", lambda _data: 1)
-    with pytest.raises(InputError, match=r"a\.jpg: its metadata cannot be taken out"):
+    with pytest.raises(InputError, match=r"a\.jpg: its metadata cannot be removed"):
         without_metadata(saved(noise(), "JPEG", exif=exif(6)), SPEC, name="a.jpg")
 
 

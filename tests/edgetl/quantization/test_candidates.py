@@ -196,7 +196,7 @@ def test_a_bound_needs_validation_photos(copy: Run) -> None:
 def test_the_command_prints_the_candidates(copy: Run) -> None:
     done = small.edgetl("quantize", copy.folder, "--int8", "--calibration", 3, "--max-drop", 100)
     assert done.returncode == 0, done.stderr
-    assert f"judged on {len(copy.of('val'))} validation photos" in done.stdout
+    assert f"measured on {len(copy.of('val'))} validation photos" in done.stdout
     assert "bundle" in done.stdout
 
 

@@ -69,7 +69,7 @@ def test_the_table(tiny_explained: Path, capsys: pytest.CaptureFixture[str], mon
     layers = [words for words in shown if len(words) > 5 and words[0] in {row["name"] for row in document["layers"]}]
     assert [float(words[2]) for words in layers] == pytest.approx([round(error, 4) for error in worst[:10]])
     assert layers[0][0] == document["costs_most"]["name"]
-    assert f"{len(document['layers'])} that move them most" in text
+    assert f"{len(document['layers'])} layers that change them most" in text
     assert f"flipped   {len(document['flips']['flipped'])} of {document['flips']['photos']} predictions" in text
 
 

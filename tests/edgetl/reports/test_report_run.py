@@ -349,7 +349,7 @@ def test_the_command(tiny_run: Run, tmp_path: Path) -> None:
     assert out.read_text().startswith("<!doctype html>")
     (run.folder / "history.csv").write_text("stage\nhead,1,2\n")
     for arguments, said in (
-        ((run.folder,), "not a history"),
+        ((run.folder,), "not a training history"),
         ((run.folder, "result.json"), "is a run"),
         ((run.folder, "--bundle", tmp_path), "is for bench results"),
         ((tmp_path / "none.json", "--grad-cam"), "is for runs"),

@@ -53,8 +53,8 @@ def test_photos_it_was_trained_on_are_counted_and_said(tiny_run: Run, tiny_photo
 def test_a_bundle_does_not_know_what_it_was_trained_on(tiny_bundle: Path, tiny_photos: Path) -> None:
     done = small.edgetl("evaluate", tiny_bundle, tiny_photos, "--variant", "float32", "--json")
     assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["trained_on"] == {"unknown": "a bundle does not know the photos it was trained on"}
-    assert "unknown: a bundle does not know the photos it was trained on" in done.stderr
+    assert json.loads(done.stdout)["trained_on"] == {"unknown": "a bundle does not record its training photos"}
+    assert "unknown: a bundle does not record its training photos" in done.stderr
 
 
 def test_a_table_for_people(tiny_bundle: Path, split: Path) -> None:

@@ -194,7 +194,7 @@ def test_history_takes_the_union_of_columns(tmp_path: Path) -> None:
     ("text", "said"),
     [
         ("stage\nhead,1,2\n", "too many fields"),
-        ("stage,l2\nhead,much\n", "is not a history"),
+        ("stage,l2\nhead,much\n", "is not a training history"),
         ("stage,epoch\nblocks,1.5\n", "line 2: epoch must be a whole number"),
         ("epoch\n1\n", "stage is missing"),
     ],
