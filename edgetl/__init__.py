@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgetl_device.bench.result import Result
     from edgetl_device.bundle import Bundle
 
-    from ._api import advise, bench, evaluate, quantize, resume, train, verify
+    from ._api import advise, bench, evaluate, quantize, resume, sign, train, verify
     from .quantization.options import QuantizeOptions
     from .runs.directory import Run
     from .training.options import TrainOptions
@@ -40,6 +40,7 @@ __all__ = [
     "evaluate",
     "quantize",
     "resume",
+    "sign",
     "train",
     "verify",
 ]

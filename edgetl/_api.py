@@ -210,21 +210,51 @@ def bench(
     return run_bench(_bundle(bundle), asked, log=Path(log), say=say)
 
 
-def verify(bundle: AnyPath | Bundle | Run) -> Verification:
-    """Check a bundle's hashes, and that this machine gives the same pixels and the same predictions.
+def verify(bundle: AnyPath | Bundle | Run, *, trust: Sequence[AnyPath] = (), min_version: int = 0) -> Verification:
+    """Check a bundle's signature and hashes, and that this machine gives the same pixels and the same predictions.
 
     Args:
         bundle: A bundle, a run that has one, or the path of either.
+        trust: Public keys of ``edgetl keygen``, or folders of them, of which one must have signed the bundle.
+        min_version: With ``trust``: the lowest version that the signature may state.
 
     Returns:
         All checks with their outcomes; ``ok`` tells whether none failed.
 
     Raises:
-        InputError: It is not a bundle.
+        InputError: It is not a bundle, or a key cannot be read.
     """
+    from edgetl_device.signature import check_request, read_keys
     from edgetl_device.verify import verify as run_verification
 
-    return run_verification(_bundle(bundle))
+    check_request(trust, min_version)
+    return run_verification(_bundle(bundle), trust=read_keys(trust), min_version=min_version)
+
+
+def sign(
+    bundle: AnyPath | Bundle | Run,
+    keys: Sequence[AnyPath],
+    *,
+    version: int | None = None,
+    expires: str | None = None,
+) -> Bundle:
+    """Sign a bundle in place; its digest stays, and so do signatures by other keys.
+
+    Args:
+        bundle: A bundle, a run that has one, or the path of either.
+        keys: Private keys of ``edgetl keygen``, at least one.
+        version: Higher than that of the release before. None: the time, such as 20270630120000.
+        expires: Last day on which boards accept the signature, such as ``2027-06-30``. None: no end.
+
+    Raises:
+        InputError: The bundle, a key or a value is wrong, or others can read a key.
+        Unavailable: ``cryptography`` is not installed.
+    """
+    from edgetl.export.signature import sign as write_signatures
+
+    opened = _bundle(bundle)
+    write_signatures(opened.path, keys, version=version, expires=expires)
+    return _bundle(opened.path)
 
 
 def _run(run: AnyPath | Run) -> Run:

@@ -16,6 +16,7 @@ _CLASSES = {
     "quantize": "edgetl.runs.quantize_report:QuantizeReport",
     "explain": "edgetl.runs.explain_report:ExplainReport",
     "bundle": "edgetl_device.bundle:Manifest",
+    "signature": "edgetl_device.signature:Signatures",
     "result": "edgetl_device.bench.result:Result",
     "comparison": "edgetl.comparison.document:Comparison",
     "evaluation": "edgetl.runs.evaluation:Evaluation",

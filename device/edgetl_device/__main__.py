@@ -19,6 +19,7 @@ from .options import add_arguments, from_arguments
 from .text import shown_lines
 
 _DELEGATES = "none, xnnpack, edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
+_TRUST = "a public key, or a folder of them: the bundle must be signed by one; may be repeated"
 _DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
 
 
@@ -89,7 +90,11 @@ def _parser() -> argparse.ArgumentParser:
     add_arguments(bench, BenchOptions)
     bench.add_argument("--log", type=Path, default=Path("loadgen"), metavar="DIR", help="for LoadGen's logs")
 
-    _command(commands, "verify", _verify, "check hashes, golden pixels and the agreement with the reference")
+    verify = _command(
+        commands, "verify", _verify, "check signature, hashes, golden pixels and the agreement with the reference"
+    )
+    verify.add_argument("--trust", action="append", default=[], metavar="PUBKEY", help=_TRUST)
+    verify.add_argument("--min-version", type=int, default=0, metavar="N", help="refuse a signature of a lower version")
 
     help = "report what this machine lacks for edgetl, and how to get it"
     commands.add_parser("doctor", help=help, description=help).set_defaults(run=_doctor)
@@ -194,9 +199,12 @@ def _bench(options: argparse.Namespace) -> None:
 
 def _verify(options: argparse.Namespace) -> None:
     from .bundle import Bundle
+    from .signature import check_request, read_keys
     from .verify import raise_failures, verify
 
-    report = verify(Bundle.open(options.bundle), prefer=options.runtime)
+    check_request(options.trust, options.min_version)
+    bundle, trust = Bundle.open(options.bundle), read_keys(options.trust)
+    report = verify(bundle, prefer=options.runtime, trust=trust, min_version=options.min_version)
     _print(report)
     raise_failures(report)
 

@@ -25,17 +25,20 @@ from .files import heal, sha256_bytes
 from .preprocess import MAX_BYTES, Preprocess
 from .runtime import TensorSpec
 from .scores import Accuracy, Agreement
+from .signature import Signature, Signatures
 from .storage import MAX_FILE_BYTES, Entry, Storage, damaged
 
 MANIFEST = "bundle.json"
 LABELS = "labels.txt"
 REFERENCE = "reference.npz"
+SIGNATURES = "signature.json"
 EVALSET = "evalset/"
 INDEX = "evalset/index.csv"
 INDEX_COLUMNS = ("file", "label", "sha256")
 
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_INDEX_BYTES = 64 << 20
+_MAX_SIGNATURES_BYTES = 64 << 10
 _MAX_GOLDEN = 64
 _MAX_NPY_HEADER_BYTES = 16 << 10
 
@@ -293,6 +296,29 @@ class Bundle:
             raise damaged(f"{self.path}: {file}", f"its SHA-256 is not the one that {MANIFEST} lists")
         return data
 
+    def signatures(self) -> tuple[Signature, ...]:
+        """Return the signatures that came with the bundle, unchecked; none if it is not signed.
+
+        Raises:
+            InputError: Its ``signature.json`` is damaged.
+        """
+        data = self.descriptions().get(SIGNATURES)
+        name = f"{self.path}: {SIGNATURES}"
+        return () if data is None else documents.parse(Signatures, data, name=name).signatures
+
+    def descriptions(self) -> dict[str, bytes]:
+        """Return the files that ``bundle.json`` does not list: itself and, if there is one, ``signature.json``.
+
+        Raises:
+            InputError: One is larger than such a file can be.
+        """
+        limits = {MANIFEST: _MAX_MANIFEST_BYTES, SIGNATURES: _MAX_SIGNATURES_BYTES}
+        return {
+            name: self._storage.read(name, limit_bytes=limit)
+            for name, limit in limits.items()
+            if self._storage.has(name)
+        }
+
     def photos(self) -> tuple[EvalPhoto, ...]:
         """Return the held-out photos in the order of the reference's rows; ``read(photo.file)`` gives the bytes.
 
@@ -382,7 +408,8 @@ def read_manifest(data: bytes, *, name: str) -> Manifest:
     """
     manifest = documents.parse(Manifest, data, name=name)
     for file in manifest.files:
-        storage.checked_name(file)
+        if storage.checked_name(file) in (MANIFEST, SIGNATURES):
+            raise damaged(f"{name}: files lists {file}", "it describes the bundle and is no part of it")
     names: set[str] = set()
     for place, variant in enumerate(manifest.variants):
         if variant.name in names:

@@ -104,7 +104,11 @@ def _named(producer: Any) -> str:
 
 
 def digest(document: dict[str, Any], *, without: str = "digest") -> str:
-    """Return the SHA-256 of a document's canonical form (sorted keys, no spaces), leaving out the field ``without``."""
-    rest = {key: value for key, value in document.items() if key != without}
-    text = json.dumps(rest, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    """Return the SHA-256 of a document's canonical form, leaving out the field ``without``."""
+    return hashlib.sha256(canonical({key: value for key, value in document.items() if key != without})).hexdigest()
+
+
+def canonical(document: Any) -> bytes:
+    """Return a document in its canonical form: sorted keys, no spaces, UTF-8."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()

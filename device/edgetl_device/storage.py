@@ -40,6 +40,9 @@ class Entry:
 class Storage(Protocol):
     """Read-only files by name: a relative path with forward slashes."""
 
+    def has(self, name: str) -> bool:
+        """Return whether there is a file of this name."""
+
     def size_bytes(self, name: str) -> int:
         """Return the size according to the file system or the zip's directory."""
 
@@ -102,6 +105,9 @@ class _Folder:
     def __init__(self, root: Path) -> None:
         self._root, self._real = root, root.resolve()
 
+    def has(self, name: str) -> bool:
+        return os.path.lexists(self._root / checked_name(name))
+
     def size_bytes(self, name: str) -> int:
         return self._file(name).stat().st_size
 
@@ -148,6 +154,9 @@ class _Zip:
             raise damaged(f"{path}", "it holds two files of the same name")
         if manifest not in self._members:
             raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give an .edgetl file.")
+
+    def has(self, name: str) -> bool:
+        return name in self._members
 
     def size_bytes(self, name: str) -> int:
         return self._member(name).file_size

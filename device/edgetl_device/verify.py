@@ -13,6 +13,7 @@ from .classifier import Classifier
 from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
+from .signature import PublicKey, check, described, now
 
 # Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within
 # a mean of 0.25; another resampling does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
@@ -27,7 +28,9 @@ FLOAT_TOLERANCE = 1e-3
 ROUNDING_ALLOWANCE = 0.05
 
 _PHOTOS = 8
+_COPY_AGAIN = "Copy the bundle again. If it still fails, make it again or use the versions named in its provenance."
 _REFERENCE = "reference, "
+_SIGNATURE = "signature"
 
 
 @dataclass(frozen=True)
@@ -66,17 +69,32 @@ class Verification:
         return to_json(self)
 
 
-def verify(bundle: Bundle, *, prefer: str | None = None) -> Verification:
+def verify(
+    bundle: Bundle, *, prefer: str | None = None, trust: Sequence[PublicKey] = (), min_version: int = 0
+) -> Verification:
     """Check every file, the labels, the golden pixels, and, on a few photos, each variant that can run here.
 
     A damaged file is a failed check, not an exception, so that one report lists all problems.
+
+    Args:
+        bundle: The bundle.
+        prefer: For TFLite variants, require ``ai-edge-litert`` or ``tflite-runtime``.
+        trust: Keys of which one must have signed the bundle; none does not ask for a signature. A bundle that fails
+            this is not run.
+        min_version: The lowest version that a trusted signature may state.
     """
+    signed = _check(_SIGNATURE, lambda: _signature(bundle, trust, min_version))
     checks = [_files(bundle), _check("labels", lambda: _labels(bundle))]
-    checks.append(_check("golden pixels", lambda: _golden(bundle)))
-    checks += [
-        _check(_REFERENCE + variant.name, lambda variant=variant: _reference(bundle, variant, prefer))  # type: ignore[misc]
-        for variant in bundle.variants
-    ]
+    if signed.status == "failed":
+        # Native code sees no model of a stranger.
+        checks += [Check(name, "skipped", "the signature failed") for name in _names_of_runs(bundle)]
+    else:
+        checks.append(_check("golden pixels", lambda: _golden(bundle)))
+        checks += [
+            _check(_REFERENCE + variant.name, lambda variant=variant: _reference(bundle, variant, prefer))  # type: ignore[misc]
+            for variant in bundle.variants
+        ]
+    checks.append(signed)
     return Verification(
         BundleName(bundle.path.name, bundle.digest), all(check.status != "failed" for check in checks), tuple(checks)
     )
@@ -91,11 +109,14 @@ def raise_failures(report: Verification) -> None:
     """
     failed = [check for check in report.checks if check.status == "failed"]
     if failed:
+        first, hint = failed[0], _COPY_AGAIN
+        if failed[-1].name == _SIGNATURE:
+            first, hint = failed[-1], "Use bundles of those you trust only; edgetl sign makes a signature."
         raise InputError(
             f"{report.bundle.name}: {len(failed)} of {len(report.checks)} checks failed: "
             + ", ".join(check.name for check in failed),
-            why=failed[0].detail,
-            hint="Copy the bundle again. If it still fails, make it again or use the versions named in its provenance.",
+            why=first.detail,
+            hint=hint,
         )
     _check_one_ran(report)
 
@@ -125,6 +146,20 @@ def _check(name: str, run: Callable[[], str]) -> Check:
 
 class _Skipped(Exception):
     pass
+
+
+def _names_of_runs(bundle: Bundle) -> list[str]:
+    return ["golden pixels", *(_REFERENCE + variant.name for variant in bundle.variants)]
+
+
+def _signature(bundle: Bundle, trust: Sequence[PublicKey], min_version: int) -> str:
+    found = bundle.signatures()
+    if not trust:
+        raise _Skipped(described(found) + ("; no trusted key to check it with" if found else ""))
+    good = check(bundle.digest, found, trust, at=now(), min_version=min_version)
+    by = " ".join(filter(None, (good.key.id, good.key.name)))
+    until = f", until {good.signature.expires}" if good.signature.expires else ""
+    return f"version {good.signature.version} by {by}{until}; checked with {good.checker}"
 
 
 def _files(bundle: Bundle) -> Check:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from edgetl_device.bundle import MANIFEST, Manifest
+from edgetl_device.bundle import MANIFEST, SIGNATURES, Manifest
 from edgetl_device.errors import InputError
 from edgetl_device.files import heal, sweep
 from edgetl_device.jsonfile import read_json
@@ -84,12 +84,12 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
 
 
 def bundle_files(folder: Path) -> tuple[str, ...]:
-    """Return patterns of the files that a bundle's manifest lists; none without a valid manifest."""
+    """Return patterns of a bundle's files: those that its manifest lists, itself and signatures; none without one."""
     try:
         listed = read_json(folder / MANIFEST, Manifest.SCHEMA)["files"]
     except (InputError, KeyError):
         return ()
-    return (MANIFEST, *(glob.escape(str(name)) for name in listed))
+    return (MANIFEST, SIGNATURES, *(glob.escape(str(name)) for name in listed))
 
 
 def check_written(file: Path, *, hint: str) -> None:

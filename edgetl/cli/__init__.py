@@ -31,6 +31,8 @@ _COMMANDS = (
     "export",
     "compile",
     "pack",
+    "keygen",
+    "sign",
     "bench",
     "compare",
     "report",

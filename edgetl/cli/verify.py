@@ -24,19 +24,31 @@ def register(app: typer.Typer) -> None:
 
 def verify(
     bundle: Path = _Bundle,
+    trust: list[Path] = typer.Option(
+        [],
+        metavar="PUBKEY",
+        help="A public key, or a folder of them: the bundle must be signed by one. May be repeated.",
+        show_default=False,
+    ),
+    min_version: int = typer.Option(0, metavar="N", help="With --trust: refuse a signature of a lower version."),
     json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
-    """Check a bundle: hashes, labels, golden pixels, and each variant against the float reference on a few photos.
+    """Check a bundle: signature, hashes, labels, pixels, and each variant against the float reference on a few photos.
 
     Exit code 2 if a check fails.
 
     Example: edgetl verify runs/parts/bundle
+
+    Example: edgetl verify parts.edgetl --trust release-2027.pub
     """
     from edgetl_device.bundle import Bundle
+    from edgetl_device.signature import check_request, read_keys
     from edgetl_device.verify import raise_failures
     from edgetl_device.verify import verify as run
 
-    report = run(Bundle.open(bundle))
+    check_request(trust, min_version)
+    keys = read_keys(trust)
+    report = run(Bundle.open(bundle), trust=keys, min_version=min_version)
     if json:
         from edgetl.cli.console.output import print_json
 

@@ -30,6 +30,7 @@ from edgetl_device.bundle import (
     LABELS,
     MANIFEST,
     REFERENCE,
+    SIGNATURES,
     Bundle,
     Manifest,
     ReferenceArrays,
@@ -42,6 +43,7 @@ from edgetl_device.files import atomic_path, sha256_bytes
 from edgetl_device.preprocess import Preprocess, preprocess, read_photo
 from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement
+from edgetl_device.signature import Signatures
 from edgetl_device.storage import Entry
 
 # Earliest date a zip can hold. A fixed date makes equal bundles byte-identical.
@@ -153,21 +155,32 @@ def write_bundle(
     return Bundle.open(folder)
 
 
-def pack(folder: str | os.PathLike[str], file: str | os.PathLike[str]) -> Path:
-    """Write the bundle in ``folder`` as one ``.edgetl`` zip and return its path.
+def pack(bundle: str | os.PathLike[str], file: str | os.PathLike[str], *, signatures: Signatures | None = None) -> Path:
+    """Write a bundle as one ``.edgetl`` zip and return its path.
 
     Reproducible: members are sorted and dated 1980. They are stored, not deflated, as models and photos hardly
-    compress and devices read them faster. Only files listed in ``bundle.json`` are packed.
+    compress and devices read them faster. Only files listed in ``bundle.json`` are packed, and the signatures.
+
+    Args:
+        bundle: The bundle, usually a folder.
+        file: The file to write; may be the bundle itself.
+        signatures: Replace those of the bundle.
 
     Raises:
         InputError: The bundle is damaged.
     """
-    bundle = Bundle.open(folder)
+    opened = Bundle.open(bundle)
+    first = opened.descriptions()
+    if signatures is not None:
+        first[SIGNATURES] = documents.dumps(signatures).encode()
+    elif SIGNATURES in first:
+        opened.signatures()  # refuses damaged ones
     with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         # Manifest first, so that the start of the file identifies it.
-        _add(archive, MANIFEST, (bundle.path / MANIFEST).read_bytes())
-        for name in sorted(bundle.files):
-            _add(archive, name, bundle.read(name))
+        for name, data in first.items():
+            _add(archive, name, data)
+        for name in sorted(opened.files):
+            _add(archive, name, opened.read(name))
     return Path(file)
 
 

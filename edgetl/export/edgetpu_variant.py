@@ -14,7 +14,7 @@ from edgetl._lib.lock import bundle_locked
 from edgetl.export.bundle import pack
 from edgetl.inspection.tflite.file import Tensor, describe
 from edgetl_device import documents
-from edgetl_device.bundle import MANIFEST, Bundle, Compilation, Manifest, Variant
+from edgetl_device.bundle import MANIFEST, SIGNATURES, Bundle, Compilation, Manifest, Variant
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_bytes, write_bytes
 from edgetl_device.storage import Entry
@@ -24,6 +24,8 @@ SUFFIX = "-edgetpu"
 
 def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Compilation) -> None:
     """Add a compiled file as ``<source>-edgetpu``, replacing an existing one, and update hashes and digest.
+
+    Signatures are removed: they are of the bundle without it.
 
     Accuracy and agreement stay unknown (null): the source's values do not apply to this file.
 
@@ -62,6 +64,7 @@ def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Comp
             files=dict(sorted((manifest.files | {file: entry}).items())),
         )
         write_bytes(folder / file, data)
+        (folder / SIGNATURES).unlink(missing_ok=True)  # of the bundle as it was
         documents.write(folder / MANIFEST, documents.sealed(changed))
         Bundle.open(folder).read(file)  # read back what was written
 

@@ -37,12 +37,12 @@ DEVICE_LAYERS = (
     {"runtime"},
     {"delegates", "preprocess", "storage"},
     {"machine"},
-    {"reasons", "scores"},
+    {"reasons", "scores", "signature"},
     {"documents", "options"},
     {"child", "folders", "jsonfile"},
     {"files"},
     {"errors", "telemetry"},
-    {"text"},
+    {"ed25519", "text"},
 )
 
 # An object of which only a reader of the code knows the fields.

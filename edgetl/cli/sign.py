@@ -1,0 +1,50 @@
+"""``edgetl sign``: sign a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from edgetl.cli.console.output import echo, word
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    app.command("sign")(sign)
+
+
+def sign(
+    bundle: Path = typer.Argument(
+        ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
+    ),
+    key: list[Path] = typer.Option(
+        [], "--key", metavar="FILE", help="A private key of edgetl keygen. May be repeated.", show_default=False
+    ),
+    version: int | None = typer.Option(
+        None,
+        metavar="N",
+        help="Higher than the release before.  [default: the time, 20270630120000]",
+        show_default=False,
+    ),
+    expires: str | None = typer.Option(
+        None, metavar="DATE", help="Last day on which boards accept the signature.", show_default=False
+    ),
+    json: bool = typer.Option(False, "--json", help="Print the signatures as JSON."),
+) -> None:
+    """Sign a bundle in place; its digest stays. Signatures by other keys are kept.
+
+    Example: edgetl sign parts.edgetl --key release-2027.key
+    """
+    from edgetl.export.signature import sign as write_signatures
+
+    signatures = write_signatures(bundle, key, version=version, expires=expires)
+    if json:
+        from edgetl.cli.console.output import print_json
+
+        print_json(signatures)
+        return
+    for one in signatures:
+        until = f", until {one.expires}" if one.expires else ""
+        echo(f"signed    version {one.version} by {one.key}{until}")
+    echo(f"next      edgetl verify {word(bundle)} --trust PUBKEY")

@@ -1,0 +1,189 @@
+"""Make signing keys, and sign bundles with them."""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from edgetl import __version__
+from edgetl._lib import extras
+from edgetl._lib.lock import bundle_locked
+from edgetl.export.bundle import pack
+from edgetl_device import documents
+from edgetl_device.bundle import SIGNATURES, Bundle
+from edgetl_device.documents import Named
+from edgetl_device.errors import InputError
+from edgetl_device.files import check_regular
+from edgetl_device.signature import PUBLIC_SUFFIX, PublicKey, Signature, Signatures, key_id, moment, now
+
+PRIVATE_SUFFIX = ".key"
+_MAX_PRIVATE_BYTES = 64 << 10
+
+
+@dataclass(frozen=True)
+class KeyFiles:
+    """A new pair of keys.
+
+    Attributes:
+        private: File of the private key, which only its owner can read.
+        public: File of the public key.
+        key: The public key.
+    """
+
+    private: Path
+    public: Path
+    key: PublicKey
+
+
+def generate(name: str | os.PathLike[str], *, expires: str | None = None) -> KeyFiles:
+    """Write a new pair of keys, ``name.key`` (PKCS #8 PEM, mode 600) and ``name.pub`` (one line of text).
+
+    Args:
+        name: Path without suffix; the last part becomes the key's name.
+        expires: The last moment at which its signatures are trusted, as a date or time in ISO 8601.
+
+    Raises:
+        InputError: One of the files exists, or ``expires`` is no time.
+        Unavailable: ``cryptography`` is not installed.
+    """
+    serialization, ed25519 = _library()
+    stem = Path(name)
+    until = None if expires is None else moment(expires).isoformat()
+    private_file, public_file = (stem.with_name(stem.name + suffix) for suffix in (PRIVATE_SUFFIX, PUBLIC_SUFFIX))
+    for file in (private_file, public_file):
+        if os.path.lexists(file):
+            raise InputError(
+                f"{file}: exists already", why="a lost key cannot be made again", hint="Choose another name."
+            )
+    private = ed25519.Ed25519PrivateKey.generate()
+    pem: bytes = private.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    key = PublicKey(_public(private), until, " ".join(stem.name.split()))
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    _create(private_file, pem, 0o600)
+    try:
+        _create(public_file, f"{key.line()}\n".encode(), 0o644)
+    except BaseException:
+        private_file.unlink()
+        raise
+    return KeyFiles(private_file, public_file, key)
+
+
+def sign(
+    bundle: str | os.PathLike[str],
+    keys: Sequence[str | os.PathLike[str]],
+    *,
+    version: int | None = None,
+    expires: str | None = None,
+) -> tuple[Signature, ...]:
+    """Sign a bundle in place, folder or ``.edgetl``, and return its signatures, those of other keys too.
+
+    Its digest stays the same. A signature by the same key is replaced.
+
+    Args:
+        bundle: Path of the bundle.
+        keys: Files of private keys, at least one; several while boards change from one to the next.
+        version: 0 or more, and higher than that of the release before. None: the time, such as 20270630120000.
+        expires: The last moment at which the signatures are valid, as a date or time in ISO 8601.
+
+    Raises:
+        InputError: The bundle, a key or a value is wrong, or others than the owner can read a key.
+        Unavailable: ``cryptography`` is not installed.
+    """
+    if not keys:
+        raise InputError("no key to sign with", hint="Give a private key with --key; edgetl keygen makes one.")
+    created = now()
+    if version is None:
+        version = int(created.strftime("%Y%m%d%H%M%S"))
+    if not 0 <= version < 1 << 63:
+        raise InputError(f"version {version}", why="must be 0 or more, in 64 bits")
+    until = None if expires is None else moment(expires)
+    if until is not None and until <= created:
+        raise InputError(f"{expires!r} is in the past", why="the signature would never be valid")
+    privates = [_private(Path(key)) for key in keys]
+    opened = Bundle.open(bundle)
+    with bundle_locked(opened.path):
+        opened = Bundle.open(opened.path)
+        by_key = {one.key: one for one in opened.signatures() if one.bundle == opened.digest}
+        for private in privates:
+            facts = Signature(
+                key=key_id(base64.b64decode(_public(private))),
+                bundle=opened.digest,
+                version=version,
+                created=created.isoformat(),
+                expires=until.isoformat() if until else None,
+                signature="A" * 86 + "==",
+            )
+            signature: bytes = private.sign(facts.message())
+            by_key[facts.key] = replace(facts, signature=base64.b64encode(signature).decode())
+        document = Signatures(Named("edgetl", __version__), tuple(by_key.values()))
+        if opened.path.is_dir():
+            documents.write(opened.path / SIGNATURES, document)
+        else:
+            pack(opened.path, opened.path, signatures=document)
+    return document.signatures
+
+
+def _library() -> tuple[Any, Any]:
+    """Return cryptography's modules for the form of keys and for Ed25519."""
+    where = "cryptography.hazmat.primitives"
+    return (
+        extras.require(f"{where}.serialization", extra="sign"),
+        extras.require(f"{where}.asymmetric.ed25519", extra="sign"),
+    )
+
+
+def _public(private: Any) -> str:
+    serialization, _ = _library()
+    raw: bytes = private.public_key().public_bytes(serialization.Encoding.Raw, serialization.PublicFormat.Raw)
+    return base64.b64encode(raw).decode()
+
+
+def _private(file: Path) -> Any:
+    """Read a private key that only its owner can read."""
+    serialization, ed25519 = _library()
+    check_regular(file)
+    with open(file, "rb") as stream:
+        mode = os.fstat(stream.fileno()).st_mode
+        data = stream.read(_MAX_PRIVATE_BYTES)
+    if stat.S_IMODE(mode) & 0o077:
+        raise InputError(
+            f"{file}: others can read this private key",
+            why=f"its mode is {stat.S_IMODE(mode):03o}",
+            hint=f"Run: chmod 600 {file}. If others use this machine, make a new key.",
+        )
+    try:
+        found = serialization.load_pem_private_key(data, None)
+    except TypeError:
+        raise InputError(f"{file}: is encrypted", hint="Decrypt it first: openssl pkey -in FILE -out OTHER.") from None
+    except Exception as error:
+        # cryptography's errors for damaged files have no common base.
+        raise InputError(
+            f"{file}: is no private key", why=str(error), hint="Give a file that edgetl keygen wrote."
+        ) from None
+    if not isinstance(found, ed25519.Ed25519PrivateKey):
+        raise InputError(f"{file}: is no Ed25519 key", hint="Give a file that edgetl keygen wrote.")
+    return found
+
+
+def _create(file: Path, data: bytes, mode: int) -> None:
+    """Write a new file; refuse to replace one."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    try:
+        with open(descriptor, "wb") as stream:
+            # Whatever the umask says.
+            os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+    except BaseException:
+        with suppress(OSError):
+            file.unlink()
+        raise
