@@ -10,7 +10,7 @@ TWO := --numprocesses 2 --dist loadfile
 ONE := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
-.PHONY: demo docs test test-e2e test-slow test-arm64 lint types test-device test-tflite clean
+.PHONY: demo docs test test-e2e test-slow test-faults test-arm64 lint types test-device test-tflite clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -33,6 +33,10 @@ test-e2e: $(STAMP)
 # What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --durations=15
+
+# Processes that are killed at many random moments.
+test-faults: $(STAMP)
+	$(BIN)/python -m pytest -m faults --durations=15
 
 # The device package's own tests where there is no TensorFlow, as on a board with every extra. pytest itself and not
 # python -m pytest: the latter would put edgetl on the path too.

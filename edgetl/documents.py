@@ -27,6 +27,8 @@ _CLASSES = {
     "imagenet-predictions": "edgetl.backbones.imagenet:ImageNetPredictions",
     "edgetpu-prediction": "edgetl.inspection.edgetpu.predict:EdgeTpuPrediction",
     "edgetpu-compilation": "edgetl.export.edgetpu:CompileReport",
+    "slots": "edgetl_device.slots:SlotsState",
+    "update": "edgetl_device.update.run:UpdateReport",
     "verify": "edgetl_device.verify:Verification",
     "doctor": "edgetl_device.doctor:Report",
     "unfinished": "edgetl.training.resume_state:RequestDocument",

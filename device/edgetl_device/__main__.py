@@ -1,4 +1,4 @@
-"""``python -m edgetl_device {classify,bench,verify,doctor}``: JSON on stdout, errors on stderr, edgetl's exit codes.
+"""``python -m edgetl_device COMMAND``: JSON on stdout, errors on stderr, edgetl's exit codes.
 
 It needs only this package, so it is what runs on a board over SSH.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,8 +18,10 @@ from .bench.options import BenchOptions
 from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
 from .options import add_arguments, from_arguments
 from .text import shown_lines
+from .update.options import UpdateOptions
 
 _DELEGATES = "none, xnnpack, edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
+_RUNTIMES = ("ai-edge-litert", "tflite-runtime")
 _TRUST = "a public key, or a folder of them: the bundle must be signed by one; may be repeated"
 _DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
 
@@ -71,18 +74,20 @@ class _Parser(argparse.ArgumentParser):
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="python -m edgetl_device", description="Run, measure and check edgetl bundles; prints JSON.")
     parser.add_argument("--version", action="version", version=f"edgetl-device {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor}")
+    commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor,update,slots}")
 
     classify = _command(
         commands,
         "classify",
         _classify,
         "classify photos, or frames of a camera, video or folder: one line of JSON each",
+        bundle="a bundle folder, an .edgetl file, or this board's slots, whose updates it follows",
     )
     classify.add_argument("photos", nargs="*", metavar="PHOTO")
     classify.add_argument("--variant", default="int8")
     classify.add_argument("--threads", type=int, default=1)
     classify.add_argument("--top", type=int, default=None, help="classes per photo; default 5")
+    classify.add_argument("--trust", action="append", default=[], metavar="PUBKEY", help=_TRUST)
     _delegate_option(classify)
     _live_options(classify)
 
@@ -98,14 +103,37 @@ def _parser() -> argparse.ArgumentParser:
 
     help = "report what this machine lacks for edgetl, and how to get it"
     commands.add_parser("doctor", help=help, description=help).set_defaults(run=_doctor)
+
+    update = _command(
+        commands,
+        "update",
+        _update,
+        "install a bundle on this board, or keep the one that runs if it fails",
+        bundle="an .edgetl file",
+    )
+    update.add_argument("slots", metavar="SLOTS", help="the folder of this board's bundles; created if it is not there")
+    add_arguments(update, UpdateOptions)
+
+    help = "show which bundles are installed on this board, and bring the previous one back"
+    slots = commands.add_parser("slots", help=help, description=help)
+    slots.set_defaults(run=_slots)
+    slots.add_argument("slots", metavar="SLOTS", help="the folder of this board's bundles")
+    slots.add_argument("--runtime", choices=_RUNTIMES, help="for TFLite models")
+    either = slots.add_mutually_exclusive_group()
+    either.add_argument("--rollback", action="store_true", help="switch to the previous bundle, if it still verifies")
+    either.add_argument(
+        "--recover", action="store_true", help="undo an update that was cut off; for the start of a service"
+    )
     return parser
 
 
-def _command(commands: Any, name: str, run: Any, help: str) -> argparse.ArgumentParser:
+def _command(
+    commands: Any, name: str, run: Any, help: str, bundle: str = "a bundle folder or an .edgetl file"
+) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
     parser.set_defaults(run=run)
-    parser.add_argument("bundle", metavar="BUNDLE", help="a bundle folder or an .edgetl file")
-    parser.add_argument("--runtime", choices=("ai-edge-litert", "tflite-runtime"), help="for TFLite models")
+    parser.add_argument("bundle", metavar="BUNDLE", help=bundle)
+    parser.add_argument("--runtime", choices=_RUNTIMES, help="for TFLite models")
     return parser
 
 
@@ -148,6 +176,7 @@ def _classify(options: argparse.Namespace) -> None:
     from edgetl_device.live.session import Live
 
     from .classifier import Failures, classify_each, open_classifier, predictions
+    from .signature import read_keys
 
     live = Live.asked(
         options.photos,
@@ -163,7 +192,13 @@ def _classify(options: argparse.Namespace) -> None:
     )
     delegate = _delegate(options)
     with open_classifier(
-        options.bundle, options.variant, options.threads, prefer=options.runtime, delegate=delegate
+        options.bundle,
+        options.variant,
+        options.threads,
+        prefer=options.runtime,
+        delegate=delegate,
+        trust=read_keys(options.trust),
+        say=_say,
     ) as classifier:
         if live:
             _stream(classifier, live)
@@ -207,6 +242,31 @@ def _verify(options: argparse.Namespace) -> None:
     report = verify(bundle, prefer=options.runtime, trust=trust, min_version=options.min_version)
     _print(report)
     raise_failures(report)
+
+
+def _update(options: argparse.Namespace) -> None:
+    from .slots import Slots
+    from .update.run import raise_failure, update
+
+    asked = from_arguments(UpdateOptions, options)
+    # An end of the connection ends it in order: it goes back to the bundle that ran.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    report = update(Slots(options.slots), options.bundle, asked, prefer=options.runtime, say=_say)
+    _print(report)
+    raise_failure(report)
+
+
+def _slots(options: argparse.Namespace) -> None:
+    from .slots import Slots
+    from .update.run import raise_failure, recover, rollback
+
+    slots = Slots(options.slots)
+    if options.rollback:
+        report = rollback(slots, prefer=options.runtime, say=_say)
+        _print(report)
+        raise_failure(report)
+    else:
+        _print(recover(slots) if options.recover else slots.state())
 
 
 def _say(text: str) -> None:

@@ -10,8 +10,9 @@ import difflib
 import io
 import os
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -25,7 +26,7 @@ from .files import heal, sha256_bytes
 from .preprocess import MAX_BYTES, Preprocess
 from .runtime import TensorSpec
 from .scores import Accuracy, Agreement
-from .signature import Signature, Signatures
+from .signature import Checked, PublicKey, Signature, Signatures, check
 from .storage import MAX_FILE_BYTES, Entry, Storage, damaged
 
 MANIFEST = "bundle.json"
@@ -305,6 +306,22 @@ class Bundle:
         data = self.descriptions().get(SIGNATURES)
         name = f"{self.path}: {SIGNATURES}"
         return () if data is None else documents.parse(Signatures, data, name=name).signatures
+
+    def check_signed(self, trust: Sequence[PublicKey], *, at: datetime | None = None, min_version: int = 0) -> Checked:
+        """Return the valid signature of the highest version by a trusted key.
+
+        Args:
+            trust: Keys that are trusted, at least one.
+            at: The time at which keys and signatures must not have expired; None to disregard their expiry.
+            min_version: A lower version is refused.
+
+        Raises:
+            InputError: There is none.
+        """
+        try:
+            return check(self.digest, self.signatures(), trust, at=at, min_version=min_version)
+        except InputError as error:
+            raise InputError(f"{self.path}: {error.what}", why=error.why, hint=error.hint) from None
 
     def descriptions(self) -> dict[str, bytes]:
         """Return the files that ``bundle.json`` does not list: itself and, if there is one, ``signature.json``.

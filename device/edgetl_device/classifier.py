@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import ClassVar, Literal
@@ -18,7 +19,7 @@ from edgetl_device.delegates.share import External, Share
 from edgetl_device.runtime.trial_run import check_model, trial_run
 
 from . import documents
-from .bundle import Bundle, BundleName
+from .bundle import Bundle, BundleName, Variant
 from .documents import Count, Json, Named
 from .errors import EdgetlError, InputError, Unavailable, from_os_error
 from .preprocess import Pixels, Source, preprocess
@@ -32,6 +33,8 @@ from .runtime import (
     predict,
     run_batch,
 )
+from .signature import PublicKey, now
+from .slots import Installed, Slots
 from .storage import damaged
 
 PhotoLike = Source | npt.NDArray[np.uint8]
@@ -242,6 +245,25 @@ class Classifier:
         """Return the ``top`` likeliest classes, see :func:`ranked`."""
         return ranked(probabilities, self.labels, top)
 
+    @classmethod
+    def follow(
+        cls,
+        slots: str | os.PathLike[str],
+        variant: str = "int8",
+        threads: int = 1,
+        *,
+        prefer: str | None = None,
+        delegate: Delegate | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> Following:
+        """Return a classifier that always runs the bundle that runs in a board's slots; see :class:`Following`."""
+        return Following(slots, variant, threads, prefer=prefer, delegate=delegate, say=say)
+
+    @contextmanager
+    def hold(self) -> Iterator[Classifier]:
+        """Yield the classifier for the steps of one photo: itself."""
+        yield self
+
     def close(self) -> None:
         """Free the model's memory, after waiting for an inference in another thread. Calling it again does nothing."""
         with self._lock:
@@ -272,6 +294,182 @@ class Classifier:
             )
 
 
+@dataclass(eq=False)
+class _Loaded:
+    """A classifier of a bundle in a slot, and how many photos it is at work on."""
+
+    installed: Installed
+    classifier: Classifier
+    photos: int = 0
+
+
+class Following:
+    """A classifier that follows the updates of a board: it runs the bundle that runs in the slots.
+
+    Between two photos it looks whether that has changed, and loads the new bundle before it lets go of the old one: no
+    photo is dropped, and one photo is decoded, fitted and classified by one bundle. A bundle that cannot be loaded, or
+    is not signed by a key that the slots trust, is said, and the old one stays until the next change. An update that
+    was cut off does not count: what was confirmed before runs. It is thread-safe like :class:`Classifier`, and needs no
+    right to write to the slots. For a moment both models are in memory.
+
+    Args:
+        slots: The folder that ``python -m edgetl_device update`` or ``edgetl deploy`` filled.
+        variant: As for :class:`Classifier`, like the next three.
+        threads: See there.
+        prefer: See there.
+        delegate: See there.
+        say: Called with one line when the bundle has changed, or could not be loaded.
+
+    Raises:
+        InputError: There are no slots, or the bundle that runs there cannot be loaded.
+        Unavailable: As for :class:`Classifier`.
+    """
+
+    def __init__(
+        self,
+        slots: str | os.PathLike[str],
+        variant: str = "int8",
+        threads: int = 1,
+        *,
+        prefer: str | None = None,
+        delegate: Delegate | None = None,
+        say: Callable[[str], None] = lambda _: None,
+    ) -> None:
+        self._slots = Slots(slots)
+        self._variant, self._threads, self._prefer, self._delegate = variant, threads, prefer, delegate
+        self._say = say
+        self._lock = threading.Lock()
+        self._closed = False
+        self._said = ""
+        self._mark: tuple[int, int, int] | None = None
+        running = self._slots.running()
+        if running is None:
+            raise InputError(
+                f"{self._slots.path}: no bundle is installed there",
+                hint="Install one: edgetl deploy, or python -m edgetl_device update.",
+            )
+        self._loaded = self._load(running)
+        # What failed to load is not tried again and again.
+        self._seen = running
+
+    @property
+    def bundle(self) -> Bundle:
+        """The bundle that ran last; :meth:`hold` gives the one for the next photo."""
+        return self._loaded.classifier.bundle
+
+    @property
+    def variant(self) -> Variant:
+        """Its variant."""
+        return self._loaded.classifier.variant
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Its class names, in the order of the model's output."""
+        return self._loaded.classifier.labels
+
+    @property
+    def runtime(self) -> Runtime:
+        """What runs it."""
+        return self._loaded.classifier.runtime
+
+    @contextmanager
+    def hold(self) -> Iterator[Classifier]:
+        """Yield the classifier for the steps of one photo; it stays open until they are done.
+
+        Raises:
+            ValueError: This was closed.
+        """
+        with self._lock:
+            if self._closed:
+                raise ValueError(f"this classifier of {self._slots.path.name} is closed; create another one")
+            self._look()
+            loaded = self._loaded
+            loaded.photos += 1
+        try:
+            yield loaded.classifier
+        finally:
+            with self._lock:
+                loaded.photos -= 1
+                self._let_go(loaded)
+
+    def classify(self, photo: PhotoLike, top: int = 5) -> list[Prediction]:
+        """Return the ``top`` likeliest classes of a photo, as :meth:`Classifier.classify`."""
+        with self.hold() as classifier:
+            return classifier.classify(photo, top)
+
+    def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[list[Prediction]]:
+        """Yield the predictions of :meth:`classify` for each photo, in order, one at a time."""
+        for photo in photos:
+            yield self.classify(photo, top)
+
+    def probabilities(self, photo: PhotoLike) -> Probabilities:
+        """Return the probabilities of all classes for a photo, as :meth:`Classifier.probabilities`."""
+        with self.hold() as classifier:
+            return classifier.probabilities(photo)
+
+    def close(self) -> None:
+        """Free the memory, after the photos that others are at work on. Calling it again does nothing."""
+        with self._lock:
+            self._closed = True
+            self._let_go(self._loaded)
+
+    def __enter__(self) -> Following:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    def _look(self) -> None:
+        """Load the bundle that runs now if it is another one; locked."""
+        try:
+            mark = self._slots.mark
+            if mark == self._mark:
+                return
+            is_settled = self._slots.state().pending is None
+            running = self._slots.running()
+        except (EdgetlError, OSError) as error:
+            self._mark = None
+            self._report(f"{self._slots.path}: cannot be read: {_in_one_line(error)}")
+            return
+        # While an update is at work, its end shows in the lock only.
+        self._mark = mark if is_settled else None
+        if running is None or running == self._seen:
+            return
+        self._seen = running
+        try:
+            loaded = self._load(running)
+        except (EdgetlError, OSError) as error:
+            self._report(f"{running.name} was not loaded: {_in_one_line(error)}")
+            return
+        old, self._loaded = self._loaded, loaded
+        self._let_go(old)
+        self._report(f"now running {running.name}, {running.digest[:12]}")
+
+    def _report(self, text: str) -> None:
+        if text != self._said:
+            self._said = text
+            self._say(text)
+
+    def _load(self, installed: Installed) -> _Loaded:
+        bundle = Bundle.open(self._slots.file(installed))
+        if bundle.digest != installed.digest:
+            raise damaged(f"{bundle.path}", "its digest is not the one that was installed")
+        if trust := self._slots.state().trust:
+            bundle.check_signed(trust)
+        opened = _open_bundle(bundle, self._variant, self._threads, prefer=self._prefer, delegate=self._delegate)
+        return _Loaded(installed, opened)
+
+    def _let_go(self, loaded: _Loaded) -> None:
+        """Close a classifier that no photo needs any more; locked."""
+        if loaded.photos == 0 and (self._closed or loaded is not self._loaded):
+            loaded.classifier.close()
+
+
+AnyClassifier = Classifier | Following
+
+
 def open_classifier(
     bundle: Bundle | str | os.PathLike[str],
     variant: str = "int8",
@@ -279,18 +477,51 @@ def open_classifier(
     *,
     prefer: str | None = None,
     delegate: Delegate | None = None,
-) -> Classifier:
-    """Return a :class:`Classifier`; with a delegate, first make a trial run in a separate process, which may crash.
+    trust: Sequence[PublicKey] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> AnyClassifier:
+    """Return a :class:`Classifier`, or a :class:`Following` if ``bundle`` is a board's slots.
+
+    With a delegate, a trial run in a separate process, which may crash, is made first.
+
+    Args:
+        bundle: An open bundle, or the path of one, or of slots.
+        variant: As for :class:`Classifier`, like the next three.
+        threads: See there.
+        prefer: See there.
+        delegate: See there.
+        trust: Keys of which one must have signed the bundle. Slots know theirs.
+        say: As for :class:`Following`.
 
     Raises:
-        InputError: As for :class:`Classifier`.
+        InputError: As for :class:`Classifier`, or no trusted key has signed the bundle.
         Unavailable: As for :class:`Classifier`, or the delegate crashed.
     """
-    opened = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
-    chosen = opened.variant(variant)
+    if not isinstance(bundle, Bundle):
+        if Slots(bundle).exists:
+            if trust:
+                raise InputError(
+                    f"{bundle}: slots have their own trusted keys", hint="Leave the keys out: an update changes them."
+                )
+            return Following(bundle, variant, threads, prefer=prefer, delegate=delegate, say=say)
+        bundle = Bundle.open(bundle)
+    if trust:
+        bundle.check_signed(trust, at=now())
+    return _open_bundle(bundle, variant, threads, prefer=prefer, delegate=delegate)
+
+
+def _open_bundle(
+    bundle: Bundle, variant: str, threads: int, *, prefer: str | None, delegate: Delegate | None
+) -> Classifier:
+    chosen = bundle.variant(variant)
     if delegate is not None and delegate.external and chosen.format == "tflite":
-        trial_run(opened.read(chosen.file), delegate, prefer=prefer)
-    return Classifier(opened, variant, threads, prefer=prefer, delegate=delegate)
+        trial_run(bundle.read(chosen.file), delegate, prefer=prefer)
+    return Classifier(bundle, variant, threads, prefer=prefer, delegate=delegate)
+
+
+def _in_one_line(error: EdgetlError | OSError) -> str:
+    known = from_os_error(error) if isinstance(error, OSError) else error
+    return known.what + (f" ({known.why})" if known.why else "")
 
 
 def ranked(probabilities: Probabilities, labels: Sequence[str], top: int = 5) -> list[Prediction]:
@@ -343,9 +574,8 @@ class Failures:
 
     def add(self, error: EdgetlError | OSError) -> str:
         """Record a photo's error, and return it in one line."""
-        known = from_os_error(error) if isinstance(error, OSError) else error
-        self.errors.append(known)
-        return known.what + (f" ({known.why})" if known.why else "")
+        self.errors.append(from_os_error(error) if isinstance(error, OSError) else error)
+        return _in_one_line(error)
 
     def raise_any(self) -> None:
         """Raise an error if a photo failed.
@@ -362,7 +592,7 @@ class Failures:
 
 
 def classify_each(
-    classifier: Classifier, photos: Iterable[str], failures: Failures, top: int = 5
+    classifier: AnyClassifier, photos: Iterable[str], failures: Failures, top: int = 5
 ) -> Iterator[Classified]:
     """Yield the predictions for each file, or its error, which is also added to ``failures``."""
     check_top(top)
@@ -374,7 +604,7 @@ def classify_each(
             yield Classified(photo, (), failures.add(error))
 
 
-def predictions(classifier: Classifier, rows: Iterable[Classified]) -> Predictions:
+def predictions(classifier: AnyClassifier, rows: Iterable[Classified]) -> Predictions:
     """Return the document that ``classify`` prints as JSON, from rows of :func:`classify_each`."""
     runtime = classifier.runtime
     used: UsedDelegate | Literal["none"] = "none"

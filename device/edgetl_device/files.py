@@ -134,6 +134,35 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
     write_bytes(target, text.encode())
 
 
+def write_link(link: str | os.PathLike[str], to: str) -> None:
+    """Make a symbolic link, or have it lead elsewhere, atomically: at no moment is it missing."""
+    link = Path(link)
+    temporary = link.with_name(f".{link.name}.new")
+    temporary.unlink(missing_ok=True)  # of a process that was killed
+    temporary.symlink_to(to)
+    temporary.replace(link)
+    _sync(link.parent)
+
+
+def remove_file(path: str | os.PathLike[str]) -> None:
+    """Remove a file or a link, if it exists, and have that on the disk."""
+    path = Path(path)
+    if os.path.lexists(path):
+        path.unlink()
+        _sync(path.parent)
+
+
+def reread_from_disk(path: str | os.PathLike[str]) -> None:
+    """Write a file to the disk and have the next reader take it from there, not from memory, where the system can."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+    finally:
+        os.close(descriptor)
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the SHA-256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -214,11 +214,11 @@ def check(
     """
     ids = {key.id: key for key in trusted}
     if not signatures:
-        raise InputError("it is not signed", why=f"only bundles signed by {_listed(ids)} are accepted")
+        raise InputError("is not signed", why=f"only bundles signed by {_listed(ids)} are accepted")
     mine = [(one, ids[one.key]) for one in signatures if one.key in ids]
     if not mine:
         raise InputError(
-            f"it is signed by {_listed(one.key for one in signatures)}", why=f"trusted is only {_listed(ids)}"
+            f"is signed by {_listed(one.key for one in signatures)}", why=f"trusted is only {_listed(ids)}"
         )
     results = [_check_one(one, key, bundle, at) for one, key in mine]
     good = [one for one in results if isinstance(one, Checked)]
@@ -227,7 +227,7 @@ def check(
     best = max(good, key=lambda one: one.signature.version)
     if best.signature.version < min_version:
         raise InputError(
-            f"its version is {best.signature.version}",
+            f"is signed as version {best.signature.version}",
             why=f"versions below {min_version} are refused, so that nobody brings back an old bundle",
             hint="Sign a newer one, or sign this one again with a higher version.",
         )
@@ -244,14 +244,14 @@ def _check_one(one: Signature, key: PublicKey, bundle: str, at: datetime | None)
     """Check one signature by its key; return why it does not count if it does not."""
     if one.bundle != bundle:
         return InputError(
-            f"the signature by {one.key} is of another bundle",
+            f"has a signature by {one.key} of another bundle",
             why=f"of {one.bundle[:12]}, and this is {bundle[:12]}",
             hint="The bundle was changed after it was signed; get it again, or sign it again.",
         )
     valid, checker = _verified(key.data, one.message(), base64.b64decode(one.signature))
     if not valid:
         return InputError(
-            f"the signature by {one.key} is wrong",
+            f"has a wrong signature by {one.key}",
             why="neither its facts nor the bundle may change after signing",
             hint="Do not use this bundle; get it again from who made it.",
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -13,7 +14,7 @@ from .classifier import Classifier
 from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
-from .signature import PublicKey, check, described, now
+from .signature import PublicKey, described, now
 
 # Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within
 # a mean of 0.25; another resampling does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
@@ -70,7 +71,12 @@ class Verification:
 
 
 def verify(
-    bundle: Bundle, *, prefer: str | None = None, trust: Sequence[PublicKey] = (), min_version: int = 0
+    bundle: Bundle,
+    *,
+    prefer: str | None = None,
+    trust: Sequence[PublicKey] = (),
+    min_version: int = 0,
+    at: datetime | None = None,
 ) -> Verification:
     """Check every file, the labels, the golden pixels, and, on a few photos, each variant that can run here.
 
@@ -82,8 +88,9 @@ def verify(
         trust: Keys of which one must have signed the bundle; none does not ask for a signature. A bundle that fails
             this is not run.
         min_version: The lowest version that a trusted signature may state.
+        at: The time at which signature and key must not have expired; None: now.
     """
-    signed = _check(_SIGNATURE, lambda: _signature(bundle, trust, min_version))
+    signed = _check(_SIGNATURE, lambda: _signature(bundle, trust, min_version, at))
     checks = [_files(bundle), _check("labels", lambda: _labels(bundle))]
     if signed.status == "failed":
         # Native code sees no model of a stranger.
@@ -152,11 +159,11 @@ def _names_of_runs(bundle: Bundle) -> list[str]:
     return ["golden pixels", *(_REFERENCE + variant.name for variant in bundle.variants)]
 
 
-def _signature(bundle: Bundle, trust: Sequence[PublicKey], min_version: int) -> str:
+def _signature(bundle: Bundle, trust: Sequence[PublicKey], min_version: int, at: datetime | None) -> str:
     found = bundle.signatures()
     if not trust:
         raise _Skipped(described(found) + ("; no trusted key to check it with" if found else ""))
-    good = check(bundle.digest, found, trust, at=now(), min_version=min_version)
+    good = bundle.check_signed(trust, at=at or now(), min_version=min_version)
     by = " ".join(filter(None, (good.key.id, good.key.name)))
     until = f", until {good.signature.expires}" if good.signature.expires else ""
     return f"version {good.signature.version} by {by}{until}; checked with {good.checker}"

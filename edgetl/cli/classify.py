@@ -12,17 +12,17 @@ import typer
 from edgetl.cli.console.output import echo, note, print_json
 
 if TYPE_CHECKING:
-    from edgetl_device.classifier import Classifier, Prediction
+    from edgetl_device.classifier import AnyClassifier, Prediction
     from edgetl_device.live.session import Live
 
 _Bundle = typer.Argument(
     ...,
-    help="A bundle folder, a run folder, or an .edgetl file; with --backbone the first photo.",
+    help="A bundle or run folder, an .edgetl file, or a board's slots; with --backbone the first photo.",
     readable=False,
     show_default=False,
 )
 _Photos = typer.Argument(None, help="Photos: JPEG, PNG, WebP, BMP, TIFF or GIF.", show_default=False)
-_OF_BUNDLES = ("--variant", "--threads", "--delegate")
+_OF_BUNDLES = ("--variant", "--threads", "--delegate", "--trust")
 
 
 def register(app: typer.Typer) -> None:
@@ -36,6 +36,12 @@ def classify(
     variant: str = typer.Option("int8", help="Variant of the bundle to run."),
     threads: int = typer.Option(1, help="CPU threads."),
     top: int | None = typer.Option(None, help="Number of classes to print per photo.  [default: 5]"),
+    trust: list[Path] = typer.Option(
+        [],
+        metavar="PUBKEY",
+        help="A public key, or a folder of them: the bundle must be signed by one. May be repeated.",
+        show_default=False,
+    ),
     delegate: str = typer.Option("", help="edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...].", show_default=False),
     camera: str = typer.Option("", metavar="N", help="0, /dev/video2, opencv:0 or picamera2:0.", show_default=False),
     video: str = typer.Option("", metavar="FILE", help="A video file.", show_default=False),
@@ -73,6 +79,7 @@ def classify(
     from edgetl_device.classifier import Failures, classify_each, open_classifier, predictions
     from edgetl_device.delegates.delegate import parse_delegate
     from edgetl_device.live.session import Live
+    from edgetl_device.signature import read_keys
 
     # With --backbone there is no bundle, so the first path is a photo like the others.
     named = [str(path) for path in ([bundle] if backbone else []) + list(photos or [])]
@@ -89,7 +96,10 @@ def classify(
         threshold=threshold,
     )
     _refuse_mixture(backbone, {"--weights": weights != "imagenet", "--width": width != 1.0, "--size": size is not None})
-    _refuse_mixture(not backbone, {"--variant": variant != "int8", "--threads": threads != 1, "--delegate": delegate})
+    _refuse_mixture(
+        not backbone,
+        {"--variant": variant != "int8", "--threads": threads != 1, "--delegate": delegate, "--trust": trust},
+    )
     shown = 5 if top is None else top
     failures = Failures()
     if backbone:
@@ -104,7 +114,8 @@ def classify(
         failures.raise_any()
         return
     chosen = parse_delegate(delegate) if delegate else None
-    with open_classifier(bundle, variant, threads, delegate=chosen) as classifier:
+    keys = read_keys(trust)
+    with open_classifier(bundle, variant, threads, delegate=chosen, trust=keys, say=note) as classifier:
         if (used := classifier.runtime.external) and (share := classifier.runtime.share):
             note(f"delegate {used.name} ran {share.operators} of {share.of} operators")
         if live:
@@ -134,7 +145,7 @@ def _line(photo: str, answers: Iterable[Prediction], error: str | None) -> str:
     return f"{photo}: " + "  ".join(f"{one.label} {one.probability:.3f}" for one in answers)
 
 
-def _stream(classifier: Classifier, live: Live, *, json: bool) -> None:
+def _stream(classifier: AnyClassifier, live: Live, *, json: bool) -> None:
     from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)

@@ -98,7 +98,7 @@ def sign(
         Unavailable: ``cryptography`` is not installed.
     """
     if not keys:
-        raise InputError("no key to sign with", hint="Give a private key with --key; edgetl keygen makes one.")
+        raise InputError("no key to sign with", hint="Give a private key; edgetl keygen makes one.")
     created = now()
     if version is None:
         version = int(created.strftime("%Y%m%d%H%M%S"))

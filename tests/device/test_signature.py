@@ -201,26 +201,26 @@ def test_every_fact_of_a_signature_is_signed(digest: str, library: str, monkeypa
         "signature": base64.b64encode(bytes([base64.b64decode(good.signature)[0] ^ 1]) + bytes(63)).decode(),
     }
     for name, value in changes.items():
-        assert "is wrong" in refusal(digest, replace(good, **{name: value})), name
-    assert "is wrong" in refusal("6" * 64, replace(good, bundle="6" * 64))
+        assert "a wrong signature" in refusal(digest, replace(good, **{name: value})), name
+    assert "a wrong signature" in refusal("6" * 64, replace(good, bundle="6" * 64))
     assert "of another bundle" in refusal("6" * 64, good)
     assert "trusted is only" in refusal(digest, replace(good, key=OTHER.key().id))
     # Another's signature under the name of a trusted key.
-    assert "is wrong" in refusal(digest, replace(OTHER.statement(digest), key=MINE.key().id))
+    assert "a wrong signature" in refusal(digest, replace(OTHER.statement(digest), key=MINE.key().id))
     assert set(changes) | {"key", "bundle"} == set(Signature.__dataclass_fields__)
 
 
 def test_unsigned_and_unknown(digest: str) -> None:
     assert "not signed" in refusal(digest)
-    assert f"signed by {OTHER.key().id}" in refusal(digest, OTHER.statement(digest))
+    assert f"is signed by {OTHER.key().id}" in refusal(digest, OTHER.statement(digest))
 
 
 def test_expiry_of_signatures_and_of_keys(digest: str) -> None:
     past, future = "2026-11-29T11:59:59+00:00", "2026-11-29T12:00:00+00:00"
-    assert "the signature by" in refusal(digest, MINE.statement(digest, expires=past))
+    assert "a signature by" in refusal(digest, MINE.statement(digest, expires=past))
     assert "expired at" in refusal(digest, MINE.statement(digest, expires=past))
     assert check(digest, [MINE.statement(digest, expires=future)], [MINE.key()], at=NOW)
-    assert "the key" in refusal(digest, MINE.statement(digest), trusted=(MINE.key(past),))
+    assert "by the key" in refusal(digest, MINE.statement(digest), trusted=(MINE.key(past),))
     assert check(digest, [MINE.statement(digest)], [MINE.key(future)], at=NOW)
     # What runs already is not stopped by a calendar.
     assert check(digest, [MINE.statement(digest, expires=past)], [MINE.key(past)], at=None)
@@ -233,11 +233,11 @@ def test_expiry_of_signatures_and_of_keys(digest: str) -> None:
 
 
 def test_downgrade_is_refused(digest: str) -> None:
-    assert "its version is 6" in refusal(digest, MINE.statement(digest, 6), min_version=7)
+    assert "is signed as version 6" in refusal(digest, MINE.statement(digest, 6), min_version=7)
     assert check(digest, [MINE.statement(digest, 7)], [MINE.key()], at=NOW, min_version=7)
     # A high version by a stranger raises nothing.
     both = (MINE.statement(digest, 6), OTHER.statement(digest, 9))
-    assert "its version is 6" in refusal(digest, *both, min_version=7)
+    assert "is signed as version 6" in refusal(digest, *both, min_version=7)
 
 
 def test_rotation(digest: str) -> None:
@@ -325,7 +325,7 @@ def test_verify_says_who_signed_and_refuses_strangers(
     # What a stranger made is not given to native code.
     assert {status for name, status in statuses.items() if name.startswith(("golden", "reference"))} == {"skipped"}
     assert device("verify", file, "--trust", tmp_path).returncode == 0
-    refuses(device("verify", file, "--trust", tmp_path, "--min-version", "6"), 2, "its version is 5")
+    refuses(device("verify", file, "--trust", tmp_path, "--min-version", "6"), 2, "is signed as version 5")
     refuses(device("verify", tiny_file, "--trust", tmp_path), 2, "not signed")
     refuses(device("verify", file, "--min-version", "5"), 2, "--min-version 5 without --trust")
     refuses(device("verify", file, "--trust", tmp_path / "none.pub"), 2, "none.pub")

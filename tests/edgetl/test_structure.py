@@ -30,10 +30,10 @@ LAYERS = (
 )
 DEVICE_LAYERS = (
     {"__main__"},
-    {"frames", "stream"},
+    {"frames", "stream", "update"},
     {"bench", "doctor", "live", "verify"},
     {"classifier"},
-    {"bundle"},
+    {"bundle", "slots"},
     {"runtime"},
     {"delegates", "preprocess", "storage"},
     {"machine"},

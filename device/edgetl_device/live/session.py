@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from edgetl_device import jsonfile
-from edgetl_device.classifier import Classifier
+from edgetl_device.classifier import AnyClassifier
 from edgetl_device.errors import InputError
 from edgetl_device.text import shown
 
@@ -99,7 +99,7 @@ class Live:
 
 
 @contextmanager
-def classify_live(classifier: Classifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
+def classify_live(classifier: AnyClassifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
     """Open the source of ``live``; yield its description and its lines; always close it.
 
     Raises:

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from edgetl_device.classifier import Classifier, Prediction
+from edgetl_device.classifier import AnyClassifier, Classifier, Prediction
 from edgetl_device.errors import EdgetlError, Unavailable, from_os_error
 from edgetl_device.preprocess import Pixels, decode, fit
 from edgetl_device.runtime import Probabilities
@@ -87,7 +87,7 @@ class Smoother:
 
 
 def classify_frames(
-    classifier: Classifier,
+    classifier: AnyClassifier,
     source: FrameSource,
     *,
     smooth_s: float = 0.0,
@@ -109,7 +109,7 @@ def classify_frames(
         InputError: No frame of a video can be decoded.
         Unavailable: The camera has given no frames for ``retry_s``.
     """
-    stream = _Stream(classifier, smooth_s)
+    stream = _Stream(smooth_s)
     due_s = -math.inf
     number = -1
     waited_s = 0.0
@@ -135,14 +135,17 @@ def classify_frames(
         try:
             frame = source.pixels()
             decoded = time.perf_counter()
-            line: FramePrediction | Unread = stream.predict(number, time_s, classifier.pixels(frame), started, decoded)
+            with classifier.hold() as one:
+                line: FramePrediction | Unread = stream.predict(
+                    one, number, time_s, one.pixels(frame), started, decoded
+                )
         except EdgetlError as error:
             line = Unread(number, error)
         yield line
 
 
 def classify_photos(
-    classifier: Classifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
+    classifier: AnyClassifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
 ) -> Iterator[FramePrediction | Unread]:
     """Yield a prediction for each photo, or why it cannot be read.
 
@@ -151,17 +154,18 @@ def classify_photos(
         paths: Such as those that :func:`edgetl_device.live.watch.new_photos` yields.
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
     """
-    stream = _Stream(classifier, smooth_s)
-    spec = classifier.bundle.preprocess
+    stream = _Stream(smooth_s)
     begun = time.perf_counter()
     for path in paths:
         started = time.perf_counter()
         try:
-            image = decode(path, spec)
-            decoded = time.perf_counter()
-            line: FramePrediction | Unread = stream.predict(
-                os.fspath(path), started - begun, fit(image, spec), started, decoded
-            )
+            with classifier.hold() as one:
+                spec = one.bundle.preprocess
+                image = decode(path, spec)
+                decoded = time.perf_counter()
+                line: FramePrediction | Unread = stream.predict(
+                    one, os.fspath(path), started - begun, fit(image, spec), started, decoded
+                )
         except EdgetlError as error:
             line = Unread(os.fspath(path), error)
         except OSError as error:
@@ -171,23 +175,27 @@ def classify_photos(
 
 
 class _Stream:
-    def __init__(self, classifier: Classifier, smooth_s: float) -> None:
-        self._classifier, self._smoother = classifier, Smoother(smooth_s)
+    def __init__(self, smooth_s: float) -> None:
+        self._smooth_s, self._smoother = smooth_s, Smoother(smooth_s)
+        self._labels: tuple[str, ...] = ()
         self._ends: deque[float] = deque(maxlen=_RATE_FRAMES + 1)
 
     def predict(
-        self, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float
+        self, classifier: Classifier, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float
     ) -> FramePrediction:
         """Run the model on fitted pixels; ``started`` and ``decoded`` are times of ``perf_counter``."""
         fitted = time.perf_counter()
-        probabilities = self._classifier.run(pixels)
+        probabilities = classifier.run(pixels)
         ended = time.perf_counter()
         if not self._ends:
             self._ends.append(started)
         self._ends.append(ended)
+        if classifier.labels != self._labels:
+            # A bundle with other classes: their probabilities have no past.
+            self._labels, self._smoother = classifier.labels, Smoother(self._smooth_s)
         smoothed = self._smoother.update(probabilities, time_s)
-        (prediction,) = self._classifier.ranked(probabilities, 1)
-        (steady,) = self._classifier.ranked(smoothed, 1)
+        (prediction,) = classifier.ranked(probabilities, 1)
+        (steady,) = classifier.ranked(smoothed, 1)
         return FramePrediction(
             name=name,
             time_s=time_s,

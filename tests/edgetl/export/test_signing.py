@@ -172,7 +172,7 @@ def test_in_python(file: Path, keys: KeyFiles) -> None:
     assert edgetl.verify(bundle, trust=[keys.public], min_version=3).ok
     report = edgetl.verify(bundle, trust=[keys.public], min_version=4)
     assert not report.ok
-    assert "its version is 3" in report.checks[-1].detail
+    assert "is signed as version 3" in report.checks[-1].detail
     with pytest.raises(InputError, match="min_version=4 without trust"):
         edgetl.verify(bundle, min_version=4)
 

@@ -1,0 +1,60 @@
+"""Options of an update, on a workstation and on a board."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgetl_device.errors import OptionError
+from edgetl_device.options import Options, option
+
+_CHECKS, _TRUST = "Checks", "Signatures"
+_HEALTH_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class UpdateOptions(Options):
+    """Options of an update.
+
+    Raises:
+        OptionError: A value is out of bounds, or two contradict each other.
+    """
+
+    trust: tuple[str, ...] = option(
+        (),
+        metavar="PUBKEY,...",
+        unset="those that the board trusts already",
+        group=_TRUST,
+        help="Public keys, or folders of them: one must have signed the bundle. From then on the board trusts these.",
+    )
+    min_version: int = option(
+        0, low=0, group=_TRUST, help="Refuse a bundle signed with a lower version, now and later."
+    )
+    allow_downgrade: bool = option(
+        False, group=_TRUST, help="Accept a version below the highest that ran on the board, and count from there."
+    )
+    variant: str | None = option(
+        None, group=_CHECKS, metavar="NAME", unset="int8 if there is one", help="Variant that must run on the board."
+    )
+    photos: int = option(
+        20, low=0, high=100_000, group=_CHECKS, help="Held-out photos that it must classify before the switch."
+    )
+    health: str | None = option(
+        None,
+        group=_CHECKS,
+        metavar="COMMAND",
+        unset="none",
+        help="Shell command on the board after the switch; unless it succeeds, the board goes back.",
+    )
+    health_timeout: float = option(
+        _HEALTH_TIMEOUT_S,
+        above=0,
+        high=3600,
+        group=_CHECKS,
+        metavar="SECONDS",
+        help="Seconds that the health command may take.",
+    )
+
+    def check_together(self) -> None:
+        """Refuse a time limit without a command."""
+        if self.health is None and self.health_timeout != _HEALTH_TIMEOUT_S:
+            raise OptionError("{health_timeout=} without {health}", health_timeout=self.health_timeout)
