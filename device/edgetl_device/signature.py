@@ -255,10 +255,12 @@ def _check_one(one: Signature, key: PublicKey, bundle: str, at: datetime | None)
             why="neither its facts nor the bundle may change after signing",
             hint="Do not use this bundle; get it again from who made it.",
         )
-    for what, until in ((f"the signature by {one.key}", one.expires), (f"the key {one.key}", key.expires)):
+    for what, until in (("signature by", one.expires), ("signature by the key", key.expires)):
         if at is not None and until is not None and at > moment(until):
             return InputError(
-                f"{what} expired at {until}", why=f"it is {at.isoformat()}", hint="Sign the bundle again."
+                f"has a {what} {one.key}, which expired at {until}",
+                why=f"it is {at.isoformat()}",
+                hint="Sign the bundle again.",
             )
     return Checked(one, key, checker)
 
