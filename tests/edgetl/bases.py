@@ -14,6 +14,7 @@ import h5py
 import lively
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, ResolvedWeights, build_base
@@ -24,6 +25,11 @@ SIZE = lively.SMALL
 # Each takes a second or more to build, and several to convert.
 LARGE = ("resnet50", "densenet121", "vgg16", "vgg19", "inception_v3", "nasnet_mobile")
 MOBILE = tuple(name for name in BACKBONES if name not in LARGE)
+
+
+def some(*names: str) -> list[Any]:
+    """Return all backbones as parameters of a test; those not named are slow."""
+    return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
 
 
 def narrow(name: str, size: int = SIZE, weights: ResolvedWeights = NONE) -> Any:

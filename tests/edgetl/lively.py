@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 from drawing import draw_photo
 
 from edgetl._lib import extras
@@ -16,6 +17,8 @@ SIZE = 96
 SMALL = 64  # px, of the backbones that work at it
 CLASSES = 5
 BACKBONES = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "mobilenet_v3_small": 0.75, "mobilenet_v3_large": 0.75}
+# As parameters of a test. The large one has the layers of the small one.
+EACH = [pytest.param(name, marks=pytest.mark.slow if name.endswith("large") else ()) for name in BACKBONES]
 
 
 def photos(count: int, *, first_seed: int = 0) -> npt.NDArray[np.uint8]:

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.no_cover
 _PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 
 
-@pytest.mark.parametrize("name", lively.BACKBONES)
+@pytest.mark.parametrize("name", lively.EACH)
 def test_float32_variants_answer_as_keras_does(name: str, capfd: pytest.CaptureFixture[str]) -> None:
     model = lively.build(name)
     photos = lively.photos(6)

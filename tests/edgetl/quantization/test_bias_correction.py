@@ -59,6 +59,7 @@ def _corrected() -> Any:
     return correct_weights(_folded(), CALIBRATION)
 
 
+@pytest.mark.slow
 def test_rounding_the_weights_costs_less_after_correction() -> None:
     folded = fold_batch_norm(lively.pretrained())
     photos = lively.photos(24)

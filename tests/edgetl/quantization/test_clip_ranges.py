@@ -125,6 +125,7 @@ def test_the_onnx_file_has_the_ranges() -> None:
         assert _onnx_scale(data, layer) == pytest.approx((high - low) / 255, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_repair_narrows_both_files_and_plain_conversion_neither(short_run: Run) -> None:
     calibration = calibration_of(short_run, QuantizeOptions(int8=True, calibration=12))
     forms = ModelForms(short_run.load_model(), calibration)

@@ -73,8 +73,8 @@ def test_the_table(tiny_explained: Path, capsys: pytest.CaptureFixture[str], mon
     assert f"flipped   {len(document['flips']['flipped'])} of {document['flips']['photos']} predictions" in text
 
 
-def test_own_photos_and_an_explanation_that_a_gate_leaves(tiny_run: Run, tmp_path: Path) -> None:
-    run = Run.open(Path(shutil.copytree(tiny_run.folder, tmp_path / "run")))
+def test_own_photos_and_an_explanation_that_a_gate_leaves(short_run: Run, tmp_path: Path) -> None:
+    run = Run.open(Path(shutil.copytree(short_run.folder, tmp_path / "run")))
     own = tmp_path / "own"
     own.mkdir()
     for number in range(8):

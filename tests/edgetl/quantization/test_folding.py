@@ -37,7 +37,7 @@ def _batch_norms(model: Any) -> int:
     return sum(type(layer).__name__ == "BatchNormalization" for layer in model.layers)
 
 
-@pytest.mark.parametrize("name", lively.BACKBONES)
+@pytest.mark.parametrize("name", lively.EACH)
 def test_backbones_fold_to_the_same_predictions(name: str) -> None:
     model = lively.build(name)
     photos = lively.photos(16)

@@ -40,7 +40,7 @@ def _int8(name: str, format: str) -> bytes:
     return convert(_corrected(name), lively.photos(**_CALIBRATION))
 
 
-@pytest.mark.parametrize("name", lively.BACKBONES)
+@pytest.mark.parametrize("name", lively.EACH)
 def test_tflite_is_integer_throughout(name: str) -> None:
     model = describe(_int8(name, "tflite"))
     for operator in model.operators:
@@ -59,7 +59,7 @@ def test_tflite_is_integer_throughout(name: str) -> None:
     assert model.tensors[probabilities].scales == (1 / 256,)
 
 
-@pytest.mark.parametrize("name", lively.BACKBONES)
+@pytest.mark.parametrize("name", lively.EACH)
 def test_onnx_takes_raw_pixels_and_quantizes_every_product(name: str) -> None:
     proto = onnx.load_from_string(_int8(name, "onnx"))
     onnx.checker.check_model(proto, full_check=True)
@@ -80,7 +80,7 @@ def test_onnx_takes_raw_pixels_and_quantizes_every_product(name: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
-@pytest.mark.parametrize("name", lively.BACKBONES)
+@pytest.mark.parametrize("name", lively.EACH)
 def test_int8_runs_and_stays_near_float(name: str, format: str) -> None:
     photos = lively.photos(12)
     expected = lively.predictions(lively.build(name), photos)
