@@ -1,6 +1,7 @@
-"""Write the pages of docs/reference/ that are made from the code: python docs/generate.py.
+"""Generate the pages of docs/reference/ that are made from the code: python docs/generate.py.
 
-``PAGES`` has a function a page. ``tests/edgetl/test_docs.py`` fails when a page is not what its function returns today.
+``PAGES`` has one function per page. ``tests/edgetl/test_docs.py`` fails if a page differs from what its function
+returns.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ def cli() -> str:
     lines = [
         "# Command line",
         "",
-        "`edgetl COMMAND --help` prints the same. [Exit codes](../index.md#exit-codes) are the same for all commands.",
+        "`edgetl COMMAND --help` prints this too. [Exit codes](../index.md#exit-codes) are the same for all commands.",
         "",
     ]
     for names, command in commands(typer.main.get_command(app), ("edgetl",)):
@@ -73,7 +74,7 @@ def _command(title: str, command: Any) -> list[str]:
 
 
 def _table(first: str, rows: list[tuple[str, str, str, str]]) -> list[str]:
-    """Return rows of name, meaning, values and default as a table; a column without a text is left out."""
+    """Return rows of name, meaning, values and default as a table, without empty columns."""
     columns = [i for i in range(4) if i < 2 or any(row[i] for row in rows)]
     heads = (first, "meaning", "values", "default")
     table = [[heads[i] for i in columns], ["---"] * len(columns), *([row[i] for i in columns] for row in rows)]
@@ -147,7 +148,7 @@ def _device_command(name: str, parser: argparse.ArgumentParser) -> list[str]:
 
 
 def _cell(text: str | None) -> str:
-    """Return text that Markdown shows as it is, in a cell of a table too."""
+    """Escape text for Markdown, also in a table cell."""
     text = (text or "").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").replace("*", "\\*")
     return text.replace("_", "\\_").replace("[", "\\[")
 
@@ -156,11 +157,11 @@ _OPTIONS = """# Options
 
 `edgetl train`, `edgetl quantize` and `edgetl bench` take each option as a flag, from a configuration file, or as a
 keyword argument in Python, where dashes become underscores: `--batch-size 16`, `batch_size = 16`, `batch_size=16`. All
-are checked alike, before any work begins.
+are checked in the same way, before any work begins.
 
 ## Configuration file
 
-`--print-config` writes one with every option and its meaning; `--config` reads it back:
+`--print-config` writes a file with every option and its meaning; `--config` reads it:
 
 ```
 edgetl train --epochs 30 --print-config > edgetl.toml
@@ -169,21 +170,21 @@ edgetl train photos/ --config edgetl.toml --seed 3
 edgetl quantize runs/photos --config edgetl.toml
 ```
 
-The command line overrides the file, and the file the defaults; `--no-quick` and the like switch off what the file
-switches on. A file has a table for each command, `[train]`, `[quantize]`, `[bench]`, or the options of one command and
-no table. An unknown name is refused. Where a default below is a description, the photos, the backbone or the machine
-decide; `run.json` records the value.
+The command line overrides the file, and the file the defaults; `--no-quick` and the like turn off what the file
+turns on. A file has a table for each command, `[train]`, `[quantize]`, `[bench]`, or the options of one command and
+no table. An unknown name is refused. If a default below is a description, it depends on the photos, the
+backbone or the machine; `run.json` records the value.
 """
 
 _CODES = """# Codes
 
-Each reason that edgetl gives has a code. Sentences may be reworded; the codes stay. JSON documents carry them, and
-`--fail-if` takes the codes of a verdict: `edgetl bench BUNDLE --fail-if int8.noisy-latency`.
+Every finding, check and reason of a verdict has a code. Texts may change; codes are stable. JSON documents contain
+them, and `--fail-if` takes the codes of a verdict: `edgetl bench BUNDLE --fail-if int8.noisy-latency`.
 """
 
 
 def options() -> str:
-    """Return the page of the options of all verbs, from their definitions."""
+    """Return the page of all options, from their definitions."""
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.training.options import TrainOptions
     from edgetl_device.bench.options import BenchOptions
@@ -210,10 +211,10 @@ def codes() -> str:
     parts = [_CODES]
     for title, reasons in (
         ("Verdict of a measurement", VERDICT),
-        ("What a machine lacks", DOCTOR),
-        ("What a workstation lacks besides", WORKSTATION),
-        ("What is wrong with a data set", AUDIT),
-        ("What is wrong with calibration photos", CALIBRATION),
+        ("Checks of a machine", DOCTOR),
+        ("Additional checks of a workstation", WORKSTATION),
+        ("Findings on a data set", AUDIT),
+        ("Findings on calibration photos", CALIBRATION),
     ):
         cells = [(f"`{one.code}`", one.severity, _cell(one.meaning), _cell(one.advice)) for one in reasons.values()]
         rows = [("code", "severity", "meaning", "what to do"), ("---",) * 4, *cells]

@@ -1,7 +1,7 @@
-"""MkDocs hooks: pages of the repository that lie outside docs/ are part of the site, and links to them work in both.
+"""MkDocs hooks: add pages from outside docs/ to the site, and make links to them work there as in the repository.
 
-On the repository's own pages a link is a path between files. Here such a link leads to the page made of that file, and
-where there is none (a script, a result) to the file in the public repository.
+In the repository a link is a path between files. On the site it leads to the page of that file or, for a file without a
+page (a script, a result), to the file in the public repository.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _LINK = re.compile(r"(?<!!)\[(?P<text>[^\]\n]+)\]\((?P<target>[^)\s]+)\)")
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add what lies beside README.md to the last section of the navigation."""
+    """Add the pages beside README.md to the last section of the navigation."""
     assert config.nav is not None
     (section,) = config.nav[-1].values()
     section.extend(BESIDE.values())
@@ -46,7 +46,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made of files outside docs/."""
+    """Add the pages made from files outside docs/."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text("utf-8")))
     return files
@@ -59,7 +59,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Leave out the roles of references in docstrings (``:func:``), which only editors understand."""
+    """Remove the roles of references in docstrings (``:func:``), which only editors understand."""
     del page, config, files
     return re.sub(r":(?:func|meth|class|mod|attr|data):(<code>)~?", r"\1", html)
 
@@ -78,7 +78,7 @@ def relink(markdown: str, page: str) -> str:
             file = "docs/index.md"
         to = PAGES.get(file) or (file.removeprefix("docs/") if file.startswith("docs/") else None)
         if to is None:
-            # A path that is wrong stays, so that the build fails.
+            # Keep a wrong path, so that the build fails.
             return f"[{text}]({REPOSITORY}/{file}{hash}{anchor})" if (ROOT / file).exists() else match[0]
         return f"[{text}]({os.path.relpath(to, posixpath.dirname(page) or '.')}{hash}{anchor})"
 

@@ -32,7 +32,8 @@ def compare(
 ) -> None:
     """Compare bench results, or training runs, with the first: latency, size, and accuracy photo by photo.
 
-    Incomparable measurements are refused. --fail-if also takes p95_ms, accuracy_drop_pp, size_mb, ... and int8.p95_ms.
+    Incomparable measurements are refused. --fail-if also takes p95_ms, accuracy_drop_pp, size_mb, ...;
+    int8.p95_ms is for one variant.
 
     Example: edgetl compare before.json after.json --fail-if "accuracy_drop_pp>0.5"
     """

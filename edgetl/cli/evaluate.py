@@ -24,7 +24,7 @@ def evaluate(
         ..., help="A run directory, a bundle folder or an .edgetl file.", readable=False, show_default=False
     ),
     data: Path = typer.Argument(
-        ..., help="Labelled photos, in any form that train takes.", readable=False, show_default=False
+        ..., help="Labelled photos, in any form that train accepts.", readable=False, show_default=False
     ),
     variant: str | None = typer.Option(
         None,

@@ -27,7 +27,7 @@ def report(
     bundle: Path | None = typer.Option(
         None, help="Bench results: show photos from this bundle.", readable=False, show_default=False
     ),
-    grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: add Grad-CAM heat maps to misclassified photos."),
+    grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: add Grad-CAM heat maps to the misclassified photos."),
     data: Path | None = typer.Option(
         None, help="Run: path of its data set, if it has moved.", readable=False, show_default=False
     ),
@@ -37,7 +37,9 @@ def report(
     For results: charts, classes, changed photos, environment. For a run: data audit, curves, classes, calibration, the
     most confident mistakes, provenance, and the results of quantization.
 
-    Example: edgetl report result.json -o report.html --bundle runs/parts/bundle; edgetl report runs/parts --grad-cam
+    Example: edgetl report result.json -o report.html --bundle runs/parts/bundle
+
+    Example: edgetl report runs/parts --grad-cam
     """
     from edgetl_device.errors import InputError
 
