@@ -15,7 +15,7 @@ def register(group: typer.Typer) -> None:
 
 
 def preview(
-    data: Path = typer.Argument(..., metavar="DATA", help="A data set, in any form that train accepts.", readable=False),
+    data: Path = typer.Argument(..., metavar="DATA", help="Data set, in any form that train accepts.", readable=False),
     out: Path = typer.Option(Path("preview.png"), "--out", "-o", help="Image file to write: .png or .jpg."),
     augment: str = typer.Option("standard", help="A preset, as for train, or all."),
     photos: int = typer.Option(6, min=1, max=100, help="Photos to show, stratified by class."),

@@ -87,7 +87,7 @@ def test_some_of_the_classes_are_enough(tiny_bundle: Path, tiny_photos: Path, tm
     (bolt,) = (line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["bolt"])
     assert bolt[1] == "0"
     assert bolt[3:5] == ["-", "-"]
-    assert "-: unknown; without photos there is no recall" in done.stdout
+    assert "-: unknown: no recall without photos" in done.stdout
 
 
 def test_a_variant_of_a_run_is_that_of_its_bundle(tiny_bundle: Path, tiny_run: Run, tiny_photos: Path) -> None:
