@@ -243,7 +243,7 @@ def test_tflite_runtime_with_numpy_2_is_the_known_trap(with_packages: Any, refus
 def test_problems_are_raised_and_warnings_are_not() -> None:
     warned = doctor.report([doctor.Check("a", "warning", "hot", "cool it"), doctor.Check("b", "unknown", "no sensor")])
     doctor.raise_problems(warned)
-    with pytest.raises(Unavailable, match="2 things here: a, c"):
+    with pytest.raises(Unavailable, match="2 problems on this machine: a, c"):
         doctor.raise_problems(
             doctor.report([doctor.Check("a", "problem", "gone", "get it"), doctor.Check("c", "problem", "gone", "")])
         )
