@@ -69,7 +69,7 @@ def test_one_step_of_training_moves_every_layer_but_the_scaling(name: str) -> No
 
 
 # The first four are converted, with more photos, in test_int8.py.
-@rows(_QUICK, without=tuple(lively.BACKBONES))
+@rows(_QUICK[:3], without=tuple(lively.BACKBONES))
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_int8_runs_and_follows_the_photo(name: str, format: str) -> None:
     model = lively.small(name)

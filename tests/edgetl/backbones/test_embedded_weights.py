@@ -114,6 +114,7 @@ def test_a_damaged_or_missing_file_is_refused(tmp_path: Path, monkeypatch: pytes
         resolve_weights("mobilenet_v2", width=1.0)
 
 
+@pytest.mark.slow
 @EVERY
 def test_the_linear_probe_gives_what_the_card_says(name: str) -> None:
     linear_probe = load_script(models_dir() / "linear_probe.py")

@@ -64,7 +64,9 @@ def test_file_names_are_the_ones_keras_asks_for(name: str, monkeypatch: pytest.M
         assert (ours.name, ours.url, ours.md5) == asked[-1]
 
 
-@pytest.mark.parametrize("name", LARGE)
+@pytest.mark.parametrize(
+    "name", [one if one == "vgg16" else pytest.param(one, marks=pytest.mark.slow) for one in LARGE]
+)
 def test_keras_itself_reads_the_same_file_in_the_same_order(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

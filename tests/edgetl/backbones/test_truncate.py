@@ -90,6 +90,7 @@ def test_the_run_records_the_cut_and_trains_only_the_last_blocks_of_what_is_left
     }
 
 
+@pytest.mark.slow
 def test_it_becomes_an_int8_bundle_like_any_other(truncated: Run) -> None:
     quantize(truncated, QuantizeOptions(int8=True, calibration=12))
     report = read_json(truncated.folder / "quantize.json", "edgetl.quantize/2")
