@@ -25,6 +25,8 @@ from edgetl.quantization.variants import ModelForms, calibration_of, int8_varian
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 PHOTOS = lively.photos(12, first_seed=500)
 RANGES = {"expanded_conv_project": (-3.0, 5.0), "block_2_add": (-8.0, 2.0), "block_16_project": (-1.0, 1.5)}
 

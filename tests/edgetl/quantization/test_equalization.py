@@ -16,6 +16,8 @@ from edgetl.quantization.preparation.equalization import equalize_cross_layer
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import rebuild
 
+pytestmark = pytest.mark.no_cover
+
 SIZE = 12
 PHOTOS = lively.photos(8)[:, :SIZE, :SIZE]
 # What the writers' channels are multiplied by, so that there is something to bring to like ranges.

@@ -12,6 +12,8 @@ from edgetl._lib import extras
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 
 def _model(tail: Any, *, size: int = 8) -> Any:
     keras = extras.keras()

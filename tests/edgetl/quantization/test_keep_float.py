@@ -16,6 +16,8 @@ from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import LINEAR
 from edgetl_device.errors import InputError
 
+pytestmark = pytest.mark.no_cover
+
 KEPT = ("Conv1", "block_3_depthwise", "logits")
 PRODUCTS = ("CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED")
 CALIBRATION = lively.photos(12, first_seed=500)

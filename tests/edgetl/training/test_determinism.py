@@ -13,6 +13,8 @@ from edgetl._lib.extras import keras, require, tensorflow
 from edgetl.training import train
 from edgetl.training.determinism import deterministic
 
+pytestmark = pytest.mark.no_cover
+
 
 def draw() -> tuple[float, ...]:
     """Return the next number of each state that a process has."""

@@ -11,6 +11,8 @@ from edgetl._lib.extras import keras, tensorflow
 from edgetl.training.folded import fold_fixed_norms
 from edgetl.training.precision import computing_in
 
+pytestmark = pytest.mark.no_cover
+
 
 def network(*, center: bool = True, scale: bool = True) -> Any:
     """Return a net whose BatchNorms are far from doing nothing, all of them fixed."""

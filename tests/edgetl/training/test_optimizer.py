@@ -11,6 +11,8 @@ import small
 from edgetl._lib.extras import keras
 from edgetl.training.optimizer import compile_tail
 
+pytestmark = pytest.mark.no_cover
+
 EPOCHS, STEPS = 6, 5
 CLASSES = 3
 
