@@ -1,10 +1,11 @@
-"""List folders of photos, ignoring hidden files and leftovers of file managers."""
+"""List folders of photos, ignoring hidden files, leftovers of file managers and systems, and edgetl's own output."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from .errors import InputError
 from .text import is_utf8, shown
@@ -14,26 +15,56 @@ PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".b
 # Leftovers of file managers, NAS systems and archivers; names that begin with a dot are ignored as well.
 _JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
 
+# Files by which a folder is known as edgetl's: a run, a bundle, what quantize reports.
+_OUTPUT_FILES = ("run.json", "bundle.json", "quantize.json")
+_UNFINISHED = ".unfinished"
 
-def children(folder: Path) -> tuple[list[str], list[str]]:
-    """Return the names of subfolders and of files, each sorted, without hidden ones and junk.
+
+class Listing(NamedTuple):
+    """What is in a folder, each sorted by name, without hidden names and junk.
+
+    Attributes:
+        folders: Names of subfolders.
+        files: Names of files.
+        outputs: Names of subfolders that hold nothing but edgetl's own output: runs and bundles, which are no data.
+    """
+
+    folders: list[str]
+    files: list[str]
+    outputs: list[str]
+
+
+def children(folder: Path) -> Listing:
+    """List a folder.
 
     Raises:
         InputError: A subfolder's name cannot be a label: it is not UTF-8, or has a line break.
         PermissionError: The folder cannot be listed.
     """
     with os.scandir(folder) as entries:
-        kept = [entry for entry in entries if not entry.name.startswith(".") and entry.name.lower() not in _JUNK]
-        folders = sorted(entry.name for entry in kept if entry.is_dir())
+        kept = [entry for entry in entries if not is_junk(entry.name)]
+        below = sorted(entry.name for entry in kept if entry.is_dir())
         files = sorted(entry.name for entry in kept if not entry.is_dir())
-    for name in folders:
+    for name in below:
         if not is_utf8(name):
             raise InputError(f"{folder / shown(name)}: its name is not UTF-8", hint="Rename the folder.")
         if len(name.splitlines()) != 1:
             raise InputError(
                 f"{str(folder / name)!r}: a line break in its name", why="labels are lines", hint="Rename it."
             )
-    return folders, files
+    outputs = [name for name in below if _holds_output(folder / name)]
+    return Listing([name for name in below if name not in outputs], files, outputs)
+
+
+def is_junk(name: str) -> bool:
+    """Whether a name is hidden, or that of a leftover of a file manager or a system."""
+    return name.startswith(".") or name.lower() in _JUNK
+
+
+def is_output(folder: Path) -> bool:
+    """Whether edgetl wrote a folder: a run, finished or not, or a bundle."""
+    # Not Path.is_file, which raises for what may not be read.
+    return folder.name.endswith(_UNFINISHED) or any(os.access(folder / name, os.F_OK) for name in _OUTPUT_FILES)
 
 
 def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
@@ -47,8 +78,29 @@ def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterat
     here = (status.st_dev, status.st_ino)
     if here in above:
         return
-    folders, files = children(folder)
-    for name in files:
+    found = children(folder)
+    for name in found.files:
         yield folder / name
-    for name in folders:
+    for name in found.folders:
         yield from files_below(folder / name, (*above, here))
+
+
+def _holds_output(folder: Path, depth: int = 3) -> bool:
+    """Whether a folder is edgetl's output, or holds nothing else, as ``runs`` does."""
+    if is_output(folder):
+        return True
+    if depth == 0:
+        return False
+    seen = False
+    try:
+        with os.scandir(folder) as entries:
+            # Ends at the first photo, so a class of 100,000 costs no more than one of ten.
+            for entry in entries:
+                if is_junk(entry.name):
+                    continue
+                if not entry.is_dir() or not _holds_output(Path(entry.path), depth - 1):
+                    return False
+                seen = True
+    except OSError:
+        return False
+    return seen

@@ -46,7 +46,10 @@ def advise(
     Example: edgetl advise photos/ --backbone mobilenet_v2 --backbone efficientnet_lite0 --plot depth.png
     """
     from edgetl.advice.run import advise_on
+    from edgetl.data import refuse_inside
 
+    if plot:
+        refuse_inside(data, plot, file=True)
     advice = advise_on(
         data,
         backbones=backbone,

@@ -33,7 +33,7 @@ def preview(
 
     Example: edgetl data preview photos/ --augment standard -o views.png
     """
-    from edgetl.data import load_dataset, require_training
+    from edgetl.data import load_dataset, refuse_inside, require_training
     from edgetl.features.augment import PRESETS, check_preset
     from edgetl.features.preview import grid
     from edgetl.features.preview import preview as rows_of
@@ -45,6 +45,7 @@ def preview(
         check_preset(augment)
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"{out}: unknown image format", why="it must end in .png or .jpg")
+    refuse_inside(data, out, file=True)
     spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
     dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
     require_training(dataset)

@@ -1,6 +1,6 @@
 """Data sets: list photos from folders, tables or arrays, decode them once, audit and split them."""
 
-from edgetl.data.readers.source import check_source, list_photos, photos_folder
+from edgetl.data.readers.source import check_source, list_photos, photos_folder, refuse_inside
 
 from .findings import AUDIT, finding
 from .load import OnConflict, check_dataset, load_dataset, require_training
@@ -24,6 +24,7 @@ __all__ = [
     "load_dataset",
     "photos_folder",
     "read_split",
+    "refuse_inside",
     "require_training",
     "stratified_rows",
     "stratified_sample",

@@ -54,6 +54,12 @@ def unreadable(
         for kind, paths in sorted(left_out.items())
         if paths
     ]
+    if scan.masks:
+        count = len(scan.masks)
+        message = f"{_files(count)} left out: named like {'masks' if count > 1 else 'the mask'} of photos beside them"
+        found.append(finding(AUDIT, "mask", message, scan.masks))
+    if scan.base:
+        found.append(finding(AUDIT, "wrapped", f"the classes are in {scan.base}, the only folder with photos"))
     if scan.ignored:
         found.append(finding(AUDIT, "stray", f"{_files(len(scan.ignored))} of no class, ignored", scan.ignored))
     return photos, found

@@ -29,6 +29,18 @@ AUDIT: Mapping[str, Reason] = {
     "stray": Reason(
         "ignored-file", "info", "Files outside any class folder.", "Move photos into the folder of their class."
     ),
+    "mask": Reason(
+        "mask-beside-photo",
+        "warning",
+        "Files named like masks of photos beside them, such as a_mask.png of a.png; left out.",
+        "Rename them if they are photos.",
+    ),
+    "wrapped": Reason(
+        "wrapped-folder",
+        "info",
+        "The class folders are not in the folder given, but in the only folder there.",
+        "If that is not what you meant, put photos of other classes beside it.",
+    ),
     "leak": Reason(
         "leak-identical",
         "warning",

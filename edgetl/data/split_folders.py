@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from edgetl._lib.progress import track
 from edgetl.data.readers.pictures import folder_name
+from edgetl.data.readers.source import refuse_inside
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path
 
@@ -23,8 +24,7 @@ def refuse_target(data: Path, out: Path) -> None:
     """
     if os.path.lexists(out):
         raise InputError(f"{out}: exists already", hint="Choose another folder, or remove it.")
-    if out.resolve().is_relative_to(data.resolve()):
-        raise InputError(f"{out}: lies inside {data}", why="it would be read as photos", hint="Choose another folder.")
+    refuse_inside(data, out)
 
 
 def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetl.data import Finding, finding
 from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
-from edgetl.data.readers.folders import scan
+from edgetl.data.readers.folders import class_files
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
 
@@ -105,7 +105,10 @@ def _listed(run: Run, folder: Path) -> dict[str, str | None]:
         )
     if loose:
         raise InputError(f"{folder}: has photos beside class folders, such as {loose[0]}", hint=_LAYOUT)
-    return {file.path: file.label for file in scan(folder).files}
+    listed = {path: name for name in folders for path in class_files(folder, folder / name)[0]}
+    if not listed:
+        raise InputError(f"{folder}: has no photos in its class folders", hint=_LAYOUT)
+    return dict(sorted(listed.items()))
 
 
 def _refuse_held_out(run: Run, folder: Path, photos: list[OwnPhoto]) -> None:

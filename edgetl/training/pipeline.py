@@ -17,7 +17,7 @@ from edgetl._lib.extras import check_installed, keras, require
 from edgetl._lib.lock import bundle_locked
 from edgetl._lib.progress import note
 from edgetl.data import Dataset, load_dataset, require_training
-from edgetl.data.readers.source import check_source
+from edgetl.data.readers.source import check_source, refuse_inside
 from edgetl.runs.directory import DOCUMENT, Run, check_run_replaceable
 from edgetl.runs.document import Baseline
 from edgetl_device.documents import to_json
@@ -69,6 +69,7 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
             files that are not edgetl's.
         Unavailable: The backbone's weights cannot be loaded or downloaded.
     """
+    refuse_inside(root, out)
     _check_target(out, overwrite=overwrite)
     if not overwrite:
         refuse_leftover(out)

@@ -109,9 +109,9 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     root = Path(folder)
     if not root.is_dir():
         raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}", hint=_LAYOUT)
-    folders, ignored = children(root)
+    folders, ignored, _ = children(root)
     if unknown := [name for name in folders if name not in bundle.labels]:
-        inside = next((name for name in unknown if set(children(root / name)[0]) & set(bundle.labels)), "")
+        inside = next((name for name in unknown if set(children(root / name).folders) & set(bundle.labels)), "")
         raise InputError(
             f"{root}: {_listed(unknown)}: not among the bundle's labels",
             why=f"its labels are {_listed(bundle.labels)}",

@@ -10,7 +10,7 @@ from typing import Literal
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 
-from .folders import SPLIT_OF_NAME
+from .split_names import SPLIT_WORDS
 
 Role = Literal["images", "labels"]
 
@@ -19,9 +19,7 @@ CONVENTIONS = "Name them x_train and y_train (and x_test, y_test), images and la
 _IMAGES = {"x", "images", "image", "imgs", "data", "pixels", "photos"}
 _LABELS = {"y", "labels", "label", "targets", "target"}
 _SPLITS: dict[str, Split] = {
-    **SPLIT_OF_NAME,
-    "training": "train",
-    "testing": "test",
+    **SPLIT_WORDS,
     "t10k": "test",  # the test files of MNIST and its family
 }
 # Names of the classes, in the order of their indices: keys of an .npz.

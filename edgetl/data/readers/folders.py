@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.folders import children, files_below
 from edgetl_device.text import is_utf8, shown
 
-SPLIT_OF_NAME: dict[str, Split] = {
-    "train": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-}
+from .layout import LAYOUTS, find_layout
 
-_LAYOUTS = (
-    "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/guides/data.md)."
-)
+# What programs for annotation, and published sets, append to the name of a photo for its mask.
+_MASK = re.compile(r"(?P<photo>.+?)[ _.-]?(mask|masks|gt|groundtruth|ground_truth|seg|segmentation)([ _-]?\d+)?")
 
 
 @dataclass(frozen=True)
@@ -37,12 +32,14 @@ class Scan:
     """The files of a data set.
 
     Attributes:
-        files: All files inside class folders, sorted by path.
-        classes: All class folders, by split folder (None in the flat layout), including empty ones.
-        strays: Files outside any class folder.
-        odd: Files whose names are not UTF-8, and anything neither file nor folder (as printable text).
+        files: All files of the classes, sorted by path.
+        classes: All classes, by split folder (None where the source gives no split), including empty ones.
+        ignored: Files outside any class, and edgetl's own output.
+        unreadable: Files whose names are not UTF-8, and anything neither file nor folder (as printable text).
         folder: The folder that paths are relative to.
         order: The classes in the order of the source; None to sort them by name.
+        masks: Files of the classes that are masks of photos beside them; not in ``files``.
+        base: The folder of the classes or splits, relative to ``folder``; empty if it is that folder.
     """
 
     files: tuple[FoundFile, ...]
@@ -51,6 +48,8 @@ class Scan:
     unreadable: tuple[str, ...]
     folder: Path
     order: tuple[str, ...] | None = None
+    masks: tuple[str, ...] = ()
+    base: str = ""
 
 
 def scan(root: Path) -> Scan:
@@ -61,57 +60,67 @@ def scan(root: Path) -> Scan:
         PermissionError: A folder cannot be listed.
     """
     if not root.exists():
-        raise InputError(f"{root}: no such folder", hint=_LAYOUTS)
+        raise InputError(f"{root}: no such folder", hint=LAYOUTS)
     if not root.is_dir():
-        raise InputError(f"{root}: is a file, not a folder of photos", hint=_LAYOUTS)
-    folders, ignored = children(root)
-    if not folders:
-        raise InputError(f"{root}: has no class folders", why="it is empty" if not ignored else "", hint=_LAYOUTS)
-
+        raise InputError(f"{root}: is a file, not a folder of photos", hint=LAYOUTS)
+    layout = find_layout(root)
+    ignored = list(layout.ignored)
     files: list[FoundFile] = []
     unreadable: list[str] = []
     classes: dict[Split | None, tuple[str, ...]] = {}
-    for split, base in _split_folders(root, folders).items():
-        names, loose = (folders, []) if base == root else children(base)
-        ignored += [f"{base.name}/{name}" for name in loose]
+    for split, place in layout.splits.items():
+        names, loose, outputs = children(place)
+        if place != layout.base:
+            above = place.relative_to(root).as_posix()
+            ignored += [f"{above}/{name}" for name in (*loose, *(f"{name}/" for name in outputs))]
         classes[split] = tuple(names)
         for label in names:
-            for path in files_below(base / label):
-                relative = path.relative_to(root).as_posix()
-                if is_utf8(relative) and path.is_file():
-                    files.append(FoundFile(relative, label, split))
-                else:
-                    unreadable.append(shown(relative))
+            found, odd = class_files(root, place / label)
+            files += [FoundFile(path, label, split) for path in found]
+            unreadable += odd
+    masks = _masks(file.path for file in files)
+    files = [file for file in files if file.path not in masks]
     if not files:
-        raise InputError(f"{root}: has no photos in its class folders", hint=_LAYOUTS)
-    by_path = tuple(sorted(files, key=lambda file: file.path))
-    return Scan(by_path, classes, tuple(map(shown, ignored)), tuple(unreadable), root)
+        raise InputError(f"{root}: has no photos in its class folders", hint=LAYOUTS)
+    return Scan(
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        classes=classes,
+        ignored=tuple(map(shown, ignored)),
+        unreadable=tuple(unreadable),
+        folder=root,
+        masks=tuple(sorted(masks)),
+        base="" if layout.base == root else layout.base.relative_to(root).as_posix(),
+    )
 
 
-def subfolders(root: Path) -> list[str]:
+def class_files(root: Path, folder: Path) -> tuple[list[str], list[str]]:
+    """Return the files below a class folder: paths relative to ``root``, and those that cannot be read, as text."""
+    found: list[str] = []
+    odd: list[str] = []
+    for path in files_below(folder):
+        relative = path.relative_to(root).as_posix()
+        if is_utf8(relative) and path.is_file():
+            found.append(relative)
+        else:
+            odd.append(shown(relative))
+    return found, odd
+
+
+def subfolders(root: Path) -> Sequence[str]:
     """Return the names of the folders in ``root`` that may be classes or splits."""
-    return children(root)[0]
+    return children(root).folders
 
 
-def _split_folders(root: Path, folders: list[str]) -> dict[Split | None, Path]:
-    named = [name for name in folders if name.lower() in SPLIT_OF_NAME]
-    # A folder called "train" that holds photos itself is a class (of trains).
-    named = [name for name in named if not children(root / name)[1] or len(named) == len(folders)]
-    if not named:
-        return {None: root}
-    if len(named) < len(folders):
-        other = next(name for name in folders if name not in named)
-        raise InputError(
-            f"{root}: mixes split folders ({named[0]}) and others ({other})",
-            why="it is unclear whether these are classes",
-            hint=_LAYOUTS,
-        )
-    splits: dict[Split | None, Path] = {}
-    for name in named:
-        split = SPLIT_OF_NAME[name.lower()]
-        if split in splits:
-            raise InputError(
-                f"{root}: has two {split} folders, {splits[split].name} and {name}", hint="Merge them, or remove one."
-            )
-        splits[split] = root / name
-    return splits
+def _masks(paths: Iterable[str]) -> set[str]:
+    """Return the files named like the mask of a photo in the same folder: ``a_mask.png`` beside ``a.png``."""
+    stems: dict[str, list[str]] = {}
+    for path in paths:
+        pure = PurePosixPath(path)
+        stems.setdefault(f"{pure.parent}/{pure.stem}", []).append(path)
+    masks: set[str] = set()
+    for stem, files in stems.items():
+        folder, _, name = stem.rpartition("/")
+        found = _MASK.fullmatch(name)
+        if found and f"{folder}/{found['photo']}" in stems:
+            masks.update(files)
+    return masks

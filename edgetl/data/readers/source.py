@@ -45,6 +45,26 @@ def check_source(data: Path) -> Scan | ArraySource:
     return scan(data)
 
 
+def refuse_inside(data: Path, out: Path, *, file: bool = False) -> None:
+    """Refuse to write where the next command would read photos.
+
+    Args:
+        data: The data set.
+        out: What will be written.
+        file: ``out`` is a single file: directly in ``data`` it is in no class, and does no harm.
+
+    Raises:
+        InputError: ``out`` is inside the folder ``data``.
+    """
+    root, inside = data.resolve(), out.resolve()
+    if root.is_dir() and inside.is_relative_to(root) and not (file and inside.parent == root):
+        raise InputError(
+            f"{out}: lies inside {data}",
+            why="it would be read as photos",
+            hint=f"Choose a place outside, such as {root.parent / out.name}.",
+        )
+
+
 def photos_folder(data: Path) -> Path:
     """Return the folder that the photo paths of a run are relative to.
 

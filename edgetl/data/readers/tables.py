@@ -11,7 +11,8 @@ from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 
 from .class_labels import read_class_names
-from .folders import SPLIT_OF_NAME, FoundFile, Scan
+from .folders import FoundFile, Scan
+from .split_names import KNOWN_SPLITS, split_of
 
 _EXAMPLE = "Expected a header and rows such as: path,label,split / images/1.jpg,cat,train (split may be left out)."
 _DELIMITERS = ",;\t"
@@ -90,10 +91,9 @@ def _read(file: Path) -> list[tuple[int, list[str]]]:
 
 
 def _split(file: Path, line: int, text: str) -> Split:
-    split = SPLIT_OF_NAME.get(text.strip().lower())
+    split = split_of(text)
     if split is None:
-        known = ", ".join(SPLIT_OF_NAME)
-        raise InputError(f"{file}: line {line} has split {text.strip()!r}", why=f"known are {known}")
+        raise InputError(f"{file}: line {line} has split {text.strip()!r}", why=f"known are {KNOWN_SPLITS}")
     return split
 
 

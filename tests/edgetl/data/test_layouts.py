@@ -1,0 +1,183 @@
+"""Folders as people have them: which are splits, which are classes, and what is neither."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import small
+from drawing import draw_photo
+
+from edgetl.data import Dataset, check_dataset, list_photos, photos_folder
+from edgetl.data.readers.split_names import split_of
+from edgetl_device.errors import InputError
+from edgetl_device.preprocess import Preprocess
+
+Make = Callable[..., Path]
+
+
+def load(root: Path) -> Dataset:
+    return check_dataset(root, Preprocess(size=32))
+
+
+def found(dataset: Dataset) -> dict[str, tuple[str, ...]]:
+    return {finding.kind: finding.files for finding in dataset.findings if finding.kind not in ("few_photos", "small")}
+
+
+def refused(root: Path, *said: str) -> None:
+    with pytest.raises(InputError) as caught:
+        load(root)
+    assert len(str(caught.value).splitlines()) <= 3
+    for part in said:
+        assert part in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("split", "names"),
+    [
+        ("train", ["train", "Training", "TRAIN", "train_set", "trainset", "training_set", "TrainData", "seg_train"]),
+        ("val", ["val", "valid", "Validation", "validation-set", "dev", "Val Images"]),
+        ("test", ["test", "Testing", "test_set", "testset", "seg_test", "evaluation", "images-test", "Test Set"]),
+        (None, ["tram", "trainer", "contest", "set", "data", "train_test", "tests", "", "Testudo", "valve", "sunset"]),
+    ],
+)
+def test_names_of_splits(split: str | None, names: list[str]) -> None:
+    assert {name: split_of(name) for name in names} == dict.fromkeys(names, split)
+
+
+def test_training_and_testing_are_splits(photo_folder: Make) -> None:
+    dataset = load(photo_folder({f"Training/{one}": 8 for one in "abc"} | {f"Testing/{one}": 3 for one in "abc"}))
+    assert dataset.labels == ("a", "b", "c")
+    assert len(dataset.of("test")) == 9
+    assert {sample.path.split("/")[0] for sample in dataset.of("train") + dataset.of("val")} == {"Training"}
+
+
+@pytest.mark.parametrize(
+    ("counts", "said"),
+    [
+        # Splits below the classes, everywhere or in one of them.
+        (
+            {"a/train": 2, "a/test": 2, "b/train": 2, "b/test": 2},
+            ["split folders below a: test, train", "FOLDER/{train"],
+        ),
+        ({"a/Training": 2, "a/Testing": 2, "b": 2}, ["split folders below a"]),
+        # The layout of MVTec AD, all of it and one of its categories.
+        (
+            {
+                f"{one}/{two}": 2
+                for one in ("bottle", "cable")
+                for two in ("train/good", "test/bad", "ground_truth/bad")
+            },
+            ["the same subfolders (ground_truth, test, train)", "photos/bottle"],
+        ),
+        ({"train/good": 2, "test/bad": 2, "ground_truth/bad": 2}, ["mixes split folders (test)", "ground_truth"]),
+        # Which level are the classes?
+        ({f"{one}/{two}": 2 for one in ("cats", "dogs") for two in ("day", "night")}, ["(cats, dogs)", "(day, night)"]),
+        ({f"train/{one}/{two}": 2 for one in ("cats", "dogs") for two in ("day", "night")}, ["(cats, dogs)"]),
+        # Detection and segmentation.
+        ({"images": 2, "masks": 2}, ["images, masks", "not of classes", "FOLDER/<class>"]),
+        ({"train/images": 2, "train/labels": 2, "valid/images": 2, "valid/labels": 2}, ["images, labels"]),
+        ({"JPEGImages": 2, "Annotations": 2}, ["Annotations, JPEGImages"]),
+    ],
+)
+def test_what_is_unclear_is_refused_with_the_layouts(
+    photo_folder: Make, counts: dict[str, int], said: list[str]
+) -> None:
+    refused(photo_folder(counts), *said)
+
+
+def test_nested_folders_of_a_class_are_still_read(photo_folder: Make) -> None:
+    dataset = load(photo_folder({"a/day": 3, "a/night": 3, "b/day": 3, "c/images": 3}))
+    assert {label: sum(count.values()) for label, count in dataset.counts().items()} == {"a": 6, "b": 3, "c": 3}
+    # The one subfolder that every class has can be no class.
+    assert load(photo_folder({"a/images": 3, "b/images": 3}, name="other", first_seed=50)).labels == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("counts", "base"),
+    [
+        ({"flower_photos/daisy": 3, "flower_photos/rose": 3}, "flower_photos"),
+        ({"archive/data/daisy": 3, "archive/data/rose": 3}, "archive/data"),
+        ({"archive/train/daisy": 3, "archive/train/rose": 3}, "archive"),
+    ],
+)
+def test_a_root_in_wrapping_folders_is_followed_and_named(
+    photo_folder: Make, counts: dict[str, int], base: str
+) -> None:
+    root = photo_folder(counts)
+    (root / "LICENSE.txt").write_text("a licence")
+    dataset = load(root)
+    assert dataset.labels == ("daisy", "rose")
+    [wrapped] = [finding for finding in dataset.findings if finding.kind == "wrapped"]
+    assert base in wrapped.message
+    assert all((photos_folder(root) / sample.path).is_file() for sample in dataset.samples)
+
+
+def test_splits_that_hold_themselves_are_followed(photo_folder: Make) -> None:
+    counts = {
+        "seg_train/seg_train/sea": 4,
+        "seg_train/seg_train/ice": 4,
+        "seg_test/images/sea": 2,
+        "seg_test/images/ice": 2,
+    }
+    dataset = load(photo_folder(counts))
+    assert dataset.labels == ("ice", "sea")
+    assert len(dataset.of("test")) == 4
+
+
+def test_a_single_class_stays_one(photo_folder: Make) -> None:
+    root = photo_folder({"cats": 6})
+    assert load(root).labels == ("cats",)
+    assert load(photo_folder({"cats/day": 6}, name="other", first_seed=50)).labels == ("cats",)
+
+
+def test_masks_beside_photos_are_left_out(photo_folder: Make) -> None:
+    root = photo_folder({"benign": 4, "malignant": 4})
+    shutil.move(root / "benign/000.png", root / "benign/benign (1).png")
+    masks = ("benign/benign (1)_mask", "benign/benign (1)_mask_1", "malignant/002_gt")
+    for number, name in enumerate((*masks, "malignant/gas_mask")):
+        draw_photo(100 + number).save(root / f"{name}.png")
+    dataset = load(root)
+    assert found(dataset)["mask"] == tuple(sorted(f"{name}.png" for name in masks))
+    assert len(dataset.samples) == 9
+
+
+# What edgetl writes is no data
+
+
+def test_runs_and_bundles_are_no_data(photo_folder: Make) -> None:
+    root = photo_folder(
+        {"a": 4, "b": 4, "runs/photos/plots": 2, "runs/other.unfinished": 2, "bundle/evalset": 2, "b/old/evalset": 1}
+    )
+    for name in ("runs/photos/run.json", "bundle/bundle.json", "b/old/bundle.json"):
+        (root / name).write_text("{}")
+    dataset = load(root)
+    assert dataset.labels == ("a", "b")
+    assert len(dataset.samples) == 8
+    assert found(dataset)["stray"] == ("bundle/", "runs/")
+    refused(root / "runs/photos", "was written by edgetl")
+    refused(root / "runs", "only output of edgetl")
+
+
+def test_nothing_is_written_among_the_photos(photo_folder: Make) -> None:
+    root = photo_folder({"a": 4, "b": 4})
+    for arguments in (
+        ("train", "."),
+        ("train", root, "--out", root / "a/run"),
+        ("data", "split", ".", "split"),
+        ("data", "preview", ".", "-o", "a/views.png"),
+        ("advise", ".", "--plot", "b/depth.png"),
+    ):
+        text = small.refused(small.edgetl(*arguments, cwd=root))
+        assert "lies inside" in text
+        assert str(root.parent) in text
+    assert sorted(path.name for path in root.rglob("*") if path.is_dir()) == ["a", "b"]
+
+
+def test_a_listing_is_of_the_folder_that_was_given(photo_folder: Make) -> None:
+    root = photo_folder({"photos/a": 2, "photos/b": 2})
+    scan = list_photos(root)
+    assert [file.path for file in scan.files] == [f"photos/{one}/00{n}.png" for one in "ab" for n in (0, 1)]
+    assert scan.base == "photos"
