@@ -221,6 +221,7 @@ def _stream(classifier: Any, live: Any) -> None:
                 sys.stdout.flush()
         finally:
             _say(tally.text())
+        tally.raise_any()
 
 
 def _bench(options: argparse.Namespace) -> None:

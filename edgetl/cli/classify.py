@@ -168,3 +168,4 @@ def _stream(classifier: AnyClassifier, live: Live, *, json: bool) -> None:
                 sys.stdout.write("\n")
             # If stdout is for a program, the summary goes to stderr.
             (note if json else echo)(tally.text())
+        tally.raise_any()

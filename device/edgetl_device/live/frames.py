@@ -20,6 +20,12 @@ OPENCV, PICAMERA2 = "opencv", "picamera2"
 # The size requested from picamera2; OpenCV uses the driver's default, usually the same.
 _WIDTH, _HEIGHT = 640, 480
 _SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
+# Beyond this, OpenCV's count of a video's frames is not one.
+_MOST_FRAMES = 1e9
+# How many frames in a row may be damaged before the rest of a video is given up.
+_MOST_LOST = 10_000
+# A video whose length is an estimate ends early if it lacks more than these frames and this share.
+_END_FRAMES, _END_SHARE = 2, 0.9
 _GET_OPENCV = "Install it: pip install opencv-python-headless"
 _GET_PICAMERA2 = "On Raspberry Pi OS: sudo apt install python3-picamera2, in a venv made with --system-site-packages."
 
@@ -39,7 +45,8 @@ class FrameSource(Protocol):
         A camera waits for the frame. Skipping a frame, without calling :meth:`pixels`, costs little.
 
         Raises:
-            Unavailable: The camera has stopped giving frames.
+            InputError: This frame cannot be decoded; the next call goes on after it.
+            Unavailable: The camera gives no frame now; the next call tries again.
         """
 
     def pixels(self) -> Pixels:
@@ -118,7 +125,10 @@ class _OpenCV:
         given, frame = self._capture.retrieve()
         if not given:
             raise InputError(f"{self._name}: a frame cannot be decoded")
-        pixels: Pixels = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
+        try:
+            pixels: Pixels = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
+        except self._cv2.error as error:
+            raise InputError(f"{self._name}: a frame is not a picture in colour", why=str(error)) from None
         return pixels
 
     def close(self) -> None:
@@ -132,13 +142,32 @@ class _VideoFile(_OpenCV):
         super().__init__(cv2, capture, path)
         self._rate, self._count = rate, 0
         self._start_s = self._time_s = 0.0
+        # By the header; 0 if it says nothing. Exact in AVI, elsewhere computed from a duration or cut by an edit list.
+        promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._promised = int(promised) if 0 < promised < _MOST_FRAMES else 0
+        self._is_exact = Path(path).suffix.lower() == ".avi"
+        # Frames that cannot be decoded and are still to be raised, and the time of the one after them.
+        self._lost = 0
+        self._after_lost_s: float | None = None
+        self._ended = False
         self.description += f", {rate:g} frames a second" if rate else ""
 
     def grab(self) -> float | None:
-        if not self._capture.grab():
-            if self._count == 0:
-                raise InputError(f"{self._name}: no frame can be decoded", hint="The file is damaged; copy it again.")
-            return None
+        if self._lost == 0:
+            if self._after_lost_s is not None:
+                time_s, self._after_lost_s = self._after_lost_s, None
+                return time_s
+            if self._ended:
+                return None
+            if self._capture.grab():
+                return self._moved_on()
+            self._look_beyond()
+            if self._lost == 0:
+                return None
+        self._lost -= 1
+        raise InputError(f"{self._name}: a frame cannot be decoded")
+
+    def _moved_on(self) -> float:
         stamp_s = self._capture.get(self._cv2.CAP_PROP_POS_MSEC) / 1000
         if self._count == 0:
             self._start_s = stamp_s if math.isfinite(stamp_s) else 0.0
@@ -149,6 +178,28 @@ class _VideoFile(_OpenCV):
             self._time_s += 1 / self._rate if self._rate else 0.0
         self._count += 1
         return self._time_s
+
+    def _look_beyond(self) -> None:
+        """Find out what OpenCV's "no frame" means: damaged frames, which it does not skip by itself, or the end."""
+        remaining = max(self._promised - self._count, 0)
+        for lost in range(1, (min(remaining, _MOST_LOST) or _MOST_LOST) + 1):
+            if self._capture.grab():
+                self._lost = lost
+                self._count += lost
+                self._after_lost_s = self._moved_on()
+                return
+        self._ended = True
+        if self._count == 0:
+            raise InputError(f"{self._name}: no frame can be decoded", hint="The file is damaged; copy it again.")
+        self._lost = remaining if self._is_exact else 0
+        if not self._is_exact and self._promised and self._rate:
+            promised_s = self._promised / self._rate
+            if self._time_s + _END_FRAMES / self._rate < _END_SHARE * promised_s:
+                raise InputError(
+                    f"{self._name}: ends after {self._time_s:.1f} of {promised_s:.1f} s",
+                    why="it is truncated or damaged",
+                    hint="Copy it again.",
+                )
 
 
 class _OpenCVCamera(_OpenCV):

@@ -14,7 +14,7 @@ from typing import Any
 
 from edgetl_device import jsonfile
 from edgetl_device.classifier import AnyClassifier
-from edgetl_device.errors import InputError
+from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.text import shown
 
 from .frames import open_camera, open_video
@@ -171,11 +171,13 @@ class Tally:
     started: float = field(default_factory=time.perf_counter)
     labels: Counter[str] = field(default_factory=Counter)
     unread: int = 0
+    first_error: EdgetlError | None = None
 
     def add(self, line: Line) -> str:
         """Count a line, and return its category: its label, ``unsure`` or ``not read``."""
         if isinstance(line, Unread):
             self.unread += 1
+            self.first_error = self.first_error or line.error
             return "not read"
         label = line.smoothed.label if line.smoothed.probability >= self.live.threshold else "unsure"
         self.labels[label] += 1
@@ -193,3 +195,17 @@ class Tally:
         if self.unread:
             parts.append(f"not read {self.unread}")
         return ", ".join(parts)
+
+    def raise_any(self) -> None:
+        """Raise an error at the end of a video of which a frame could not be read; a camera goes on without it.
+
+        Raises:
+            InputError: There were such frames.
+        """
+        if self.first_error is not None and self.live.video:
+            first, all_frames = self.first_error, self.unread + self.labels.total()
+            raise InputError(
+                f"{self.unread} of {all_frames} frames could not be read",
+                why=first.what + (f": {first.why}" if first.why else ""),
+                hint=first.hint,
+            )

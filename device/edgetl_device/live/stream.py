@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 from edgetl_device.classifier import AnyClassifier, Classifier, Prediction
-from edgetl_device.errors import EdgetlError, Unavailable, from_os_error
+from edgetl_device.errors import EdgetlError, InputError, Unavailable, from_os_error
 from edgetl_device.preprocess import Pixels, decode, fit
 from edgetl_device.runtime import Probabilities
 
@@ -106,7 +106,6 @@ def classify_frames(
         sleep: Waits for a number of seconds.
 
     Raises:
-        InputError: No frame of a video can be decoded.
         Unavailable: The camera has given no frames for ``retry_s``.
     """
     stream = _Stream(smooth_s)
@@ -123,6 +122,10 @@ def classify_frames(
             yield Unread(number + 1, error)
             sleep(_RETRY_PAUSE_S)
             waited_s += _RETRY_PAUSE_S
+            continue
+        except InputError as error:
+            number += 1
+            yield Unread(number, error)
             continue
         waited_s = 0.0
         if time_s is None:

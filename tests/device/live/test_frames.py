@@ -105,19 +105,67 @@ def test_no_camera_and_no_video(device: Device, refuses: Refuses, tiny_file: Pat
             open_video(str(path))
 
 
-@needs_opencv
-def test_a_video_of_damaged_frames_has_none(tmp_path: Path) -> None:
-    path = write_video(tmp_path / "a.avi", [CIRCLE] * 3)
+def damaged(path: Path, frames: Sequence[int], *, cut: bool = False) -> Path:
+    """Make some frames of an AVI zeros, or cut the file off in the first of them; its index stays."""
     data = path.read_bytes()
-    # Each frame of the container, a chunk "00dc", becomes zeros; its index stays.
-    for chunk in re.finditer(rb"00dc(.{4})", data[: data.rindex(b"idx1")], re.DOTALL):
+    # Each frame is a chunk "00dc" in the list "movi".
+    pattern = re.compile(rb"00dc(.{4})", re.DOTALL)
+    chunks = list(pattern.finditer(data, data.index(b"movi"), data.rindex(b"idx1")))
+    for chunk in (chunks[number] for number in frames):
         end = chunk.end() + int.from_bytes(chunk[1], "little")
-        data = data[: chunk.end()] + bytes(end - chunk.end()) + data[end:]
+        data = data[: chunk.end()] if cut else data[: chunk.end()] + bytes(end - chunk.end()) + data[end:]
     path.write_bytes(data)
+    return path
+
+
+@needs_opencv
+def test_a_video_of_damaged_frames_has_none(device: Device, refuses: Refuses, tiny_file: Path, tmp_path: Path) -> None:
+    path = damaged(write_video(tmp_path / "a.avi", [CIRCLE] * 3), range(3))
     source = open_video(str(path))
     with pytest.raises(InputError, match="no frame can be decoded"):
         source.grab()
+    assert source.grab() is None
     source.close()
+    refuses(device("classify", tiny_file, "--video", path), 2, "1 of 1 frames", "no frame can be decoded")
+
+
+@needs_opencv
+@pytest.mark.parametrize(
+    ("numbers", "cut", "lost"), [([4], False, [4]), ([0, 5, 6, 9], False, [0, 5, 6, 9]), ([6], True, [6, 7, 8, 9])]
+)
+def test_a_video_goes_on_after_a_damaged_frame(
+    device: Device, tiny_file: Path, tmp_path: Path, numbers: list[int], cut: bool, lost: list[int]
+) -> None:
+    """OpenCV says "no frame" for a damaged one as for the end."""
+    path = damaged(write_video(tmp_path / "a.avi", [CIRCLE] * 10), numbers, cut=cut)
+    done = device("classify", tiny_file, "--video", path)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [line["frame"] for line in lines] == list(range(10))
+    assert [line["frame"] for line in lines if "error" in line] == lost
+    assert done.returncode == 2
+    assert f"{len(lost)} of 10 frames could not be read" in done.stderr
+    assert f"not read {len(lost)}" in done.stderr
+
+
+@needs_opencv
+def test_a_video_that_ends_before_its_time(tmp_path: Path, classifier: Classifier) -> None:
+    """MP4, whose number of frames is not always that of the pictures: only a large lack is one."""
+    frames = [np.roll(CIRCLE, 3 * shift, axis=1) for shift in range(30)]
+    data = bytearray(write_video(tmp_path / "a.mp4", frames, "mp4v").read_bytes())
+    start = data.index(b"mdat") + 4
+    length = int.from_bytes(data[start - 8 : start - 4], "big") - 8
+    for share, said in ((0.99, ""), (0.5, "ends after")):
+        from_here = start + int(share * length)
+        (tmp_path / "b.mp4").write_bytes(data[:from_here] + bytes(start + length - from_here) + data[start + length :])
+        source = open_video(str(tmp_path / "b.mp4"))
+        *read, last = classify_frames(classifier, source)
+        source.close()
+        assert not any(isinstance(line, Unread) for line in read)
+        if said:
+            assert isinstance(last, Unread)
+            assert said in last.error.what
+        else:
+            assert len(read) > 25
 
 
 def test_names_of_cameras() -> None:
