@@ -1,4 +1,4 @@
-"""Make text from outside (labels, file names, output of other programs) safe to show on a terminal.
+"""Text from outside (labels, file names, output of other programs): one form of it, safe to show on a terminal.
 
 JSON (``jsonfile``), HTML and CSV have their own escapes.
 """
@@ -6,12 +6,27 @@ JSON (``jsonfile``), HTML and CSV have their own escapes.
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Sequence
 
 # Control characters, which a terminal obeys; lone surrogates, Python's form of bytes that are not UTF-8; line and
 # paragraph separators.
 _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 # Characters that change the direction of text (Unicode Standard Annex 9), as in "Trojan Source", CVE-2021-42574.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def normal(name: str) -> str:
+    """Return a label as edgetl keeps it: composed (Unicode's form C), without space around it.
+
+    macOS and some archives decompose names: the same letters on the screen, other bytes.
+    """
+    return unicodedata.normalize("NFC", name).strip() or name
+
+
+def normal_names(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the labels of a model as :func:`normal` gives them, in order; as they are if two would become one."""
+    changed = tuple(map(normal, names))
+    return changed if len(set(changed)) == len(changed) else tuple(names)
 
 
 def shown(text: str) -> str:

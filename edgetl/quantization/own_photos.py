@@ -7,9 +7,10 @@ from pathlib import Path
 
 from edgetl.data import Finding, finding
 from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
-from edgetl.data.readers.folders import class_files
+from edgetl.data.readers.folders import class_files, class_names
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
+from edgetl_device.text import normal_names
 
 from .findings import CALIBRATION
 
@@ -96,7 +97,9 @@ def _listed(run: Run, folder: Path) -> dict[str, str | None]:
         raise InputError(f"{folder}: is empty", hint=_LAYOUT)
     if not folders:
         return dict.fromkeys(loose)
-    unknown = [name for name in folders if name not in run.labels]
+    known = dict(zip(normal_names(run.labels), run.labels, strict=True))
+    classes = class_names(folder, folders)
+    unknown = [name for label, name in classes.items() if label not in known]
     if unknown:
         raise InputError(
             f"{folder / unknown[0]}: is not a class of this model",
@@ -105,7 +108,7 @@ def _listed(run: Run, folder: Path) -> dict[str, str | None]:
         )
     if loose:
         raise InputError(f"{folder}: has photos beside class folders, such as {loose[0]}", hint=_LAYOUT)
-    listed = {path: name for name in folders for path in class_files(folder, folder / name)[0]}
+    listed = {path: known[label] for label, name in classes.items() for path in class_files(folder, folder / name)[0]}
     if not listed:
         raise InputError(f"{folder}: has no photos in its class folders", hint=_LAYOUT)
     return dict(sorted(listed.items()))

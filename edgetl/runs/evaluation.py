@@ -20,6 +20,7 @@ from edgetl_device.classifier import Classifier
 from edgetl_device.documents import Count, Sha256, Unknown, optional
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
+from edgetl_device.text import normal_names
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,7 @@ def _score(
     split: str | None,
     trained: set[str] | None,
 ) -> Evaluation:
+    labels = normal_names(labels)
     dataset = load_dataset(data, spec, val=0.0, test=0.0)
     unknown = sorted(set(dataset.labels) - set(labels))
     if unknown:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from edgetl.data import Sample, photos_folder
 from edgetl.data.pixels import PixelCache, decode_files
+from edgetl.data.readers.folders import find_file
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
@@ -46,7 +47,8 @@ def find_photos(run: Run, samples: Sequence[Sample], *, data: Path | None = None
         InputError: The data set or a photo is missing or changed since training.
     """
     root = photos_folder(data or run.data_root)
-    paths = tuple(root / sample.path for sample in samples)
+    # Copied to another system, names may have got their letters composed differently.
+    paths = tuple(find_file(root, sample.path) or root / sample.path for sample in samples)
     for path, sample in zip(paths, samples, strict=True):
         if not path.is_file():
             raise InputError(

@@ -17,6 +17,7 @@ from edgetl.features.augment import mixes
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError, OptionError
+from edgetl_device.text import normal_names
 
 from .options import TrainOptions
 from .tail import TeacherTargets
@@ -46,7 +47,7 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
     Raises:
         InputError: Its labels differ, or it was trained on a validation or test photo of this data set.
     """
-    if set(teacher.labels) != set(dataset.labels):
+    if set(normal_names(teacher.labels)) != set(dataset.labels):
         raise InputError(
             f"{teacher.folder}: the teacher has other classes",
             why=f"{', '.join(teacher.labels)}; the photos have {', '.join(dataset.labels)}",
@@ -79,7 +80,7 @@ def teacher_targets(teacher: Run, dataset: Dataset, options: TrainOptions, *, vi
     frozen = frozen_base.freeze_logits(teacher.load_model())
     photos = frozen_base.row_activations(frozen, pixels, rows)
     seen = frozen_base.view_activations(frozen, pixels, rows, preset=options.augment, seed=options.seed, count=views)
-    columns = [teacher.labels.index(label) for label in dataset.labels]
+    columns = [normal_names(teacher.labels).index(label) for label in dataset.labels]
 
     def softened(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         return float_model.softmax(logits[:, columns] / options.teacher_temperature)

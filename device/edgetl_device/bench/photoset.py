@@ -15,7 +15,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.preprocess import PhotoError, Preprocess, preprocess, read_photo
-from edgetl_device.text import is_utf8, shown
+from edgetl_device.text import is_utf8, normal, normal_names, shown
 
 # Timed photos stay in memory: as many as fit into this size, at least one.
 TIMED_BYTES = 64 << 20
@@ -110,8 +110,9 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     if not root.is_dir():
         raise InputError(f"{root}: {'is a file' if root.exists() else 'no such folder'}", hint=_LAYOUT)
     folders, ignored, _ = children(root)
-    if unknown := [name for name in folders if name not in bundle.labels]:
-        inside = next((name for name in unknown if set(children(root / name).folders) & set(bundle.labels)), "")
+    labels = normal_names(bundle.labels)
+    if unknown := [name for name in folders if normal(name) not in labels]:
+        inside = next((name for name in unknown if set(map(normal, children(root / name).folders)) & set(labels)), "")
         raise InputError(
             f"{root}: {_listed(unknown)}: not among the bundle's labels",
             why=f"its labels are {_listed(bundle.labels)}",
@@ -120,14 +121,15 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     if loose := [name for name in ignored if name.lower().endswith(PHOTO_SUFFIXES)]:
         raise InputError(f"{root}: photos outside the class folders: {_listed(loose)}", hint=_LAYOUT)
     photos, bad, size_bytes = [], [], 0
-    for label in folders:
-        for path in files_below(root / label):
+    for name in folders:
+        index = labels.index(normal(name))
+        for path in files_below(root / name):
             file = path.relative_to(root).as_posix()
             data, fault = _read(path, file, bundle.preprocess)
             size_bytes += len(data)
             if fault:
                 bad.append(f"{file} ({fault})")
-            photos.append(EvalPhoto(file=file, index=bundle.labels.index(label), sha256=sha256_bytes(data)))
+            photos.append(EvalPhoto(file=file, index=index, sha256=sha256_bytes(data)))
     if bad:
         raise InputError(
             f"{root}: {len(bad)} of {len(photos)} photos cannot be read",

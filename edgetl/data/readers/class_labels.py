@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl_device.errors import InputError
+from edgetl_device.text import normal
 
 # Beside the data: one class name per line, in index order.
 NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt")
@@ -73,7 +74,8 @@ def read_class_names(folder: Path) -> tuple[str, ...] | None:
 
 
 def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
-    """Refuse names that cannot be labels: empty, repeated, or with a line break."""
+    """Return class names as labels; refuse what cannot be one: empty, repeated, or with a line break."""
+    names = tuple(map(normal, names))
     if not names:
         raise InputError(f"{where}: has no class names", hint="Write one name per line, in index order.")
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
@@ -82,7 +84,7 @@ def checked_names(where: str, names: Sequence[str]) -> tuple[str, ...]:
     wrong = next((name for name in names if len(name.splitlines()) != 1 or not name.strip()), None)
     if wrong is not None:
         raise InputError(f"{where}: {wrong!r} cannot be a class name", why="labels are lines of text")
-    return tuple(names)
+    return names
 
 
 def decode_labels(array: npt.NDArray[Any], where: str, *, count: int, first: int = 0) -> Labels:

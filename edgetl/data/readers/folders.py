@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -10,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.folders import children, files_below
-from edgetl_device.text import is_utf8, shown
+from edgetl_device.text import is_utf8, normal, shown
 
 from .layout import LAYOUTS, find_layout
 
@@ -73,9 +74,10 @@ def scan(root: Path) -> Scan:
         if place != layout.base:
             above = place.relative_to(root).as_posix()
             ignored += [f"{above}/{name}" for name in (*loose, *(f"{name}/" for name in outputs))]
-        classes[split] = tuple(names)
-        for label in names:
-            found, odd = class_files(root, place / label)
+        labels = class_names(place, names)
+        classes[split] = tuple(labels)
+        for label, name in labels.items():
+            found, odd = class_files(root, place / name)
             files += [FoundFile(path, label, split) for path in found]
             unreadable += odd
     masks = _masks(file.path for file in files)
@@ -91,6 +93,34 @@ def scan(root: Path) -> Scan:
         masks=tuple(sorted(masks)),
         base="" if layout.base == root else layout.base.relative_to(root).as_posix(),
     )
+
+
+def class_names(place: Path, folders: Iterable[str]) -> dict[str, str]:
+    """Return the folder of each class, by its label.
+
+    Raises:
+        InputError: Two folders have the same label: their names differ only in how letters are composed, or in space
+            around them.
+    """
+    labels: dict[str, str] = {}
+    for name in folders:
+        label = normal(name)
+        if label in labels:
+            raise InputError(
+                f"{place}: has two folders of the class {label}: {labels[label]!a} and {name!a}",
+                why="their names look the same, and differ in bytes: composed and decomposed letters, or space",
+                hint="Move all photos into one of them.",
+            )
+        labels[label] = name
+    return labels
+
+
+def find_file(folder: Path, relative: str) -> Path | None:
+    """Return a file by its path relative to a folder, also where the disk has its letters composed differently."""
+    for form in (relative, *(unicodedata.normalize(form, relative) for form in ("NFC", "NFD"))):
+        if (folder / form).is_file():
+            return folder / form
+    return None
 
 
 def class_files(root: Path, folder: Path) -> tuple[list[str], list[str]]:

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
+from edgetl_device.text import normal
 
 from .class_labels import read_class_names
-from .folders import FoundFile, Scan
+from .folders import FoundFile, Scan, find_file
 from .split_names import KNOWN_SPLITS, split_of
 
 _EXAMPLE = "Expected a header and rows such as: path,label,split / images/1.jpg,cat,train (split may be left out)."
@@ -46,13 +47,16 @@ def scan_table(file: Path) -> Scan:
     for line, row in rows:
         if len(row) != len(columns):
             raise InputError(f"{file}: line {line} has {len(row)} fields, not {len(columns)}")
-        path, label = row[place["path"]].strip(), row[place["label"]].strip()
+        path, label = row[place["path"]].strip(), normal(row[place["label"]])
         if not path or not label or len(label.splitlines()) != 1:
             raise InputError(f"{file}: line {line} has no {'label' if path else 'path'}", hint=_EXAMPLE)
         split = _split(file, line, row[place["split"]]) if "split" in place else None
         path = Path(os.path.normpath(path)).as_posix()
-        if not (file.parent / path).is_file():
+        there = find_file(file.parent, path)
+        if there is None:
             absent.append((line, path))
+        else:
+            path = there.as_posix() if Path(path).is_absolute() else there.relative_to(file.parent).as_posix()
         files.append(FoundFile(path, label, split))
     if absent:
         line, path = absent[0]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,14 @@ from drawing import draw_photo
 
 from edgetl.data import Dataset, check_dataset, list_photos, photos_folder
 from edgetl.data.readers.split_names import split_of
+from edgetl_device.bench.photoset import of_folder
+from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
+from edgetl_device.text import normal_names
 
 Make = Callable[..., Path]
+GOLDEN = Path(__file__).parents[2] / "golden" / "tiny.edgetl"
 
 
 def load(root: Path) -> Dataset:
@@ -181,3 +187,45 @@ def test_a_listing_is_of_the_folder_that_was_given(photo_folder: Make) -> None:
     scan = list_photos(root)
     assert [file.path for file in scan.files] == [f"photos/{one}/00{n}.png" for one in "ab" for n in (0, 1)]
     assert scan.base == "photos"
+
+
+# One form of text
+
+COMPOSED, DECOMPOSED = "g\u00e4nsebl\u00fcmchen", "ga\u0308nseblu\u0308mchen"
+
+
+def test_two_folders_that_look_the_same_are_an_error(photo_folder: Make) -> None:
+    refused(photo_folder({COMPOSED: 3, DECOMPOSED: 3, "a": 3}), f"two folders of the class {COMPOSED}", r"\u0308")
+    refused(photo_folder({"rose ": 3, "rose": 3}, name="spaces"), "two folders of the class rose")
+
+
+def test_labels_have_one_form(photo_folder: Make) -> None:
+    root = photo_folder({f"train/{DECOMPOSED}": 4, "train/a": 4, f"test/{COMPOSED}": 2, "test/a": 2})
+    dataset = load(root)
+    assert dataset.labels == ("a", COMPOSED)
+    assert dataset.counts()[COMPOSED]["test"] == 2
+    assert all((root / sample.path).is_file() for sample in dataset.samples)
+
+
+def test_a_table_finds_files_whose_names_are_composed_differently(photo_folder: Make) -> None:
+    root = photo_folder({DECOMPOSED: 4, "a": 4})
+    rows = [f"{COMPOSED}/00{n}.png,{COMPOSED if n % 2 else DECOMPOSED}" for n in range(4)]
+    rows += [f"a/00{n}.png,a" for n in range(4)]
+    (root / "photos.csv").write_text("path,label\n" + "\n".join(rows), encoding="utf-8")
+    (root / "classes.txt").write_text(f"{DECOMPOSED}\na\n", encoding="utf-8")
+    dataset = load(root / "photos.csv")
+    assert dataset.labels == (COMPOSED, "a")
+    assert len(dataset.samples) == 8
+    assert all((dataset.folder / sample.path).is_file() for sample in dataset.samples)
+
+
+def test_a_model_knows_its_class_in_any_form(photo_folder: Make, tmp_path: Path) -> None:
+    """A run of an earlier edgetl may have decomposed labels."""
+    labels = ("a", DECOMPOSED)
+    assert normal_names(labels) == ("a", COMPOSED)
+    assert normal_names((COMPOSED, DECOMPOSED)) == (COMPOSED, DECOMPOSED)
+    root = photo_folder({COMPOSED: 2, "a": 2})
+    with zipfile.ZipFile(GOLDEN) as archive:
+        archive.extractall(tmp_path / "tiny")
+    bundle = replace(Bundle.open(tmp_path / "tiny"), labels=labels)
+    assert [photo.index for photo in of_folder(root, bundle).photos] == [0, 0, 1, 1]
