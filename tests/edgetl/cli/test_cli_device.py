@@ -72,7 +72,9 @@ def test_classify_what_comes(tmp_path: Path) -> None:
 def test_verify(folder: Path) -> None:
     done = edgetl("verify", TINY)
     assert done.returncode == 0, done.stderr
-    assert all(line.startswith("ok ") for line in done.stdout.splitlines())
+    *proven, signature = done.stdout.splitlines()
+    assert all(line.startswith("ok ") for line in proven)
+    assert signature.split() == ["skipped", "signature", "not", "signed"]
     (folder / "evalset" / "03_circle.png").unlink()
     done = edgetl("verify", folder, "--json")
     assert done.returncode == 2
