@@ -22,7 +22,7 @@ from edgetl.cli import main
 
 commands = [
     "data check photos",
-    "train photos --out run --size 48 --views 1 --epochs 1 --batch-size 8 --trainable-blocks 1",
+    "train photos --out run --size 48 --views 1 --epochs 1 --batch-size 8 --truncate 6 --trainable-blocks 1",
     "quantize run --calibration 12 --int8 --no-repair",
     "evaluate run photos --variant int8-onnx",
     "verify run/bundle",

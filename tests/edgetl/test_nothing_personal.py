@@ -38,7 +38,7 @@ def run(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         with Image.open(path) as image:
             image.load()
         image.save(path, exif=tags)
-    run = train(photos, home / "run", small.options())
+    run = train(photos, home / "run", small.short())
     own = home / "own"
     own.mkdir()
     for number, sample in enumerate(run.of("train")[:12]):
