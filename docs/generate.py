@@ -155,7 +155,7 @@ def _cell(text: str | None) -> str:
 
 _OPTIONS = """# Options
 
-`edgetl train`, `edgetl quantize` and `edgetl bench` take each option as a flag, from a configuration file, or as a
+`edgetl train`, `quantize`, `bench` and `deploy` take each option as a flag, from a configuration file, or as a
 keyword argument in Python, where dashes become underscores: `--batch-size 16`, `batch_size = 16`, `batch_size=16`. All
 are checked in the same way, before any work begins.
 
@@ -171,8 +171,8 @@ edgetl quantize runs/photos --config edgetl.toml
 ```
 
 The command line overrides the file, and the file the defaults; `--no-quick` and the like turn off what the file
-turns on. A file has a table for each command, `[train]`, `[quantize]`, `[bench]`, or the options of one command and
-no table. An unknown name is refused. If a default below is a description, it depends on the photos, the
+turns on. A file has a table for each command, `[train]`, `[quantize]`, `[bench]`, `[deploy]`, or the options of one
+command and no table. An unknown name is refused. If a default below is a description, it depends on the photos, the
 backbone or the machine; `run.json` records the value.
 """
 
@@ -186,11 +186,12 @@ them, and `--fail-if` takes the codes of a verdict: `edgetl bench BUNDLE --fail-
 def options() -> str:
     """Return the page of all options, from their definitions."""
     from edgetl.quantization.options import QuantizeOptions
+    from edgetl.remote.deploy_options import DeployOptions
     from edgetl.training.options import TrainOptions
     from edgetl_device.bench.options import BenchOptions
     from edgetl_device.options import markdown_table
 
-    verbs = (("train", TrainOptions), ("quantize", QuantizeOptions), ("bench", BenchOptions))
+    verbs = (("train", TrainOptions), ("quantize", QuantizeOptions), ("bench", BenchOptions), ("deploy", DeployOptions))
     return "\n".join([_OPTIONS, *(f"## edgetl {verb}\n\n{markdown_table(kind)}" for verb, kind in verbs)])
 
 

@@ -27,6 +27,7 @@ _CLASSES = {
     "imagenet-predictions": "edgetl.backbones.imagenet:ImageNetPredictions",
     "edgetpu-prediction": "edgetl.inspection.edgetpu.predict:EdgeTpuPrediction",
     "edgetpu-compilation": "edgetl.export.edgetpu:CompileReport",
+    "deployment": "edgetl.remote.deployment:Deployment",
     "slots": "edgetl_device.slots:SlotsState",
     "update": "edgetl_device.update.run:UpdateReport",
     "verify": "edgetl_device.verify:Verification",

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Annotated, ClassVar
 
 from . import documents, ed25519, jsonfile
-from .documents import Count, Is, Json, Named, Sha256, Time
+from .documents import Is, Json, Named, Sha256, Time
 from .errors import InputError, OptionError
 from .files import check_regular
 
@@ -27,6 +27,9 @@ Base64Key = Annotated[str, Is(pattern="[A-Za-z0-9+/]{43}=")]
 Base64Signature = Annotated[str, Is(pattern="[A-Za-z0-9+/]{86}==")]
 
 PUBLIC_SUFFIX = ".pub"
+# 15 digits: room for a time such as 20270630120000.
+MAX_VERSION = 10**15 - 1
+Version = Annotated[int, Is(low=0, high=MAX_VERSION)]
 _KIND = "edgetl-ed25519"
 _MAX_KEY_FILE_BYTES = 64 << 10
 _EXPIRES = "expires="
@@ -48,7 +51,7 @@ class Signature:
 
     key: KeyId
     bundle: Sha256
-    version: Count
+    version: Version
     created: Time
     expires: Time | None
     signature: Base64Signature
@@ -179,13 +182,13 @@ def read_keys(places: Sequence[str | os.PathLike[str]]) -> tuple[PublicKey, ...]
 
 
 def check_request(trust: Sequence[object], min_version: int) -> None:
-    """Refuse a minimum version that is negative, or that no trusted key could vouch for.
+    """Refuse a minimum version that is none, or that no trusted key could vouch for.
 
     Raises:
         OptionError: It is.
     """
-    if min_version < 0:
-        raise OptionError("{min_version=}: must be 0 or more", min_version=min_version)
+    if not 0 <= min_version <= MAX_VERSION:
+        raise OptionError(f"{{min_version=}}: must be 0 to {MAX_VERSION}", min_version=min_version)
     if min_version and not trust:
         raise OptionError(
             "{min_version=} without {trust}", why="a version counts if a trusted key signed it", min_version=min_version

@@ -15,13 +15,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from . import documents
-from .documents import Count, Is, Sha256, Text, Time
+from .documents import Sha256, Text, Time
 from .errors import InputError, Unavailable
 from .files import remove_file, sweep, write_link
-from .signature import KeyId, PublicKey, moment, now
+from .signature import KeyId, PublicKey, Version, moment, now
 
 STATE = "slots.json"
 CURRENT = "current.edgetl"
@@ -51,7 +51,7 @@ class Installed:
     slot: Slot
     name: Text
     digest: Sha256
-    version: Count | None
+    version: Version | None
     key: KeyId | None
     time: Time
 
@@ -77,7 +77,7 @@ class Event:
     time: Time
     what: Literal["installed", "refused", "undone", "interrupted", "rolled back"]
     digest: Sha256 | None
-    version: Count | None
+    version: Version | None
     why: str | None
 
 
@@ -101,7 +101,7 @@ class SlotsState:
     previous: Installed | None = documents.stated(None)
     pending: Installed | None = documents.stated(None)
     trust: tuple[PublicKey, ...] = documents.stated(())
-    min_version: Annotated[int, Is(low=0)] = documents.stated(0)
+    min_version: Version = documents.stated(0)
     clock: Time | None = documents.stated(None)
     events: tuple[Event, ...] = documents.stated(())
 

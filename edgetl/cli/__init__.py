@@ -34,6 +34,7 @@ _COMMANDS = (
     "keygen",
     "sign",
     "bench",
+    "deploy",
     "compare",
     "report",
     "classify",

@@ -51,11 +51,15 @@ class BoardView:
 
     def finished(self, outcome: Outcome[Any]) -> None:
         """Show how a board ended."""
-        self._took_s[outcome.board.name] = outcome.elapsed_s
-        if outcome.error is None:
-            self._show(outcome.board.name, "green", f"done in {outcome.elapsed_s:.1f} s")
+        self.ended(outcome.board.name, outcome.elapsed_s, None if outcome.error is None else reason(outcome))
+
+    def ended(self, name: str, elapsed_s: float, failure: str | None, done: str = "done") -> None:
+        """Show how a board of this name ended."""
+        self._took_s[name] = elapsed_s
+        if failure is None:
+            self._show(name, "green", f"{done} in {elapsed_s:.1f} s")
         else:
-            self._show(outcome.board.name, "red", f"failed: {reason(outcome)}")
+            self._show(name, "red", f"failed: {failure}")
 
     def _show(self, name: str, style: str, text: str) -> None:
         with self._lock:

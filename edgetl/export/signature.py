@@ -20,7 +20,7 @@ from edgetl_device.bundle import SIGNATURES, Bundle
 from edgetl_device.documents import Named
 from edgetl_device.errors import InputError
 from edgetl_device.files import check_regular
-from edgetl_device.signature import PUBLIC_SUFFIX, PublicKey, Signature, Signatures, key_id, moment, now
+from edgetl_device.signature import MAX_VERSION, PUBLIC_SUFFIX, PublicKey, Signature, Signatures, key_id, moment, now
 
 PRIVATE_SUFFIX = ".key"
 _MAX_PRIVATE_BYTES = 64 << 10
@@ -90,7 +90,7 @@ def sign(
     Args:
         bundle: Path of the bundle.
         keys: Files of private keys, at least one; several while boards change from one to the next.
-        version: 0 or more, and higher than that of the release before. None: the time, such as 20270630120000.
+        version: 0 to 10^15 - 1, and higher than that of the release before. None: the time, such as 20270630120000.
         expires: The last moment at which the signatures are valid, as a date or time in ISO 8601.
 
     Raises:
@@ -102,8 +102,8 @@ def sign(
     created = now()
     if version is None:
         version = int(created.strftime("%Y%m%d%H%M%S"))
-    if not 0 <= version < 1 << 63:
-        raise InputError(f"version {version}", why="must be 0 or more, in 64 bits")
+    if not 0 <= version <= MAX_VERSION:
+        raise InputError(f"version {version}", why=f"must be 0 to {MAX_VERSION}")
     until = None if expires is None else moment(expires)
     if until is not None and until <= created:
         raise InputError(f"{expires!r} is in the past", why="the signature would never be valid")

@@ -36,7 +36,7 @@ _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2
 _MACHINES = ("x86_64", "aarch64", "armv7l")
 
 
-_PRINTED = "what the board printed"
+PRINTED = "what the board printed"
 
 
 class Upload:
@@ -80,20 +80,14 @@ def bench_board(
     say("connecting")
     with Connection(board.host, board.python or "python3", children=children, say=say) as link:
         link.lock()
-        python = _ready_python(link, board, extras, offline, children=children, say=say)
-        bundle = f"bundles/{upload.bundle.digest}/{upload.name}"
-        packed = upload.file()
-        if link.wanting({bundle: sha256_file(packed)}):
-            say("copying the bundle")
-            with packed.open("rb") as stream:
-                link.put(stream, bundle)
-            link.keep("bundles", _BUNDLES)
+        python = ready_python(link, board, extras, offline, children=children, say=say)
+        bundle = send_bundle(link, upload, say)
         if upload.photos:
             options = replace(options, data=_ready_photos(link, upload.photos, say))
         say("starting")
-        printed = _run_device(link, python, ["bench", bundle, *arguments(options)])
+        printed = run_device(link, python, ["bench", bundle, *arguments(options)])
         try:
-            found = result.parse(printed, name=_PRINTED)
+            found = result.parse(printed, name=PRINTED)
         except InputError as error:
             raise Unavailable("the result was damaged in transfer", why=error.what) from None
         if found.bundle.digest != upload.bundle.digest:
@@ -103,6 +97,18 @@ def bench_board(
             link.remove(_photos_folder(upload.photos))
             raise Unavailable("the photos on the board differ from those sent", hint="Run it again.")
     return found
+
+
+def send_bundle(link: Connection, upload: Upload, say: Say) -> str:
+    """Copy the bundle unless the board has the same file, and return its path there."""
+    bundle = f"bundles/{upload.bundle.digest}/{upload.name}"
+    packed = upload.file()
+    if link.wanting({bundle: sha256_file(packed)}):
+        say("copying the bundle")
+        with packed.open("rb") as stream:
+            link.put(stream, bundle)
+        link.keep("bundles", _BUNDLES)
+    return bundle
 
 
 def _photos_folder(photos: PhotoSet) -> str:
@@ -132,12 +138,12 @@ def examine_board(board: Board, *, offline: bool, children: Children, say: Say) 
     say("connecting")
     with Connection(board.host, board.python or "python3", children=children, say=say) as link:
         link.lock()
-        python = _ready_python(link, board, (), offline, children=children, say=say)
+        python = ready_python(link, board, (), offline, children=children, say=say)
         say("examining")
-        return documents.parse(Report, _run_device(link, python, ["doctor"]), name=_PRINTED)
+        return documents.parse(Report, run_device(link, python, ["doctor"]), name=PRINTED)
 
 
-def _run_device(link: Connection, python: str, arguments: Sequence[str]) -> bytes:
+def run_device(link: Connection, python: str, arguments: Sequence[str]) -> bytes:
     """Run ``python -m edgetl_device`` and return the document it prints, even if it fails (as doctor may)."""
     ended = link.run([python, "-m", "edgetl_device", *arguments], tell=True)
     if ended.stdout.strip():
@@ -151,7 +157,7 @@ def _run_device(link: Connection, python: str, arguments: Sequence[str]) -> byte
     raise Unavailable(f"{arguments[0]} ended with {ended.exit} there", why=(raised or [_last_line(ended.stderr)])[-1])
 
 
-def _ready_python(
+def ready_python(
     link: Connection, board: Board, extras: Sequence[str], offline: bool, *, children: Children, say: Say
 ) -> str:
     """Return the path of a Python on the board with edgetl-device; create a virtual environment if needed."""

@@ -1,4 +1,4 @@
-"""Boards to benchmark and their settings, from ``--on`` or a ``fleet.toml``."""
+"""Boards and their settings, from ``--on`` or a ``fleet.toml``."""
 
 from __future__ import annotations
 
@@ -36,6 +36,8 @@ class Board:
         threads: As in :class:`edgetl_device.bench.options.BenchOptions`; None to use the command line's value.
         variants: As in BenchOptions; None to use the command line's value.
         delegates: As in BenchOptions, with paths on the board; None to use the command line's value.
+        slots: Where bundles are deployed, as in :class:`edgetl.remote.deploy_options.DeployOptions`; empty to use the
+            command line's value.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Board:
     threads: tuple[int, ...] | None = None
     variants: tuple[str, ...] | None = None
     delegates: tuple[str, ...] | None = None
+    slots: str = ""
 
     def options(self, asked: BenchOptions) -> BenchOptions:
         """Return the options for this board: ``asked`` with the board's overrides."""
@@ -88,7 +91,7 @@ def _board(row: dict[str, Any], where: str) -> Board:
         )
     if "delegate" in row and "delegates" in row:
         raise InputError(f"{where}: delegate and delegates", why="they are the same", hint="Leave one out.")
-    if wrong := [key for key in ("name", "host", "python") if not isinstance(row.get(key, ""), str)]:
+    if wrong := [key for key in ("name", "host", "python", "slots") if not isinstance(row.get(key, ""), str)]:
         raise InputError(f"{where}: {wrong[0]} must be text, not {row[wrong[0]]!r}")
     if missing := [key for key in ("name", "host") if not row.get(key)]:
         raise InputError(f"{where}: {missing[0]} is missing")

@@ -20,6 +20,7 @@ import typer
 
 from edgetl.cli import app
 from edgetl.quantization.options import QuantizeOptions
+from edgetl.remote.deploy_options import DeployOptions
 from edgetl.training.options import TrainOptions
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.errors import InputError
@@ -125,7 +126,7 @@ def inline_commands(text: str) -> Iterator[str]:
 
 
 # Commands whose options are text to Typer and are understood by a class of their own.
-OPTIONS = {"bench": BenchOptions, "quantize": QuantizeOptions, "train": TrainOptions}
+OPTIONS = {"bench": BenchOptions, "deploy": DeployOptions, "quantize": QuantizeOptions, "train": TrainOptions}
 
 
 class NoSuchCommand(Exception):

@@ -1,4 +1,4 @@
-"""Options of train, quantize and bench: one definition each, and the same in help, files, keywords, flags and docs."""
+"""Options of commands: one definition each, and the same in help, files, keywords, flags and docs."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 from edgetl.cli.config_file import config_text, read_config
 from edgetl.cli.options import Asked, add_command
 from edgetl.quantization.options import TARGET_NAMES, QuantizeOptions
+from edgetl.remote.deploy_options import DeployOptions
 from edgetl.training.options import AUGMENT, FITS, TrainOptions
 from edgetl_device.bench.options import MAX_BATCH, MAX_THREADS, SCENARIOS, BenchOptions
 from edgetl_device.errors import InputError, OptionError
@@ -34,7 +35,12 @@ from edgetl_device.options import (
 )
 
 REPO = Path(__file__).resolve().parent.parent.parent.parent
-VERBS: dict[str, type[Options]] = {"train": TrainOptions, "quantize": QuantizeOptions, "bench": BenchOptions}
+VERBS: dict[str, type[Options]] = {
+    "train": TrainOptions,
+    "quantize": QuantizeOptions,
+    "bench": BenchOptions,
+    "deploy": DeployOptions,
+}
 EACH = [pytest.param(verb, one, id=f"{verb}-{one.name}") for verb, kind in VERBS.items() for one in options_of(kind)]
 EVERY_VERB = pytest.mark.parametrize("verb", VERBS)
 

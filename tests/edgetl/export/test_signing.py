@@ -110,8 +110,8 @@ def test_a_second_key_signs_beside_the_first(keys: KeyFiles, file: Path, tmp_pat
 def test_the_version_is_the_time_unless_it_is_given(keys: KeyFiles, file: Path) -> None:
     (statement,) = sign(file, [keys.private])
     assert statement.version == int(moment(statement.created).strftime("%Y%m%d%H%M%S"))
-    for version in (-1, 1 << 63):
-        with pytest.raises(InputError, match="64 bits"):
+    for version in (-1, 10**15):
+        with pytest.raises(InputError, match="must be 0 to"):
             sign(file, [keys.private], version=version)
     with pytest.raises(InputError, match="in the past"):
         sign(file, [keys.private], expires="2001-01-01")

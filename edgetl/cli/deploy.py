@@ -1,0 +1,152 @@
+"""``edgetl deploy``: install a bundle on boards, show what is installed, or go back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgetl.cli.console.output import echo, note, print_json, print_table
+from edgetl.remote.deploy_options import DeployOptions
+from edgetl_device.errors import InputError, OptionError
+
+from .boards import BoardView
+from .options import Asked, add_command
+
+if TYPE_CHECKING:
+    from edgetl.remote.deployment import BoardOutcome, Deployment
+    from edgetl_device.slots import Installed
+
+_BOARDS = "Boards"
+# Those that --status and --rollback take.
+_SHARED = ("slots", "parallel")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    add_command(app, "deploy", DeployOptions, deploy)
+
+
+def deploy(
+    asked: Asked[DeployOptions],
+    bundle: Path | None = typer.Argument(
+        None, help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
+    ),
+    on: list[str] = typer.Option(
+        [],
+        metavar="HOST",
+        help="A board, through SSH: pi@host. May be repeated.",
+        show_default=False,
+        rich_help_panel=_BOARDS,
+    ),
+    fleet: str = typer.Option(
+        "", metavar="FILE", help="All boards of a fleet.toml.", show_default=False, rich_help_panel=_BOARDS
+    ),
+    status: bool = typer.Option(
+        False, "--status", help="Without BUNDLE: show what is installed on the boards.", rich_help_panel=_BOARDS
+    ),
+    rollback: bool = typer.Option(
+        False, "--rollback", help="Without BUNDLE: bring the previous bundle back.", rich_help_panel=_BOARDS
+    ),
+    offline: bool = typer.Option(
+        False, "--offline", help="Send all wheels from this machine over SSH.", rich_help_panel=_BOARDS
+    ),
+    json: str = typer.Option("", "--json", metavar="OUT", help="Write what happened; - prints it."),
+    out: str = typer.Option("", "--out", "-o", metavar="PAGE", help="Write an HTML page about it.", show_default=False),
+) -> None:
+    """Install a bundle on boards: checked there, switched atomically, undone by the board itself if anything fails.
+
+    A share of a fleet comes first. Exit codes: 2 a board refused the bundle, 3 one went back after the switch, 4 one
+    could not be reached.
+
+    Example: edgetl deploy parts.edgetl --fleet fleet.toml --trust release-2027.pub --canary 0.2 -o status.html
+
+    Example: edgetl deploy --status --on pi@shelf-1
+    """
+    from edgetl.cli.bench_remote import chosen_boards
+    from edgetl.remote import deploy as remote
+    from edgetl.remote.deployment import raise_failures
+    from edgetl_device.bundle import Bundle
+    from edgetl_device.files import check_writable
+
+    if (bundle is not None) + status + rollback != 1:
+        raise InputError("give a bundle, --status or --rollback", why="each is a request of its own")
+    if bundle is None:
+        _refuse_options(asked)
+    boards = chosen_boards(on, fleet)
+    if not boards:
+        raise InputError("no boards", hint="Name them: --on HOST, or --fleet FILE.")
+    for path in (json, out):
+        if path not in ("", "-"):
+            check_writable(path)
+    if out:
+        from edgetl._lib import extras
+
+        extras.check_installed("jinja2", extra="report")
+
+    with BoardView(boards) as view:
+
+        def changed(row: BoardOutcome, deployment: Deployment) -> None:
+            failure = f"{row.outcome}: {row.why}" if row.failed else None
+            view.ended(row.name, row.elapsed_s, failure, done=row.outcome)
+            _write(deployment, json, out)
+
+        if bundle is not None:
+            opened = Bundle.open(bundle)
+            done = remote.deploy(opened, boards, asked.options, offline=offline, say=view.say, changed=changed)
+        else:
+            work = remote.status if status else remote.roll_back
+            done = work(boards, asked.options, offline=offline, say=view.say, changed=changed)
+    _write(done, json, out)
+    if json == "-":
+        print_json(done.to_json())
+    else:
+        _print(done)
+    for path in (json, out):
+        if path not in ("", "-"):
+            note(f"written: {path}")
+    raise_failures(done)
+
+
+def _refuse_options(asked: Asked[DeployOptions]) -> None:
+    if unused := sorted(set(asked.given) - set(_SHARED)):
+        raise OptionError(f"{{{unused[0]}}} is for a bundle", why="--status and --rollback install none")
+
+
+def _write(deployment: Deployment, json: str, out: str) -> None:
+    """Write what is known so far; it is replaced as boards finish."""
+    from edgetl.remote.status_page import render
+    from edgetl_device import documents
+    from edgetl_device.files import write_text
+
+    if json not in ("", "-"):
+        documents.write(json, deployment)
+    if out:
+        write_text(out, render(deployment))
+
+
+def _print(deployment: Deployment) -> None:
+    columns = ["board", "outcome", "runs", "version", "key", "previous", "seconds"]
+    rows = [
+        [
+            board.name,
+            board.outcome,
+            *_described(board.slots.confirmed if board.slots else None),
+            _described(board.slots.previous if board.slots else None)[0],
+            f"{board.elapsed_s:.1f}",
+        ]
+        for board in deployment.boards
+    ]
+    name = deployment.bundle.name if deployment.bundle is not None else "boards"
+    print_table(columns, rows, title=f"{name}: {deployment.counted()}")
+    for board in deployment.boards:
+        if board.why:
+            echo(f"{board.name}: {board.outcome}: {board.why}")
+
+
+def _described(installed: Installed | None) -> tuple[str, str, str]:
+    if installed is None:
+        return "-", "-", "-"
+    version = "-" if installed.version is None else str(installed.version)
+    return f"{installed.name} {installed.digest[:12]}", version, installed.key or "-"
