@@ -103,9 +103,10 @@ def rollback(slots: Slots, *, prefer: str | None = None, say: Say = lambda _: No
     """Go back to the bundle before the one that runs, if it still verifies.
 
     Raises:
-        InputError: There is none.
+        InputError: There is none, or nothing was ever installed there.
         Unavailable: An update is at work.
     """
+    _check_used(slots)
     with slots.updating():
         state = slots.state()
         if state.previous is None:
@@ -122,8 +123,7 @@ def recover(slots: Slots) -> SlotsState:
         InputError: Nothing was ever installed there.
         Unavailable: An update is at work.
     """
-    if not slots.exists:
-        raise InputError(f"{slots.path}: no bundle was installed there", hint="Check the path.")
+    _check_used(slots)
     with slots.updating():
         return slots.state()
 
@@ -146,6 +146,11 @@ def raise_failure(report: UpdateReport) -> None:
         why=report.why or "",
         hint=f"Still running: {kept.name}, {kept.digest[:12]}." if kept is not None else "No bundle is installed.",
     )
+
+
+def _check_used(slots: Slots) -> None:
+    if not slots.exists:
+        raise InputError(f"{slots.path}: no bundle was installed there", hint="Check the path.")
 
 
 class _Attempt:

@@ -94,10 +94,13 @@ def test_the_first_and_the_next(slots: Slots, releases: dict[int, Path]) -> None
 
 
 def test_back_and_forth(slots: Slots, releases: dict[int, Path]) -> None:
+    with pytest.raises(InputError, match="no bundle was installed"):
+        rollback(slots)
+    assert not slots.path.exists()
+    update(slots, releases[1], QUICK)
     with pytest.raises(InputError, match="no previous bundle"):
         rollback(slots)
-    for number in (1, 2):
-        update(slots, releases[number], QUICK)
+    update(slots, releases[2], QUICK)
     assert rollback(slots).outcome == "rolled back"
     assert current(slots) == running(slots) == digest(releases[1])
     assert rollback(slots).outcome == "rolled back"
