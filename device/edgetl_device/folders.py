@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -12,8 +13,26 @@ from .text import is_utf8, shown
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
-# Leftovers of file managers, NAS systems and archivers; names that begin with a dot are ignored as well.
-_JUNK = {"thumbs.db", "desktop.ini", "icon\r", "__macosx", "@eadir"}
+# What systems and programs put beside a user's files, in lower case; names that begin with a dot are ignored as well.
+# Nothing that may be a class: "recycled" or "nikon" would be right elsewhere.
+_JUNK = {
+    # Linux: ext4's fsck. Android: the same for SD cards. Python.
+    "lost+found", "lost.dir", "__pycache__",
+    # macOS: Finder and Archive Utility; what it leaves on shares and on other systems' disks.
+    "__macosx", "icon\r", "network trash folder", "temporary items", "thevolumesettingsfolder", "desktop db",
+    "desktop df",
+    # Windows: thumbnails and settings of folders, what is deleted, restore points, paging; Picasa.
+    "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "autorun.inf", "picasa.ini", "$recycle.bin",
+    "recycler", "system volume information", "config.msi", "wpsettings.dat", "indexervolumeguid", "bootex.log",
+    "pagefile.sys", "hiberfil.sys", "swapfile.sys",
+    # NAS: Synology, QNAP, NetApp.
+    "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@transcode", "@synoresource", "#recycle",
+    "#snapshot", "~snapshot",
+    # Cameras: catalogues and data about photos beside DCIM; Canon, Panasonic, Sony.
+    "avf_info", "canonmsc", "eosmisc", "mp_root", "m4root", "thmbnl", "autprint.mrk",
+}  # fmt: skip
+# A table of Synology's, chkdsk's folders, a document that is open in Office, a camera's thumbnail of a video or index.
+_JUNK_PATTERN = re.compile(r"[^/]*@syno\w+|found\.\d{3}|~\$.*|.*\.(thm|ctg)", re.DOTALL)
 
 # Files by which a folder is known as edgetl's: a run, a bundle, what quantize reports.
 _OUTPUT_FILES = ("run.json", "bundle.json", "quantize.json")
@@ -57,8 +76,9 @@ def children(folder: Path) -> Listing:
 
 
 def is_junk(name: str) -> bool:
-    """Whether a name is hidden, or that of a leftover of a file manager or a system."""
-    return name.startswith(".") or name.lower() in _JUNK
+    """Whether a name is hidden, or one that a system, a file manager, a NAS or a camera gives to files of its own."""
+    low = name.lower()
+    return low.startswith(".") or low in _JUNK or _JUNK_PATTERN.fullmatch(low) is not None
 
 
 def is_output(folder: Path) -> bool:

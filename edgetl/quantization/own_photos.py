@@ -10,6 +10,7 @@ from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files,
 from edgetl.data.readers.folders import class_files, class_names
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
+from edgetl_device.folders import children
 from edgetl_device.text import normal_names
 
 from .findings import CALIBRATION
@@ -90,13 +91,11 @@ def _listed(run: Run, folder: Path) -> dict[str, str | None]:
     if not folder.is_dir():
         what = "is a file, not a folder of photos" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {what}", hint=_LAYOUT)
-    entries = [entry for entry in sorted(folder.iterdir()) if not entry.name.startswith(".")]
-    loose = [entry.name for entry in entries if entry.is_file()]
-    folders = [entry.name for entry in entries if entry.is_dir()]
-    if not entries:
+    folders, loose, _ = children(folder)
+    if not folders and not loose:
         raise InputError(f"{folder}: is empty", hint=_LAYOUT)
     if not folders:
-        return dict.fromkeys(loose)
+        return dict.fromkeys(name for name in loose if (folder / name).is_file())
     known = dict(zip(normal_names(run.labels), run.labels, strict=True))
     classes = class_names(folder, folders)
     unknown = [name for label, name in classes.items() if label not in known]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from edgetl_device.errors import InputError
-from edgetl_device.folders import PHOTO_SUFFIXES
+from edgetl_device.folders import PHOTO_SUFFIXES, is_junk
 
 # Inode, size in bytes, and modification time in ns; together they identify the content.
 _State = tuple[int, int, int]
@@ -95,7 +95,7 @@ def _state(path: Path | os.DirEntry[str]) -> _State | None:
 
 def _photos(entries: Iterator[os.DirEntry[str]]) -> Iterator[tuple[str, _State]]:
     for entry in entries:
-        if entry.name.startswith(".") or not entry.name.lower().endswith(PHOTO_SUFFIXES):
+        if is_junk(entry.name) or not entry.name.lower().endswith(PHOTO_SUFFIXES):
             continue
         if state := _state(entry):
             yield entry.name, state

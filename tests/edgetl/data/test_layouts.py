@@ -229,3 +229,31 @@ def test_a_model_knows_its_class_in_any_form(photo_folder: Make, tmp_path: Path)
         archive.extractall(tmp_path / "tiny")
     bundle = replace(Bundle.open(tmp_path / "tiny"), labels=labels)
     assert [photo.index for photo in of_folder(root, bundle).photos] == [0, 0, 1, 1]
+
+
+# What systems put beside photos
+
+_SYSTEMS = {
+    "Linux": ["lost+found", ".Trash-1000", "__pycache__"],
+    "macOS": ["__MACOSX", "._a", ".Spotlight-V100", "Icon\r", "Network Trash Folder", "Temporary Items"],
+    "Windows": ["System Volume Information", "$RECYCLE.BIN", "RECYCLER", "Thumbs.db", "FOUND.000", "~$list.docx"],
+    "NAS": ["@eaDir", "#recycle", "@Recycle", "@tmp", "#snapshot", "~snapshot", "a.jpg@SynoEAStream"],
+    "cameras": ["AVF_INFO", "CANONMSC", "EOSMISC", "LOST.DIR", "MVI_0001.THM", "M0100.CTG"],
+}
+
+
+@pytest.mark.parametrize("system", _SYSTEMS)
+def test_what_systems_leave_is_no_class_and_no_photo(photo_folder: Make, system: str) -> None:
+    root = photo_folder({"a": 5, "b": 5})
+    for place in (root, root / "a"):
+        for name in _SYSTEMS[system]:
+            # As a folder with a photo in it, or as a file.
+            if Path(name).suffix and not name.startswith("."):
+                (place / name).write_bytes((root / "b/000.png").read_bytes()[::-1])
+            else:
+                (place / name).mkdir()
+                draw_photo(77).save(place / name / "000.png")
+    dataset = load(root)
+    assert dataset.labels == ("a", "b")
+    assert len(dataset.samples) == 10
+    assert not dataset.findings
