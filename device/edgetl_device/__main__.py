@@ -9,6 +9,7 @@ import argparse
 import os
 import signal
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -28,6 +29,8 @@ _DEFECT = "This is a defect in edgetl. Please report it with the lines above and
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
+    # What is wrong with a photo is said by edgetl; Pillow's warnings would only break its lines.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         options = _parser().parse_args(arguments)
         options.run(options)

@@ -7,12 +7,15 @@ and only those with a seal and without foreign files, in a folder that edgetl ha
 
 from __future__ import annotations
 
+import atexit
+import errno
 import fcntl
 import hashlib
 import json
 import os
 import secrets
 import shutil
+import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterator
@@ -46,7 +49,12 @@ _Files = dict[str, list[int]]
 
 _BLOCK_BYTES = 16 << 20
 
+# Errors of writing that another folder would not have.
+_MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
+
 _MOST_HELD = 128
+# By the cache that may not be written.
+_temporary_roots: dict[Path, Path] = {}
 # Entries that this process uses: a shared lock on each seal, released by the system when the process ends.
 _held: dict[Path, int] = {}
 # Entries whose checksums this process has compared: inode and time of their seal.
@@ -71,8 +79,15 @@ def cache_dir() -> Path:
     """Return ``$EDGETL_CACHE``, else ``edgetl/cache`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
     if own := os.environ.get("EDGETL_CACHE"):
         return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    base = os.environ.get("XDG_CACHE_HOME") or _home() / ".cache"
     return Path(base) / "edgetl" / "cache"
+
+
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError:  # a container's user, with neither HOME nor a line in /etc/passwd
+        return Path("/")
 
 
 def key_of(**parts: Any) -> str:
@@ -90,11 +105,16 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     (``$EDGETL_CACHE_GB``, 20 by default) the least recently used entries are removed, except those that a running
     process uses.
 
+    Where the cache may be read but not written, such as another user's, what is there is used, and what is not is made
+    in a temporary folder of this process.
+
     Raises:
         InputError: The cache folder is not edgetl's, or a damaged entry contains files that are not edgetl's.
     """
     limit_bytes = _limit_bytes()
-    root = marked_root()
+    root = marked_root(kind)
+    if root != cache_dir() and _is_readable(cache_dir() / kind / key):
+        return cache_dir() / kind / key
     folder = root / kind / key
     folder.parent.mkdir(exist_ok=True)
     if _found(root, folder):
@@ -106,16 +126,26 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
-def marked_root() -> Path:
-    """Return the cache folder, creating and tagging it if needed.
+def marked_root(kind: str = "") -> Path:
+    """Return the cache folder, creating and tagging it if needed; where it may not be written, a temporary one.
+
+    Args:
+        kind: The folder in it that will be written.
 
     Raises:
         InputError: The folder contains something else.
     """
     root = cache_dir()
-    if _is_marked(root):
-        return root
-    root.mkdir(parents=True, exist_ok=True)
+    try:
+        if _is_marked(root):
+            return root if _is_writable(root, kind) else _temporary_root(root)
+        root.mkdir(parents=True, exist_ok=True)
+        if not os.access(root, os.W_OK | os.X_OK):
+            return _temporary_root(root)
+    except OSError as error:
+        if error.errno not in _MAY_NOT:
+            raise
+        return _temporary_root(root)
     others = sorted(path.name for path in root.iterdir() if not path.name.startswith(f".{_TAG}."))
     if _is_marked(root):  # another process was faster
         return root
@@ -130,6 +160,39 @@ def marked_root() -> Path:
     if earlier and not os.environ.get("EDGETL_CACHE"):
         note(f"{root.parent}: an earlier edgetl cached here ({', '.join(earlier)}); unused now, you may remove them")
     return root
+
+
+def _is_writable(root: Path, kind: str) -> bool:
+    folders = [root, *([root / kind] if kind and (root / kind).exists() else [])]
+    return all(os.access(folder, os.W_OK | os.X_OK) for folder in folders) and os.access(root / _TAG, os.W_OK)
+
+
+def _temporary_root(instead_of: Path) -> Path:
+    """Return this process's own cache, removed at its end, and say once what it means."""
+    with _held_lock:
+        if instead_of not in _temporary_roots:
+            made = tempfile.mkdtemp(prefix="edgetl-cache-")
+            atexit.register(shutil.rmtree, made, ignore_errors=True)
+            _temporary_roots[instead_of] = Path(made)
+            write_text(Path(made) / _TAG, _TAG_TEXT)
+            note(
+                f"{instead_of}: may not be written; what is missing there is computed and not kept. "
+                "Set EDGETL_CACHE to a folder of your own to keep it."
+            )
+        return _temporary_roots[instead_of]
+
+
+def _is_readable(folder: Path) -> bool:
+    """Whether an entry in a cache that may not be written is finished and intact; if so it is held where possible."""
+    if not _is_marked(folder.parent.parent) or not _is_whole(folder):
+        return False
+    with suppress(OSError):
+        _hold(folder)
+    # Once held it is not removed; it may have been just before.
+    try:
+        return _is_whole(folder) and _is_unchanged(folder)
+    except PermissionError:
+        return False
 
 
 def _is_marked(root: Path) -> bool:
@@ -194,7 +257,8 @@ def _publish(root: Path, temporary: Path, folder: Path) -> None:
 
 
 def _hold(folder: Path) -> None:
-    os.utime(folder)
+    with suppress(PermissionError):  # another user's
+        os.utime(folder)
     with _held_lock:
         before = _held.pop(folder, None)
         descriptor = os.open(folder / _SEAL, os.O_RDONLY)

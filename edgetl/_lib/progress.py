@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from edgetl._lib.interrupts import uninterrupted
-from edgetl_device.text import shown_lines
+from edgetl_device.text import shown, shown_lines
 
 Advance = Callable[[int], None]
 
@@ -33,15 +33,17 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     console = Console(stderr=True, force_jupyter=False)
+    description = shown(description)
     started = time.perf_counter()
     done = 0
     with (
         nullcontext(_nothing) if waits else uninterrupted() as let_ctrl_c_come,
         Progress(
-            TextColumn("{task.description:<28}"),
+            # Names of files and variants are no markup.
+            TextColumn("{task.description:<28}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]}"),
+            TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
             console=console,
             transient=True,
@@ -59,18 +61,19 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
 
         yield advance
     seconds = time.perf_counter() - started
-    console.print(
-        f"{description:<28} {done:,} {unit} in {seconds:.1f} s ({done / max(seconds, 1e-9):,.0f}/s)", highlight=False
-    )
+    took = f"{done:,} {unit} in {seconds:.1f} s ({done / max(seconds, 1e-9):,.0f}/s)"
+    console.print(f"{description:<28} {took}", highlight=False, markup=False)
 
 
 @contextmanager
 def step(description: str) -> Iterator[None]:
     """Show a spinner while a block of unknown length runs, and its seconds at the end, where Ctrl-C takes effect."""
     from rich.console import Console
+    from rich.text import Text
 
     console = Console(stderr=True, force_jupyter=False)
+    description = shown(description)
     started = time.perf_counter()
-    with uninterrupted(), console.status(description):
+    with uninterrupted(), console.status(Text(description)):
         yield
-    console.print(f"{description:<28} {time.perf_counter() - started:.1f} s", highlight=False)
+    console.print(f"{description:<28} {time.perf_counter() - started:.1f} s", highlight=False, markup=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from typing import NoReturn
 
 import typer
@@ -65,6 +66,8 @@ def main() -> None:
     """Run the command line and exit with its exit code."""
     from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
 
+    # What is wrong with a photo is said by edgetl; Pillow's warnings would only break its lines.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()
     except EdgetlError as error:

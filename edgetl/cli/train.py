@@ -91,7 +91,10 @@ def _summary(run: Run, page: str) -> None:
     echo(f"time      {document.seconds_to_model:.1f} s to the model, {document.seconds:.1f} s in all")
     echo(f"run       {run.folder}  (model.keras, run.json, history.csv, split.csv, plots/)")
     echo(f"report    {page}")
-    echo(f"next      edgetl quantize {word(run.folder)} --int8")
+    if document.metrics:
+        echo(f"next      edgetl quantize {word(run.folder)} --int8")
+    else:
+        echo("next      train again with photos to hold out, at least 3 a class: without them no model can be checked")
 
 
 def _print_baseline(document: RunDocument, baseline: Baseline) -> None:

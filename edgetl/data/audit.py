@@ -25,6 +25,7 @@ _LEFT_OUT = {
     "too_large": "too many pixels to decode",
     "no_pixels": "no pixels",
     "unsupported": "unsupported pixel format",
+    "pointer": "pointers of Git LFS or git-annex instead of photos; fetch them (git lfs pull, git annex get)",
     "no_access": "cannot be opened (permission, broken link, device, or a name that is not UTF-8)",
 }
 _SEVERITIES: tuple[Severity, ...] = ("error", "warning", "info")

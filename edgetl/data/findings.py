@@ -20,6 +20,12 @@ AUDIT: Mapping[str, Reason] = {
     "too_large": Reason("too-many-pixels", "warning", "Images with too many pixels to decode.", "Make them smaller."),
     "no_pixels": Reason("no-pixels", "warning", "Images without pixels.", _FILE),
     "unsupported": Reason("unsupported-pixels", "warning", "Images in a pixel format that edgetl cannot read.", _FILE),
+    "pointer": Reason(
+        "pointer-file",
+        "warning",
+        "Files that stand for photos that Git LFS or git-annex has not fetched.",
+        "Fetch them: git lfs pull, or git annex get.",
+    ),
     "no_access": Reason(
         "unreadable-file",
         "warning",

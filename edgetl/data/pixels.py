@@ -35,6 +35,11 @@ _FORMAT = 2
 _DIGEST_SPEC = Preprocess(size=160)
 _JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
 _BAND_ROWS = 256
+# Text that version control keeps instead of large files: the specification of Git LFS, git-annex's unlocked files.
+_POINTERS = {
+    "Git LFS": (b"version https://git-lfs.github.com/spec/", "git lfs pull"),
+    "git-annex": (b"/annex/objects/", "git annex get ."),
+}
 _JPEG_FORMATS = ("JPEG", "MPO")
 
 
@@ -57,7 +62,12 @@ class PhotoFacts:
 
 @dataclass(frozen=True)
 class Unreadable:
-    """Why a file gave no pixels: ``kind`` as in :class:`edgetl_device.preprocess.PhotoError`, or ``no_access``."""
+    """Why a file gave no pixels.
+
+    Attributes:
+        kind: As in :class:`edgetl_device.preprocess.PhotoError`, ``no_access`` or ``pointer``.
+        why: The reason, in a few words.
+    """
 
     kind: str
     why: str
@@ -129,7 +139,7 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
     def hash_one(index: int) -> None:
         try:
             check_file(paths[index])
-            hashes[index] = sha256_file(paths[index])
+            hashes[index] = _pointer(paths[index]) or sha256_file(paths[index])
         except PhotoError as error:
             hashes[index] = Unreadable(error.kind, error.why or error.what)
         except OSError as error:
@@ -141,6 +151,16 @@ def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
     with track("Reading photos", len(paths)) as advance:
         in_threads(hash_one, range(len(paths)), advance)
     return hashes
+
+
+def _pointer(path: Path) -> Unreadable | None:
+    """Return what stands in a file's place where its content was not downloaded; None for any other file."""
+    with open(path, "rb") as stream:
+        start = stream.read(64)
+    for program, (mark, command) in _POINTERS.items():
+        if start.startswith(mark):
+            return Unreadable("pointer", f"it is a pointer of {program}; fetch the content: {command}")
+    return None
 
 
 def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:

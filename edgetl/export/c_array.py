@@ -59,7 +59,8 @@ def write_c_array(array: CArray, target: Path) -> Path:
     header = target.with_suffix(".h")
     with atomic_path(header) as temporary_header, atomic_path(target) as temporary_source:
         temporary_header.write_text(array.header, encoding="ascii")
-        temporary_source.write_text(f'#include "{header.name}"\n\n{array.source}', encoding="ascii")
+        # All but the name of the header is ASCII.
+        temporary_source.write_text(f'#include "{header.name}"\n\n{array.source}', encoding="utf-8")
     return header
 
 
@@ -71,6 +72,11 @@ def check_target(target: Path) -> None:
     """
     if target.suffix not in SOURCE_SUFFIXES:
         raise InputError(f"{target}: not a C source file", hint=f"Choose a name that ends with {SOURCE_SUFFIXES[0]}.")
+    if shown(target.name) != target.name or set(target.name) & set('"\\'):
+        raise InputError(
+            f"{target}: its name cannot stand in an #include",
+            hint="Choose one without quotes, backslashes and control characters.",
+        )
     check_written(target.with_suffix(".h"), hint="Choose another name with --out.")
 
 

@@ -16,6 +16,8 @@ from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.documents import Unknown
 
+from .text import drawn
+
 # Class names are shown only while they are readable.
 _MAX_NAMED_CLASSES = 40
 _MAX_COUNTED_CLASSES = 20
@@ -74,8 +76,9 @@ def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], 
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=10)
     if classes <= _MAX_NAMED_CLASSES:
-        axes.set_xticks(range(classes), labels, rotation=45, ha="right")
-        axes.set_yticks(range(classes), labels)
+        names = [drawn(label) for label in labels]
+        axes.set_xticks(range(classes), names, rotation=45, ha="right")
+        axes.set_yticks(range(classes), names)
     if classes <= _MAX_COUNTED_CLASSES:
         for y, row in enumerate(confusion):
             for x, count in enumerate(row):
@@ -93,8 +96,8 @@ def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:
         axes.set_axis_off()
     for axes, photo in zip(grid, photos, strict=False):
         axes.imshow(photo.pixels)
-        said = f"{photo.predicted} {photo.probability:.0%}"
-        title = said if photo.predicted == photo.label else f"{said}\nis {photo.label}"
+        said = f"{drawn(photo.predicted)} {photo.probability:.0%}"
+        title = said if photo.predicted == photo.label else f"{said}\nis {drawn(photo.label)}"
         axes.set_title(title, fontsize=8, color=photo.color)
     figure.savefig(target, dpi=100)
 
@@ -109,11 +112,11 @@ def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: st
         target: The PNG to write.
     """
     figure = require("matplotlib.figure").Figure(figsize=(9.6, 4.9), layout="constrained")
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(drawn(title), fontsize=11)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.35))
     for axes, photo in zip(above.subplots(1, len(photos), squeeze=False)[0], photos, strict=True):
         axes.imshow(photo.pixels)
-        axes.set_title(f"{photo.predicted} {photo.probability:.2f}", fontsize=8, color=photo.color)
+        axes.set_title(f"{drawn(photo.predicted)} {photo.probability:.2f}", fontsize=8, color=photo.color)
         axes.set_axis_off()
     threads = result.runs[0].threads
     runs = [run for run in result.runs if run.threads == threads]

@@ -112,7 +112,8 @@ class Run:
             if self.of(split):
                 return split
         raise InputError(
-            f"{self.folder}: no photos were held out", hint="Train again with --val or --test greater than 0."
+            f"{self.folder}: no photos were held out",
+            hint="Train again with at least 3 photos a class, and --val or --test greater than 0.",
         )
 
     def metrics(self, split: Split) -> Metrics:

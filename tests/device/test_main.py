@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from branches import UNMEASURED
+from PIL import Image
 
 from edgetl_device.__main__ import main
 from edgetl_device.files import sha256_bytes
@@ -228,3 +229,15 @@ def test_what_goes_wrong_has_a_code_and_a_defect_its_traceback(
     assert found.startswith(said)
     # A defect is to be reported; what the machine lacks is not.
     assert ("This is a defect in edgetl" in found) == (code == 1)
+
+
+def test_pillow_does_not_warn_between_the_lines(
+    device: Callable[..., subprocess.CompletedProcess[str]], tiny_file: Path, tmp_path: Path
+) -> None:
+    palette = Image.new("P", (40, 40))
+    palette.putpalette([0, 0, 0, 255, 255, 255])
+    palette.save(tmp_path / "palette.png", transparency=b"\x00\xff")
+    Image.new("RGB", (12_000, 8_000)).save(tmp_path / "large.png")  # beyond Pillow's own limit of pixels
+    done = device("classify", tiny_file, tmp_path / "palette.png", tmp_path / "large.png")
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr

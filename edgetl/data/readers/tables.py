@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import os
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
@@ -53,6 +53,8 @@ def scan_table(file: Path) -> Scan:
         split = _split(file, line, row[place["split"]]) if "split" in place else None
         path = Path(os.path.normpath(path)).as_posix()
         there = find_file(file.parent, path)
+        if there is None and "\\" in path:  # as Windows writes it
+            there = find_file(file.parent, path := PureWindowsPath(path).as_posix())
         if there is None:
             absent.append((line, path))
         else:

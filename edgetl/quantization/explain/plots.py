@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.extras import require
+from edgetl.reports.text import drawn
 from edgetl.runs.explain_report import Flip
 
 from .result import Explanation, Layer
@@ -64,7 +65,7 @@ def error_by_layer(explanation: Explanation, target: Path) -> None:
         axes.legend(fontsize=8)
     below.set_xlim(-0.8, len(layers) - 0.2)
     if len(layers) <= _MAX_NAMED_LAYERS:
-        below.set_xticks(places, _titles(layers), rotation=90, fontsize=6)
+        below.set_xticks(places, list(map(drawn, _titles(layers))), rotation=90, fontsize=6)
     figure.savefig(target, dpi=130)
 
 
@@ -74,7 +75,7 @@ def channels_of(layer: Layer, before: Layer | None, target: Path) -> None:
     order = np.argsort(channels.high - channels.low)
     places = np.arange(len(order))
     figure = require("matplotlib.figure").Figure(figsize=(9.6, 8.4 if kernel else 5.6), layout="constrained")
-    figure.suptitle(f"{layer.name} ({layer.operator}), channels by the range of their output", fontsize=11)
+    figure.suptitle(f"{drawn(layer.name)} ({layer.operator}), channels by the range of their output", fontsize=11)
     rows = figure.subplots(3 if kernel else 2, 1, sharex=True)
     rows[0].vlines(places, channels.low[order], channels.high[order], color=_FILE, linewidth=1.5)
     for limit in layer.reach:
@@ -121,8 +122,8 @@ def flipped_photos(flips: Sequence[Flip], pixels: Sequence[npt.NDArray[np.uint8]
     for axes, flip, picture in zip(panels, flips, pixels, strict=False):
         axes.imshow(picture)
         axes.set_title(
-            f"{flip.label}\nfloat: {flip.float_answer} {flip.float_probability:.2f}\n"
-            f"int8: {flip.int8_answer} {flip.int8_probability:.2f}{' (tie)' if flip.tied else ''}",
+            f"{drawn(flip.label)}\nfloat: {drawn(flip.float_answer)} {flip.float_probability:.2f}\n"
+            f"int8: {drawn(flip.int8_answer)} {flip.int8_probability:.2f}{' (tie)' if flip.tied else ''}",
             fontsize=8,
             color="black" if flip.int8_answer == flip.label else "firebrick",
         )

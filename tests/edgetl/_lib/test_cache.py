@@ -5,6 +5,7 @@ Nothing that edgetl did not make is ever removed, wherever EDGETL_CACHE points.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -306,3 +307,73 @@ def test_a_limit_that_is_no_number_is_refused(fresh_cache: Path, monkeypatch: py
     monkeypatch.setenv("EDGETL_CACHE_GB", "much")
     with pytest.raises(InputError, match="EDGETL_CACHE_GB"):
         cache.entry("kind", "key", write("a"))
+
+
+def give_up_root() -> None:
+    """Run in a child before it starts: root without CAP_DAC_OVERRIDE (1), CAP_DAC_READ_SEARCH (2) and CAP_FOWNER (3)
+    obeys modes."""
+    libc = ctypes.CDLL(None)
+    for capability in (1, 2, 3):
+        libc.prctl(24, capability, 0, 0, 0)
+
+
+_MAKE = """
+import sys
+from edgetl._lib.cache import entry, marked_root
+def make(folder):
+    print("made")
+    (folder / "x").write_text(sys.argv[1])
+print(entry("pixels", sys.argv[1], make) / "x")
+print(marked_root("matplotlib"))
+"""
+
+
+def made_by_another(root: Path, key: str, **environment: str) -> tuple[list[str], str]:
+    done = subprocess.run(
+        [sys.executable, "-c", _MAKE, key],
+        capture_output=True, text=True, check=False, timeout=60, preexec_fn=give_up_root,
+        env=os.environ | UNMEASURED | {"EDGETL_CACHE": str(root)} | environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split(), done.stderr
+
+
+@pytest.mark.parametrize("closed", ["root", "kind"])
+def test_a_cache_of_another_user_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, closed: str) -> None:
+    root = tmp_path / "cache"
+    monkeypatch.setenv("EDGETL_CACHE", str(root))
+    there = cache.entry("pixels", "there", lambda folder: (folder / "x").write_text("there"))
+    folders = [path for path in (root, *root.rglob("*")) if path.is_dir()] if closed == "root" else [root / "pixels"]
+    for path in folders:
+        path.chmod(0o555)
+    if closed == "root":
+        (root / "CACHEDIR.TAG").chmod(0o444)
+    try:
+        if subprocess.run(["touch", root / "pixels/new"], capture_output=True, preexec_fn=give_up_root).returncode == 0:
+            pytest.skip("root's rights cannot be given up here")
+        (path, *_), said = made_by_another(root, "there")
+        assert path == str(there / "x")
+        (made, path, _), said = made_by_another(root, "other")
+        assert made == "made"
+        assert not path.startswith(str(root))
+        assert not Path(path).exists()  # with its process
+        assert said.count(f"{root}: may not be written") == 1
+        assert "Set EDGETL_CACHE" in said
+        # Damaged, it is not used; its owner will make it again.
+        (there / "x").chmod(0o644)
+        (there / "x").write_text("thexe")
+        (made, path, _), said = made_by_another(root, "there")
+        assert made == "made"
+        assert not path.startswith(str(root))
+    finally:
+        for path in folders:
+            path.chmod(0o755)
+
+
+def test_without_a_home(tmp_path: Path) -> None:
+    closed = tmp_path / "home"
+    closed.mkdir(mode=0o555)
+    lines, said = made_by_another(Path(), "new", EDGETL_CACHE="", XDG_CACHE_HOME="", HOME=str(closed))
+    assert lines[0] == "made"
+    assert f"{closed}/.cache/edgetl/cache: may not be written" in said
+    assert not list(closed.iterdir())

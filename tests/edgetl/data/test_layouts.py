@@ -257,3 +257,28 @@ def test_what_systems_leave_is_no_class_and_no_photo(photo_folder: Make, system:
     assert dataset.labels == ("a", "b")
     assert len(dataset.samples) == 10
     assert not dataset.findings
+
+
+# Files in other forms
+
+
+def test_a_table_with_backslashes(photo_folder: Make) -> None:
+    root = photo_folder({"images/a": 4, "images/b": 4})
+    rows = [f"images\\{label}\\00{n}.png,{label}" for label in "ab" for n in range(4)]
+    (root / "photos.csv").write_text("path,label\n" + "\n".join(rows))
+    dataset = load(root / "photos.csv")
+    assert [sample.path for sample in dataset.samples[:2]] == ["images/a/000.png", "images/a/001.png"]
+    # On Linux a backslash may be part of a name.
+    (root / "images/a/000.png").rename(root / "images\\a\\000.png")
+    assert "images\\a\\000.png" in [sample.path for sample in load(root / "photos.csv").samples]
+
+
+def test_pointers_of_large_file_storage(photo_folder: Make) -> None:
+    root = photo_folder({"a": 5, "b": 5})
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:" + "4d" * 32 + "\nsize 12345\n"
+    (root / "a/lfs.jpg").write_text(pointer)
+    (root / "b/annex.jpg").write_text("/annex/objects/SHA256E-s12345--" + "4d" * 32 + ".jpg\n")
+    assert found(load(root)) == {"pointer": ("a/lfs.jpg", "b/annex.jpg")}
+    for path in root.rglob("*.png"):
+        path.write_text(pointer)
+    refused(root, "pointer of Git LFS", "git lfs pull")

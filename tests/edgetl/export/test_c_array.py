@@ -142,3 +142,16 @@ def test_text_from_outside_stays_in_its_comment(model: bytes) -> None:
     header = c_array(model, name="parts", labels=LABELS, arena=Arena(None, "*/\n#error broken out\r/*")).header
     assert "#error" not in [line[:6] for line in header.splitlines()]
     assert header.count("/*") == header.count("*/")
+
+
+def test_a_name_in_any_script(model: bytes, tmp_path: Path) -> None:
+    compiler = needs_program("gcc")
+    array = c_array(model, name="größe", labels=LABELS, arena=NOT_MEASURED)
+    write_c_array(array, tmp_path / "größe.c")
+    command = [compiler, "-std=c99", "-Wall", "-Werror", "-c", str(tmp_path / "größe.c"), "-o", str(tmp_path / "o")]
+    compiled = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert compiled.returncode == 0, compiled.stderr
+    for name in ('a"b.c', "a\\b.c", "a\nb.c"):
+        with pytest.raises(InputError, match="cannot stand in an #include"):
+            write_c_array(array, tmp_path / name)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["größe.c", "größe.h", "o"]
