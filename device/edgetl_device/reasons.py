@@ -59,6 +59,12 @@ VERDICT = table(
         "The CPU is emulated: its times say nothing about a real one.",
         "Measure on the board itself.",
     ),
+    Reason(
+        "more-threads-than-cores",
+        "warning",
+        "The model ran on more threads than the process has cores, which waits instead of computing.",
+        "Measure with as many threads as cores, or fewer: --threads N",
+    ),
     Reason("under-voltage", "error", "The supply voltage was too low during the bench.", _SUPPLY),
     Reason("throttled", "error", "The board lowered its clock during the bench because of heat.", _COOL),
     Reason(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
+from edgetl_device.machine.cores import usable_cores
 
 
 def available_cores() -> int:
     """Return the number of cores that the system lets this process run on, at least 1."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+    return usable_cores() or 1

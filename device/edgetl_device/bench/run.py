@@ -14,6 +14,7 @@ from edgetl_device.delegates.share import External
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError, OptionError, Unavailable
 from edgetl_device.machine import energy, environment
+from edgetl_device.machine.cores import usable_cores
 from edgetl_device.machine.environment import Environment, State
 from edgetl_device.runtime.trial_run import trial_run
 
@@ -302,6 +303,8 @@ def _verdict(
         quick=quick,
         # The overhead is measured with one photo; a batch copies several.
         overhead_ns=cost.latency_ms.invoke.p50_ms * 1e6 * measurement.setup.batch,
+        threads=measurement.setup.threads,
+        cores=usable_cores(),
     )
 
 

@@ -58,6 +58,8 @@ def judge(
     governor: str | Unknown = "performance",
     quick: bool = False,
     overhead_ns: float = 0,
+    threads: int = 1,
+    cores: int | None = None,
 ) -> Verdict:
     """Return the verdict on the times.
 
@@ -68,6 +70,8 @@ def judge(
         governor: The CPU frequency governor.
         quick: Whether it was a quick run, with fewer inferences than a publishable p90 needs.
         overhead_ns: Overhead in each ``invoke``, p50 in nanoseconds.
+        threads: CPU threads of the model.
+        cores: Cores that the process may use; None if unknown.
     """
     found = _Findings()
     invoke = samples.stages_ns["invoke"]
@@ -75,6 +79,8 @@ def judge(
     _count(found, len(invoke), quick)
     if emulated is True:
         found.add("emulated-cpu", "the CPU is emulated: its times say nothing about a real one")
+    if cores is not None and threads > cores:
+        found.add("more-threads-than-cores", f"{threads} threads on {cores} core{'s' * (cores != 1)}")
     _heat_and_power(found, states)
     if not samples.steady:
         found.add("unsteady-warmup", f"the median was not steady after {samples.warmup_inferences} warm-up inferences")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -46,6 +47,13 @@ class Cluster:
     governor: str | Unknown
     frequency_min_mhz: Megahertz | Unknown
     frequency_max_mhz: Megahertz | Unknown
+
+
+def usable_cores() -> int | None:
+    """Return how many cores the system lets this process run on; None if it does not say."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
 
 
 def clusters(root: Path = Path("/")) -> tuple[Cluster, ...]:

@@ -32,6 +32,7 @@ def samples(invoke: list[int], *, steady: bool = True) -> Samples:
 def test_a_quiet_run_is_valid() -> None:
     valid = Verdict("valid", (), (), ())
     assert verdict.judge(samples(QUIET), [BEFORE, AFTER], governor="performance", overhead_ns=49) == valid
+    assert verdict.judge(samples(QUIET), [BEFORE, AFTER], threads=2, cores=2) == valid
     why = Unknown("why")
     unknown = replace(BEFORE, busy_cpu_s=why, throttled=why, temperature_c=why)
     assert verdict.judge(samples(QUIET), [unknown, unknown], emulated=why, governor=why) == valid
@@ -66,6 +67,15 @@ def test_a_quiet_run_is_valid() -> None:
         (samples(([1000] * 10 + [1600]) * 110), {}, {}, "degraded", "noisy", "", "noisy-latency"),
         (samples([1000] * 600 + [1200] * 600), {}, {}, "degraded", "drifted", "", "drifting-latency"),
         (samples(QUIET), {"busy_cpu_s": 515.5}, {}, "degraded", "0.6 cores", "End other programs", "busy-cores"),
+        (
+            samples(QUIET),
+            {},
+            {"threads": 16, "cores": 2},
+            "degraded",
+            "16 threads on 2 cores",
+            "--threads",
+            "more-threads-than-cores",
+        ),
         (samples(QUIET), {"temperature_c": 82.0}, {}, "degraded", "up to 82 C", "heat sink", "hot"),
         (
             samples(QUIET),
