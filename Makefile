@@ -10,7 +10,7 @@ TWO := --numprocesses 2 --dist loadfile
 ONE := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
-.PHONY: demo docs test test-e2e test-slow test-faults test-arm64 lint types test-device test-tflite clean
+.PHONY: demo docs test test-e2e test-slow test-faults fuzz mutants test-arm64 lint types test-device test-tflite clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -37,6 +37,15 @@ test-slow: $(STAMP)
 # Processes that are killed at many random moments.
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults --durations=15
+
+# Coverage-guided fuzzing of every reader of untrusted bytes; hours. One target: make fuzz FUZZ="bundles --seconds 60".
+FUZZ ?= --runs 1000000 --seconds 1200
+fuzz: $(VENV)/.fuzz
+	$(BIN)/python tests/fuzz/run.py $(FUZZ)
+
+$(VENV)/.fuzz: $(STAMP)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[fuzz]'
+	touch $@
 
 # The device package's own tests where there is no TensorFlow, as on a board with every extra. pytest itself and not
 # python -m pytest: the latter would put edgetl on the path too.

@@ -27,7 +27,7 @@ from .preprocess import MAX_BYTES, Preprocess
 from .runtime import TensorSpec
 from .scores import Accuracy, Agreement
 from .signature import Checked, PublicKey, Signature, Signatures, check
-from .storage import MAX_FILE_BYTES, Entry, Storage, damaged
+from .storage import MAX_FILE_BYTES, NPY_DAMAGE, Entry, Storage, damaged
 
 MANIFEST = "bundle.json"
 LABELS = "labels.txt"
@@ -375,7 +375,7 @@ class Bundle:
                     golden_rows=rows,
                     golden_pixels=_array(archive, "golden_pixels", "uint8", (len(rows), size, size, 3), name),
                 )
-        except (zipfile.BadZipFile, KeyError, ValueError, EOFError, OSError, RuntimeError, SyntaxError) as error:
+        except (zipfile.BadZipFile, OSError, RuntimeError, *NPY_DAMAGE) as error:
             raise damaged(name, str(error)) from None
         if len(rows) and not (rows.min() >= 0 and rows.max() < n):
             raise damaged(name, "golden_rows names a photo that does not exist")

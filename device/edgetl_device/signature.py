@@ -7,7 +7,6 @@ A signature is Ed25519 (RFC 8032) over a few facts: the bundle's digest, a versi
 from __future__ import annotations
 
 import base64
-import binascii
 import hashlib
 import os
 import re
@@ -302,7 +301,7 @@ def _parsed(words: list[str], where: str) -> PublicKey:
             raise InputError("is no public key", why=f"expected {_KIND} and 32 bytes in base64")
         expires = words.pop(2).removeprefix(_EXPIRES) if words[2:] and words[2].startswith(_EXPIRES) else None
         return PublicKey(words[1], expires, " ".join(words[2:]))
-    except binascii.Error as error:
+    except ValueError as error:  # not base64, or not ASCII
         raise InputError(f"{where}: is no public key", why=str(error)) from None
     except InputError as error:
         raise InputError(

@@ -6,6 +6,7 @@ import errno
 import lzma
 import os
 import stat
+import tokenize
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -20,6 +21,18 @@ from .files import check_regular
 
 # The maximum size of a file in a bundle: a TFLite flatbuffer ends at 2 GiB.
 MAX_FILE_BYTES = 2 << 30
+
+# What NumPy raises for the damaged header of a .npy, which it reads as Python text, or for values that do not fit it.
+NPY_DAMAGE = (
+    ValueError,
+    EOFError,
+    SyntaxError,
+    tokenize.TokenError,
+    TypeError,
+    OverflowError,
+    RecursionError,
+    LookupError,
+)
 
 _AGAIN = "Copy it again, or make it again with edgetl."
 

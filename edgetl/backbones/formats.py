@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import lzma
 import math
-import subprocess
 import zipfile
+import zlib
 from typing import Any
 
 import numpy as np
 
-from edgetl_device import child
+from edgetl._lib import reader_process
 from edgetl_device.errors import InputError
+from edgetl_device.storage import NPY_DAMAGE
 
 # The largest weights file of Keras' applications has 0.6 GB, and is read in seconds.
 _TIMEOUT_S = 120.0
 _MOST_BYTES = 8 << 30
-# Exit code of the HDF5 process for a refused file, with the reason on stderr.
-REFUSED = 2
 
 Arrays = dict[str, dict[str, np.ndarray]]
 """Layer -> variable -> array, in the order of the file. Files of Keras 3 number a layer's variables "0", "1", ..."""
@@ -53,7 +53,7 @@ def read_arrays(data: bytes, name: str) -> Arrays:
                     raise ValueError(f"its weights are over {_MOST_BYTES >> 30} GiB")
                 data = archive.read("model.weights.h5")
         arrays = _read_hdf5(data)
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, EOFError, NotImplementedError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, RuntimeError, *NPY_DAMAGE) as error:
         raise InputError(
             f"{name}: not a readable weights file", why=str(error), hint="Give a .h5, .weights.h5, .keras or .npz file."
         ) from None
@@ -77,17 +77,8 @@ def _read_hdf5(data: bytes) -> Arrays:
     Raises:
         ValueError: It is damaged, refers to other files, or takes too long.
     """
-    try:
-        done = child.run_module("backbones.hdf5", package="edgetl", input=data, timeout_s=_TIMEOUT_S)
-    except subprocess.TimeoutExpired:
-        raise ValueError(f"reading it took over {_TIMEOUT_S:.0f} s") from None
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        if said and done.returncode == REFUSED:
-            raise ValueError(said[-1])
-        ended = f"signal {-done.returncode}" if done.returncode < 0 else f"code {done.returncode}"
-        raise ValueError(f"the process that read it ended with {ended}")
-    header, _, values = done.stdout.partition(b"\n")
+    done = reader_process.read("backbones.hdf5", data, timeout_s=_TIMEOUT_S)
+    header, _, values = done.partition(b"\n")
     arrays: Arrays = {}
     place = 0
     for layer, variable, shape in json.loads(header):

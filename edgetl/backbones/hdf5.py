@@ -9,47 +9,27 @@ from __future__ import annotations
 
 import io
 import json
-import resource
-import sys
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from .formats import REFUSED
+from edgetl._lib import reader_process
 
 # layer, variable, h5py.Dataset
 Rows = list[tuple[str, str, Any]]
 
-# Of addresses, beside 8 times the file.
-_MOST_BYTES, _TIMES_FILE = 4 << 30, 8
 
-
-def _main() -> None:
-    data = sys.stdin.buffer.read()
-    limit = _MOST_BYTES + _TIMES_FILE * len(data)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+def _answer(data: bytes, out: BinaryIO) -> None:
     import h5py
 
-    try:
-        with h5py.File(io.BytesIO(data), "r") as file:
-            _check(file, set())
-            group = file.get("model_weights", file)
-            rows = _read_legacy_h5(group) if "layer_names" in _attributes(group) else _read_h5(file)
-            arrays = [(layer, variable, np.asarray(array, np.float32)) for layer, variable, array in rows]
-    except MemoryError:
-        _refuse(f"it needs over {limit / 1e9:.0f} GB")
-    except Exception as error:  # h5py has no base class for errors, and a damaged file can raise any
-        _refuse(" ".join(str(error).split()) or type(error).__name__)
-    out = sys.stdout.buffer
+    with h5py.File(io.BytesIO(data), "r") as file:
+        _check(file, set())
+        group = file.get("model_weights", file)
+        rows = _read_legacy_h5(group) if "layer_names" in _attributes(group) else _read_h5(file)
+        arrays = [(layer, variable, np.asarray(array, np.float32)) for layer, variable, array in rows]
     out.write(json.dumps([[layer, variable, array.shape] for layer, variable, array in arrays]).encode() + b"\n")
     for _, _, array in arrays:
         out.write(array.tobytes())
-
-
-def _refuse(why: str) -> None:
-    sys.stderr.write(f"\n{why}\n")
-    sys.exit(REFUSED)
 
 
 def _check(group: Any, seen: set[int]) -> None:
@@ -117,4 +97,4 @@ def _attributes(group: Any) -> dict[str, list[str]]:
 
 
 if __name__ == "__main__":
-    _main()
+    reader_process.serve(_answer)

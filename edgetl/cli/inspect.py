@@ -10,12 +10,8 @@ import typer
 from edgetl.cli.console.output import echo
 
 if TYPE_CHECKING:
-    from edgetl.inspection.contents import (
-        BundleContents,
-        ONNXDescription,
-        TensorDescription,
-        TFLiteDescription,
-    )
+    from edgetl.inspection.contents import BundleContents
+    from edgetl.inspection.description import ONNXDescription, TensorDescription, TFLiteDescription
     from edgetl.inspection.tflite.metadata import Metadata
 
 # Some published models have a thousand.
@@ -98,7 +94,7 @@ def _print_bundle(bundle: BundleContents) -> None:
 
 
 def _print_model(model: TFLiteDescription | ONNXDescription) -> None:
-    from edgetl.inspection.contents import TFLiteDescription
+    from edgetl.inspection.description import TFLiteDescription
 
     echo(f"  size        {model.bytes:,} bytes, of which {model.parameter_bytes:,} parameters")
     for side, tensors in (("input", model.inputs), ("output", model.outputs)):

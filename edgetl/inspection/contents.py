@@ -2,108 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypedDict
 
-from edgetl._lib import extras
 from edgetl.inspection.tflite.file import MAGIC, Tensor, describe
-from edgetl.inspection.tflite.metadata import Metadata, read_metadata
+from edgetl.inspection.tflite.metadata import read_metadata
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Json, Unknown, optional, to_json
+from edgetl_device.documents import Json, Unknown, to_json
 from edgetl_device.errors import InputError
 from edgetl_device.files import check_regular
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy, Agreement
 
-
-class Grid(TypedDict, total=False):
-    """Quantization of a tensor: ``scale`` and ``zero_point``, or the number of ``scales`` along ``axis``."""
-
-    scale: float
-    zero_point: int
-    scales: int
-    axis: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorDescription:
-    """One tensor of a model.
-
-    Attributes:
-        name: Name in the file.
-        dtype: NumPy's name of the type, or TFLite's for types that NumPy lacks.
-        shape: Sizes; -1, a name or null for a dynamic dimension.
-        scale: Quantization scale, if there is only one.
-        zero_point: Quantization zero point, if there is only one.
-        scales: Number of quantization scales, if there are several.
-        axis: Dimension of the scales, if there are several.
-        bytes: Size of its stored values, 0 for activations; absent for inputs and outputs.
-    """
-
-    name: str
-    dtype: str
-    shape: tuple[int | str | None, ...]
-    scale: float | None = optional()
-    zero_point: int | None = optional()
-    scales: int | None = optional()
-    axis: int | None = optional()
-    bytes: int | None = optional()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelDescription:
-    """Contents of a model.
-
-    Attributes:
-        bytes: Size of the file.
-        parameter_bytes: Size of stored weights, biases and constants.
-        operators: Number of operators of each type, most frequent first.
-        tensor_types: Number of tensors of each dtype, most frequent first.
-        inputs: Inputs, in the order of the file.
-        outputs: Outputs, in the order of the file.
-    """
-
-    bytes: int
-    parameter_bytes: int
-    operators: dict[str, int]
-    tensor_types: dict[str, int]
-    inputs: tuple[TensorDescription, ...]
-    outputs: tuple[TensorDescription, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class TFLiteDescription(ModelDescription):
-    """Contents of a TFLite model.
-
-    Attributes:
-        metadata: Names of the metadata entries.
-        about: The standard metadata, or None.
-        tensors: All tensors, if requested.
-    """
-
-    FORMAT: ClassVar[Literal["tflite"]] = "tflite"
-
-    metadata: tuple[str, ...]
-    about: Metadata | None
-    tensors: tuple[TensorDescription, ...] | None = optional()
-
-
-@dataclass(frozen=True, kw_only=True)
-class ONNXDescription(ModelDescription):
-    """Contents of an ONNX model.
-
-    Attributes:
-        opset: Version of ONNX's operator set.
-        tensors: All tensors, if requested.
-    """
-
-    FORMAT: ClassVar[Literal["onnx"]] = "onnx"
-
-    opset: int
-    tensors: tuple[TensorDescription, ...] | None = optional()
+from . import onnx_file
+from .description import Grid, ONNXDescription, TensorDescription, TFLiteDescription, counted
 
 
 @dataclass(frozen=True)
@@ -211,7 +123,7 @@ def grid_of(tensor: Tensor) -> Grid:
 def _model(data: bytes, format: str, *, name: str, tensors: bool) -> TFLiteDescription | ONNXDescription:
     """Describe a model from its bytes; ``name`` is for error messages."""
     try:
-        return _tflite(data, tensors) if format == "tflite" else _onnx(data, tensors)
+        return _tflite(data, tensors) if format == "tflite" else onnx_file.describe(data, tensors=tensors)
     except InputError as error:
         raise InputError(f"{name}: {error.what}", why=error.why, hint=error.hint) from None
 
@@ -232,8 +144,8 @@ def _tflite(data: bytes, tensors: bool) -> TFLiteDescription:
     return TFLiteDescription(
         bytes=model.bytes,
         parameter_bytes=sum(tensor.bytes for tensor in model.tensors),
-        operators=_counted(operator.name for operator in model.operators),
-        tensor_types=_counted(model.tensors[index].dtype for index in used if index >= 0),
+        operators=counted(operator.name for operator in model.operators),
+        tensor_types=counted(model.tensors[index].dtype for index in used if index >= 0),
         inputs=tuple(_tflite_tensor(model.tensors[index]) for index in model.inputs),
         outputs=tuple(_tflite_tensor(model.tensors[index]) for index in model.outputs),
         metadata=model.metadata,
@@ -246,48 +158,3 @@ def _tflite_tensor(tensor: Tensor, stored_bytes: int | None = None) -> TensorDes
     return TensorDescription(
         name=tensor.name, dtype=tensor.dtype, shape=tensor.shape, bytes=stored_bytes, **grid_of(tensor)
     )
-
-
-def _onnx(data: bytes, tensors: bool) -> ONNXDescription:
-    onnx = extras.require("onnx")
-    decode_error = extras.require("google.protobuf.message").DecodeError
-    try:
-        model = onnx.load_from_string(data)
-        onnx.checker.check_model(model)
-        graph = onnx.shape_inference.infer_shapes(model).graph
-    except (decode_error, onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-        raise InputError("not a valid ONNX file", why=str(error)[:300], hint="It is truncated or damaged.") from None
-    stored_bytes = [onnx.numpy_helper.to_array(tensor).nbytes for tensor in graph.initializer]
-    stored = [
-        TensorDescription(
-            name=tensor.name,
-            dtype=onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).name,
-            shape=tuple(tensor.dims),
-            bytes=size,
-        )
-        for tensor, size in zip(graph.initializer, stored_bytes, strict=True)
-    ]
-    inputs, outputs = (tuple(map(_onnx_value, values)) for values in (graph.input, graph.output))
-    activations = [*inputs, *map(_onnx_value, graph.value_info), *outputs]
-    return ONNXDescription(
-        bytes=len(data),
-        parameter_bytes=sum(stored_bytes),
-        operators=_counted(node.op_type for node in graph.node),
-        tensor_types=_counted(tensor.dtype for tensor in [*activations, *stored]),
-        inputs=inputs,
-        outputs=outputs,
-        opset=max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")),
-        tensors=(*(replace(tensor, bytes=0) for tensor in activations), *stored) if tensors else None,
-    )
-
-
-def _onnx_value(value: Any) -> TensorDescription:
-    onnx = extras.require("onnx")
-    kind = value.type.tensor_type
-    shape = tuple(side.dim_value if side.HasField("dim_value") else side.dim_param or None for side in kind.shape.dim)
-    dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name if kind.elem_type else "unknown"
-    return TensorDescription(name=value.name, dtype=dtype, shape=shape)
-
-
-def _counted(names: Iterable[str]) -> dict[str, int]:
-    return dict(sorted(Counter(names).items(), key=lambda item: (-item[1], item[0])))

@@ -78,7 +78,7 @@ class OperatorDifference:
 
 @dataclass(frozen=True, kw_only=True)
 class TensorType:
-    """Dtype and quantization of a tensor, as in :class:`edgetl.inspection.contents.Grid`."""
+    """Dtype and quantization of a tensor, as in :class:`edgetl.inspection.description.Grid`."""
 
     dtype: str
     scale: float | None = optional()

@@ -104,7 +104,7 @@ def read_history(path: Path) -> tuple[HistoryRow, ...]:
             return tuple(_row(cells, f"{path}: line {reader.line_num}") for cells in reader)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file", hint="Train again.") from None
-    except (csv.Error, ValueError) as error:
+    except (csv.Error, ValueError, RecursionError) as error:
         raise InputError(f"{path}: is not a training history", why=str(error)) from None
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl_device.errors import InputError
-from edgetl_device.storage import reading_zip
+from edgetl_device.storage import NPY_DAMAGE, reading_zip
 
 Array = npt.NDArray[Any]
 
@@ -92,7 +92,7 @@ def _zip(path: Path) -> zipfile.ZipFile:
 def _open_npy(path: Path, name: str) -> Array:
     try:
         return np.lib.format.open_memmap(path, mode="r")
-    except (ValueError, EOFError, SyntaxError, OverflowError) as error:
+    except NPY_DAMAGE as error:
         # NumPy's message for dtype=object, whose content is a pickle and could run anything.
         if "Python objects" in str(error):
             raise InputError(
@@ -137,9 +137,12 @@ def _idx_array(path: Path, file: Path, offset: int, size: int, shape: tuple[int,
     if size != wanted:
         there = f"{size:,}" if size < wanted else "more"
         raise _damaged(path, f"its header promises {wanted:,} bytes of values, but there are {there}")
-    if not wanted:
-        return np.empty(shape, dtype)
-    return np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
+    try:
+        if not wanted:
+            return np.empty(shape, dtype)
+        return np.memmap(file, dtype, mode="r", offset=offset, shape=shape)
+    except ValueError as error:  # one side is 0, and the others are more than an array can have
+        raise _damaged(path, str(error)) from None
 
 
 def _open_stl10(path: Path) -> Array:

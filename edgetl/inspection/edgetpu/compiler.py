@@ -34,6 +34,8 @@ and bring it back with: edgetl compile BUNDLE --edgetpu --compiled model_edgetpu
 _MAPPED = "Mapped to Edge TPU"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TIMEOUT_S = 900.0
+# No number that it prints is longer.
+_DIGITS = r"\d{1,15}"
 
 # Its failure messages; several may occur together.
 _FAILURES = (
@@ -199,7 +201,7 @@ def _rows(text: str) -> tuple[OperatorStatus, ...]:
         return ()
     rows = []
     for line in table[-1].splitlines():
-        if match := re.fullmatch(r"(\S+)\s+(\d+)\s{2,}(\S.*)", line.strip()):
+        if match := re.fullmatch(rf"(\S+)\s+({_DIGITS})\s{{2,}}(\S.*)", line.strip()):
             status = match[3].strip()
             rows.append(OperatorStatus(match[1], int(match[2]), status, mapped=status == _MAPPED))
         elif rows and line.strip():
@@ -213,13 +215,14 @@ def _last(pattern: str, text: str) -> str | None:
 
 
 def _number(label: str, text: str) -> int | None:
-    found = _last(rf"{label}: (\d+)", text)
+    found = _last(rf"{label}: ({_DIGITS})\b", text)
     return None if found is None else int(found)
 
 
 def _size(label: str, text: str) -> int | None:
-    found = _last(rf"{label}: ([\d.]+[KMG]?i?B)", text)
+    number = rf"{_DIGITS}(?:\.{_DIGITS})?"
+    found = _last(rf"{label}: ({number}[KMG]?i?B)", text)
     if found is None:
         return None
-    match = re.fullmatch(r"([\d.]+)(B|KiB|MiB|GiB)", found)
+    match = re.fullmatch(rf"({number})(B|KiB|MiB|GiB)", found)
     return None if match is None else round(float(match[1]) * _UNITS[match[2]])

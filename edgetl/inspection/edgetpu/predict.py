@@ -174,7 +174,8 @@ def _compiled(model: TFLiteModel) -> EdgeTpuPrediction:
 def _nodes(data: bytes, model: TFLiteModel) -> list[Node]:
     tree = read_tree(data)
     nodes = []
-    for operator, read in zip(model.operators, tree.subgraphs[0].operators, strict=True):
+    # A list without entries may be absent.
+    for operator, read in zip(model.operators, tree.subgraphs[0].operators or (), strict=True):
         inputs = tuple(model.tensors[index] if index >= 0 else None for index in operator.inputs)
         options = vars(read.builtinOptions) if read.builtinOptions is not None else {}
         outputs = tuple(model.tensors[index] for index in operator.outputs)
