@@ -108,9 +108,16 @@ T = TypeVar("T")
 D = TypeVar("D", bound=Document)
 
 
-def optional(default: Any = None, *, key: str = "") -> Any:
-    """Declare a field that is omitted from the JSON object if it has its default."""
-    return field(default=default, metadata={"optional": True, "key": key})
+def optional(default: Any = None, *, key: str = "", absent: Any = MISSING) -> Any:
+    """Declare a field that is omitted from the JSON object if it has its default.
+
+    Args:
+        default: Its default.
+        key: Its name in the JSON object, if not its own.
+        absent: What it is where the JSON object lacks it, and is omitted for, if not the default: documents that were
+            written before the field existed had another behaviour.
+    """
+    return field(default=default, metadata={"optional": True, "key": key, "absent": absent})
 
 
 def rest() -> Any:
@@ -196,7 +203,7 @@ def to_json(value: Any) -> Json:
         found: dict[str, Json] = {"schema": value.SCHEMA} if hasattr(value, "SCHEMA") else {}
         for one in fields(value):
             part = getattr(value, one.name)
-            if one.metadata.get("optional") and part == one.default:
+            if one.metadata.get("optional") and part == _absent(one):
                 continue
             found |= to_json(part) if one.metadata.get("rest") else {_key(one): to_json(part)}
         return found
@@ -523,6 +530,8 @@ def _object_of(kind: type[Any]) -> _Reader:
             if key not in value:
                 if _is_required(one):
                     raise _Wrong("is missing", key)
+                if one.metadata.get("optional"):
+                    found[one.name] = _absent(one)
                 continue
             try:
                 found[one.name] = reader(value[key])
@@ -544,6 +553,11 @@ def _hints(kind: type[Any]) -> dict[str, Any]:
 
 def _key(one: Field[Any]) -> str:
     return one.metadata.get("key") or one.name
+
+
+def _absent(one: Field[Any]) -> Any:
+    absent = one.metadata.get("absent", MISSING)
+    return one.default if absent is MISSING else absent
 
 
 def _is_required(one: Field[Any]) -> bool:

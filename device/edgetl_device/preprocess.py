@@ -1,4 +1,4 @@
-"""The one place where the bytes of a photo become a tensor: Pillow decode, EXIF orientation, RGB, fit, uint8 HWC.
+"""The one place where the bytes of a photo become a tensor: Pillow decode, EXIF orientation, sRGB, fit, uint8 HWC.
 
 Training, calibration, evaluation and the device all call :func:`preprocess`.
 """
@@ -12,7 +12,7 @@ import stat
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -20,8 +20,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
-from .documents import Is, stated
+from .colour import SRGB, Colours, colours_of
+from .documents import Is, Json, of_json, optional, stated, to_json
 from .errors import InputError, Unavailable
+from .png_chunks import SIGNATURE, without_large_texts
 
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image
@@ -44,6 +46,9 @@ _TURNS: dict[object, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 FITS = ("stretch", "crop", "pad")
+COLOURS = ("srgb", "as-stored")
+# The largest value of 16-bit greys.
+MAX_DEPTH_VALUE = 65_535
 
 # Listed, so that accepted formats do not depend on Pillow's build, and no plugin starts another program (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
@@ -52,9 +57,11 @@ _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _DRAFTED = ("JPEG", "MPO")
 
 # Photos that are not RGB are converted at once up to this size, larger ones in bands of it. At worst (16-bit greys via
-# int64, transparency via three RGBA images) a conversion takes this many bytes per pixel.
+# int64, transparency via several images) a conversion takes this many bytes per pixel.
 _BAND_PIXELS = 1 << 20
-_CONVERSION_BYTES = 24
+_CONVERSION_BYTES = 40
+# A larger PNG is not copied without its large texts.
+_CLEANED_BYTES = 128 << 20
 # Below this, the machine's available memory is not checked.
 _UNQUESTIONED_BYTES = 64 << 20
 
@@ -95,6 +102,10 @@ class Preprocess:
         fit: ``stretch`` ignores the aspect ratio; ``crop`` scales the shorter side to ``size`` and takes the centre;
             ``pad`` scales the longer side to ``size`` and centres it on black.
         resample: ``bilinear`` or ``bicubic``, both with Pillow's support scaling (antialiasing).
+        colours: ``srgb`` converts photos with another colour profile; ``as-stored`` ignores profiles, as edgetl did
+            before this field existed.
+        depth_range: The 16-bit greys that become 0 and 255; None takes the upper 8 bits. Only for grey photos of more
+            than 8 bits.
     """
 
     # An unknown value would give pixels unlike those that the model was trained on.
@@ -103,6 +114,8 @@ class Preprocess:
     size: Annotated[int, Is(low=16, high=2048)] = stated(160)
     fit: Literal["stretch", "crop", "pad"] = stated("stretch")
     resample: Literal["bilinear", "bicubic"] = stated("bilinear")
+    colours: Literal["srgb", "as-stored"] = optional("srgb", absent="as-stored")
+    depth_range: tuple[int, int] | None = optional()
 
     def __post_init__(self) -> None:
         if not isinstance(self.size, int) or not 16 <= self.size <= 2048:
@@ -111,17 +124,31 @@ class Preprocess:
             raise InputError(f"preprocess fit {self.fit!r}", why=f"must be one of {', '.join(FITS)}")
         if self.resample not in _RESAMPLE:
             raise InputError(f"preprocess resample {self.resample!r}", why=f"must be one of {', '.join(_RESAMPLE)}")
+        if self.colours not in COLOURS:
+            raise InputError(f"preprocess colours {self.colours!r}", why=f"must be one of {', '.join(COLOURS)}")
+        if self.depth_range is not None:
+            low, high = self.depth_range
+            if not 0 <= low < high <= MAX_DEPTH_VALUE:
+                what = f"preprocess depth_range {low}..{high}"
+                raise InputError(what, why=f"must be within 0..{MAX_DEPTH_VALUE}, the lower one first")
 
-    def to_json(self) -> dict[str, str | int]:
+    def to_json(self) -> Json:
         """Return the fields as a JSON object."""
-        return asdict(self)
+        return to_json(self)
 
     @classmethod
     def from_json(cls, document: object) -> Preprocess:
-        """Read the fields back; unknown or missing ones are errors."""
-        if not isinstance(document, dict) or set(document) != {"size", "fit", "resample"}:
-            raise InputError(f"preprocess {document!r}", why="must have exactly the fields size, fit and resample")
-        return cls(**document)
+        """Read the fields back; unknown or missing ones are errors.
+
+        Raises:
+            InputError: The message names the field.
+        """
+        return of_json(cls, document, name="preprocess")
+
+    def described(self) -> str:
+        """Return the fields as one line of text, without those that change nothing."""
+        depth = f", depth range {self.depth_range[0]}..{self.depth_range[1]}" if self.depth_range else ""
+        return f"size {self.size}, fit {self.fit}, resample {self.resample}, colours {self.colours}{depth}"
 
 
 def preprocess(source: Source, spec: Preprocess) -> Pixels:
@@ -170,22 +197,26 @@ def _check_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
 def decode(source: Source, spec: Preprocess) -> Image.Image:
     """Return a photo upright and in RGB, at the resolution of the file or, for large JPEGs, a reduced one.
 
+    It is for :func:`fit`, which converts an RGB photo's colours to sRGB once it is small; until then its profile is in
+    ``info["icc_profile"]``. Grey, CMYK, palette and transparent photos are converted here.
+
     A JPEG whose sides are at least four times ``spec.size`` is decoded at 1/2, 1/4 or 1/8 of its resolution by the
     decoder itself (DCT scaling), never below twice ``spec.size``: the fit that follows halves it at least once more.
     A PIL image is used as it is and not changed.
 
-    Transparent pixels become white. 16-bit greys keep their upper 8 bits. Of an animation the first frame is used.
+    Transparent pixels become white. Of greys of more than 8 bits, ``spec.depth_range`` becomes 0..255, or the upper 8
+    of 16 bits are kept. Of an animation the first frame is used.
 
     Raises:
         PhotoError: The photo cannot be read, or decoding and fitting it would take over :data:`MAX_BYTES`.
-        Unavailable: This machine has too little memory left for this photo.
+        Unavailable: This machine has too little memory left for this photo, or its Pillow cannot convert colours.
     """
     name = "the photo" if isinstance(source, bytes | Image.Image) else os.fspath(source)
     try:
         if isinstance(source, Image.Image):
             return _decode(source, name, spec, None)
         data = source if isinstance(source, bytes) else read_photo(source)
-        return _decode(_open(data, name), name, spec, data)
+        return _decode(open_photo(data, name), name, spec, data)
     except MemoryError:
         raise _no_memory(name, "there was not enough memory for it") from None
 
@@ -205,8 +236,8 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
         if turn is not None:
             # Known only after loading: the tag may follow the pixels.
             _check_memory(name, needed + _stored_bytes(image), (width, height))
-        return _in_bands(image if turn is None else image.transpose(turn), name)
-    except PhotoError:
+        return _in_bands(image if turn is None else image.transpose(turn), name, spec)
+    except (PhotoError, Unavailable):
         raise
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error)) from None
@@ -217,10 +248,12 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
 
 
 def fit(image: Image.Image, spec: Preprocess) -> Pixels:
-    """Scale an RGB image to ``spec``: uint8, shape [size, size, 3].
+    """Scale an RGB image to ``spec``: uint8 sRGB, shape [size, size, 3].
+
+    Colours become sRGB if the image has a usable profile of something else; without one they are taken for sRGB.
 
     Raises:
-        Unavailable: This machine has too little memory left.
+        Unavailable: This machine has too little memory left, or its Pillow cannot convert colours.
     """
     try:
         return _fit(image, spec)
@@ -240,22 +273,64 @@ def _fit(image: Image.Image, spec: Preprocess) -> Pixels:
         fitted = Image.new("RGB", size)
         corner = [round((spec.size - side) / 2) for side in inner]
         fitted.paste(image.resize((inner[0], inner[1]), resample), (corner[0], corner[1]))
+    if spec.colours == "srgb":
+        colours = colours_of(image, "the photo")
+        fitted = fitted if colours.transform is None else colours.to_srgb(fitted)
     return np.asarray(fitted, dtype=np.uint8)
 
 
-def _open(data: bytes, name: str) -> Image.Image:
+def open_photo(data: bytes, name: str) -> Image.Image:
+    """Return a photo opened and not decoded yet.
+
+    Args:
+        data: Bytes of an image file.
+        name: Name of the photo in errors.
+
+    Raises:
+        PhotoError: It is empty, is in no known format, or has more pixels than Pillow opens.
+    """
     if not data:
         raise PhotoError("empty", f"{name}: has zero bytes", hint="Replace or remove it.")
+    profile = None
+    if data.startswith(SIGNATURE) and len(data) <= _CLEANED_BYTES:
+        data, profile = without_large_texts(data)
     try:
-        return Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=_FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error)) from None
     except _DAMAGE:
         raise PhotoError(
             "not_image",
             f"{name}: is not an image of a known format",
+            why=_why_not_opened(data),
             hint="Give a JPEG, PNG, WebP, BMP, TIFF or GIF file.",
         ) from None
+    if profile is not None:
+        image.info["icc_profile"] = profile
+    return image
+
+
+def _why_not_opened(data: bytes) -> str:
+    """Return the reason of the plugin whose format a file begins like; Pillow itself only logs it."""
+    for format in _FORMATS:
+        factory, accept = Image.OPEN[format]
+        if accept is None or accept(data[:16]) is not True:
+            continue
+        try:
+            factory(io.BytesIO(data), "")
+        except _DAMAGE as error:
+            return f"{format}: {str(error) or repr(error)}"
+    return ""
+
+
+def why_colours_as_stored(image: Image.Image, name: str) -> str:
+    """Return why an opened photo's colour profile cannot be used, "" if it has none or it can be."""
+    return colours_of(image, name).broken
+
+
+def wide_greys(image: Image.Image) -> npt.NDArray[np.int64] | None:
+    """Return the values of a photo of greys of more than 8 bits, int64 [height, width]; None for other photos."""
+    return np.asarray(image, dtype=np.int64) if image.mode.startswith("I") else None
 
 
 def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None, spec: Preprocess) -> int:
@@ -352,30 +427,45 @@ def _turn(image: Image.Image) -> Image.Transpose | None:
     """Return the operation that undoes the camera's orientation. Unlike ``ImageOps.exif_transpose`` this writes no new
     EXIF block, which fails for photos with malformed other tags.
     """
-    return _TURNS.get(image.getexif().get(ExifTags.Base.Orientation))
+    return _TURNS.get(orientation_of(image))
+
+
+def orientation_of(image: Image.Image) -> object:
+    """Return an image's EXIF orientation; None if it has none, or EXIF that cannot be read."""
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation)
+    except _DAMAGE:
+        return None
 
 
 def _stored_bytes(image: Image.Image) -> int:
     return image.width * image.height * _PIXEL_BYTES.get(image.mode, 4)
 
 
-def _in_bands(image: Image.Image, name: str) -> Image.Image:
-    """Convert an image to RGB in bands, because each step of a conversion makes a copy."""
+def _in_bands(image: Image.Image, name: str, spec: Preprocess) -> Image.Image:
+    """Convert an image that is not RGB to sRGB in bands, because each step of a conversion makes a copy."""
     width, height = image.size
-    if image.mode == "RGB" or width * height <= _BAND_PIXELS:
-        return _to_rgb(image, name)
-    converted, rows = Image.new("RGB", image.size), max(1, _BAND_PIXELS // width)
-    for top in range(0, height, rows):
-        band = image.crop((0, top, width, min(top + rows, height)))
-        converted.paste(_to_rgb(band, name), (0, top))
+    if image.mode == "RGB":
+        return image
+    colours = colours_of(image, name) if spec.colours == "srgb" else SRGB
+    if width * height <= _BAND_PIXELS:
+        converted = _to_rgb(image, name, spec, colours)
+    else:
+        converted, rows = Image.new("RGB", image.size), max(1, _BAND_PIXELS // width)
+        for top in range(0, height, rows):
+            band = image.crop((0, top, width, min(top + rows, height)))
+            converted.paste(_to_rgb(band, name, spec, colours), (0, top))
+    converted.info.pop("icc_profile", None)
     return converted
 
 
-def _to_rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode == "RGB":
-        return image
-    if image.mode.startswith("I"):
-        return _wide_grey_to_rgb(image)
+def _has_alpha(image: Image.Image) -> bool:
+    return "A" in image.getbands() or "transparency" in image.info
+
+
+def _to_rgb(image: Image.Image, name: str, spec: Preprocess, colours: Colours) -> Image.Image:
+    if (wide := wide_greys(image)) is not None:
+        image = _narrowed(wide, spec)
     if image.mode == "F":
         raise PhotoError(
             "unsupported",
@@ -383,18 +473,30 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
             why="their range is not known",
             hint="Save it with 8 or 16 bits a channel.",
         )
-    if "A" in image.getbands() or "transparency" in image.info:
-        rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+    alpha = None
+    if _has_alpha(image):
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+        # Of three equal channels one is enough for the profile of a grey photo.
+        image = image.getchannel("R") if colours.mode == "L" else image.convert("RGB")
+    elif colours.transform is not None and image.mode != colours.mode:
+        image = image.convert(colours.mode)
+    image = image.convert("RGB") if colours.transform is None else colours.to_srgb(image)
+    if alpha is None:
+        return image
+    image.putalpha(alpha)
+    white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+    return Image.alpha_composite(white, image).convert("RGB")
 
 
-def _wide_grey_to_rgb(image: Image.Image) -> Image.Image:
-    """Convert modes ``I;16*`` and ``I`` (16-bit grey); Pillow's own conversion clips at 255 instead of scaling."""
-    wide = np.asarray(image, dtype=np.int64)
-    clipped = np.clip(wide >> 8, 0, 255).astype(np.uint8)
-    return Image.fromarray(clipped).convert("RGB")
+def _narrowed(wide: npt.NDArray[np.int64], spec: Preprocess) -> Image.Image:
+    """Convert 16-bit greys to 8 bits; Pillow's own conversion clips at 255 instead of scaling."""
+    if spec.depth_range is None:
+        narrow = wide >> 8
+    else:
+        low, high = spec.depth_range
+        narrow = (np.clip(wide, low, high) - low) * 255 // (high - low)
+    return Image.fromarray(np.clip(narrow, 0, 255).astype(np.uint8))
 
 
 def _too_large(name: str, why: str) -> PhotoError:

@@ -81,7 +81,7 @@ def _print_bundle(bundle: BundleContents) -> None:
 
     echo(f"{bundle.path}: bundle {bundle.digest[:12]}")
     echo(f"{len(bundle.labels)} labels: {', '.join(bundle.labels)}")
-    echo("preprocess: " + ", ".join(f"{key} {value}" for key, value in vars(bundle.preprocess).items()))
+    echo("preprocess: " + bundle.preprocess.described())
     for variant in bundle.variants:
         echo()
         echo(f"{variant.name} ({variant.model.FORMAT})")

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgetl.data.pixels import PhotoFacts, Unreadable
 from edgetl.data.readers.folders import Scan
+from edgetl_device.preprocess import MAX_DEPTH_VALUE
 from edgetl_device.reasons import Severity
 
 from .findings import AUDIT, finding
@@ -17,6 +18,9 @@ FEWEST_PHOTOS = 5
 # At this ratio the smaller of two classes has 20% of the photos: the boundary between "mild" and "moderate" imbalance
 # in Google's machine learning crash course, "Datasets: Imbalanced datasets".
 IMBALANCE_RATIO = 4
+# 14 bits of 16.
+NARROW_DEPTH = 1 << 14
+DepthRange = tuple[int, int]
 
 _LEFT_OUT = {
     "empty": "zero bytes",
@@ -111,6 +115,34 @@ def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[li
             message = f"{_photos(count)} dropped: {what}; the first is kept"
             found.append(finding(AUDIT, kind, message, groups=_sorted(groups)))
     return sorted(kept, key=lambda photo: photo.path), found
+
+
+def profiles(photos: Sequence[FoundPhoto], facts: Mapping[str, PhotoFacts | Unreadable]) -> list[Finding]:
+    """Find photos whose colour profile cannot be used."""
+    why = {photo.path: fact.broken_profile for photo in photos if isinstance(fact := facts[photo.sha256], PhotoFacts)}
+    broken = sorted(path for path, reason in why.items() if reason)
+    if not broken:
+        return []
+    message = f"{_photos(len(broken))} with a colour profile that cannot be used ({why[broken[0]]}): taken for sRGB"
+    return [finding(AUDIT, "broken_profile", message, broken)]
+
+
+def depth_of(photos: Sequence[FoundPhoto | Sample], facts: Mapping[str, PhotoFacts | Unreadable]) -> DepthRange | None:
+    """Return the darkest and the brightest value in photos of greys of more than 8 bits; None without any."""
+    found = [fact.depth for photo in photos if isinstance(fact := facts[photo.sha256], PhotoFacts) and fact.depth]
+    if not found:
+        return None
+    return min(low for low, _ in found), max(high for _, high in found)
+
+
+def depth(photos: Sequence[FoundPhoto], facts: Mapping[str, PhotoFacts | Unreadable]) -> list[Finding]:
+    """Find 16-bit greys of which the upper 8 bits hold little, such as those of sensors of 10, 12 or 14 bits."""
+    used = depth_of(photos, facts)
+    if used is None or used[1] - used[0] > NARROW_DEPTH:
+        return []
+    wide = [photo.path for photo in photos if isinstance(fact := facts[photo.sha256], PhotoFacts) and fact.depth]
+    message = f"{_photos(len(wide))} of 16-bit grey use {used[0]}..{used[1]} of 0..{MAX_DEPTH_VALUE}"
+    return [finding(AUDIT, "narrow_depth", f"{message}; --depth-range stretches that to the model's 0..255", wide)]
 
 
 def small(photos: Sequence[FoundPhoto]) -> list[Finding]:

@@ -26,6 +26,18 @@ AUDIT: Mapping[str, Reason] = {
         "Files that stand for photos that Git LFS or git-annex has not fetched.",
         "Fetch them: git lfs pull, or git annex get.",
     ),
+    "broken_profile": Reason(
+        "broken-colour-profile",
+        "warning",
+        "Photos with a colour profile that cannot be used; their colours are taken for sRGB.",
+        "Save them again in sRGB, or without the profile if they are in sRGB.",
+    ),
+    "narrow_depth": Reason(
+        "narrow-depth-range",
+        "warning",
+        "Grey photos of 16 bits that use at most a quarter of the range, and so become dark or flat in 8 bits.",
+        "Give the range that they use with --depth-range LO..HI, or --depth-range auto.",
+    ),
     "no_access": Reason(
         "unreadable-file",
         "warning",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
-from edgetl.data.pixels import Unreadable, decode_files, hash_files
+from edgetl.data.pixels import PhotoFacts, Unreadable, decode_files, hash_files
 from edgetl.data.readers.source import list_photos
 from edgetl_device.errors import InputError, OptionError
-from edgetl_device.preprocess import Preprocess
+from edgetl_device.preprocess import MAX_DEPTH_VALUE, Preprocess
 
 from . import audit
 from .split import assign, check_fractions
@@ -26,6 +28,7 @@ def load_dataset(
     val: float = 0.15,
     test: float = 0.15,
     on_conflict: OnConflict = "error",
+    auto_depth: bool = False,
 ) -> Dataset:
     """Audit a data set of photos, decode it into the cache and split it.
 
@@ -40,11 +43,12 @@ def load_dataset(
         val: Fraction for validation, where there is no folder for it; see :func:`edgetl.data.split.assign`.
         test: Fraction for the test split, in the flat layout and for a lone train folder.
         on_conflict: For a photo under two labels: raise an error, or drop all its copies.
+        auto_depth: Set ``depth_range`` of the preprocessing to what the 16-bit greys of the training photos use.
 
     Raises:
         InputError: The data set is missing, is in no known form or has no readable photo, or a photo has two labels.
     """
-    dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)
+    dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict, auto_depth=auto_depth)
     for finding in dataset.findings:
         if finding.kind == "conflict" and finding.severity == "error":
             raise InputError(
@@ -64,6 +68,7 @@ def check_dataset(
     val: float = 0.15,
     test: float = 0.15,
     on_conflict: OnConflict = "error",
+    auto_depth: bool = False,
 ) -> Dataset:
     """Like :func:`load_dataset`, but report photos under two labels as an error finding instead of raising.
 
@@ -93,15 +98,36 @@ def check_dataset(
     sides = assign(photos, seed=seed, val=val, test=test)
     samples = tuple(Sample(photo.path, photo.label, sides[photo.path], photo.sha256, photo.group) for photo in photos)
     present = {sample.label for sample in samples}
+    found = [*audit.small(photos), *audit.profiles(photos, pixels.facts)]
+    if auto_depth:
+        spec = replace(spec, depth_range=_depth_range(root, samples, pixels.facts))
+        pixels = decode_files(by_hash, spec)
+    elif spec.depth_range is None:
+        found += audit.depth(photos, pixels.facts)
     return Dataset(
         root=root,
         folder=files.folder,
         labels=tuple(label for label in files.order or sorted(present) if label in present),
         samples=samples,
-        findings=audit.in_order([*about_copies, *findings, *audit.small(photos), *audit.classes(files, samples)]),
+        findings=audit.in_order([*about_copies, *findings, *found, *audit.classes(files, samples)]),
         pixels=pixels,
         spec=spec,
     )
+
+
+def _depth_range(
+    root: Path, samples: Sequence[Sample], facts: Mapping[str, PhotoFacts | Unreadable]
+) -> tuple[int, int]:
+    """Return the depth range of the training photos, or of all if there are none for training."""
+    used = audit.depth_of([one for one in samples if one.split == "train"] or samples, facts)
+    if used is None:
+        raise InputError(
+            f"{root}: has no depth range",
+            why="none of its training photos is grey with more than 8 bits",
+            hint="Leave out --depth-range.",
+        )
+    low, high = used
+    return (low, high) if low < high else (max(0, low - 1), min(MAX_DEPTH_VALUE, low + 1))
 
 
 def require_training(dataset: Dataset) -> None:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import PIL
-from PIL import ExifTags, Image
+from PIL import Image
 
 from edgetl._lib.array_file import ArrayFile
 from edgetl._lib.cache import entry, key_of
@@ -26,13 +25,25 @@ from edgetl._lib.progress import track
 from edgetl._lib.threads import in_threads
 from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import sha256_bytes, sha256_file
-from edgetl_device.preprocess import PhotoError, Preprocess, check_file, decode, fit, read_photo
+from edgetl_device.preprocess import (
+    MAX_DEPTH_VALUE,
+    PhotoError,
+    Preprocess,
+    check_file,
+    decode,
+    fit,
+    open_photo,
+    orientation_of,
+    read_photo,
+    why_colours_as_stored,
+    wide_greys,
+)
 
 # Increment when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
-_FORMAT = 2
+_FORMAT = 3
 
-# A photo's digest must not depend on the model's input size, or another --size would change the split.
-_DIGEST_SPEC = Preprocess(size=160)
+# A photo's digest must not depend on the preprocessing, or another --size or --depth-range would change the split.
+_DIGEST_SPEC = Preprocess(size=160, colours="as-stored")
 _JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
 _BAND_ROWS = 256
 # Text that version control keeps instead of large files: the specification of Git LFS, git-annex's unlocked files.
@@ -41,6 +52,9 @@ _POINTERS = {
     "git-annex": (b"/annex/objects/", "git annex get ."),
 }
 _JPEG_FORMATS = ("JPEG", "MPO")
+# The share of a photo's darkest and of its brightest pixels that do not count for its depth: dead and hot pixels of
+# the sensor.
+_OUTLIERS = 0.001
 
 
 @dataclass(frozen=True)
@@ -53,11 +67,16 @@ class PhotoFacts:
         digest: SHA-256 over the upright size and the decoded RGB pixels: equal for the same picture saved losslessly
             in two formats, and independent of the preprocessing. JPEGs of at least 640 x 640 pixels are compared at
             the reduced resolution that :func:`edgetl_device.preprocess.decode` uses for size 160.
+        broken_profile: Why its colour profile cannot be used; "" if it can, or there is none.
+        depth: Darkest and brightest value of greys of more than 8 bits, without the 0.1% beyond each; None for other
+            photos.
     """
 
     width: int
     height: int
     digest: str
+    broken_profile: str = ""
+    depth: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -188,8 +207,13 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
     if sha256_bytes(data) != sha256:
         raise InputError(f"{path}: was changed while it was read", hint="Run again when no other program writes to it.")
     image = decode(data, spec)
-    width, height, is_jpeg = _upright_size(data, image)
-    if is_jpeg and spec.size != _DIGEST_SPEC.size and (min(width, height) >= _JPEG_REDUCED_FROM or image.width < width):
+    with open_photo(data, str(path)) as header:
+        width, height, is_jpeg = _upright_size(header, image)
+        broken_profile = why_colours_as_stored(header, str(path))
+        converted = header.mode != "RGB" and "icc_profile" in header.info
+        depth = _depth(header)
+    reduced = is_jpeg and (min(width, height) >= _JPEG_REDUCED_FROM or image.width < width)
+    if converted or (depth and spec.depth_range) or (reduced and spec.size != _DIGEST_SPEC.size):
         reference = decode(data, _DIGEST_SPEC)
     else:
         reference = image
@@ -198,23 +222,38 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
     for top in range(0, reference.height, _BAND_ROWS):
         band = reference.crop((0, top, reference.width, min(top + _BAND_ROWS, reference.height)))
         digest.update(np.asarray(band).data)
-    return fit(image, spec), PhotoFacts(width, height, digest.hexdigest())
+    return fit(image, spec), PhotoFacts(width, height, digest.hexdigest(), broken_profile, depth)
 
 
-def _upright_size(data: bytes, image: Image.Image) -> tuple[int, int, bool]:
+def _upright_size(header: Image.Image, image: Image.Image) -> tuple[int, int, bool]:
     """Return the width and height in the file after EXIF orientation, and whether it is a JPEG."""
-    with Image.open(io.BytesIO(data)) as header:
-        # Only JPEGs are decoded at a reduced size, and only their EXIF is available without decoding.
-        if header.format not in _JPEG_FORMATS:
-            return image.width, image.height, False
-        turned = header.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
-        width, height = header.size
-        return (height, width, True) if turned else (width, height, True)
+    # Only JPEGs are decoded at a reduced size, and only their EXIF is available without decoding.
+    if header.format not in _JPEG_FORMATS:
+        return image.width, image.height, False
+    turned = orientation_of(header) in (5, 6, 7, 8)
+    width, height = header.size
+    return (height, width, True) if turned else (width, height, True)
+
+
+def _depth(header: Image.Image) -> tuple[int, int] | None:
+    """Return :attr:`PhotoFacts.depth` of an opened photo."""
+    count = np.zeros(MAX_DEPTH_VALUE + 1, np.int64)
+    if not header.mode.startswith("I"):
+        return None
+    for top in range(0, header.height, _BAND_ROWS):
+        band = wide_greys(header.crop((0, top, header.width, min(top + _BAND_ROWS, header.height))))
+        if band is not None:
+            count += np.bincount(np.clip(band, 0, MAX_DEPTH_VALUE).ravel(), minlength=len(count))
+    share = np.cumsum(count) / count.sum()
+    low, high = np.searchsorted(share, [_OUTLIERS, 1 - _OUTLIERS])
+    return int(low), int(high)
 
 
 def _write_facts(folder: Path, facts: Mapping[str, PhotoFacts | Unreadable]) -> None:
     photos = {
-        sha256: [fact.width, fact.height, fact.digest] if isinstance(fact, PhotoFacts) else [fact.kind, fact.why]
+        sha256: [fact.width, fact.height, fact.digest, fact.broken_profile, fact.depth]
+        if isinstance(fact, PhotoFacts)
+        else [fact.kind, fact.why]
         for sha256, fact in facts.items()
     }
     (folder / "facts.json").write_text(json.dumps(photos), encoding="utf-8")
@@ -222,6 +261,11 @@ def _write_facts(folder: Path, facts: Mapping[str, PhotoFacts | Unreadable]) -> 
 
 def _read_facts(folder: Path) -> dict[str, PhotoFacts | Unreadable]:
     photos = json.loads((folder / "facts.json").read_bytes())
-    return {
-        sha256: PhotoFacts(*fields) if len(fields) == 3 else Unreadable(*fields) for sha256, fields in photos.items()
-    }
+    return {sha256: _read_fact(fields) for sha256, fields in photos.items()}
+
+
+def _read_fact(fields: list[Any]) -> PhotoFacts | Unreadable:
+    if len(fields) == 2:
+        return Unreadable(*fields)
+    width, height, digest, broken_profile, depth = fields
+    return PhotoFacts(width, height, digest, broken_profile, tuple(depth) if depth else None)

@@ -20,7 +20,7 @@ BACKBONE = "simple_cnn"
 def baseline_options(plan: TrainPlan) -> TrainOptions:
     """Return the baseline's options: data, split, views, seed and devices of the run, defaults for the rest."""
     plain = TrainOptions(backbone=BACKBONE, strategy="scratch", weights="none", views=plan.views)
-    shared = ("size", "fit", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
+    shared = ("size", "fit", "depth_range", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
     return replace(plain, **{name: getattr(plan.options, name) for name in shared})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from edgetl_device.errors import OptionError
@@ -19,6 +20,7 @@ FITS = ("stretch", "crop", "pad")
 _NETWORK, _PHOTOS, _OPTIMIZER = "Network", "Photos", "Optimizer"
 _THIRD_STAGE, _TEACHER, _MACHINE, _REPORT = "Third stage", "Teacher", "Machine", "Report"
 _EPOCHS = 100_000
+_MAX_DEPTH_VALUE = 65_535
 
 
 @dataclass(frozen=True)
@@ -119,6 +121,13 @@ class TrainOptions(Options):
     on_conflict: str = option(
         "error", group=_PHOTOS, choices=("error", "drop"), help="How to handle a photo that has two labels."
     )
+    depth_range: str | None = option(
+        None,
+        group=_PHOTOS,
+        metavar="LO..HI|auto",
+        unset="the upper 8 of 16 bits",
+        help="Values of 16-bit greys that become black and white; auto: what the training photos use.",
+    )
     seed: int = option(0, low=0, high=2**31 - 1, help="The same seed on the same machine gives the same weights.")
     compare_baseline: bool = option(
         False, group=_REPORT, help="Also train a small CNN from scratch on the same split, to compare."
@@ -166,6 +175,7 @@ class TrainOptions(Options):
         if self.val + self.test > 0.9:
             raise OptionError("{val=} and {test=}: leave less than a tenth for training", val=self.val, test=self.test)
         check_devices(self.devices)
+        self.depth_limits()
         if self.optimizer == "adam" and self.weight_decay:
             raise OptionError(
                 "{weight_decay=} with {optimizer=}",
@@ -189,6 +199,24 @@ class TrainOptions(Options):
             raise OptionError(
                 "{finetune_epochs=} from scratch: every layer is trained already", finetune_epochs=self.finetune_epochs
             )
+
+    def depth_limits(self) -> tuple[int, int] | None:
+        """Return the two values of ``depth_range``; None if it is not given, or ``auto``.
+
+        Raises:
+            OptionError: It is neither.
+        """
+        if self.depth_range in (None, "auto"):
+            return None
+        found = re.fullmatch(r"(\d{1,5})\.\.(\d{1,5})", str(self.depth_range))
+        limits = (int(found[1]), int(found[2])) if found else (0, 0)
+        if not 0 <= limits[0] < limits[1] <= _MAX_DEPTH_VALUE:
+            raise OptionError(
+                "{depth_range=}: must be LO..HI with LO below HI, or auto",
+                hint=f"12 bits are 0..4095; the largest value is {_MAX_DEPTH_VALUE}.",
+                depth_range=self.depth_range,
+            )
+        return limits
 
     @property
     def from_scratch(self) -> bool:

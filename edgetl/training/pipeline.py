@@ -169,11 +169,12 @@ def _load(request: Request) -> Dataset:
     options = request.options
     return load_dataset(
         request.root,
-        Preprocess(size=options.size, fit=options.fit),  # type: ignore[arg-type]  # checked by the class
+        Preprocess(size=options.size, fit=options.fit, depth_range=options.depth_limits()),  # type: ignore[arg-type]
         seed=options.seed,
         val=options.val,
         test=options.test,
         on_conflict=options.on_conflict,  # type: ignore[arg-type]  # checked by the function
+        auto_depth=options.depth_range == "auto",
     )
 
 

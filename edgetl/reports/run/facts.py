@@ -50,7 +50,7 @@ def provenance(document: RunDocument) -> Pairs:
         ("Licence of the weights", weights.licence or "-"),
         ("Photos", _text(dataset.root)),
         ("Fingerprint of the data set", dataset.fingerprint),
-        ("Input", ", ".join(f"{name} {value}" for name, value in document.preprocess.to_json().items())),
+        ("Input", document.preprocess.described()),
         *document.versions.items(),
     ]
     return tuple((name, str(value)) for name, value in everything)

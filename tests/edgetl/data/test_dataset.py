@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from profiles import ADOBE_RGB, rgb_profile
 
 from edgetl.data import AUDIT, Dataset, Finding, check_dataset, load_dataset, read_split, require_training, write_split
 from edgetl.data.pixels import decode_files
@@ -390,7 +391,9 @@ def test_the_shared_flowers_are_clean(shared_data: Path) -> None:
     assert dataset.labels == ("daisy", "dandelion", "roses", "sunflowers", "tulips")
     assert len(dataset.of("test")) == 200
     assert len(dataset.of("train")) + len(dataset.of("val")) == 400
-    assert not dataset.findings
+    # A photo with the profile of a grey one.
+    assert kinds(dataset) == {"broken_profile"}
+    assert only(dataset, "broken_profile").files == ("train/dandelion/4633514720_22e82c5f7c_m.jpg",)
 
 
 def test_a_class_with_a_line_break_in_its_name_is_refused(photo_folder: Callable[..., Path]) -> None:
@@ -415,3 +418,56 @@ def test_digests_are_those_of_the_whole_picture(tmp_path: Path) -> None:
     sha256 = sha256_file(tmp_path / "photo.png")
     fact = decode_files({sha256: tmp_path / "photo.png"}, SPEC).facts[sha256]
     assert fact.digest == hashlib.sha256(b"90 x 700\n" + noise.tobytes()).hexdigest()
+
+
+# Colours and depth
+
+
+def test_broken_profiles_are_found_and_good_ones_leave_the_split_as_it_was(photo_folder: Make) -> None:
+    root = photo_folder({"a": 20, "b": 20})
+    before = sides(load(root))
+    for number, path in enumerate(sorted(root.rglob("*.png"))):
+        Image.open(path).save(path, icc_profile=b"broken" if number < 3 else rgb_profile(ADOBE_RGB, 2.2))
+    dataset = load(root)
+    assert sides(dataset) == before
+    found = only(dataset, "broken_profile")
+    assert (found.code, found.severity, len(found.files)) == ("broken-colour-profile", "warning", 3)
+    assert "3 photos with a colour profile that cannot be used (cannot open profile" in found.message
+
+
+def wide_folder(root: Path, bits: int) -> Path:
+    """Photos of two classes as a sensor of so many bits takes them, one pixel in each as bright as 16 bits can be."""
+    random = np.random.default_rng(0)
+    for label, level in (("a", 0.3), ("b", 0.6)):
+        (root / label).mkdir(parents=True)
+        for number in range(20):
+            values = random.uniform(level - 0.3, level + 0.4, (64, 64)) * (2**bits - 1)
+            values[0, 0] = 65_535
+            Image.fromarray(values.round().astype(np.uint16)).save(root / label / f"{number:02}.png")
+    return root
+
+
+@pytest.mark.parametrize("bits", [10, 12, 14, 16])
+def test_16_bit_greys_that_use_little_of_their_range_are_found(bits: int, tmp_path: Path) -> None:
+    root = wide_folder(tmp_path / "photos", bits)
+    plain = load(root)
+    if bits == 16:
+        assert "narrow_depth" not in kinds(plain)
+        return
+    found = only(plain, "narrow_depth")
+    assert found.code == "narrow-depth-range"
+    assert "40 photos of 16-bit grey use " in found.message
+    stretched = load(root, auto_depth=True)
+    low, high = stretched.spec.depth_range or (0, 0)
+    assert low <= 2 ** (bits - 8)
+    assert 0.99 * 2**bits <= high < 2**bits
+    assert "narrow_depth" not in kinds(stretched)
+    assert sides(stretched) == sides(plain), "the range must not move photos between splits"
+    assert np.percentile(plain.pixels.array, 99) < 70
+    assert np.percentile(stretched.pixels.array, 99) > 180
+    assert stretched.describe().preprocess.depth_range == (low, high)
+
+
+def test_the_range_of_photos_without_16_bits_is_not_guessed(photo_folder: Make) -> None:
+    with pytest.raises(InputError, match=r"has no depth range\nnone of its training photos is grey with more than 8"):
+        load(photo_folder({"a": 8, "b": 8}), auto_depth=True)

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
+from profiles import ADOBE_RGB, SRGB, cmyk_profile, grey_profile, rgb_profile
 
 from edgetl.export import metadata
 from edgetl.export.metadata import without_metadata
 from edgetl_device.errors import InputError
-from edgetl_device.preprocess import Preprocess, decode
+from edgetl_device.preprocess import Preprocess, decode, preprocess
 
 SPEC = Preprocess(size=64)
 SECRETS = ("Anna Example", "SN-4711", "2024:05:17", "Canon", "C:\\Users\\anna", "secret-thumbnail")
@@ -129,7 +130,7 @@ def test_a_file_without_metadata_stays_as_it_is(make: Callable[[], bytes]) -> No
 
 def test_pixels_that_would_change_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when a decoder came to look at something that is taken out: here the orientation is lost."""
-    monkeypatch.setattr(metadata, "_orientation", lambda _data: 1)
+    monkeypatch.setattr(metadata, "_kept", lambda _data, _spec, _name: (1, b""))
     with pytest.raises(InputError, match=r"a\.jpg: its metadata cannot be removed"):
         without_metadata(saved(noise(), "JPEG", exif=exif(6)), SPEC, name="a.jpg")
 
@@ -139,3 +140,39 @@ def test_real_photos_keep_their_pixels() -> None:
         data = photo.read_bytes()
         stripped, _ = without_metadata(data, SPEC, name=photo.name)
         np.testing.assert_array_equal(np.asarray(decode(stripped, SPEC)), np.asarray(decode(data, SPEC)))
+
+
+@pytest.mark.parametrize(
+    ("mode", "format", "profile"),
+    [
+        ("RGB", "JPEG", rgb_profile(ADOBE_RGB, 2.2, b"Anna Example")),
+        ("RGB", "JPEG", rgb_profile(ADOBE_RGB, 2.2, b"Anna Example" * 10_000)),
+        ("RGB", "PNG", rgb_profile(ADOBE_RGB, 2.2, b"Anna Example")),
+        ("RGB", "PNG", rgb_profile(ADOBE_RGB, 2.2, b"Anna Example" * 100_000)),
+        ("RGB", "WEBP", rgb_profile(ADOBE_RGB, 2.2, b"Anna Example")),
+        ("RGB", "TIFF", rgb_profile(ADOBE_RGB, 2.2, b"Anna Example")),
+        ("RGBA", "PNG", rgb_profile(ADOBE_RGB, 2.2, b"Anna Example")),
+        ("L", "JPEG", grey_profile(1.8)),
+        ("CMYK", "JPEG", cmyk_profile()),
+        ("CMYK", "TIFF", cmyk_profile()),
+    ],
+)
+def test_of_a_profile_only_the_colours_are_kept(mode: str, format: str, profile: bytes) -> None:
+    options = {"lossless": True} if format == "WEBP" else {}
+    data = saved(noise(mode), format, icc_profile=profile, exif=exif(6), **options)
+    stripped, _ = without_metadata(data, SPEC, name="photo")
+    assert b"Anna" not in stripped
+    assert b"\x07\xe8\0\x05\0\x11" not in stripped, "the profile's date"
+    assert np.array_equal(preprocess(stripped, SPEC), preprocess(data, SPEC))
+    if mode != "L":
+        assert not np.array_equal(preprocess(stripped, SPEC), preprocess(data, Preprocess(64, colours="as-stored")))
+
+
+def test_a_profile_that_changes_nothing_is_not_kept() -> None:
+    for spec, profile in (
+        (SPEC, rgb_profile(SRGB)),
+        (SPEC, b"broken"),
+        (Preprocess(64, colours="as-stored"), rgb_profile(ADOBE_RGB, 2.2)),
+    ):
+        stripped, _ = without_metadata(saved(noise(), "PNG", icc_profile=profile), spec, name="photo")
+        assert b"iCCP" not in stripped

@@ -1,0 +1,79 @@
+"""Take from a PNG's bytes what Pillow refuses to read though it says nothing about pixels: large texts and profiles.
+
+Pillow limits what a compressed chunk may unpack to, and raises for the whole photo (``PngImagePlugin.MAX_TEXT_CHUNK``,
+1 MB each, 64 MB in all).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+
+from .colour import MAX_PROFILE_BYTES
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Below Pillow's limits, so that every version of it reads what is left.
+_TEXT_BYTES, _ALL_TEXT_BYTES = 1 << 19, 1 << 24
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+
+
+def without_large_texts(data: bytes) -> tuple[bytes, bytes | None]:
+    """Return a PNG without texts of over 0.5 MB and without a profile of that size, and that profile.
+
+    The profile is None if it stays in the PNG or there is none, and empty if it is damaged or over the limit of
+    :data:`.colour.MAX_PROFILE_BYTES`. A PNG with nothing of that kind is returned as it is.
+    """
+    kept: list[bytes] = []
+    profile: bytes | None = None
+    start, texts = 0, 0
+    for kind, place, end in _chunks(data):
+        large = False
+        if kind in _TEXTS:
+            size = _unpacked_bytes(kind, data[place + 8 : end - 4])
+            large = size > _TEXT_BYTES or texts + size > _ALL_TEXT_BYTES
+            texts += 0 if large else size
+        elif kind == b"iCCP" and profile is None:
+            _, _, packed = data[place + 8 : end - 4].partition(b"\0")
+            unpacked = _unpack(packed[1:], MAX_PROFILE_BYTES + 1)
+            large = unpacked is None or len(unpacked) > _TEXT_BYTES
+            if large:
+                profile = b"" if unpacked is None or len(unpacked) > MAX_PROFILE_BYTES else unpacked
+        if large:
+            kept.append(data[start:place])
+            start = end
+    return (b"".join([*kept, data[start:]]) if kept else data), profile
+
+
+def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Yield the type, the start and the end of each complete chunk."""
+    place = len(SIGNATURE)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        kind = data[place + 4 : place + 8]
+        if end > len(data):
+            return
+        yield kind, place, end
+        if kind == b"IEND":
+            return
+        place = end
+
+
+def _unpacked_bytes(kind: bytes, body: bytes) -> int:
+    """Return the size of a text chunk's content, at most a byte over the limit (PNG, third edition, 11.3.3)."""
+    _, _, rest = body.partition(b"\0")
+    if kind == b"iTXt":
+        compressed, rest = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
+    else:
+        compressed, rest = kind == b"zTXt", rest[1:] if kind == b"zTXt" else rest
+    if not compressed:
+        return len(rest)
+    unpacked = _unpack(rest, _TEXT_BYTES + 1)
+    return len(rest) if unpacked is None else len(unpacked)
+
+
+def _unpack(packed: bytes, limit: int) -> bytes | None:
+    """Return the first ``limit`` bytes of what was compressed; None if it is damaged."""
+    try:
+        return zlib.decompressobj().decompress(packed, limit)
+    except zlib.error:
+        return None
