@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
+from profiles import ADOBE_RGB, rgb_profile
 
 from edgetl.export import bundle
 from edgetl.export.bundle import PhotoFile, VariantFile, pack, write_bundle
@@ -163,3 +165,29 @@ def test_the_golden_files_are_small() -> None:
     size = sum(path.stat().st_size for path in [GOLDEN / "tiny.edgetl", *(GOLDEN / "photos").iterdir()])
     assert size < 150_000
     assert bundle.GOLDEN_PHOTOS >= 3
+
+
+def test_photos_of_other_colours_and_depths_are_proved_on_the_device(parts: dict[str, Any], tmp_path: Path) -> None:
+    # Profiles in two photos, 12 bits in a third: their golden pixels are made by the same preprocessing.
+    evalset = parts["evalset"]
+    for row in range(3):
+        path = evalset[row].path.with_suffix(".png")
+        with Image.open(evalset[row].path) as image:
+            if row < 2:
+                image.save(path, icc_profile=rgb_profile(ADOBE_RGB, 2.2))
+            else:
+                Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 16).save(path)
+        evalset[row] = replace(evalset[row], path=path, sha256=sha256_file(path))
+    parts["preprocess"] = Preprocess(size=32, depth_range=(0, 4095))
+    written = write_bundle(tmp_path / "bundle", **parts)
+    document = json.loads((written.path / "bundle.json").read_text())
+    assert document["preprocess"]["colours"] == "srgb"
+    assert document["preprocess"]["depth_range"] == [0, 4095]
+    packed = Bundle.open(pack(written.path, tmp_path / "x.edgetl"))
+    golden = next(check for check in verify(packed).checks if check.name == "golden pixels")
+    assert golden.status == "ok", golden
+    before = Preprocess(size=32, colours="as-stored")
+    for row in range(3):
+        pixels = preprocess(packed.read(packed.photos()[row].file), packed.preprocess)
+        assert np.array_equal(pixels, preprocess(evalset[row].path, packed.preprocess))
+        assert np.abs(pixels.astype(int) - preprocess(evalset[row].path, before)).max() > 20

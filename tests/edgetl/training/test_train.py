@@ -12,6 +12,7 @@ import lively
 import numpy as np
 import pytest
 import small
+from PIL import Image
 
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, WeightsRecord, blocks, build_base, resolve_weights
@@ -268,11 +269,29 @@ def test_more_photos_take_fewer_epochs_and_views(
         ({"label_smoothing": 1.0}, "label_smoothing=1"),
         ({"val": 0.6, "test": 0.5}, "val=0.6 and test=0.5"),
         ({"seed": -1}, "seed=-1"),
+        ({"depth_range": "4095"}, "depth_range='4095'"),
+        ({"depth_range": "9..3"}, "depth_range='9..3'"),
+        ({"depth_range": "0..70000"}, "depth_range='0..70000'"),
     ],
 )
 def test_settings_out_of_range_are_named(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):
         TrainOptions(**wrong)
+
+
+def test_a_run_keeps_the_range_of_its_16_bit_greys(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label, level in (("dark", 600), ("light", 3000)):
+        (tmp_path / "photos" / label).mkdir(parents=True)
+        for number in range(12):
+            values = (level + random.uniform(-500, 1000, (64, 64))).astype(np.uint16)
+            Image.fromarray(values).save(tmp_path / "photos" / label / f"{number}.png")
+    run = train(tmp_path / "photos", tmp_path / "run", quick(epochs=0, trainable_blocks=0, depth_range="auto"))
+    low, high = json.loads((run.folder / "run.json").read_text())["preprocess"]["depth_range"]
+    assert 100 <= low <= 110
+    assert 3990 <= high <= 4000
+    assert run.preprocess.depth_range == (low, high)
+    assert run.document.dataset.preprocess == run.preprocess
 
 
 @pytest.mark.parametrize(
