@@ -149,7 +149,7 @@ def test_the_bundle_still_works_where_there_is_no_edge_tpu(
     assert edgetl("compile", bundle, "--edgetpu", env=compiler(MAPPED, twin)).returncode == 0
     report = verify(Bundle.open(bundle))
     assert report.ok, report
-    assert (report.checks[-1].name, report.checks[-1].status) == ("reference, int8-edgetpu", "skipped")
+    assert ("reference, int8-edgetpu", "skipped") in [(check.name, check.status) for check in report.checks]
     assert "--delegate edgetpu" in refused(
         edgetl("classify", bundle, bundle / "evalset", "--variant", "int8-edgetpu"), 4
     )
