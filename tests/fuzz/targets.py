@@ -35,6 +35,7 @@ from edgetl.inspection.onnx_file import describe_here
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.remote.agent import HELLO, About, Ended
 from edgetl.remote.connection import Connection
+from edgetl.remote.deploy_options import DeployOptions
 from edgetl.remote.fleet import from_hosts, read_fleet
 from edgetl.runs.history import read_history
 from edgetl.runs.predictions import read_predictions
@@ -301,13 +302,13 @@ delegate = "edgetpu"
 
 def _read_config(data: bytes) -> None:
     path = file("x.toml", data[1:])
-    verb = VERBS[data[0] % 3] if data else "bench"
+    verb = VERBS[data[0] % len(VERBS)] if data else "bench"
     read_config(path, verb, _options()[verb])
 
 
 @cache
 def _options() -> dict[str, Any]:
-    return {"train": TrainOptions, "quantize": QuantizeOptions, "bench": BenchOptions}
+    return {"train": TrainOptions, "quantize": QuantizeOptions, "bench": BenchOptions, "deploy": DeployOptions}
 
 
 def _configs() -> list[bytes]:

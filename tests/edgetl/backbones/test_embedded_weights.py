@@ -219,7 +219,7 @@ def test_a_pickle_that_names_anything_else_runs_nothing(read_pth, tmp_path: Path
     ("damage", "why"),
     [
         (lambda good: good[:-1], "buffer"),
-        (lambda good: good + b"x", "follows"),
+        (lambda good: good + b"x", "after the last storage"),
         (lambda good: good[: len(good) // 2], ""),
         (lambda _: b"\x80\x02K\x01.", ""),
         (lambda _: b"PK\x03\x04 a zip, as PyTorch writes now", ""),

@@ -126,7 +126,14 @@ def test_the_bounds_are_those_of_keywords_and_flags(verb: str, one: Option) -> N
 
 
 # Values that go with the defaults, where just any would not; and what else they need.
-VALUES = {"val": 0.2, "test": 0.0, "strategy": "all", "devices": "GPU:0,GPU:2", "variants": ("int8", "float32")}
+VALUES = {
+    "val": 0.2,
+    "test": 0.0,
+    "strategy": "all",
+    "devices": "GPU:0,GPU:2",
+    "depth_range": "0..4095",
+    "variants": ("int8", "float32"),
+}
 NEEDED = {QuantizeOptions: {"int8": True}}
 STRANGE = 'a "b"\\c\u00e4.so:d=e,f=\x7f'
 

@@ -132,7 +132,7 @@ def test_photos_of_another_size_are_refused(convert: Any) -> None:
 
 def test_the_checks_refuse_float_files() -> None:
     model = lively.build("mobilenet_v1")
-    with pytest.raises(InputError, match=r"not integer only.*float32"):
+    with pytest.raises(InputError, match=r"not integer-only.*float32"):
         check_integer_only(describe(conversion.float32_tflite(model)))
     with pytest.raises(InputError, match="input is not uint8"):
         check_quantized(onnx.load_from_string(conversion.float32_onnx(model)))

@@ -75,7 +75,7 @@ def test_the_check_takes_no_more_float_than_was_asked_for() -> None:
     mixed = describe(_int8(KEPT))
     check_integer_only(mixed, keep_float=KEPT)
     for fewer in ((), KEPT[:1], KEPT[1:]):
-        with pytest.raises(InputError, match="not integer only"):
+        with pytest.raises(InputError, match="not integer-only"):
             check_integer_only(mixed, keep_float=fewer)
 
 
