@@ -162,7 +162,7 @@ def _latency(data: DataSet, measured: dict[str, Any], runs: Path) -> dict[str, A
     rows, right = {}, {}
     for name in (whole, "fast"):
         say(f"quantize and bench {measured['name']}, {name}")
-        run([*EDGETL, "quantize", runs / name, "--int8"])
+        run([*EDGETL, "quantize", runs / name])
         out = runs / f"{name}.json"
         run([*EDGETL, "bench", runs / name / "bundle", "--variants", "int8", "--duration", _BENCH_S, "--json", out])
         (rows[name],) = result.read(out).to_json()["runs"]

@@ -60,7 +60,7 @@ ROWS = (
     ),
     Row(
         "quantize",
-        "`edgetl quantize --int8` on a run on the shared flowers, both formats, measured",
+        "`edgetl quantize` on a run on the shared flowers, both formats, measured",
         "under 60 s",
         quantization.seconds,
     ),

@@ -142,11 +142,11 @@ class Workspace:
         return self._runs[key]
 
     def flowers_bundle(self, seed: int = 0) -> Path:
-        """Return the bundle of ``edgetl quantize --int8`` on the run with this seed; ``quantize.json`` is beside it."""
+        """Return the bundle of ``edgetl quantize`` on the run with this seed; ``quantize.json`` is beside it."""
         if seed not in self._bundles:
             folder, _ = self.flowers_run(seed)
             say(f"quantize the run with seed {seed}")
-            run([*EDGETL, "quantize", folder, "--int8"], cache=folder.parent / "cache")
+            run([*EDGETL, "quantize", folder], cache=folder.parent / "cache")
             self._bundles[seed] = folder / "bundle"
         return self._bundles[seed]
 

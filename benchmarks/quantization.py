@@ -29,7 +29,7 @@ def backbones(work: Workspace) -> Outcome:
     for backbone in (name for name, row in BACKBONES.items() if row.embedded):
         for seed in range(min(work.seeds, _SEEDS)):
             folder, _ = work.train(work.photos_of("flowers"), "--backbone", backbone, seed=seed)
-            run([*EDGETL, "quantize", folder, "--int8"], cache=folder.parent / "cache")
+            run([*EDGETL, "quantize", folder], cache=folder.parent / "cache")
             report = read_quantize(folder)
             bytes_of = {variant["name"]: variant["bytes"] for variant in report["variants"]}
             for variant in report["variants"]:
@@ -64,7 +64,7 @@ def mobilenet_v3(work: Workspace) -> Outcome:
     folder, _ = work.train(data, "--backbone", "mobilenet_v3_large", *options, seed=0)
     rows = []
     for repair in ("--no-repair", "--repair"):
-        run([*EDGETL, "quantize", folder, "--int8", repair], cache=folder.parent / "cache")
+        run([*EDGETL, "quantize", folder, repair, "--overwrite"], cache=folder.parent / "cache")
         report = read_quantize(folder)
         rows += [
             {"repair": repair == "--repair", "variant": variant["name"], "float": report["reference"]}
@@ -83,11 +83,11 @@ def mobilenet_v3(work: Workspace) -> Outcome:
 
 
 def seconds(work: Workspace) -> Outcome:
-    """Time ``edgetl quantize --int8`` on a run on the shared flowers, both formats, measured on the test photos."""
+    """Time ``edgetl quantize`` on a run on the shared flowers, both formats, measured on the test photos."""
     folder, _ = work.flowers_run()
     taken = []
     for _ in range(work.rounds):
-        process = run([*EDGETL, "quantize", folder, "--int8"], cache=folder.parent / "cache")
+        process = run([*EDGETL, "quantize", folder], cache=folder.parent / "cache")
         taken.append(process.wall_s)
         say(f"quantize: {taken[-1]:.1f} s")
     wall = spread(taken)

@@ -165,7 +165,7 @@ are checked in the same way, before any work begins.
 
 ```
 edgetl train --epochs 30 --print-config > edgetl.toml
-edgetl quantize --int8 --print-config >> edgetl.toml
+edgetl quantize --print-config >> edgetl.toml
 edgetl train photos/ --config edgetl.toml --seed 3
 edgetl quantize runs/photos --config edgetl.toml
 ```

@@ -95,26 +95,30 @@ def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False
 
 
 @_takes(QuantizeOptions)
-def quantize(run: AnyPath | Run, *, data: AnyPath | None = None, **options: Any) -> Bundle:
+def quantize(run: AnyPath | Run, *, data: AnyPath | None = None, overwrite: bool = False, **options: Any) -> Bundle:
     """Write the bundle of a run: float and int8 files, each measured against the float model on held-out photos.
+
+    Files of an existing bundle that are not made again stay in it.
 
     Args:
         run: A run, or its directory.
         data: The data set, if it has moved since training.
+        overwrite: Replace int8 files that were made with other settings, or a bundle of another model.
         **options: Fields of :class:`~edgetl.QuantizeOptions`.
 
     Returns:
         The bundle; the report is beside it, in ``RUN/quantize.json``.
 
     Raises:
-        InputError: The options are invalid, or the run or its photos have changed since training.
+        InputError: The options are invalid, the run or its photos have changed since training, or the bundle needs
+            ``overwrite``.
         GateFailed: int8 loses more than the bounds allow; the report is written, the bundle is not.
     """
     from edgetl.quantization.pipeline import quantize as run_quantize
     from edgetl_device.bundle import Bundle
 
     asked, opened = QuantizeOptions.of(**options), _run(run)
-    run_quantize(opened, asked, data=Path(data) if data else None)
+    run_quantize(opened, asked, data=Path(data) if data else None, overwrite=overwrite)
     return Bundle.open(opened.folder / "bundle")
 
 

@@ -30,16 +30,23 @@ def quantize(
     data: Path | None = typer.Option(
         None, metavar="DATA", help="Path of the data set, if it has moved.", show_default=False
     ),
+    overwrite: bool = typer.Option(
+        False,
+        "--overwrite",
+        help="Replace int8 files made with other settings, or a bundle of another model.",
+    ),
     json: bool = typer.Option(False, "--json", help="Print the report on stdout."),
 ) -> None:
     """Write RUN/bundle: float32 and int8 files, each measured against the float model on held-out photos.
 
-    Example: edgetl quantize runs/photos --int8 --max-drop 0.5
+    Files of an existing bundle that are not made again stay in it.
+
+    Example: edgetl quantize runs/photos --max-drop 0.5
     """
     from edgetl.quantization.pipeline import quantize as run_quantize
     from edgetl.runs.directory import Run
 
-    report = run_quantize(Run.open(run), asked.options, data=data)
+    report = run_quantize(Run.open(run), asked.options, data=data, overwrite=overwrite)
     print_calibration_notes(report.calibration)
     for warning in report.warnings:
         note(f"warning: {warning.message}")

@@ -92,7 +92,7 @@ def _summary(run: Run, page: str) -> None:
     echo(f"run       {run.folder}  (model.keras, run.json, history.csv, split.csv, plots/)")
     echo(f"report    {page}")
     if document.metrics:
-        echo(f"next      edgetl quantize {word(run.folder)} --int8")
+        echo(f"next      edgetl quantize {word(run.folder)}")
     else:
         echo("next      train again with photos to hold out, at least 3 a class: without them no model can be checked")
 

@@ -64,6 +64,7 @@ class VariantFile:
         calibration: Calibration record as JSON values; None for float models.
         accuracy: Accuracy on the held-out photos, if measured.
         agreement: Agreement with the float model on the held-out photos, if measured.
+        described: Description in the bundle that the file comes from; the model is not loaded again.
     """
 
     name: str
@@ -73,6 +74,7 @@ class VariantFile:
     calibration: dict[str, Json] | None = None
     accuracy: Accuracy | None = None
     agreement: Agreement | Unknown | None = None
+    described: Variant | None = None
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def write_bundle(
     for variant in variants:
         file = f"models/{variant.name}.{variant.format}"
         contents[file] = variant.data
-        rows.append(_variant_row(variant, file, size=preprocess.size, classes=len(labels)))
+        rows.append(variant.described or _variant_row(variant, file, size=preprocess.size, classes=len(labels)))
     with atomic_path(folder, directory=True, replaceable=check_bundle) as temporary:
         files = {name: _put(temporary, name, data) for name, data in contents.items()}
         index = []

@@ -21,7 +21,7 @@ class QuantizeOptions(Options):
         OptionError: A value is out of range, or options conflict.
     """
 
-    int8: bool = option(False, help="Write int8 TFLite and ONNX.")
+    int8: bool = option(True, help="Write int8 TFLite and ONNX.")
     float16: bool = option(False, group=_MORE, help="Write TFLite with float16 weights.")
     dynamic: bool = option(False, group=_MORE, help="Write TFLite with int8 weights and float activations.")
     repair: bool = option(True, help="Repair int8 (equalization, GPTQ, bias correction, range clipping).")
@@ -61,7 +61,13 @@ class QuantizeOptions(Options):
             return
         for name in ("target", "explain", "max_drop", "min_agreement"):
             if name in self.changed():
-                raise OptionError(f"{{{name}=}} without {{int8}}", hint="Add {int8}.", **{name: getattr(self, name)})
+                raise OptionError(
+                    f"{{{name}=}} with {{int8=}}",
+                    why="it is about int8 files",
+                    hint="Leave one of them out.",
+                    int8=False,
+                    **{name: getattr(self, name)},
+                )
 
     @property
     def gated(self) -> bool:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from edgetl import __version__
 from edgetl._lib.lock import bundle_locked
 from edgetl._lib.owned import check_bundle
-from edgetl._lib.progress import step
-from edgetl.export.bundle import PhotoFile, write_bundle
+from edgetl._lib.progress import note, step
+from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos, held_out
 from edgetl.runs.quantize_report import (
@@ -24,14 +25,17 @@ from edgetl.runs.quantize_report import (
 from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import ReferenceArrays
-from edgetl_device.errors import GateFailed
-from edgetl_device.files import check_writable
+from edgetl_device.documents import Json
+from edgetl_device.errors import GateFailed, InputError
+from edgetl_device.files import check_writable, sha256_bytes
+from edgetl_device.scores import Agreement
 
 from .bounds import bound_warnings
 from .calibration_photos import Calibration
 from .candidates import SearchResult, incompatibility, int8_names, search
 from .explain import FOLDER as EXPLAINED
 from .explain import Plain, check_explained, explain_export
+from .kept import INT8_SETTINGS, Kept, in_order, kept_variants, settings_of
 from .measurement import Expected, Measured, expected, measured
 from .options import QuantizeOptions
 from .targets import TARGETS
@@ -42,8 +46,12 @@ FLOAT_TOLERANCE = 1e-4
 _EVALSET_MAX = 1000
 
 
-def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) -> QuantizeReport:
+def quantize(
+    run: Run, options: QuantizeOptions, *, data: Path | None = None, overwrite: bool = False
+) -> QuantizeReport:
     """Export a run, measure every file on the held-out photos and write ``RUN/bundle``.
+
+    Variants of an existing bundle that are not made again stay in it.
 
     With a bound on the int8 loss, candidates are tried on the validation photos until one is within it
     (:mod:`edgetl.quantization.candidates`). ``RUN/quantize.json`` is written before the bundle and holds all
@@ -53,10 +61,11 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
         run: A finished run.
         options: Quantization options.
         data: The data set's folder if it has moved since training.
+        overwrite: Replace or remove variants of the bundle that were made under other settings, or of another model.
 
     Raises:
         InputError: The run, its model or its photos changed since training, the calibration photos are unusable,
-            ``RUN/bundle`` is not a bundle or has foreign files, or another process is writing it.
+            ``RUN/bundle`` is not a bundle, has foreign files or needs ``overwrite``, or another process is writing it.
         GateFailed: A float export differs from the model, no int8 candidate is within the bounds, or the target cannot
             run int8.
     """
@@ -66,10 +75,13 @@ def quantize(run: Run, options: QuantizeOptions, *, data: Path | None = None) ->
     if options.explain:
         check_explained(run.folder / EXPLAINED)
     with bundle_locked(run.folder / "bundle"):
-        return _quantize(run, options, data)
+        return _quantize(run, options, data, overwrite=overwrite)
 
 
-def _quantize(run: Run, options: QuantizeOptions, data: Path | None) -> QuantizeReport:
+def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrite: bool) -> QuantizeReport:
+    provenance = _provenance(run)
+    made = (*_float_names(options), *(int8_names(TARGETS[options.target]) if options.int8 else ()))
+    kept = kept_variants(run.folder / "bundle", options, made, provenance, overwrite=overwrite)
     calibration = calibration_of(run, options, data) if options.int8 else None
     model = run.load_model()
     against = expected(
@@ -82,7 +94,7 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None) -> Quantize
         search_result = _int8(forms, run, options, data)
         if search_result.taken is not None:
             variants += [measured(variant, against, run.labels) for variant in search_result.variants]
-    report = _report(run, options, against, variants, search_result, calibration)
+    report = _with_kept(_report(run, options, against, variants, search_result, calibration), run, kept)
     documents.write_or_keep(run.folder / DOCUMENT, report)
     if options.explain and search_result is not None and forms is not None:
         _explain(run, search_result, against, forms)
@@ -92,15 +104,68 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None) -> Quantize
             run.folder / "bundle",
             labels=run.labels,
             preprocess=run.preprocess,
-            variants=[one.variant for one in variants],
+            variants=in_order([*(one.variant for one in variants), *kept.variants, *_still_valid(kept, variants)]),
             evalset=[
                 PhotoFile(path, sample.label, sample.sha256)
                 for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
             ],
             reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
-            provenance=_provenance(run, options),
+            provenance=provenance | {"quantize": _settings(options, kept)},
         )
     return report
+
+
+def _still_valid(kept: Kept, variants: list[Measured]) -> list[VariantFile]:
+    """Return the compiled files whose int8 file is made again byte by byte; warn about the others."""
+    hashes = {one.variant.name: sha256_bytes(one.variant.data) for one in variants}
+    found = []
+    for one in kept.compiled:
+        source = one.name.rpartition("-")[0]
+        if hashes[source] == kept.sha256[source]:
+            found.append(one)
+        else:
+            note(f"warning: {one.name} was compiled from another {source} file and is no longer in the bundle")
+    return found
+
+
+def _settings(options: QuantizeOptions, kept: Kept) -> dict[str, Json]:
+    """Return the options of this call, with the settings of int8 files that it kept."""
+    found: dict[str, Json] = {**options.to_json(), **settings_of(options)}
+    return {**found, "int8": True, **kept.settings} if kept.settings else found
+
+
+def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
+    """Add the kept variants to a report and, if int8 files are among them, what the last report says of them."""
+    rows = tuple(
+        VariantScores(one.name, one.format, len(one.data), one.accuracy, one.agreement, kept.sha256[one.name])
+        for one in kept.variants
+        if one.accuracy is not None and isinstance(one.agreement, Agreement)
+    )
+    report = replace(report, variants=report.variants + rows)
+    if not kept.settings:
+        return report
+    last = _last_report(run, {kept.sha256[one.name] for one in kept.variants if one.precision == "int8"})
+    if last is None:
+        return report
+    names = {"int8", "max_drop_pp", *INT8_SETTINGS}
+    int8 = {name: value for name, value in last.config.items() if name in names}
+    return replace(
+        report,
+        config=report.config | int8,
+        calibration=last.calibration,
+        target=last.target,
+        candidates=last.candidates,
+        warnings=last.warnings,
+    )
+
+
+def _last_report(run: Run, files: set[str]) -> QuantizeReport | None:
+    """Return ``quantize.json`` if it describes files of these hashes; None if it is missing, damaged or of others."""
+    try:
+        last = documents.read(QuantizeReport, run.folder / DOCUMENT)
+    except InputError:
+        return None  # it is about to be replaced, and the bundle holds the measurements
+    return last if files & {one.sha256 for one in last.variants} else None
 
 
 def _float_names(options: QuantizeOptions) -> list[str]:
@@ -192,7 +257,14 @@ def _report(
         held_out=HeldOut(run.held_out, len(against.photos.targets)),
         reference=against.accuracy,
         variants=tuple(
-            VariantScores(one.variant.name, one.variant.format, len(one.variant.data), one.accuracy, one.agreement)
+            VariantScores(
+                one.variant.name,
+                one.variant.format,
+                len(one.variant.data),
+                one.accuracy,
+                one.agreement,
+                sha256_bytes(one.variant.data),
+            )
             for one in variants
         ),
         calibration=calibration.record if calibration else None,
@@ -202,8 +274,8 @@ def _report(
     )
 
 
-def _provenance(run: Run, options: QuantizeOptions) -> dict[str, Any]:
-    document, own = run.document, options.calibration_photos
+def _provenance(run: Run) -> dict[str, Any]:
+    document = run.document
     return {
         "run": {"model_sha256": document.model.sha256, "created": document.created},
         "dataset_fingerprint": document.dataset.fingerprint,
@@ -214,6 +286,5 @@ def _provenance(run: Run, options: QuantizeOptions) -> dict[str, Any]:
             "size": document.config.size,
         },
         "weights": vars(document.weights),
-        "quantize": options.to_json() | {"calibration_photos": own and Path(own).name},
         "versions": document.versions,
     }

@@ -87,6 +87,7 @@ class VariantScores:
         bytes: Size of the file in bytes.
         accuracy: Accuracy on the held-out photos.
         agreement: Agreement with the float model.
+        sha256: SHA-256 of the file; absent in reports of edgetl 0.1.0 and earlier.
     """
 
     name: Text
@@ -94,6 +95,7 @@ class VariantScores:
     bytes: Positive
     accuracy: Accuracy
     agreement: Agreement
+    sha256: Sha256 | None = optional()
 
 
 @dataclass(frozen=True)

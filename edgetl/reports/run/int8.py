@@ -12,6 +12,7 @@ from edgetl.runs import explain_report, quantize_report
 from edgetl.runs.explain_report import ExplainReport
 from edgetl.runs.quantize_report import Candidate, QuantizeReport, VariantScores
 from edgetl_device import documents
+from edgetl_device.bundle import Bundle
 
 _LAYERS = 8
 # Plots of an explanation; edgetl.quantization.explain writes only those with something to show.
@@ -49,6 +50,9 @@ class Int8:
         moved: Mean absolute change of a probability with all layers in int8; None without an explanation.
         layers: The layers that cost most accuracy.
         links: Files with more detail.
+        bundle: Whether these files are in ``RUN/bundle``, in one sentence.
+        explained: Hash of the int8 file that ``layers`` and ``links`` describe, and whether it is in the table or in
+            the bundle; empty without an explanation.
     """
 
     photos: int
@@ -59,6 +63,8 @@ class Int8:
     moved: float | None
     layers: tuple[Layer, ...]
     links: tuple[Link, ...]
+    bundle: str
+    explained: str
 
 
 def read_int8(run: Path, page: Path) -> Int8 | None:
@@ -74,6 +80,7 @@ def read_int8(run: Path, page: Path) -> Int8 | None:
     if not (run / quantize_report.DOCUMENT).is_file():
         return None
     report = documents.read(QuantizeReport, run / quantize_report.DOCUMENT)
+    in_bundle = _in_bundle(run)
     explained = None
     if (run / explain_report.DOCUMENT).is_file():
         explained = documents.read(ExplainReport, run / explain_report.DOCUMENT)
@@ -86,7 +93,42 @@ def read_int8(run: Path, page: Path) -> Int8 | None:
         moved=explained.answer_error if explained else None,
         layers=_layers(explained) if explained else (),
         links=_links(run, page) if explained else (),
+        bundle=_bundle_text(report, in_bundle),
+        explained=_explained_text(explained, report, in_bundle) if explained else "",
     )
+
+
+def _in_bundle(run: Path) -> dict[str, str] | None:
+    """Return the hash of each file in ``RUN/bundle`` by variant; None if there is no bundle."""
+    if not (run / "bundle").is_dir():
+        return None
+    return {variant.name: variant.sha256 for variant in Bundle.open(run / "bundle").variants}
+
+
+def _bundle_text(report: QuantizeReport, in_bundle: dict[str, str] | None) -> str:
+    refused = report.candidates is not None and report.candidates.taken is None
+    refused |= report.target.incompatibility is not None
+    why = "quantize was refused: no int8 candidate is within the bounds" if refused else ""
+    if report.target.incompatibility is not None:
+        why = f"quantize was refused: {report.target.incompatibility}"
+    if in_bundle is None:
+        return f"There is no bundle{': ' + why if why else ''}."
+    other = [one.name for one in report.variants if one.sha256 not in (None, in_bundle.get(one.name))]
+    if refused or other:
+        held = ", ".join(f"{name} {sha256[:12]}" for name, sha256 in in_bundle.items())
+        return f"The bundle is of an earlier quantize ({held}){'; the last ' + why if why else ''}."
+    return "The bundle contains these files."
+
+
+def _explained_text(explained: ExplainReport, report: QuantizeReport, in_bundle: dict[str, str] | None) -> str:
+    sha256 = explained.int8.sha256
+    if sha256 in (in_bundle or {}).values():
+        where = "the int8 file of the bundle"
+    elif sha256 in {one.sha256 for one in report.variants}:
+        where = "the int8 file of the table"
+    else:
+        where = "an earlier int8 file, or one that was refused, and not of the bundle"
+    return f"{sha256[:12]}, {where}"
 
 
 def _layers(explained: ExplainReport) -> tuple[Layer, ...]:

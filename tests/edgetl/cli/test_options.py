@@ -291,7 +291,7 @@ def test_an_error_speaks_to_who_asked(tmp_path: Path) -> None:
         (("--config", str(tmp_path / "none.toml")), "no such file"),
     ):
         assert said in small.refused(small.edgetl("train", tmp_path, *flags))
-    assert "--max-drop -1" in small.refused(small.edgetl("quantize", tmp_path, "--int8", "--max-drop", "-1"))
+    assert "--max-drop -1" in small.refused(small.edgetl("quantize", tmp_path, "--max-drop", "-1"))
 
 
 def test_printing_a_configuration_needs_no_input_and_loads_nothing_heavy(tmp_path: Path) -> None:

@@ -102,6 +102,6 @@ def test_the_command_refuses_before_it_works(tiny_run: Run, tmp_path: Path) -> N
     text = small.refused(small.edgetl("quantize", run, "--int8", "--calibration-photos", own))
     assert scored.path in text
     assert not (run / "bundle").exists()
-    assert "--int8" in small.refused(small.edgetl("quantize", run, "--explain"))
-    with pytest.raises(InputError, match="without int8"):
+    assert "--explain with --no-int8" in small.refused(small.edgetl("quantize", run, "--no-int8", "--explain"))
+    with pytest.raises(InputError, match="explain=True with int8=False"):
         QuantizeOptions(int8=False, explain=True)

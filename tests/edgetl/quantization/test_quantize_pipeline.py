@@ -12,12 +12,14 @@ import numpy as np
 import pytest
 import small
 
+from edgetl.export.edgetpu_variant import add_compiled
 from edgetl.export.metadata import without_metadata
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
 from edgetl.runs.directory import Run, write_data_root
-from edgetl_device.bundle import Bundle
-from edgetl_device.documents import to_json
+from edgetl_device import documents
+from edgetl_device.bundle import Bundle, Compilation, CompiledFrom, Manifest
+from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.verify import verify
@@ -195,3 +197,71 @@ def test_export_writes_one_file(copy: Run, tmp_path: Path) -> None:
     assert str(out) in done.stdout
     assert out.read_bytes()[4:8] == b"TFL3"
     assert "float16, dynamic" in small.refused(small.edgetl("export", copy.folder, "--variant", "int4"))
+
+
+def _compiled(bundle: Path) -> bytes:
+    """Put a compiled twin of int8 into the bundle, which no runtime here can load; return it."""
+    opened = Bundle.open(bundle)
+    source = opened.variant("int8")
+    data = opened.read(source.file)
+    known: Any = Unknown("not said")
+    report = Compilation(known, known, known, known, known, CompiledFrom("int8", source.sha256))
+    add_compiled(opened, source, data, report)
+    return data
+
+
+def test_a_second_quantize_adds_and_refreshes_and_drops_nothing(copy: Run) -> None:
+    first = quantize(copy, QuantizeOptions(repair=False, calibration=3))
+    before = Bundle.open(copy.folder / "bundle")
+    compiled = _compiled(before.path)
+    second = quantize(copy, QuantizeOptions(int8=False, float16=True))
+    bundle = Bundle.open(before.path)
+    names = ["float32", "float32-onnx", "float16", "int8", "int8-onnx", "int8-edgetpu"]
+    assert [variant.name for variant in bundle.variants] == names
+    for name in ("int8", "int8-onnx"):
+        assert bundle.variant(name) == before.variant(name)
+        assert bundle.read(bundle.variant(name).file) == before.read(before.variant(name).file)
+    assert bundle.read(bundle.variant("int8-edgetpu").file) == compiled
+    # The report is of the bundle: measured then or now, with the settings of the int8 files.
+    assert {row.name: row.sha256 for row in second.variants} == {
+        variant.name: variant.sha256 for variant in bundle.variants if variant.name != "int8-edgetpu"
+    }
+    assert {row.name: row for row in second.variants}["int8"] == {row.name: row for row in first.variants}["int8"]
+    assert second.calibration == first.calibration
+    assert (second.config["int8"], second.config["repair"], second.config["calibration"]) == (True, False, 3)
+    assert bundle.provenance["quantize"] | {"float16": False} == before.provenance["quantize"]
+    # The same settings again: refreshed, and what was compiled from the same bytes stays.
+    quantize(copy, QuantizeOptions(repair=False, calibration=3))
+    refreshed = Bundle.open(before.path)
+    assert [variant.name for variant in refreshed.variants] == names
+    assert refreshed.variant("int8").sha256 == before.variant("int8").sha256
+    assert verify(refreshed).ok
+
+
+def test_int8_files_of_other_settings_are_replaced_only_when_told_to(copy: Run) -> None:
+    quantize(copy, QuantizeOptions(repair=False, calibration=3, float16=True))
+    _compiled(copy.folder / "bundle")
+    before = {path: path.read_bytes() for path in copy.folder.rglob("*") if path.is_file()}
+    text = small.refused(small.edgetl("quantize", copy.folder, "--calibration", 4, "--no-repair"))
+    assert "its int8 files were made and measured with other settings" in text
+    assert "--calibration 4 now, 3 then" in text
+    assert "--overwrite" in text
+    assert {path: path.read_bytes() for path in copy.folder.rglob("*") if path.is_file()} == before
+    quantize(copy, QuantizeOptions(repair=False, calibration=4, target="coral"), overwrite=True)
+    bundle = Bundle.open(copy.folder / "bundle")
+    # int8-onnx is not for the target, and int8-edgetpu was compiled from what is gone; float16 has no settings.
+    assert [variant.name for variant in bundle.variants] == ["float32", "float32-onnx", "float16", "int8"]
+    assert bundle.provenance["quantize"]["target"] == "coral"
+
+
+def test_a_bundle_of_another_model_is_replaced_only_when_told_to(copy: Run) -> None:
+    quantize(copy, FLOAT_ONLY)
+    manifest = json.loads((copy.folder / "bundle" / "bundle.json").read_text())
+    manifest["provenance"]["run"]["model_sha256"] = "0" * 64
+    path = copy.folder / "bundle" / "bundle.json"
+    documents.write(path, documents.sealed(documents.of_json(Manifest, manifest, name="it")))
+    with pytest.raises(InputError, match="is a bundle of another model") as caught:
+        quantize(copy, FLOAT_ONLY)
+    assert "--overwrite" in str(caught.value)
+    quantize(copy, FLOAT_ONLY, overwrite=True)
+    assert verify(Bundle.open(copy.folder / "bundle")).ok

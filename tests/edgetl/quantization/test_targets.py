@@ -107,7 +107,7 @@ def test_an_unknown_target_and_one_without_int8_are_refused() -> None:
     assert "--target pico" in text
     for name in TARGETS:
         assert name in text
-    with pytest.raises(InputError, match="target='coral' without int8"):
+    with pytest.raises(InputError, match="target='coral' with int8=False"):
         QuantizeOptions(int8=False, target="coral")
 
 
@@ -118,8 +118,8 @@ def test_an_unknown_target_and_one_without_int8_are_refused() -> None:
         ({"min_agreement": float("nan")}, "min_agreement=nan"),
         ({"max_drop": float("nan")}, "max_drop=nan"),
         ({"max_drop": -1}, "max_drop=-1: must be 0 to 100"),
-        ({"int8": False, "max_drop": 1.0}, "max_drop=1.0 without int8"),
-        ({"int8": False, "min_agreement": 0.9}, "min_agreement=0.9 without int8"),
+        ({"int8": False, "max_drop": 1.0}, "max_drop=1.0 with int8=False"),
+        ({"int8": False, "min_agreement": 0.9}, "min_agreement=0.9 with int8=False"),
     ],
 )
 def test_bounds_that_mean_nothing_are_refused(settings: dict[str, Any], said: str) -> None:

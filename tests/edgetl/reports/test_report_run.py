@@ -29,6 +29,7 @@ from edgetl.runs.explain_report import ChannelCounts, Clipped, ExplainedLayer, E
 from edgetl.runs.predictions import FILE, HeldOutPrediction, read_predictions, write_predictions
 from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.bundle import Bundle
 from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
@@ -308,6 +309,25 @@ def test_what_quantizing_gave(tiny_bundle: Path, tmp_path: Path) -> None:
     assert [one["href"] for one in page.named("a")] == ["explain/layers.png"]
     elsewhere = Page(render_run(run, tmp_path / "pages" / "page.html"))
     assert [one["href"] for one in elsewhere.named("a")] == ["../run/explain/layers.png"]
+    # Of which files the page speaks.
+    bundle = Bundle.open(run.folder)
+    hashes = {one.name: one.sha256[:12] for one in bundle.variants}
+    for name, sha256 in hashes.items():
+        assert f"{name} {sha256}" in page.text
+    assert "The bundle contains these files." in page.text
+    assert "Of 000000000000, an earlier int8 file, or one that was refused, and not of the bundle." in page.text
+    documents.write(run.folder / "explain.json", replace(report, int8=Int8File(bundle.variant("int8").sha256, 5)))
+    assert f"Of {hashes['int8']}, the int8 file of the bundle." in page_of(run).text
+    # Refused later: the bundle stayed as it was.
+    document["candidates"] |= {"taken": None}
+    document["variants"] = document["variants"][:1]
+    (run.folder / "quantize.json").write_text(json.dumps(document))
+    text = page_of(run).text
+    held = ", ".join(f"{name} {sha256}" for name, sha256 in hashes.items())
+    refused = "quantize was refused: no int8 candidate is within the bounds"
+    assert f"The bundle is of an earlier quantize ({held}); the last {refused}." in text
+    shutil.rmtree(run.folder / "bundle")
+    assert f"There is no bundle: {refused}." in page_of(run).text
 
 
 def test_grad_cam_lies_over_each_mistake(tiny_run: Run, tmp_path: Path) -> None:
