@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import echo
+from edgetl.cli.console.output import accuracy_text, echo, word
 
 if TYPE_CHECKING:
     from edgetl.export.conversion import Layout
@@ -29,10 +29,11 @@ def export(
     ),
     data: Path | None = typer.Option(None, help="Folder of the photos, if they have moved.", show_default=False),
 ) -> None:
-    """Write a single model file. For files measured on held-out photos, use `edgetl quantize`.
+    """Write a single model file: from the run's bundle if it is there, else made now and not measured.
 
     Example: edgetl export runs/photos --variant int8 --target mcu --c-array -o firmware/photos.c
     """
+    from edgetl.quantization.kept import bundled
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.targets import TARGETS
     from edgetl.quantization.variants import (
@@ -54,20 +55,28 @@ def export(
     if c_array:
         _check_c_array(variant, file)
     opened = Run.open(run)
-    model = opened.load_model()
-    if variant in INT8_NAMES:
+    measured = bundled(opened, variant, target) if chosen == "nhwc" else None
+    if measured is not None:
+        made = measured
+    elif variant in INT8_NAMES:
+        model = opened.load_model()
         calibration = calibration_of(opened, options, data)
         recipe = repaired(ModelForms(model, calibration), TARGETS[target])
         (made,) = int8_variants(recipe, opened, calibration, (variant,), target=TARGETS[target], layout=chosen)
         if made.format == "tflite":
             TARGETS[target].check(made.data, variant)
     else:
-        made = float_variant(model, variant, opened, layout=chosen)
+        made = float_variant(opened.load_model(), variant, opened, layout=chosen)
     if c_array:
         _write_c_array(made.data, file, opened.labels)
-        return
-    write_bytes(file, made.data)
-    echo(f"{file}  {len(made.data) / 1e6:.2f} MB")
+    else:
+        write_bytes(file, made.data)
+        echo(f"{file}  {len(made.data) / 1e6:.2f} MB")
+    if measured is None:
+        echo(f"measured  no; edgetl quantize {word(run)} measures what it writes")
+    else:
+        scores = f", {accuracy_text(made.accuracy)}" if made.accuracy else ""
+        echo(f"measured  {opened.folder / 'bundle'}: {variant}{scores}")
 
 
 def _layout(layout: str, variant: str) -> Layout:

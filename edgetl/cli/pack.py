@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer
 
-from edgetl.cli.console.output import echo
+from edgetl.cli.console.output import echo, note, word
 
 
 def register(app: typer.Typer) -> None:
@@ -21,15 +22,36 @@ def pack(
     out: Path | None = typer.Option(
         None, "--out", "-o", help="File to write.  [default: <name of the run>.edgetl]", show_default=False
     ),
+    variants: str = typer.Option(
+        "all", metavar="NAMES", help="Variants to pack, separated by commas, such as int8,float32."
+    ),
+    evalset: int | None = typer.Option(
+        None, min=1, metavar="PHOTOS", help="Number of held-out photos to pack.  [default: all]", show_default=False
+    ),
 ) -> None:
     """Write a bundle as one .edgetl file; the same bundle gives the same bytes.
 
-    Example: edgetl pack runs/photos
+    Fewer variants or photos make a smaller bundle with a digest of its own, without signatures.
+
+    Example: edgetl pack runs/photos --variants int8 --evalset 20
     """
     from edgetl.export.bundle import pack as write_zip
+    from edgetl.export.subset import write_subset
     from edgetl_device.bundle import Bundle
+    from edgetl_device.errors import InputError
 
-    folder = Bundle.open(bundle).path
-    name = folder.resolve().parent.name if folder.name == "bundle" else folder.name
-    written = write_zip(folder, out or Path(f"{name}.edgetl"))
+    opened = Bundle.open(bundle)
+    folder = opened.path
+    name = folder.resolve().parent.name if folder.name == "bundle" else folder.stem
+    file = out or Path(f"{name}.edgetl")
+    names = [] if variants == "all" else [one.strip() for one in variants.split(",")]
+    if file.resolve() == folder.resolve():
+        raise InputError(f"{file}: is the bundle itself", hint="Choose another file with --out.")
+    if not names and evalset is None:
+        written = write_zip(folder, file)
+    else:
+        with TemporaryDirectory(prefix="edgetl-pack-") as temporary:
+            written = write_zip(write_subset(opened, Path(temporary), variants=names, photos=evalset).path, file)
+        if opened.signatures():
+            note(f"note: {written} is a new bundle and not signed: edgetl sign {word(written)} --key KEY")
     echo(f"{written}  {written.stat().st_size / 1e6:.1f} MB")

@@ -135,7 +135,7 @@ def write_bundle(
             index.append((name, photo.label, sha256_bytes(data)))
         files[INDEX] = _put(temporary, INDEX, table_text(INDEX_COLUMNS, index, verbatim=True).encode())
         golden = _golden_rows(evalset)
-        arrays = _npz(
+        arrays = npz(
             probabilities=np.ascontiguousarray(reference.probabilities, np.float32),
             logits=np.ascontiguousarray(reference.logits, np.float32),
             golden_rows=np.array(golden, np.int64),
@@ -265,7 +265,7 @@ def _golden_pixels(photos: Sequence[PhotoFile], spec: Preprocess) -> npt.NDArray
     return np.stack([preprocess(photo.path, spec) for photo in photos])
 
 
-def _npz(**arrays: npt.NDArray[Any]) -> bytes:
+def npz(**arrays: npt.NDArray[Any]) -> bytes:
     """Return an ``.npz`` like :func:`numpy.savez`, but without timestamps."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:

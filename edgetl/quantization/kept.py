@@ -1,4 +1,4 @@
-"""Choose the variants of the existing bundle that another ``quantize`` keeps."""
+"""Find the variants of a run's bundle that need not be made again."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from edgetl.export.bundle import VariantFile
+from edgetl.runs.directory import Run
 from edgetl_device.bundle import Bundle, Variant
 from edgetl_device.documents import Json
 from edgetl_device.errors import InputError
@@ -82,6 +83,26 @@ def kept_variants(
         _settings(bundle) if any(one.precision == "int8" for one in kept) else {},
         {one.name: one.sha256 for one in bundle.variants},
     )
+
+
+def bundled(run: Run, name: str, target: str) -> VariantFile | None:
+    """Return a variant of ``RUN/bundle``; None if there is none of this run's model, or none for the target.
+
+    Raises:
+        InputError: The bundle is damaged.
+    """
+    folder = run.folder / "bundle"
+    if not folder.exists():
+        return None
+    bundle = Bundle.open(folder)
+    variant = {one.name: one for one in bundle.variants}.get(name)
+    origin = bundle.provenance.get("run")
+    same = isinstance(origin, dict) and origin.get("model_sha256") == run.document.model.sha256
+    if variant is None or not same:
+        return None
+    if variant.precision == "int8" and _settings(bundle).get("target") != target:
+        return None
+    return _file(bundle, variant)
 
 
 def in_order(variants: Iterable[VariantFile]) -> list[VariantFile]:

@@ -14,6 +14,7 @@ import small
 
 from edgetl.export.edgetpu_variant import add_compiled
 from edgetl.export.metadata import without_metadata
+from edgetl.quantization.kept import bundled
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
 from edgetl.runs.directory import Run, write_data_root
@@ -265,3 +266,24 @@ def test_a_bundle_of_another_model_is_replaced_only_when_told_to(copy: Run) -> N
     assert "--overwrite" in str(caught.value)
     quantize(copy, FLOAT_ONLY, overwrite=True)
     assert verify(Bundle.open(copy.folder / "bundle")).ok
+
+
+def test_export_takes_the_measured_file_of_the_bundle(tiny_bundle: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run"))
+    # Nothing is loaded or converted.
+    (run / "model.keras").unlink()
+    bundle = Bundle.open(tiny_bundle)
+    for name in ("int8", "float32-onnx"):
+        out = tmp_path / name
+        done = small.edgetl("export", run, "--variant", name, "-o", out)
+        assert done.returncode == 0, done.stderr
+        assert out.read_bytes() == bundle.read(bundle.variant(name).file)
+        accuracy = bundle.variant(name).accuracy
+        assert accuracy is not None
+        assert f"bundle: {name}, {accuracy.correct} of {accuracy.photos} photos right" in done.stdout
+    # Of another target, of a variant that is not there, or in another layout, it has to be made.
+    opened = Run.open(tiny_bundle.parent)
+    assert bundled(opened, "int8", "coral") is None
+    assert bundled(opened, "float16", "generic") is None
+    assert "model.keras" in small.refused(small.edgetl("export", run, "--variant", "int8", "--target", "coral"))
+    assert "model.keras" in small.refused(small.edgetl("export", run, "--variant", "float32-onnx", "--layout", "nchw"))
