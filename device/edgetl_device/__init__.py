@@ -1,7 +1,7 @@
 """edgetl on the device: verify, run and bench a bundle with numpy, Pillow and one runtime.
 
-Nothing here imports TensorFlow, Keras, typer, rich or ``edgetl``, and importing this package imports nothing else:
-names below load on first use.
+Nothing here imports TensorFlow, Keras, typer, rich or ``edgetl``. Importing this package is cheap: the names below load
+on first use.
 """
 
 from typing import Any

@@ -1,6 +1,6 @@
 """``python -m edgetl_device COMMAND``: JSON on stdout, errors on stderr, edgetl's exit codes.
 
-It needs only this package, so it is what runs on a board over SSH.
+It needs only this package, so boards run it over SSH.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from .update.options import UpdateOptions
 
 _DELEGATES = "none, xnnpack, edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
 _RUNTIMES = ("ai-edge-litert", "tflite-runtime")
-_TRUST = "a public key, or a folder of them: the bundle must be signed by one; may be repeated"
+_TRUST = "a public key, or a folder of them, one of which must have signed the bundle; may be repeated"
 _DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code."""
-    # What is wrong with a photo is said by edgetl; Pillow's warnings would only break its lines.
+    # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         options = _parser().parse_args(arguments)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {error.for_command_line()}\n")
         return error.exit_code
     except BrokenPipeError:
-        # The reader of our output has closed the pipe (``| head``): print nothing more, not even at shutdown.
+        # The reader has closed the pipe (``| head``): print nothing more, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _defect() -> int:
-    """Print the exception that is being handled, and return its exit code."""
+    """Print the exception being handled, and return its exit code."""
     import traceback
 
     traceback.print_exc()
@@ -84,7 +84,7 @@ def _parser() -> argparse.ArgumentParser:
         "classify",
         _classify,
         "classify photos, or frames of a camera, video or folder: one line of JSON each",
-        bundle="a bundle folder, an .edgetl file, or this board's slots, whose updates it follows",
+        bundle="a bundle folder, an .edgetl file, or this board's slots, to follow their updates",
     )
     classify.add_argument("photos", nargs="*", metavar="PHOTO")
     classify.add_argument("--variant", default="int8")
@@ -99,10 +99,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--log", type=Path, default=Path("loadgen"), metavar="DIR", help="for LoadGen's logs")
 
     verify = _command(
-        commands, "verify", _verify, "check signature, hashes, golden pixels and the agreement with the reference"
+        commands, "verify", _verify, "check signature, hashes, golden pixels and agreement with the reference"
     )
     verify.add_argument("--trust", action="append", default=[], metavar="PUBKEY", help=_TRUST)
-    verify.add_argument("--min-version", type=int, default=0, metavar="N", help="refuse a signature of a lower version")
+    verify.add_argument(
+        "--min-version", type=int, default=0, metavar="N", help="refuse signatures with a lower version"
+    )
 
     help = "report what this machine lacks for edgetl, and how to get it"
     commands.add_parser("doctor", help=help, description=help).set_defaults(run=_doctor)
@@ -111,13 +113,13 @@ def _parser() -> argparse.ArgumentParser:
         commands,
         "update",
         _update,
-        "install a bundle on this board, or keep the one that runs if it fails",
+        "install a bundle on this board; if it fails its checks, keep the current one",
         bundle="an .edgetl file",
     )
-    update.add_argument("slots", metavar="SLOTS", help="the folder of this board's bundles; created if it is not there")
+    update.add_argument("slots", metavar="SLOTS", help="the folder of this board's bundles; created if missing")
     add_arguments(update, UpdateOptions)
 
-    help = "show which bundles are installed on this board, and bring the previous one back"
+    help = "show the bundles installed on this board, or roll back to the previous one"
     slots = commands.add_parser("slots", help=help, description=help)
     slots.set_defaults(run=_slots)
     slots.add_argument("slots", metavar="SLOTS", help="the folder of this board's bundles")
@@ -125,7 +127,7 @@ def _parser() -> argparse.ArgumentParser:
     either = slots.add_mutually_exclusive_group()
     either.add_argument("--rollback", action="store_true", help="switch to the previous bundle, if it still verifies")
     either.add_argument(
-        "--recover", action="store_true", help="undo an update that was cut off; for the start of a service"
+        "--recover", action="store_true", help="undo an interrupted update; for use when a service starts"
     )
     return parser
 
@@ -253,7 +255,7 @@ def _update(options: argparse.Namespace) -> None:
     from .update.run import raise_failure, update
 
     asked = from_arguments(UpdateOptions, options)
-    # An end of the connection ends it in order: it goes back to the bundle that ran.
+    # When the connection ends, stop cleanly: roll back to the bundle that ran.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = update(Slots(options.slots), options.bundle, asked, prefer=options.runtime, say=_say)
     _print(report)

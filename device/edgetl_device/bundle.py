@@ -1,6 +1,6 @@
 """Read bundles: variants, labels, preprocessing, held-out photos and the float reference, each checked when read.
 
-A bundle is a folder, or the same files in one ``.edgetl`` zip; nothing is ever extracted or unpickled.
+A bundle is a folder, or a zip of it, ``.edgetl``; nothing is ever extracted or unpickled.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ _MAX_NPY_HEADER_BYTES = 16 << 10
 
 @dataclass(frozen=True)
 class CompiledFrom:
-    """The file that a compiler was given.
+    """The file that was compiled.
 
     Attributes:
         variant: The variant that was compiled.
@@ -172,10 +172,10 @@ class BundleName:
 
 @dataclass(frozen=True, kw_only=True)
 class EvalPhoto:
-    """One of the photos.
+    """A photo to evaluate with.
 
     Attributes:
-        file: Path in the bundle's evalset folder, or in the folder.
+        file: Path in the bundle's evalset folder, or in the labelled folder.
         index: Index of the true class.
         sha256: SHA-256 of the file.
     """
@@ -282,23 +282,22 @@ class Bundle:
         """Return the bytes of a file that ``bundle.json`` lists.
 
         Raises:
-            InputError: It is not listed, is missing, is larger than such a file can be, or differs from the listed size
-                or SHA-256.
+            InputError: It is not listed, missing, too large, or differs from the listed size or SHA-256.
         """
         entry = self.files.get(file)
         if entry is None:
             raise InputError(f"{self.path}: {file} is not listed in {MANIFEST}")
         if entry.bytes > limit_bytes:
-            raise damaged(f"{self.path}: {file}", f"its {entry.bytes} bytes are more than such a file can have")
+            raise damaged(f"{self.path}: {file}", f"its {entry.bytes} bytes exceed the limit for such a file")
         if self._storage.size_bytes(file) != entry.bytes:
-            raise damaged(f"{self.path}: {file}", f"its size is not the {entry.bytes} bytes that {MANIFEST} lists")
+            raise damaged(f"{self.path}: {file}", f"its size differs from the {entry.bytes} bytes in {MANIFEST}")
         data = self._storage.read(file, limit_bytes=entry.bytes)
         if len(data) != entry.bytes or sha256_bytes(data) != entry.sha256:
-            raise damaged(f"{self.path}: {file}", f"its SHA-256 is not the one that {MANIFEST} lists")
+            raise damaged(f"{self.path}: {file}", f"its SHA-256 differs from {MANIFEST}")
         return data
 
     def signatures(self) -> tuple[Signature, ...]:
-        """Return the signatures that came with the bundle, unchecked; none if it is not signed.
+        """Return the bundle's signatures, unchecked; empty if it is not signed.
 
         Raises:
             InputError: Its ``signature.json`` is damaged.
@@ -308,15 +307,15 @@ class Bundle:
         return () if data is None else documents.parse(Signatures, data, name=name).signatures
 
     def check_signed(self, trust: Sequence[PublicKey], *, at: datetime | None = None, min_version: int = 0) -> Checked:
-        """Return the valid signature of the highest version by a trusted key.
+        """Return the valid signature with the highest version by a trusted key.
 
         Args:
-            trust: Keys that are trusted, at least one.
-            at: The time at which keys and signatures must not have expired; None to disregard their expiry.
+            trust: Trusted keys, at least one.
+            at: The time at which keys and signatures must be valid; None ignores expiry.
             min_version: A lower version is refused.
 
         Raises:
-            InputError: There is none.
+            InputError: No signature is valid.
         """
         try:
             return check(self.digest, self.signatures(), trust, at=at, min_version=min_version)
@@ -327,7 +326,7 @@ class Bundle:
         """Return the files that ``bundle.json`` does not list: itself and, if there is one, ``signature.json``.
 
         Raises:
-            InputError: One is larger than such a file can be.
+            InputError: A file is too large.
         """
         limits = {MANIFEST: _MAX_MANIFEST_BYTES, SIGNATURES: _MAX_SIGNATURES_BYTES}
         return {
@@ -382,7 +381,7 @@ class Bundle:
         # Written so that NaN fails.
         found = reference.probabilities
         if not (found.min() >= 0 and found.max() <= 1 and np.isfinite(reference.logits).all()):
-            raise damaged(name, "its probabilities are not all from 0 to 1, or its logits not all numbers")
+            raise damaged(name, "its probabilities are not all within 0..1, or its logits not all finite")
         return reference
 
     def _photo(self, row: dict[str, str], name: str) -> EvalPhoto:
@@ -400,7 +399,7 @@ class Bundle:
 def _array(
     archive: zipfile.ZipFile, field: str, dtype: str, shape: tuple[int, ...] | None, name: str
 ) -> npt.NDArray[Any]:
-    """Read an array of an ``.npz`` of known type and shape (None: 1-D of any length); allocate nothing else."""
+    """Read an array of known type and shape (None: 1-D of any length) from an ``.npz``, without allocating more."""
     member = archive.getinfo(f"{field}.npy")
     if member.compress_type != zipfile.ZIP_STORED:
         raise damaged(name, f"{field} is compressed")
@@ -421,12 +420,12 @@ def read_manifest(data: bytes, *, name: str) -> Manifest:
     """Read a ``bundle.json`` and check that its parts are consistent; error messages use ``name``.
 
     Raises:
-        InputError: It is damaged, edited, or of another schema; the message names the field.
+        InputError: It is damaged, edited, or has another schema; the message names the field.
     """
     manifest = documents.parse(Manifest, data, name=name)
     for file in manifest.files:
         if storage.checked_name(file) in (MANIFEST, SIGNATURES):
-            raise damaged(f"{name}: files lists {file}", "it describes the bundle and is no part of it")
+            raise damaged(f"{name}: files lists {file}", "it describes the bundle and cannot be part of it")
     names: set[str] = set()
     for place, variant in enumerate(manifest.variants):
         if variant.name in names:

@@ -1,4 +1,4 @@
-"""Run a module in a separate process, found wherever its package was imported from."""
+"""Run a module in a separate process, with the packages that this process uses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def run_module(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``python -m <package>.<name> arguments`` and return the completed process, whatever its exit code.
 
-    ``package`` is already loaded; the process can import it and this package.
+    ``package`` must be imported already; the new process finds it and this package in the same places.
 
     Raises:
         OSError: It cannot be started.

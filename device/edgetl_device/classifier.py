@@ -1,4 +1,4 @@
-"""Photos in, labels out: one variant of a bundle, ready to run."""
+"""Classify photos with one variant of a bundle."""
 
 from __future__ import annotations
 
@@ -120,8 +120,8 @@ class Classifier:
         variant: The name of the variant to run.
         threads: CPU threads for the model, 1 to 256.
         prefer: For TFLite variants, require ``ai-edge-litert`` or ``tflite-runtime``.
-        delegate: For TFLite variants, a delegate. A library of the wrong version may crash the process; use
-            :func:`open_classifier` to find out first.
+        delegate: For TFLite variants, a delegate. A library of the wrong version may crash the process;
+            :func:`open_classifier` tries it in another process first.
         batch: Images per inference, 1 to 256, for :meth:`run_batch`; above 1 for TFLite variants only.
 
     Raises:
@@ -256,12 +256,12 @@ class Classifier:
         delegate: Delegate | None = None,
         say: Callable[[str], None] = lambda _: None,
     ) -> Following:
-        """Return a classifier that always runs the bundle that runs in a board's slots; see :class:`Following`."""
+        """Return a classifier that follows the updates of a board's slots; see :class:`Following`."""
         return Following(slots, variant, threads, prefer=prefer, delegate=delegate, say=say)
 
     @contextmanager
     def hold(self) -> Iterator[Classifier]:
-        """Yield the classifier for the steps of one photo: itself."""
+        """Yield this classifier; for the interface of :class:`Following`."""
         yield self
 
     def close(self) -> None:
@@ -272,7 +272,7 @@ class Classifier:
                 self.runtime.close()
 
     def __enter__(self) -> Classifier:
-        """Return the classifier, which must be open."""
+        """Return the classifier."""
         self._expect_open()
         return self
 
@@ -296,7 +296,7 @@ class Classifier:
 
 @dataclass(eq=False)
 class _Loaded:
-    """A classifier of a bundle in a slot, and how many photos it is at work on."""
+    """A classifier of a bundle in a slot, and the number of photos that it is processing."""
 
     installed: Installed
     classifier: Classifier
@@ -304,24 +304,24 @@ class _Loaded:
 
 
 class Following:
-    """A classifier that follows the updates of a board: it runs the bundle that runs in the slots.
+    """A classifier that always runs the current bundle of a board's slots.
 
-    Between two photos it looks whether that has changed, and loads the new bundle before it lets go of the old one: no
-    photo is dropped, and one photo is decoded, fitted and classified by one bundle. A bundle that cannot be loaded, or
-    is not signed by a key that the slots trust, is said, and the old one stays until the next change. An update that
-    was cut off does not count: what was confirmed before runs. It is thread-safe like :class:`Classifier`, and needs no
-    right to write to the slots. For a moment both models are in memory.
+    Between photos it checks for an update, and loads the new bundle before it closes the old one: no photo is dropped,
+    and each photo is decoded, resized and classified by the same bundle. If a bundle cannot be loaded, or is not signed
+    by a key that the slots trust, it reports that and keeps the old one until the next change. After an interrupted
+    update it runs the confirmed bundle. It is thread-safe like :class:`Classifier`, and needs no write permission.
+    During a change both models are in memory.
 
     Args:
         slots: The folder that ``python -m edgetl_device update`` or ``edgetl deploy`` filled.
-        variant: As for :class:`Classifier`, like the next three.
-        threads: See there.
-        prefer: See there.
-        delegate: See there.
+        variant: As for :class:`Classifier`.
+        threads: As for :class:`Classifier`.
+        prefer: As for :class:`Classifier`.
+        delegate: As for :class:`Classifier`.
         say: Called with one line when the bundle has changed, or could not be loaded.
 
     Raises:
-        InputError: There are no slots, or the bundle that runs there cannot be loaded.
+        InputError: There are no slots, or their bundle cannot be loaded.
         Unavailable: As for :class:`Classifier`.
     """
 
@@ -349,12 +349,12 @@ class Following:
                 hint="Install one: edgetl deploy, or python -m edgetl_device update.",
             )
         self._loaded = self._load(running)
-        # What failed to load is not tried again and again.
+        # Do not retry a bundle that failed to load.
         self._seen = running
 
     @property
     def bundle(self) -> Bundle:
-        """The bundle that ran last; :meth:`hold` gives the one for the next photo."""
+        """The bundle that ran last; :meth:`hold` yields the one for the next photo."""
         return self._loaded.classifier.bundle
 
     @property
@@ -369,7 +369,7 @@ class Following:
 
     @property
     def runtime(self) -> Runtime:
-        """What runs it."""
+        """Its runtime."""
         return self._loaded.classifier.runtime
 
     @contextmanager
@@ -377,7 +377,7 @@ class Following:
         """Yield the classifier for the steps of one photo; it stays open until they are done.
 
         Raises:
-            ValueError: This was closed.
+            ValueError: The classifier is closed.
         """
         with self._lock:
             if self._closed:
@@ -408,7 +408,7 @@ class Following:
             return classifier.probabilities(photo)
 
     def close(self) -> None:
-        """Free the memory, after the photos that others are at work on. Calling it again does nothing."""
+        """Free the memory, after waiting for photos in other threads. Calling it again does nothing."""
         with self._lock:
             self._closed = True
             self._let_go(self._loaded)
@@ -422,7 +422,7 @@ class Following:
         self.close()
 
     def _look(self) -> None:
-        """Load the bundle that runs now if it is another one; locked."""
+        """Load the current bundle if it has changed. Call with the lock held."""
         try:
             mark = self._slots.mark
             if mark == self._mark:
@@ -433,7 +433,7 @@ class Following:
             self._mark = None
             self._report(f"{self._slots.path}: cannot be read: {_in_one_line(error)}")
             return
-        # While an update is at work, its end shows in the lock only.
+        # While an update runs, only the lock shows when it ends.
         self._mark = mark if is_settled else None
         if running is None or running == self._seen:
             return
@@ -455,14 +455,14 @@ class Following:
     def _load(self, installed: Installed) -> _Loaded:
         bundle = Bundle.open(self._slots.file(installed))
         if bundle.digest != installed.digest:
-            raise damaged(f"{bundle.path}", "its digest is not the one that was installed")
+            raise damaged(f"{bundle.path}", "its digest has changed since it was installed")
         if trust := self._slots.state().trust:
             bundle.check_signed(trust)
         opened = _open_bundle(bundle, self._variant, self._threads, prefer=self._prefer, delegate=self._delegate)
         return _Loaded(installed, opened)
 
     def _let_go(self, loaded: _Loaded) -> None:
-        """Close a classifier that no photo needs any more; locked."""
+        """Close a classifier that no photo needs any more. Call with the lock held."""
         if loaded.photos == 0 and (self._closed or loaded is not self._loaded):
             loaded.classifier.close()
 
@@ -482,15 +482,15 @@ def open_classifier(
 ) -> AnyClassifier:
     """Return a :class:`Classifier`, or a :class:`Following` if ``bundle`` is a board's slots.
 
-    With a delegate, a trial run in a separate process, which may crash, is made first.
+    A delegate is first tried in a separate process, because it may crash.
 
     Args:
         bundle: An open bundle, or the path of one, or of slots.
-        variant: As for :class:`Classifier`, like the next three.
-        threads: See there.
-        prefer: See there.
-        delegate: See there.
-        trust: Keys of which one must have signed the bundle. Slots know theirs.
+        variant: As for :class:`Classifier`.
+        threads: As for :class:`Classifier`.
+        prefer: As for :class:`Classifier`.
+        delegate: As for :class:`Classifier`.
+        trust: Trusted keys, one of which must have signed the bundle. Not for slots, which have their own.
         say: As for :class:`Following`.
 
     Raises:
@@ -501,7 +501,8 @@ def open_classifier(
         if Slots(bundle).exists:
             if trust:
                 raise InputError(
-                    f"{bundle}: slots have their own trusted keys", hint="Leave the keys out: an update changes them."
+                    f"{bundle}: slots have their own trusted keys",
+                    hint="Leave the keys out; only an update changes them.",
                 )
             return Following(bundle, variant, threads, prefer=prefer, delegate=delegate, say=say)
         bundle = Bundle.open(bundle)
@@ -525,7 +526,7 @@ def _in_one_line(error: EdgetlError | OSError) -> str:
 
 
 def ranked(probabilities: Probabilities, labels: Sequence[str], top: int = 5) -> list[Prediction]:
-    """Return the ``top`` likeliest classes, likeliest first; if equal, in the order of the labels."""
+    """Return the ``top`` likeliest classes, likeliest first; ties are in the order of the labels."""
     check_top(top)
     order = np.argsort(-probabilities, kind="stable")[:top]
     return [Prediction(labels[i], float(probabilities[i]), int(i)) for i in order]
@@ -562,18 +563,18 @@ def _of_file(error: EdgetlError, bundle: Bundle, file: str) -> EdgetlError:
 
 @dataclass
 class Failures:
-    """Collects the photos that could not be classified while others are.
+    """Collects the errors of photos that could not be classified.
 
     Attributes:
         photos: Number of photos, classified or failed.
-        errors: The errors of failed photos.
+        errors: The errors, one per failed photo.
     """
 
     photos: int = 0
     errors: list[EdgetlError] = field(default_factory=list)
 
     def add(self, error: EdgetlError | OSError) -> str:
-        """Record a photo's error, and return it in one line."""
+        """Record a photo's error, and return it as one line."""
         self.errors.append(from_os_error(error) if isinstance(error, OSError) else error)
         return _in_one_line(error)
 
@@ -582,7 +583,7 @@ class Failures:
 
         Raises:
             InputError: Some photos could not be classified.
-            Unavailable: They failed only because this machine lacks something.
+            Unavailable: All of them failed because this machine lacks something.
         """
         if self.errors:
             kind = Unavailable if all(isinstance(error, Unavailable) for error in self.errors) else InputError

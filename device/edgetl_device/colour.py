@@ -1,4 +1,4 @@
-"""Convert colours to sRGB by a photo's ICC profile, with Little CMS through Pillow's ImageCms."""
+"""Convert colours to sRGB by a photo's ICC profile, with Little CMS (Pillow's ImageCms)."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from PIL import Image, ImageCms, features
 
 from .errors import Unavailable
 
-# lcms2.h: cmsFLAGS_BLACKPOINTCOMPENSATION; Pillow has a name for it only since 10.3.
+# lcms2.h: cmsFLAGS_BLACKPOINTCOMPENSATION; Pillow names it since 10.3.
 _BLACK_POINT_COMPENSATION = 0x2000
-# A profile that changes no colour by more is sRGB: those of cameras and programs differ by their rounding, at most 1 of
-# 255. The least that others do is 9 (sRGB's primaries with a plain gamma of 2.2).
+# A profile that changes no colour by more counts as sRGB. The sRGB profiles of cameras and programs differ by rounding,
+# at most 1 of 255; other profiles differ by at least 9 (sRGB's primaries with a plain gamma of 2.2).
 _SAME = 2
-# Profiles of printers with large tables take 2 MB.
+# Printer profiles with large tables take 2 MB.
 MAX_PROFILE_BYTES = 16 << 20
 
-# By an ICC profile's colour space (ICC.1:2022, table 19), the mode of pixels that it describes.
+# The mode of the pixels that a profile describes, by its colour space (ICC.1:2022, table 19).
 _MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 _NAMES = {"RGB": "RGB", "L": "grey", "CMYK": "CMYK"}
 
 
 @dataclass(frozen=True)
 class Colours:
-    """What a photo's profile asks for.
+    """How to convert a photo's colours to sRGB.
 
     Attributes:
-        mode: The mode that pixels must have to be converted: RGB, L or CMYK.
+        mode: The mode that the transform expects: RGB, L or CMYK.
         transform: Pillow's transform of that mode to sRGB; None if the pixels are sRGB, or ``broken``.
         broken: Why the profile cannot be used; "" if it can.
     """
@@ -40,7 +40,7 @@ class Colours:
     broken: str = ""
 
     def to_srgb(self, image: Image.Image) -> Image.Image:
-        """Convert an image of :attr:`mode` to sRGB, mode RGB."""
+        """Convert an image in :attr:`mode` to sRGB, in mode RGB."""
         converted: Image.Image = self.transform.apply(image)
         return converted
 
@@ -49,7 +49,7 @@ SRGB = Colours()
 
 
 def colours_of(image: Image.Image, name: str) -> Colours:
-    """Return what an image's profile asks for, from its header.
+    """Return how to convert an image's colours, according to its profile.
 
     Args:
         image: An opened image, loaded or not.
@@ -78,7 +78,7 @@ def _kind(image: Image.Image) -> str:
     return "L" if image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I") else "RGB"
 
 
-# Photos of one camera share a profile. The transform is built in milliseconds.
+# Photos of one camera share a profile, and building a transform takes milliseconds.
 @lru_cache(maxsize=8)
 def _read(profile: bytes, kind: str) -> Colours:
     if len(profile) > MAX_PROFILE_BYTES:
@@ -87,7 +87,7 @@ def _read(profile: bytes, kind: str) -> Colours:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
         space = source.profile.xcolor_space.strip()
         mode = _MODES.get(space)
-        # A grey photo may have the profile of an RGB one: its greys are those of three equal channels.
+        # A grey photo may have an RGB profile: treat it as three equal channels.
         if mode is None or (mode != kind and (mode, kind) != ("RGB", "L")):
             return Colours(broken=f"it is for {space} and the photo is {_NAMES[kind]}")
         transform = ImageCms.buildTransform(

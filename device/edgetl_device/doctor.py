@@ -1,6 +1,6 @@
-"""Check what this machine has and lacks for running and measuring bundles, with fixes: ``edgetl.doctor/1``.
+"""Check what this machine lacks for running and measuring bundles, and suggest fixes: ``edgetl.doctor/1``.
 
-It imports neither NumPy nor a runtime at the top, so that it can report when those are broken.
+It imports neither NumPy nor a runtime at module level, so that it can report that they are broken.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def lacking(name: str, reason: Reason, found: str, fix: str | None = None) -> Ch
 
 @dataclass(frozen=True)
 class Report:
-    """What a machine has for edgetl, and what it lacks.
+    """The result of checking a machine.
 
     Attributes:
         producer: The program that checked.
@@ -118,7 +118,7 @@ def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
 
 
 def report(checks: Iterable[Check]) -> Report:
-    """Return the document of checks."""
+    """Return the report for these checks."""
     found = tuple(checks)
     return Report(
         producer=Named("edgetl-device", __version__),
@@ -179,7 +179,7 @@ def _tflite(litert: str | None, old: str | None) -> Check:
     if not installed:
         found = "neither ai-edge-litert nor tflite-runtime"
         return lacking("TFLite runtime", DOCTOR["tflite-runtime-missing"], found, tflite_install())
-    # Only loading shows whether it works: a wheel for another system, or NumPy 2 with tflite-runtime, fails here.
+    # Only loading it shows whether it works: a wheel for another system, or NumPy 2 with tflite-runtime, fails here.
     failure = _failure(_load_runtime)
     if failure is not None:
         fix = "pip install 'numpy<2'" if isinstance(failure, NumPyTooNew) else failure.hint or tflite_install()
@@ -221,7 +221,7 @@ def _delegates(root: Path) -> list[Check]:
         place = find_library(file, root)
         if place is not None:
             checks.append(Check("delegate", "ok", f"{what}: {place}{_version(place)}"))
-    nothing = "no library of a known TFLite delegate; CPUs need none"
+    nothing = "no known TFLite delegate library; CPUs need none"
     return checks or [lacking("delegate", DOCTOR["delegate-missing"], nothing)]
 
 
@@ -255,7 +255,7 @@ def _edge_tpus(root: Path) -> list[Check]:
             else Check("Edge TPU", "ok", found, device.fix)
         )
     if find_library("libedgetpu.so.1", root) is None:
-        found = "an Edge TPU is here, but no libedgetpu.so.1"
+        found = "an Edge TPU is present, but libedgetpu.so.1 is not"
         checks.append(lacking("Edge TPU library", DOCTOR["edge-tpu-library-missing"], found))
     return checks
 

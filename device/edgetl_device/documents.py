@@ -113,15 +113,15 @@ def optional(default: Any = None, *, key: str = "", absent: Any = MISSING) -> An
 
     Args:
         default: Its default.
-        key: Its name in the JSON object, if not its own.
-        absent: What it is where the JSON object lacks it, and is omitted for, if not the default: documents that were
-            written before the field existed had another behaviour.
+        key: Its name in the JSON object, if different.
+        absent: The value that a missing field means, if not the default: documents written before the field existed
+            behaved differently.
     """
     return field(default=default, metadata={"optional": True, "key": key, "absent": absent})
 
 
 def rest() -> Any:
-    """Declare a field, a ``dict[str, T]``, for all other entries of the JSON object."""
+    """Declare a field, a ``dict[str, T]``, that collects all other entries of the JSON object."""
     return field(default_factory=dict, metadata={"rest": True})
 
 
@@ -131,7 +131,7 @@ def named(key: str) -> Any:
 
 
 def stated(default: Any) -> Any:
-    """Declare a field with a default in Python that is nevertheless required in the JSON object."""
+    """Declare a field that has a default in Python but is required in the JSON object."""
     return field(default=default, metadata={"stated": True})
 
 
@@ -144,7 +144,7 @@ def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTE
         max_bytes: A larger file is refused before it is read.
 
     Raises:
-        InputError: The file is missing, too large, or not such a document; the message names the field.
+        InputError: The file is missing, too large, or not a valid document; the message names the field.
     """
     path = Path(path)
     try:
@@ -164,7 +164,7 @@ def parse(kind: type[D], data: bytes, *, name: str) -> D:
     """Read a document from bytes; error messages use ``name``.
 
     Raises:
-        InputError: They are not such a document; the message names the field.
+        InputError: They are not a valid document; the message names the field.
     """
     older: Mapping[str, Callable[[Json], Json]] = getattr(kind, "OLDER", {})
     document = jsonfile.parse(data, kind.SCHEMA, name=name, older=older.keys())
@@ -220,7 +220,7 @@ def write(path: str | PathLike[str], document: Document) -> None:
 
 
 def write_or_keep(path: str | PathLike[str], document: Document) -> None:
-    """Write a document that took long to measure; if that fails, save it elsewhere and name the place in the error.
+    """Write a document that took long to measure; if that fails, save it elsewhere and say where in the error.
 
     Raises:
         EdgetlError: It could not be written to ``path``; its class is that of the system error.
@@ -234,7 +234,7 @@ def write_or_keep(path: str | PathLike[str], document: Document) -> None:
             with open(descriptor, "w", encoding="utf-8") as stream:
                 stream.write(text)
         except OSError:
-            # No disk can be written.
+            # No disk is writable.
             sys.stdout.write(text)
             sys.stdout.flush()
             kept = "what is printed above"
@@ -264,7 +264,7 @@ def json_schema(kind: type[Document]) -> dict[str, Json]:
 
 def field_help(kind: type[Any]) -> dict[str, str]:
     """Return the description of each field from the ``Attributes:`` of a class's docstring, as one line."""
-    # The section ends at the first line that is indented no more than its title.
+    # The section ends at the first line indented no more than its title.
     text = inspect.cleandoc(kind.__doc__ or "").partition("Attributes:\n")[2]
     found: dict[str, str] = {}
     name = ""
@@ -285,7 +285,7 @@ def _check_digest(document: dict[str, Json], name: str) -> None:
             return
         why = "it was changed after it was written"
     except (ValueError, RecursionError) as error:
-        # A lone surrogate, a huge number or excessive nesting: nothing that edgetl writes.
+        # A lone surrogate, a huge number or excessive nesting, none of which edgetl writes.
         why = str(error)
     raise InputError(f"{name}: does not match its own digest", why=why, hint="Copy it again, or make it again.")
 
@@ -337,14 +337,14 @@ def _read_text(value: Json) -> str:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise _Wrong("holds half a surrogate pair, which is no text") from None
+            raise _Wrong("has a lone surrogate, which is not valid text") from None
     return value
 
 
 def _read_integer(value: Json) -> int:
     if type(value) is not int:
         raise _Wrong(f"must be a whole number, not {_shown(value)}")
-    # Python's integers have no limit, but numbers computed from them do.
+    # Python's integers are unbounded, but numbers computed from them are not.
     if not -(1 << 63) <= value < 1 << 63:
         raise _Wrong(f"must be a whole number of 64 bits, not {_shown(value)}")
     return value
@@ -352,7 +352,7 @@ def _read_integer(value: Json) -> int:
 
 def _read_number(value: Json) -> float:
     if type(value) is int:
-        return _read_integer(value)  # it stays an int, so that it is written as it was read
+        return _read_integer(value)  # stays an int, to be written as it was read
     if type(value) is not float or not math.isfinite(value):
         raise _Wrong(f"must be a number, not {_shown(value)}")
     return value
@@ -416,7 +416,7 @@ def _bounded(inner: _Reader, bounds: list[Is]) -> _Reader:
 
 def _one_of(choices: tuple[Any, ...]) -> _Reader:
     def read_choice(value: Json) -> Any:
-        # 1 == True, and a list has no hash: the type counts too.
+        # Compare types too: 1 == True, and lists are not hashable.
         if any(type(value) is type(choice) and value == choice for choice in choices):
             return value
         raise _Wrong(f"must be {' or '.join(map(_shown, choices))}, not {_shown(value)}")

@@ -1,7 +1,7 @@
-"""Check Ed25519 signatures (RFC 8032) in plain Python, for boards where ``cryptography`` has no wheel.
+"""Verify Ed25519 signatures (RFC 8032) in plain Python, for boards for which ``cryptography`` has no wheel.
 
-It only verifies: that handles no secret, so its time may depend on its input. Points are in extended coordinates
-(X, Y, Z, T) of RFC 8032, section 5.1.4, with x = X/Z, y = Y/Z, x y = T/Z.
+Verifying handles no secrets, so it need not run in constant time. Points are in the extended coordinates (X, Y, Z, T)
+of RFC 8032, section 5.1.4: x = X/Z, y = Y/Z, x y = T/Z.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ _NEUTRAL: _Point = (0, 1, 1, 0)
 
 
 def is_public_key(public: bytes) -> bool:
-    """Whether 32 bytes are a key that this module and OpenSSL treat alike: a point in its one encoding, of large order.
+    """Whether 32 bytes are a key for which this module and OpenSSL agree: a canonically encoded point of large order.
 
-    Other bytes are nobody's key: RFC 8032 derives keys that pass. Signatures exist that are valid for a point of small
-    order whatever the message is.
+    Keys derived as in RFC 8032 always are. A point of small order has signatures that are valid for any message.
     """
     point = _decoded(public)
     return point is not None and not _same(_times(8, point), _NEUTRAL)
@@ -31,10 +30,10 @@ def is_valid(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether a signature of 64 bytes is valid for a message.
 
     As in OpenSSL, S must be below the group's order, and R is compared as bytes (RFC 8032, section 5.1.7, without the
-    cofactor), so that there is one signature at most for each R.
+    cofactor), so that each R has at most one valid signature.
 
     Args:
-        public: A key for which :func:`is_public_key` holds; no signature is valid for other bytes.
+        public: A key for which :func:`is_public_key` is true; for other bytes the result is meaningless.
         message: Of any length.
         signature: R and S.
     """
@@ -50,7 +49,7 @@ def is_valid(public: bytes, message: bytes, signature: bytes) -> bool:
 
 
 def _decoded(data: bytes) -> _Point | None:
-    """Return the point of 32 bytes, or None if they are none or not the only encoding of it."""
+    """Decode a point; None if the bytes are not the canonical encoding of one."""
     if len(data) != 32:
         return None
     number = int.from_bytes(data, "little")
@@ -62,7 +61,7 @@ def _decoded(data: bytes) -> _Point | None:
 
 
 def _x_of(y: int, sign: int) -> int | None:
-    """Return the x of this parity with -x^2 + y^2 = 1 + d x^2 y^2 (section 5.1.3), or None."""
+    """Return the x with this parity and -x^2 + y^2 = 1 + d x^2 y^2 (section 5.1.3); None if there is none."""
     squared = (y * y - 1) * pow(_D * y * y + 1, _P - 2, _P) % _P
     if squared == 0:
         return None if sign else 0
@@ -94,7 +93,7 @@ def _times(number: int, point: _Point) -> _Point:
 
 
 def _sum_of_multiples(m: int, one: _Point, n: int, other: _Point) -> _Point:
-    """Return m one + n other, doubling once for both."""
+    """Return m * one + n * other, sharing the doublings (Shamir's trick)."""
     by_bits = (_NEUTRAL, one, other, _add(one, other))
     total = _NEUTRAL
     for bit in reversed(range(max(m.bit_length(), n.bit_length()))):

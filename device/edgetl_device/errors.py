@@ -16,8 +16,8 @@ _DISK = "Check the disk and its cable (dmesg says more), or choose another place
 _NETWORK = "Check the network, and run it again."
 _LIMITS = "End other programs, or raise the limit (ulimit -a), and run it again."
 
-# Messages of C++ (through libraries that raise another error), the loader of shared libraries, the system, and LiteRT,
-# which creates XNNPACK's runtime only for models that it has read completely.
+# Messages from C++ (through libraries that raise another error), from the dynamic linker, from the system, and from
+# LiteRT, which creates XNNPACK's runtime only for models that it has parsed completely.
 _NO_MEMORY = (
     "bad_alloc",
     "failed to map segment",
@@ -31,8 +31,8 @@ _REFERENCE = re.compile(r"\{(?P<name>[a-z]\w*)(?P<value>=?)\}")
 class EdgetlError(Exception):
     """Base of every error that edgetl raises on purpose.
 
-    With ``options``, ``{lr=}`` in the texts stands for an option with its value and ``{lr}`` for its name. They become
-    ``lr=7`` and ``lr`` in Python, ``--lr 7`` and ``--lr`` on the command line.
+    With ``options``, ``{lr=}`` in the texts stands for an option with its value and ``{lr}`` for its name: ``lr=7`` and
+    ``lr`` in Python, ``--lr 7`` and ``--lr`` on the command line.
 
     Args:
         what: What is wrong, with the offending value or file.
@@ -83,7 +83,7 @@ class OptionError(InputError):
 
 
 class GateFailed(EdgetlError):
-    """A measured value missed a bound that the user set. Reports are written before this is raised."""
+    """A measured value violates a bound that the user set. Reports are written before this is raised."""
 
     exit_code = 3
 
@@ -98,15 +98,15 @@ class NumPyTooNew(Unavailable):
     """The installed TFLite runtime was built for NumPy 1."""
 
 
-# Class and hint for errors of the operating system. InputError: a path in the request is wrong; another one helps.
-# Unavailable: the disk, the network or the machine is at fault, whatever the request. All others are defects.
+# Class and hint for errors of the operating system. InputError: a path in the request is wrong. Unavailable: the disk,
+# the network or the machine is at fault, whatever the request. All others are defects.
 _BY_ERRNO: dict[int, tuple[type[EdgetlError], str]] = {
     **dict.fromkeys((errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG), (InputError, _PATH)),
     **dict.fromkeys((errno.EEXIST, errno.ENOTEMPTY), (InputError, "Choose another place.")),
     **dict.fromkeys((errno.EACCES, errno.EPERM), (InputError, _RIGHTS)),
     # The disk, the quota or the allowed file size is used up.
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), (Unavailable, _SPACE)),
-    # A failing disk or SD card, which Linux then mounts read-only; an unplugged one; a lost network drive.
+    # A disk or SD card that fails, so that Linux remounts it read-only, or is unplugged; a lost network drive.
     **dict.fromkeys(
         (errno.EIO, errno.EROFS, errno.ENODEV, errno.ENXIO, errno.ESTALE), (Unavailable, _DISK)
     ),
@@ -122,7 +122,7 @@ _BY_ERRNO: dict[int, tuple[type[EdgetlError], str]] = {
         (Unavailable, _NETWORK),
     ),
 }  # fmt: skip
-# Their errno is None or numbered differently: a host that is not found, a certificate, an HTTP status.
+# Their errno is None or has another numbering: an unknown host, a certificate, an HTTP status.
 _OF_NETWORK = ("socket", "ssl", "urllib.error", "http.client")
 
 
@@ -130,11 +130,11 @@ def from_os_error(error: OSError) -> EdgetlError:
     """Convert an error of the operating system to an EdgetlError with a hint and the right exit code.
 
     Returns:
-        InputError for a path in the request, Unavailable for the machine, its disk and its network, and EdgetlError
-        for anything else: a defect.
+        InputError for a path in the request; Unavailable for the machine, its disk and its network; EdgetlError, a
+        defect, for anything else.
     """
     kind, hint = _BY_ERRNO.get(error.errno or 0, (EdgetlError, ""))
-    # Of a copy there are two names: the second one is what is written.
+    # A copy has two names; the second is the one written to.
     name = (hint == _SPACE and error.filename2) or error.filename
     where = f"{name}: " if name else ""
     reason = error.strerror or str(error)
@@ -153,7 +153,7 @@ def is_of_machine(error: OSError) -> bool:
 
 
 def out_of_memory(what: str = "", why: str = "") -> Unavailable:
-    """Return the error for running out of memory; ``what`` says what it was needed for."""
+    """Return the error for running out of memory; ``what`` is what it was needed for."""
     what = f"not enough memory {what}" if what else "this machine has not enough memory left for it"
     return Unavailable(what, why=why, hint="End other programs, or raise the limit.")
 
@@ -164,7 +164,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def as_flag(name: str) -> str:
-    """Return the flag of an option: ``--batch-size`` of ``batch_size``."""
+    """Return the flag of an option: ``--batch-size`` for ``batch_size``."""
     return "--" + name.replace("_", "-")
 
 

@@ -1,4 +1,4 @@
-"""Atomic writes of files and folders, which survive a kill at any moment, and hashes."""
+"""Write files and folders atomically, safe against a kill at any moment; hash files."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from pathlib import Path
 
 from .errors import InputError
 
-# The temporary folder of ``name`` is ``.name.XXXXXXXX.tmp`` beside it. In it are the new file or folder, under its own
-# name, and a mark, locked as long as its process lives. Where two folders cannot be exchanged at once, the old one is
-# there for a moment, too.
+# The temporary folder of ``name`` is ``.name.XXXXXXXX.tmp`` beside it. It holds the new file or folder, under its own
+# name, and a mark, locked while its process lives. Where two folders cannot be exchanged atomically, it also holds the
+# old one for a moment.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)
 _MARK, _OLD = ".mark", ".old"
 _MARK_TEXT = b"A temporary folder of edgetl, which removes it when the process that made it has ended.\n"
@@ -34,17 +34,17 @@ _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV)
 def atomic_path(
     target: str | os.PathLike[str], *, directory: bool = False, replaceable: Callable[[Path], None] | None = None
 ) -> Iterator[Path]:
-    """Yield a temporary sibling of ``target``, which replaces ``target`` by renaming when the block succeeds.
+    """Yield a temporary sibling of ``target``, which is renamed to ``target`` when the block succeeds.
 
     If the block raises, the temporary file or folder is removed and ``target`` is unchanged. If the process is killed,
-    the old or the new one is in place, or both are beside it, where :func:`sweep` finds them. The content is flushed to
-    disk before the renaming, so it survives a loss of power too. Parent folders are created.
+    the old or the new one is in place, or both are beside it, for :func:`sweep` to find. The content is flushed to disk
+    before the rename, so it survives power loss too. Parent folders are created.
 
     Args:
         target: The file or folder to write.
         directory: Yield a new empty folder instead of a path that does not exist yet.
-        replaceable: Called with an existing folder just before it is replaced; raises if it must not be. By default
-            only an empty folder is replaced.
+        replaceable: Called with an existing folder just before it is replaced; raises to prevent that. By default only
+            an empty folder is replaced.
 
     Raises:
         InputError: ``directory`` is set and ``target`` exists already.
@@ -67,7 +67,7 @@ def atomic_path(
 
 
 def check_writable(target: str | os.PathLike[str]) -> None:
-    """Raise before the work what :func:`atomic_path` would raise for a file after it; parents are created.
+    """Check that :func:`atomic_path` will be able to write a file, before the work begins; parents are created.
 
     Raises:
         InputError: ``target`` is not a file.
@@ -84,7 +84,7 @@ def check_writable(target: str | os.PathLike[str]) -> None:
 def sweep(folder: str | os.PathLike[str]) -> None:
     """Clean up a folder after killed processes: restore folders that were being replaced, remove temporary ones.
 
-    Only entries with edgetl's name and mark whose process has ended are touched. Errors are ignored.
+    Touches only entries that have edgetl's name and mark and whose process has ended. Errors are ignored.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -95,10 +95,10 @@ def sweep(folder: str | os.PathLike[str]) -> None:
 
 
 def check_regular(path: str | os.PathLike[str]) -> None:
-    """Refuse a pipe or a device instead of a file: reading it may block or never end.
+    """Refuse a pipe or a device: reading it may block, or never end.
 
     Raises:
-        InputError: It is one.
+        InputError: It is a pipe or a device.
         OSError: It does not exist, or cannot be accessed.
     """
     mode = Path(path).stat().st_mode
@@ -114,7 +114,7 @@ def heal(target: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def naming(target: str | os.PathLike[str]) -> Iterator[None]:
-    """Add the target's name to system errors of the block, which lack it for open files."""
+    """Add the target's name to system errors of the block, which lack it if the file was already open."""
     try:
         yield
     except OSError as error:
@@ -135,17 +135,17 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 
 
 def write_link(link: str | os.PathLike[str], to: str) -> None:
-    """Make a symbolic link, or have it lead elsewhere, atomically: at no moment is it missing."""
+    """Make or replace a symbolic link atomically."""
     link = Path(link)
     temporary = link.with_name(f".{link.name}.new")
-    temporary.unlink(missing_ok=True)  # of a process that was killed
+    temporary.unlink(missing_ok=True)  # left by a killed process
     temporary.symlink_to(to)
     temporary.replace(link)
     _sync(link.parent)
 
 
 def remove_file(path: str | os.PathLike[str]) -> None:
-    """Remove a file or a link, if it exists, and have that on the disk."""
+    """Remove a file or a link, if it exists, and flush the removal to disk."""
     path = Path(path)
     if os.path.lexists(path):
         path.unlink()
@@ -153,7 +153,7 @@ def remove_file(path: str | os.PathLike[str]) -> None:
 
 
 def reread_from_disk(path: str | os.PathLike[str]) -> None:
-    """Write a file to the disk and have the next reader take it from there, not from memory, where the system can."""
+    """Flush a file to disk and, where possible, drop it from the page cache, so that it is next read from the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -190,13 +190,13 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
     try:
         holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
     except OSError as error:
-        error.filename = os.fspath(target)  # the user knows this name, not that of the temporary folder
+        error.filename = os.fspath(target)  # the name that the user knows
         raise
     mark, aside = holder / f"{target.name}{_MARK}", holder / f"{target.name}{_OLD}"
     lock = None
     try:
         with naming(target):
-            # Locked before it has its name: a mark without a lock means that its process has ended.
+            # Lock it before renaming it: an unlocked mark means that its process has ended.
             new = mark.with_name(f"{mark.name}.new")
             lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
             os.write(lock, _MARK_TEXT)
@@ -204,7 +204,7 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
             new.rename(mark)
         yield holder
     finally:
-        # Neither could be moved into place: keep both.
+        # If neither could be moved into place, keep both.
         if os.path.lexists(target) or not os.path.lexists(aside):
             _remove(holder, mark)
         if lock is not None:
@@ -212,7 +212,7 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
 
 
 def _locked(descriptor: int) -> bool:
-    """Lock a file; return whether that succeeded. On a file system without locks nothing is ever swept."""
+    """Try to lock a file. On a file system without locks this fails, and nothing is ever swept."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -225,19 +225,19 @@ def _finish(holder: Path, name: str) -> None:
         holder / f"{name}{_MARK}", holder / name, holder / f"{name}{_OLD}", holder.parent / name
     )  # fmt: skip
     with open(mark, "r+b") as stream:
-        # Another process may have swept it between the opening and the lock.
+        # Another process may have swept it between open and lock.
         if not _locked(stream.fileno()) or not os.path.samestat(os.fstat(stream.fileno()), mark.stat()):
             return
         if stream.read() != _MARK_TEXT or set(holder.iterdir()) - {mark, new, aside}:
             return
         if os.path.lexists(aside) and not os.path.lexists(target):
-            # The new one was complete when the old one was moved aside.
+            # The old one is moved aside only when the new one is complete.
             (new if os.path.lexists(new) else aside).rename(target)
         _remove(holder, mark)
 
 
 def _remove(holder: Path, mark: Path) -> None:
-    """Remove a temporary folder, its mark last, so that other processes can identify it until then."""
+    """Remove a temporary folder; its mark goes last, so that other processes can identify the folder until then."""
     with suppress(OSError):
         for path in holder.iterdir():
             if path.is_dir() and not path.is_symlink():
@@ -261,7 +261,7 @@ def _replace_directory(temporary: Path, target: Path, aside: Path) -> None:
 
 
 def _exchanged(one: Path, two: Path) -> bool:
-    """Exchange two paths atomically, so that neither is ever missing; return False if that is impossible."""
+    """Exchange two paths atomically, so that neither is ever missing; return False if the system cannot."""
     rename = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)  # glibc 2.28, musl 1.2.6
     if rename is None:
         return False
@@ -279,14 +279,14 @@ def _sync(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno != errno.EINVAL:  # of a folder, on file systems that need none
+        if error.errno != errno.EINVAL:  # file systems that need no fsync of folders
             raise
     finally:
         os.close(descriptor)
 
 
 def _sync_tree(folder: Path) -> None:
-    """Flush all that is in a folder to disk, if possible in one call (1,000 photos: 0.1 s instead of 2 s)."""
+    """Flush a folder's content to disk, if possible in one call (1,000 photos: 0.1 s instead of 2 s)."""
     sync = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
     descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -1,4 +1,4 @@
-"""List folders of photos, ignoring hidden files, leftovers of file managers and systems, and edgetl's own output."""
+"""List folders of photos, ignoring hidden files, the files of systems and file managers, and edgetl's own output."""
 
 from __future__ import annotations
 
@@ -14,38 +14,38 @@ from .text import is_utf8, shown
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 
 # What systems and programs put beside a user's files, in lower case; names that begin with a dot are ignored as well.
-# Nothing that may be a class: "recycled" or "nikon" would be right elsewhere.
+# Names that may be classes, such as "recycled" or "nikon", are left out.
 _JUNK = {
     # Linux: ext4's fsck. Android: the same for SD cards. Python.
     "lost+found", "lost.dir", "__pycache__",
-    # macOS: Finder and Archive Utility; what it leaves on shares and on other systems' disks.
+    # macOS: Finder, Archive Utility, and files on shares and foreign disks.
     "__macosx", "icon\r", "network trash folder", "temporary items", "thevolumesettingsfolder", "desktop db",
     "desktop df",
-    # Windows: thumbnails and settings of folders, what is deleted, restore points, paging; Picasa.
+    # Windows: thumbnails, folder settings, recycle bins, restore points, paging; Picasa.
     "thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "autorun.inf", "picasa.ini", "$recycle.bin",
     "recycler", "system volume information", "config.msi", "wpsettings.dat", "indexervolumeguid", "bootex.log",
     "pagefile.sys", "hiberfil.sys", "swapfile.sys",
     # NAS: Synology, QNAP, NetApp.
     "@eadir", "@tmp", "@recycle", "@recently-snapshot", "@sharebin", "@transcode", "@synoresource", "#recycle",
     "#snapshot", "~snapshot",
-    # Cameras: catalogues and data about photos beside DCIM; Canon, Panasonic, Sony.
+    # Cameras: catalogues and metadata beside DCIM; Canon, Panasonic, Sony.
     "avf_info", "canonmsc", "eosmisc", "mp_root", "m4root", "thmbnl", "autprint.mrk",
 }  # fmt: skip
-# A table of Synology's, chkdsk's folders, a document that is open in Office, a camera's thumbnail of a video or index.
+# Synology's tables, chkdsk's folders, Office's lock files, cameras' video thumbnails and indexes.
 _JUNK_PATTERN = re.compile(r"[^/]*@syno\w+|found\.\d{3}|~\$.*|.*\.(thm|ctg)", re.DOTALL)
 
-# Files by which a folder is known as edgetl's: a run, a bundle, what quantize reports.
+# Files that identify a folder as edgetl's: a run, a bundle, a quantization report.
 _OUTPUT_FILES = ("run.json", "bundle.json", "quantize.json")
 _UNFINISHED = ".unfinished"
 
 
 class Listing(NamedTuple):
-    """What is in a folder, each sorted by name, without hidden names and junk.
+    """The content of a folder, sorted by name, without hidden files and junk.
 
     Attributes:
         folders: Names of subfolders.
         files: Names of files.
-        outputs: Names of subfolders that hold nothing but edgetl's own output: runs and bundles, which are no data.
+        outputs: Names of subfolders that hold only edgetl's own output, runs and bundles, not data.
     """
 
     folders: list[str]
@@ -57,7 +57,7 @@ def children(folder: Path) -> Listing:
     """List a folder.
 
     Raises:
-        InputError: A subfolder's name cannot be a label: it is not UTF-8, or has a line break.
+        InputError: A subfolder's name is not UTF-8 or contains a line break, so it cannot be a label.
         PermissionError: The folder cannot be listed.
     """
     with os.scandir(folder) as entries:
@@ -69,21 +69,23 @@ def children(folder: Path) -> Listing:
             raise InputError(f"{folder / shown(name)}: its name is not UTF-8", hint="Rename the folder.")
         if len(name.splitlines()) != 1:
             raise InputError(
-                f"{str(folder / name)!r}: a line break in its name", why="labels are lines", hint="Rename it."
+                f"{str(folder / name)!r}: a line break in its name",
+                why="labels are stored one a line",
+                hint="Rename it.",
             )
     outputs = [name for name in below if _holds_output(folder / name)]
     return Listing([name for name in below if name not in outputs], files, outputs)
 
 
 def is_junk(name: str) -> bool:
-    """Whether a name is hidden, or one that a system, a file manager, a NAS or a camera gives to files of its own."""
+    """Whether a name is hidden, or that of a file which a system, a file manager, a NAS or a camera leaves behind."""
     low = name.lower()
     return low.startswith(".") or low in _JUNK or _JUNK_PATTERN.fullmatch(low) is not None
 
 
 def is_output(folder: Path) -> bool:
     """Whether edgetl wrote a folder: a run, finished or not, or a bundle."""
-    # Not Path.is_file, which raises for what may not be read.
+    # Not Path.is_file, which raises for unreadable folders.
     return folder.name.endswith(_UNFINISHED) or any(os.access(folder / name, os.F_OK) for name in _OUTPUT_FILES)
 
 
@@ -92,7 +94,7 @@ def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterat
 
     Raises:
         InputError: As :func:`children`.
-        PermissionError: Likewise.
+        PermissionError: As :func:`children`.
     """
     status = folder.stat()
     here = (status.st_dev, status.st_ino)
@@ -106,7 +108,7 @@ def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterat
 
 
 def _holds_output(folder: Path, depth: int = 3) -> bool:
-    """Whether a folder is edgetl's output, or holds nothing else, as ``runs`` does."""
+    """Whether a folder is edgetl's output, or holds only such folders, like ``runs``."""
     if is_output(folder):
         return True
     if depth == 0:
@@ -114,7 +116,7 @@ def _holds_output(folder: Path, depth: int = 3) -> bool:
     seen = False
     try:
         with os.scandir(folder) as entries:
-            # Ends at the first photo, so a class of 100,000 costs no more than one of ten.
+            # Stops at the first photo, so a class of 100,000 costs no more than a class of ten.
             for entry in entries:
                 if is_junk(entry.name):
                     continue

@@ -1,4 +1,4 @@
-"""Sources of frames, under the path that applications import."""
+"""Frame sources, for applications to import."""
 
 from edgetl_device.live.frames import FrameSource, open_camera, open_video
 

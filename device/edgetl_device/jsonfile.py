@@ -16,7 +16,7 @@ from .text import is_steering
 
 
 def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:
-    """Write ``document`` atomically, in the order of its keys. NaN and infinities are refused: JSON has none."""
+    """Write ``document`` atomically, in the order of its keys. NaN and infinities are refused, as JSON has none."""
     write_text(path, dumps(document))
 
 
@@ -31,7 +31,7 @@ def dumps_line(document: Any) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Escape control characters that JSON allows but a terminal would obey; they occur only inside strings."""
+    """Escape control characters that JSON allows but a terminal obeys; they occur only inside strings."""
     if text.isascii():
         return text.replace("\x7f", "\\u007f")
     return "".join(f"\\u{ord(one):04x}" if one != "\n" and is_steering(one) else one for one in text)
@@ -41,7 +41,7 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
     """Read a document of ``schema`` (``name/version``) from ``path``.
 
     Raises:
-        InputError: The file is missing, is not JSON, or is of another schema or a newer version.
+        InputError: The file is missing or not JSON, or has another schema or a newer version.
     """
     path = Path(path)
     try:
@@ -72,10 +72,10 @@ def _refuse_constant(name: str) -> None:
 
 
 def check_schema(found: str, wanted: str, *, name: str, producer: Any = None) -> None:
-    """Accept only the expected schema and version; for another version the error names the edgetl that reads it.
+    """Refuse another schema or version; the error names the edgetl that reads it.
 
     Raises:
-        InputError: It is another schema, or another version of it.
+        InputError: It is another schema or version.
     """
     if found == wanted:
         return
@@ -98,7 +98,7 @@ def _named(producer: Any) -> str:
     if not isinstance(producer, dict):
         return ""
     parts = [producer.get("name"), producer.get("version")]
-    # It comes from the file and is shown on a terminal.
+    # It comes from the file and is printed on a terminal.
     good = all(isinstance(part, str) and re.fullmatch(r"[\w.+-]{1,40}", part, re.ASCII) for part in parts)
     return " ".join(map(str, parts)) if good else ""
 

@@ -1,8 +1,8 @@
 """Options of a command, each defined once, as a field of a frozen dataclass.
 
 Keyword arguments, checks, flags, configuration files, help and the tables in the docs are derived from the fields.
-A field's type is ``bool``, ``int``, ``float``, ``str``, ``tuple[int, ...]`` or ``tuple[str, ...]``, or one of them
-or None, if the default depends on something else, described by ``unset``. Numbers are finite and bounded.
+A field's type is ``bool``, ``int``, ``float``, ``str``, ``tuple[int, ...]`` or ``tuple[str, ...]``. It may also be None
+if the default depends on something else, which ``unset`` describes. Numbers are finite and bounded.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from .errors import OptionError, as_flag
 if TYPE_CHECKING:
     import argparse
 
-# What an option can be.
+# The types of options.
 Value = None | bool | int | float | str | tuple[int, ...] | tuple[str, ...]
 O = TypeVar("O", bound="Options")  # noqa: E741  # a class of options
 
@@ -56,10 +56,10 @@ def option(
         above: Exclusive minimum.
         high: Inclusive maximum.
         choices: Allowed texts.
-        metavar: Name of the value in help, if neither the type nor the choices tell.
+        metavar: Name of the value in help, if neither type nor choices say it.
         unset: Description of the default None.
         aliases: Further flags, with dashes.
-        split: Splits a text into the items of a tuple; by default at commas.
+        split: Splits text into the items of a tuple; by default at commas.
     """
     own = {
         "help": help,
@@ -127,7 +127,7 @@ class Option:
 
     @property
     def bounds(self) -> str:
-        """Allowed values of it, or of each item: ``1 to 256``, ``over 0 and at most 1``, ``one of a, b``; or empty."""
+        """Allowed values (of items): ``1 to 256``, ``over 0 and at most 1``, ``one of a, b``; may be empty."""
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.above is not None:
@@ -138,7 +138,7 @@ class Option:
 
     @property
     def help_text(self) -> str:
-        """The text of its help: what it does, then bounds and default in brackets."""
+        """Its help text: what it does, then bounds and default in brackets."""
         bounds = "" if self.value_name == "|".join(self.choices) != "" else self.bounds
         default = f"default: {self.default_text}" if self.default_text and self.kind is not bool else ""
         facts = "; ".join(filter(None, (bounds, default)))
@@ -168,12 +168,12 @@ class Option:
         items = value if isinstance(value, Iterable) and not isinstance(value, (bytes, Mapping)) else [value]
         checked = [self._item(item, value) for item in items]
         if self.kind is str:
-            # As on the command line, where a list of texts could not be told from a list of items.
+            # As on the command line, where a list of texts cannot be told from a list of items.
             checked = [piece.strip() for item in checked for piece in self.split(item) if piece.strip()]
         return self._several(tuple(checked), value)
 
     def parse(self, texts: Sequence[str]) -> Any:
-        """Parse the texts given on a command line: the last one counts, but a tuple takes all.
+        """Parse text from a command line: the last occurrence counts, but a tuple takes all of them.
 
         Raises:
             OptionError: They cannot be parsed, or the value is out of bounds.
@@ -194,7 +194,7 @@ class Option:
         """Return the command-line flags for a value other than None."""
         if self.kind is bool:
             return [self.flag if value else self.negative]
-        # With an equals sign the value may begin with a dash.
+        # With an equals sign, the value may begin with a dash.
         return [f"{self.flag}={item}" for item in (value if self.many else [value])]
 
     def wrong(self, value: Any, must_be: str) -> OptionError:
@@ -214,7 +214,7 @@ class Option:
             raise self.wrong(whole, wanted) from None
 
     def _item(self, item: Any, value: Any) -> Any:
-        """Return one item of a value, or the value itself, as it is kept."""
+        """Convert and check one item of a tuple, or a single value."""
         if self.kind is str and isinstance(item, os.PathLike):
             item = os.fspath(item)
         wanted = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str}[self.kind]
@@ -246,7 +246,7 @@ class Options:
         self.check_together()
 
     def check_together(self) -> None:
-        """Refuse values that contradict each other; each is already valid by itself.
+        """Refuse contradictory values, each of which is valid by itself.
 
         Raises:
             OptionError: Two values contradict each other.
@@ -339,7 +339,7 @@ def from_arguments(kind: type[O], given: argparse.Namespace) -> O:
 
 
 def parsed(kind: type[Options], given: Mapping[str, Any]) -> dict[str, Value]:
-    """Return the values of the options that a command line gave, as texts or truth values by name; others are left out.
+    """Parse the options given on a command line, texts or booleans by name; leave out options that were not given.
 
     Raises:
         OptionError: A text cannot be parsed.
@@ -352,7 +352,7 @@ def parsed(kind: type[Options], given: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def arguments(options: Options) -> list[str]:
-    """Return flags for the same options: those that differ from the defaults."""
+    """Return the flags that recreate these options: those that differ from the defaults."""
     changed = options.changed()
     return [
         word for one in options_of(type(options)) if one.name in changed for word in one.arguments(changed[one.name])
@@ -404,5 +404,5 @@ def _at_commas(text: str) -> list[str]:
 
 
 def _number(value: float) -> str:
-    """Format a number without a needless fraction: 1, 0.15, 3e-05."""
+    """Format a number without trailing zeros: 1, 0.15, 3e-05."""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)

@@ -1,6 +1,6 @@
-"""Take from a PNG's bytes what Pillow refuses to read though it says nothing about pixels: large texts and profiles.
+"""Strip large texts and profiles from a PNG, which Pillow would refuse although they do not affect the pixels.
 
-Pillow limits what a compressed chunk may unpack to, and raises for the whole photo (``PngImagePlugin.MAX_TEXT_CHUNK``,
+Pillow limits what a compressed chunk may unpack to, and refuses the whole photo (``PngImagePlugin.MAX_TEXT_CHUNK``,
 1 MB each, 64 MB in all).
 """
 
@@ -12,16 +12,16 @@ from collections.abc import Iterator
 from .colour import MAX_PROFILE_BYTES
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
-# Below Pillow's limits, so that every version of it reads what is left.
+# Below Pillow's limits, so that every version reads the rest.
 _TEXT_BYTES, _ALL_TEXT_BYTES = 1 << 19, 1 << 24
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 def without_large_texts(data: bytes) -> tuple[bytes, bytes | None]:
-    """Return a PNG without texts of over 0.5 MB and without a profile of that size, and that profile.
+    """Return a PNG without texts and a profile of over 0.5 MB, and that profile.
 
-    The profile is None if it stays in the PNG or there is none, and empty if it is damaged or over the limit of
-    :data:`.colour.MAX_PROFILE_BYTES`. A PNG with nothing of that kind is returned as it is.
+    The profile is None if it stays in the PNG or there is none, and empty if it is damaged or larger than
+    :data:`.colour.MAX_PROFILE_BYTES`. A PNG without such chunks is returned unchanged.
     """
     kept: list[bytes] = []
     profile: bytes | None = None
@@ -59,7 +59,7 @@ def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def _unpacked_bytes(kind: bytes, body: bytes) -> int:
-    """Return the size of a text chunk's content, at most a byte over the limit (PNG, third edition, 11.3.3)."""
+    """Return the size of a text chunk's content, capped at one byte over the limit (PNG, third edition, 11.3.3)."""
     _, _, rest = body.partition(b"\0")
     if kind == b"iTXt":
         compressed, rest = rest[:1] == b"\1", rest[2:].split(b"\0", 2)[-1]
@@ -72,7 +72,7 @@ def _unpacked_bytes(kind: bytes, body: bytes) -> int:
 
 
 def _unpack(packed: bytes, limit: int) -> bytes | None:
-    """Return the first ``limit`` bytes of what was compressed; None if it is damaged."""
+    """Return the first ``limit`` bytes of compressed data; None if it is damaged."""
     try:
         return zlib.decompressobj().decompress(packed, limit)
     except zlib.error:

@@ -1,4 +1,4 @@
-"""The one place where the bytes of a photo become a tensor: Pillow decode, EXIF orientation, sRGB, fit, uint8 HWC.
+"""The only place where a photo becomes a tensor: Pillow decode, EXIF orientation, sRGB, fit, uint8 HWC.
 
 Training, calibration, evaluation and the device all call :func:`preprocess`.
 """
@@ -28,14 +28,14 @@ from .png_chunks import SIGNATURE, without_large_texts
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image
 
-# A photo that needs more than this, including its file, is refused before it is decoded. Enough for an RGB photo of 100
-# megapixels, with room for the program in the 800 MB of the documented service.
+# A photo that needs more memory than this, including its file, is refused before it is decoded. Enough for an RGB photo
+# of 100 megapixels, with room for the program in the 800 MB of the documented service.
 MAX_BYTES = 512 << 20
 # Pillow's own limit, regardless of memory.
 MAX_PIXELS = 178_956_970
 
 _RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
-# The operation that turns a photo upright, by EXIF orientation (CIPA DC-008, Exif 2.32, tag 274).
+# The operation that makes a photo upright, by EXIF orientation (CIPA DC-008, Exif 2.32, tag 274).
 _TURNS: dict[object, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -50,17 +50,17 @@ COLOURS = ("srgb", "as-stored")
 # The largest value of 16-bit greys.
 MAX_DEPTH_VALUE = 65_535
 
-# Listed, so that accepted formats do not depend on Pillow's build, and no plugin starts another program (EPS).
+# Listed explicitly, so that accepted formats do not depend on Pillow's build, and no plugin starts a program (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 
 # Many phones write MPO: a JPEG followed by a second picture or a depth map. Its own plugin opens it.
 _DRAFTED = ("JPEG", "MPO")
 
-# Photos that are not RGB are converted at once up to this size, larger ones in bands of it. At worst (16-bit greys via
+# Photos that are not RGB are converted whole up to this size, larger ones in bands of it. At worst (16-bit greys via
 # int64, transparency via several images) a conversion takes this many bytes per pixel.
 _BAND_PIXELS = 1 << 20
 _CONVERSION_BYTES = 40
-# A larger PNG is not copied without its large texts.
+# Larger PNGs keep their large texts, to save a copy.
 _CLEANED_BYTES = 128 << 20
 # Below this, the machine's available memory is not checked.
 _UNQUESTIONED_BYTES = 64 << 20
@@ -68,7 +68,7 @@ _UNQUESTIONED_BYTES = 64 << 20
 # Bytes per pixel in Pillow's memory; 4 for all other modes, including RGB (Pillow's docs, "Concepts: Modes").
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
-# Pillow's plugins report damaged data with any of these.
+# Pillow's plugins raise any of these for damaged data.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -95,7 +95,7 @@ class PhotoError(InputError):
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a photo is fitted to the input of a model.
+    """How a photo is converted to the input of a model.
 
     Attributes:
         size: Height and width of the result in pixels.
@@ -104,11 +104,11 @@ class Preprocess:
         resample: ``bilinear`` or ``bicubic``, both with Pillow's support scaling (antialiasing).
         colours: ``srgb`` converts photos with another colour profile; ``as-stored`` ignores profiles, as edgetl did
             before this field existed.
-        depth_range: The 16-bit greys that become 0 and 255; None takes the upper 8 bits. Only for grey photos of more
-            than 8 bits.
+        depth_range: For grey photos of more than 8 bits: the values that become 0 and 255. None keeps the upper 8 of
+            16 bits.
     """
 
-    # An unknown value would give pixels unlike those that the model was trained on.
+    # A field from a newer edgetl would mean pixels unlike those that the model was trained on.
     CLOSED: ClassVar[bool] = True
 
     size: Annotated[int, Is(low=16, high=2048)] = stated(160)
@@ -146,7 +146,7 @@ class Preprocess:
         return of_json(cls, document, name="preprocess")
 
     def described(self) -> str:
-        """Return the fields as one line of text, without those that change nothing."""
+        """Return the fields as one line of text, leaving out those without effect."""
         depth = f", depth range {self.depth_range[0]}..{self.depth_range[1]}" if self.depth_range else ""
         return f"size {self.size}, fit {self.fit}, resample {self.resample}, colours {self.colours}{depth}"
 
@@ -179,7 +179,7 @@ def read_photo(path: str | os.PathLike[str]) -> bytes:
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
-    """Refuse a path that cannot be a photo's file, without opening it; raises like :func:`read_photo`."""
+    """Refuse a path that cannot be a photo, without opening it; raises like :func:`read_photo`."""
     _check_file(path, Path(path).stat())
 
 
@@ -197,15 +197,15 @@ def _check_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
 def decode(source: Source, spec: Preprocess) -> Image.Image:
     """Return a photo upright and in RGB, at the resolution of the file or, for large JPEGs, a reduced one.
 
-    It is for :func:`fit`, which converts an RGB photo's colours to sRGB once it is small; until then its profile is in
-    ``info["icc_profile"]``. Grey, CMYK, palette and transparent photos are converted here.
+    The result is for :func:`fit`, which converts an RGB photo's colours to sRGB after resizing; until then its profile
+    is in ``info["icc_profile"]``. Grey, CMYK, palette and transparent photos are converted here.
 
-    A JPEG whose sides are at least four times ``spec.size`` is decoded at 1/2, 1/4 or 1/8 of its resolution by the
-    decoder itself (DCT scaling), never below twice ``spec.size``: the fit that follows halves it at least once more.
-    A PIL image is used as it is and not changed.
+    A JPEG whose sides are at least four times ``spec.size`` is decoded at 1/2, 1/4 or 1/8 of its resolution (DCT
+    scaling), but never below twice ``spec.size``, so that the fit still halves it at least once. A PIL image is not
+    modified.
 
-    Transparent pixels become white. Of greys of more than 8 bits, ``spec.depth_range`` becomes 0..255, or the upper 8
-    of 16 bits are kept. Of an animation the first frame is used.
+    Transparent pixels become white. In greys of more than 8 bits, ``spec.depth_range`` becomes 0..255, or the upper 8
+    of 16 bits are kept. An animation yields its first frame.
 
     Raises:
         PhotoError: The photo cannot be read, or decoding and fitting it would take over :data:`MAX_BYTES`.
@@ -234,7 +234,7 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
         image.load()
         turn = _turn(image)
         if turn is not None:
-            # Known only after loading: the tag may follow the pixels.
+            # Read it after loading: the tag may follow the pixels.
             _check_memory(name, needed + _stored_bytes(image), (width, height))
         return _in_bands(image if turn is None else image.transpose(turn), name, spec)
     except (PhotoError, Unavailable):
@@ -248,9 +248,9 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
 
 
 def fit(image: Image.Image, spec: Preprocess) -> Pixels:
-    """Scale an RGB image to ``spec``: uint8 sRGB, shape [size, size, 3].
+    """Resize an RGB image to ``spec``: uint8 sRGB, shape [size, size, 3].
 
-    Colours become sRGB if the image has a usable profile of something else; without one they are taken for sRGB.
+    Colours are converted to sRGB if the image has another usable profile; without a profile they are taken as sRGB.
 
     Raises:
         Unavailable: This machine has too little memory left, or its Pillow cannot convert colours.
@@ -268,7 +268,7 @@ def _fit(image: Image.Image, spec: Preprocess) -> Pixels:
     elif spec.fit == "crop":
         fitted = ImageOps.fit(image, size, resample)
     else:
-        # Like ImageOps.pad, which fails in older versions of Pillow if the shorter side would round to 0.
+        # As ImageOps.pad, which fails in older versions of Pillow if the shorter side would round to 0.
         inner = [max(1, round(side * spec.size / max(image.size))) for side in image.size]
         fitted = Image.new("RGB", size)
         corner = [round((spec.size - side) / 2) for side in inner]
@@ -280,7 +280,7 @@ def _fit(image: Image.Image, spec: Preprocess) -> Pixels:
 
 
 def open_photo(data: bytes, name: str) -> Image.Image:
-    """Return a photo opened and not decoded yet.
+    """Open a photo without decoding it.
 
     Args:
         data: Bytes of an image file.
@@ -311,7 +311,7 @@ def open_photo(data: bytes, name: str) -> Image.Image:
 
 
 def _why_not_opened(data: bytes) -> str:
-    """Return the reason of the plugin whose format a file begins like; Pillow itself only logs it."""
+    """Return the error of the plugin for the format that a file begins like; Pillow itself only logs it."""
     for format in _FORMATS:
         factory, accept = Image.OPEN[format]
         if accept is None or accept(data[:16]) is not True:
@@ -324,12 +324,12 @@ def _why_not_opened(data: bytes) -> str:
 
 
 def why_colours_as_stored(image: Image.Image, name: str) -> str:
-    """Return why an opened photo's colour profile cannot be used, "" if it has none or it can be."""
+    """Return why an opened photo's colour profile is unusable; "" if it is usable, or there is none."""
     return colours_of(image, name).broken
 
 
 def wide_greys(image: Image.Image) -> npt.NDArray[np.int64] | None:
-    """Return the values of a photo of greys of more than 8 bits, int64 [height, width]; None for other photos."""
+    """Return the values of a grey photo of more than 8 bits, int64 [height, width]; None for other photos."""
     return np.asarray(image, dtype=np.int64) if image.mode.startswith("I") else None
 
 
@@ -337,7 +337,7 @@ def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None,
     """Return an upper bound of the peak memory for decoding and fitting an image, from its header.
 
     Args:
-        image: Not loaded yet, with the size that it will be decoded at.
+        image: Not loaded yet; its size is the one that it will be decoded at.
         full: Its size in the file.
         data: The file; None if the pixels are already in memory.
         spec: The preprocessing.
@@ -349,8 +349,8 @@ def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None,
     if image.mode != "RGB":
         pixels = width * height
         needed += 4 * pixels + _CONVERSION_BYTES * max(min(pixels, _BAND_PIXELS), width, height)
-    # Pillow scales one side after the other, with an RGB image in between, each with a table of 8 bytes for every
-    # source pixel that an output pixel sums up.
+    # Pillow resizes one axis after the other, with an RGB image in between, each with a table of 8 bytes for every
+    # source pixel that contributes to an output pixel.
     support = 2 if spec.resample == "bilinear" else 4
     return needed + 4 * spec.size * max(width, height) + 8 * support * max(width, height)
 
@@ -359,7 +359,7 @@ def _decoder_bytes(image: Image.Image, full: tuple[int, int], data: bytes) -> in
     """Return the memory of a decoder besides the file and the decoded pixels."""
     pixels = full[0] * full[1]
     if image.format in _DRAFTED:
-        # If the data comes in several scans: 2-byte coefficients of all pixels, at full resolution.
+        # With several scans: 2-byte coefficients of all pixels, at full resolution.
         return 2 * pixels * len(image.getbands()) if _in_scans(data) else 0
     if image.format == "WEBP":
         # libwebp's canvas, the previous one, the copy for Pillow, and the frame being decoded: RGBA each.
@@ -374,7 +374,7 @@ def _decoder_bytes(image: Image.Image, full: tuple[int, int], data: bytes) -> in
 
 
 def _in_scans(data: bytes) -> bool:
-    """Whether a JPEG is progressive or has separate scans for its components (ITU-T T.81, annex B)."""
+    """Whether a JPEG is progressive, or has separate scans for its components (ITU-T T.81, annex B)."""
     place, components = 2, 0
     while place + 4 <= len(data):
         marker = data[place + 1]
@@ -396,7 +396,7 @@ def _in_scans(data: bytes) -> bool:
 
 
 def _tiff_chunk_bytes(tags: Mapping[int, Any], size: tuple[int, int]) -> int:
-    """Return the size of the largest strip or tile, unpacked: libtiff keeps one of them in memory."""
+    """Return the unpacked size of the largest strip or tile; libtiff keeps one of them in memory."""
 
     def largest(tag: int, otherwise: int) -> int:
         value = tags.get(tag, otherwise)
@@ -443,7 +443,7 @@ def _stored_bytes(image: Image.Image) -> int:
 
 
 def _in_bands(image: Image.Image, name: str, spec: Preprocess) -> Image.Image:
-    """Convert an image that is not RGB to sRGB in bands, because each step of a conversion makes a copy."""
+    """Convert an image that is not RGB to sRGB in bands, because each conversion step makes a copy."""
     width, height = image.size
     if image.mode == "RGB":
         return image
@@ -470,14 +470,14 @@ def _to_rgb(image: Image.Image, name: str, spec: Preprocess, colours: Colours) -
         raise PhotoError(
             "unsupported",
             f"{name}: its pixels are floating-point numbers",
-            why="their range is not known",
-            hint="Save it with 8 or 16 bits a channel.",
+            why="their range is unknown",
+            hint="Save it with 8 or 16 bits per channel.",
         )
     alpha = None
     if _has_alpha(image):
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
-        # Of three equal channels one is enough for the profile of a grey photo.
+        # A grey photo's profile takes one of the three equal channels.
         image = image.getchannel("R") if colours.mode == "L" else image.convert("RGB")
     elif colours.transform is not None and image.mode != colours.mode:
         image = image.convert(colours.mode)

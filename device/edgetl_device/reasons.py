@@ -17,7 +17,7 @@ Severity = Literal["error", "warning", "info"]
 
 @dataclass(frozen=True)
 class Reason:
-    """One reason.
+    """A reason for a verdict or a finding.
 
     Attributes:
         code: Lower-case letters, digits and dashes; never changed or reused.
@@ -56,13 +56,13 @@ VERDICT = table(
     Reason(
         "emulated-cpu",
         "error",
-        "The CPU is emulated: its times say nothing about a real one.",
+        "The CPU is emulated, so latencies say nothing about a real one.",
         "Measure on the board itself.",
     ),
     Reason(
         "more-threads-than-cores",
         "warning",
-        "The model ran on more threads than the process has cores, which waits instead of computing.",
+        "The model ran on more threads than the process has cores, so threads wait instead of computing.",
         "Measure with as many threads as cores, or fewer: --threads N",
     ),
     Reason("under-voltage", "error", "The supply voltage was too low during the bench.", _SUPPLY),
@@ -117,7 +117,7 @@ DOCTOR = table(
     Reason(
         "onnx-runtime-missing", "info", "ONNX Runtime, for ONNX variants, is not installed.", "pip install onnxruntime"
     ),
-    Reason("delegate-missing", "info", "There is no library of a known TFLite delegate; CPUs need none."),
+    Reason("delegate-missing", "info", "There is no known TFLite delegate library; CPUs need none."),
     Reason("edge-tpu-missing", "info", "There is no Edge TPU on USB or PCIe."),
     Reason(
         "edge-tpu-hindered",

@@ -1,7 +1,7 @@
-"""Who made a bundle: signatures of its digest, public keys, and which of them are trusted.
+"""Signatures of bundles, and the public keys to check them with.
 
-A signature is Ed25519 (RFC 8032) over a few facts: the bundle's digest, a version, times. It is checked with
-``cryptography`` where that is installed, else with :mod:`edgetl_device.ed25519`; both give the same answers.
+An Ed25519 signature (RFC 8032) covers the bundle's digest, a version, and times. It is checked with ``cryptography`` if
+installed, else with :mod:`edgetl_device.ed25519`; both accept the same signatures.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Base64Key = Annotated[str, Is(pattern="[A-Za-z0-9+/]{43}=")]
 Base64Signature = Annotated[str, Is(pattern="[A-Za-z0-9+/]{86}==")]
 
 PUBLIC_SUFFIX = ".pub"
-# 15 digits: room for a time such as 20270630120000.
+# 15 digits: enough for a timestamp such as 20270630120000.
 MAX_VERSION = 10**15 - 1
 Version = Annotated[int, Is(low=0, high=MAX_VERSION)]
 _KIND = "edgetl-ed25519"
@@ -36,16 +36,16 @@ _EXPIRES = "expires="
 
 @dataclass(frozen=True)
 class Signature:
-    """One key's statement about a bundle.
+    """A signature of a bundle by one key.
 
     Attributes:
         key: Id of the key: the first 16 hexadecimal digits of the SHA-256 of the public key.
         bundle: Digest of the bundle.
-        version: Increases from release to release; devices refuse one below their minimum.
-        created: When it was signed, UTC.
-        expires: The last moment at which it is valid; null if it does not expire.
-        signature: Ed25519, in base64, of this object's canonical form (sorted keys, no spaces) without this field and
-            with the field ``schema`` of the document.
+        version: Version, which increases from release to release; devices refuse one below their minimum.
+        created: Time of signing, UTC.
+        expires: End of its validity, UTC; null if it does not expire.
+        signature: Ed25519 signature, in base64, of the canonical form (sorted keys, no spaces) of this object without
+            this field and with the document's field ``schema``.
     """
 
     key: KeyId
@@ -67,7 +67,7 @@ class Signature:
 
 @dataclass(frozen=True)
 class Signatures:
-    """The signatures of a bundle: its ``signature.json``, which its digest does not cover.
+    """The signatures of a bundle: its ``signature.json``, which the digest does not cover.
 
     Attributes:
         producer: The program that wrote it.
@@ -82,7 +82,7 @@ class Signatures:
     def __post_init__(self) -> None:
         keys = [one.key for one in self.signatures]
         if len(set(keys)) < len(keys):
-            raise InputError("two signatures are by the same key")
+            raise InputError("has two signatures by the same key")
 
 
 @dataclass(frozen=True)
@@ -91,8 +91,8 @@ class PublicKey:
 
     Attributes:
         public: Its 32 bytes in base64.
-        expires: The last moment at which its signatures are trusted; null if it does not expire.
-        name: What people call it; means nothing.
+        expires: End of its validity, UTC; null if it does not expire.
+        name: A label for people; not checked.
     """
 
     public: Base64Key
@@ -101,7 +101,7 @@ class PublicKey:
 
     def __post_init__(self) -> None:
         if not ed25519.is_public_key(self.data):
-            raise InputError("is no Ed25519 public key")
+            raise InputError("is not an Ed25519 public key")
         if self.expires is not None:
             moment(self.expires)
 
@@ -112,23 +112,23 @@ class PublicKey:
 
     @property
     def id(self) -> str:
-        """What signatures call it."""
+        """Its id, by which signatures refer to it."""
         return key_id(self.data)
 
     def line(self) -> str:
-        """Return the line of a public key file."""
+        """Return the key as a line of a public key file."""
         until = f"{_EXPIRES}{self.expires}" if self.expires else ""
         return " ".join(filter(None, (_KIND, self.public, until, self.name)))
 
 
 @dataclass(frozen=True)
 class Checked:
-    """A signature that was found valid, by a trusted key.
+    """A valid signature by a trusted key.
 
     Attributes:
         signature: The signature.
         key: The key.
-        checker: The program that checked it.
+        checker: The software that checked it.
     """
 
     signature: Signature
@@ -137,7 +137,7 @@ class Checked:
 
 
 def key_id(public: bytes) -> str:
-    """Return the id of a public key of 32 bytes."""
+    """Return the id of a public key, given as 32 bytes."""
     return hashlib.sha256(public).hexdigest()[:16]
 
 
@@ -145,7 +145,7 @@ def moment(text: str) -> datetime:
     """Parse a time in UTC; a date alone means the end of that day.
 
     Raises:
-        InputError: It is no date or time of ISO 8601.
+        InputError: It is not a date or time in ISO 8601.
     """
     try:
         found = datetime.fromisoformat(text.replace("Z", "+00:00"))
@@ -153,44 +153,46 @@ def moment(text: str) -> datetime:
             found = datetime.combine(found.date(), time(23, 59, 59))
         return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).astimezone(timezone.utc)
     except (ValueError, OverflowError):
-        raise InputError(f"{text!r} is no time", why="expected 2027-06-30 or 2027-06-30T12:00:00+00:00") from None
+        raise InputError(f"{text!r} is not a time", why="expected 2027-06-30 or 2027-06-30T12:00:00+00:00") from None
 
 
 def now() -> datetime:
-    """Return the time of this machine's clock in UTC, in whole seconds."""
+    """Return the current time in UTC, in whole seconds."""
     return datetime.now(timezone.utc).replace(microsecond=0)
 
 
 def read_keys(places: Sequence[str | os.PathLike[str]]) -> tuple[PublicKey, ...]:
-    """Read public keys from files, or folders with files ``*.pub``; a file has a key on each line.
+    """Read public keys from files, or from the ``*.pub`` files of folders; a file has a key on each line.
 
     A line is ``edgetl-ed25519 BASE64 [expires=TIME] [name]``; empty lines and those that begin with ``#`` are skipped.
 
     Raises:
-        InputError: A file is missing or is no public key file, or a place has no key.
+        InputError: A file is missing or not a public key file, or a place has no keys.
     """
     keys: dict[bytes, PublicKey] = {}
     for place in map(Path, places):
         files = sorted(place.glob(f"*{PUBLIC_SUFFIX}")) if place.is_dir() else [place]
         found = [key for file in files for key in _read_file(file)]
         if not found:
-            what = f"no files *{PUBLIC_SUFFIX}" if place.is_dir() else "no key"
+            what = f"no *{PUBLIC_SUFFIX} files" if place.is_dir() else "no key"
             raise InputError(f"{place}: has {what}", hint="Give a file that edgetl keygen wrote.")
         keys |= {key.data: key for key in found}
     return tuple(keys.values())
 
 
 def check_request(trust: Sequence[object], min_version: int) -> None:
-    """Refuse a minimum version that is none, or that no trusted key could vouch for.
+    """Refuse a minimum version that is out of range, or that is given without trusted keys.
 
     Raises:
-        OptionError: It is.
+        OptionError: The minimum version is refused.
     """
     if not 0 <= min_version <= MAX_VERSION:
         raise OptionError(f"{{min_version=}}: must be 0 to {MAX_VERSION}", min_version=min_version)
     if min_version and not trust:
         raise OptionError(
-            "{min_version=} without {trust}", why="a version counts if a trusted key signed it", min_version=min_version
+            "{min_version=} without {trust}",
+            why="a version counts only if a trusted key signed it",
+            min_version=min_version,
         )
 
 
@@ -202,17 +204,17 @@ def check(
     at: datetime | None = None,
     min_version: int = 0,
 ) -> Checked:
-    """Return the valid signature of the highest version by a trusted key.
+    """Return the valid signature with the highest version by a trusted key.
 
     Args:
         bundle: Digest of the bundle.
-        signatures: Those that came with it.
-        trusted: Keys that are trusted, at least one.
-        at: The time at which keys and signatures must not have expired; None to disregard their expiry.
+        signatures: Its signatures.
+        trusted: Trusted keys, at least one.
+        at: The time at which keys and signatures must be valid; None ignores expiry.
         min_version: A lower version is refused.
 
     Raises:
-        InputError: There is none; the message says why.
+        InputError: No signature is valid; the message says why.
     """
     ids = {key.id: key for key in trusted}
     if not signatures:
@@ -220,7 +222,7 @@ def check(
     mine = [(one, ids[one.key]) for one in signatures if one.key in ids]
     if not mine:
         raise InputError(
-            f"is signed by {_listed(one.key for one in signatures)}", why=f"trusted is only {_listed(ids)}"
+            f"is signed by {_listed(one.key for one in signatures)}", why=f"only {_listed(ids)} is trusted"
         )
     results = [_check_one(one, key, bundle, at) for one, key in mine]
     good = [one for one in results if isinstance(one, Checked)]
@@ -230,32 +232,32 @@ def check(
     if best.signature.version < min_version:
         raise InputError(
             f"is signed as version {best.signature.version}",
-            why=f"versions below {min_version} are refused, so that nobody brings back an old bundle",
-            hint="Sign a newer one, or sign this one again with a higher version.",
+            why=f"versions below {min_version} are refused, to prevent downgrades",
+            hint="Sign a newer bundle, or sign this one again with a higher version.",
         )
     return best
 
 
 def described(signatures: Iterable[Signature]) -> str:
-    """Return signatures in words, in one line."""
+    """Return signatures as text, on one line."""
     parts = [f"{one.key}, version {one.version}" for one in signatures]
     return f"signed by {' and '.join(parts)}" if parts else "not signed"
 
 
 def _check_one(one: Signature, key: PublicKey, bundle: str, at: datetime | None) -> Checked | InputError:
-    """Check one signature by its key; return why it does not count if it does not."""
+    """Check a signature by its key; return the error if it is not valid."""
     if one.bundle != bundle:
         return InputError(
-            f"has a signature by {one.key} of another bundle",
-            why=f"of {one.bundle[:12]}, and this is {bundle[:12]}",
-            hint="The bundle was changed after it was signed; get it again, or sign it again.",
+            f"has a signature by {one.key} for another bundle",
+            why=f"it is for {one.bundle[:12]}, and this is {bundle[:12]}",
+            hint="The bundle was changed after signing; get it again, or sign it again.",
         )
     valid, checker = _verified(key.data, one.message(), base64.b64decode(one.signature))
     if not valid:
         return InputError(
-            f"has a wrong signature by {one.key}",
-            why="neither its facts nor the bundle may change after signing",
-            hint="Do not use this bundle; get it again from who made it.",
+            f"has an invalid signature by {one.key}",
+            why="the signature or the bundle was changed after signing",
+            hint="Do not use this bundle; get it again from its maker.",
         )
     for what, until in (("signature by", one.expires), ("signature by the key", key.expires)):
         if at is not None and until is not None and at > moment(until):
@@ -286,10 +288,12 @@ def _read_file(file: Path) -> list[PublicKey]:
     with open(file, "rb") as stream:
         data = stream.read(_MAX_KEY_FILE_BYTES + 1)
     if len(data) > _MAX_KEY_FILE_BYTES:
-        raise InputError(f"{file}: is larger than {_MAX_KEY_FILE_BYTES} bytes", why="no file of public keys is")
+        raise InputError(f"{file}: is larger than {_MAX_KEY_FILE_BYTES} bytes", why="public key files are smaller")
     if b"PRIVATE KEY" in data:
         raise InputError(
-            f"{file}: is a private key", why="it stays where bundles are signed", hint=f"Give its {PUBLIC_SUFFIX} file."
+            f"{file}: is a private key",
+            why="it must stay where bundles are signed",
+            hint=f"Give its {PUBLIC_SUFFIX} file.",
         )
     lines = enumerate(data.decode("utf-8", errors="replace").splitlines(), start=1)
     return [_parsed(line.split(), f"{file}: line {at}") for at, line in lines if line.strip() and line[0] != "#"]
@@ -298,11 +302,11 @@ def _read_file(file: Path) -> list[PublicKey]:
 def _parsed(words: list[str], where: str) -> PublicKey:
     try:
         if len(words) < 2 or words[0] != _KIND or len(base64.b64decode(words[1], validate=True)) != 32:
-            raise InputError("is no public key", why=f"expected {_KIND} and 32 bytes in base64")
+            raise InputError("is not a public key", why=f"expected {_KIND} and 32 bytes in base64")
         expires = words.pop(2).removeprefix(_EXPIRES) if words[2:] and words[2].startswith(_EXPIRES) else None
         return PublicKey(words[1], expires, " ".join(words[2:]))
     except ValueError as error:  # not base64, or not ASCII
-        raise InputError(f"{where}: is no public key", why=str(error)) from None
+        raise InputError(f"{where}: is not a public key", why=str(error)) from None
     except InputError as error:
         raise InputError(
             f"{where}: {error.what}", why=error.why, hint="Give a file that edgetl keygen wrote."

@@ -1,9 +1,9 @@
-"""The bundles of a board: two slots, one of which runs, and a journal, so that a loss of power at any moment is undone.
+"""A/B slots for a board's bundles, with a journal that makes an update safe against power loss at any moment.
 
-A folder holds ``a.edgetl`` and ``b.edgetl``, ``current.edgetl``, a link to the one that runs, and ``slots.json``. An
-update writes the slot that does not run, notes it as pending, has the link lead to it, and confirms it. Until then a
-loss of power means that the confirmed one runs: readers see that by themselves, and the next update puts the link
-back. Nothing ever writes to the confirmed slot.
+The folder holds ``a.edgetl`` and ``b.edgetl``, ``current.edgetl``, a link to the running one, and ``slots.json``. An
+update marks the free slot as pending, writes it, points the link to it, and confirms it. If the power fails before
+that, the confirmed bundle runs: readers detect this themselves, and the next update restores the link. The confirmed
+slot is never written.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Slot = Literal["a", "b"]
 
 _MAX_STATE_BYTES = 1 << 20
 _EVENTS = 20
-# A reader that looks whether an update is at work holds the lock for a moment.
+# Readers hold the lock briefly to see whether an update is running.
 _PATIENCE_S = 5.0
 
 
@@ -43,9 +43,9 @@ class Installed:
         slot: The slot: its file is ``a.edgetl`` or ``b.edgetl``.
         name: Name of the file that was installed.
         digest: Digest of the bundle.
-        version: Version in the signature; null if no signature was asked for.
-        key: Id of the key that signed it; null likewise.
-        time: When it was installed, UTC, by the board's clock.
+        version: Version in the signature; null if no signature was required.
+        key: Id of the key that signed it; null if no signature was required.
+        time: Time of installation, UTC, by the board's clock.
     """
 
     slot: Slot
@@ -63,15 +63,15 @@ class Installed:
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened to the slots.
+    """An entry of the journal.
 
     Attributes:
-        time: When, UTC, by the board's clock.
-        what: ``refused``: by a check before the switch; ``undone``: by a check after it; ``interrupted``: an update was
-            cut off after it and undone; ``rolled back``: on request.
-        digest: Digest of the bundle that it is about; null if it could not be read.
+        time: Time of the event, UTC, by the board's clock.
+        what: ``refused``: a check before the switch failed; ``undone``: a check after it failed; ``interrupted``: the
+            update was interrupted after it, and undone; ``rolled back``: on request.
+        digest: Digest of the bundle concerned; null if it could not be read.
         version: Its version, if signed.
-        why: The reason, if it is no success.
+        why: The reason; null for a success.
     """
 
     time: Time
@@ -86,12 +86,12 @@ class SlotsState:
     """The state of a board's slots: ``slots.json``.
 
     Attributes:
-        confirmed: The bundle that passed all checks; null before the first one.
-        previous: The one before, which can be brought back; null if it was overwritten.
-        pending: One that is being tried; while no update is at work, it does not count.
-        trust: Keys of which one must have signed every bundle; none accepts unsigned ones.
+        confirmed: The bundle that passed all checks; null before the first installation.
+        previous: The bundle before it, for a rollback; null if it was overwritten.
+        pending: The bundle being tried; ignored unless an update is running.
+        trust: Trusted keys: one of them must have signed the bundle. If empty, unsigned bundles are accepted.
         min_version: Bundles signed with a lower version are refused.
-        clock: The latest time that was seen, in signatures too: a board without a battery wakes up in the past.
+        clock: The latest time seen, by the clock or in a signature: a board without a battery boots in the past.
         events: The last 20 events, oldest first.
     """
 
@@ -111,7 +111,7 @@ class SlotsState:
         if len(set(slots)) < len(slots) or (
             self.pending and self.confirmed and self.pending.slot == self.confirmed.slot
         ):
-            raise InputError("two bundles are in one slot")
+            raise InputError("has two bundles in one slot")
 
     @property
     def free(self) -> Slot:
@@ -119,7 +119,7 @@ class SlotsState:
         return "b" if self.confirmed is not None and self.confirmed.slot == "a" else "a"
 
     def at(self) -> str:
-        """Return the time: this machine's clock, unless it is known to be later."""
+        """Return the time: this machine's clock or :attr:`clock`, whichever is later."""
         here = now().isoformat()
         return self.clock if self.clock is not None and moment(self.clock) > moment(here) else here
 
@@ -129,7 +129,7 @@ class SlotsState:
         about: Installed | None,
         why: str | None = None,
     ) -> SlotsState:
-        """Return this state with an event."""
+        """Return this state with an event added."""
         digest, version = (about.digest, about.version) if about is not None else (None, None)
         event = Event(now().isoformat(), what, digest, version, why)
         return replace(self, events=(*self.events, event)[-_EVENTS:], clock=self.at())
@@ -155,12 +155,12 @@ class Slots:
 
     @property
     def mark(self) -> tuple[int, int, int]:
-        """What changes whenever the state does: reading it costs one call of the system."""
+        """A value that changes whenever the state does; reading it costs one system call."""
         status = (self.path / STATE).stat()
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def state(self) -> SlotsState:
-        """Read the state; one without bundles where nothing was installed yet.
+        """Read the state; it is empty if nothing was ever installed.
 
         Raises:
             InputError: ``slots.json`` is damaged.
@@ -170,7 +170,7 @@ class Slots:
         return documents.read(SlotsState, self.path / STATE, max_bytes=_MAX_STATE_BYTES)
 
     def running(self) -> Installed | None:
-        """Return the bundle that is to run now: a pending one only while the update that tries it is at work.
+        """Return the bundle to run: the confirmed one, or the pending one while its update is running.
 
         Raises:
             InputError: ``slots.json`` is damaged.
@@ -189,7 +189,7 @@ class Slots:
         return self.path / installed.file
 
     def is_updating(self) -> bool:
-        """Whether an update is at work here; needs no right to write."""
+        """Whether an update is running; needs no write permission."""
         try:
             descriptor = os.open(self.path / LOCK, os.O_RDONLY)
         except FileNotFoundError:
@@ -204,10 +204,10 @@ class Slots:
 
     @contextmanager
     def updating(self) -> Iterator[None]:
-        """Keep other updates away, after undoing one that was cut off.
+        """Lock the slots against other updates, and undo an interrupted one.
 
         Raises:
-            Unavailable: Another update is at work.
+            Unavailable: Another update is running.
         """
         self.path.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -215,7 +215,7 @@ class Slots:
             ends = time.monotonic() + _PATIENCE_S
             while not _locked(descriptor):
                 if time.monotonic() > ends:
-                    raise Unavailable(f"{self.path}: another update is at work", hint="Run it again when that ends.")
+                    raise Unavailable(f"{self.path}: another update is running", hint="Try again when it has finished.")
                 time.sleep(0.05)
             self._recover()
             yield
@@ -223,11 +223,11 @@ class Slots:
             os.close(descriptor)
 
     def write(self, state: SlotsState) -> None:
-        """Write the state; only in :meth:`updating`."""
+        """Write the state. Use only within :meth:`updating`."""
         documents.write(self.path / STATE, state)
 
     def begin(self, new: Installed) -> None:
-        """Note a bundle as pending, before its slot is written; only in :meth:`updating`."""
+        """Mark a bundle as pending, before its slot is written. Use only within :meth:`updating`."""
         state = self.state()
         previous = state.previous
         if previous is not None and previous.slot == new.slot and previous.digest != new.digest:
@@ -235,7 +235,7 @@ class Slots:
         self.write(replace(state, pending=new, previous=previous))
 
     def switch(self) -> None:
-        """Have the link lead to the pending bundle; only in :meth:`updating`."""
+        """Point the link to the pending bundle. Use only within :meth:`updating`."""
         pending = self.state().pending
         assert pending is not None
         write_link(self.path / CURRENT, pending.file)
@@ -243,11 +243,11 @@ class Slots:
     def confirm(
         self, what: Literal["installed", "rolled back"], also: Callable[[SlotsState], SlotsState] = lambda state: state
     ) -> None:
-        """Make the pending bundle the confirmed one, and the one before it the previous one.
+        """Make the pending bundle the confirmed one, and the confirmed one the previous one.
 
         Args:
             what: The event.
-            also: Further changes of the state, which are written together with this.
+            also: Further changes of the state, written in the same step.
         """
         state = self.state()
         assert state.pending is not None
@@ -255,7 +255,7 @@ class Slots:
         self.write(also(done).after(what, state.pending))
 
     def abandon(self, what: Literal["undone", "interrupted"], why: str) -> None:
-        """Go back from the pending bundle, if there is one, to the confirmed one."""
+        """Roll back from a pending bundle, if any, to the confirmed one."""
         state = self.state()
         if state.pending is None:
             return
@@ -264,7 +264,7 @@ class Slots:
 
     def _recover(self) -> None:
         sweep(self.path)
-        self.abandon("interrupted", "the update was cut off before it was confirmed")
+        self.abandon("interrupted", "the update was interrupted before it was confirmed")
         state = self.state()
         if state.confirmed is not None and not self._leads_to(state.confirmed):
             self._lead_back(state)

@@ -1,4 +1,4 @@
-"""Storage of a bundle's files: a folder, or one zip. Names cannot leave it."""
+"""Read a bundle's files from a folder or a zip. Names cannot escape from it."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from .documents import Is, Sha256
 from .errors import InputError, is_of_machine
 from .files import check_regular
 
-# The maximum size of a file in a bundle: a TFLite flatbuffer ends at 2 GiB.
+# The maximum size of a file in a bundle: that of a TFLite flatbuffer.
 MAX_FILE_BYTES = 2 << 30
 
-# What NumPy raises for the damaged header of a .npy, which it reads as Python text, or for values that do not fit it.
+# What NumPy raises for a damaged .npy header, which it parses as Python source, or for data that does not fit it.
 NPY_DAMAGE = (
     ValueError,
     EOFError,
@@ -51,16 +51,16 @@ class Entry:
 
 
 class Storage(Protocol):
-    """Read-only files by name: a relative path with forward slashes."""
+    """Read-only access to files by name, a relative path with forward slashes."""
 
     def has(self, name: str) -> bool:
-        """Return whether there is a file of this name."""
+        """Whether there is a file with this name."""
 
     def size_bytes(self, name: str) -> int:
         """Return the size according to the file system or the zip's directory."""
 
     def read(self, name: str, *, limit_bytes: int) -> bytes:
-        """Return the content; a file of more than ``limit_bytes`` is refused before it is read."""
+        """Return the content; refuse a file of more than ``limit_bytes`` before reading it."""
 
 
 def open_storage(path: Path, manifest: str) -> Storage:
@@ -71,7 +71,7 @@ def open_storage(path: Path, manifest: str) -> Storage:
     """
     if path.is_dir():
         if not (path / manifest).exists():
-            raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give the bundle's own folder.")
+            raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give the bundle's folder.")
         return _Folder(path)
     if not path.exists():
         raise InputError(f"{path}: no such bundle", hint="Check the path.")
@@ -95,23 +95,23 @@ def checked_name(name: str) -> str:
 
 
 def damaged(what: str, why: str) -> InputError:
-    """Return the error for a bundle that has changed since it was written."""
+    """Return the error for a bundle that was changed after it was written."""
     return InputError(what, why=why, hint=f"The bundle is damaged or edited. {_AGAIN}")
 
 
 @contextmanager
 def reading_zip(refusal: Callable[[str], InputError]) -> Iterator[None]:
-    """Turn what zipfile raises for a damaged archive into an error that names it; ``refusal`` is given the reason."""
+    """Turn the exceptions of zipfile for a damaged archive into ``refusal(reason)``."""
     try:
         yield
     except (zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, ValueError, RuntimeError) as error:
-        # RuntimeError: an encrypted member, or, as NotImplementedError, a compression that zipfile does not know.
+        # RuntimeError: an encrypted member or, as NotImplementedError, a compression method unknown to zipfile.
         raise refusal(str(error)) from None
     except OSError as error:
-        # It says that content is before its beginning; or bzip2's stream is not one, which has no number.
+        # EINVAL: an offset is before the start of the file. No errno: bzip2 data is invalid.
         if error.errno not in (errno.EINVAL, None):
             raise
-        raise refusal("it names places that it does not have" if error.errno else str(error)) from None
+        raise refusal("it has offsets outside the file" if error.errno else str(error)) from None
 
 
 class _Folder:
@@ -158,13 +158,13 @@ class _Zip:
         with reading_zip(
             lambda why: InputError(f"{path}: not a bundle", why=f"it cannot be read as a zip: {why}", hint=_AGAIN)
         ):
-            # Open as long as the bundle is: a file of 8,000 members takes longer to open than to read one of them.
+            # Stays open as long as the bundle: opening a zip of 8,000 members takes longer than reading one of them.
             self._archive = zipfile.ZipFile(path)
             members = self._archive.infolist()
             self._bytes = path.stat().st_size
         self._members = {member.filename: member for member in members}
         if len(self._members) != len(members):
-            raise damaged(f"{path}", "it holds two files of the same name")
+            raise damaged(f"{path}", "it has two files with the same name")
         if manifest not in self._members:
             raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give an .edgetl file.")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-# ONNX Runtime 1.32 and later sends telemetry to its vendor as soon as it is loaded: a machine id that it stores in
+# ONNX Runtime 1.32 and later sends telemetry to its vendor when it is loaded: a machine id that it stores in
 # ~/.cache/Microsoft, the hardware, the program. Its functions to disable that come too late; only this variable works.
 _OFF = {"ORT_DISABLE_TELEMETRY": "1"}
 

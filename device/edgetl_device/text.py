@@ -1,6 +1,6 @@
-"""Text from outside (labels, file names, output of other programs): one form of it, safe to show on a terminal.
+"""Normalize untrusted text (labels, file names, output of other programs), and make it safe for a terminal.
 
-JSON (``jsonfile``), HTML and CSV have their own escapes.
+JSON (``jsonfile``), HTML and CSV have their own escaping.
 """
 
 from __future__ import annotations
@@ -8,36 +8,36 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-# Control characters, which a terminal obeys; lone surrogates, Python's form of bytes that are not UTF-8; line and
-# paragraph separators.
+# Control characters, which a terminal obeys; lone surrogates, by which Python represents bytes that are not UTF-8; line
+# and paragraph separators.
 _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
-# Characters that change the direction of text (Unicode Standard Annex 9), as in "Trojan Source", CVE-2021-42574.
+# Characters that change the direction of text (Unicode Standard Annex 9); see "Trojan Source", CVE-2021-42574.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def normal(name: str) -> str:
-    """Return a label as edgetl keeps it: composed (Unicode's form C), without space around it.
+    """Return a label in the form that edgetl stores: composed (Unicode NFC), without surrounding whitespace.
 
-    macOS and some archives decompose names: the same letters on the screen, other bytes.
+    macOS and some archives decompose names: they look the same, but their bytes differ.
     """
     return unicodedata.normalize("NFC", name).strip() or name
 
 
 def normal_names(names: Sequence[str]) -> tuple[str, ...]:
-    """Return the labels of a model as :func:`normal` gives them, in order; as they are if two would become one."""
+    """Apply :func:`normal` to a model's labels; leave all unchanged if two would become equal."""
     changed = tuple(map(normal, names))
     return changed if len(set(changed)) == len(changed) else tuple(names)
 
 
 def shown(text: str) -> str:
-    """Return text for one line of a terminal, with control characters as Python escapes, such as ``\\x1b``."""
+    """Escape text for one line of a terminal: control characters become Python escapes such as ``\\x1b``."""
     if text.isascii() and text.isprintable():
         return text
     return "".join(_escaped(one) if is_steering(one) else one for one in text)
 
 
 def shown_lines(text: str) -> str:
-    """Return the same for edgetl's own text of several lines, keeping line breaks."""
+    """Escape edgetl's own text of several lines, as :func:`shown`, keeping line breaks."""
     return "\n".join(map(shown, text.split("\n")))
 
 

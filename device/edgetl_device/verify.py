@@ -1,4 +1,4 @@
-"""Check that a bundle is intact, and that it gives the same pixels and predictions here as where it was made."""
+"""Check that a bundle is intact and gives the same pixels and predictions here as where it was made."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from .preprocess import preprocess
 from .signature import PublicKey, described, now
 
 # Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within
-# a mean of 0.25; another resampling does not (tf.image.resize: mean 1.65, with antialiasing 0.28, single pixels 112).
+# a mean of 0.25; another resampling does not (tf.image.resize: mean 1.65; with antialiasing 0.28, and up to 112).
 PIXEL_MEAN_TOLERANCE = 0.25
 PIXEL_MAX_TOLERANCE = 16
 
 # float32 kernels sum in different orders; differences of about 1e-5 in probability have been observed.
 FLOAT_TOLERANCE = 1e-3
 
-# A quantized variant may differ from the reference as much as recorded in bundle.json, plus a dozen steps of 1/256:
-# kernels of other processors sometimes round differently.
+# A quantized variant may differ from the reference by what bundle.json records plus a dozen steps of 1/256, because
+# kernels for other processors may round differently.
 ROUNDING_ALLOWANCE = 0.05
 
 _PHOTOS = 8
@@ -40,8 +40,8 @@ class Check:
 
     Attributes:
         name: What was checked.
-        status: ``skipped``: not possible with this machine or this bundle.
-        detail: What was found, in one line.
+        status: Result; ``skipped`` if this machine or this bundle does not allow the check.
+        detail: The finding, on one line.
     """
 
     name: Text
@@ -85,15 +85,15 @@ def verify(
     Args:
         bundle: The bundle.
         prefer: For TFLite variants, require ``ai-edge-litert`` or ``tflite-runtime``.
-        trust: Keys of which one must have signed the bundle; none does not ask for a signature. A bundle that fails
-            this is not run.
-        min_version: The lowest version that a trusted signature may state.
-        at: The time at which signature and key must not have expired; None: now.
+        trust: Trusted keys: one of them must have signed the bundle, else its models do not run. If empty, no signature
+            is required.
+        min_version: The lowest accepted version of a trusted signature.
+        at: The time at which signature and key must be valid; None means now.
     """
     signed = _check(_SIGNATURE, lambda: _signature(bundle, trust, min_version, at))
     checks = [_files(bundle), _check("labels", lambda: _labels(bundle))]
     if signed.status == "failed":
-        # Native code sees no model of a stranger.
+        # Never pass an untrusted model to native code.
         checks += [Check(name, "skipped", "the signature failed") for name in _names_of_runs(bundle)]
     else:
         checks.append(_check("golden pixels", lambda: _golden(bundle)))
@@ -108,7 +108,7 @@ def verify(
 
 
 def raise_failures(report: Verification) -> None:
-    """Raise the failed checks of a report as one error of at most three lines.
+    """Raise an error that lists the failed checks of a report, at most three lines long.
 
     Raises:
         InputError: A check failed.
@@ -118,7 +118,7 @@ def raise_failures(report: Verification) -> None:
     if failed:
         first, hint = failed[0], _COPY_AGAIN
         if failed[-1].name == _SIGNATURE:
-            first, hint = failed[-1], "Use bundles of those you trust only; edgetl sign makes a signature."
+            first, hint = failed[-1], "Use only bundles from people you trust; edgetl sign adds a signature."
         raise InputError(
             f"{report.bundle.name}: {len(failed)} of {len(report.checks)} checks failed: "
             + ", ".join(check.name for check in failed),
@@ -189,8 +189,8 @@ def _wrong(bundle: Bundle, file: str) -> str:
 def _labels(bundle: Bundle) -> str:
     written = bundle.read(LABELS).decode("utf-8", errors="replace").splitlines()
     if tuple(written) != bundle.labels:
-        raise InputError(f"{LABELS} has other labels than bundle.json, or in another order")
-    return f"{len(written)} labels, the same in {LABELS} and bundle.json"
+        raise InputError(f"{LABELS} and bundle.json differ in their labels or the order of them")
+    return f"{len(written)} labels, identical in {LABELS} and bundle.json"
 
 
 def _golden(bundle: Bundle) -> str:
@@ -205,10 +205,11 @@ def _golden(bundle: Bundle) -> str:
         if difference.mean() > PIXEL_MEAN_TOLERANCE or difference.max() > PIXEL_MAX_TOLERANCE:
             raise InputError(
                 f"{photos[row].file}: pixels differ by {difference.mean():.2f} on average, {difference.max()} at most",
-                why=f"allowed are {PIXEL_MEAN_TOLERANCE} and {PIXEL_MAX_TOLERANCE} of 255",
+                why=f"the limits are {PIXEL_MEAN_TOLERANCE} and {PIXEL_MAX_TOLERANCE} of 255",
                 hint="This machine decodes or resizes photos differently; install the Pillow named in the provenance.",
             )
-    return f"{len(reference.golden_rows)} photos, mean difference {worst_mean:.3f} and largest {worst_max:.0f} of 255"
+    count = len(reference.golden_rows)
+    return f"{count} photos, differing by {worst_mean:.3f} on average and {worst_max:.0f} of 255 at most"
 
 
 def _reference(bundle: Bundle, variant: Variant, prefer: str | None) -> str:
@@ -223,8 +224,8 @@ def _reference(bundle: Bundle, variant: Variant, prefer: str | None) -> str:
     if not (difference.max() <= limit_max and difference.mean() <= limit_mean):
         raise InputError(
             f"{variant.file} on {runtime}: {found}",
-            why=f"allowed are {limit_mean:.2g} and {limit_max:.2g}",
-            hint="This runtime does not reproduce the tested predictions; try another version of it.",
+            why=f"the limits are {limit_mean:.2g} and {limit_max:.2g}",
+            hint="This runtime does not reproduce the reference predictions; try another version of it.",
         )
     return f"{len(rows)} photos on {runtime}: {found}"
 
@@ -235,7 +236,7 @@ def _limits(variant: Variant) -> tuple[float, float]:
     found = variant.agreement
     if found is None or isinstance(found, Unknown):
         raise _Skipped("bundle.json does not record this variant's difference from the reference")
-    # The few photos here may be harder than average, so allow three times the recorded mean plus 2.5 steps of 1/256.
+    # These few photos may be harder than average, so allow three times the recorded mean plus 2.5 steps of 1/256.
     return found.max_abs + ROUNDING_ALLOWANCE, 3 * found.mae + 0.01
 
 

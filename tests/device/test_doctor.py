@@ -313,5 +313,5 @@ def test_a_runtime_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.Mon
     for name in ("ai_edge_litert", "tflite_runtime"):
         monkeypatch.setitem(sys.modules, f"{name}.interpreter", None)
     (check,) = checks(tmp_path, "TFLite runtime")
-    assert (check.status, check.code, check.fix) == ("problem", "tflite-runtime-broken", "Install it again.")
+    assert (check.status, check.code, check.fix) == ("problem", "tflite-runtime-broken", "Reinstall it.")
     assert "cannot be loaded" in check.found

@@ -106,7 +106,7 @@ def test_absent_fields_take_their_default_and_unknown_ones_are_passed_over() -> 
         ({"rows": [{"name": "a", "share": 1.5}]}, "rows[0].share is 1.5, over 1"),
         ({"rows": [{"name": "a", "share": {"unknown": ""}}]}, "rows[0].share.unknown is empty"),
         ({"rows": [{"name": "a", "share": "0.5"}]}, 'rows[0].share cannot be "0.5"'),
-        ({"rows": [{"name": "\ud800", "share": 0}]}, "rows[0].name holds half a surrogate"),
+        ({"rows": [{"name": "\ud800", "share": 0}]}, "rows[0].name has a lone surrogate"),
         ({"status": "odd"}, 'status must be "good" or "bad", not "odd"'),
         ({"status": ["good"]}, "status must be"),
         ({"count": True}, "count must be a whole number, not true"),

@@ -38,7 +38,7 @@ Clock = Callable[[], int]
 
 
 class Timed(Protocol):
-    """What a stopwatch times: a classifier, or the null classifier for the overhead."""
+    """What :class:`Stopwatch` measures: a classifier, or the null classifier for the overhead."""
 
     @property
     def bundle(self) -> Bundle:

@@ -99,11 +99,11 @@ def drive(
 
     Args:
         classifier: Loaded and warm.
-        photos: Image files; as many as go into 64 MB decoded are, before the clock starts, and stay in memory.
+        photos: Image files; as many as fit into 64 MB are decoded before the clock starts, and stay in memory.
         scenario: ``single-stream`` (one photo, the next when it is done) or ``offline`` (all at once).
         duration_s: Minimum duration.
         min_inferences: Minimum number of inferences.
-        fastest_ms: Shortest time of one inference, for LoadGen to plan with: a query that ends too early is invalid.
+        fastest_ms: Shortest time of one inference, for LoadGen's planning: a query that ends too early is invalid.
         folder: Folder for LoadGen's log; created if missing.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Peak memory of one variant, measured in a process of its own."""
+"""Peak memory of one variant, measured in a separate process."""
 
 from __future__ import annotations
 

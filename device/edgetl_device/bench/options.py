@@ -1,4 +1,4 @@
-"""Options of a bench, on a workstation and on a board."""
+"""Options of a bench, shared by workstation and board."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from edgetl_device.errors import OptionError
 from edgetl_device.options import Options, option
 
 ALL = "all"
-# Copies from loadgen and edgetl_device.runtime, which load NumPy; a test compares them.
+# Copied from loadgen and edgetl_device.runtime, which import NumPy; a test compares them.
 SCENARIOS = ("single-stream", "offline")
 MAX_THREADS = MAX_BATCH = 256
 
@@ -32,7 +32,7 @@ class BenchOptions(Options):
     """
 
     variants: tuple[str, ...] = option(
-        (ALL,), metavar="NAME,...", help="Variants by name, such as int8,float32; all: every one that can run here."
+        (ALL,), metavar="NAME,...", help="Variants by name, such as int8,float32, or all that can run here."
     )
     threads: tuple[int, ...] = option((1,), low=1, high=MAX_THREADS, help="Numbers of CPU threads: 1,2.")
     delegates: tuple[str, ...] = option(
@@ -49,7 +49,7 @@ class BenchOptions(Options):
     data: str | None = option(
         None,
         metavar="DIR",
-        help="Photos in DIR/<class>/ instead of the bundle's; drop and agreement are against float32 on this device.",
+        help="Use photos in DIR/<class>/ instead of the bundle's; the reference is float32 on this device.",
     )
     duration: float | None = option(
         None,

@@ -24,7 +24,7 @@ INFERENCES = 100
 
 @dataclass(frozen=True)
 class Cost:
-    """Nearest rank, in milliseconds.
+    """Nearest-rank percentiles, in milliseconds.
 
     Attributes:
         p50_ms: The median.

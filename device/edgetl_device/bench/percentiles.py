@@ -1,4 +1,4 @@
-"""Percentiles of times, if there are enough samples, and their 95% intervals.
+"""Percentiles of latency, if there are enough samples, and their 95% intervals.
 
 The required number follows the early stopping rule of MLPerf Inference's LoadGen (``loadgen/early_stopping.cc`` and
 ``mlperf_inference_rules``): the smallest n for which, if at most one of n samples exceeds a bound, the percentile is
@@ -25,14 +25,14 @@ INTERVALS = (50, 90)
 RESAMPLES = 2000
 BLOCKS = 10
 SEED = 20
-# For longer runs only every k-th sample is used. Neighbours are correlated, so the interval hardly widens.
+# Longer runs use only every k-th sample. Neighbours are correlated, so the interval hardly widens.
 _MOST = 20_000
 
 
 @dataclass(frozen=True)
 class Percentiles:
-    """Nearest rank, in milliseconds: always one of the samples. Unknown with fewer than 11 samples for p50, 64 for p90,
-    130 for p95, 662 for p99.
+    """Nearest-rank percentiles, in milliseconds: always one of the samples. Unknown with fewer than 11 samples for p50,
+    64 for p90, 130 for p95, 662 for p99.
 
     Attributes:
         p50_ms: The median.

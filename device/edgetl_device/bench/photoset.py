@@ -17,7 +17,7 @@ from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.preprocess import PhotoError, Preprocess, preprocess, read_photo
 from edgetl_device.text import is_utf8, normal, normal_names, shown
 
-# Timed photos stay in memory: as many as fit into this size, at least one.
+# Timed photos stay in memory: as many as fit, but at least one.
 TIMED_BYTES = 64 << 20
 SEED = 0
 
@@ -44,7 +44,7 @@ class PhotoSet:
 
     @property
     def digest(self) -> str:
-        """A hash that is equal for the same photos with the same labels, in any order and under any names."""
+        """A hash of photos and labels that does not depend on order and file names."""
         return digest((self.labels[photo.index], photo.sha256) for photo in self.photos)
 
     def read(self, photo: EvalPhoto) -> bytes:
@@ -55,7 +55,7 @@ class PhotoSet:
         """
         data = self._bytes_of(photo.file)
         if sha256_bytes(data) != photo.sha256:
-            raise InputError(f"{self.name}: {photo.file} was changed during the bench", hint="Start again.")
+            raise InputError(f"{self.name}: {photo.file} was changed during the bench", hint="Start over.")
         return data
 
     def timed(self) -> list[bytes]:

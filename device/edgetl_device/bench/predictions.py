@@ -1,4 +1,4 @@
-"""The photos of a result and the prediction for each, by which results are paired."""
+"""The photos of a result and the prediction for each, for pairing results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from edgetl_device.documents import Count, Is, Sha256, Share, Unknown, optional
 
 from .photoset import PhotoSet
 
-# Enough to show a model's confidence; all digits would double the size of the file.
+# Enough to show a model's confidence; more digits would double the size of the file.
 _DECIMALS = 4
 
 
@@ -23,7 +23,7 @@ class Evalset:
     """The photos that runs were measured on.
 
     Attributes:
-        source: ``bundle`` (its held-out photos) or ``folder`` (a labelled one); absent in older results: bundle.
+        source: ``bundle`` (its held-out photos) or ``folder`` (a labelled folder); absent in older results: bundle.
         name: Name of the bundle or the folder.
         digest: Equal for the same photos with the same labels, in any order.
         photos: The photos, in the order of the set.

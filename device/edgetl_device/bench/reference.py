@@ -1,7 +1,7 @@
 """The reference for drop and agreement: the float model's predictions on the same photos.
 
-A bundle contains them for its own photos. For other photos its float32 variant runs on this device; if it cannot, there
-is no reference, and the result gives the reason.
+A bundle contains them for its own photos. For other photos, its float32 variant runs on this device; if it cannot,
+there is no reference, and the result says why.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def float_variant(bundle: Bundle, *, prefer: str | None = None) -> Variant:
     )
     if not found:
         raise InputError(
-            f"{bundle.path.name} has no float32 variant", why="only a float32 variant can be the reference here"
+            f"{bundle.path.name} has no float32 variant", why="the reference for other photos is a float32 variant"
         )
     lacks = {variant.format: _lack(variant.format, prefer) for variant in found}
     for variant in found:

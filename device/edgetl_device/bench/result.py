@@ -148,8 +148,7 @@ class Window:
 
 @dataclass(frozen=True, kw_only=True)
 class ResultRun:
-    """One variant with one delegate, one number of threads and one batch size. Times are for one inference with its
-    whole batch.
+    """One variant with one delegate, number of threads and batch size. Times are for one inference of a whole batch.
 
     Attributes:
         variant: Name of the bundle's variant.
@@ -162,7 +161,7 @@ class ResultRun:
         delegated: How much of the model the delegate ran.
         bytes: Size of the model file.
         load_ms: Reading the model, checking its hash, creating the interpreter.
-        first_inference_ms: The first inference after loading, all stages; in no other number.
+        first_inference_ms: The first inference after loading, all stages; not included in other numbers.
         warmup: Warm-up before the first sample.
         samples_ns: Raw times.
         windows: Uninterrupted stretches of sampling, in order: one per round, or about one per second if sustained.

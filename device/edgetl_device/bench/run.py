@@ -48,8 +48,8 @@ QUICK_INFERENCES = percentiles.least_samples(95)
 # A sustained run is cut into windows of a second, or longer ones if there would be more than this many.
 _WINDOWS = 300
 
-# In ai-edge-litert 2.3.0, Interpreter has a switch for profiling delegated nodes but nothing to read a profile;
-# libLiteRt.so has a profiler for its compiled models, which no Python module exposes.
+# In ai-edge-litert 2.3.0, Interpreter can switch on profiling of delegated nodes but not read the profile; libLiteRt.so
+# has a profiler for compiled models, which no Python module exposes.
 NO_PROFILER = Unknown("the Python interfaces of LiteRT 2.3 and tflite-runtime 2.14 expose no profiler")
 
 Say = Callable[[str], None]
@@ -114,7 +114,7 @@ def run_bench(
 
     Raises:
         InputError: A variant, the bundle or the folder is wrong.
-        Unavailable: A variant that was named, or every one, or a delegate, cannot run here; or there is no LoadGen.
+        Unavailable: A named variant, all variants, or a delegate cannot run here; or LoadGen is missing.
     """
     say = say or _silent
     options = options or BenchOptions()
@@ -254,7 +254,7 @@ def _check_loadgen(scenario: str, log: Path | None) -> None:
     loadgen.require(scenario)
     if log is None:
         raise InputError("a scenario without a folder for its log")
-    # Check before measuring: LoadGen ends the process when it cannot write.
+    # Check before measuring: LoadGen ends the process if it cannot write.
     log.mkdir(parents=True, exist_ok=True)
 
 

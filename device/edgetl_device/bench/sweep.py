@@ -27,7 +27,7 @@ class Way:
     batch: int
 
     def __str__(self) -> str:
-        """Return what differs from the default: ``batch 4, xnnpack``, or nothing."""
+        """Return what differs from the default, such as ``batch 4, xnnpack``; may be empty."""
         named = [f"batch {self.batch}"] if self.batch > 1 else []
         return ", ".join(named + ([self.delegate.name] if self.delegate else []))
 
@@ -137,7 +137,7 @@ def plan(
 
 
 def shuffled(items: Sequence[T], round_number: int) -> list[T]:
-    """Return the items in a seeded random order for one round, so that none always follows the same one."""
+    """Return the items in a seeded random order for one round, so that their order varies from round to round."""
     order = list(items)
     random.Random(f"{SEED} {round_number}").shuffle(order)
     return order
@@ -158,7 +158,7 @@ def _lacks(bundle: Bundle, variant: Variant, prefer: str | None, way: Way) -> Ed
         if way.delegate is None or not way.delegate.external:
             check_model(model, variant.format, variant.sha256, prefer=prefer)
         if way.batch > 1:
-            # Only the interpreter knows whether a file can be resized.
+            # Only the interpreter knows whether a model can be resized.
             open_runtime(model, variant.format, prefer=prefer, delegate=way.delegate, batch=way.batch).close()
     except (InputError, Unavailable) as error:
         return error

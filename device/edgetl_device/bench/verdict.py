@@ -20,8 +20,8 @@ _DRIFT = 1.1
 # Drift is judged only if each third of a run has at least this many samples.
 _THIRD = 10
 
-# Average number of cores that other programs may keep busy before a measurement counts as disturbed. Not taken from the
-# load average, which still includes the work of the minute before.
+# Average number of cores that other programs may keep busy before a measurement counts as disturbed. The load average
+# would still include the minute before.
 _OTHERS_CORES = 0.25
 
 # Raspberry Pis lower their clock from 80 C on, most other boards within a few degrees of that.
@@ -78,7 +78,7 @@ def judge(
     p50 = percentile(invoke, 50)
     _count(found, len(invoke), quick)
     if emulated is True:
-        found.add("emulated-cpu", "the CPU is emulated: its times say nothing about a real one")
+        found.add("emulated-cpu", "the CPU is emulated, so latencies say nothing about a real one")
     if cores is not None and threads > cores:
         found.add("more-threads-than-cores", f"{threads} threads on {cores} core{'s' * (cores != 1)}")
     _heat_and_power(found, states)

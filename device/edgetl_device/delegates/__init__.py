@@ -1,1 +1,1 @@
-"""TFLite delegates, such as the Edge TPU's, and how much of a model each runs."""
+"""TFLite delegates, such as the Edge TPU's, and how much of a model they run."""

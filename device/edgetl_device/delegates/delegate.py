@@ -29,7 +29,7 @@ NONE, XNNPACK = "none", "xnnpack"
 EDGETPU = "edgetpu"
 EDGETPU_LIBRARY = "libedgetpu.so.1"
 
-# The custom operator with which the Edge TPU compiler replaces mapped ones; flatbuffer strings end with a zero.
+# The custom operator by which the Edge TPU compiler replaces mapped ones; flatbuffer strings end with NUL.
 _EDGETPU_OPERATOR = b"edgetpu-custom-op\0"
 _CREATE = "tflite_plugin_create_delegate"
 _ASK_S = 20.0
@@ -116,7 +116,7 @@ def parse_delegates(texts: Sequence[str]) -> list[Delegate | None]:
 
 
 def needs_edgetpu(model: bytes) -> bool:
-    """Whether a TFLite file was compiled for the Edge TPU, so that it runs only with its delegate."""
+    """Whether a TFLite file was compiled for the Edge TPU, and so needs its delegate."""
     return _EDGETPU_OPERATOR in model
 
 
@@ -137,7 +137,7 @@ def check_model(delegate: Delegate | None, model: bytes) -> None:
     if delegate is not None and delegate.name == EDGETPU and not needs_edgetpu(model):
         raise InputError(
             "this model is not compiled for the Edge TPU",
-            why="the delegate takes compiled operators only, so all of it would run on the CPU",
+            why="the delegate runs only compiled operators, so the whole model would run on the CPU",
             hint="Compile it on x86-64 Linux: edgetl compile BUNDLE --edgetpu; then use --variant int8-edgetpu.",
         )
 
@@ -155,7 +155,7 @@ def open_delegate(delegate: Delegate, module: ModuleType, runtime: str) -> Any:
     """
     library = _place(delegate.library)
     try:
-        # Try it ourselves first: when this fails, the runtimes' own loader prints a traceback from its destructor.
+        # Load it here first: if loading fails, the runtimes' own loader prints a traceback from its destructor.
         loaded = ctypes.PyDLL(library)
     except OSError as error:
         raise _not_loaded(delegate, library, str(error), runtime) from None
@@ -163,12 +163,12 @@ def open_delegate(delegate: Delegate, module: ModuleType, runtime: str) -> Any:
         raise Unavailable(
             f"{delegate.library} is not a TFLite delegate",
             why=f"it has no function {_CREATE}",
-            hint="Give the library that its vendor calls an external delegate.",
+            hint="Give the library that the vendor calls an external delegate.",
         )
     try:
         return module.load_delegate(library, dict(delegate.options))
     except ValueError as error:
-        # "Failed to load delegate from <library>", then what the library reported, if anything.
+        # The first line is "Failed to load delegate from <library>"; the library's own message may follow.
         reported = " ".join(str(error).splitlines()[1:]).strip()
         raise _refused(delegate, reported) from None
 
@@ -188,7 +188,7 @@ def version(delegate: Delegate) -> str | Unknown:
 
 
 def version_of(library: Path) -> str | Unknown:
-    """Return the :func:`version` of a library that is not loaded yet, by loading it in a process that may crash."""
+    """Return the :func:`version` of a library that is not loaded, by loading it in a separate process."""
     try:
         done = child.run_module("delegates.delegate", str(library), timeout_s=_ASK_S)
     except (OSError, subprocess.TimeoutExpired) as error:
@@ -208,7 +208,7 @@ def failed(delegate: Delegate, why: str, runtime: str) -> EdgetlError:
 
 
 def _place(library: str) -> str:
-    """Return the path for the loader: the name of a file in the current folder gets its folder, as users expect."""
+    """Return the path for the loader, which does not search the current folder by itself."""
     return f"./{library}" if os.sep not in library and Path(library).is_file() else library
 
 
@@ -231,7 +231,7 @@ def _refused(delegate: Delegate, reported: str) -> Unavailable:
     if delegate.name == EDGETPU:
         hint = "No Edge TPU responds: edgetl doctor shows what is plugged in and who may use it."
     else:
-        hint = "Check the options that its documentation names."
+        hint = "Check its options against its documentation."
     return Unavailable(
         f"{delegate.library} refuses to start" + (f" with {options}" if options else ""),
         why=reported or "it gives no reason",

@@ -97,7 +97,7 @@ def _took_none(delegate: Delegate, operators: int, why: str) -> Unavailable:
 
 
 def _taken(partitions: Sequence[dict[str, Any]], operators: Sequence[dict[str, Any]]) -> set[int]:
-    """Return the operators replaced by partitions: those between a partition's outputs and its inputs."""
+    """Return the operators that partitions replace: those between their inputs and outputs."""
     maker = {int(tensor): node for node in operators for tensor in node["outputs"]}
     taken: set[int] = set()
     for partition in partitions:

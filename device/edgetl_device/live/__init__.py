@@ -1,1 +1,1 @@
-"""Classify live: a camera, a video, a watched folder."""
+"""Live classification of a camera, a video, or a watched folder."""

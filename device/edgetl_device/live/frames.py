@@ -1,6 +1,6 @@
-"""Frames of a video file or a camera, one at a time, as uint8 RGB.
+"""Read frames from a video file or a camera, one at a time, as uint8 RGB.
 
-OpenCV or picamera2 is imported only when a source is opened.
+OpenCV or picamera2 is imported when a source is opened.
 """
 
 from __future__ import annotations
@@ -20,37 +20,37 @@ OPENCV, PICAMERA2 = "opencv", "picamera2"
 # The size requested from picamera2; OpenCV uses the driver's default, usually the same.
 _WIDTH, _HEIGHT = 640, 480
 _SILENT = 0  # OpenCV's LOG_LEVEL_SILENT
-# Beyond this, OpenCV's count of a video's frames is not one.
+# Larger frame counts from OpenCV are garbage.
 _MOST_FRAMES = 1e9
-# How many frames in a row may be damaged before the rest of a video is given up.
+# Give up on a video after this many damaged frames in a row.
 _MOST_LOST = 10_000
-# A video whose length is an estimate ends early if it lacks more than these frames and this share.
+# Where a video's length is an estimate, it counts as truncated if more than these frames and this share are missing.
 _END_FRAMES, _END_SHARE = 2, 0.9
 _GET_OPENCV = "Install it: pip install opencv-python-headless"
 _GET_PICAMERA2 = "On Raspberry Pi OS: sudo apt install python3-picamera2, in a venv made with --system-site-packages."
 
 
 class FrameSource(Protocol):
-    """A source of frames, for use by one thread.
+    """A source of frames. Not thread-safe.
 
     Attributes:
-        description: The source and the library that reads it, to show the user.
+        description: The source and the library that reads it, for display.
     """
 
     description: str
 
     def grab(self) -> float | None:
-        """Move on to the next frame and return its time in seconds since the first one, or None at the end.
+        """Advance to the next frame and return its time in seconds since the first one; None at the end.
 
         A camera waits for the frame. Skipping a frame, without calling :meth:`pixels`, costs little.
 
         Raises:
-            InputError: This frame cannot be decoded; the next call goes on after it.
-            Unavailable: The camera gives no frame now; the next call tries again.
+            InputError: This frame cannot be decoded; the next call continues after it.
+            Unavailable: The camera delivers no frame; the next call tries again.
         """
 
     def pixels(self) -> Pixels:
-        """Return the last grabbed frame, uint8 RGB 0..255, [height, width, 3]; the caller owns it."""
+        """Return the last grabbed frame: uint8 RGB 0..255, [height, width, 3], owned by the caller."""
 
     def close(self) -> None:
         """Release the device or the file. Calling it again does nothing."""
@@ -82,10 +82,10 @@ def open_camera(which: str) -> FrameSource:
 
     Args:
         which: A number, or the path of a device such as ``/dev/video2`` (OpenCV only). picamera2 is used if installed,
-            else OpenCV; ``picamera2:0`` and ``opencv:0`` force one of them.
+            else OpenCV; ``picamera2:0`` and ``opencv:0`` select the library.
 
     Raises:
-        InputError: ``which`` is not such a name.
+        InputError: ``which`` is neither.
         Unavailable: Neither library is installed, there is no such camera, or another program uses it.
     """
     library, _, name = which.rpartition(":")
@@ -94,7 +94,7 @@ def open_camera(which: str) -> FrameSource:
         raise InputError(
             f"camera {which!r}",
             why="expected a number or the path of a device",
-            hint="Such as 0, opencv:0, /dev/video2.",
+            hint="Examples: 0, opencv:0, /dev/video2.",
         )
     if not library:
         library = PICAMERA2 if is_number and _installed(PICAMERA2) else OPENCV
@@ -106,15 +106,15 @@ def open_camera(which: str) -> FrameSource:
         raise Unavailable(
             f"camera {name} cannot be opened with OpenCV {cv2.__version__}",
             why="there is no such camera, another program uses it, or this user may not use it (group video)",
-            hint="ls /dev/video* shows what there is. Camera modules of a Raspberry Pi need picamera2.",
+            hint="List devices with ls /dev/video*. Raspberry Pi camera modules need picamera2.",
         )
-    # Prefer fresh frames to buffered ones; drivers without this setting ignore it.
+    # Prefer fresh frames to buffered ones; not every driver supports this.
     capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)
     return _OpenCVCamera(cv2, capture, name)
 
 
 class _OpenCV:
-    """Base of OpenCV's sources. OpenCV gives BGR; this module converts it to RGB."""
+    """Base of the OpenCV sources. OpenCV delivers BGR; this converts it to RGB."""
 
     def __init__(self, cv2: ModuleType, capture: Any, name: str) -> None:
         self._cv2, self._capture, self._name = cv2, capture, name
@@ -128,7 +128,7 @@ class _OpenCV:
         try:
             pixels: Pixels = self._cv2.cvtColor(frame, self._cv2.COLOR_BGR2RGB)
         except self._cv2.error as error:
-            raise InputError(f"{self._name}: a frame is not a picture in colour", why=str(error)) from None
+            raise InputError(f"{self._name}: a frame is not a colour image", why=str(error)) from None
         return pixels
 
     def close(self) -> None:
@@ -136,21 +136,21 @@ class _OpenCV:
 
 
 class _VideoFile(_OpenCV):
-    """A video, read as fast as the caller asks. Times are those in the file, not wall-clock times."""
+    """A video, read as fast as the caller asks. Times come from the file, not from the wall clock."""
 
     def __init__(self, cv2: ModuleType, capture: Any, path: str, rate: float) -> None:
         super().__init__(cv2, capture, path)
         self._rate, self._count = rate, 0
         self._start_s = self._time_s = 0.0
-        # By the header; 0 if it says nothing. Exact in AVI, elsewhere computed from a duration or cut by an edit list.
+        # From the header; 0 if unknown. Exact in AVI; elsewhere computed from a duration, or changed by an edit list.
         promised = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         self._promised = int(promised) if 0 < promised < _MOST_FRAMES else 0
         self._is_exact = Path(path).suffix.lower() == ".avi"
-        # Frames that cannot be decoded and are still to be raised, and the time of the one after them.
+        # The number of undecodable frames still to be raised, and the time of the frame after them.
         self._lost = 0
         self._after_lost_s: float | None = None
         self._ended = False
-        self.description += f", {rate:g} frames a second" if rate else ""
+        self.description += f", {rate:g} fps" if rate else ""
 
     def grab(self) -> float | None:
         if self._lost == 0:
@@ -174,13 +174,13 @@ class _VideoFile(_OpenCV):
         elif stamp_s - self._start_s > self._time_s:
             self._time_s = stamp_s - self._start_s
         else:
-            # Some containers have no timestamps; fall back to the frame rate in the file.
+            # Some containers have no timestamps; use the frame rate in the file.
             self._time_s += 1 / self._rate if self._rate else 0.0
         self._count += 1
         return self._time_s
 
     def _look_beyond(self) -> None:
-        """Find out what OpenCV's "no frame" means: damaged frames, which it does not skip by itself, or the end."""
+        """Find out whether OpenCV's "no frame" means damaged frames, which it does not skip itself, or the end."""
         remaining = max(self._promised - self._count, 0)
         for lost in range(1, (min(remaining, _MOST_LOST) or _MOST_LOST) + 1):
             if self._capture.grab():
@@ -214,7 +214,7 @@ class _OpenCVCamera(_OpenCV):
 
 
 class _PiCamera:
-    """A libcamera camera, through picamera2. Written from picamera2's manual and not yet run on a board."""
+    """A libcamera camera through picamera2. Written from picamera2's manual; not yet run on a board."""
 
     def __init__(self, number: int) -> None:
         module = _load(PICAMERA2, f"camera {number} cannot be opened with picamera2", _GET_PICAMERA2)
@@ -251,7 +251,7 @@ class _PiCamera:
         self._camera.close()
 
     def _release(self) -> None:
-        # A request occupies one of the camera's few buffers.
+        # Release the request soon: it holds one of the camera's few buffers.
         if self._request is not None:
             self._request.release()
             self._request = None
@@ -271,7 +271,7 @@ class _Clock:
 
 def _opencv(why: str) -> ModuleType:
     cv2 = _load("cv2", why, _GET_OPENCV)
-    # Its warnings on stderr duplicate our errors. OpenCV 5 moved the function.
+    # OpenCV's warnings on stderr duplicate our errors. OpenCV 5 moved the function.
     silence = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
     silence(_SILENT)
     return cv2

@@ -1,4 +1,4 @@
-"""``classify`` on a camera, a video or a folder: options, lines of output, and a summary, for both command lines."""
+"""``classify`` on a camera, a video or a folder: options, output and summary, shared by both command lines."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from .frames import open_camera, open_video
 from .stream import FramePrediction, Unread, classify_frames, classify_photos
 from .watch import new_photos
 
-# Time constant of the smoothing for cameras and videos: suppresses single outliers, but shows a new scene within a
-# second.
+# Default time constant for cameras and videos: suppresses single outliers, and follows a new scene within a second.
 SMOOTH_S = 0.3
 
 Line = FramePrediction | Unread
@@ -35,11 +34,11 @@ class Live:
     Attributes:
         camera: As for :func:`edgetl_device.live.frames.open_camera`, or empty.
         video: Path of a video, or empty.
-        watch: Path of a folder, or empty. Exactly one of the three is given.
+        watch: Path of a folder, or empty. Exactly one of these three is set.
         existing: With ``watch``, also classify photos that are already there.
         smooth_s: Time constant of the smoothing in seconds; None means 0.3 for cameras and videos and 0 for photos.
         every_s: Minimum interval between frames in seconds.
-        frames: Stop after this many frames; None does not stop.
+        frames: Stop after this many frames; None means never.
         threshold: Predictions below this probability are unsure.
 
     Raises:
@@ -57,7 +56,7 @@ class Live:
 
     def __post_init__(self) -> None:
         if sum(map(bool, (self.camera, self.video, self.watch))) != 1:
-            raise InputError("there must be one source", why="give photos, --camera, --video or --watch")
+            raise InputError("there must be exactly one source", why="give photos, --camera, --video or --watch")
         if self.watch and self.every_s:
             raise InputError("--every is for --camera and --video", why="every photo in a folder is classified")
         if self.existing and not self.watch:
@@ -72,19 +71,17 @@ class Live:
 
     @classmethod
     def asked(cls, photos: Sequence[object], *, top: int | None = None, **options: Any) -> Live | None:
-        """Return the options of a command line; None if it names photos and no source.
+        """Return the options of a command line; None if it names photos.
 
         Raises:
-            InputError: There are both photos and a source, neither of them, or options without their source.
+            InputError: There are both photos and a source, or neither, or options without their source.
         """
         if any(options[name] for name in ("camera", "video", "watch")):
             live = cls(**options)
             if photos:
                 raise InputError("photos, and --camera, --video or --watch", why="give either photos or one of these")
             if top is not None:
-                raise InputError(
-                    "--top is for photos given by path", why="for live frames only the likeliest class is shown"
-                )
+                raise InputError("--top is for photos given by path", why="live output shows only the likeliest class")
             return live
         defaults = cls(watch=".")
         for name, value in options.items():
@@ -126,7 +123,7 @@ def as_json(line: Line, live: Live) -> str:
 
 
 def as_text(line: Line, live: Live) -> str:
-    """Return a line of text for people, without a line break."""
+    """Return a line as text, without a line break."""
     return shown(_text(line, live))
 
 
@@ -174,7 +171,7 @@ class Tally:
     first_error: EdgetlError | None = None
 
     def add(self, line: Line) -> str:
-        """Count a line, and return its category: its label, ``unsure`` or ``not read``."""
+        """Count a line and return its category: a label, ``unsure`` or ``not read``."""
         if isinstance(line, Unread):
             self.unread += 1
             self.first_error = self.first_error or line.error
@@ -184,23 +181,23 @@ class Tally:
         return label
 
     def text(self) -> str:
-        """Return the summary: number of lines, rate, and count of each label."""
+        """Return the summary: number of lines, rate, count per label."""
         seconds = time.perf_counter() - self.started
         count = self.labels.total()
         what = "photo" if self.live.watch else "frame"
         parts = [f"{count} {what}{'s' * (count != 1)} in {seconds:.1f} s"]
         if count and not self.live.watch:
-            parts[0] += f" ({count / seconds:.1f} a second)"
+            parts[0] += f" ({count / seconds:.1f} per second)"
         parts += [f"{label} {number}" for label, number in self.labels.most_common()]
         if self.unread:
             parts.append(f"not read {self.unread}")
         return ", ".join(parts)
 
     def raise_any(self) -> None:
-        """Raise an error at the end of a video of which a frame could not be read; a camera goes on without it.
+        """Raise an error if frames of a video could not be read; a camera may drop frames.
 
         Raises:
-            InputError: There were such frames.
+            InputError: Frames of a video could not be read.
         """
         if self.first_error is not None and self.live.video:
             first, all_frames = self.first_error, self.unread + self.labels.total()

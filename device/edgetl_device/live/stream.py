@@ -1,6 +1,6 @@
-"""Classify frames and photos as they arrive, with times, smoothing over time and frames per second.
+"""Classify frames and photos as they arrive, with timing and smoothing.
 
-Plain generators: the caller opens and closes the source, and stops by no longer iterating.
+Plain generators: the caller opens and closes the source, and stops iterating to stop.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from edgetl_device.runtime import Probabilities
 
 from .frames import FrameSource
 
-# Window for frames per second, in frames.
+# Window of the frame rate, in frames.
 _RATE_FRAMES = 30
-# How long to retry a camera that gives no frame: a loose cable, a restarting driver.
+# Retry a camera without frames this long: a cable may be loose, a driver restarting.
 RETRY_S = 5.0
 _RETRY_PAUSE_S = 0.5
 # Timestamps in containers are rounded, so a frame may be early by this much.
@@ -33,14 +33,14 @@ class FramePrediction:
     """The prediction for one frame or photo.
 
     Attributes:
-        name: The path of the photo, or the number of the frame in its source, from 0.
-        time_s: Seconds since the first frame; for photos since the start of the stream.
+        name: The photo's path, or the frame's number in its source, from 0.
+        time_s: Seconds since the first frame; for photos, since the start of the stream.
         prediction: The likeliest class of this frame alone.
-        smoothed: The likeliest class of the smoothed probabilities; without smoothing the same.
-        decode_ms: For a photo, file to pixels; for a frame, waiting for it and decoding it.
-        fit_ms: Scaling to the model's input.
-        invoke_ms: The model.
-        fps: Frames per second, over the last 30.
+        smoothed: The likeliest class after smoothing; equal to ``prediction`` without smoothing.
+        decode_ms: For a photo, reading and decoding it; for a frame, waiting for it and decoding it.
+        fit_ms: Resizing to the model's input.
+        invoke_ms: Inference.
+        fps: Frames per second over the last 30 frames.
     """
 
     name: str | int
@@ -55,7 +55,7 @@ class FramePrediction:
 
 @dataclass(frozen=True)
 class Unread:
-    """A photo or a frame that could not be read or classified, and why."""
+    """A photo or frame that could not be read or classified, with the error."""
 
     name: str | int
     error: EdgetlError
@@ -64,8 +64,8 @@ class Unread:
 class Smoother:
     """Exponential smoothing of probabilities over time: a first-order low-pass filter.
 
-    ``s += (1 - exp(-dt / seconds)) * (p - s)``, starting with the first ``p``. A change has taken effect to 63% after
-    ``seconds`` and to 95% after three times that, at any frame rate. Inputs sum to 1, and so do outputs.
+    ``s += (1 - exp(-dt / seconds)) * (p - s)``, starting with the first ``p``. A step reaches 63% after ``seconds``
+    and 95% after three times that, at any frame rate. If inputs sum to 1, so do outputs.
 
     Args:
         seconds: The time constant; 0 means no smoothing.
@@ -76,7 +76,7 @@ class Smoother:
         self._state: Probabilities | None = None
 
     def update(self, probabilities: Probabilities, time_s: float) -> Probabilities:
-        """Add the probabilities at a time in seconds, float32 [classes], and return the smoothed ones."""
+        """Add probabilities, float32 [classes], observed at ``time_s``; return the smoothed ones."""
         if self._state is None or self._seconds <= 0:
             self._state = probabilities
         else:
@@ -95,18 +95,18 @@ def classify_frames(
     retry_s: float = RETRY_S,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[FramePrediction | Unread]:
-    """Yield a prediction for each frame, or why there is none, until the source ends.
+    """Yield a prediction or an error for each frame until the source ends.
 
     Args:
         classifier: The model.
         source: The source; the caller closes it.
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
         every_s: Minimum interval between frames in seconds; frames in between are skipped.
-        retry_s: How long to retry a camera that gives no frame, in seconds.
-        sleep: Waits for a number of seconds.
+        retry_s: How long to retry a camera that delivers no frames, in seconds.
+        sleep: Sleeps for a number of seconds.
 
     Raises:
-        Unavailable: The camera has given no frames for ``retry_s``.
+        Unavailable: The camera has delivered no frames for ``retry_s``.
     """
     stream = _Stream(smooth_s)
     due_s = -math.inf
@@ -133,7 +133,7 @@ def classify_frames(
         number += 1
         if time_s + _ROUNDING_S < due_s:
             continue
-        # Stay on the grid of times while frames keep up, so that one per second stays exactly that.
+        # Stay on the grid of intervals as long as frames keep up, so that the rate does not drift.
         due_s = time_s + every_s if due_s + every_s < time_s else due_s + every_s
         try:
             frame = source.pixels()
@@ -150,11 +150,11 @@ def classify_frames(
 def classify_photos(
     classifier: AnyClassifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
 ) -> Iterator[FramePrediction | Unread]:
-    """Yield a prediction for each photo, or why it cannot be read.
+    """Yield a prediction or an error for each photo.
 
     Args:
         classifier: The model.
-        paths: Such as those that :func:`edgetl_device.live.watch.new_photos` yields.
+        paths: Paths of photos, for example from :func:`edgetl_device.live.watch.new_photos`.
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
     """
     stream = _Stream(smooth_s)
@@ -172,7 +172,7 @@ def classify_photos(
         except EdgetlError as error:
             line = Unread(os.fspath(path), error)
         except OSError as error:
-            # Already gone, or not readable by this user.
+            # The photo is gone already, or this user may not read it.
             line = Unread(os.fspath(path), from_os_error(error))
         yield line
 
@@ -186,7 +186,7 @@ class _Stream:
     def predict(
         self, classifier: Classifier, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float
     ) -> FramePrediction:
-        """Run the model on fitted pixels; ``started`` and ``decoded`` are times of ``perf_counter``."""
+        """Run the model on resized pixels; ``started`` and ``decoded`` are ``perf_counter`` times."""
         fitted = time.perf_counter()
         probabilities = classifier.run(pixels)
         ended = time.perf_counter()
@@ -194,7 +194,7 @@ class _Stream:
             self._ends.append(started)
         self._ends.append(ended)
         if classifier.labels != self._labels:
-            # A bundle with other classes: their probabilities have no past.
+            # The bundle's classes have changed: restart the smoothing.
             self._labels, self._smoother = classifier.labels, Smoother(self._smooth_s)
         smoothed = self._smoother.update(probabilities, time_s)
         (prediction,) = classifier.ranked(probabilities, 1)

@@ -1,4 +1,4 @@
-"""Watch a folder for photos: yield each once, when it is completely written.
+"""Watch a folder for photos: yield each once, after it is completely written.
 
 The folder is polled, which works on every file system, including network shares.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from edgetl_device.errors import InputError
 from edgetl_device.folders import PHOTO_SUFFIXES, is_junk
 
-# Inode, size in bytes, and modification time in ns; together they identify the content.
+# Inode, size in bytes, modification time in ns: together they identify the content.
 _State = tuple[int, int, int]
 
 
@@ -29,20 +29,20 @@ def new_photos(
 ) -> Iterator[Path]:
     """Yield photos as they appear in ``folder``, forever, oldest first.
 
-    A photo is a file with one of :data:`PHOTO_SUFFIXES` whose name does not begin with a dot. It is yielded once its
-    size and modification time have been stable for ``settle_s``, so half-written files wait. An overwritten photo is
-    yielded again; one renamed within the folder is not. Subfolders are ignored.
+    A photo is a file with one of :data:`PHOTO_SUFFIXES` whose name does not begin with a dot. To avoid half-written
+    files, it is yielded after its size and modification time have been stable for ``settle_s``. An overwritten photo is
+    yielded again, a renamed one is not. Subfolders are ignored.
 
     Args:
         folder: The folder to watch.
         existing: Also yield the photos that are already there.
         poll_s: Polling interval in seconds.
         settle_s: Seconds without a change after which a file counts as finished.
-        sleep: Waits for a number of seconds.
+        sleep: Sleeps for a number of seconds.
         clock: A monotonic clock in seconds.
 
     Raises:
-        InputError: There is no such folder, or it was removed.
+        InputError: The folder does not exist, or was removed.
     """
     folder = Path(folder)
     handled: dict[str, _State] = {} if existing else _look(folder)
@@ -68,7 +68,7 @@ def new_photos(
                 still[name] = (state, since)
         waiting = still
         for name in sorted(ready, key=lambda name: (found[name][2], name)):
-            # The caller took time for earlier photos; one that changed meanwhile waits for the next round.
+            # The caller took time for earlier photos; if this one changed meanwhile, check it again in the next round.
             if _state(folder / name) == found[name]:
                 handled[name] = found[name]
                 yield folder / name
@@ -87,7 +87,7 @@ def _state(path: Path | os.DirEntry[str]) -> _State | None:
     try:
         status = path.stat()
     except OSError:
-        return None  # gone between two calls, or a broken or circular link
+        return None  # removed between two calls, or a broken or circular link
     if not stat.S_ISREG(status.st_mode):
         return None
     return status.st_ino, status.st_size, status.st_mtime_ns

@@ -1,1 +1,1 @@
-"""The machine underneath: cores, clocks, temperature, energy, accelerators. Linux only; nothing is changed."""
+"""The machine: cores, clocks, temperature, energy, accelerators. Linux only; read-only."""

@@ -1,4 +1,4 @@
-"""Find Edge TPUs, and whether this user may use them, in Linux's sysfs. Nothing is changed."""
+"""Find Edge TPUs in Linux's sysfs, and check whether this user may use them. Read-only."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# libedgetpu's udev rules. A USB accelerator is Global Unichip's until its firmware is loaded, then Google's.
+# From libedgetpu's udev rules. A USB accelerator has Global Unichip's id until its firmware is loaded, then Google's.
 USB_IDS = {("1a6e", "089a"): "firmware not loaded yet", ("18d1", "9302"): "firmware loaded"}
-# The gasket driver's table, apex_driver.c.
+# From the gasket driver's apex_driver.c.
 PCI_ID = ("0x1ac1", "0x089a")
 
 _USB_3_MBIT = 5000
@@ -24,10 +24,10 @@ class EdgeTPU:
 
     Attributes:
         bus: ``usb`` or ``pci``.
-        place: Its name on the bus, such as ``2-1`` or ``0000:03:00.0``.
-        state: Its state in words.
-        node: Its device file, which need not exist; None if the driver has created none.
-        problem: Why it cannot be used, or is slow; empty if all is well.
+        place: Its address on the bus, such as ``2-1`` or ``0000:03:00.0``.
+        state: Its state, as text for people.
+        node: Its device file, which may be missing; None if the driver has created none.
+        problem: Why it is unusable or slow; empty if all is well.
         fix: What to do about the problem.
         usable: Whether this user can use it now.
     """
@@ -104,7 +104,7 @@ def _devices(root: Path, bus: str) -> list[Path]:
 
 
 def _apex_nodes(root: Path) -> dict[str, Path]:
-    """Return the device file of each PCI address that the gasket driver serves."""
+    """Return the gasket driver's device files by PCI address."""
     folder = root / "sys" / "class" / "apex"
     entries = sorted(folder.iterdir()) if folder.is_dir() else []
     return {(entry / "device").resolve().name: root / "dev" / entry.name for entry in entries}
@@ -116,7 +116,7 @@ def _temperature(root: Path, name: str) -> str:
 
 
 def _value(path: Path) -> str:
-    """Return one sysfs attribute, empty if it cannot be read."""
+    """Return a sysfs attribute; empty if it cannot be read."""
     try:
         return path.read_text(errors="replace").strip()
     except OSError:

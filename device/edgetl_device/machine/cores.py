@@ -15,7 +15,7 @@ from .reading import known, number_or_none, text_of, text_or_none
 
 Megahertz = Annotated[float, Is(low=0)]
 
-# Part numbers of implementer 0x41 (Arm), from Linux's arch/arm64/include/asm/cputype.h and its arch/arm counterpart.
+# Part numbers of implementer 0x41 (Arm), from Linux's cputype.h of arch/arm64 and arch/arm.
 _ARM = "0x41"
 _ARM_PARTS = {
     "0xb76": "ARM1176", "0xc07": "Cortex-A7", "0xc08": "Cortex-A8", "0xc09": "Cortex-A9", "0xc0f": "Cortex-A15",
@@ -50,7 +50,7 @@ class Cluster:
 
 
 def usable_cores() -> int | None:
-    """Return how many cores the system lets this process run on; None if it does not say."""
+    """Return the number of cores that this process may run on; None if unknown."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count()
@@ -82,7 +82,7 @@ def clusters(root: Path = Path("/")) -> tuple[Cluster, ...]:
 
 
 def cpu_name(root: Path = Path("/")) -> str:
-    """Return ``model name`` of /proc/cpuinfo, or for Arm the cores: ``2 x Cortex-A72 + 4 x Cortex-A53``.
+    """Return ``model name`` of /proc/cpuinfo or, for Arm, the cores: ``2 x Cortex-A72 + 4 x Cortex-A53``.
 
     Raises:
         LookupError: /proc/cpuinfo has neither.
@@ -102,7 +102,7 @@ def cpu_name(root: Path = Path("/")) -> str:
 
 
 def soc(root: Path = Path("/")) -> str:
-    """Return the chip's name from its driver, else the last name in the device tree's ``compatible``.
+    """Return the chip's name from its driver or, failing that, the last entry of the device tree's ``compatible``.
 
     Raises:
         LookupError: The system has neither, as on PCs.
@@ -117,7 +117,7 @@ def soc(root: Path = Path("/")) -> str:
 
 
 def _core_names(cpuinfo: str) -> dict[int, str]:
-    """Return the core type of each Arm CPU by its number."""
+    """Return the core types of Arm CPUs by CPU number."""
     names = {}
     for block in re.split(r"\n\s*\n", cpuinfo):
         fields = dict(re.findall(r"^([^:\n]+?)\s*:\s*(.*)$", block, re.MULTILINE))

@@ -1,6 +1,6 @@
-"""Energy per photo in joules, from a sensor of the board: INA2xx, a battery, or RAPL. Linux only.
+"""Energy per photo in joules, from an INA2xx, a battery or RAPL. Linux only.
 
-Sysfs units are those of Linux's ``Documentation/hwmon/sysfs-interface.rst`` (uW, mA, mV),
+Units in sysfs are defined in Linux's ``Documentation/hwmon/sysfs-interface.rst`` (uW, mA, mV),
 ``Documentation/ABI/testing/sysfs-class-power`` (uW, uA, uV) and ``Documentation/power/powercap/powercap.rst`` (uJ).
 """
 
@@ -20,40 +20,40 @@ from edgetl_device.errors import Unavailable
 from .reading import number_or_none, text_or_none
 
 IDLE_S = 3.0
-# INA2xx average over up to a second, fuel gauges over more, so shorter measurements are meaningless.
+# An INA2xx averages over up to a second, a fuel gauge over longer, so shorter measurements are meaningless.
 LEAST_S = 1.0
 _POLL_S = 0.05
 
-# Drivers of chips that measure a power supply (hwmon's "name"); others measure other voltages.
+# hwmon's "name" of chips that measure a power supply; other chips measure other voltages.
 _SUPPLY_CHIPS = ("ina209", "ina219", "ina220", "ina226", "ina228", "ina230", "ina231", "ina238", "ina260", "ina3221")
 
 
 class Sensor(Protocol):
-    """Counts joules from some moment on.
+    """An energy counter with an arbitrary starting point.
 
     Attributes:
         name: Chip or driver, and its location.
-        covers: The part of the system that it measures.
+        covers: What it measures: the board, the battery's load, the CPU.
     """
 
     name: str
     covers: str
 
     def joules(self) -> float:
-        """Return the joules so far; OSError if the sensor does not respond."""
+        """Return the counter in joules; OSError if the sensor does not respond."""
 
     def close(self) -> None:
         """Stop counting."""
 
 
 def find_sensor(root: Path = Path("/")) -> Sensor:
-    """Return the sensor that covers most of the board: its supply, else its battery, else the CPU.
+    """Return the sensor with the widest coverage: the board's supply, else its battery, else the CPU.
 
     Args:
         root: The folder that contains ``sys``.
 
     Raises:
-        Unavailable: There is none that this user may read.
+        Unavailable: There is no sensor, or this user may not read it.
     """
     unreadable: list[str] = []
     for find in (_supply, _battery, _rapl):
@@ -63,7 +63,7 @@ def find_sensor(root: Path = Path("/")) -> Sensor:
     if unreadable:
         raise Unavailable(
             f"{unreadable[0]} is not readable",
-            why="it reveals what other programs do, so Linux restricts it to root",
+            why="Linux restricts it to root, because power readings reveal what other programs do",
             hint=f"sudo chmod a+r {unreadable[0]}   (until the next boot)",
         )
     raise Unavailable("this machine has no energy sensor", why="no INA2xx in hwmon, no battery, no RAPL")
@@ -71,7 +71,7 @@ def find_sensor(root: Path = Path("/")) -> Sensor:
 
 @dataclass
 class Usage:
-    """The sum of energy over the rounds of one run."""
+    """Energy, time and inferences, summed over the rounds of a run."""
 
     joules: float = 0.0
     seconds: float = 0.0
@@ -80,17 +80,17 @@ class Usage:
 
 @dataclass(frozen=True)
 class Energy:
-    """Energy of a run, all stages of each photo.
+    """Energy of a run, including every stage from file to prediction.
 
     Attributes:
         sensor: Chip or driver, and its location.
-        covers: The part of the system that it measures.
+        covers: What the sensor measures: the board, the battery's load, the CPU.
         idle_w: Idle power before the bench.
         busy_w: Power during the run.
         seconds: Length of the measurement.
-        inferences: Number of inferences in it.
+        inferences: Number of inferences.
         joules_per_inference: Total energy per inference.
-        joules_per_inference_above_idle: The same without idle power; noise may make it negative.
+        joules_per_inference_above_idle: The same minus idle power; noise can make it negative.
     """
 
     sensor: str
@@ -104,11 +104,11 @@ class Energy:
 
 
 class Meter:
-    """A sensor, with the idle power of the board measured beforehand.
+    """Measures energy with a sensor, after a baseline of the board's idle power.
 
     Args:
-        sensor: The sensor; closed with the meter.
-        idle_s: Length of the idle measurement, during which the caller waits.
+        sensor: The sensor; the meter closes it.
+        idle_s: Length of the baseline in seconds; the constructor blocks that long.
     """
 
     def __init__(self, sensor: Sensor, idle_s: float) -> None:
@@ -119,7 +119,7 @@ class Meter:
         self.idle_w = idle.joules / idle.seconds
 
     def during(self, usage: Usage, act: Callable[[], int]) -> None:
-        """Add the energy used while ``act`` runs to ``usage``; ``act`` returns its number of inferences."""
+        """Run ``act``, which returns its number of inferences, and add the energy it used to ``usage``."""
         started_s, before = time.monotonic(), self._sensor.joules()
         usage.inferences += act()
         usage.joules += self._sensor.joules() - before
@@ -138,7 +138,7 @@ class Meter:
             seconds=usage.seconds,
             inferences=usage.inferences,
             joules_per_inference=usage.joules / usage.inferences,
-            # Noise may make a light run negative; show that instead of hiding it as 0.
+            # Noise can make a light run negative; report that instead of 0.
             joules_per_inference_above_idle=above / usage.inferences,
         )
 
@@ -148,7 +148,7 @@ class Meter:
 
 
 class _Power:
-    """Integrates watts, read twenty times per second by a thread (trapezoidal rule)."""
+    """Integrates power by the trapezoidal rule; a thread polls the sensor 20 times a second."""
 
     def __init__(self, name: str, covers: str, watts: Callable[[], float]) -> None:
         self.name, self.covers, self._watts = name, covers, watts
@@ -169,14 +169,14 @@ class _Power:
         self._thread.join()
 
     def _poll(self) -> None:
-        # If the sensor does not respond, this thread ends; the meter's next reading gets the same error and reports it.
+        # If the sensor stops responding, the thread ends, and the meter's next reading raises the error.
         with contextlib.suppress(OSError):
             while not self._ended.wait(_POLL_S):
                 self.joules()
 
 
 class _Counters:
-    """Counters of microjoules that wrap around to 0."""
+    """Microjoule counters that wrap around to 0."""
 
     def __init__(self, name: str, covers: str, folders: Sequence[Path]) -> None:
         self.name, self.covers = name, covers
@@ -187,7 +187,7 @@ class _Counters:
 
     def joules(self) -> float:
         now = self._read()
-        # They take minutes to wrap, so at most once between two readings.
+        # Wrapping takes minutes, so it happens at most once between two readings.
         self._total += sum(
             new - old if new >= old else new - old + full
             for new, old, full in zip(now, self._last, self._full, strict=True)
@@ -212,7 +212,7 @@ def _supply(root: Path, unreadable: list[str]) -> Sensor | None:
         if number_or_none(power) is not None:
             return _Power(name, covers, lambda power=power: _number(power) / 1e6)  # type: ignore[misc]
         if number_or_none(current) is not None and number_or_none(voltage) is not None:
-            # mA times mV are uW.
+            # mA * mV = uW.
             return _Power(name, covers, lambda a=current, v=voltage: _number(a) * _number(v) / 1e6)  # type: ignore[misc]
         unreadable += [str(file) for file in (power, current) if file.exists()]
     return None
@@ -220,7 +220,7 @@ def _supply(root: Path, unreadable: list[str]) -> Sensor | None:
 
 def _battery(root: Path, unreadable: list[str]) -> Sensor | None:
     for folder in sorted((root / "sys/class/power_supply").glob("*")):
-        # When plugged in, the battery's current is the charging current.
+        # While the board is plugged in, the battery's current is the charging current.
         if text_or_none(folder / "type") != "Battery" or text_or_none(folder / "status") != "Discharging":
             continue
         power, current, voltage = (folder / name for name in ("power_now", "current_now", "voltage_now"))

@@ -27,7 +27,7 @@ _DEVICE_TREE = Path("proc/device-tree/model")
 _DMI = Path("sys/class/dmi/id/product_name")
 _THERMAL = Path("sys/class/thermal")
 
-# Drivers' names of the CPU's sensor: Raspberry Pi, Rockchip, Jetson, i.MX, Intel.
+# What drivers call the CPU's sensor: Raspberry Pi, Rockchip, Jetson, i.MX, Intel.
 _CPU_ZONE = re.compile(r"cpu|soc|bigcore|littlecore|x86_pkg|package", re.IGNORECASE)
 # Kernel drivers that throttle the CPU when it is hot.
 _CPU_COOLER = re.compile(r"cpufreq|processor", re.IGNORECASE)
@@ -45,7 +45,7 @@ class Environment:
         soc: The chip.
         cpu: Name of the CPU; for Arm its cores.
         machine: The processor type, such as ``aarch64``.
-        emulated: Whether the CPU is emulated, which makes times meaningless.
+        emulated: Whether the CPU is emulated, which makes latencies meaningless.
         cores: Number of cores.
         clusters: Groups of equal cores that share a clock, the fastest first.
         governor: CPU frequency governor of the first core.
@@ -77,7 +77,7 @@ class Environment:
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """State of the machine, which may change during a bench. Only differences of the first three have a meaning.
+    """State of the machine, which may change during a bench. Only differences of the first three are meaningful.
 
     Attributes:
         clock_s: Monotonic clock.
@@ -87,8 +87,8 @@ class State:
         memory_available_bytes: Memory available without swapping (``MemAvailable``).
         temperature_c: Temperature of the CPU's hottest sensor.
         frequency_mhz: Highest current clock of any core.
-        throttled: Current power and heat problems reported by the board; normally empty.
-        throttled_since_boot: The same since boot; normally empty.
+        throttled: Power and heat problems that the board reports now; normally empty.
+        throttled_since_boot: Those since boot; normally empty.
     """
 
     clock_s: Seconds
@@ -150,10 +150,10 @@ def others_cpu(before: State, after: State) -> float | None:
 
 
 def memory_available_bytes(root: Path = _ROOT) -> int | Unknown:
-    """Return the memory still available to this process.
+    """Return the memory available to this process.
 
-    The minimum of the machine's memory without swapping (``MemAvailable``) and what its control groups allow (cgroup
-    v2: ``memory.max`` minus ``memory.current``, not counting file cache that can be dropped).
+    That is the minimum of what the machine has without swapping (``MemAvailable``) and what its control groups allow
+    (cgroup v2: ``memory.max`` minus ``memory.current``, not counting file cache that can be dropped).
     """
     return known(lambda: _memory_available(root))
 
@@ -255,7 +255,7 @@ def _decoded(flags: int, *, since_boot: bool = False) -> tuple[str, ...]:
 
 
 def _cooled(root: Path, why: str) -> tuple[str, ...]:
-    """Return what Linux's thermal management does to the CPU, for boards without ``vcgencmd``."""
+    """Return whether Linux throttles the CPU, for boards without ``vcgencmd``."""
     coolers = [
         path
         for path in sorted((root / _THERMAL).glob("cooling_device*"))

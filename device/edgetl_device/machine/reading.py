@@ -24,12 +24,12 @@ def known(read: Callable[[], T]) -> T | Unknown:
 
 
 def text_of(path: Path) -> str:
-    """Return a file of sysfs or the device tree without its trailing newline or zero; OSError if it is missing."""
+    """Return a file of sysfs or the device tree without its trailing newline or NUL; OSError if it is missing."""
     return path.read_text(errors="replace").strip().rstrip("\0")
 
 
 def text_or_none(path: Path) -> str | None:
-    """Return the same, or None if it cannot be read."""
+    """As :func:`text_of`, but None if the file cannot be read."""
     try:
         return text_of(path)
     except OSError:
@@ -37,6 +37,6 @@ def text_or_none(path: Path) -> str | None:
 
 
 def number_or_none(path: Path) -> int | None:
-    """Return the whole number in a file, or None if there is none."""
+    """Return the integer in a file; None if there is none."""
     text = text_or_none(path)
     return int(text) if text is not None and text.lstrip("-").isdigit() else None

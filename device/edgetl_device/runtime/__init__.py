@@ -57,10 +57,10 @@ def open_runtime(
         threads: CPU threads, 1 to 256.
         prefer: For ``tflite``, require ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is
             installed.
-        delegate: For ``tflite``, a delegate that must run at least part of the model, or ``none`` to do without.
-        batch: Images per inference, 1 to 256. Files are made for 1; TFLite files are resized for more.
+        delegate: For ``tflite``, a delegate that must run at least part of the model, or ``none``.
+        batch: Images per inference, 1 to 256. Files have a batch of 1; TFLite models are resized for larger ones.
 
-    tflite-runtime does not check a model before it reads it: give it only bytes of a known SHA-256, as a bundle does.
+    tflite-runtime does not validate models: pass only bytes with a known SHA-256, as a bundle does.
 
     Raises:
         InputError: The bytes are not a model of this format, not an image classifier, or do not support the delegate
@@ -80,7 +80,7 @@ def open_runtime(
 
 
 def load_library(format: str, *, prefer: str | None = None) -> None:
-    """Import the runtime for ``format``, so that a load time measured afterwards is that of the model only.
+    """Import the runtime for ``format``, so that a load time measured later covers only the model.
 
     Raises:
         Unavailable: It is not installed, or cannot be loaded.
@@ -111,7 +111,7 @@ def check_threads(threads: int) -> None:
 
 
 def check_batch(batch: int, format: str = "tflite", delegate: Delegate | None = None) -> None:
-    """Refuse a batch that is not a whole number from 1 to 256, or that files of a format cannot be resized to."""
+    """Refuse a batch that is not a whole number from 1 to 256, or that the format or delegate does not support."""
     if isinstance(batch, bool) or not isinstance(batch, int) or not 1 <= batch <= MAX_BATCH:
         raise InputError(f"batch {batch!r}", why=f"must be a whole number from 1 to {MAX_BATCH}")
     if batch > 1 and format != "tflite":

@@ -1,4 +1,4 @@
-"""The one loop that runs a model over photos: for the bench, for ``edgetl evaluate`` and for ``edgetl quantize``."""
+"""The loop that runs a model over photos, shared by ``edgetl bench``, ``evaluate`` and ``quantize``."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .spec import Pixels, Probabilities, Runtime
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
-    """What a model says of photos.
+    """A model's output for photos.
 
     Attributes:
         probabilities: float32 [n, classes], row i = photo i, within 0..1.
-        inference_ns: How long each inference took, with the copies of pixels and probabilities.
+        inference_ns: Time of each inference, including copies of pixels and probabilities.
     """
 
     probabilities: npt.NDArray[np.float32]
@@ -27,10 +27,10 @@ class Predicted:
 
 
 def run_batch(runtime: Runtime, photos: Sequence[Pixels]) -> list[Probabilities]:
-    """Return the probabilities of at most as many photos as the batch has, in one inference.
+    """Return the probabilities of photos, in one inference.
 
     Raises:
-        ValueError: There are more.
+        ValueError: There are more photos than the batch size.
     """
     if len(photos) > (batch := runtime.input.shape[0]):
         raise ValueError(f"{len(photos)} photos for a batch of {batch}")
@@ -47,12 +47,12 @@ def predict(
     batch: int = 1,
     advance: Callable[[int], None] = lambda _: None,
 ) -> Predicted:
-    """Run a model over photos, batch by batch; only one batch of pixels is in memory.
+    """Run a model over photos in batches, with one batch of pixels in memory at a time.
 
     Args:
         run: Runs one batch, as :func:`run_batch` does.
         photos: uint8 RGB [S, S, 3] each; at least one.
-        batch: Photos in one inference; the last one may have fewer.
+        batch: Photos per inference; the last batch may be smaller.
         advance: Called with the number of photos after each inference.
     """
     rest, rows, inference_ns = iter(photos), [], []
@@ -61,5 +61,5 @@ def predict(
         rows += run(together)
         inference_ns.append(time.perf_counter_ns() - started)
         advance(len(together))
-    # A softmax in float32 may end a rounding error beside 0 or 1.
+    # A softmax in float32 may exceed 0..1 by a rounding error.
     return Predicted(np.stack(rows).clip(0, 1), tuple(inference_ns))

@@ -23,14 +23,14 @@ def load(module: str, package: str, *, hint: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name == module.split(".")[0]:
             raise Unavailable(f"{package} is not installed here", hint=hint) from None
-        raise Unavailable(f"{package} cannot be loaded", why=str(error), hint="Install it again.") from None
+        raise Unavailable(f"{package} cannot be loaded", why=str(error), hint="Reinstall it.") from None
     except (ImportError, OSError) as error:
         if is_out_of_memory(error):
             raise out_of_memory(f"to load {package}", str(error)) from None
         raise Unavailable(
             f"{package} is installed but cannot be loaded on Python {sys.version.split()[0]}",
             why=str(error),
-            hint="Install it again, or a version made for this system.",
+            hint="Reinstall it, or install a build for this system.",
         ) from None
 
 

@@ -33,7 +33,7 @@ LITERT, TFLITE_RUNTIME = "ai-edge-litert", "tflite-runtime"
 
 
 def open_tflite(model: bytes, threads: int, prefer: str | None, delegate: Delegate | None, batch: int) -> Runtime:
-    """Load a TFLite model; as :func:`edgetl_device.runtime.open_runtime`."""
+    """Load a TFLite model; see :func:`edgetl_device.runtime.open_runtime`."""
     try:
         return _TFLiteRuntime(model, threads, prefer, delegate, batch)
     except UnicodeDecodeError as error:
@@ -78,8 +78,8 @@ class _TFLiteRuntime:
         self.output = _spec_of(only(outputs, "output"))
         check_classifier(self.input, self.output, batch)
         self._output_index, self._grid = outputs[0]["index"], grid(self.output)
-        # A function that returns a view of the input tensor. The view itself must not be kept: while one is alive, the
-        # interpreter refuses to run, because running may move the memory.
+        # Returns a view of the input tensor. Do not keep the view: while it is alive, the interpreter refuses to run,
+        # because running may move the memory.
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
 
     def set_input(self, pixels: Pixels, row: int = 0) -> None:
@@ -96,13 +96,15 @@ class _TFLiteRuntime:
         self._interpreter = self._input_view = None
 
     def _refused(self, why: str, batch: int) -> EdgetlError:
-        # LiteRT's messages for an operator that it lacks, or has only in an older version.
+        # LiteRT's messages for an operator that it lacks, or supports only in an older version.
         if "unresolved custom op" in why or "Didn't find op" in why:
             return Unavailable(
                 f"{self.name} {self.version} cannot run this model", why=why, hint="Update it, or use another variant."
             )
         if batch > 1:
-            return InputError(f"the model cannot take a batch of {batch}", why=why, hint="Its batch is fixed: use 1.")
+            return InputError(
+                f"the model does not support a batch of {batch}", why=why, hint="Its batch size is fixed: use 1."
+            )
         return not_a_model("TFLite", why)
 
 
@@ -120,7 +122,7 @@ def tflite_module(prefer: str | None) -> tuple[str, ModuleType]:
     """Import the preferred runtime, or the first that is installed; return its name and its module ``interpreter``.
 
     Raises:
-        InputError: There is no such runtime.
+        InputError: ``prefer`` is not a known runtime.
         Unavailable: It is not installed, or cannot be loaded.
     """
     modules = {LITERT: "ai_edge_litert", TFLITE_RUNTIME: "tflite_runtime"}
@@ -129,7 +131,7 @@ def tflite_module(prefer: str | None) -> tuple[str, ModuleType]:
     for name, package in modules.items():
         if prefer in (None, name) and importlib.util.find_spec(package) is not None:
             if name == TFLITE_RUNTIME and int(np.__version__.split(".")[0]) >= 2:
-                # Its extension is built for NumPy 1. Importing it would print a page of errors or crash.
+                # Its extension is built for NumPy 1: importing it would print a page of errors, or crash.
                 raise NumPyTooNew(
                     f"tflite-runtime cannot be loaded with NumPy {np.__version__}",
                     why="its last release, 2.14, needs NumPy 1",

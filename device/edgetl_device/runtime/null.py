@@ -17,7 +17,7 @@ def open_null(model: bytes, threads: int) -> Runtime:
 
 
 class _NullRuntime:
-    """Runs nothing and returns equal probabilities, so that only overhead remains."""
+    """Returns equal probabilities without running anything, so that only overhead remains."""
 
     def __init__(self, model: bytes, threads: int) -> None:
         self.name, self.version, self.threads = "null", "1", threads

@@ -83,7 +83,7 @@ def onnx_module() -> ModuleType:
 
 
 def _spec_of(argument: Any) -> TensorSpec:
-    # A dimension with a name or None is dynamic. Only the batch may be, and it is 1 here.
+    # A dimension that is a name or None is dynamic. Only the batch may be dynamic; here it is 1.
     shape = tuple(side if isinstance(side, int) else 1 for side in argument.shape)
     dtype = {"tensor(float)": "float32", "tensor(uint8)": "uint8"}.get(argument.type, argument.type)
     return TensorSpec(dtype, shape, None, None)

@@ -39,7 +39,7 @@ class TensorSpec:
 
 
 class Runtime(Protocol):
-    """A loaded model, used by one thread at a time.
+    """A loaded model. Not thread-safe.
 
     Attributes:
         name: The package that runs the model.
@@ -72,7 +72,7 @@ class Runtime(Protocol):
         """Run the model on the inputs set last."""
 
     def probabilities(self, row: int = 0) -> Probabilities:
-        """Return the probabilities of a row after the last run, float32 [classes], dequantized; the caller owns it."""
+        """Return a row's probabilities after the last run: float32 [classes], dequantized, owned by the caller."""
 
     def close(self) -> None:
         """Free the model's memory. The runtime cannot be used afterwards."""
@@ -86,7 +86,7 @@ def only(tensors: list[Any], what: str) -> Any:
 
 
 def check_classifier(input: TensorSpec, output: TensorSpec, batch: int = 1) -> None:
-    """Refuse a model whose input is not square RGB photos or whose output is not one row of readable scores each."""
+    """Refuse a model whose input is not square RGB photos, or whose output is not one row of readable scores each."""
     shape, photos = input.shape, "one square RGB photo" if batch == 1 else f"{batch} square RGB photos"
     if len(shape) != 4 or shape[0] != batch or shape[1] != shape[2] or shape[3] != 3:
         raise InputError(f"the model's input has shape {list(shape)}", why=f"expected [{batch}, S, S, 3]: {photos}")
@@ -113,14 +113,14 @@ def check_pixels(pixels: Pixels, spec: TensorSpec) -> None:
 def shifted(pixels: Pixels, spec: TensorSpec) -> npt.NDArray[Any]:
     """Quantize pixels for an int8 input; InputError if it has no scale."""
     if spec.scale is None or spec.zero_point is None:
-        raise InputError(f"the model's {spec.dtype} input has no scale", why="so pixels cannot be quantized")
+        raise InputError(f"the model's {spec.dtype} input has no scale", why="pixels cannot be quantized without one")
     return integer_grid.pixels_to_grid(pixels, spec.dtype, spec.scale, spec.zero_point)
 
 
 def grid(spec: TensorSpec) -> Probabilities | None:
-    """Return the value of each of the 256 integers of an output, in the order of their bytes; None for floats.
+    """Return the lookup table of an 8-bit output: the real value of each byte; None for floats.
 
-    A look-up is one NumPy call; computing the values takes four, each with cold caches after the model has run.
+    A lookup is one NumPy call; dequantizing takes four, each with cold caches after the model has run.
     """
     if spec.scale is None or spec.zero_point is None:
         return None
@@ -128,12 +128,12 @@ def grid(spec: TensorSpec) -> Probabilities | None:
 
 
 def real(values: npt.NDArray[Any], grid: Probabilities | None) -> Probabilities:
-    """Return an output as float32, looked up in its :func:`grid` if it has one; the caller owns it."""
+    """Return an output as float32, dequantized by its :func:`grid` if it has one; the caller owns it."""
     return np.array(values, np.float32) if grid is None else grid[values.view(np.uint8)]
 
 
 def check_probabilities(probabilities: Probabilities) -> None:
-    """Refuse an output that cannot be probabilities.
+    """Refuse an output that is not probabilities.
 
     Raises:
         InputError: A number is NaN, infinite or outside 0..1 by more than rounding.

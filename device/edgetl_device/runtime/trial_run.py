@@ -1,6 +1,6 @@
-"""A model run once in a process of its own, because native code may crash: a damaged model, a delegate's library.
+"""Run a model once in a separate process, because a damaged model or a delegate's library may crash it.
 
-Run as ``python -m edgetl_device.runtime.trial_run FORMAT RUNTIME DELEGATE`` it reads the model from stdin.
+``python -m edgetl_device.runtime.trial_run FORMAT RUNTIME DELEGATE`` reads the model from stdin.
 """
 
 from __future__ import annotations
@@ -22,32 +22,32 @@ from .installed import version
 
 # The first run on a USB accelerator loads its firmware, which takes seconds.
 _TIMEOUT_S = 120.0
-# Of addresses, beside 16 times the model: what a runtime and its threads map without using it is most of it.
+# Address space, on top of 16 times the model's size. Runtimes and their threads map far more than they use.
 _MOST_BYTES, _TIMES_MODEL = 4 << 30, 16
 _ANOTHER = "Do not use this file; copy it again, or make it again with edgetl."
-# What no runtime should raise: it read the model, and then cannot run it.
+# Exit code if the runtime loads the model and then raises an unexpected exception.
 _RAISED = 70
-# Models that have survived, in this process.
+# Models that this process has checked.
 _survived: set[str] = set()
 
 
 def check_model(model: bytes, format: str, sha256: str, *, prefer: str | None = None) -> None:
-    """Run a model once in another process, unless it was run before on this machine, and return when that survives.
+    """Check that a model does not crash its runtime, by running it once in a separate process.
 
-    Neither LiteRT nor ONNX Runtime is made for models of strangers: two changed bytes of a TFLite file end the process
-    with a segmentation fault. Models that survived are remembered by their SHA-256 and the runtime, in
-    ``edgetl/models`` of the cache folder; where that cannot be written, each process tries anew.
+    Neither LiteRT nor ONNX Runtime is hardened against untrusted models: two changed bytes of a TFLite file can cause a
+    segmentation fault. Models that pass are recorded by SHA-256 and runtime in ``edgetl/models`` of the cache folder,
+    so this runs once on a machine, or once in a process where that folder is not writable.
 
     Args:
         model: The bytes of the file.
         format: ``tflite`` or ``onnx``.
         sha256: SHA-256 of these bytes.
-        prefer: For ``tflite``, insist on ``ai-edge-litert`` or ``tflite-runtime``.
+        prefer: For ``tflite``, require ``ai-edge-litert`` or ``tflite-runtime``.
 
     Raises:
-        InputError: The process was ended by a signal, or did not end, or the model cannot be run. What is wrong with a
-            model that is read and refused is left to who opens it.
-        Unavailable: There is no runtime for it.
+        InputError: The process crashed or hung, or the model cannot run. A model that the runtime refuses to load is
+            not an error here; opening it will raise.
+        Unavailable: There is no runtime for the model.
     """
     runtime = tflite_runtime(prefer) if format == "tflite" else f"onnxruntime {version('onnxruntime')}"
     name = f"{sha256} {runtime}".replace(" ", "-")
@@ -81,8 +81,7 @@ def check_model(model: bytes, format: str, sha256: str, *, prefer: str | None = 
 def trial_run(model: bytes, delegate: Delegate, *, prefer: str | None = None) -> None:
     """Run a TFLite model once through the delegate in another process.
 
-    A library built for another TFLite often crashes its process with a segmentation fault; here that becomes a proper
-    error.
+    A library built for another TFLite often crashes with a segmentation fault; this turns it into an error.
 
     Args:
         model: The bytes of the file.
@@ -130,7 +129,7 @@ def _main(format: str, prefer: str, delegate: str) -> None:
     chosen = parse_delegate(delegate) if delegate else None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if chosen is None and sys.maxsize > 2**32:
-        # An accelerator's driver maps what it likes.
+        # Not with an accelerator, whose driver may map any amount.
         resource.setrlimit(resource.RLIMIT_AS, (_limit_bytes(model), _limit_bytes(model)))
     try:
         runtime = open_runtime(model, format, prefer=prefer or None, delegate=chosen)

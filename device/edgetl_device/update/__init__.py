@@ -1,1 +1,1 @@
-"""Install bundles on a board: checks, an atomic switch, and the way back."""
+"""Install bundles on a board: check, switch atomically, roll back on failure."""

@@ -1,4 +1,4 @@
-"""Install a bundle on this board so that it always has one that works: check, switch, check again, or go back."""
+"""Install a bundle on this board: check it, switch to it, check its health, roll back if that fails."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class UpdateReport:
-    """What an update did.
+    """The result of an update.
 
     Attributes:
-        outcome: ``unchanged``: the bundle runs already; ``refused``: a check failed before the switch; ``undone``: a
-            check failed after it, and the board went back.
+        outcome: ``unchanged``: the bundle was running already; ``refused``: a check failed before the switch;
+            ``undone``: a check failed after it, and the board rolled back.
         bundle: The bundle; null if it could not be read.
         why: The reason, if it was refused or undone.
         exit: Exit code of the command.
-        checks: What was checked.
+        checks: The checks that ran.
         slots: The state of the slots afterwards.
     """
 
@@ -68,14 +68,14 @@ def update(
     prefer: str | None = None,
     say: Say = lambda _: None,
 ) -> UpdateReport:
-    """Install an ``.edgetl`` file in the slot that does not run, and switch to it.
+    """Install an ``.edgetl`` file in the free slot, and switch to it.
 
-    Before the switch: signature, version, :func:`edgetl_device.verify.verify`, and ``photos`` classifications, all of
-    the copy in the slot. After it: the health command. Whatever ends this function, the bundle that ran before runs
-    again, or the new one has passed everything.
+    Before the switch, the copy in the slot is checked: signature, version, :func:`edgetl_device.verify.verify`, and
+    ``photos`` classifications. After the switch, the health command runs. However this function ends, the running
+    bundle is either the new one, which has passed all checks, or the one before.
 
     Args:
-        slots: The slots; created if they are not there.
+        slots: The slots; created if missing.
         bundle: The file.
         options: The options.
         prefer: For TFLite variants, require ``ai-edge-litert`` or ``tflite-runtime``.
@@ -83,7 +83,7 @@ def update(
 
     Raises:
         InputError: ``options`` names a key that cannot be read, or ``bundle`` is a folder.
-        Unavailable: Another update is at work.
+        Unavailable: Another update is running.
     """
     source = Path(bundle)
     if source.is_dir():
@@ -93,18 +93,18 @@ def update(
         if options.min_version and not given and not slots.state().trust:
             raise OptionError(
                 "{min_version=} without {trust}",
-                why="a version counts if a trusted key signed it",
+                why="a version counts only if a trusted key signed it",
                 min_version=options.min_version,
             )
         return _Attempt(slots, source.name, options, given, prefer, say).report(lambda attempt: attempt.install(source))
 
 
 def rollback(slots: Slots, *, prefer: str | None = None, say: Say = lambda _: None) -> UpdateReport:
-    """Go back to the bundle before the one that runs, if it still verifies.
+    """Roll back to the previous bundle, if it still passes its checks.
 
     Raises:
-        InputError: There is none, or nothing was ever installed there.
-        Unavailable: An update is at work.
+        InputError: There is no previous bundle, or nothing was ever installed.
+        Unavailable: An update is running.
     """
     _check_used(slots)
     with slots.updating():
@@ -117,11 +117,11 @@ def rollback(slots: Slots, *, prefer: str | None = None, say: Say = lambda _: No
 
 
 def recover(slots: Slots) -> SlotsState:
-    """Undo an update that was cut off, and return the state of the slots.
+    """Undo an interrupted update, and return the state of the slots.
 
     Raises:
         InputError: Nothing was ever installed there.
-        Unavailable: An update is at work.
+        Unavailable: An update is running.
     """
     _check_used(slots)
     with slots.updating():
@@ -129,11 +129,11 @@ def recover(slots: Slots) -> SlotsState:
 
 
 def raise_failure(report: UpdateReport) -> None:
-    """Raise an error if an update failed.
+    """Raise an error if the update failed.
 
     Raises:
         InputError: The bundle was refused.
-        GateFailed: It did not pass its health check.
+        GateFailed: It failed its health check.
         Unavailable: This machine lacks something.
     """
     if not report.exit:
@@ -154,7 +154,7 @@ def _check_used(slots: Slots) -> None:
 
 
 class _Attempt:
-    """One update, and what is known about it so far. Only in :meth:`Slots.updating`."""
+    """The state of one update. Use only within :meth:`Slots.updating`."""
 
     def __init__(
         self,
@@ -172,7 +172,7 @@ class _Attempt:
         self.place: Path | None = None
 
     def report(self, work: Callable[[_Attempt], Outcome]) -> UpdateReport:
-        """Do the work, and go back if it fails for whatever reason."""
+        """Do the work; roll back if it fails for any reason."""
         try:
             outcome, why, exit = work(self), None, 0
         except (EdgetlError, OSError) as error:
@@ -200,7 +200,7 @@ class _Attempt:
         with atomic_path(slots.file(new)) as copy:
             shutil.copyfile(source, copy)
             reread_from_disk(copy)
-            # From here on only the copy counts.
+            # From here on, check only the copy.
             new = self._known(copy, before)
             self.say("verifying")
             self._verify(copy, before)
@@ -217,7 +217,7 @@ class _Attempt:
         self.about, self.place = previous, slots.file(previous)
         bundle = Bundle.open(self.place)
         if bundle.digest != previous.digest:
-            raise InputError(f"{self.place}: is not the bundle that was installed", why="its digest is another one")
+            raise InputError(f"{self.place}: is not the bundle that was installed", why="its digest has changed")
         if before.trust:
             bundle.check_signed(before.trust)
         self.say("verifying")
@@ -230,12 +230,12 @@ class _Attempt:
         return "rolled back"
 
     def _known(self, file: Path, state: SlotsState) -> Installed:
-        """Open a bundle and check its signature by what the board trusts, and by the keys that were given."""
+        """Open a bundle and check its signature against the keys that the board trusts and those given."""
         self.place = file
         bundle = Bundle.open(file)
         at = moment(state.at())
         self.about = Installed(state.free, self.name, bundle.digest, None, None, now().isoformat())
-        # The board's own keys decide, too, when it is given others.
+        # Given keys do not replace the board's: the bundle must pass both.
         found = [bundle.check_signed(keys, at=at) for keys in (state.trust, self.given) if keys]
         if not found:
             return self.about
@@ -276,7 +276,7 @@ class _Attempt:
         self.checks.append(Check("health command", "ok", said))
 
     def _trusting(self, state: SlotsState, new: Installed) -> SlotsState:
-        """Return a state that remembers the given keys, the version, and the time of the signature."""
+        """Return the state with the given keys, the version, and the time of the signature."""
         least = max(state.min_version, self.options.min_version)
         if new.version is not None:
             least = (
@@ -298,7 +298,7 @@ class _Attempt:
 
 
 def _trial(bundle: Bundle, variant: str, count: int, prefer: str | None) -> Check:
-    """Classify held-out photos, again from the first when there are no more."""
+    """Classify held-out photos, starting over when they run out."""
     photos, started = bundle.photos(), time.perf_counter()
     with Classifier(bundle, variant, prefer=prefer) as classifier:
         for _, photo in zip(range(count), itertools.cycle(photos), strict=False):
@@ -308,12 +308,12 @@ def _trial(bundle: Bundle, variant: str, count: int, prefer: str | None) -> Chec
 
 
 def _run_shell(command: str, timeout_s: float, environment: dict[str, str]) -> str:
-    """Run a shell command and return the last line that it printed.
+    """Run a shell command and return the last line of its output.
 
     Raises:
-        GateFailed: It failed, or took too long and was ended.
+        GateFailed: It failed, or was stopped after ``timeout_s``.
     """
-    # A file and no pipe: who inherits a pipe from the command could keep it open.
+    # A file instead of a pipe, which a child of the command could keep open.
     with tempfile.TemporaryFile() as printed:
         child = subprocess.Popen(
             ["/bin/sh", "-c", command],

@@ -86,7 +86,7 @@ def test_without_a_float32_variant_nothing_is_paired_and_the_result_says_why(
     bundle = Bundle.open(reseal(without_float32))
     said: list[str] = []
     document = run_bench(bundle, BenchOptions(variants=["int8"], data=data, **QUICK), say=said.append).to_json()
-    why = "tiny has no float32 variant: only a float32 variant can be the reference here"
+    why = "tiny has no float32 variant: the reference for other photos is a float32 variant"
     assert document["evalset"]["reference"] == document["runs"][0]["agreement"] == {"unknown": why}
     assert "reference_name" not in document["evalset"]
     assert "no drop and no agreement: tiny has no float32 variant" in said

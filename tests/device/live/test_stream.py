@@ -284,7 +284,7 @@ def test_a_watched_folder_until_ctrl_c(tiny_file: Path, tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         ((), "nothing to classify"),
-        (("--camera", "0", "--video", "a.mp4"), "there must be one source"),
+        (("--camera", "0", "--video", "a.mp4"), "there must be exactly one source"),
         (("photo.jpg", "--camera", "0"), "one of these"),
         (("--watch", ".", "--every", "1"), "--every"),
         (("--camera", "0", "--existing"), "--existing"),

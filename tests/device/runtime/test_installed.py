@@ -39,7 +39,7 @@ def test_a_package_that_lacks_another_one_is_no_absent_package(refused: Refused)
     error = refused("import a_package_that_nobody_has")
     assert error.what == "a-runtime cannot be loaded"
     assert "a_package_that_nobody_has" in error.why
-    assert error.hint == "Install it again."
+    assert error.hint == "Reinstall it."
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_a_package_for_another_system(refused: Refused, code: str) -> None:
     error = refused(code)
     assert error.what.startswith("a-runtime is installed but cannot be loaded on Python 3.")
     assert "libx.so.1: " in error.why
-    assert "made for this system" in error.hint
+    assert "build for this system" in error.hint
 
 
 def test_a_package_that_memory_is_too_small_for(refused: Refused) -> None:

@@ -239,7 +239,7 @@ def test_one_update_at_a_time(slots: Slots, releases: dict[int, Path], monkeypat
     assert not slots.is_updating()
     with slots.updating():
         assert slots.is_updating()
-        with pytest.raises(Unavailable, match="another update is at work"):
+        with pytest.raises(Unavailable, match="another update is running"):
             update(Slots(slots.path), releases[2], QUICK)
 
 
@@ -249,7 +249,7 @@ def test_a_damaged_journal_is_said(slots: Slots, releases: dict[int, Path]) -> N
     good = json.loads(file.read_text())
     for change, said in (
         ({"confirmed": None, "pending": 3}, "pending"),
-        ({"previous": good["confirmed"]}, "two bundles are in one slot"),
+        ({"previous": good["confirmed"]}, "two bundles in one slot"),
         ({"min_version": -1}, "min_version"),
         ({"schema": "edgetl.slots/9"}, "edgetl.slots/9"),
     ):

@@ -154,8 +154,8 @@ def test_a_file_that_cannot_be_resized_is_left_out_with_its_batch(fixed: Path, t
         ("int8", 1), ("float32", 1), ("float32", 4),
     ]  # fmt: skip
     assert document["skipped"] == [
-        {"variant": "int8", "why": "the model cannot take a batch of 4", "batch": 4},
+        {"variant": "int8", "why": "the model does not support a batch of 4", "batch": 4},
     ]
-    assert "left out: int8, batch 4: the model cannot take a batch of 4" in done.stdout
+    assert "left out: int8, batch 4: the model does not support a batch of 4" in done.stdout
     error = small.refused(small.edgetl("bench", fixed, "--variants", "int8", "--batch", "4", *QUICK))
-    assert "the model cannot take a batch of 4" in error
+    assert "the model does not support a batch of 4" in error

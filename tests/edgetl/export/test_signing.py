@@ -115,7 +115,7 @@ def test_the_version_is_the_time_unless_it_is_given(keys: KeyFiles, file: Path) 
             sign(file, [keys.private], version=version)
     with pytest.raises(InputError, match="in the past"):
         sign(file, [keys.private], expires="2001-01-01")
-    with pytest.raises(InputError, match="is no time"):
+    with pytest.raises(InputError, match="is not a time"):
         sign(file, [keys.private], expires="soon")
     assert Bundle.open(file).signatures() == (statement,)
 
