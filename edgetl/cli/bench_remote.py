@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Printing:
-    """How results are printed, and where they are written (empty: nowhere; -: stdout)."""
+    """How to print results, and where to write them (empty: nowhere; -: stdout)."""
 
     form: Format
     json: str

@@ -1,4 +1,4 @@
-"""Progress of several boards on stderr: a live table on a terminal, else a line for each change."""
+"""Show the progress of several boards on stderr: a live table on a terminal, else a line for each change."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from edgetl.remote.fleet import Board
     from edgetl.remote.parallel import Outcome
 
-# Output of native code loading a model, which is not progress.
+# Output of native code that loads a model; not progress.
 _NOISE = ("INFO:", "WARNING:", "W0000", "I0000")
 
 
@@ -50,11 +50,11 @@ class BoardView:
             self._show(board.name, "", text)
 
     def finished(self, outcome: Outcome[Any]) -> None:
-        """Show how a board ended."""
+        """Show a board's outcome."""
         self.ended(outcome.board.name, outcome.elapsed_s, None if outcome.error is None else reason(outcome))
 
     def ended(self, name: str, elapsed_s: float, failure: str | None, done: str = "done") -> None:
-        """Show how a board of this name ended."""
+        """Show the outcome for the board with this name."""
         self._took_s[name] = elapsed_s
         if failure is None:
             self._show(name, "green", f"{done} in {elapsed_s:.1f} s")

@@ -1,4 +1,4 @@
-"""``edgetl deploy``: install a bundle on boards, show what is installed, or go back."""
+"""``edgetl deploy``: install a bundle on boards, show what is installed, or roll back."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgetl_device.slots import Installed
 
 _BOARDS = "Boards"
-# Those that --status and --rollback take.
+# The options that --status and --rollback accept.
 _SHARED = ("slots", "parallel")
 
 
@@ -47,18 +47,18 @@ def deploy(
         False, "--status", help="Without BUNDLE: show what is installed on the boards.", rich_help_panel=_BOARDS
     ),
     rollback: bool = typer.Option(
-        False, "--rollback", help="Without BUNDLE: bring the previous bundle back.", rich_help_panel=_BOARDS
+        False, "--rollback", help="Without BUNDLE: roll back to the previous bundle.", rich_help_panel=_BOARDS
     ),
     offline: bool = typer.Option(
         False, "--offline", help="Send all wheels from this machine over SSH.", rich_help_panel=_BOARDS
     ),
-    json: str = typer.Option("", "--json", metavar="OUT", help="Write what happened; - prints it."),
-    out: str = typer.Option("", "--out", "-o", metavar="PAGE", help="Write an HTML page about it.", show_default=False),
+    json: str = typer.Option("", "--json", metavar="OUT", help="Write the deployment as JSON; - prints it."),
+    out: str = typer.Option("", "--out", "-o", metavar="PAGE", help="Write an HTML page.", show_default=False),
 ) -> None:
-    """Install a bundle on boards: checked there, switched atomically, undone by the board itself if anything fails.
+    """Install a bundle on boards: each board checks it, switches atomically, and rolls back if anything fails.
 
-    A share of a fleet comes first. Exit codes: 2 a board refused the bundle, 3 one went back after the switch, 4 one
-    could not be reached.
+    Canaries come first. Exit codes: 2 a board refused the bundle, 3 a board rolled back after the switch, 4 a board is
+    unreachable.
 
     Example: edgetl deploy parts.edgetl --fleet fleet.toml --trust release-2027.pub --canary 0.2 -o status.html
 
@@ -71,7 +71,7 @@ def deploy(
     from edgetl_device.files import check_writable
 
     if (bundle is not None) + status + rollback != 1:
-        raise InputError("give a bundle, --status or --rollback", why="each is a request of its own")
+        raise InputError("give a bundle, --status or --rollback", why="exactly one of them is needed")
     if bundle is None:
         _refuse_options(asked)
     boards = chosen_boards(on, fleet)
@@ -111,11 +111,11 @@ def deploy(
 
 def _refuse_options(asked: Asked[DeployOptions]) -> None:
     if unused := sorted(set(asked.given) - set(_SHARED)):
-        raise OptionError(f"{{{unused[0]}}} is for a bundle", why="--status and --rollback install none")
+        raise OptionError(f"{{{unused[0]}}} is for a bundle", why="--status and --rollback do not install one")
 
 
 def _write(deployment: Deployment, json: str, out: str) -> None:
-    """Write what is known so far; it is replaced as boards finish."""
+    """Write the deployment so far; called again as boards finish."""
     from edgetl.remote.status_page import render
     from edgetl_device import documents
     from edgetl_device.files import write_text

@@ -1,4 +1,4 @@
-"""``edgetl keygen``: a pair of keys to sign bundles with."""
+"""``edgetl keygen``: generate a key pair to sign bundles with."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ def keygen(
         None, metavar="DATE", help="Last day on which its signatures are trusted: 2027-06-30.", show_default=False
     ),
 ) -> None:
-    """Make an Ed25519 key to sign bundles with: NAME.key, which stays secret, and NAME.pub for boards.
+    """Generate an Ed25519 key pair to sign bundles with: NAME.key, to keep secret, and NAME.pub, for boards.
 
     Example: edgetl keygen release-2027 --expires 2028-06-30
     """
     from edgetl.export.signature import generate
 
     made = generate(name, expires=expires)
-    echo(f"private   {made.private}: keep it secret, and keep a copy")
+    echo(f"private   {made.private}: keep it secret, and back it up")
     echo(f"public    {made.public}: {made.key.id}")
     echo(f"next      edgetl sign BUNDLE --key {word(made.private)}")

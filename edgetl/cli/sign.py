@@ -19,12 +19,12 @@ def sign(
         ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
     ),
     key: list[Path] = typer.Option(
-        [], "--key", metavar="FILE", help="A private key of edgetl keygen. May be repeated.", show_default=False
+        [], "--key", metavar="FILE", help="A private key from edgetl keygen. May be repeated.", show_default=False
     ),
     version: int | None = typer.Option(
         None,
         metavar="N",
-        help="Higher than the release before.  [default: the time, 20270630120000]",
+        help="Version; must exceed that of the release before.  [default: the time, 20270630120000]",
         show_default=False,
     ),
     expires: str | None = typer.Option(
@@ -32,7 +32,7 @@ def sign(
     ),
     json: bool = typer.Option(False, "--json", help="Print the signatures as JSON."),
 ) -> None:
-    """Sign a bundle in place; its digest stays. Signatures by other keys are kept.
+    """Sign a bundle in place. Its digest does not change, and signatures by other keys are kept.
 
     Example: edgetl sign parts.edgetl --key release-2027.key
     """

@@ -1,4 +1,4 @@
-"""``edgetl verify``: check that a bundle is intact and gives the same results here as on the machine that made it."""
+"""``edgetl verify``: check that a bundle is intact and gives the same results here as where it was made."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def verify(
     trust: list[Path] = typer.Option(
         [],
         metavar="PUBKEY",
-        help="A public key, or a folder of them: the bundle must be signed by one. May be repeated.",
+        help="A public key, or a folder of them, one of which must have signed the bundle. May be repeated.",
         show_default=False,
     ),
-    min_version: int = typer.Option(0, metavar="N", help="With --trust: refuse a signature of a lower version."),
+    min_version: int = typer.Option(0, metavar="N", help="With --trust: refuse signatures with a lower version."),
     json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Check a bundle: signature, hashes, labels, pixels, and each variant against the float reference on a few photos.

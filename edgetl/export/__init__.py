@@ -1,1 +1,1 @@
-"""A trained model as files: float TFLite and ONNX, C array, bundle, Edge TPU variant."""
+"""Export a trained model: float TFLite and ONNX, C array, bundle, Edge TPU variant."""

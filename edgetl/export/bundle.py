@@ -161,12 +161,12 @@ def pack(bundle: str | os.PathLike[str], file: str | os.PathLike[str], *, signat
     """Write a bundle as one ``.edgetl`` zip and return its path.
 
     Reproducible: members are sorted and dated 1980. They are stored, not deflated, as models and photos hardly
-    compress and devices read them faster. Only files listed in ``bundle.json`` are packed, and the signatures.
+    compress and devices read them faster. Only the files listed in ``bundle.json`` and the signatures are packed.
 
     Args:
         bundle: The bundle, usually a folder.
         file: The file to write; may be the bundle itself.
-        signatures: Replace those of the bundle.
+        signatures: Signatures that replace the bundle's.
 
     Raises:
         InputError: The bundle is damaged.
@@ -206,7 +206,7 @@ def _check(
     if len(set(labels)) != len(labels) or len(labels) < 2:
         raise InputError(f"{len(labels)} labels", why="a bundle needs at least two, all different")
     if not evalset:
-        raise InputError("no held-out photos", why="without them a device cannot check itself against the float model")
+        raise InputError("no held-out photos", why="a device needs them to check itself against the float model")
     if unknown := {photo.label for photo in evalset} - set(labels):
         raise InputError(f"held-out photos have the label {min(unknown)!r}", why="the model has no such label")
     shape = (len(evalset), len(labels))

@@ -50,7 +50,7 @@ def c_array(model: bytes, *, name: str, labels: Sequence[str], arena: Arena) -> 
 
 
 def write_c_array(array: CArray, target: Path) -> Path:
-    """Write ``target`` and the header beside it, and return the header's path. Neither appears before both are written.
+    """Write ``target`` and the header beside it, and return the header's path. Neither appears until both are written.
 
     Raises:
         InputError: ``target`` does not end with .c, .cc or .cpp, or the header beside it is not edgetl's.
@@ -59,7 +59,7 @@ def write_c_array(array: CArray, target: Path) -> Path:
     header = target.with_suffix(".h")
     with atomic_path(header) as temporary_header, atomic_path(target) as temporary_source:
         temporary_header.write_text(array.header, encoding="ascii")
-        # All but the name of the header is ASCII.
+        # Everything except the name of the header is ASCII.
         temporary_source.write_text(f'#include "{header.name}"\n\n{array.source}', encoding="utf-8")
     return header
 
@@ -74,7 +74,7 @@ def check_target(target: Path) -> None:
         raise InputError(f"{target}: not a C source file", hint=f"Choose a name that ends with {SOURCE_SUFFIXES[0]}.")
     if shown(target.name) != target.name or set(target.name) & set('"\\'):
         raise InputError(
-            f"{target}: its name cannot stand in an #include",
+            f"{target}: its name cannot be used in an #include",
             hint="Choose one without quotes, backslashes and control characters.",
         )
     check_written(target.with_suffix(".h"), hint="Choose another name with --out.")

@@ -25,9 +25,8 @@ SUFFIX = "-edgetpu"
 def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Compilation) -> None:
     """Add a compiled file as ``<source>-edgetpu``, replacing an existing one, and update hashes and digest.
 
-    Signatures are removed: they are of the bundle without it.
-
-    Accuracy and agreement stay unknown (null): the source's values do not apply to this file.
+    Signatures are removed, because they do not cover this file. Accuracy and agreement are unknown (null): the source's
+    values do not apply to it.
 
     Args:
         bundle: A folder or an ``.edgetl`` file; updated atomically.
@@ -44,7 +43,7 @@ def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Comp
         manifest = documents.read(Manifest, folder / MANIFEST)
         if source not in manifest.variants:
             raise InputError(
-                f"{bundle.path}: has changed since its variant {source.name} was read", hint="Compile it again."
+                f"{bundle.path}: was changed after its variant {source.name} was read", hint="Compile it again."
             )
         name, file = source.name + SUFFIX, f"models/{source.name}{SUFFIX}.tflite"
         entry = Entry(sha256_bytes(data), len(data))
@@ -64,7 +63,7 @@ def add_compiled(bundle: Bundle, source: Variant, data: bytes, compilation: Comp
             files=dict(sorted((manifest.files | {file: entry}).items())),
         )
         write_bytes(folder / file, data)
-        (folder / SIGNATURES).unlink(missing_ok=True)  # of the bundle as it was
+        (folder / SIGNATURES).unlink(missing_ok=True)  # signs the former bundle
         documents.write(folder / MANIFEST, documents.sealed(changed))
         Bundle.open(folder).read(file)  # read back what was written
 

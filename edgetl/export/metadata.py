@@ -1,6 +1,6 @@
 """Strip camera metadata (position, time, owner, serial number) from held-out photos, because bundles are shared.
 
-Only pixel data, orientation, and of a colour profile that is not sRGB the numbers are kept.
+Only pixel data, orientation, and the numbers of a colour profile other than sRGB are kept.
 For the metadata of models see ``edgetl.inspection.tflite.metadata``.
 """
 
@@ -27,7 +27,7 @@ _PNG_KEPT = (b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND")
 # WebP container specification; the flags of VP8X list the other chunks present.
 _WEBP_KEPT = (b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF")
 _WEBP_ICC, _WEBP_EXIF, _WEBP_XMP = 0x20, 0x08, 0x04
-# ICC.1:2022, 9.2: what conversion is computed from; the others are texts, names, dates and measurements.
+# ICC.1:2022, 9.2: the tags that conversion is computed from; the others are texts, names, dates and measurements.
 _ICC_KEPT = (
     *(b"rXYZ", b"gXYZ", b"bXYZ", b"rTRC", b"gTRC", b"bTRC", b"kTRC", b"wtpt", b"bkpt", b"chad"),
     *(b"A2B0", b"A2B1", b"A2B2", b"B2A0", b"B2A1", b"B2A2"),
@@ -35,9 +35,9 @@ _ICC_KEPT = (
 # ICC.1:2022, 7.2: preferred module, date, platform, manufacturer, model, creator and identifier.
 _ICC_CLEARED = ((4, 8), (24, 36), (40, 44), (48, 56), (80, 100))
 _ICC_HEADER_BYTES = 128
-# What a JPEG segment holds of a profile (ICC.1:2022, B.4).
+# Profile data in a JPEG segment (ICC.1:2022, B.4).
 _ICC_SEGMENT_BYTES = 65_519
-# A BMP with this header has no colour profile, embedded or linked; edgetl writes it for arrays.
+# A BMP with this header has no colour profile, embedded or linked; edgetl writes such files for arrays.
 _PLAIN_BMP_HEADER_BYTES = 40
 
 
@@ -80,7 +80,7 @@ def without_metadata(data: bytes, spec: Preprocess, *, name: str) -> tuple[bytes
 
 
 def _kept(data: bytes, spec: Preprocess, name: str) -> tuple[int, bytes]:
-    """Return the EXIF orientation used in decoding, 1 if there is none, and the colour profile used, b"" likewise."""
+    """Return the EXIF orientation and the colour profile used in decoding; 1 and b"" if there are none."""
     with open_photo(data, name) as image:
         found = orientation_of(image)
         converts = spec.colours == "srgb" and colours_of(image, name).transform is not None
@@ -89,7 +89,7 @@ def _kept(data: bytes, spec: Preprocess, name: str) -> tuple[int, bytes]:
 
 
 def _bare_profile(profile: bytes) -> bytes:
-    """Return an ICC profile of only the numbers that colours are converted with (ICC.1:2022, 7)."""
+    """Return an ICC profile reduced to the numbers needed to convert colours (ICC.1:2022, 7)."""
     head = bytearray(profile[:_ICC_HEADER_BYTES])
     for start, end in _ICC_CLEARED:
         head[start:end] = bytes(end - start)
@@ -216,7 +216,7 @@ def _webp_chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def _has_tail(data: bytes) -> bool:
-    """Return whether a BMP has trailing bytes after its pixels; True for run-length encoding, where this is unknown."""
+    """Whether a BMP has bytes after its pixels; True for run-length encoding, where this is unknown."""
     offset, width, height, bits, compression = map(int, struct.unpack("<I4xiixxHI", data[10:34]))
     return bool(compression) or len(data) > offset + (width * bits + 31) // 32 * 4 * abs(height)
 

@@ -1,4 +1,4 @@
-"""Make signing keys, and sign bundles with them."""
+"""Generate signing keys, and sign bundles."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ _MAX_PRIVATE_BYTES = 64 << 10
 
 @dataclass(frozen=True)
 class KeyFiles:
-    """A new pair of keys.
+    """A new key pair.
 
     Attributes:
-        private: File of the private key, which only its owner can read.
+        private: File of the private key, readable only by its owner.
         public: File of the public key.
         key: The public key.
     """
@@ -42,14 +42,14 @@ class KeyFiles:
 
 
 def generate(name: str | os.PathLike[str], *, expires: str | None = None) -> KeyFiles:
-    """Write a new pair of keys, ``name.key`` (PKCS #8 PEM, mode 600) and ``name.pub`` (one line of text).
+    """Write a new key pair, ``name.key`` (PKCS #8 PEM, mode 600) and ``name.pub`` (one line of text).
 
     Args:
         name: Path without suffix; the last part becomes the key's name.
-        expires: The last moment at which its signatures are trusted, as a date or time in ISO 8601.
+        expires: End of the key's validity, as a date or time in ISO 8601.
 
     Raises:
-        InputError: One of the files exists, or ``expires`` is no time.
+        InputError: One of the files exists, or ``expires`` is not a time.
         Unavailable: ``cryptography`` is not installed.
     """
     serialization, ed25519 = _library()
@@ -59,7 +59,7 @@ def generate(name: str | os.PathLike[str], *, expires: str | None = None) -> Key
     for file in (private_file, public_file):
         if os.path.lexists(file):
             raise InputError(
-                f"{file}: exists already", why="a lost key cannot be made again", hint="Choose another name."
+                f"{file}: exists already", why="an overwritten key cannot be recovered", hint="Choose another name."
             )
     private = ed25519.Ed25519PrivateKey.generate()
     pem: bytes = private.private_bytes(
@@ -83,22 +83,22 @@ def sign(
     version: int | None = None,
     expires: str | None = None,
 ) -> tuple[Signature, ...]:
-    """Sign a bundle in place, folder or ``.edgetl``, and return its signatures, those of other keys too.
+    """Sign a bundle in place, folder or ``.edgetl``, and return all its signatures, including those by other keys.
 
-    Its digest stays the same. A signature by the same key is replaced.
+    The digest does not change. A signature by the same key is replaced.
 
     Args:
         bundle: Path of the bundle.
-        keys: Files of private keys, at least one; several while boards change from one to the next.
-        version: 0 to 10^15 - 1, and higher than that of the release before. None: the time, such as 20270630120000.
-        expires: The last moment at which the signatures are valid, as a date or time in ISO 8601.
+        keys: Files of private keys, at least one; several during a key change.
+        version: 0 to 10^15 - 1; must exceed that of the release before. None uses the time, such as 20270630120000.
+        expires: End of the signatures' validity, as a date or time in ISO 8601.
 
     Raises:
-        InputError: The bundle, a key or a value is wrong, or others than the owner can read a key.
+        InputError: The bundle, a key or a value is wrong, or a key is readable by others.
         Unavailable: ``cryptography`` is not installed.
     """
     if not keys:
-        raise InputError("no key to sign with", hint="Give a private key; edgetl keygen makes one.")
+        raise InputError("no key to sign with", hint="Give a private key; edgetl keygen creates one.")
     created = now()
     if version is None:
         version = int(created.strftime("%Y%m%d%H%M%S"))
@@ -132,7 +132,7 @@ def sign(
 
 
 def _library() -> tuple[Any, Any]:
-    """Return cryptography's modules for the form of keys and for Ed25519."""
+    """Return cryptography's modules for key serialization and for Ed25519."""
     where = "cryptography.hazmat.primitives"
     return (
         extras.require(f"{where}.serialization", extra="sign"),
@@ -147,7 +147,7 @@ def _public(private: Any) -> str:
 
 
 def _private(file: Path) -> Any:
-    """Read a private key that only its owner can read."""
+    """Read a private key; refuse one that others can read."""
     serialization, ed25519 = _library()
     check_regular(file)
     with open(file, "rb") as stream:
@@ -157,7 +157,7 @@ def _private(file: Path) -> Any:
         raise InputError(
             f"{file}: others can read this private key",
             why=f"its mode is {stat.S_IMODE(mode):03o}",
-            hint=f"Run: chmod 600 {file}. If others use this machine, make a new key.",
+            hint=f"Run chmod 600 {file}. If others use this machine, make a new key.",
         )
     try:
         found = serialization.load_pem_private_key(data, None)
@@ -166,19 +166,19 @@ def _private(file: Path) -> Any:
     except Exception as error:
         # cryptography's errors for damaged files have no common base.
         raise InputError(
-            f"{file}: is no private key", why=str(error), hint="Give a file that edgetl keygen wrote."
+            f"{file}: is not a private key", why=str(error), hint="Give a file that edgetl keygen wrote."
         ) from None
     if not isinstance(found, ed25519.Ed25519PrivateKey):
-        raise InputError(f"{file}: is no Ed25519 key", hint="Give a file that edgetl keygen wrote.")
+        raise InputError(f"{file}: is not an Ed25519 key", hint="Give a file that edgetl keygen wrote.")
     return found
 
 
 def _create(file: Path, data: bytes, mode: int) -> None:
-    """Write a new file; refuse to replace one."""
+    """Write a new file; refuse to replace an existing one."""
     descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     try:
         with open(descriptor, "wb") as stream:
-            # Whatever the umask says.
+            # Regardless of the umask.
             os.fchmod(stream.fileno(), mode)
             stream.write(data)
             stream.flush()

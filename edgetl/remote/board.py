@@ -66,7 +66,7 @@ def bench_board(
         board: The board.
         upload: The bundle, and the photos if the options name a local folder.
         options: Benchmark options.
-        offline: Copy all wheels from this machine; the board's pip uses no index.
+        offline: Copy all wheels from this machine; pip on the board uses no index.
         children: Registry of the processes started.
         say: Called with one line of progress per step.
 

@@ -48,7 +48,7 @@ _BEAT_S = 5.0
 # Timeout for the agent to start: a slow board takes a few seconds to start Python.
 _HELLO_S = 60.0
 _SSH_FAILED = 255
-# Limit of one reply, which may hold a benchmark result with raw samples: a board could print without end.
+# Limit of a reply, which may hold a benchmark result with raw samples; a board could print without end.
 _MOST_BYTES = 1 << 30
 
 
@@ -233,7 +233,7 @@ class Connection:
             except (ValueError, RecursionError):
                 answer = None
             if not isinstance(answer, dict) or len(answer) != 1:
-                raise Unavailable("the board's answer is not one of edgetl's", why=repr(line[:80])[1:])
+                raise Unavailable("the board's reply is not from edgetl's agent", why=repr(line[:80])[1:])
             ((kind, content),) = answer.items()
             if kind == "done":
                 return content
@@ -251,9 +251,9 @@ class Connection:
         lines = [line.strip() for line in self._errors.read().decode(errors="replace").splitlines() if line.strip()]
         last = lines[-1] if lines else ""
         if self._late:
-            return Unavailable(f"no answer in {_HELLO_S:.0f} s after connecting")
+            return Unavailable(f"no reply within {_HELLO_S:.0f} s of connecting")
         if self._greeted:
-            return Unavailable("the connection ended half-way", why=last)
+            return Unavailable("the connection was lost", why=last)
         if code == _SSH_FAILED:
             return Unavailable(last.removeprefix("ssh: ") or "ssh failed", hint=self._hint(last))
         if code in (126, 127):
@@ -262,7 +262,7 @@ class Connection:
 
     def _hint(self, message: str) -> str:
         if "Host key verification failed" in message:
-            return f"If this is the first time: ssh {self._host}, and compare the fingerprint with the board's."
+            return f"To connect for the first time, run ssh {self._host} and compare the fingerprint with the board's."
         if "Permission denied" in message:
             return f"ssh {self._host} must work without a password: see ssh-copy-id."
         return ""

@@ -1,4 +1,4 @@
-"""Deploy a bundle to boards: a few first, the others when these succeed; read and roll back what is installed."""
+"""Deploy a bundle to boards, canaries first; show what is installed, or roll back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from edgetl_device.update.run import UpdateReport
 T = TypeVar("T", UpdateReport, SlotsState)
 Work = Callable[[Board, Children, Say], T]
 Tell = Callable[[Board, str], None]
-# Called whenever a board is done, with how it ended and with what is known so far of all.
+# Called whenever a board is done, with its outcome and the deployment so far.
 Changed = Callable[[BoardOutcome, Deployment], None]
 
 
@@ -42,22 +42,22 @@ def deploy(
     say: Tell,
     changed: Changed,
 ) -> Deployment:
-    """Install a bundle on boards and have them switch to it.
+    """Install a bundle on boards and switch them to it.
 
     Args:
         bundle: A folder or an ``.edgetl`` file.
-        boards: The boards; the first of them come first.
+        boards: The boards; the first ones are the canaries.
         options: The options.
-        offline: Copy all wheels from this machine; the boards' pip uses no index.
+        offline: Copy all wheels from this machine; pip on the boards uses no index.
         say: Called with a board and a line of progress, from several threads.
         changed: Called when a board is done.
 
     Returns:
-        What happened on each board; failures of boards are in it, and not raised.
+        The outcome on each board; a board's failure is part of it, not raised.
 
     Raises:
         InputError: The request is wrong, or the bundle is not signed by a trusted key.
-        KeyboardInterrupt: After the boards have gone back to what they ran.
+        KeyboardInterrupt: Raised after the boards have rolled back.
     """
     trust = read_keys(options.trust)
     if trust:
@@ -65,7 +65,7 @@ def deploy(
     if options.variant is not None:
         bundle.variant(options.variant)
     places = {board.name: _places(board, options) for board in boards}
-    ssh_command()  # raises when there is none
+    ssh_command()  # raises if there is none
     with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch:
         upload = Upload(bundle, Path(scratch))
 
@@ -85,7 +85,7 @@ def roll_back(
     say: Tell,
     changed: Changed,
 ) -> Deployment:
-    """Have boards switch to the bundle before the one that runs; as :func:`deploy`, but all at once."""
+    """Roll boards back to their previous bundle; as :func:`deploy`, but all at once."""
     return _everywhere(boards, options, ("--rollback",), UpdateReport, offline, say, changed)
 
 
@@ -154,7 +154,7 @@ def _deploy_board(
 
 
 def _places(board: Board, options: DeployOptions) -> DeployOptions:
-    """Return the options for a board, with its own folder if it has one."""
+    """Return the options for a board, with its own slots folder if it has one."""
     if not (board.slots or options.slots).startswith(("/", "~/")):
         where = f"board {board.name}: slots = {board.slots!r}" if board.slots else "{slots=}"
         raise OptionError(f"{where}: must begin with / or ~/", why="it is a folder on the board", slots=options.slots)
@@ -175,7 +175,7 @@ def _in_waves(
     say: Tell,
     changed: Changed,
 ) -> Deployment:
-    """Do the work on one wave of boards after the other, until too many have failed."""
+    """Do the work on one wave of boards after another, until too many have failed."""
     rows = {
         board.name: BoardOutcome(board.name, number, "not started", None, 0, 0.0, None)
         for number, wave in enumerate(waves)

@@ -12,7 +12,7 @@ _FLEET = "Fleet"
 
 @dataclass(frozen=True)
 class DeployOptions(UpdateOptions):
-    """Options of :func:`edgetl.remote.deploy.deploy`: those of an update on each board, and the order of the boards.
+    """Options of :func:`edgetl.remote.deploy.deploy`: the update on each board, and the rollout over the fleet.
 
     Raises:
         OptionError: A value is out of bounds.
@@ -21,7 +21,7 @@ class DeployOptions(UpdateOptions):
     slots: str = option(
         "~/.local/share/edgetl/slots",
         metavar="DIR",
-        help="Folder on the board with its two bundles; slots in the fleet file names another one for a board.",
+        help="Folder of the slots on the board; the fleet file may set slots for single boards.",
     )
     canary: float = option(
         0.1,
@@ -29,9 +29,9 @@ class DeployOptions(UpdateOptions):
         high=1,
         group=_FLEET,
         metavar="SHARE",
-        help="Share of the boards that come first, at least one unless 0; the others follow if these succeed.",
+        help="Share of the boards to update first, at least one unless 0; the others follow if these succeed.",
     )
     stop_after: int = option(
-        1, low=1, high=100_000, group=_FLEET, help="Start no more boards when so many have failed."
+        1, low=1, high=100_000, group=_FLEET, help="Start no more boards after this many have failed."
     )
     parallel: int = option(8, low=1, high=256, group=_FLEET, help="Boards at a time.")

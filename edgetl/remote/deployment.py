@@ -1,4 +1,4 @@
-"""The document of a deployment: what happened on each board, and what runs there."""
+"""The document of a deployment: the outcome on each board, and what runs there."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ Outcome = Literal[
 
 @dataclass(frozen=True)
 class BoardOutcome:
-    """What happened on a board.
+    """The outcome on a board.
 
     Attributes:
-        name: Its name.
-        wave: 0 for the boards that came first; later ones were started when those before had succeeded.
-        outcome: ``installed``, ``unchanged`` (it runs already), ``rolled back``, ``read`` (status only), ``refused``
-            (by a check before the switch), ``undone`` (by one after it), ``unreachable``, ``unknown`` (interrupted), or
-            ``not started``.
-        why: The reason, if it is no success.
-        exit: Exit code of this board: 0 done, or not started.
-        elapsed_s: How long it took.
-        slots: What is installed there, as far as it is known.
+        name: Name of the board.
+        wave: 0 for the canaries; each later wave started after the one before had succeeded.
+        outcome: ``installed``, ``unchanged`` (it was running already), ``rolled back``, ``read`` (status only),
+            ``refused`` (a check before the switch failed), ``undone`` (a check after it failed), ``unreachable``,
+            ``unknown`` (interrupted), or ``not started``.
+        why: The reason; null for a success.
+        exit: Exit code for this board; 0 if done or not started.
+        elapsed_s: Time that it took.
+        slots: What is installed there, if known.
     """
 
     name: Text
@@ -50,15 +50,15 @@ class BoardOutcome:
 
 @dataclass(frozen=True)
 class Deployment:
-    """What a deployment did, or what the boards said.
+    """A deployment, or the status of boards.
 
     Attributes:
         producer: The program that wrote it.
         created: Time in UTC, ISO 8601.
         bundle: The bundle; null if none was deployed.
-        version: The version that its signatures state, the highest; null if it is not signed.
-        stopped: Whether boards were not started, because others had failed.
-        boards: The boards, in the order in which they were given.
+        version: Highest version in its signatures; null if it is not signed.
+        stopped: Whether boards were not started because others had failed.
+        boards: The boards, in the order given.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.deployment/1"
@@ -75,7 +75,7 @@ class Deployment:
         return documents.to_json(self)
 
     def counted(self) -> str:
-        """Return how many boards had which outcome, in words."""
+        """Return the number of boards for each outcome, as text."""
         names = [board.outcome for board in self.boards]
         return ", ".join(f"{names.count(name)} {name}" for name in dict.fromkeys(names))
 
@@ -84,7 +84,7 @@ def read(path: str | os.PathLike[str]) -> Deployment:
     """Read a deployment that ``edgetl deploy --json`` wrote.
 
     Raises:
-        InputError: It is missing or damaged, or something else.
+        InputError: It is missing, damaged, or another document.
     """
     return documents.read(Deployment, path)
 
@@ -93,7 +93,7 @@ def raise_failures(deployment: Deployment) -> None:
     """Raise an error if a board failed.
 
     Raises:
-        GateFailed: A board went back because a check failed after the switch.
+        GateFailed: A board rolled back because a check failed after the switch.
         InputError: A board refused the bundle.
         Unavailable: A board could not be reached, or lacks something.
     """
@@ -110,5 +110,5 @@ def raise_failures(deployment: Deployment) -> None:
     raise kind(
         f"{len(failed)} of {len(deployment.boards)} boards failed: {', '.join(board.name for board in failed)}",
         why=f"{first.name}: {first.outcome}: {first.why}",
-        hint=f"Boards not started: {left}; they run what they ran before." if left else "",
+        hint=f"Boards not started: {left}; they still run their previous bundle." if left else "",
     )

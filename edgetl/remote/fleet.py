@@ -31,13 +31,12 @@ class Board:
         name: Name in tables and of the result file.
         host: Destination for ``ssh``: a host, an alias of ``~/.ssh/config``, ``user@host``, or
             ``ssh://user@host:port``.
-        python: A Python on the board with edgetl-device and a runtime, used as it is; empty to have edgetl create a
-            virtual environment.
-        threads: As in :class:`edgetl_device.bench.options.BenchOptions`; None to use the command line's value.
-        variants: As in BenchOptions; None to use the command line's value.
-        delegates: As in BenchOptions, with paths on the board; None to use the command line's value.
-        slots: Where bundles are deployed, as in :class:`edgetl.remote.deploy_options.DeployOptions`; empty to use the
-            command line's value.
+        python: A Python on the board with edgetl-device and a runtime; if empty, edgetl creates a virtual environment.
+        threads: As in :class:`edgetl_device.bench.options.BenchOptions`; None uses the command line's value.
+        variants: As in BenchOptions; None uses the command line's value.
+        delegates: As in BenchOptions, with paths on the board; None uses the command line's value.
+        slots: Folder of the slots, as in :class:`edgetl.remote.deploy_options.DeployOptions`; if empty, the command
+            line's value applies.
     """
 
     name: str
@@ -113,5 +112,5 @@ def _checked(boards: list[Board]) -> tuple[Board, ...]:
             raise InputError(f"board name {board.name!r}", why="it names a file: letters, digits and . _ - + @ only")
     names = [board.name for board in boards]
     if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"two boards are called {twice[0]!r}", hint="Give each a name of its own.")
+        raise InputError(f"two boards are called {twice[0]!r}", hint="Give each its own name.")
     return tuple(boards)

@@ -1,4 +1,4 @@
-"""A page about a deployment, for people."""
+"""HTML page of a deployment."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _running(board: BoardOutcome) -> str:
 
 
 def _events(board: BoardOutcome) -> list[str]:
-    """Return what happened on a board, the last first."""
+    """Return the events of a board, newest first."""
     if board.slots is None:
         return []
     return [

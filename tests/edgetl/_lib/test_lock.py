@@ -82,6 +82,6 @@ def test_a_bundle_that_changed_while_it_was_compiled(tmp_path: Path) -> None:
     source = replace(read, input=replace(read.input, shape=one), output=replace(read.output, shape=other))
     with held(bundle.path), pytest.raises(InputError, match="is being written by process"):
         add_compiled(bundle, source, model, {})
-    with pytest.raises(InputError, match="has changed since its variant int8 was read"):
+    with pytest.raises(InputError, match="was changed after its variant int8 was read"):
         add_compiled(bundle, source, model, {})
     assert not (tmp_path / "bundle.lock").exists()

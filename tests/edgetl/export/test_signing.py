@@ -151,7 +151,7 @@ def test_the_commands(file: Path, tmp_path: Path) -> None:
     assert made.returncode == 0, made.stderr
     assert "next      edgetl sign BUNDLE --key site/release.key" in made.stdout
     assert "exists already" in refused(command("keygen", "site/release", cwd=tmp_path))
-    assert "edgetl keygen makes one" in refused(command("sign", file))
+    assert "edgetl keygen creates one" in refused(command("sign", file))
     done = command("sign", file, "--key", "site/release.key", "--version", "7", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (key,) = read_keys([tmp_path / "site"])
