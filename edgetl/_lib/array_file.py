@@ -1,4 +1,4 @@
-"""``.npy`` files larger than memory, filled row by row in any order from several threads."""
+"""Write ``.npy`` files larger than memory, row by row, in any order, from several threads."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy.typing as npt
 class ArrayFile:
     """A ``.npy`` file of a known shape, open for writing rows.
 
-    Rows are written with ``pwrite`` and not through a writable memory map: on a full disk a map ends the process with
-    SIGBUS, while this raises OSError. Rows that are never written are zeros.
+    Rows are written with ``pwrite``, not through a writable memory map: on a full disk, a map ends the process with
+    SIGBUS, whereas this raises OSError. Rows that are never written are zeros.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike) -> None:

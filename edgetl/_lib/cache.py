@@ -1,8 +1,8 @@
 """The cache of recomputable data: decoded pixels, converted bases, activations.
 
-An entry's key must cover everything that affects its content. Disks may corrupt it, so the CRC-32 of its blocks is
-stored, and compared when a process first uses the entry. Only entries and leftovers of killed processes are removed,
-and only those with a seal and without foreign files, in a folder that edgetl has marked.
+An entry's key must cover everything that affects its content. Because disks may corrupt data, the CRC-32 of each block
+is stored, and verified when a process first uses the entry. Only entries and leftovers of killed processes are removed,
+and only if they have a seal and no foreign files and are in a folder that edgetl has marked.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _TAG_TEXT = (
     "# About cache directory tags: https://bford.info/cachedir/\n"
 )
 _OWN_TAG = "\n".join(_TAG_TEXT.splitlines()[:2])
-# The seal, next to the files of an entry: sizes, times and checksums when it was finished, or that it is not.
+# The seal, beside an entry's files: their sizes, times and checksums, or that the entry is unfinished.
 _SEAL = "entry.json"
 _SCHEMA = "edgetl.cache-entry/1"
-# The first version kept its entries in the default folder itself, without a tag.
+# The first version kept entries directly in the default folder, without a tag.
 _EARLIER = ("activations", "bases", "pictures", "pixels", "views", "wheels")
 
 # path relative to the entry: size in bytes, time of writing in ns, CRC-32 of each block
@@ -49,15 +49,15 @@ _Files = dict[str, list[int]]
 
 _BLOCK_BYTES = 16 << 20
 
-# Errors of writing that another folder would not have.
+# Write errors that another folder would not have.
 _MAY_NOT = (errno.EACCES, errno.EPERM, errno.EROFS)
 
 _MOST_HELD = 128
-# By the cache that may not be written.
+# By the cache folder that is not writable.
 _temporary_roots: dict[Path, Path] = {}
-# Entries that this process uses: a shared lock on each seal, released by the system when the process ends.
+# Entries in use by this process: a shared lock on each seal, released by the system when the process ends.
 _held: dict[Path, int] = {}
-# Entries whose checksums this process has compared: inode and time of their seal.
+# Entries whose checksums this process has verified: inode and time of their seals.
 _compared: dict[Path, tuple[int, int]] = {}
 _held_lock = threading.Lock()
 
@@ -100,13 +100,13 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
     """Return the folder of a cache entry, made by ``make(folder)`` if it does not exist yet.
 
     The folder appears only when ``make`` has finished; if several processes make the same entry, the first wins. An
-    entry whose files have changed since (size, modification time or content) is made again, with a note to the user.
-    Content is compared when a process first uses the entry, at about 1 GB/s per core. Over the limit
-    (``$EDGETL_CACHE_GB``, 20 by default) the least recently used entries are removed, except those that a running
-    process uses.
+    entry whose files were changed (size, modification time or content) is made again, with a note to the user.
+    Content is verified when a process first uses the entry, at about 1 GB/s per core. Over the limit
+    (``$EDGETL_CACHE_GB``, 20 by default), the least recently used entries are removed, except those in use by a running
+    process.
 
-    Where the cache may be read but not written, such as another user's, what is there is used, and what is not is made
-    in a temporary folder of this process.
+    If the cache is readable but not writable, for example another user's, existing entries are used, and missing ones
+    are made in a temporary folder of this process.
 
     Raises:
         InputError: The cache folder is not edgetl's, or a damaged entry contains files that are not edgetl's.
@@ -127,10 +127,10 @@ def entry(kind: str, key: str, make: Callable[[Path], None]) -> Path:
 
 
 def marked_root(kind: str = "") -> Path:
-    """Return the cache folder, creating and tagging it if needed; where it may not be written, a temporary one.
+    """Return the cache folder, creating and tagging it if needed; a temporary one if it is not writable.
 
     Args:
-        kind: The folder in it that will be written.
+        kind: The subfolder that will be written.
 
     Raises:
         InputError: The folder contains something else.
@@ -153,7 +153,7 @@ def marked_root(kind: str = "") -> Path:
         raise InputError(
             f"{root}: is not a cache that edgetl made: {', '.join(others[:3])}{' ...' * (len(others) > 3)}",
             why=f"edgetl removes old entries from its cache, so it uses only folders with its own {_TAG}",
-            hint="Set EDGETL_CACHE to a new or empty folder. You may remove what an earlier edgetl cached.",
+            hint="Set EDGETL_CACHE to a new or empty folder. You may remove the cache of an earlier edgetl.",
         )
     write_text(root / _TAG, _TAG_TEXT)
     earlier = [name for name in _EARLIER if (root.parent / name).is_dir()]
@@ -168,7 +168,7 @@ def _is_writable(root: Path, kind: str) -> bool:
 
 
 def _temporary_root(instead_of: Path) -> Path:
-    """Return this process's own cache, removed at its end, and say once what it means."""
+    """Return a cache for this process only, removed at its end, and tell the user once."""
     with _held_lock:
         if instead_of not in _temporary_roots:
             made = tempfile.mkdtemp(prefix="edgetl-cache-")
@@ -176,19 +176,19 @@ def _temporary_root(instead_of: Path) -> Path:
             _temporary_roots[instead_of] = Path(made)
             write_text(Path(made) / _TAG, _TAG_TEXT)
             note(
-                f"{instead_of}: may not be written; what is missing there is computed and not kept. "
-                "Set EDGETL_CACHE to a folder of your own to keep it."
+                f"{instead_of}: not writable; missing entries are computed but not kept. "
+                "To keep them, set EDGETL_CACHE to a folder of your own."
             )
         return _temporary_roots[instead_of]
 
 
 def _is_readable(folder: Path) -> bool:
-    """Whether an entry in a cache that may not be written is finished and intact; if so it is held where possible."""
+    """Whether an entry in a read-only cache is finished and intact; if so, lock it where possible."""
     if not _is_marked(folder.parent.parent) or not _is_whole(folder):
         return False
     with suppress(OSError):
         _hold(folder)
-    # Once held it is not removed; it may have been just before.
+    # Once locked it is not removed, but it may have been removed just before.
     try:
         return _is_whole(folder) and _is_unchanged(folder)
     except PermissionError:
@@ -215,7 +215,7 @@ def _locked(root: Path) -> Iterator[None]:
 
 
 def _lock(descriptor: int, how: int) -> bool:
-    """Lock a file; return whether that succeeded. On a file system without locks nothing is ever removed."""
+    """Try to lock a file. On a file system without locks this fails, and nothing is ever removed."""
     try:
         fcntl.flock(descriptor, how)
     except OSError:
@@ -224,7 +224,7 @@ def _lock(descriptor: int, how: int) -> bool:
 
 
 def _found(root: Path, folder: Path) -> bool:
-    """Whether an entry exists and is intact; if so it is locked for this process."""
+    """Whether an entry exists and is intact; if so, lock it for this process."""
     if not os.path.lexists(folder):
         return False
     with _locked(root):
@@ -233,7 +233,7 @@ def _found(root: Path, folder: Path) -> bool:
         if whole:
             _hold(folder)
     if whole and not _is_unchanged(folder):
-        # Read outside the lock: that takes seconds where the entry is large.
+        # Read outside the lock, because a large entry takes seconds.
         with _locked(root):
             aside, whole = _set_aside(folder), False
     _remove(aside)
@@ -241,7 +241,7 @@ def _found(root: Path, folder: Path) -> bool:
 
 
 def _publish(root: Path, temporary: Path, folder: Path) -> None:
-    """Publish an entry unless another process was faster; in both cases lock it for this process."""
+    """Publish an entry unless another process was faster; lock it for this process either way."""
     files = _files(temporary)
     for name, sums in _sums(temporary, files).items():
         files[name] += sums
@@ -301,7 +301,7 @@ def _seal(folder: Path, files: _Files | None) -> None:
 
 
 def _sealed(folder: Path) -> _Entry | None:
-    """Return an entry as described by its seal; None without a seal."""
+    """Return an entry as its seal describes it; None without a seal."""
     try:
         document = json.loads((folder / _SEAL).read_bytes())
         last_use = folder.lstat().st_mtime
@@ -314,7 +314,7 @@ def _sealed(folder: Path) -> _Entry | None:
 
 
 def _files(folder: Path) -> _Files:
-    """Return size and modification time of every file but the seal; renaming the folder changes neither."""
+    """Return size and modification time of every file except the seal; renaming the folder changes neither."""
     found = {}
     for parent, folders, names in os.walk(folder):
         above = Path(parent)
@@ -397,7 +397,7 @@ def _set_aside(folder: Path) -> Path | None:
         folder.rmdir()  # it was emptied by hand
     except OSError:
         raise InputError(
-            f"{folder}: is damaged, and contains something that is not edgetl's",
+            f"{folder}: is damaged, and contains files that are not edgetl's",
             why="edgetl removes only what it made",
             hint="Move it away, or set EDGETL_CACHE to another folder.",
         ) from None
@@ -406,14 +406,14 @@ def _set_aside(folder: Path) -> Path | None:
 
 
 def _moved_aside(folder: Path) -> Path:
-    """Rename an entry to a leftover's name: if this process is killed now, another one removes it."""
+    """Rename an entry to a leftover's name, so that another process removes it if this one is killed."""
     aside = _new_name(folder)
     folder.rename(aside)
     return aside
 
 
 def _remove(folder: Path | None) -> None:
-    """Remove an entry, its seal last, so that other processes can identify it until then."""
+    """Remove an entry; its seal goes last, so that other processes can identify the entry until then."""
     if folder is None:
         return
     with suppress(OSError):
@@ -447,7 +447,7 @@ def _prune(root: Path, limit_bytes: float) -> None:
 
 
 def _entries(root: Path) -> Iterator[_Entry]:
-    """Yield the folders with a seal, two levels below the root; links, which lead outside, are skipped."""
+    """Yield the folders with a seal, two levels below the root; skip links, which lead outside."""
     for kind in root.iterdir():
         if kind.is_symlink() or not kind.is_dir():
             continue

@@ -1,4 +1,4 @@
-"""How many cores this process may use."""
+"""The number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from edgetl_device.machine.cores import usable_cores
 
 
 def available_cores() -> int:
-    """Return the number of cores that the system lets this process run on, at least 1."""
+    """Return the number of cores that this process may run on, at least 1."""
     return usable_cores() or 1

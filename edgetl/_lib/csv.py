@@ -16,7 +16,7 @@ from edgetl_device.files import check_regular, write_text
 # One row of a table, by column.
 Record = dict[str, str | int | float | Unknown | None]
 
-# Spreadsheets run cells that begin with these as formulas (OWASP, "CSV Injection"); a leading apostrophe prevents that.
+# Spreadsheets run cells with these prefixes as formulas (OWASP, "CSV Injection"); a leading apostrophe prevents that.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
@@ -27,7 +27,7 @@ def table_text(columns: Sequence[str], rows: Iterable[Iterable[Any]], *, verbati
     stay as they are, also as text. ``verbatim`` turns this off, for tables that other programs read.
     """
     text = io.StringIO()
-    # Before Python 3.13 csv does not quote a carriage return by default, but reads it as the end of a line.
+    # Before Python 3.13, csv does not quote a carriage return by default, but reads it as the end of a line.
     plain, quoted = (csv.writer(text, lineterminator="\n", quoting=how) for how in (csv.QUOTE_MINIMAL, csv.QUOTE_ALL))
     plain.writerow(columns)
     for row in rows:
@@ -46,7 +46,7 @@ def write_table(
 def _guarded(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith((*_FORMULA, "'")) or _is_number(value):
         return value
-    # Text that starts with apostrophes of its own gets one more if reading would remove one.
+    # Text that already starts with an apostrophe gets one more if reading would remove one.
     return "'" + value if value.lstrip("'").startswith(_FORMULA) else value
 
 
@@ -70,11 +70,11 @@ def read_table(
     Args:
         path: The file.
         columns: The expected header.
-        what: What the file is, for errors: ``a table of predictions``.
+        what: Kind of table, for error messages: ``a table of predictions``.
         hint: What to do if the file is missing.
 
     Raises:
-        InputError: The file is missing, or is not such a table.
+        InputError: The file is missing or not such a table.
     """
     path = Path(path)
     try:

@@ -1,4 +1,4 @@
-"""Import heavy packages on use; if one is missing, say how to install it."""
+"""Import heavy packages on first use; if one is missing, say how to install it."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ def require(module: str, *, extra: str = "train") -> ModuleType:
 
 @contextmanager
 def _own_folders(module: str) -> Iterator[None]:
-    """Keep Keras, and Matplotlib, which Keras imports, from creating folders in the user's home folder."""
+    """Keep Keras, and Matplotlib, which it imports, from creating folders in the user's home folder."""
     if module.split(".")[0] not in _HOMES:
         yield
         return
     given = {}
     if "keras" not in sys.modules:
-        # Nothing can be created below a file. Keras then reads no keras.json either, whose settings no run records.
+        # Nothing can be created below a file. Keras then reads no keras.json either, whose settings are not recorded.
         given["KERAS_HOME"] = os.devnull
     if "matplotlib" not in sys.modules:
         given["MPLCONFIGDIR"] = str(marked_root() / "matplotlib")  # its font cache, which takes seconds to build
@@ -55,19 +55,19 @@ def _own_folders(module: str) -> Iterator[None]:
     try:
         yield
         if "MPLCONFIGDIR" in given and "matplotlib" in sys.modules:
-            # Matplotlib asks for the folder when it first draws text, and caches the answer.
+            # Matplotlib looks up the folder when it first draws text, and remembers it.
             sys.modules["matplotlib"].get_cachedir()
     finally:
         for name in given:
             del os.environ[name]
         config = sys.modules.get("keras.src.backend.config")
         if "KERAS_HOME" in given and config is not None:
-            # So that the user's own program can still download through Keras later.
+            # Restore it, so that the user's own program can still download through Keras.
             config._KERAS_DIR = str(Path.home() / ".keras")  # type: ignore[attr-defined]
 
 
 def check_installed(module: str, *, extra: str = "train") -> None:
-    """Raise Unavailable if a top-level module is not installed, without importing it: a check before hours of work."""
+    """Raise Unavailable if a top-level module is not installed, without importing it; for checks before long work."""
     if importlib.util.find_spec(module) is None:
         raise _absent(module, extra)
 
@@ -82,7 +82,7 @@ def _absent(module: str, extra: str) -> Unavailable:
 def tensorflow() -> ModuleType:
     """Import TensorFlow without its banners."""
     if "tensorflow" not in sys.modules:
-        # Read when its native library loads: log fatal errors only. Python errors are still raised.
+        # Read when the native library loads: log only fatal errors. Python exceptions are still raised.
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with quietly():
             require("tensorflow").get_logger().setLevel("ERROR")

@@ -1,4 +1,4 @@
-"""Ctrl-C, deferred around code that would swallow it."""
+"""Defer Ctrl-C around code that would swallow it."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def uninterrupted() -> Iterator[Callable[[], None]]:
     KeyboardInterrupt raised there surfaces as another error, or not at all. A second Ctrl-C stops at once.
 
     Yields:
-        A function to call at points where the block may end: a deferred Ctrl-C is raised there, in the main thread.
+        A function to call where the block may end; in the main thread, it raises a deferred Ctrl-C.
     """
     handler = signal.getsignal(signal.SIGINT)
-    # Python handles signals in the main thread only.
+    # Python handles signals only in the main thread.
     if not callable(handler) or threading.current_thread() is not threading.main_thread():
         yield lambda: None
         return
@@ -34,7 +34,7 @@ def uninterrupted() -> Iterator[Callable[[], None]]:
 
     def let_come() -> None:
         nonlocal waiting
-        # In a worker thread it would end that thread only.
+        # In a worker thread, it would end only that thread.
         if waiting and threading.current_thread() is threading.main_thread():
             waiting = False
             handler(signal.SIGINT, None)

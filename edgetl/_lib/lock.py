@@ -1,4 +1,4 @@
-"""A lock for work that only one process may do at a time. It names its holder and is released when that ends."""
+"""A lock for work that only one process may do at a time. It names its holder, and is released when the holder ends."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ def locked(file: Path, *, what: str, hint: str) -> Iterator[None]:
 
     Args:
         file: Path of the lock, in an existing folder.
-        what: Message of the error if another process holds it: ``runs/parts: is being quantized``.
+        what: Error message if another process holds it: ``runs/parts: is being quantized``.
         hint: Hint of that error.
 
     Raises:
-        InputError: Another process, or another thread of this one, holds it.
+        InputError: Another process or thread holds it.
         OSError: The file cannot be written, or its file system has no locks.
     """
     while True:
@@ -56,7 +56,9 @@ def bundle_locked(bundle: Path) -> AbstractContextManager[None]:
         InputError: On entering: another process is changing it.
     """
     return locked(
-        bundle.with_name(f"{bundle.name}.lock"), what=f"{bundle}: is being written", hint="Run it again when that ends."
+        bundle.with_name(f"{bundle.name}.lock"),
+        what=f"{bundle}: is being written",
+        hint="Try again when that has finished.",
     )
 
 

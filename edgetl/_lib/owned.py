@@ -18,7 +18,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import heal, sweep
 from edgetl_device.jsonfile import read_json
 
-# In every text file whose name edgetl chooses itself.
+# Marks every text file whose name edgetl chooses itself.
 WRITTEN_BY = "Written by edgetl"
 
 _SHOWN = 3
@@ -30,7 +30,7 @@ class Kind:
 
     Attributes:
         name: Name in messages, such as ``a run``.
-        document: The file that marks it; empty if only the names of its files identify it.
+        document: The file that identifies it; empty if only the names of its files do.
         schema: Schema of that document.
         files: Patterns of all files that edgetl writes there, relative to the folder; ``*`` does not match ``/``.
     """
@@ -42,7 +42,7 @@ class Kind:
 
 
 def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
-    """Refuse a folder that is not entirely edgetl's; a missing or empty one is fine.
+    """Refuse a folder that is not entirely edgetl's; a missing or empty folder is fine.
 
     Raises:
         InputError: It lacks its document, or contains something that edgetl did not write.
@@ -51,7 +51,7 @@ def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
     if not os.path.lexists(folder):
         return
     if folder.is_dir():
-        sweep(folder)  # what a killed process left in it is edgetl's
+        sweep(folder)  # leftovers of killed processes are edgetl's
     hint = hint or "Move it away, or choose another place."
     if not folder.is_dir():
         raise InputError(f"{folder}: is a file, not {kind.name}", why="edgetl replaces only what it made", hint=hint)
@@ -75,7 +75,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
     """Refuse to replace a folder that is not a bundle, or contains files that its manifest does not list.
 
     Raises:
-        InputError: It is such a folder.
+        InputError: The folder must not be replaced.
     """
     hint = hint or "Move it away, or choose another place."
     check_replaceable(folder, Kind("a bundle", MANIFEST, Manifest.SCHEMA, ("*", "*/*", "*/*/*")), hint=hint)
@@ -84,7 +84,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
 
 
 def bundle_files(folder: Path) -> tuple[str, ...]:
-    """Return patterns of a bundle's files: those that its manifest lists, itself and signatures; none without one."""
+    """Return patterns of a bundle's files: manifest, signatures and listed files; empty without a manifest."""
     try:
         listed = read_json(folder / MANIFEST, Manifest.SCHEMA)["files"]
     except (InputError, KeyError):
@@ -93,22 +93,22 @@ def bundle_files(folder: Path) -> tuple[str, ...]:
 
 
 def check_written(file: Path, *, hint: str) -> None:
-    """Refuse to replace a file whose name the user did not choose, unless its text says that edgetl wrote it.
+    """Refuse to replace a file with a name that the user did not choose, unless its text says that edgetl wrote it.
 
     Raises:
-        InputError: Its text does not say so.
+        InputError: The text does not say so.
     """
     if os.path.lexists(file) and not (file.is_file() and WRITTEN_BY.encode() in file.read_bytes()):
         raise InputError(f"{file}: would be replaced, and edgetl did not write it", hint=hint)
 
 
 def foreign(folder: Path, files: Sequence[str]) -> list[str]:
-    """Return paths that no pattern matches, relative to the folder; a folder without files of ours is one entry."""
+    """Return paths that match no pattern, relative to the folder; a subfolder without files of ours is one entry."""
     return [path for path, own in _walk(folder, _split(files)) if not own]
 
 
 def remove(folder: Path, files: Sequence[str]) -> None:
-    """Remove the files that a pattern matches, then the folders left empty, including ``folder``."""
+    """Remove the files that match a pattern, then the folders left empty, including ``folder``."""
     if not folder.is_dir() or folder.is_symlink():
         return
     for path, own in [*_walk(folder, _split(files)), ("", True)]:
@@ -124,9 +124,9 @@ def _split(files: Sequence[str]) -> list[list[str]]:
 
 
 def _walk(folder: Path, patterns: list[list[str]], above: tuple[str, ...] = ()) -> Iterator[tuple[str, bool]]:
-    """Yield each path below and whether it is ours: folders after their content, with a trailing slash.
+    """Yield each path below the folder, and whether it is ours; folders follow their content, with a trailing slash.
 
-    Folders and links that cannot contain a file of ours are not entered.
+    Folders and links that cannot contain files of ours are not entered.
     """
     with os.scandir(folder) as entries:
         for entry in sorted(entries, key=lambda one: one.name):

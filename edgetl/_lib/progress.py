@@ -14,7 +14,7 @@ Advance = Callable[[int], None]
 
 
 def note(text: str) -> None:
-    """Print a note on stderr: something edgetl decided for the user, or that they may not expect."""
+    """Print a note on stderr: a decision that edgetl made for the user, or something unexpected."""
     sys.stderr.write(shown_lines(text) + "\n")
 
 
@@ -27,7 +27,7 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     """Show a progress bar while the block runs and yield a function that advances it by a number of ``unit``.
 
     If stderr is not a terminal, one line is printed at the end instead. Ctrl-C takes effect when the bar advances and
-    at the end of the block, so never in the middle of a step; with ``waits`` (a download), at once.
+    at the end of the block, never in the middle of a step; with ``waits`` (a download), it takes effect at once.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,7 +39,7 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     with (
         nullcontext(_nothing) if waits else uninterrupted() as let_ctrl_c_come,
         Progress(
-            # Names of files and variants are no markup.
+            # Names of files and variants must not be parsed as markup.
             TextColumn("{task.description:<28}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
@@ -67,7 +67,7 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
 
 @contextmanager
 def step(description: str) -> Iterator[None]:
-    """Show a spinner while a block of unknown length runs, and its seconds at the end, where Ctrl-C takes effect."""
+    """Show a spinner while a block of unknown length runs, then its duration. Ctrl-C takes effect at the end."""
     from rich.console import Console
     from rich.text import Text
 

@@ -17,7 +17,7 @@ from edgetl_device.errors import EdgetlError
 def quietly() -> Iterator[None]:
     """Hide the output of native libraries while the block runs; show it if the block fails with a defect.
 
-    They write from C++ to file descriptor 2, to Python's logging and as warnings. Progress bars still work: while the
+    Covers C++ output to file descriptor 2, Python's logging, and warnings. Progress bars still work: while the
     descriptor is redirected, ``sys.stderr`` writes to its original target.
     """
     sys.stderr.flush()

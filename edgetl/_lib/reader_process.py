@@ -1,4 +1,4 @@
-"""Read a file of a stranger in a child process: native libraries crash, hang or take all memory on damaged ones.
+"""Read an untrusted file in a child process: native libraries may crash, hang or exhaust memory on damaged files.
 
 The child is a module that calls :func:`serve`; the parent calls :func:`read`.
 """
@@ -13,7 +13,7 @@ from typing import BinaryIO, NoReturn
 
 from edgetl_device import child
 
-# Of addresses, beside a multiple of the file.
+# Address space, on top of a multiple of the file's size.
 _MOST_BYTES, _TIMES_FILE = 4 << 30, 8
 _REFUSED = 2
 
@@ -38,7 +38,7 @@ def read(module: str, data: bytes, *arguments: str, timeout_s: float) -> bytes:
 
 
 def serve(answer: Callable[[bytes, BinaryIO], None]) -> None:
-    """Read the file from stdin and have ``answer`` write to stdout; an exception refuses it."""
+    """Read the file from stdin and let ``answer`` write to stdout; an exception from it refuses the file."""
     data = sys.stdin.buffer.read()
     limit = _MOST_BYTES + _TIMES_FILE * len(data)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
@@ -47,7 +47,7 @@ def serve(answer: Callable[[bytes, BinaryIO], None]) -> None:
         answer(data, sys.stdout.buffer)
     except MemoryError:
         _refuse(f"it needs over {limit / 1e9:.0f} GB")
-    except Exception as error:  # these libraries have no base class for errors, and a damaged file can raise any
+    except Exception as error:  # these libraries have no common base class, and a damaged file can raise anything
         _refuse(" ".join(str(error).split()) or type(error).__name__)
 
 

@@ -1,7 +1,7 @@
 """Run a function on all cores in threads that stop when one fails or on Ctrl-C.
 
-For functions that release Python's global lock: Pillow, hashing, files, native runtimes. The calling thread advances
-the progress bar and receives Ctrl-C (:mod:`edgetl._lib.interrupts`); in a worker it would stop only that worker.
+For functions that release the GIL: Pillow, hashing, files, native runtimes. The calling thread advances the progress
+bar and receives Ctrl-C (:mod:`edgetl._lib.interrupts`); in a worker, it would stop only that worker.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ _Item = TypeVar("_Item")
 def in_threads(function: Callable[[_Item], None], items: Iterable[_Item], advance: Advance) -> None:
     """Call ``function`` on each item, on all cores, and ``advance(1)`` after each; the first error stops all workers.
 
-    Each worker takes the next item when it has finished the last, so no queue builds up. ``advance`` is called from
-    this thread; an exception from it stops all workers too.
+    Each worker takes the next item when it has finished one, so no queue builds up. ``advance`` is called from this
+    thread; an exception from it stops all workers too.
     """
     source, lock, stop = iter(items), threading.Lock(), threading.Event()
-    # A finished item, or a worker that has ended.
+    # Events: an item is finished, or a worker has ended.
     ended: SimpleQueue[Future[None] | None] = SimpleQueue()
 
     def work() -> None:

@@ -24,7 +24,7 @@ def read_toml(path: Path) -> dict[str, Any]:
     with open(path, "rb") as stream:
         data = stream.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
-        raise InputError(f"{path}: is larger than {_MAX_BYTES} bytes", why="such files are much smaller")
+        raise InputError(f"{path}: is larger than {_MAX_BYTES} bytes", why="configuration files are much smaller")
     try:
         found: dict[str, Any] = _library().loads(data.decode())
     except (ValueError, RecursionError) as error:

@@ -74,7 +74,7 @@ def require_valid(run: ResultRun, name: str) -> None:
     """Refuse a run whose verdict is invalid.
 
     Raises:
-        InputError: It is; the message has the reasons.
+        InputError: The verdict is invalid; the message has the reasons.
     """
     if run.verdict.status == "invalid":
         raise InputError(
@@ -85,7 +85,7 @@ def require_valid(run: ResultRun, name: str) -> None:
 
 
 def circumstances(one: Result, two: Result, about: str) -> list[Warning]:
-    """Return a warning for each condition in which two results differ; unknown in both counts as equal."""
+    """Return a warning for each condition in which two results differ; unknown values count as equal."""
     old, new = one.environment, two.environment
     pairs = [(plural, getattr(old, name), getattr(new, name)) for name, plural in _CIRCUMSTANCES]
     pairs += [(f"versions of {name}", version, new.packages.get(name)) for name, version in old.packages.items()]
@@ -93,7 +93,7 @@ def circumstances(one: Result, two: Result, about: str) -> list[Warning]:
     return [
         Warning(about, f"different {plural}: {_text(before)} / {_text(after)}")
         for plural, before, after in pairs
-        # The reason why a value is unknown may be worded differently; that does not count.
+        # Ignore the wording of the reason why a value is unknown.
         if before != after and not (isinstance(before, Unknown) and isinstance(after, Unknown))
     ]
 

@@ -160,7 +160,7 @@ def values(metrics: Iterable[Metric], row: Row) -> dict[str, Value]:
 
 @dataclass(frozen=True)
 class Gate:
-    """A bound that must not be crossed: it fails if ``metric`` of ``variant`` (or of any) is ``sign`` ``bound``."""
+    """A bound: the gate fails if ``metric`` of ``variant`` (or of any) is ``sign`` ``bound``."""
 
     text: str
     variant: str | None
@@ -171,7 +171,7 @@ class Gate:
 
 @dataclass(frozen=True)
 class CodeGate:
-    """A reason that a verdict must not give: it fails if the verdict on ``variant`` (or on any) has ``code``."""
+    """A code: the gate fails if the verdict on ``variant`` (or on any) has ``code``."""
 
     text: str
     variant: str | None
@@ -259,7 +259,7 @@ def parse_gates(
         codes: Known codes; empty if there are no verdicts.
 
     Raises:
-        InputError: One is not such an expression, or names an unknown metric or code; the message lists the known ones.
+        InputError: A gate is malformed, or names an unknown metric or code; the message lists the known ones.
     """
     by_name = {metric.name: metric for metric in metrics}
     return tuple(_parse(text, by_name, codes) for text in texts)
@@ -296,7 +296,7 @@ def _parse(text: str, metrics: Mapping[str, Metric], codes: Mapping[str, Reason]
 
 
 def check_variants(gates: Iterable[AnyGate], variants: Iterable[str]) -> None:
-    """Raise InputError when a gate is about a variant that is not among ``variants``."""
+    """Raise InputError if a gate names a variant that is not among ``variants``."""
     known = list(dict.fromkeys(variants))
     for gate in gates:
         if gate.variant is not None and gate.variant not in known:

@@ -1,4 +1,4 @@
-"""Accuracy of two models on the same photos, photo by photo."""
+"""Compare the accuracy of two models photo by photo."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class ChangedPhoto:
 
 @dataclass(frozen=True)
 class PairedAgreement:
-    """How the accuracy of one model differs from that of another on the same photos.
+    """The difference in accuracy between two models on the same photos.
 
     Attributes:
         photos: Number of photos.
@@ -101,7 +101,7 @@ class PairedAgreement:
 
 
 def compare_predictions(baseline: Sequence[PhotoPrediction], other: Sequence[PhotoPrediction]) -> PairedAgreement:
-    """Return how the accuracy of ``other`` differs from that of ``baseline``.
+    """Return the difference in accuracy between ``other`` and ``baseline``.
 
     Args:
         baseline: Predictions on some photos, at least one.

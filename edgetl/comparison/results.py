@@ -21,7 +21,7 @@ from .comparability import circumstances, require_alike, require_valid, run_circ
 from .document import Bootstrap, Compared, Comparison, Ratios, ResultSource, RunSide, TimeRatio, Way
 from .paired import NO_DIFFERENCE, PhotoPrediction, compare_predictions
 
-_OLD = Unknown("an earlier edgetl measured this: its verdict has no codes")
+_OLD = Unknown("measured by an earlier edgetl, whose verdict has no codes")
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _compare(old: _Measured, new: _Measured, *, several: bool) -> Compared:
         photo=_ratio(old.run.samples_ns.total(), run.samples_ns.total()),
         size=run.bytes / old.run.bytes,
     )
-    # Drop and agreement of a comparison are against its baseline, not against the reference of the photos.
+    # Drop and agreement of a comparison are against its baseline, not the reference of the photos.
     row = SimpleNamespace(**vars(run) | {"agreement": agreement, "ratios": ratios})
     return Compared(
         baseline=_side(old),

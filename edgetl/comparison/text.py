@@ -47,7 +47,7 @@ def table_rows(comparisons: Sequence[Compared]) -> list[list[str]]:
 
 
 def name_of(comparison: Compared) -> str:
-    """Return what is compared with the baseline: the run of a bench, or the training run."""
+    """Return the name of what is compared with the baseline: a run of a bench, or a training run."""
     other = comparison.other
     return run_name(other) if isinstance(other, RunSide) else other.source
 
@@ -126,7 +126,7 @@ def _times(comparison: Compared) -> dict[str, TimeRatio]:
 
 
 def _shared_way(comparisons: Sequence[Compared]) -> str:
-    """Return the number of threads and the batch that all have, or "" where they do not share both."""
+    """Return the number of threads and the batch that all share; "" if they differ in either."""
     sides = [side for one in comparisons for side in (one.baseline, one.other) if isinstance(side, RunSide)]
     ways = {(side.threads, side.batch) for side in sides}
     if len(ways) != 1:
@@ -205,9 +205,9 @@ def _caution_lines(document: Comparison) -> list[str]:
         return []
     digests = {source.bundle.digest for source in sources}
     if len(digests) == 1:
-        return ["all ran the same bundle: where times differ, it is the machine or its state, not the model"]
+        return ["all ran the same bundle: differences in time come from the machine or its state, not the model"]
     return [
-        "intervals of times cover these benches only: two benches of the same model may also differ by a few percent"
+        "intervals of times cover only these benches: two benches of the same model may also differ by a few percent"
     ]
 
 

@@ -62,7 +62,7 @@ class Scale:
         return min(100.0, max(0.0, 100 * (value - low) / (high - low)))
 
     def ticks(self, *, about: int = 7) -> list[Tick]:
-        """Return about ``about`` round numbers on the axis; none at the very ends, where text has no room."""
+        """Return about ``about`` round numbers on the axis; none at the ends, where text has no room."""
         values = self._log_ticks() if self.log else []
         if len(values) < 3:
             values = self._linear_ticks(about)
@@ -176,6 +176,6 @@ def place_labels(points: Sequence[tuple[float, float]], *, width: float, height:
 
 
 def _decimals(value: float) -> int:
-    """Return how many decimals a tick needs: 2 for 0.25."""
+    """Return the number of decimals that a tick needs: 2 for 0.25."""
     text = f"{value:.6f}".rstrip("0")
     return len(text) - text.index(".") - 1

@@ -17,7 +17,7 @@ from .charts import Scale, Tick, line_path
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
 
-_OLD = Unknown("an earlier edgetl measured this without recording it")
+_OLD = Unknown("not recorded by the edgetl that measured this")
 
 
 @dataclass(frozen=True)

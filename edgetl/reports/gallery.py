@@ -10,7 +10,7 @@ from edgetl_device.documents import Unknown
 
 from .pictures import data_uri, thumbnail
 
-# Pictures are embedded: with 60 of about 8 KB the page still fits into an e-mail.
+# Pictures are embedded: with 60 of about 8 KB, the page still fits into an e-mail.
 MOST = 60
 _ORDER = {"lost": 0, "gained": 1, "changed": 2}
 

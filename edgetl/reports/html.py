@@ -33,7 +33,7 @@ def environment() -> Any:
     made = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATES),
         autoescape=True,
-        # Including characters that change the direction of the surrounding text.
+        # Escape characters that change the direction of the surrounding text, too.
         finalize=lambda value: shown_lines(value) if type(value) is str else value,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

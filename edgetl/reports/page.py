@@ -95,7 +95,7 @@ class Change:
 
 @dataclass(frozen=True)
 class ClassRow:
-    """One class: its photos, how many the float model got right (if known), each variant; bars end at ``scale_pp``."""
+    """One class: its photos, the float model's correct ones (if known), each variant; bars end at ``scale_pp``."""
 
     label: str
     photos: int
@@ -159,7 +159,7 @@ def headline(rows: Sequence[Row]) -> str:
     """Return the fastest run with a usable measurement in one sentence."""
     believed = [row for row in rows if row.run.verdict.status != "invalid"]
     if not believed:
-        return "No measurement here is valid: measure again."
+        return "No measurement is valid: measure again."
     row = min(believed, key=lambda one: _median_ms(one.run.samples_ns.invoke))
     run, environment = row.run, row.benched.environment
     board = next((one for one in (environment.board, environment.cpu) if isinstance(one, str)), "this machine")
@@ -246,7 +246,7 @@ def pareto(rows: Sequence[Row]) -> Pareto:
 
 
 def _median_ms(samples_ns: Sequence[int]) -> float:
-    """Return the median as benches do, even if there are too few samples to publish one."""
+    """Return the median as the bench defines it, even if there are too few samples to publish it."""
     return percentile(samples_ns, 50) / 1e6
 
 

@@ -16,14 +16,14 @@ _QUALITY = 80
 
 
 def thumbnail(photo: bytes, *, side: int = SIDE) -> Image.Image:
-    """Return a photo in its own shape, its longer side ``side`` pixels.
+    """Return a photo in its own aspect ratio, its longer side ``side`` pixels.
 
     Raises:
         PhotoError: It cannot be decoded.
     """
     spec = Preprocess(size=side, fit="pad")
     image = decode(photo, spec)
-    # Crop the black bars of the fit, so that the photo keeps its shape.
+    # Crop the black bars of the fit, to keep the photo's aspect ratio.
     width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
     left, top = round((side - width) / 2), round((side - height) / 2)
     return Image.fromarray(fit(image, spec)[top : top + height, left : left + width])
@@ -46,7 +46,7 @@ def heat_over(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> I
     side = pixels.shape[:2][::-1]
     warm = Image.fromarray((255 * heat).round().astype(np.uint8)).resize(side, Image.Resampling.BICUBIC)
     share = np.asarray(warm, np.float32)[..., None] / 255
-    # From dark red over orange to pale yellow, on grey: the photo's own colours could be mistaken for heat.
+    # From dark red over orange to pale yellow, on grey, because the photo's own colours could be mistaken for heat.
     colour = np.concatenate([120 + 135 * share**0.5, 235 * share**1.5, 40 + 120 * share**4], axis=-1)
     opacity = 0.7 * share**0.7
     grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]

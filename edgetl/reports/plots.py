@@ -18,7 +18,7 @@ from edgetl_device.documents import Unknown
 
 from .text import drawn
 
-# Class names are shown only while they are readable.
+# Class names are drawn only if there is room for them.
 _MAX_NAMED_CLASSES = 40
 _MAX_COUNTED_CLASSES = 20
 _RIGHT, _WRONG = "black", "firebrick"
@@ -151,7 +151,7 @@ def _median_ms(run: ResultRun) -> float:
 
 
 def _above_median(run: ResultRun) -> float:
-    # With too few samples there is no p95, and so no whisker.
+    # With too few samples there is no p95, so no whisker.
     p95_ms = run.latency.p95_ms
     return 0.0 if isinstance(p95_ms, Unknown) else p95_ms - _median_ms(run)
 
@@ -162,6 +162,6 @@ def _around(share: float, interval: Sequence[float]) -> tuple[float, float]:
 
 
 def _figure(width_in: float, height_in: float, *, columns: int = 1) -> tuple[Any, Any]:
-    # Avoiding pyplot avoids its global state and the need for a window system.
+    # Not pyplot, which has global state and may need a window system.
     figure = require("matplotlib.figure").Figure(figsize=(width_in, height_in), layout="constrained")
     return figure, figure.subplots(1, columns)

@@ -13,5 +13,5 @@ def top1_text(accuracy: Accuracy) -> str:
 
 
 def drawn(name: str) -> str:
-    """Return a label or another name from outside for a plot: Matplotlib would typeset what is between two ``$``."""
+    """Escape a label or another external name for a plot: Matplotlib would typeset text between two ``$``."""
     return shown(name).replace("$", r"\$")

@@ -45,7 +45,7 @@ class Int8:
         photos: Number of held-out photos that the variants were scored on.
         split: The split of these photos.
         variants: As in ``quantize.json``.
-        candidates: Likewise; empty without a bound.
+        candidates: As in ``quantize.json``; empty without a bound.
         taken: Name of the chosen candidate; None if there is none.
         moved: Mean absolute change of a probability with all layers in int8; None without an explanation.
         layers: The layers that cost most accuracy.

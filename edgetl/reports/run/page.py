@@ -16,7 +16,7 @@ from edgetl_device.documents import Unknown
 # With more classes the matrix is unreadable; the list of confused pairs below it still works.
 MATRIX_CLASSES = 24
 _PAIRS = 10
-# The split that counts first.
+# The splits, most important first.
 SIDES: tuple[Split, ...] = ("test", "val")
 
 
@@ -63,7 +63,7 @@ def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
         )
     low, high = document.metrics[split].accuracy.ci95
     if high - low > 0.15:
-        found.append(f"With so few photos the interval is {100 * (high - low):.0f} percentage points wide.")
+        found.append(f"With so few photos, the interval is {100 * (high - low):.0f} percentage points wide.")
     return tuple(found)
 
 
@@ -103,10 +103,10 @@ def classes(metrics: Metrics) -> tuple[ClassMetrics, ...]:
     """Return the classes, those with the lowest F1 first."""
     rows = []
     for place, row in enumerate(metrics.per_class):
-        # From the confusion matrix: run.json of earlier versions does not have it.
+        # Computed from the confusion matrix, because run.json of earlier versions does not have it.
         interval = wilson95(metrics.confusion[place][place], row.photos) if row.photos else None
         rows.append(replace(row, recall_ci95=interval))
-    # A class without a measured F1 is not the weakest.
+    # A class without an F1 score is not the weakest.
     return tuple(sorted(rows, key=lambda row: (math.inf if isinstance(row.f1, Unknown) else row.f1, row.label)))
 
 

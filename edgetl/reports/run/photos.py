@@ -22,7 +22,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 from edgetl_device.preprocess import PhotoError
 
-# At about 8 KB per picture the page can still be sent by e-mail.
+# At about 8 KB per picture, the page can still be sent by e-mail.
 MISTAKES = 24
 _A_FINDING = 8
 _FINDINGS = 32
@@ -31,14 +31,14 @@ _FINDING_SIDE = 128
 
 @dataclass(frozen=True)
 class Album:
-    """Where the photos are; ``folder`` is None if they are missing, and ``why`` says why."""
+    """Location of the photos; ``folder`` is None if they are missing, for the reason ``why``."""
 
     folder: Path | None
     why: str = ""
 
     @classmethod
     def of(cls, run: Run, data: Path | None) -> Album:
-        """Find the photos of a run, in ``data`` where that is given.
+        """Find the photos of a run, in ``data`` if given.
 
         Raises:
             InputError: They are not in ``data``.
@@ -133,7 +133,7 @@ def _heat(run: Run, shown: Sequence[HeldOutPrediction], data: Path | None) -> li
     maps = grad_cam(run.load_model(), photos.pixels, classes)
     found = []
     for path, pixels, heat in zip(photos.paths, photos.pixels, maps, strict=True):
-        # A stretched photo's map is drawn in the photo's own shape; cropped and padded ones as the model sees them.
+        # Draw a stretched photo in its own aspect ratio, and cropped or padded ones as the model sees them.
         under = np.asarray(thumbnail(path.read_bytes())) if run.preprocess.fit == "stretch" else pixels
         found.append(data_uri(heat_over(under, heat)))
     return found

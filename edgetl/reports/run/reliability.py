@@ -39,7 +39,7 @@ class ReliabilityChart:
     def verdict(self) -> str:
         """The conclusion from the curve, in one sentence."""
         if self.ece <= 1.5 * self.ece_by_chance:
-            return "The error is no larger than chance explains with so few photos: the probabilities are calibrated."
+            return "With so few photos, chance alone explains the error: the probabilities are calibrated."
         side = "Overconfident" if self.confidence > self.accuracy else "Underconfident"
         low, high = (100 * bound for bound in self.ci95)
         return (

@@ -76,7 +76,7 @@ def _held_out(run: Run, split: Split, album: Album, *, grad_cam: bool, data: Pat
     metrics = run.document.metrics[split]
     predictions = [one for one in read_predictions(run.folder / FILE) if one.split == split]
     shown, wrong = mistakes(run, predictions, album, heat=grad_cam, data=data)
-    # Runs of the first version do not have it.
+    # Runs of the first version lack it.
     measured = metrics.calibration_error or calibration_error(
         np.array([one.probability for one in predictions]),
         np.array([one.predicted == one.label for one in predictions]),
@@ -103,5 +103,5 @@ def written_page(run: Run) -> str:
     try:
         return str(write_run_report(run))
     except Unavailable as error:
-        # The run is complete without a report.
+        # A run without a report is complete.
         return f"none: {error.what}. {error.hint}"

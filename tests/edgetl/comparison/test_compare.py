@@ -87,7 +87,7 @@ def test_what_the_interval_does_not_cover_is_said(tmp_path: Path) -> None:
     assert "int8, 1 thread: model slower (degraded); photo slower (degraded); " in "\n".join(lines)
     assert any(line.startswith("all ran the same bundle") for line in lines)
     other = pair(tmp_path, lambda document: document["bundle"].update(digest="0" * 64))
-    assert any(line.startswith("intervals of times cover these") for line in text.conclusion_lines(compare(other)))
+    assert any(line.startswith("intervals of times cover only these") for line in text.conclusion_lines(compare(other)))
 
 
 # Accuracy

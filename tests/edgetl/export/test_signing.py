@@ -133,10 +133,10 @@ def test_what_is_no_private_key(keys: KeyFiles, file: Path, tmp_path: Path) -> N
     assert isinstance(mine, ed25519.Ed25519PrivateKey)  # other programs read it, too
     plain = serialization.NoEncryption()
     for data, said in (
-        (keys.public.read_bytes(), "is no private key"),
-        (pem(x25519.X25519PrivateKey.generate(), plain), "no Ed25519 key"),
+        (keys.public.read_bytes(), "is not a private key"),
+        (pem(x25519.X25519PrivateKey.generate(), plain), "not an Ed25519 key"),
         (pem(mine, serialization.BestAvailableEncryption(b"x")), "is encrypted"),
-        (b"", "is no private key"),
+        (b"", "is not a private key"),
     ):
         other = tmp_path / "other.key"
         other.write_bytes(data)
