@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from edgetl.export.bundle import VariantFile
 from edgetl.runs.directory import Run
 from edgetl_device.bundle import Bundle, Variant
-from edgetl_device.documents import Json
 from edgetl_device.errors import InputError
+from edgetl_device.options import Value
 
 from .options import QuantizeOptions
 from .variants import INT8_NAMES
@@ -28,38 +28,35 @@ class Kept:
     Attributes:
         variants: Variants that are not made again.
         compiled: Compiled files of int8 variants that are made again; valid only for identical int8 files.
-        settings: Options under which the kept int8 variants were made; empty without any.
+        settings: Options under which the kept int8 variants were made; None without any.
         sha256: Hashes of all files of the existing bundle's variants, by name.
     """
 
     variants: tuple[VariantFile, ...] = ()
     compiled: tuple[VariantFile, ...] = ()
-    settings: Mapping[str, Json] = field(default_factory=dict)
+    settings: QuantizeOptions | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
 
 
-def kept_variants(
-    folder: Path, options: QuantizeOptions, made: Iterable[str], provenance: Mapping[str, Json], *, overwrite: bool
-) -> Kept:
-    """Return what stays of an existing bundle.
+def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, overwrite: bool) -> Kept:
+    """Return what stays of ``RUN/bundle``, which may be missing.
 
     Args:
-        folder: The bundle's folder; it may be missing.
+        run: The run.
         options: Options of this call.
         made: Names of the variants that this call makes.
-        provenance: What the new bundle will say about the model and its photos.
         overwrite: Whether variants made under other settings may be replaced or removed.
 
     Raises:
         InputError: A variant made under other settings would be replaced or removed, or the bundle is damaged, and
             ``overwrite`` is not set.
     """
+    folder, names = run.folder / "bundle", set(made)
     if not folder.exists():
         return Kept()
-    names = set(made)
     try:
         bundle = Bundle.open(folder)
-        _check_same_model(bundle, provenance)
+        _check_same_model(bundle, run)
         found = {one.name: _file(bundle, one) for one in bundle.variants}
     except InputError as error:
         if overwrite:
@@ -80,7 +77,7 @@ def kept_variants(
     return Kept(
         kept,
         tuple(found[name] for name in waits),
-        _settings(bundle) if any(one.precision == "int8" for one in kept) else {},
+        _settings(bundle) if any(one.precision == "int8" for one in kept) else None,
         {one.name: one.sha256 for one in bundle.variants},
     )
 
@@ -98,9 +95,7 @@ def bundled(run: Run, name: str, target: str) -> VariantFile | None:
     variant = {one.name: one for one in bundle.variants}.get(name)
     origin = bundle.provenance.get("run")
     same = isinstance(origin, dict) and origin.get("model_sha256") == run.document.model.sha256
-    if variant is None or not same:
-        return None
-    if variant.precision == "int8" and _settings(bundle).get("target") != target:
+    if variant is None or not same or (variant.precision == "int8" and _settings(bundle).target != target):
         return None
     return _file(bundle, variant)
 
@@ -110,31 +105,34 @@ def in_order(variants: Iterable[VariantFile]) -> list[VariantFile]:
     return sorted(variants, key=lambda one: _ORDER.index(one.name) if one.name in _ORDER else len(_ORDER))
 
 
-def _check_same_model(bundle: Bundle, provenance: Mapping[str, Json]) -> None:
-    for key, what in (("run", "another model"), ("dataset_fingerprint", "other photos"), ("held_out", "another split")):
-        if bundle.provenance.get(key) != provenance[key]:
-            raise InputError(f"{bundle.path}: is a bundle of {what}")
+def _check_same_model(bundle: Bundle, run: Run) -> None:
+    origin, found = bundle.provenance.get("run"), bundle.provenance
+    if not isinstance(origin, dict) or origin.get("model_sha256") != run.document.model.sha256:
+        raise InputError(f"{bundle.path}: is a bundle of another model")
+    if (found.get("dataset_fingerprint"), found.get("held_out")) != (run.document.dataset.fingerprint, run.held_out):
+        raise InputError(f"{bundle.path}: is a bundle with other held-out photos")
 
 
-def _other_settings(bundle: Bundle, options: QuantizeOptions) -> dict[str, Json]:
+def _other_settings(bundle: Bundle, options: QuantizeOptions) -> dict[str, Value]:
     """Return the settings of the bundle's int8 variants that differ from ``options``, by name; none without int8."""
     if not any(one.precision == "int8" for one in bundle.variants):
         return {}
-    now, then = settings_of(options), _settings(bundle)
-    defaults = settings_of(QuantizeOptions())
-    return {name: then.get(name, defaults[name]) for name in now if then.get(name, defaults[name]) != now[name]}
+    now, then = recorded(options), _settings(bundle)
+    found = {name: getattr(then, name) for name in INT8_SETTINGS}
+    return {name: value for name, value in found.items() if value != getattr(now, name)}
 
 
-def settings_of(options: QuantizeOptions) -> dict[str, Json]:
-    """Return the options that int8 files depend on, as bundles record them: without the path of the user's photos."""
+def recorded(options: QuantizeOptions) -> QuantizeOptions:
+    """Return options as bundles record them: with the name, not the path, of the user's calibration photos."""
     own = options.calibration_photos
-    found = {name: value for name, value in options.to_json().items() if name in INT8_SETTINGS}
-    return found | {"calibration_photos": own and Path(own).name}
+    return replace(options, calibration_photos=own and Path(own).name)
 
 
-def _settings(bundle: Bundle) -> dict[str, Json]:
+def _settings(bundle: Bundle) -> QuantizeOptions:
+    """Return the options under which the bundle's int8 variants were made."""
     found = bundle.provenance.get("quantize")
-    return {name: found[name] for name in INT8_SETTINGS if name in found} if isinstance(found, dict) else {}
+    known = found if isinstance(found, dict) else {}
+    return QuantizeOptions.of(**{name: known[name] for name in INT8_SETTINGS if name in known})
 
 
 def _file(bundle: Bundle, variant: Variant) -> VariantFile:

@@ -25,7 +25,6 @@ from edgetl.runs.quantize_report import (
 from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import ReferenceArrays
-from edgetl_device.documents import Json
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import check_writable, sha256_bytes
 from edgetl_device.scores import Agreement
@@ -35,7 +34,7 @@ from .calibration_photos import Calibration
 from .candidates import SearchResult, incompatibility, int8_names, search
 from .explain import FOLDER as EXPLAINED
 from .explain import Plain, check_explained, explain_export
-from .kept import INT8_SETTINGS, Kept, in_order, kept_variants, settings_of
+from .kept import INT8_SETTINGS, Kept, in_order, kept_variants, recorded
 from .measurement import Expected, Measured, expected, measured
 from .options import QuantizeOptions
 from .targets import TARGETS
@@ -79,9 +78,8 @@ def quantize(
 
 
 def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrite: bool) -> QuantizeReport:
-    provenance = _provenance(run)
     made = (*_float_names(options), *(int8_names(TARGETS[options.target]) if options.int8 else ()))
-    kept = kept_variants(run.folder / "bundle", options, made, provenance, overwrite=overwrite)
+    kept = kept_variants(run, options, made, overwrite=overwrite)
     calibration = calibration_of(run, options, data) if options.int8 else None
     model = run.load_model()
     against = expected(
@@ -110,7 +108,7 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
                 for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
             ],
             reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
-            provenance=provenance | {"quantize": _settings(options, kept)},
+            provenance=_provenance(run, options, kept),
         )
     return report
 
@@ -128,12 +126,6 @@ def _still_valid(kept: Kept, variants: list[Measured]) -> list[VariantFile]:
     return found
 
 
-def _settings(options: QuantizeOptions, kept: Kept) -> dict[str, Json]:
-    """Return the options of this call, with the settings of int8 files that it kept."""
-    found: dict[str, Json] = {**options.to_json(), **settings_of(options)}
-    return {**found, "int8": True, **kept.settings} if kept.settings else found
-
-
 def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
     """Add the kept variants to a report and, if int8 files are among them, what the last report says of them."""
     rows = tuple(
@@ -142,16 +134,16 @@ def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
         if one.accuracy is not None and isinstance(one.agreement, Agreement)
     )
     report = replace(report, variants=report.variants + rows)
-    if not kept.settings:
+    if kept.settings is None:
         return report
     last = _last_report(run, {kept.sha256[one.name] for one in kept.variants if one.precision == "int8"})
+    names = {"int8", "max_drop_pp", *INT8_SETTINGS}
+    config = last.config if last else kept.settings.by_name()
+    report = replace(report, config=report.config | {name: config[name] for name in config if name in names})
     if last is None:
         return report
-    names = {"int8", "max_drop_pp", *INT8_SETTINGS}
-    int8 = {name: value for name, value in last.config.items() if name in names}
     return replace(
         report,
-        config=report.config | int8,
         calibration=last.calibration,
         target=last.target,
         candidates=last.candidates,
@@ -274,9 +266,13 @@ def _report(
     )
 
 
-def _provenance(run: Run) -> dict[str, Any]:
-    document = run.document
+def _provenance(run: Run, options: QuantizeOptions, kept: Kept) -> dict[str, Any]:
+    document, settings = run.document, recorded(options).to_json()
+    if kept.settings is not None:
+        int8 = kept.settings.to_json()
+        settings |= {name: int8[name] for name in ("int8", *INT8_SETTINGS)}
     return {
+        "quantize": settings,
         "run": {"model_sha256": document.model.sha256, "created": document.created},
         "dataset_fingerprint": document.dataset.fingerprint,
         "held_out": run.held_out,
