@@ -6,14 +6,31 @@ import importlib
 import os
 import sys
 import warnings
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import typer
+from typer.core import TyperGroup
 
 from edgetl import __version__
 
+
+class _PipeClosed(Exception):
+    """The reader of stdout has closed the pipe, as ``edgetl ... | head`` does."""
+
+
+class _Commands(TyperGroup):
+    """The commands; click would report a closed pipe as failure 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise _PipeClosed from error
+
+
 app = typer.Typer(
     name="edgetl",
+    cls=_Commands,
     help="From a folder of photos to a verified int8 image classifier on a small Linux board.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -72,8 +89,8 @@ def main() -> None:
         app()
     except EdgetlError as error:
         _fail(error)
-    except BrokenPipeError:
-        # The reader of stdout has closed the pipe (``edgetl ... | head``): print nothing more, not even at shutdown.
+    except (_PipeClosed, BrokenPipeError):
+        # Print nothing more, not even at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
     except OSError as error:

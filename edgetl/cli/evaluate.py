@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import accuracy_text, note, print_json, print_table
+from edgetl.cli.console.output import accuracy_text, echo, note, print_json, print_table
 from edgetl_device.documents import Unknown
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def print_classes(name: str, metrics: Metrics) -> None:
     ]
     print_table(("class", "photos", "precision", "recall", "95% CI", "F1"), rows, title=title)
     if any("-" in row for row in rows):
-        print("-: unknown: no recall without photos of the class, no precision without predictions of it")
+        echo("-: unknown: no recall without photos of the class, no precision without predictions of it")
 
 
 def _share(value: float | Unknown) -> str:

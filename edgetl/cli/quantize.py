@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import accuracy_text, agreement_interval, echo, note, print_json, print_table, word
+from edgetl.cli.console.output import (
+    LEGEND,
+    accuracy_text,
+    agreement_interval,
+    echo,
+    note,
+    print_json,
+    print_table,
+    word,
+)
 from edgetl.quantization.options import QuantizeOptions
 
 from .options import Asked, add_command
@@ -16,7 +25,7 @@ if TYPE_CHECKING:
     from edgetl.runs.quantize_report import CalibrationRecord, Candidates, QuantizeReport
     from edgetl_device.scores import Accuracy, Agreement
 
-_ACCURACY_COLUMNS = ("top-1", "95% CI", "drop pp", "95% CI", "agree", "95% CI", "MAE")
+_ACCURACY_COLUMNS = ("top-1 (95% CI)", "drop pp (95% CI)", "agree (95% CI)", "MB", "MAE")
 
 
 def register(app: typer.Typer) -> None:
@@ -73,23 +82,20 @@ def print_report(report: QuantizeReport) -> None:
     if report.candidates:
         _print_candidates(report.candidates)
     title = f"held-out photos ({report.held_out.split}); float model: {accuracy_text(report.reference)}"
-    rows = [
-        (one.name, f"{one.bytes / 1e6:.2f}", *_accuracy_cells(one.accuracy, one.agreement)) for one in report.variants
-    ]
-    print_table(("variant", "MB", *_ACCURACY_COLUMNS), rows, title=title)
+    rows = [(one.name, *_accuracy_cells(one.accuracy, one.agreement, size_bytes=one.bytes)) for one in report.variants]
+    print_table(("variant", *_ACCURACY_COLUMNS), rows, title=title)
+    echo(LEGEND)
 
 
 def _print_candidates(candidates: Candidates) -> None:
-    columns = ("candidate", "variant", "MB", "ms here", *_ACCURACY_COLUMNS, "seconds", "passed")
+    columns = ("candidate", "passed", *_ACCURACY_COLUMNS, "ms here", "seconds")
     rows = [
         (
-            candidate.name,
-            variant.name,
-            f"{variant.bytes / 1e6:.2f}",
-            f"{variant.latency_ms:.2f}",
-            *_accuracy_cells(variant.accuracy, variant.agreement),
-            f"{candidate.seconds:.0f}",
+            f"{candidate.name}, {variant.name}",
             "yes" if candidate.passed else "no",
+            *_accuracy_cells(variant.accuracy, variant.agreement, size_bytes=variant.bytes),
+            f"{variant.latency_ms:.2f}",
+            f"{candidate.seconds:.0f}",
         )
         for candidate in candidates.tried
         for variant in candidate.variants
@@ -101,15 +107,13 @@ def _print_candidates(candidates: Candidates) -> None:
             echo(f"kept in float by {candidate.name!r}: {', '.join(candidate.float_layers)}")
 
 
-def _accuracy_cells(accuracy: Accuracy, agreement: Agreement) -> tuple[str, ...]:
+def _accuracy_cells(accuracy: Accuracy, agreement: Agreement, *, size_bytes: int) -> tuple[str, ...]:
     low, high = accuracy.ci95
     drop_low, drop_high = agreement.drop_ci95_pp
     return (
-        f"{accuracy.top1:.3f}",
-        f"{low:.2f}..{high:.2f}",
-        f"{agreement.drop_pp:+.2f}",
-        f"{drop_low:+.1f}..{drop_high:+.1f}",
-        f"{agreement.top1:.1%}",
-        agreement_interval(agreement),
+        f"{accuracy.top1:.3f} ({low:.2f}..{high:.2f})",
+        f"{agreement.drop_pp:+.2f} ({drop_low:+.1f}..{drop_high:+.1f})",
+        f"{agreement.top1:.1%} ({agreement_interval(agreement)})",
+        f"{size_bytes / 1e6:.2f}",
         f"{agreement.mae:.4f}",
     )

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgetl._lib.progress import note as note
 from edgetl_device.text import shown
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from edgetl_device.scores import Accuracy, Agreement
 
-_PIPE_COLUMNS = 200
+_PIPE_COLUMNS = 10_000
+_COLOURS = {
+    "valid": "green",
+    "ok": "green",
+    "yes": "green",
+    "degraded": "yellow",
+    "skipped": "yellow",
+    "invalid": "bold red",
+    "failed": "bold red",
+    "FAILED": "bold red",
+    "no": "red",
+}
+# What short column names mean.
+LEGEND = (
+    "drop pp: accuracy of the float model minus that of the file, in percentage points; agree: photos with the same"
+    " prediction; MAE: mean absolute difference of a probability"
+)
 
 
 def echo(line: str = "") -> None:
@@ -35,23 +54,53 @@ def print_json(document: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title: str = "") -> None:
-    """Print a table on stdout; the first column is aligned left, the others right."""
-    from rich.box import SIMPLE
+    """Print a table on stdout; the first column is aligned left, the others right.
+
+    On a terminal that is too narrow, the columns that do not fit follow in further tables below, each with the first
+    column again, so columns should come in order of importance. In a file or a pipe there is no limit. Verdicts are
+    coloured on a terminal, unless ``NO_COLOR`` is set.
+    """
     from rich.console import Console
+
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
+    with console.capture() as capture:
+        if title:
+            console.print(shown(title), markup=False, soft_wrap=True)
+        for block in _blocks(columns, rows, console):
+            console.print(block)
+    # Without the blanks that fill the last column.
+    sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
+    sys.stdout.flush()
+
+
+def _blocks(columns: Sequence[str], rows: Sequence[Sequence[str]], console: Console) -> Iterator[Table]:
+    """Yield tables that fit the width of a console: the first column, and as many of the next as there is room for."""
+    from rich.measure import Measurement
+
+    unlimited = console.options.update(width=_PIPE_COLUMNS)
+    start = 1
+    while start == 1 or start < len(columns):
+        stop = max(start + 1, len(columns))
+        while stop > start + 1:
+            if Measurement.get(console, unlimited, _table(columns, rows, start, stop)).maximum <= console.width:
+                break
+            stop -= 1
+        yield _table(columns, rows, start, stop)
+        start = stop
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], start: int, stop: int) -> Table:
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
-    # In a file or a pipe lines need no folding.
-    console = Console(highlight=False, width=None if sys.stdout.isatty() else _PIPE_COLUMNS)
-    if title:
-        console.print(Text(shown(title)), soft_wrap=True)
+    # As text: a label such as [red] is no markup.
     table = Table(box=SIMPLE, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", overflow="fold")
+    for index, column in enumerate((columns[0], *columns[start:stop])):
+        table.add_column(Text(shown(column)), justify="right" if index else "left", overflow="fold")
     for row in rows:
-        # As text: a label such as [red] is no markup.
-        table.add_row(*(Text(shown(cell)) for cell in row))
-    console.print(table)
+        table.add_row(*(Text(shown(cell), _COLOURS.get(cell, "")) for cell in (row[0], *row[start:stop])))
+    return table
 
 
 def accuracy_text(accuracy: Accuracy) -> str:

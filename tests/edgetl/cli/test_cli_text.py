@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -142,3 +144,64 @@ def test_pages() -> None:
 
     page = environment().from_string("{{ label }}{{ 3 }}").render(label=EVIL)
     assert page == "\\x1b]0;owned\\x07[red]=1+1\\u202e&lt;b&gt;|`3"
+
+
+class Terminal(io.StringIO):
+    """Takes what is printed, as a terminal does."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def printed_on(width: int, columns: list[str], rows: list[list[str]], monkeypatch: pytest.MonkeyPatch) -> str:
+    """Return what a terminal of so many columns gets to print as a table."""
+    for name, value in (("TERM", "xterm-256color"), ("COLORTERM", ""), ("COLUMNS", str(width))):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    with contextlib.redirect_stdout(Terminal()) as screen:
+        print_table(columns, rows, title="of three")
+    return screen.getvalue()
+
+
+def test_no_cell_is_torn_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    columns = ["variant", *(f"column {at}" for at in range(9))]
+    rows = [[name, *(f"{name} {at:08}" for at in range(9))] for name in ("one", "two")]
+    for width in (40, 80, 200):
+        text = re.sub("\x1b[^m]*m", "", printed_on(width, columns, rows, monkeypatch))
+        assert max(map(len, text.splitlines())) <= width
+        for cell in [*columns[1:], *(cell for row in rows for cell in row[1:])]:
+            assert text.count(cell) == 1, (width, cell)
+        # Columns that do not fit follow below, in their order, each block with the rows' names.
+        blocks = text.count("variant")
+        assert blocks == {40: 5, 80: 3, 200: 1}[width]
+        order = [text.index(column) for column in columns[1:]]
+        assert order == sorted(order)
+
+
+def test_verdicts_are_coloured_on_a_terminal_only_and_not_against_the_users_wish(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [["one", "valid"], ["two", "degraded"], ["three", "FAILED"]]
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    coloured = printed_on(80, ["run", "verdict"], rows, monkeypatch)
+    for colour, verdict in (("32", "valid"), ("33", "degraded"), ("1;31", "FAILED")):
+        assert re.search(f"\x1b\\[{colour}m *{verdict}", coloured)
+    monkeypatch.setenv("NO_COLOR", "1")
+    plain = printed_on(80, ["run", "verdict"], rows, monkeypatch)
+    assert not {"\x1b[32m", "\x1b[33m", "\x1b[1;31m"} & set(re.findall("\x1b[^m]*m", plain))
+    print_table(["run", "verdict"], rows)
+    piped = capsys.readouterr().out
+    assert "\x1b" not in piped
+    assert all(line == line.rstrip() for line in piped.splitlines())
+
+
+@pytest.mark.parametrize("command", [("models",), ("schema", "bundle"), ("inspect", GOLDEN / "tiny.edgetl")])
+def test_a_reader_that_leaves_is_no_failure(command: tuple[object, ...]) -> None:
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    process = subprocess.run(
+        [sys.executable, "-m", "edgetl", *map(str, command)], stdout=write_end, stderr=subprocess.PIPE, check=False
+    )
+    os.close(write_end)
+    assert process.returncode == 141
+    assert process.stderr == b""
