@@ -1,4 +1,4 @@
-"""How much of both packages the whole suite runs, and how much it must."""
+"""Coverage of both packages by the whole suite, and its lower bounds."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 BOUNDS = {"edgetl": 90.0, "edgetl_device": 95.0}
 LOWEST = 12
 
-# The environment of children that coverage.py leaves alone: those that a test kills, whose files or memory it limits,
-# or of which it asks what they load. What is left of the data file of such a child would end the whole report.
+# The environment of child processes that are not measured: those that a test kills, whose files or memory it limits, or
+# whose imports it checks. A partial data file from such a child would break the whole report.
 UNMEASURED = {"COVERAGE_PROCESS_CONFIG": ""}
 
 
 @dataclass(frozen=True)
 class Module:
-    """What was run of a module: numbers of lines and branches.
+    """Coverage of a module: numbers of lines and branches.
 
     Attributes:
         file: Its path in the repository.
@@ -36,7 +36,7 @@ class Module:
 
 
 def measured(data: Path) -> list[Module]:
-    """Read what coverage.py measured, its data file ``data``. Relative paths count from this process's folder."""
+    """Read coverage.py's data file. Relative paths are relative to the current folder."""
     import coverage
 
     found = coverage.Coverage(data_file=str(data))
@@ -58,13 +58,13 @@ def measured(data: Path) -> list[Module]:
 
 
 def report(modules: list[Module], bounds: dict[str, float] = BOUNDS) -> tuple[str, bool]:
-    """Return a text about packages and the least covered modules, and whether every package keeps its bound."""
+    """Return a text about packages and the least covered modules, and whether every package meets its bound."""
     lines, enough = [], True
     for package, bound in bounds.items():
         own = [module for module in modules if module.package == package]
-        # Nothing measured is not everything measured.
+        # An empty measurement must fail.
         share = percent(sum(module.covered for module in own), sum(module.total for module in own)) if own else 0.0
-        # Not rounded up to a bound that is not reached.
+        # Do not round up to a bound that is not met.
         kept = share >= bound
         lines.append(f"{package:14}{share:7.2f}%  at least {bound:g}%{'' if kept else ': NOT REACHED'}")
         enough = enough and kept
@@ -74,5 +74,5 @@ def report(modules: list[Module], bounds: dict[str, float] = BOUNDS) -> tuple[st
 
 
 def percent(covered: int, total: int) -> float:
-    """Return the share in percent; of nothing, none is missing."""
+    """Return the share in percent; 100 if there is nothing to cover."""
     return 100 * covered / total if total else 100.0

@@ -18,7 +18,7 @@ _COVERAGE = pytest.StashKey[str]()
 
 
 def pytest_configure() -> None:
-    # Where a shell started the tests in the background, Ctrl-C is ignored, and so it would be by what they start.
+    # A shell that starts the tests in the background ignores Ctrl-C for them, and child processes would inherit that.
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -30,7 +30,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
-    # The coordinating process only: a worker has measured a part.
+    # Only in the coordinating process: a worker has measured only a part.
     if not session.config.getoption("--coverage-bounds") or hasattr(session.config, "workerinput"):
         return
     import branches
@@ -85,7 +85,7 @@ def _children_are_not_measured_either(request: pytest.FixtureRequest, monkeypatc
 
 @pytest.fixture
 def photo_folder(tmp_path: Path) -> Callable[..., Path]:
-    """Return a function that writes so many distinct PNGs to each folder, such as ``{"train/cat": 5}``."""
+    """Return a function that writes distinct PNGs to folders, given their counts: ``{"train/cat": 5}``."""
 
     def make(counts: dict[str, int], name: str = "photos", first_seed: int = 0) -> Path:
         root = tmp_path / name

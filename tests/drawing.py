@@ -1,4 +1,4 @@
-"""Pictures for tests that need a photo and do not care of what. Needs nothing that a board would not have."""
+"""Pictures for tests that need any photo. Needs only the device package's requirements."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from PIL import Image
 
 
 def draw_photo(seed: int, width: int = 64, height: int = 48) -> Image.Image:
-    """Return a picture that no other seed gives: coarse coloured noise."""
+    """Return a picture that is unique to the seed: coarse coloured noise."""
     cells = np.random.default_rng(seed).integers(0, 256, (6, 8, 3), dtype=np.uint8)
     return Image.fromarray(cells).resize((width, height), Image.Resampling.BICUBIC)

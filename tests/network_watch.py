@@ -1,4 +1,4 @@
-"""Builds ``network_watch.c`` and runs processes under it. Imports nothing that a board would not have."""
+"""Build ``network_watch.c`` and run processes under it. Needs only the device package's requirements."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 SOURCE = Path(__file__).parent / "network_watch.c"
-# Where programs keep things by default.
+# Variables that say where programs keep their files.
 _HOMES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "EDGETL_CACHE", "KERAS_HOME",
           "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY")  # fmt: skip
-# Where one of these is set, ONNX Runtime sends nothing, and there would be nothing to see.
+# If one of these is set, ONNX Runtime sends nothing, and the test would be void.
 _CI = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "TRAVIS", "JENKINS_URL", "CODEBUILD_BUILD_ID",
        "TEAMCITY_VERSION", "APPVEYOR", "BUILDKITE", "BITBUCKET_BUILD_NUMBER")  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Watched:
-    """How a process ended, what it did on the network, and the files that it left in its home."""
+    """The exit of a process, its network activity, and the files that it left in its home."""
 
     code: int
     said: str
@@ -27,7 +27,7 @@ class Watched:
 
 
 def build(folder: Path) -> Path:
-    """Return the library, compiled; without a C compiler this fails, as the promise would go unchecked."""
+    """Compile the library; fail without a C compiler, because the promise would go unchecked."""
     library = folder / "network_watch.so"
     subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, SOURCE, "-ldl"], check=True)
     return library

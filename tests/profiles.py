@@ -1,4 +1,4 @@
-"""ICC profiles for tests, written from the specification (ICC.1:2022): of matrices, of greys and of inks."""
+"""ICC profiles for tests, written from the specification (ICC.1:2022): matrix, grey and CMYK profiles."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _D50 = (0.9642, 1.0, 0.8249)
 
 
 def rgb_profile(colorants: tuple[tuple[float, ...], ...], gamma: float | None = None, text: bytes = b"") -> bytes:
-    """A display's profile of three colorants and one curve: a gamma, or sRGB's if None."""
+    """A display profile with three colorants and one curve: a gamma, or sRGB's if None."""
     tags = {b"wtpt": _xyz(_D50)}
     tags |= {name: _xyz([row[i] for row in colorants]) for i, name in enumerate((b"rXYZ", b"gXYZ", b"bXYZ"))}
     curve = _srgb_curve() if gamma is None else _gamma(gamma)
@@ -29,7 +29,7 @@ def grey_profile(gamma: float) -> bytes:
 
 
 def cmyk_profile() -> bytes:
-    """A printer's profile by a table of two steps an ink: paper is white, each ink takes its colour's Lab."""
+    """A printer profile with a table of two steps per ink: paper is white, each ink has its colour's Lab value."""
     paper, inks = np.array([100.0, 0, 0]), np.array([[60, -35, -50], [50, 75, -5], [90, -5, 90], [10, 0, 0]], float)
     table = bytearray()
     for index in range(16):

@@ -1,8 +1,8 @@
-"""The programs that some tests run and pip does not install.
+"""Programs that some tests need and pip does not install.
 
-Where one is absent, the tests that need it are skipped, and the skip says what to install. With ``CI=true`` they fail:
-a run that nobody watches must not pass because it did not look. Run as a script, this prints the Debian packages of
-the programs that are absent, for ``.ci/run`` to install.
+If one is missing, the tests that need it are skipped, and the skip says what to install. With ``CI=true`` they fail
+instead, because an unattended run must not pass by skipping tests. Run as a script, this prints the Debian packages of
+the missing programs, for ``.ci/run`` to install.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ class Program:
     """A program.
 
     Attributes:
-        names: What it may be called; the first that is found is taken.
-        package: The Debian package that has it.
-        purpose: What the tests do with it.
+        names: Its possible names; the first one found is used.
+        package: The Debian package that contains it.
+        purpose: What the tests use it for.
     """
 
     names: tuple[str, ...]
@@ -38,18 +38,18 @@ PROGRAMS = {
     "systemd-analyze": Program(("systemd-analyze",), "systemd", "the service of docs/guides/application.md"),
 }
 
-# Where Debian keeps the programs of administrators, which are not on everybody's path.
+# Debian's folders for administrators' programs, which are not on every user's path.
 _ADMINISTRATORS = ("/usr/sbin", "/usr/local/sbin")
 
 
 def find_program(name: str) -> str | None:
-    """Return the path of a program of ``PROGRAMS``, or None where it is absent."""
+    """Return the path of a program of ``PROGRAMS``; None if it is missing."""
     path = os.pathsep.join((os.environ.get("PATH", os.defpath), *_ADMINISTRATORS))
     return next((found for one in PROGRAMS[name].names if (found := shutil.which(one, path=path))), None)
 
 
 def needs_program(name: str) -> str:
-    """Return the path of a program of ``PROGRAMS``; end the test where it is absent.
+    """Return the path of a program of ``PROGRAMS``; end the test if it is missing.
 
     As a mark, for all tests of a module: ``pytestmark = pytest.mark.needs_program("ssh", "sshd")``.
     """
@@ -59,7 +59,7 @@ def needs_program(name: str) -> str:
 
 
 def cannot_run(why: str) -> NoReturn:
-    """End the test, which this machine cannot run: skipped, or failed with ``CI=true``."""
+    """End a test that this machine cannot run: skip it, or fail it with ``CI=true``."""
     import pytest
 
     if os.environ.get("CI") == "true":

@@ -19,7 +19,7 @@ ORDER = ed25519._ORDER
 
 @dataclass(frozen=True)
 class Signer:
-    """A key made of a seed of 32 bytes."""
+    """A key derived from a seed of 32 bytes."""
 
     seed: bytes = field(default=bytes(range(32)))
 
@@ -51,7 +51,7 @@ def _hashed(*parts: bytes) -> int:
 
 
 def signed(source: Path, target: Path, *statements: Signature) -> Path:
-    """Copy an ``.edgetl`` file with such signatures."""
+    """Copy an ``.edgetl`` file, adding signatures."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():
             if member.filename != "signature.json":

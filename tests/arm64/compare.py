@@ -1,6 +1,6 @@
-"""Hold what the device package said on arm64 against what it says here, and print how far apart the answers are.
+"""Compare the device package's output on arm64 with its output here, and print the differences.
 
-Fails when a check failed there, a label differs, pixels differ, or an emulated measurement is not called invalid.
+Fails if a check failed on arm64, labels or pixels differ, or an emulated measurement is not called invalid.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Put the device package and its aarch64 wheels into a folder, as ``edgetl bench --offline`` would bring them."""
+"""Put the device package and its aarch64 wheels into a folder, as ``edgetl bench --offline`` would send them."""
 
 from __future__ import annotations
 

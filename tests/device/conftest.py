@@ -1,4 +1,4 @@
-"""The tiny bundle of ``tests/golden``, whole and taken apart. Nothing here needs more than the device package."""
+"""The tiny bundle of ``tests/golden``, as a file and as a folder. Needs only the device package."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def reseal(folder: Path) -> Callable[[Callable[[dict[str, Any]], None]], Path]:
 
 @pytest.fixture
 def nan_bundle(folder: Path, reseal: Callable[[Callable[[dict[str, Any]], None]], Path]) -> Path:
-    """The tiny bundle with NaN in the largest run of weights of its float32 model: an export gone wrong."""
+    """The tiny bundle with NaN in the largest weights of its float32 model, as after a failed export."""
     file = folder / "models/float32.tflite"
     model = bytearray(file.read_bytes())
     values = np.frombuffer(bytes(model), "<f4", count=len(model) // 4)
@@ -101,11 +101,11 @@ def device() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture(scope="session")
 def refuses() -> Callable[..., None]:
-    """Check that a process ended with an exit code and an error of at most three lines that says what it must."""
+    """Check that a process ended with an exit code and an error of at most three lines that contains some texts."""
 
     def check(done: subprocess.CompletedProcess[str], code: int, *said: str) -> None:
         assert done.returncode == code, done.stderr
-        # Progress, and the greeting of LiteRT's native code, may come before the error; nothing comes after it.
+        # Progress and LiteRT's startup messages may come before the error; nothing may come after it.
         lines = list(itertools.dropwhile(lambda line: not line.startswith("error: "), done.stderr.splitlines()))
         assert 1 <= len(lines) <= 3, done.stderr
         assert "Traceback" not in done.stderr

@@ -1,4 +1,4 @@
-"""docs/guides/application.md, run: what stands there works as it stands."""
+"""The code in docs/guides/application.md runs as printed."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_the_service(service: tuple[str, subprocess.Popen[str]], place: Path) ->
     status, document = ask(f"{url}/classify", (place / "photo.jpg").read_bytes())
     assert status == 200
     assert document["predictions"][0]["label"] == "circle"
-    # The answer that the page shows.
+    # The output that the page shows.
     shown = re.search(r'^\{"predictions".*$', PAGE.read_text(), re.MULTILINE)
     assert shown is not None
     assert [row["label"] for row in json.loads(shown[0])["predictions"]] == [
@@ -114,7 +114,7 @@ def test_the_service(service: tuple[str, subprocess.Popen[str]], place: Path) ->
 def test_the_units_pass_systemds_own_check(name: str, tmp_path: Path) -> None:
     text = block("ini", "service.py" if name == "classify" else "--watch")
     unit = tmp_path / f"{name}.service"
-    # The interpreter that it names must exist.
+    # The interpreter named in it must exist.
     unit.write_text(text.replace("/opt/classify/venv/bin/python", sys.executable))
     done = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True, timeout=60)
     told = [line for line in done.stderr.splitlines() if unit.name in line]

@@ -23,7 +23,7 @@ Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]
 
 
 def put(folder: Path, reseal: Reseal, name: str, data: bytes) -> None:
-    """Replace a file and what bundle.json says about it."""
+    """Replace a file and its entry in bundle.json."""
     (folder / name).write_bytes(data)
     entry = {"sha256": sha256_bytes(data), "bytes": len(data)}
 
@@ -81,7 +81,7 @@ def test_a_flipped_byte_anywhere_in_a_zip_is_found(tiny_file: Path, tmp_path: Pa
             read = {name: bundle.read(name) for name in bundle.files}
         except InputError:
             continue
-        # A byte that no reader looks at (a date, an attribute) may change; content may not.
+        # A byte that no reader uses (a date, an attribute) may change; content may not.
         whole = Bundle.open(tiny_file)
         assert bundle.digest == whole.digest
         assert read == {name: whole.read(name) for name in whole.files}
@@ -163,7 +163,7 @@ def test_two_members_of_one_name(tiny_file: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["reference.npz", "models/int8.tflite", "evalset/index.csv", "bundle.json"])
 def test_a_member_that_inflates_is_refused_before_it_is_read(name: str, tiny_file: Path, tmp_path: Path) -> None:
-    """The manifest lists the size that it inflates to: its only fault is that it is compressed."""
+    """The manifest lists the inflated size, so the only fault is the compression."""
     inflated = b"\0" * 100_000_000
     path = tmp_path / "bomb.edgetl"
     with zipfile.ZipFile(tiny_file) as whole:
@@ -186,7 +186,7 @@ def test_a_member_that_inflates_is_refused_before_it_is_read(name: str, tiny_fil
 
 @contextlib.contextmanager
 def limited(more_bytes: int) -> Iterator[None]:
-    """Let this process take so much memory more."""
+    """Limit the additional memory of this process."""
     before = resource.getrlimit(resource.RLIMIT_AS)
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + more_bytes, before[1]))
@@ -199,7 +199,7 @@ def limited(more_bytes: int) -> Iterator[None]:
 def with_reference(
     folder: Path, reseal: Reseal, compression: int = zipfile.ZIP_STORED, **arrays: np.ndarray | bytes
 ) -> Bundle:
-    """A bundle with another reference, and a manifest that lists it."""
+    """A bundle with another reference that its manifest lists."""
     file = folder / "reference.npz"
     with np.load(file) as known:
         contents: dict[str, np.ndarray | bytes] = {name: known[name] for name in known.files} | arrays
@@ -214,7 +214,7 @@ def with_reference(
 
 
 def header(dtype: str, shape: tuple[int, ...]) -> bytes:
-    """The start of a .npy of so large an array, without its values."""
+    """The header of a .npy for a large array, without its values."""
     stream = io.BytesIO()
     np.lib.format.write_array_header_1_0(stream, {"descr": dtype, "fortran_order": False, "shape": shape})
     return stream.getvalue()
@@ -241,12 +241,12 @@ def test_a_reference_that_is_no_probabilities_is_refused(value: float, folder: P
     with np.load(folder / "reference.npz") as known:
         probabilities = known["probabilities"].copy()
     probabilities[3, 1] = value
-    with pytest.raises(InputError, match="from 0 to 1"):
+    with pytest.raises(InputError, match=r"within 0\.\.1"):
         with_reference(folder, reseal, probabilities=probabilities).reference()
 
 
 def test_a_bundle_in_one_file_is_opened_once(tiny_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many photos are read: opening lists all members again."""
+    """Reading photos must not reopen the file, which would list all members again."""
     opened: list[Path] = []
     original = zipfile.ZipFile.__init__
 
@@ -294,7 +294,7 @@ def test_wrong_fields_are_named(reseal: Reseal, edit: Callable[[dict[str, Any]],
 
 
 class Trap:
-    """Unpickling one makes a folder."""
+    """Creates a folder when unpickled."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

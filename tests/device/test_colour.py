@@ -1,4 +1,4 @@
-"""Colour profiles: what they ask for is done once, in the one preprocessing; sRGB and broken ones change nothing."""
+"""Colour profiles: applied once, in the shared preprocessing; sRGB and broken profiles change nothing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgetl_device.preprocess import Preprocess, decode, preprocess
 
 SPEC = Preprocess(size=32)
 AS_STORED = Preprocess(size=32, colours="as-stored")
-# In Display P3, what sRGB's orange (200, 100, 50) is: by the matrices of IEC 61966-2-1 and SMPTE EG 432-1.
+# sRGB's orange (200, 100, 50) in Display P3, by the matrices of IEC 61966-2-1 and SMPTE EG 432-1.
 ORANGE, ORANGE_P3 = (200, 100, 50), (186, 106, 61)
 
 
@@ -67,7 +67,7 @@ def test_transparent_palette_and_turned_photos_are_converted_once() -> None:
 
 
 def test_grey_photos_follow_the_profile_of_greys_or_of_colours() -> None:
-    # Half of the light: 186 with a gamma of 2.2, 255 * 0.5 ** (1 / 1.8) = 173 with one of 1.8, 188 in sRGB.
+    # Half intensity: 186 at gamma 2.2, 255 * 0.5 ** (1 / 1.8) = 173 at gamma 1.8, 188 in sRGB.
     for gamma, level in ((2.2, 186), (1.8, 173)):
         for profile in (grey_profile(gamma), rgb_profile(SRGB, gamma)):
             data = saved(flat(level, "L"), "PNG", icc_profile=profile)

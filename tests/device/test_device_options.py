@@ -1,4 +1,4 @@
-"""Options on the device: their check, their flags, and errors that speak to who asked."""
+"""Options on the device: checks, flags, and errors worded for Python or the command line."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def test_an_error_has_keywords_for_callers_and_flags_for_people(capsys: pytest.C
     assert error.for_command_line() == "--batch-size 3 with --ema and --lr\n--size a b, --x\n{"
     off = OptionError("{ema=} {lr=} {threads=} {data=}", ema=False, lr=None, threads=(1, 2), data="\x1b[31m{ema=}")
     assert off.for_command_line() == r"--no-ema no --lr --threads 1,2 --data '\x1b[31m{ema=}'"
-    # Braces in an error that is not about options are what somebody typed.
+    # Braces in an error without options are user input, not placeholders.
     for plain in (InputError("{lr=} of {name}"), GateFailed("{lr=} of {name}")):
         assert str(plain) == plain.for_command_line() == "{lr=} of {name}"
     assert main(["bench", "none.edgetl", "--threads", "0"]) == 2

@@ -1,4 +1,4 @@
-"""``python -m edgetl_device doctor``: on this machine, on trees of real files, and with packages really absent."""
+"""``python -m edgetl_device doctor``: on this machine, on fake sysfs trees, and with packages missing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write(root: Path, files: dict[str, str]) -> Path:
 
 
 def usb(root: Path, *, ids: str = "1a6e:089a", speed: str = "5000", node: bool = True) -> Path:
-    """Write what Linux shows of an accelerator on bus 2 as device 7, beside a keyboard."""
+    """Write the sysfs entries of an accelerator, device 7 on bus 2, beside a keyboard."""
     vendor, product = ids.split(":")
     device = "sys/bus/usb/devices/2-1/"
     files = {"idVendor": vendor, "idProduct": product, "busnum": "2", "devnum": "7", "speed": speed}
@@ -84,7 +84,7 @@ def test_pcie_accelerators_with_and_without_a_driver(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can act as another user")
 def test_a_user_who_may_not_write_gets_the_rule(tmp_path: Path) -> None:
-    """Root may do everything, so the question is asked as nobody: access(2) asks for the real user."""
+    """Root may do everything, so run this as nobody: access(2) checks the real user."""
     pci(usb(tmp_path))
     for path in [tmp_path, *tmp_path.parents][:3]:
         path.chmod(0o755)
@@ -191,7 +191,7 @@ def test_the_command_prints_json_and_exits_0_here(device: Device) -> None:
 
 @pytest.fixture
 def with_packages(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Run the doctor where only some installed packages exist: links to them in a folder, and no site-packages."""
+    """Run the doctor with only some packages: a folder of links to them instead of site-packages."""
 
     def run(*names: str, fake: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
         site = tmp_path / "site"

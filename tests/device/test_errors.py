@@ -1,4 +1,4 @@
-"""Errors of the operating system, by whose affair they are."""
+"""Errors of the operating system: which are the input's, the machine's, or defects."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_whose_affair_an_error_is(error: OSError, kind: type[EdgetlError], said:
     found = from_os_error(error)
     assert type(found) is kind
     assert found.what == said
-    # What can be mended has a next step; a defect has none.
+    # An error that the user can fix has a hint; a defect has none.
     assert bool(found.hint) == (kind is not EdgetlError)
     assert is_of_machine(error) == (kind is Unavailable)
 

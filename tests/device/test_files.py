@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Atomic writes of files and folders."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_an_error_of_the_system_says_which_file_it_is_about(tmp_path: Path) -> N
     ):
         full.write(b"x")
     assert (caught.value.errno, caught.value.filename) == (errno.ENOSPC, str(tmp_path / "a.txt"))
-    # What the system names itself stays, and so does what is not from the system.
+    # Errors that already name a file, and errors that are not the system's, stay unchanged.
     with pytest.raises(FileNotFoundError) as named, naming(tmp_path / "a.txt"):
         (tmp_path / "b.txt").read_bytes()
     assert named.value.filename == str(tmp_path / "b.txt")

@@ -1,4 +1,4 @@
-"""A service that follows updates: it changes bundles between photos, and loses none."""
+"""A service that follows updates: it changes bundles between photos, and drops none."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_it_changes_between_photos(slots: Slots, releases: tuple[Path, Path], ph
             update(slots, releases[1], QUICK)
             with classifier.hold() as newer:
                 assert newer.bundle.digest == digest(releases[1])
-            # The photo that was begun ends with the bundle that it was begun with.
+            # A photo is finished with the bundle that it was started with.
             assert held.bundle.digest == digest(releases[0])
             assert held.classify(photo_file, top=1)[0].label == "circle"
         with pytest.raises(ValueError, match="is closed"):
@@ -118,7 +118,7 @@ def test_an_update_that_was_cut_off_does_not_count(slots: Slots, releases: tuple
             slots.switch()
             classifier.classify(photo_file)
             assert classifier.bundle.digest == digest(releases[1])
-        # Of a process that is killed here nothing but the lock goes.
+        # A kill at this point releases only the lock.
         assert slots.state().pending is not None
         classifier.classify(photo_file)
         assert classifier.bundle.digest == digest(releases[0])
@@ -130,7 +130,7 @@ def test_a_bundle_that_cannot_be_loaded_changes_nothing(
     said: list[str] = []
     with Classifier.follow(slots.path, say=said.append) as classifier:
         update(slots, releases[1], QUICK)
-        # Written by somebody else than an update: it is another bundle than the journal says.
+        # Not written by an update, so the bundle differs from the journal.
         (slots.path / "b.edgetl").unlink()
         shutil.copy(tiny_file, slots.path / "b.edgetl")
         for _ in range(3):
@@ -170,7 +170,7 @@ def test_opening_slots_and_signed_bundles(slots: Slots, releases: tuple[Path, Pa
 
 
 def relabelled(source: Path, target: Path) -> Path:
-    """The bundle with other names of the classes, and one that no photo has."""
+    """The bundle with renamed classes, one of them without photos."""
     from zipfile import ZipFile
 
     from edgetl_device import jsonfile

@@ -1,4 +1,4 @@
-"""Files and folders that appear whole: the process that writes them is killed at every step."""
+"""Atomic writes when the process is killed at every step."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def rewrite(parent: Path) -> None:
 
 
 def killed_at(step: int, work: Callable[[], None]) -> bool:
-    """Do the work in another process that kills itself at such a step; whether it came so far."""
+    """Do the work in another process that kills itself at a step; return whether it got that far."""
     child = os.fork()
     if not child:
         steps = iter(range(1 << 20))
@@ -73,12 +73,12 @@ def test_a_folder_is_replaced_or_not_at_whichever_step_the_process_is_killed(
         seen.add(found["a"])
         sweep(tmp_path)
         assert tree(tmp_path / "run") == found
-        # A folder that was killed before it had its mark is empty but for that.
+        # A folder whose process was killed before it was marked contains at most the new mark.
         assert all(not one.is_file() or one.name.endswith(".new") for one in tmp_path.glob(".*/*")), step
         step += 1
     assert seen == {"old", "new"}
     assert tree(tmp_path) == {f"run/{name}": text for name, text in NEW.items()}
-    # Two renames leave a moment without; the exchange leaves none.
+    # Between two renames the target is missing for a moment; an exchange avoids that.
     assert (missing > 0) == (not exchange)
 
 
@@ -103,7 +103,7 @@ def test_the_temporary_folder_of_a_living_process_stays(tmp_path: Path) -> None:
         put(folder, NEW)
         child = os.fork()
         if not child:
-            # Not the parent's: a lock belongs to who opened the file.
+            # Open it again: a lock belongs to the open file description.
             sweep(tmp_path)
             os._exit(0)
         os.waitpid(child, 0)
@@ -112,7 +112,7 @@ def test_the_temporary_folder_of_a_living_process_stays(tmp_path: Path) -> None:
 
 
 def test_what_edgetl_did_not_mark_stays(tmp_path: Path) -> None:
-    """Names alone prove nothing, and a folder with something else in it is left as it is."""
+    """A name alone proves nothing, and a folder with foreign files is left alone."""
     killed_at(10, lambda: replace_run(tmp_path))
     (holder,) = tmp_path.glob(".run.*.tmp")
     assert (holder / "run.mark").exists()

@@ -227,7 +227,7 @@ def test_what_goes_wrong_has_a_code_and_a_defect_its_traceback(
     assert main(["verify", "a.edgetl"]) == code
     found = capsys.readouterr().err
     assert found.startswith(said)
-    # A defect is to be reported; what the machine lacks is not.
+    # Ask to report a defect, but not something that the machine lacks.
     assert ("This is a defect in edgetl" in found) == (code == 1)
 
 

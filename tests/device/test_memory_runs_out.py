@@ -1,4 +1,4 @@
-"""A machine with too little memory lacks something (4); it does not find a sound bundle damaged (2)."""
+"""Running out of memory is exit code 4 (machine), not 2 (damaged bundle)."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from edgetl_device.bundle import Bundle
 from edgetl_device.errors import Unavailable, is_out_of_memory
 from edgetl_device.verify import Check, Verification, raise_failures
 
-# Loads the runtime with a small model, lets the process have a little more memory, and loads a model of 32 MB.
+# Load the runtime with a small model, limit the process to a little more memory, and load a model of 32 MB.
 _CHILD = """
 import resource, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bytes to tensor: every format and mode, orientation, reduced decoding, and what bad files get."""
+"""Bytes to tensor: every format and mode, orientation, reduced decoding, and errors for bad files."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from PIL import Image, ImageOps
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit, preprocess
 
-# Pillow warns of odd EXIF and of photos over half the bound that preprocess has; neither is what is tested.
+# Pillow warns about odd EXIF and about photos over half of preprocess's limit; neither is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 
 SPEC = Preprocess(size=32)
 
 
 def blocks(width: int = 128, height: int = 96) -> Image.Image:
-    """Four flat quarters (red, green / blue, yellow): a wrong turn, channel order or range shows at once."""
+    """Four flat quarters (red, green / blue, yellow), which reveal wrong orientation, channel order or range."""
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[: height // 2, : width // 2] = (200, 20, 20)
     pixels[: height // 2, width // 2 :] = (20, 200, 20)
@@ -134,7 +134,7 @@ def test_16_bit_rgb_png() -> None:
 @pytest.mark.parametrize("format", ["JPEG", "PNG", "WEBP", "TIFF"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation(format: str, orientation: int) -> None:
-    # How a camera held that way stores the upright scene: the inverse of what the tag asks the viewer to do.
+    # How a camera in this orientation stores an upright scene: the inverse of the transform that the tag asks for.
     stored = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
         3: Image.Transpose.ROTATE_180,
@@ -154,7 +154,7 @@ def test_exif_orientation(format: str, orientation: int) -> None:
 
 
 def test_a_photo_with_an_odd_exif_tag_is_still_read_and_turned() -> None:
-    # ImageWidth as text: ImageOps.exif_transpose raises struct.error here, as it writes all tags anew.
+    # ImageWidth as text: ImageOps.exif_transpose rewrites all tags, and raises struct.error here.
     entries = struct.pack("<2H2I", 0x0112, 3, 1, 6) + struct.pack("<2HI4s", 0x0100, 2, 4, b"abc\0")
     exif = b"Exif\0\0II*\0" + struct.pack("<IH", 8, 2) + entries + struct.pack("<I", 0)
     data = saved(blocks().transpose(Image.Transpose.ROTATE_90), "JPEG", quality=95, exif=exif)
@@ -224,7 +224,7 @@ def test_bicubic_is_another_result() -> None:
 
 
 def png(width: int, height: int, *, depth: int = 1, color: int = 0, data: bytes = b"") -> bytes:
-    """A PNG made by hand, so that its header can say what no encoder would."""
+    """A hand-made PNG, whose header may contain what no encoder would write."""
     parts = [b"\x89PNG\r\n\x1a\n"]
     for kind, body in (
         (b"IHDR", struct.pack(">2I5B", width, height, depth, color, 0, 0, 0)),
@@ -276,7 +276,7 @@ def test_bad_files(make: Callable[[], bytes], kind: str, tmp_path: Path) -> None
 
 
 def test_damaged_bytes_never_give_anything_but_a_photo_error() -> None:
-    """Photos with a few wrong bytes: each gives pixels or a PhotoError."""
+    """Photos with a few changed bytes give pixels or a PhotoError."""
     exif = Image.Exif()
     exif[0x0112] = 6
     originals = [saved(blocks(), format, exif=exif) for format in ("JPEG", "PNG", "WEBP")]

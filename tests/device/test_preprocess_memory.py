@@ -1,4 +1,4 @@
-"""What decoding a photo takes: bounded before it is taken, and the same pixels in bands as at once."""
+"""Memory for decoding a photo: checked before it is allocated; bands give the same pixels as the whole photo."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgetl_device.preprocess import MAX_BYTES, PhotoError, Preprocess, decode, 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
 SPEC = Preprocess(size=160)
-# The peak of a new process (VmHWM) with what preprocess imports, and with the photo decoded; one line each.
+# Print the peak memory of a new process (VmHWM) after importing preprocess, then after decoding the photo.
 _CHILD = """
 import sys, warnings
 from pathlib import Path
@@ -40,7 +40,7 @@ print(own_peak_bytes())
 
 
 def png(width: int, height: int, *, depth: int, color: int, extra: bytes = b"") -> bytes:
-    """A PNG of zeros, compressed row by row: a large one takes no memory to make."""
+    """A PNG of zeros, compressed row by row, so that making a large one takes little memory."""
     channels = {0: 1, 2: 3, 3: 1, 6: 4}[color]
     row = b"\0" * (1 + (width * channels * depth + 7) // 8)
     packer, packed = zlib.compressobj(1), bytearray()
@@ -86,7 +86,7 @@ def turned(orientation: int) -> Image.Exif:
 def test_what_would_take_too_much_is_refused_before_it_is_taken(make: Callable[[], bytes], tmp_path: Path) -> None:
     path = tmp_path / "bomb.png"
     path.write_bytes(make())
-    # Only the file and the header are read: in 150 MB more than the interpreter has, decoding would fail otherwise.
+    # Only the file and the header are read: with 150 MB more than the interpreter has, decoding would fail otherwise.
     code = (
         "import resource, sys, warnings; warnings.simplefilter('ignore')\n"
         "from edgetl_device.preprocess import PhotoError, Preprocess, preprocess\n"
@@ -130,7 +130,7 @@ def test_the_bound_holds(
     stated: list[int] = []
     monkeypatch.setattr(module, "_check_memory", lambda _name, needed, _size: stated.append(needed))
     preprocess(path, SPEC)
-    # A first photo of the same format loads what Pillow loads on use.
+    # A first photo of the same format makes Pillow load its plugin.
     small = tmp_path / f"small{path.suffix}"
     Image.open(path).resize((32, 32)).save(small)
     command = [sys.executable, "-c", _CHILD, str(path), str(small)]

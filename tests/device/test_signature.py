@@ -1,4 +1,4 @@
-"""Signatures of bundles: Ed25519 itself, what is signed, and which keys are trusted."""
+"""Signatures of bundles: Ed25519, the signed content, and trusted keys."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ VECTORS = {
         "3dca179c138ac17ad9bef1177331a704",
     ),
 }
-# Points whose order divides 8, in every encoding that a lax reader takes.
+# Points whose order divides 8, in every encoding that a lenient decoder accepts.
 SMALL_ORDER = (
     "0100000000000000000000000000000000000000000000000000000000000000",
     "0100000000000000000000000000000000000000000000000000000000000080",
@@ -95,7 +95,7 @@ def test_the_vectors_of_the_rfc(vector: str) -> None:
 
 
 def test_a_second_form_of_a_signature_is_none() -> None:
-    """S plus the group's order gives the same point: who accepts it lets others make signatures of signatures."""
+    """S plus the group's order gives the same point; accepting it would make signatures malleable."""
     public, message, signature = map(bytes.fromhex, VECTORS["2"])
     scalar = int.from_bytes(signature[32:], "little") + ORDER
     assert not ed25519.is_valid(public, message, signature[:32] + scalar.to_bytes(32, "little"))
@@ -113,7 +113,7 @@ def test_a_key_for_which_any_message_is_signed_is_no_key(encoded: str) -> None:
 
 @needs_cryptography
 def test_both_checkers_answer_alike() -> None:
-    """Valid, damaged and made up signatures by keys that are accepted: plain Python says what OpenSSL says."""
+    """For valid, damaged and forged signatures by accepted keys, plain Python agrees with OpenSSL."""
     from cryptography.exceptions import InvalidSignature
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
@@ -205,7 +205,7 @@ def test_every_fact_of_a_signature_is_signed(digest: str, library: str, monkeypa
     assert "an invalid signature" in refusal("6" * 64, replace(good, bundle="6" * 64))
     assert "for another bundle" in refusal("6" * 64, good)
     assert "is trusted" in refusal(digest, replace(good, key=OTHER.key().id))
-    # Another's signature under the name of a trusted key.
+    # A stranger's signature with the id of a trusted key.
     assert "an invalid signature" in refusal(digest, replace(OTHER.statement(digest), key=MINE.key().id))
     assert set(changes) | {"key", "bundle"} == set(Signature.__dataclass_fields__)
 
@@ -222,9 +222,9 @@ def test_expiry_of_signatures_and_of_keys(digest: str) -> None:
     assert check(digest, [MINE.statement(digest, expires=future)], [MINE.key()], at=NOW)
     assert "by the key" in refusal(digest, MINE.statement(digest), trusted=(MINE.key(past),))
     assert check(digest, [MINE.statement(digest)], [MINE.key(future)], at=NOW)
-    # What runs already is not stopped by a calendar.
+    # Expiry is not checked for what already runs.
     assert check(digest, [MINE.statement(digest, expires=past)], [MINE.key(past)], at=None)
-    # A day lasts until its end.
+    # A date means the end of that day.
     assert moment("2026-11-29").isoformat() == "2026-11-29T23:59:59+00:00"
     assert moment("2026-11-29T01:00:00+02:00").isoformat() == "2026-11-28T23:00:00+00:00"
     for wrong in ("tomorrow", "2026-13-01", "20", "0001-01-01T00:00:00+23:00"):
@@ -235,19 +235,19 @@ def test_expiry_of_signatures_and_of_keys(digest: str) -> None:
 def test_downgrade_is_refused(digest: str) -> None:
     assert "is signed as version 6" in refusal(digest, MINE.statement(digest, 6), min_version=7)
     assert check(digest, [MINE.statement(digest, 7)], [MINE.key()], at=NOW, min_version=7)
-    # A high version by a stranger raises nothing.
+    # A high version signed by a stranger has no effect.
     both = (MINE.statement(digest, 6), OTHER.statement(digest, 9))
     assert "is signed as version 6" in refusal(digest, *both, min_version=7)
 
 
 def test_rotation(digest: str) -> None:
-    """Signed by the old and the new key: boards that know either accept it, and later only the new one."""
+    """Boards that trust either key accept a bundle signed by both, and later only the new key's."""
     both = (MINE.statement(digest, 3), OTHER.statement(digest, 3))
     for trusted in (MINE, OTHER):
         assert check(digest, both, [trusted.key()], at=NOW).key == trusted.key()
     assert check(digest, both[1:], [MINE.key(), OTHER.key()], at=NOW).key == OTHER.key()
     assert "is trusted" in refusal(digest, both[0], trusted=(OTHER.key(),))
-    # One of two that is wrong does not spoil the other.
+    # An invalid signature does not affect a valid one.
     assert check(digest, (replace(both[0], version=4), both[1]), [MINE.key(), OTHER.key()], at=NOW).key == OTHER.key()
 
 
@@ -322,7 +322,7 @@ def test_verify_says_who_signed_and_refuses_strangers(
     done = device("verify", file, "--trust", tmp_path / "other.pub")
     refuses(done, 2, "signature", "is trusted")
     statuses = {one["name"]: one["status"] for one in json.loads(done.stdout)["checks"]}
-    # What a stranger made is not given to native code.
+    # Native code does not see a stranger's model.
     assert {status for name, status in statuses.items() if name.startswith(("golden", "reference"))} == {"skipped"}
     assert device("verify", file, "--trust", tmp_path).returncode == 0
     refuses(device("verify", file, "--trust", tmp_path, "--min-version", "6"), 2, "is signed as version 5")
@@ -332,17 +332,17 @@ def test_verify_says_who_signed_and_refuses_strangers(
 
 
 def test_tampering_with_a_signed_bundle(tiny_file: Path, tmp_path: Path, refuses: Refuses, device: Device) -> None:
-    """Whatever is changed, the bundle's files or its description, either a hash or the signature does not fit."""
+    """Any change, to the bundle's files or its manifest, breaks a hash or the signature."""
     (tmp_path / "mine.pub").write_text(MINE.key().line())
     one, two = (release(tiny_file, tmp_path / f"{number}.edgetl", number, MINE) for number in (1, 2))
     assert verify(Bundle.open(one), trust=[MINE.key()]).ok
-    # Another bundle, resealed by whoever changed it, with the signature of the first.
+    # A changed bundle with a new digest and the signature of the original.
     old = Bundle.open(one)
     mixed = signed(two, tmp_path / "mixed.edgetl", *old.signatures())
     report = verify(Bundle.open(mixed), trust=[MINE.key()])
     assert not report.ok
     assert "for another bundle" in report.checks[-1].detail
-    # A file of a signed bundle, changed: the signature stays valid, the file's hash does not.
+    # A changed file of a signed bundle: the signature stays valid, the file's hash does not.
     data = bytearray(one.read_bytes())
     start = data.index(old.read("models/int8.tflite"))
     data[start + 5000] ^= 1

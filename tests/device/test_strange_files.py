@@ -1,4 +1,4 @@
-"""Pipes, devices, damaged archives and full disks: an error that names the right file, and no waiting for ever."""
+"""Pipes, devices, damaged archives and full disks: an error that names the right file, and no hang."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_a_pipe_or_a_device_is_refused(endless: Path, read) -> None:
 
 @pytest.mark.parametrize(("field", "add"), [(12, 1 << 20), (16, 100_000)], ids=["size", "place"])
 def test_a_zip_whose_directory_is_said_to_be_elsewhere(tmp_path: Path, field: int, add: int) -> None:
-    """Its members are then before the beginning of the file, and the system only says: Invalid argument."""
+    """Its members are then before the start of the file, for which the system only says: Invalid argument."""
     data = bytearray(TINY.read_bytes())
     place = len(data) - 22 + field
     struct.pack_into("<I", data, place, struct.unpack_from("<I", data, place)[0] + add)
@@ -53,7 +53,7 @@ def test_a_full_disk_names_the_copy_and_not_the_original(tmp_path: Path) -> None
     if not child:
         code = 1
         try:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # as a disk that is full: EFBIG
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # like a full disk: EFBIG
             shutil.copyfile(TINY, tmp_path / "copy")
         except OSError as error:
             known = from_os_error(error)

@@ -1,4 +1,4 @@
-"""Text from outside on a terminal: in errors, JSON, lines of a stream and what commands say."""
+"""Untrusted text on a terminal: in errors, JSON, live output and messages of commands."""
 
 from __future__ import annotations
 

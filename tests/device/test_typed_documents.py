@@ -1,4 +1,4 @@
-"""Documents made of dataclasses: what they read, what they refuse and how they say it, and their schema."""
+"""Documents made of dataclasses: reading, refusing with an error, and their JSON Schema."""
 
 from __future__ import annotations
 
@@ -281,7 +281,7 @@ def test_what_a_class_refuses_is_refused_with_the_name_of_the_field() -> None:
 
 @dataclass(frozen=True)
 class Sealed:
-    """A document that knows when it was edited."""
+    """A document with a digest, which detects edits."""
 
     SCHEMA: ClassVar[str] = "edgetl.sealed/2"
     SEALED: ClassVar[bool] = True
@@ -322,7 +322,7 @@ def test_what_a_closed_class_refuses(change: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError) as refused:
         documents.of_json(Sealed, whole | change, name="sealed.json")
     assert said in str(refused.value)
-    # Python has a default, the document must say it.
+    # It has a default in Python but is required in the document.
     with pytest.raises(InputError, match="mode is missing"):
         documents.of_json(Sealed, {key: one for key, one in whole.items() if key != "mode"}, name="sealed.json")
 

@@ -1,4 +1,4 @@
-"""The whole way on real photos, as a user types it. The floors are for sanity; ``benchmarks/`` has the figures."""
+"""End to end on real photos, as a user would type it. Bounds are sanity checks; ``benchmarks/`` has the figures."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_food_and_its_leak(shell: Shell, shared_data: Path, tmp_path: Path) -> N
     accuracy = document["metrics"]["val"]["accuracy"]
     assert accuracy["photos"] == 15
     assert accuracy["correct"] >= 13
-    # The photo that the collection really has on both sides: dropped from training, and said.
+    # The collection really has a photo in two splits: it is dropped from training, with a note.
     (leak,) = (one for one in document["dataset"]["findings"] if one["kind"] == "leak")
     assert {"train/chapati/chapati006.jpg", "validation/chapati/chapati001.jpg"} == set(leak["files"])
     assert leak["message"] in done.stderr

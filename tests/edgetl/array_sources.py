@@ -1,4 +1,4 @@
-"""Small data sets in the forms that people have them, for tests: arrays, IDX, STL-10, CSV."""
+"""Small data sets in common formats, for tests: arrays, IDX, STL-10, CSV."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ NAMES = ("wheel", "bolt", "nut")
 
 
 def pictures(count: int, *, side: int = 12, channels: int = 3, seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Return different pictures, uint8 [count, side, side, channels]; without the last axis for no channels."""
+    """Return distinct pictures, uint8 [count, side, side, channels]; without the last axis for 0 channels."""
     shape = (count, side, side, channels) if channels else (count, side, side)
     return np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
 
@@ -48,7 +48,7 @@ def write_idx(folder: Path, *, train: int = 18, test: int = 6, packed: bool = Tr
 
 
 def write_stl10(folder: Path, *, train: int = 12, test: int = 4) -> Path:
-    """Write STL-10's files as their page says: channel by channel, each column by column; labels from 1."""
+    """Write STL-10's files as documented: channel by channel, each in column-major order; labels from 1."""
     folder.mkdir(parents=True)
     for name, count, seed in (("train", train, 0), ("test", test, 1)):
         images = pictures(count, side=96, seed=seed)

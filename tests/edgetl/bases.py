@@ -1,4 +1,4 @@
-"""Bases of every row of the registry, small; and scripts outside the package, imported. For tests."""
+"""Small bases for every row of the registry, and imports of scripts outside the package. For tests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MOBILE = tuple(name for name in BACKBONES if name not in LARGE)
 
 
 def some(*names: str) -> list[Any]:
-    """Return all backbones as parameters of a test; those not named are slow."""
+    """Return all backbones as parameters of a test; those not named are marked slow."""
     return [name if name in names else pytest.param(name, marks=pytest.mark.slow) for name in BACKBONES]
 
 
@@ -39,14 +39,14 @@ def narrow(name: str, size: int = SIZE, weights: ResolvedWeights = NONE) -> Any:
 
 @functools.cache
 def untouched(name: str) -> Any:
-    """Return one base a process for all tests that only look at it."""
+    """Return a base, one per process, for tests that only read it."""
     model = lively.small(name)
     return keras().Model(model.input, model.get_layer("pool").input, name=name)
 
 
 @contextmanager
 def borrowed(name: str) -> Iterator[Any]:
-    """Lend that base to a test that changes its weights; they are put back."""
+    """Lend that base to a test that changes its weights; restore them afterwards."""
     base = untouched(name)
     before = base.get_weights()
     try:
@@ -62,7 +62,7 @@ def photo(size: int = SIZE) -> npt.NDArray[np.float32]:
 
 def load_script(path: Path) -> Any:
     """Import a script by its path."""
-    # Dataclasses look their module up by name.
+    # Dataclasses look up their module by name.
     name = f"{path.parent.name}_{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -73,12 +73,12 @@ def load_script(path: Path) -> Any:
 
 
 def from_file(path: Path) -> ResolvedWeights:
-    """Resolve a file of the user's, whatever its name."""
+    """Resolve a user's weights file, whatever its name."""
     return ResolvedWeights("file", path, sha256_file(path), "")
 
 
 def randomize(base: Any, seed: int = 1) -> None:
-    """Set every variable but the scaling to something of its own."""
+    """Set every variable except the scaling to distinct values."""
     random = np.random.default_rng(seed)
     for layer in base.layers:
         if layer.weights and layer.name != "scale":

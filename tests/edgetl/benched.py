@@ -1,4 +1,4 @@
-"""A real bench of the tiny bundle, taken once a process, and copies of it in which one thing is different."""
+"""A real bench of the tiny bundle, run once per process, and copies of its result with single changes."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ Change = Callable[[Document], Any]
 @functools.cache
 def _bench() -> Document:
     document = run_bench(Bundle.open(TINY), BenchOptions(variants=["float32", "int8"], duration=0.05)).to_json()
-    # The machine that tests run on is busy; what a bench says of that is tested with the bench.
+    # The test machine is busy; how a bench reports that is tested with the bench.
     for run in document["runs"]:
         run["verdict"] = {"status": "valid", "reasons": [], "advice": [], "codes": []}
     return document
 
 
 def result(change: Change | None = None) -> Document:
-    """Return a whole result, after ``change`` was applied to it."""
+    """Return a complete result with ``change`` applied."""
     document = copy.deepcopy(_bench())
     if change is not None:
         change(document)
@@ -41,7 +41,7 @@ def result(change: Change | None = None) -> Document:
 
 
 def save(path: Path, change: Change | None = None) -> Path:
-    """Write such a result and return ``path``."""
+    """Write a result with ``change`` applied, and return ``path``."""
     jsonfile.write_json(path, result(change))
     return path
 
@@ -62,14 +62,14 @@ def first_run(**fields: Any) -> Change:
 
 
 def set_times(document: Document, variant: str, invoke_ns: Sequence[int]) -> None:
-    """Give a variant these times of the model; the other stages take 1 ns each."""
+    """Set a variant's model times; the other stages take 1 ns each."""
     run = run_of(document, variant)
     run["samples_ns"] = {stage: [1] * len(invoke_ns) for stage in latency.STAGES} | {"invoke": list(invoke_ns)}
     run["latency_ms"] = documents.to_json(latency.summary_ms(latency.Samples(run["samples_ns"])))
 
 
 def set_wrong(document: Document, variant: str, wrong: Sequence[int]) -> None:
-    """Let a variant have every photo right but those at these positions."""
+    """Make a variant's predictions correct except at these positions."""
     run, photos = run_of(document, variant), document["evalset"]["photos"]
     classes = len(document["bundle"]["labels"])
     run["answers"]["predicted"] = [(photo["label"] + (place in wrong)) % classes for place, photo in enumerate(photos)]
@@ -86,5 +86,5 @@ def run_of(document: Document, variant: str) -> Document:
 
 
 def typed(change: Change | None = None) -> Result:
-    """Return such a result as it is read."""
+    """Return a result with ``change`` applied, as read from a file."""
     return documents.of_json(Result, result(change), name="result.json")

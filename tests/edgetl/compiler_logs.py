@@ -1,4 +1,4 @@
-"""What ``edgetpu_compiler`` really printed, as published, each with its source."""
+"""Published output of ``edgetpu_compiler``, each with its source."""
 
 # The .log file in github.com/rajansaini691/retinanet-model-tflite (tiny_yolo_edgetpu.log).
 TINY_YOLO = """\

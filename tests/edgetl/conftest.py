@@ -1,4 +1,4 @@
-"""A small run and its bundle, made once and shared by all tests here, also between processes of pytest-xdist."""
+"""A small run and its bundle, made once and shared by all tests here, also across pytest-xdist workers."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ Once = Callable[[str, Callable[[Path], object]], Path]
 
 @pytest.fixture(scope="session")
 def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
-    """Return a function that calls another with the path of a folder to make, unless a process of these tests has."""
+    """Return a function that makes a folder by calling another one, unless a worker of this session has made it."""
     base = tmp_path_factory.getbasetemp()
-    # Each process of pytest-xdist has a folder in that of the session.
+    # Each pytest-xdist worker has a folder inside the session's.
     root = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "shared"
 
     def made(name: str, make: Callable[[Path], object]) -> Path:
@@ -58,7 +58,7 @@ def tiny_run(tiny_photos: Path, once: Once) -> Run:
 
 @pytest.fixture(scope="session")
 def short_run(tiny_photos: Path, once: Once) -> Run:
-    """Like ``tiny_run`` on the first blocks, converted in a fifth of the time; good at nothing. Do not write to it."""
+    """Like ``tiny_run`` on the first blocks: converts in a fifth of the time, accuracy is poor. Do not write to it."""
     from edgetl.training import train
 
     return Run.open(once("short", lambda folder: train(tiny_photos, folder, small.short())))

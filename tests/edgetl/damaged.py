@@ -38,7 +38,7 @@ WRONG: st.SearchStrategy[Json] = st.one_of(
 
 
 def nested(depth: int) -> Json:
-    """Return lists in lists."""
+    """Return nested lists."""
     found: Json = []
     for _ in range(depth):
         found = [found]
@@ -46,7 +46,7 @@ def nested(depth: int) -> Json:
 
 
 def sealed(document: Json) -> bytes:
-    """Return a document with the digest of what is in it, where it can have one."""
+    """Return a document with its digest updated, if it has one."""
     with suppress(ValueError, RecursionError, TypeError):
         document["digest"] = jsonfile.digest(document)
     return json.dumps(document).encode()
@@ -56,7 +56,7 @@ def edited(draw: Draw, document: Json) -> Json:
     """Return a document with a few values removed or replaced."""
     document = copy.deepcopy(document)
     for _ in range(draw(st.integers(1, 3))):
-        # Down from the top, so that a long list is not hit more often than a field.
+        # Choose from the top down, so that a long list is not hit more often than a field.
         inner, key = document, draw(st.sampled_from(list(document)))
         while isinstance(inner[key], (dict, list)) and inner[key] and draw(st.integers(0, 3)):
             inner = inner[key]
@@ -69,7 +69,7 @@ def edited(draw: Draw, document: Json) -> Json:
 
 
 def damage(draw: Draw, document: Json) -> bytes:
-    """Return a document with a few values removed or replaced, or with bytes of it cut out or changed."""
+    """Return a document with a few values removed or replaced, or with bytes removed or changed."""
     data = json.dumps(edited(draw, document)).encode()
     if draw(st.integers(0, 4)) == 0:
         start = draw(st.integers(0, len(data)))

@@ -1,4 +1,4 @@
-"""The models of keras.applications behind the rows of the registry, as Keras itself makes them. For tests."""
+"""The keras.applications models behind the rows of the registry, built by Keras itself. For tests."""
 
 from __future__ import annotations
 
@@ -43,6 +43,6 @@ def build(name: str, *, size: int, width: float = 1.0, weights: str | None = Non
 
 
 def scaled(name: str, pixels: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Return pixels 0..255 as Keras' own function wants them."""
+    """Scale pixels 0..255 as Keras' own function expects them."""
     # preprocess_input of V3 does nothing: the scaling is a layer of its model.
     return np.asarray(module(name).preprocess_input(pixels.copy()))

@@ -1,4 +1,4 @@
-"""Small untrained models whose predictions depend on the photo, so that a broken conversion cannot hide. For tests."""
+"""Small untrained models whose predictions depend on the photo, which reveals broken conversions. For tests."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ SIZE = 96
 SMALL = 64  # px, of the backbones that work at it
 CLASSES = 5
 BACKBONES = {"mobilenet_v1": 0.25, "mobilenet_v2": 0.35, "mobilenet_v3_small": 0.75, "mobilenet_v3_large": 0.75}
-# As parameters of a test. The large one has the layers of the small one.
+# Parameters of tests. The large model has all layers of the small one.
 EACH = [pytest.param(name, marks=pytest.mark.slow if name.endswith("large") else ()) for name in BACKBONES]
 
 
 def photos(count: int, *, first_seed: int = 0) -> npt.NDArray[np.uint8]:
-    """Return uint8 [count, 96, 96, 3], each of another colour, brightness and texture."""
+    """Return uint8 [count, 96, 96, 3], each photo with its own colour, brightness and texture."""
     found = []
     for seed in range(first_seed, first_seed + count):
         random = np.random.default_rng(seed)
@@ -34,7 +34,7 @@ def photos(count: int, *, first_seed: int = 0) -> npt.NDArray[np.uint8]:
 
 @cache
 def build(name: str) -> Any:
-    """Return a flat model as ``edgetl train`` makes them, at 96 px. It is built once a process: do not change it."""
+    """Return a flat model as ``edgetl train`` makes it, at 96 px. Built once per process: do not change it."""
     keras = extras.keras()
     keras.utils.set_random_seed(1)
     layers, width = keras.layers, BACKBONES[name]
@@ -55,9 +55,9 @@ def build(name: str) -> Any:
 
 @cache
 def small(name: str) -> Any:
-    """Return the same of any backbone of the registry, as narrow as it is, at 64 px or its smallest size above.
+    """Return such a model for any backbone of the registry, at its smallest width and its smallest size from 64 px on.
 
-    Embedded weights are used where they fit. It is built once a process: do not change it.
+    Embedded weights are used if they match. Built once per process: do not change it.
     """
     from edgetl.backbones import BACKBONES as registry
     from edgetl.backbones import build_base, resolve_weights
@@ -69,7 +69,7 @@ def small(name: str) -> Any:
     weights = resolve_weights(name, width=row.widths[0], request="auto" if trained else "none")
     base = build_base(name, size=size, width=row.widths[0], weights=weights)
     model = _with_head(base.input, base.output)
-    # With most ReLUs open, a deep network of random weights does not turn every rounding into another answer.
+    # With most ReLUs open, a deep network with random weights does not amplify rounding into other predictions.
     settle(model, photos(8, first_seed=900)[:, :size, :size], shift=1.5, head_only=trained)
     return model
 
@@ -84,8 +84,8 @@ def _with_head(pixels: Any, features: Any) -> Any:
 def settle(model: Any, pixels: npt.NDArray[np.uint8], *, shift: float = 0.5, head_only: bool = False) -> None:
     """Make the predictions of an untrained model depend on the photo.
 
-    Random weights with random BatchNorm statistics would give the same answer to every photo. Here the statistics are
-    those of real activations times a random factor, as after training, and the last layer spreads the predictions.
+    With random weights and random BatchNorm statistics, every photo would get the same prediction. Here the statistics
+    are those of real activations times a random factor, as after training, and the last layer spreads the predictions.
     """
     random = np.random.default_rng(1)
     layers = extras.keras().layers
@@ -107,7 +107,7 @@ def settle(model: Any, pixels: npt.NDArray[np.uint8], *, shift: float = 0.5, hea
             scale = [gamma] if operation.scale else []
             operation.set_weights([*scale, beta, mean, variance * random.uniform(0.7, 1.4, count)])
         elif isinstance(operation, layers.DepthwiseConv2D):
-            # Smooth filters, as most trained ones: random ones are high-pass and turn rounding noise into the answer.
+            # Use smooth filters, like most trained ones: random filters are high-pass and amplify rounding noise.
             operation.set_weights([np.abs(array) for array in operation.get_weights()])
         return operation(*args, **kwargs)
 

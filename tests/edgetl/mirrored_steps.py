@@ -1,6 +1,6 @@
-"""Small tails trained on one device and on several, in a process of its own: ``mirrored_steps.py OUT.npz``.
+"""Train small tails on one device and on several, in a separate process: ``mirrored_steps.py OUT.npz``.
 
-Several devices are logical CPUs, which TensorFlow only makes before it has begun.
+The devices are logical CPUs, which TensorFlow can create only before it initializes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests of training and quantizing share: a run of seconds, and the command line as a process."""
+"""Shared by tests of training and quantizing: options for short runs, and the command line as a process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from branches import UNMEASURED
 LABELS = ("bolt", "gear", "washer")
 PER_CLASS = 14
 SIZE = 96
-# Settings of ``tiny_run``, and the same on the first blocks, where what comes out need not be good.
+# Settings of ``tiny_run``, and the same on the first blocks, for tests that need no accuracy.
 WHOLE = ("--size", SIZE, "--views", 1, "--epochs", 2, "--batch-size", 8)
 FLAGS = (*WHOLE, "--truncate", 6, "--trainable-blocks", 2)
 
@@ -33,7 +33,7 @@ def short(**changes: Any) -> Any:
 
 
 def plan(*, photos: int = 500, **changes: Any) -> Any:
-    """Return the TrainPlan of such options for a backbone of 18 blocks and so many training photos."""
+    """Return the TrainPlan of :func:`options` for a backbone of 18 blocks and a number of training photos."""
     from edgetl.training import TrainOptions
     from edgetl.training.plan import resolve
     from edgetl.training.strategy import resolve_strategy
@@ -50,11 +50,11 @@ def plan(*, photos: int = 500, **changes: Any) -> Any:
 
 
 def impossible(**values: Any) -> Any:
-    """Return QuantizeOptions with a bound that no model keeps: to be 101 points better than another one."""
+    """Return QuantizeOptions with a bound that no model meets: 101 points better than another."""
     from edgetl.quantization.options import QuantizeOptions
 
     made = QuantizeOptions(int8=True, **values)
-    # Who asks for it is refused.
+    # Impossible bounds are refused.
     object.__setattr__(made, "max_drop", -101.0)
     return made
 
@@ -62,7 +62,7 @@ def impossible(**values: Any) -> Any:
 def edgetl(
     *arguments: object, env: dict[str, str] | None = None, before: Callable[[], None] | None = None, cwd: Any = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run ``edgetl`` with arguments; ``before`` is called in the child before it starts, to limit it: not measured."""
+    """Run ``edgetl``; ``before`` is called in the child, to limit it. Such a child is left out of the coverage."""
     command = [sys.executable, "-m", "edgetl", *map(str, arguments)]
     environment = os.environ | (UNMEASURED if before else {}) | (env or {})
     return subprocess.run(
@@ -71,7 +71,7 @@ def edgetl(
 
 
 def python(script: str, *, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """Run a Python script in a process of its own."""
+    """Run a Python script in a separate process."""
     command = [sys.executable, "-c", script]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, timeout=180, env=os.environ | (env or {})
@@ -79,7 +79,7 @@ def python(script: str, *, env: dict[str, str] | None = None) -> subprocess.Comp
 
 
 def refused(done: subprocess.CompletedProcess[str], code: int = 2) -> str:
-    """Return the error of a process that must fail as DESIGN says: its exit code, three lines, no traceback."""
+    """Return the error of a process, after checking its exit code, at most three lines, and no traceback."""
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
     _, found, text = done.stderr.rpartition("error: ")

@@ -1,4 +1,4 @@
-"""Boards for tests: real sshd on loopback, each with its own port, host key and cache folder. Nothing of the user's."""
+"""Boards for tests: real sshd on loopback, each with its own port, host key and cache folder; no user files."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ class SshBoard:
     """A running sshd.
 
     Attributes:
-        name: What ``ssh`` calls it, through the configuration of its :class:`Lab`.
-        folder: Its keys and its log.
-        cache: ``$XDG_CACHE_HOME`` of what runs on it.
-        port: On 127.0.0.1.
+        name: Its host alias in the configuration of its :class:`Lab`.
+        folder: Folder of its keys and its log.
+        cache: ``$XDG_CACHE_HOME`` of its programs.
+        port: Port on 127.0.0.1.
         process: The listening sshd.
     """
 
@@ -53,20 +53,20 @@ class SshBoard:
         return [int(pid) for pid in done.stdout.split()]
 
     def wait_quiet(self, seconds: float = 15.0) -> list[int]:
-        """Return what still runs after everything had time to end: nothing, if all is well."""
+        """Wait for the board's processes to end; return those still running, which should be none."""
         ends = time.monotonic() + seconds
         while (left := self.running()) and time.monotonic() < ends:
             time.sleep(0.1)
         return left
 
     def cut(self) -> None:
-        """Kill the server's processes of all connections, as when a board loses its power."""
+        """Kill sshd's processes for all connections, as in a power loss."""
         for pid in self.connections():
             os.kill(pid, signal.SIGKILL)
 
 
 class Lab:
-    """Boards and the one ssh configuration that knows them. A context manager."""
+    """A context manager for boards and the ssh configuration that lists them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -92,17 +92,17 @@ class Lab:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes edgetl use this lab's configuration."""
+        """The environment that makes edgetl use this lab's configuration."""
         return {"EDGETL_SSH": f"ssh -F {self.config}"}
 
     def board(self, name: str, *, known: bool = True, shell: str = "", env: str = "") -> SshBoard:
         """Start a board.
 
         Args:
-            name: What ``ssh`` is to call it.
+            name: Host alias.
             known: Whether the client knows its host key.
-            shell: A script that it runs instead of what is asked for.
-            env: Further ``NAME=value`` of its programs.
+            shell: A script to run instead of the requested command.
+            env: Further ``NAME=value`` for its programs.
         """
         folder = self.folder / name
         folder.mkdir()
@@ -110,11 +110,11 @@ class Lab:
         host_key, port = folder / "host_key", _free_port()
         _keygen(host_key)
         shutil.copy(self.key.with_suffix(".pub"), folder / "authorized_keys")
-        # StrictModes looks at the folders above too, and those of temporary files are everybody's.
+        # StrictModes checks parent folders too, and temporary folders are world-writable.
         (folder / "sshd_config").write_text(
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nPidFile none\nUsePAM no\nStrictModes no\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\nPermitRootLogin yes\n"
-            # The device package that is tested, where it is not the one that is installed.
+            # The device package under test, if it is not the installed one.
             f"SetEnv XDG_CACHE_HOME={cache} {env or 'PYTHONPATH=' + os.environ.get('PYTHONPATH', '')}\n"
         )
         if shell:
@@ -124,7 +124,7 @@ class Lab:
             with (folder / "sshd_config").open("a") as stream:
                 stream.write(f"ForceCommand {script}\n")
         if os.geteuid() == 0:
-            # Compiled into sshd: where it puts its unprivileged half.
+            # Compiled into sshd: the folder of its unprivileged process.
             Path("/run/sshd").mkdir(exist_ok=True)
         log = (folder / "log").open("wb")
         command = [needs_program("sshd"), "-D", "-e", "-f", str(folder / "sshd_config")]
@@ -134,7 +134,7 @@ class Lab:
         self.boards.append(board)
         with self.config.open("a") as stream:
             stream.write(f"Host {name}\n  Port {port}\n")
-        # The alias would be looked up as the address: 127.0.0.1 with the port in brackets.
+        # Host keys are looked up by address: 127.0.0.1 in brackets, with the port.
         if known:
             with self.known.open("a") as stream:
                 stream.write(f"[127.0.0.1]:{port} {host_key.with_suffix('.pub').read_text()}")
@@ -142,7 +142,7 @@ class Lab:
         return board
 
     def fleet(self, *boards: SshBoard, python: str = sys.executable, **fields: str) -> Path:
-        """Write a fleet file of boards that all have the same further fields."""
+        """Write a fleet file of boards that share all further fields."""
         rows = []
         for board in boards:
             row = {"name": board.name, "host": board.name} | ({"python": python} if python else {}) | fields

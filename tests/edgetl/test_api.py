@@ -1,4 +1,4 @@
-"""The verbs as functions: what a notebook imports."""
+"""The Python API: the verbs as functions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ QUICK = {"calibration": 12}
 
 @pytest.fixture(scope="module")
 def run(short_run: edgetl.Run, tmp_path_factory: pytest.TempPathFactory) -> edgetl.Run:
-    """A run of this module's own, which may be written to."""
+    """A copy of the run for this module, which may be changed."""
     folder = tmp_path_factory.mktemp("api") / "run"
     shutil.copytree(short_run.folder, folder)
     return edgetl.Run.open(folder)

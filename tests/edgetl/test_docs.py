@@ -1,4 +1,4 @@
-"""The documentation: links lead somewhere, command lines exist, generated pages are up to date, the site builds."""
+"""The documentation: links work, command lines are valid, generated pages are up to date, the site builds."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def prose(page: Path) -> str:
 
 
 def anchors(page: Path) -> set[str]:
-    """What ``#...`` may name on a page: its headings, as GitHub and Python-Markdown spell them."""
+    """Valid anchors of a page: its headings, as GitHub and Python-Markdown spell them."""
     headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
     named = {name for heading in headings for name in re.findall(r"\{: #(\S+) \}$", heading)}
     return named | {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
@@ -87,7 +87,7 @@ def test_every_page_of_the_repository_is_reached_from_the_readme() -> None:
             to = page.parent / target
             if not re.match(r"[a-z]+:", target) and to.suffix == ".md":
                 waiting.append(to.resolve())
-    # The site's own first page, and what is read where it lies.
+    # The site's own home page, and pages read in the repository.
     apart = {ROOT / "docs" / "index.md", *(one for one in ROOT.glob("*.md"))}
     assert sorted(name_of(page) for page in set(PAGES) - seen - apart) == []
 
@@ -96,7 +96,7 @@ def test_every_page_of_the_repository_is_reached_from_the_readme() -> None:
 
 
 def shown_commands(text: str) -> Iterator[str]:
-    """Command lines in blocks of code: whole lines of scripts and of sessions, also after ``&&`` and in YAML."""
+    """Command lines in code blocks: lines of scripts and sessions, also after ``&&`` and in YAML."""
     for block in FENCE.finditer(text):
         code = block["code"].replace("\\\n", " ")
         if block["language"] == "yaml":
@@ -117,7 +117,7 @@ def commands_of(line: str) -> Iterator[str]:
 
 
 def inline_commands(text: str) -> Iterator[str]:
-    """Command lines in a sentence: ``edgetl train --resume RUN``, where arguments may be missing."""
+    """Command lines in running text, such as ``edgetl train --resume RUN``, where arguments may be missing."""
     for code in re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
         if re.match(r"(?:edgetl|python -m edgetl_device) ", code):
             head, brace, rest = code.partition("{")
@@ -125,7 +125,7 @@ def inline_commands(text: str) -> Iterator[str]:
             yield from (head + one + rest for one in inner.split(",")) if brace else [code]
 
 
-# Commands whose options are text to Typer and are understood by a class of their own.
+# Commands whose options Typer passes as text to their own classes.
 OPTIONS = {"bench": BenchOptions, "deploy": DeployOptions, "quantize": QuantizeOptions, "train": TrainOptions}
 
 
@@ -134,7 +134,7 @@ class NoSuchCommand(Exception):
 
 
 def check(command: str, *, whole: bool) -> None:
-    """Parse a command line with the real parser; ``whole`` asks for its arguments too.
+    """Parse a command line with the real parser; with ``whole``, arguments are required.
 
     Raises:
         NoSuchCommand: An unknown command or option, a missing or superfluous argument, a value of another type.
@@ -168,7 +168,7 @@ def check_edgetl(words: list[str], *, whole: bool) -> None:
     try:
         values, extra, order = command.make_parser(context).parse_args(list(words))
     except Exception as error:
-        # In a sentence an option may be named without its value.
+        # In running text, an option may be named without its value.
         last = flags.get(words[-1]) if words else None
         if not whole and last is not None and not last.is_flag:
             return check_edgetl([*path[1:], *words[:-1]], whole=False)
@@ -186,7 +186,7 @@ def check_edgetl(words: list[str], *, whole: bool) -> None:
             kind.of(**parsed(kind, typed))
         except InputError as error:
             raise NoSuchCommand(f"{' '.join(path)}: {error}") from None
-    # --print-config answers before arguments are asked for.
+    # --print-config works without arguments.
     if whole and "--print-config" not in words:
         missing = [one.name for one in command.params if one.required and values.get(one.name) in (None, ())]
         if missing:
@@ -194,7 +194,7 @@ def check_edgetl(words: list[str], *, whole: bool) -> None:
 
 
 def check_value(option: Any, value: str, context: Any) -> None:
-    """Refuse text where the option takes a number or one of a few words; files need not exist."""
+    """Check a value that must be a number or one of a few words; files need not exist."""
     if "path" in str(getattr(option, "type_descriptor", getattr(option, "type", ""))).lower():
         return
     try:
@@ -218,7 +218,7 @@ def check_device(words: list[str], *, whole: bool) -> None:
 
 
 def refusal(command: str, *, whole: bool) -> str:
-    """Return what is wrong with a shown command line, or nothing."""
+    """Return the error for a shown command line; empty if it is valid."""
     try:
         check(command, whole=whole)
     except NoSuchCommand as error:
@@ -227,7 +227,7 @@ def refusal(command: str, *, whole: bool) -> str:
 
 
 def refusals(text: str) -> list[str]:
-    # The reference of the command line has usages such as edgetl train [DATA] [OPTIONS].
+    # The command line reference has usages such as edgetl train [DATA] [OPTIONS].
     usages = re.sub(r" \[OPTIONS\]$", "", text, flags=re.MULTILINE)
     usages = re.sub(r" \[([A-Z_]+)\](?=$| )", r" \1", usages, flags=re.MULTILINE)
     found = [refusal(command, whole=True) for command in shown_commands(usages)]
@@ -301,6 +301,6 @@ def test_the_site_builds_without_a_warning_and_loads_nothing_from_elsewhere(tmp_
         )
         assert loaded == [], page.name
     assert (tmp_path / "site" / "changelog.html").exists()
-    # Its folders of source are not on the site.
+    # Links to source folders are not on the site.
     assert not list((tmp_path / "site").rglob("*.py"))
     shutil.rmtree(tmp_path / "site")

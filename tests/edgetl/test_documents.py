@@ -1,4 +1,4 @@
-"""Every document that edgetl writes is in one list, fits its own JSON Schema, and is described in the docs."""
+"""Every document that edgetl writes is listed, valid under its JSON Schema, and described in the docs."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_what_is_written_fits_its_schema(tiny_bundle: Path) -> None:
     for name, document in written.items():
         errors = Draft202012Validator(documents.schema(name)).iter_errors(document)
         assert [f"{error.json_path}: {error.message}" for error in errors] == [], name
-    # Nothing is lost on the way through the class.
+    # Reading and writing it loses nothing.
     assert to_json(Run.open(run).document) == written["run"]
 
 

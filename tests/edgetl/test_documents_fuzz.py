@@ -1,4 +1,4 @@
-"""Real documents of a run, damaged in every way: readers refuse with an error of edgetl's, or read what is there."""
+"""Damaged documents of a real run: readers raise one of edgetl's errors, or read them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from edgetl_device.errors import EdgetlError, InputError
 
 
 def read_all_of(run: Run) -> None:
-    """Do with a run's document what its page does."""
+    """Use a run's documents as its report does."""
     document = run.document
     facts.provenance(document), facts.configuration(document), facts.stages(document), facts.reasons(document)
     page.scores(document)
@@ -64,7 +64,7 @@ def test_of_version_1(tiny_bundle: Path, data: st.DataObject) -> None:
 
 
 def version_1(bundle: Path) -> Json:
-    """Return the report of a bundle's run as the version before wrote it, with a candidate."""
+    """Return a quantization report with a candidate, as the previous version wrote it."""
     document = json.loads((bundle.parent / "quantize.json").read_text())
     document["schema"] = "edgetl.quantize/1"
     del document["candidates"]

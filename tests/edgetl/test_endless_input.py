@@ -1,4 +1,4 @@
-"""Pipes and devices in the place of files: refused, and never waited for."""
+"""Pipes and devices instead of files are refused without blocking."""
 
 from __future__ import annotations
 

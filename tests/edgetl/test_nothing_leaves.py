@@ -1,7 +1,7 @@
-"""Nothing leaves the machine unasked: no internet address, no name looked up, nothing in the user's home but the cache.
+"""Nothing leaves the machine unasked: no connection, no name lookup, no file in the user's home except the cache.
 
-Most commands run one after the other in one process, which imports TensorFlow once, and then waits: what reports does
-so after a while, from threads of its own.
+Most commands run in one process, which imports TensorFlow once, and then waits: telemetry is sent after a while, from
+its own threads.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from network_watch import build, watched
 
 pytestmark = pytest.mark.no_cover
 
-# Cached pixels and features; which models ran well once.
+# The cache of pixels and features, and the record of models that passed a trial run.
 CACHES = (".cache/edgetl/cache/", ".cache/edgetl/models/")
 SCRIPT = """
 import sys, time
@@ -51,7 +51,7 @@ print("Keras downloads to", keras_home())
 time.sleep(2)
 sys.exit("; ".join(failed) or 0)
 """
-# ONNX Runtime loaded as a program would that knows nothing of edgetl, and by edgetl_device.
+# ONNX Runtime loaded by a program without edgetl, and by edgetl_device.
 ALONE = """
 import onnxruntime, time
 from pathlib import Path
@@ -74,7 +74,7 @@ def test_no_command_talks_or_leaves_anything(tiny_photos: Path, library: Path, t
     done = watched([sys.executable, "-c", SCRIPT], library, tmp_path)
     assert done.code == 0, done.said
     assert done.network == []
-    # Where a program that uses edgetl would look for what Keras has downloaded, though Keras made nothing there.
+    # The folder where a user's program expects Keras' downloads, although Keras created nothing there.
     assert f"Keras downloads to {tmp_path / 'home' / '.keras'}" in done.said
     assert [file for file in done.home if not file.startswith(CACHES)] == []
     assert any(file.endswith("pixels.npy") for file in done.home)
@@ -99,6 +99,6 @@ def test_the_device_package_keeps_onnx_runtime_from_leaving_an_id(library: Path,
 def test_onnx_runtime_alone_leaves_one(library: Path, tmp_path: Path) -> None:
     import onnxruntime
 
-    # Else the test above would prove nothing.
+    # Otherwise the test above would prove nothing.
     if tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 32):
         assert watched([sys.executable, "-c", ALONE], library, tmp_path).home

@@ -1,4 +1,4 @@
-"""What travels has no absolute path, user name or position in it: bundle, .edgetl, report.html, result."""
+"""Artifacts that are shared contain no absolute path, user name or position: bundle, .edgetl, report.html, result."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ USER = "anna.example"
 
 @pytest.fixture(scope="module")
 def run(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run in a home directory, on photos of a phone that knows where it was."""
+    """A run in a home directory, on phone photos with GPS positions."""
     from edgetl.training import train
 
     home = tmp_path_factory.mktemp("home") / USER

@@ -1,4 +1,4 @@
-"""Both distributions, as wheels and as source: what is in them, and that they work where only they are installed."""
+"""Both distributions, as wheels and as source: their content, and that they work in a clean environment."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ DISTRIBUTIONS = {"edgetl": REPO, "edgetl_device": REPO / "device"}
 
 
 def run(*command: object, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    # What is installed counts, and not a checkout on the path.
+    # Use the installed packages, not a checkout on the path.
     env = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     return subprocess.run([*map(str, command)], capture_output=True, text=True, timeout=300, cwd=cwd, env=env)
 
 
 def pip(python: object, *arguments: object) -> None:
-    """Run pip; end the test when the package index cannot be reached, and fail on anything else."""
+    """Run pip; end the test if the package index is unreachable, and fail on any other error."""
     checked(run(python, "-m", "pip", "--disable-pip-version-check", *arguments))
 
 
@@ -41,7 +41,7 @@ def checked(done: subprocess.CompletedProcess[str]) -> None:
     if done.returncode:
         said = done.stdout + done.stderr
         words = ("No matching distribution found", "Connection", "Temporary failure in name resolution", "timed out")
-        # One of our own that does not fit the other is no fault of the index.
+        # A mismatch between our own packages is not the index's fault.
         if any(word in said for word in words) and "No matching distribution found for edgetl" not in said:
             cannot_run(f"no package index here: {said.strip().splitlines()[-1]}")
         pytest.fail(said)
@@ -159,7 +159,7 @@ def test_what_the_wheels_ask_for(wheels: dict[str, Path]) -> None:
     assert not {"tensorflow", "keras", "typer", "rich"} & {one.name for one in requirements(wheels["edgetl_device"])}
 
 
-# pip makes a wheel of a source first, and it is the same: the test of that is above.
+# pip builds a wheel from the source first; the test above shows that it is the same wheel.
 @pytest.mark.parametrize("form", ["wheels", pytest.param("sources", marks=pytest.mark.slow)])
 def test_installed_alone_they_work(form: str, request: pytest.FixtureRequest, tmp_path: Path) -> None:
     files: dict[str, Path] = request.getfixturevalue(form)

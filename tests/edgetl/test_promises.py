@@ -1,6 +1,6 @@
-"""DESIGN's promises, where they are about the whole project and not one module.
+"""The project's promises, as far as they concern more than one module.
 
-Elsewhere: raw pixels (test_run, test_int8), no leaks (test_train, test_dataset, test_quantize_pipeline), nothing
+Tested elsewhere: raw pixels (test_run, test_int8), no leaks (test_train, test_dataset, test_quantize_pipeline), nothing
 half-written (test_cli_train, test_bundling), verdicts (device/test_latency).
 """
 
@@ -34,7 +34,7 @@ HEAVY = {"tensorflow", "keras", "numpy", "PIL", "sklearn", "onnx", "onnxruntime"
 
 
 def dotted(node: ast.expr) -> str:
-    """Return ``a.b.c`` for such an expression; what is not a name becomes ``?``."""
+    """Return a dotted expression as text, ``a.b.c``; parts that are not names become ``?``."""
     if isinstance(node, ast.Attribute):
         return f"{dotted(node.value)}.{node.attr}"
     return node.id if isinstance(node, ast.Name) else "?"
@@ -49,11 +49,11 @@ PIXELS_FROM_BYTES = re.compile(
 )
 ALLOWED = {
     "device/edgetl_device/preprocess.py": "*",
-    # Reads the size in the header for the audit; the pixels it keeps come from edgetl_device.preprocess.
+    # Reads the size in the header for the audit; its pixels come from edgetl_device.preprocess.
     "edgetl/data/pixels.py": {"Image.open"},
-    # Reads the orientation in the header; what is left of the file is compared with edgetl_device.preprocess.
+    # Reads the orientation in the header; the stripped file is compared using edgetl_device.preprocess.
     "edgetl/export/metadata.py": {"Image.open"},
-    # Stretches heat maps over photos, for people; the photos come from edgetl_device.preprocess.
+    # Overlays heat maps on photos for display; the photos come from edgetl_device.preprocess.
     "edgetl/reports/pictures.py": {"?.resize"},
 }
 
@@ -62,7 +62,7 @@ def pixel_code(source: str) -> Iterator[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, (ast.Attribute, ast.Name)):
             name = dotted(node)
-            # np.resize repeats an array; it makes no picture smaller.
+            # np.resize repeats an array; it does not scale pictures.
             if PIXELS_FROM_BYTES.search(name) and name != "np.resize":
                 yield name
 
@@ -70,7 +70,7 @@ def pixel_code(source: str) -> Iterator[str]:
 def test_bytes_become_pixels_in_one_place_only() -> None:
     for path in SOURCES:
         name = path.relative_to(REPO).as_posix()
-        # Draws pictures, from which files are made; it reads none.
+        # Draws pictures and saves them; it reads none.
         reads_only = name.startswith("edgetl/synthetic/")
         allowed = ALLOWED.get(name, set())
         for found in pixel_code(path.read_text()):
@@ -96,7 +96,7 @@ def test_the_scan_sees_other_ways_of_reading_photos(code: str) -> None:
 
 
 def test_training_and_device_see_the_same_pixels(tiny_run: Run, tiny_bundle: Path) -> None:
-    """The pixels that training had in its cache are the golden ones, and what the bundle's own spec gives."""
+    """The pixels in training's cache equal the golden pixels, and the bundle's own preprocessing gives the same."""
     from edgetl.runs.held_out import find_photos
 
     bundle = Bundle.open(tiny_bundle)
@@ -155,7 +155,7 @@ def test_the_bundle_lists_everything_with_its_hash(tiny_bundle: Path) -> None:
 
 
 def imported(path: Path) -> set[str]:
-    """Return the top-level packages that a file imports anywhere in it."""
+    """Return the top-level packages that a file imports, anywhere in it."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -169,7 +169,7 @@ def test_device_code_imports_numpy_pillow_and_a_runtime() -> None:
     allowed = {"numpy", "PIL", "ai_edge_litert", "tflite_runtime", "onnxruntime", "edgetl_device"}
     assert len(DEVICE) > 10
     for path in DEVICE:
-        # An extra, with a fallback in ed25519.py: test_signature.py runs both.
+        # Optional, with a fallback in ed25519.py; test_signature.py runs both.
         extras = {"cryptography"} if path.name == "signature.py" else set()
         assert imported(path) - set(sys.stdlib_module_names) <= allowed | extras, path
 
@@ -191,7 +191,7 @@ def test_where_the_weights_come_from_is_said(tiny_run: Run) -> None:
 
 
 def swallows(source: str) -> Iterator[int]:
-    """Yield the lines where any error at all is caught and forgotten, in whatever words."""
+    """Yield the lines where any exception is caught and ignored, in any syntax."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.ExceptHandler):
             silent = all(
@@ -251,7 +251,7 @@ def test_the_scan_sees_errors_that_are_swallowed(code: str, seen: bool) -> None:
 def test_what_fails_while_photos_are_decoded_is_what_is_raised() -> None:
     from edgetl.training.pipeline import _while_importing
 
-    # As with a library that fails to load: tried again, it fails with something that explains nothing.
+    # As a library that failed to load: the second attempt fails with an unhelpful error.
     errors = [ImportError("libcudart.so.12: cannot open shared object file"), ImportError("partially initialized")]
 
     def load() -> None:
@@ -340,7 +340,7 @@ sys.exit(f"loaded: {{heavy}}" if heavy else code)
         ("ConnectionRefusedError(errno.ECONNREFUSED, 'Connection refused')", 4, "error: Connection refused"),
         ("TimeoutError('timed out')", 4, "error: timed out"),
         ("__import__('socket').gaierror(-2, 'Name or service not known')", 4, "error: Name or service not known"),
-        # Its errno is 1 in OpenSSL's numbering, and EPERM in the system's.
+        # Its errno is 1: an OpenSSL code, which is EPERM in the system's numbering.
         ("__import__('ssl').SSLError(1, 'certificate verify failed')", 4, "error: certificate verify failed"),
         ("__import__('urllib.error').error.URLError('no route')", 4, "no route"),
         ("OSError('of nobody knows what')", 1, "Traceback"),
@@ -375,7 +375,7 @@ cli.main()
 
 
 def test_a_failing_disk_is_no_damaged_file() -> None:
-    """Linux answers EIO to who reads this file from its beginning, as it does for a failing disk."""
+    """Linux returns EIO for reading this file from its start, as for a failing disk."""
     from edgetl.data.pixels import hash_files
     from edgetl.training.checkpoint import CheckpointFile
 

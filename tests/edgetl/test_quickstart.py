@@ -20,14 +20,14 @@ def texts(cell: nbformat.NotebookNode) -> str:
 
 def test_every_cell_runs_and_prints_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # The kernel finds edgetl where this process does, and its temporary files go with the test.
+    # The kernel imports edgetl from the same place as this process, and its temporary files are removed with the test.
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(str(path) for path in map(Path, _paths())))
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     shown = [texts(cell) for cell in notebook.cells]
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute()
     printed = [texts(cell) for cell in notebook.cells]
-    # Numbers differ between machines; how much is printed, and the error, do not.
+    # Numbers differ between machines; the number of lines and the error do not.
     assert [text.count("\n") for text in printed] == [text.count("\n") for text in shown]
     assert printed[-1] == shown[-1] == "lr=7: must be over 0 and at most 1\n"
     assert not any(

@@ -34,7 +34,7 @@ def test_a_real_result_fits() -> None:
 
 
 def close(schema: Any) -> Any:
-    """Return a schema that knows no other fields than those it describes."""
+    """Return a schema that allows only the fields that it describes."""
     if isinstance(schema, list):
         return [close(part) for part in schema]
     if not isinstance(schema, dict):
@@ -44,7 +44,7 @@ def close(schema: Any) -> Any:
 
 
 def test_every_field_of_a_result_is_described() -> None:
-    """Readers may meet new fields, but what this version writes is in its schema."""
+    """Readers must accept unknown fields, but this version's schema describes all fields that it writes."""
     assert errors(close(SCHEMA), benched.result()) == []
 
 

@@ -1,4 +1,4 @@
-"""Real results, bundles and reports of the device, damaged in every way: refused with an error of edgetl's, or used."""
+"""Damaged results, bundles and reports of the device: refused with one of edgetl's errors, or used."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from edgetl_device.verify import Verification, verify
 
 @functools.cache
 def short() -> Json:
-    """A result with few samples: what is drawn of it takes long."""
+    """A result with few samples, because drawing it takes long."""
 
     def change(document: Json) -> None:
         for run in document["runs"]:
@@ -43,7 +43,7 @@ def short() -> Json:
 
 
 def with_digests(document: Json) -> bytes:
-    """Give a result the digests of what is in it, so that readers look at the rest of it."""
+    """Update a result's digests, so that readers check the rest of it."""
     with suppress(Exception):
         photos, labels = document["evalset"]["photos"], document["bundle"]["labels"]
         document["evalset"]["digest"] = photoset.digest((labels[one["label"]], one["sha256"]) for one in photos)
@@ -51,7 +51,7 @@ def with_digests(document: Json) -> bytes:
 
 
 def use(path: Path) -> None:
-    """Do with a result what commands do."""
+    """Use a result as the commands do."""
     found = result.read(path)
     gate_subjects(found), records(found)
     with contextlib.redirect_stdout(io.StringIO()):
@@ -76,7 +76,7 @@ def test_results(tmp_path: Path, data: st.DataObject) -> None:
 def test_results_side_by_side(tmp_path: Path, data: st.DataObject) -> None:
     whole, other = benched.save(tmp_path / "whole.json"), tmp_path / "other.json"
     document = short()
-    # One part at a time: most of a result is samples.
+    # Damage one part at a time, because most of a result is samples.
     part = data.draw(st.sampled_from(["evalset", "settings", "environment", "harness", "bundle", "skipped"]))
     document = document | {part: edited(data.draw, {part: document[part]}).get(part)}
     other.write_bytes(with_digests(document))

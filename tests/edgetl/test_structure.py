@@ -1,4 +1,4 @@
-"""The order of the folders: who may import whom, and what they give each other. docs/architecture.md draws it."""
+"""The layers of the folders: allowed imports, and typed data between them. See docs/architecture.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import small
 ROOT = Path(__file__).parents[2]
 ROOTS = (ROOT / "edgetl", ROOT / "device" / "edgetl_device")
 
-# From the top down; a folder imports from lower lines only. Those of one line do not know each other.
+# From the top down: a folder imports only from lower lines. Folders on the same line do not import each other.
 LAYERS = (
     {"__main__"},
     {"_api", "cli"},
@@ -45,9 +45,9 @@ DEVICE_LAYERS = (
     {"ed25519", "text"},
 )
 
-# An object of which only a reader of the code knows the fields.
+# Types whose fields only the code reveals.
 UNTYPED = re.compile(r"\b(dict|Mapping|MutableMapping)\[str, (Any|Json)\]")
-# Where folders give each other such objects none the less, and why.
+# Exceptions where folders exchange such objects, with reasons.
 _JSON = "reads, checks and writes JSON of all kinds, for the typed documents"
 _SCHEMA = "a JSON Schema"
 _CARRIED = "what the maker of a bundle says of it, carried to the device and read by nobody there"
@@ -74,12 +74,12 @@ ALLOWED = {
 
 @pytest.fixture(scope="module")
 def graph() -> grimp.ImportGraph:
-    """Every import of both packages, those inside functions and for type checkers too."""
+    """All imports of both packages, including those inside functions and for type checkers."""
     return grimp.build_graph("edgetl", "edgetl_device", cache_dir=None)
 
 
 def imports_of_siblings(graph: grimp.ImportGraph, package: str) -> dict[str, set[str]]:
-    """Return which of its siblings each child of a package imports, all that is below it taken together."""
+    """Return the siblings that each child of a package imports, including imports by its own children."""
     children = sorted(graph.find_children(package))
     owner = {module: child for child in children for module in {child, *graph.find_descendants(child)}}
     found: dict[str, set[str]] = {child: set() for child in children}
@@ -91,7 +91,7 @@ def imports_of_siblings(graph: grimp.ImportGraph, package: str) -> dict[str, set
 
 
 def circle(graph: grimp.ImportGraph, package: str) -> str:
-    """Return a circle among the children of a package, or nothing."""
+    """Return an import cycle among the children of a package; empty if there is none."""
     try:
         graphlib.TopologicalSorter(imports_of_siblings(graph, package)).prepare()
     except graphlib.CycleError as error:
@@ -105,7 +105,7 @@ def circles(graph: grimp.ImportGraph) -> list[str]:
 
 
 def upward(graph: grimp.ImportGraph, package: str, layers: tuple[set[str], ...]) -> Iterator[str]:
-    """Yield each import between children of a package that does not go down, and each child without a layer."""
+    """Yield each import between a package's children that does not go down a layer, and each child without a layer."""
     place = {f"{package}.{name}": depth for depth, layer in enumerate(layers) for name in layer}
     for child, imported in imports_of_siblings(graph, package).items():
         if child not in place:
@@ -115,7 +115,7 @@ def upward(graph: grimp.ImportGraph, package: str, layers: tuple[set[str], ...])
 
 
 def untyped(source: str, module: str) -> Iterator[str]:
-    """Yield the public functions, methods and fields of a module that take or give an object without a type."""
+    """Yield a module's public functions, methods and fields that accept or return untyped objects."""
 
     def walk(body: list[ast.stmt], prefix: str) -> Iterator[str]:
         for node in body:

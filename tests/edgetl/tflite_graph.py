@@ -1,4 +1,4 @@
-"""TFLite files of a few operators, written by hand: exactly the operator, version or option that a test needs."""
+"""Hand-written TFLite files of a few operators, with the operator, version or option that a test needs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _OPTIONS = {
 
 
 class Graph:
-    """A graph under construction: tensors and operators are added in order, and named by their index."""
+    """A graph under construction: tensors and operators are added in order, and referred to by index."""
 
     def __init__(self) -> None:
         self._tensors: list[Any] = []
@@ -30,7 +30,7 @@ class Graph:
         self._buffers: list[Any] = [schema.BufferT()]
 
     def tensor(self, *shape: int, dtype: str = "int8", values: Any = None, scales: tuple[float, ...] = (0.1,)) -> int:
-        """Add a tensor and return its index; with values it is stored, a size of -1 is open."""
+        """Add a tensor and return its index; ``values`` makes it a constant, and a size of -1 is dynamic."""
         tensor = schema.TensorT()
         tensor.name = f"tensor {len(self._tensors)}"
         tensor.type = getattr(schema.TensorType, dtype.upper())
@@ -49,7 +49,7 @@ class Graph:
         return len(self._tensors) - 1
 
     def add(self, name: str, inputs: list[int], output: int, *, version: int = 1, **options: Any) -> int:
-        """Add an operator and return its output; a name in small letters is a custom operator."""
+        """Add an operator and return its output; a lower-case name is a custom operator."""
         code = schema.OperatorCodeT()
         code.version = version
         if name.islower():

@@ -1,4 +1,4 @@
-"""A page as the tests of reports look at it: text, tags and attributes. For tests."""
+"""Parse HTML reports into text, tags and attributes. For tests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Page(HTMLParser):
         return [attributes for name, attributes in self.tags if name == tag]
 
     def assert_needs_nothing_else(self) -> None:
-        """Fail when the page runs or loads something."""
+        """Fail if the page runs scripts or loads resources."""
         assert not self.named("script")
         assert not self.named("link")
         for _, attributes in self.tags:

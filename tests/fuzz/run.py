@@ -1,7 +1,8 @@
 """Coverage-guided fuzzing of all readers with Atheris (libFuzzer): ``python tests/fuzz/run.py [TARGET ...]``.
 
-Each target runs in a process of its own, in bounded time and memory. What a reader must not raise is a finding: its
-input is kept under ``--out``, and the run goes on; a crash of native code, a hang or too much memory ends the target.
+Each target runs in a separate process, with bounded time and memory. An exception that a reader must not raise is a
+finding: its input is kept under ``--out``, and the run continues. A native crash, a hang or too much memory ends the
+target.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ def main() -> int:
 
 
 def start(name: str, out: Path, runs: int, seconds: int) -> dict[str, Any]:
-    """Fuzz one target in a process of its own; return its row of the table."""
+    """Fuzz one target in a separate process; return its row of the table."""
     command = [
         sys.executable,
         __file__,

@@ -1,6 +1,6 @@
-"""What is fuzzed: each reader of bytes that strangers write, with valid inputs to begin from.
+"""Fuzz targets: every reader of untrusted bytes, with valid inputs as seeds.
 
-A reader returns, or raises an error of edgetl's, or an error of the system that edgetl reports as one.
+A reader returns, or raises one of edgetl's errors, or a system error that edgetl reports as one.
 """
 
 from __future__ import annotations
@@ -59,13 +59,13 @@ class Target:
     """A reader.
 
     Attributes:
-        name: What it reads.
-        read: Takes the bytes.
+        name: Name of the input.
+        read: Reads the bytes.
         seeds: Valid inputs.
-        max_bytes: Longest input.
-        mutate: Changes an input along its format; None: bytes only.
-        timeout_s: One execution may take this long.
-        memory_mb: The process may take this much.
+        max_bytes: Maximum length of an input.
+        mutate: Format-aware mutation of an input; None mutates bytes only.
+        timeout_s: Time limit of one execution.
+        memory_mb: Memory limit of the process.
     """
 
     name: str
@@ -78,13 +78,13 @@ class Target:
 
 
 def execute(target: Target, data: bytes) -> Exception | None:
-    """Read once; return what a reader must not raise."""
+    """Read once; return an exception that a reader must not raise, if any."""
     try:
         target.read(data)
     except EdgetlError:
         return None
     except OSError as error:
-        # As the command line does: a name that is too long, a folder instead of a file.
+        # Handle system errors as the command line does, such as a name that is too long, or a folder instead of a file.
         return error if from_os_error(error).exit_code == 1 else None
     except Exception as error:
         return error
@@ -93,7 +93,7 @@ def execute(target: Target, data: bytes) -> Exception | None:
 
 @cache
 def folder() -> Path:
-    """Return a folder in memory for the files of this process."""
+    """Return a folder in memory for this process's files."""
     memory = Path("/dev/shm")
     return Path(tempfile.mkdtemp(prefix="edgetl-fuzz-", dir=memory if memory.is_dir() else None))
 
@@ -114,7 +114,7 @@ _VALUES: tuple[Any, ...] = (
 
 
 def mutate_json(data: bytes, size: int, mutate: Mutate, draw: random.Random) -> bytes:
-    """Replace, remove, double or swap values of a document; one time in four change bytes instead."""
+    """Replace, remove, duplicate or swap values of a document; one time in four, change bytes instead."""
     try:
         document = json.loads(data)
     except (ValueError, RecursionError):
@@ -148,7 +148,7 @@ def mutate_json(data: bytes, size: int, mutate: Mutate, draw: random.Random) -> 
 
 
 def mutate_zip(data: bytes, size: int, mutate: Mutate, draw: random.Random) -> bytes:
-    """Change one member of a zip, or the way it is stored, and write it whole; one time in four change bytes."""
+    """Change a member of a zip, or how it is stored, and write a valid zip; one time in four, change bytes instead."""
     if draw.random() < 0.25:
         return mutate(data, size)
     try:
@@ -182,7 +182,7 @@ def mutate_zip(data: bytes, size: int, mutate: Mutate, draw: random.Random) -> b
 
 
 def _sealed(data: bytes) -> bytes:
-    """Give a document the digest of what is in it, so that the reader looks at the rest."""
+    """Update a document's digest, so that the reader checks the rest."""
     try:
         document = json.loads(data)
         if isinstance(document, dict) and "digest" in document:
@@ -194,7 +194,7 @@ def _sealed(data: bytes) -> bytes:
 
 
 def _read_document(data: bytes) -> None:
-    """The first byte chooses the kind; one that can be read is written and read again as the same."""
+    """The first byte selects the kind; a document that can be read must survive writing and reading."""
     kind = all_documents.document_class(all_documents.NAMES[data[0] % len(all_documents.NAMES)]) if data else None
     if kind is not None:
         found = documents.parse(kind, _sealed(data[1:]), name="x.json")
@@ -260,7 +260,7 @@ def _read_bundle(data: bytes) -> None:
 
 
 def resealed(data: bytes) -> bytes:
-    """Give a bundle the hashes of its files, so that they are read."""
+    """Update the hashes in a bundle, so that its files are read."""
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         content = {one.filename: archive.read(one) for one in archive.infolist()}
     document = json.loads(content["bundle.json"])
@@ -333,7 +333,7 @@ _TABLES = [
 
 
 def _read_array(data: bytes) -> None:
-    """The first byte chooses the name; labels of the array are decoded."""
+    """The first byte selects the name; labels of the array are decoded."""
     names = ("x.npy", "x-idx3-ubyte", "x-idx1-ubyte.gz", "train_X.bin", "train_y.bin")
     scratch = folder() / "scratch"
     scratch.mkdir(exist_ok=True)
@@ -400,13 +400,13 @@ def _read_tflite(data: bytes) -> None:
 
 
 def _read_onnx(data: bytes) -> None:
-    """What the child does; it turns any exception into a refusal."""
+    """The child's work; it turns any exception into a refusal."""
     with suppress(Exception):
         describe_here(data, tensors=True)
 
 
 def _read_weights_npz(data: bytes) -> None:
-    # Without these two bytes it would be read as HDF5, in a child process.
+    # Without these two bytes, it would be read as HDF5 in a child process.
     _read_weights(b"PK" + data[2:])
 
 
@@ -465,7 +465,7 @@ def _read_photo(data: bytes) -> None:
 
 
 def _strip_photo(data: bytes) -> None:
-    """What is left of a photo is the same pixels."""
+    """Stripping metadata from a photo preserves its pixels."""
     spec = Preprocess(size=32)
     pixels = preprocess(data, spec)
     stripped, _ = without_metadata(data, spec, name="x")
@@ -476,7 +476,7 @@ def _strip_photo(data: bytes) -> None:
 
 
 class _Ssh:
-    """A process of ssh whose board has written these bytes."""
+    """An ssh process whose board has written these bytes."""
 
     def __init__(self, data: bytes) -> None:
         self.stdout = io.BytesIO(data)
@@ -522,7 +522,7 @@ def _text(data: bytes) -> str:
 
 
 def targets() -> Iterator[Target]:
-    """All of them, fast ones first."""
+    """All targets, fast ones first."""
     yield Target(
         "host-names", lambda data: from_hosts(_text(data).split("\n")), lambda: [b"pi@10.0.0.5\nssh://a:22"], 200
     )

@@ -1,4 +1,4 @@
-"""The short form of ``make fuzz``: valid inputs, a few mutations of each, and all inputs that fuzzing has found."""
+"""A short ``make fuzz``: valid inputs, a few mutations of each, and all inputs found by fuzzing."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_what_was_found(what: str) -> None:
 
 
 def test_a_finding_is_reported() -> None:
-    """The harness does not take every exception for a refusal."""
+    """The harness does not accept every exception as a refusal."""
 
     def read(data: bytes) -> None:
         zlib.decompress(data)

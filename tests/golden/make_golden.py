@@ -1,7 +1,7 @@
-"""Makes ``tiny.edgetl`` and ``photos/``: a bundle of a few KB with every kind of model, for tests without TensorFlow.
+"""Make ``tiny.edgetl`` and ``photos/``: a bundle of a few KB with every kind of model, for tests without TensorFlow.
 
-Run it in the workstation's environment from the repository root: ``python tests/golden/make_golden.py``. It converts
-with the converters themselves, not with ``edgetl.quantization``: a change there must not move the tests of the device.
+Run it in the workstation's environment from the repository root: ``python tests/golden/make_golden.py``. It calls the
+converters directly, not ``edgetl.quantization``, so that changes there do not affect the device's tests.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SEED = 7
 
 
 def draw(label: str, rng: np.random.Generator) -> Image.Image:
-    """Draw one shape of about its class's colour somewhere on a noisy ground."""
+    """Draw a shape in roughly its class's colour at a random position on a noisy background."""
     width, height = int(rng.integers(44, 64)), int(rng.integers(40, 56))
     ground = rng.integers(150, 230, 3) + rng.normal(0, 12, (height, width, 3))
     image = Image.fromarray(np.clip(ground, 0, 255).astype(np.uint8))
@@ -68,7 +68,7 @@ def train(pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Any:
     tensor = layers.GlobalAveragePooling2D(name="pool")(tensor)
     tensor = layers.Dense(len(LABELS), name="logits")(tensor)
     model = keras.Model(inputs, layers.Softmax(name="probabilities")(tensor))
-    # Smoothed labels keep the probabilities away from 0 and 1, where every mistake of a runtime would round away.
+    # Smoothed labels keep probabilities away from 0 and 1, where errors of a runtime would be rounded away.
     model.compile(keras.optimizers.Adam(3e-3), keras.losses.CategoricalCrossentropy(label_smoothing=0.2))
     targets = keras.utils.to_categorical(labels, len(LABELS))
     model.fit(pixels.astype(np.float32), targets, batch_size=32, epochs=12, verbose=0)
@@ -76,7 +76,7 @@ def train(pixels: npt.NDArray[np.uint8], labels: npt.NDArray[np.int64]) -> Any:
 
 
 def to_tflite(model: Any, calibration: npt.NDArray[np.uint8] | None) -> bytes:
-    """Return float32 TFLite, or int8 with uint8 in and out where there are calibration photos."""
+    """Return float32 TFLite or, with calibration photos, int8 with uint8 input and output."""
     tf = extras.tensorflow()
     converter = tf.lite.TFLiteConverter.from_keras_model(model)
     if calibration is not None:
@@ -88,7 +88,7 @@ def to_tflite(model: Any, calibration: npt.NDArray[np.uint8] | None) -> bytes:
 
 
 def to_onnx(model: Any, calibration: npt.NDArray[np.uint8] | None) -> bytes:
-    """Return float32 ONNX, or int8 QDQ with uint8 in where there are calibration photos."""
+    """Return float32 ONNX or, with calibration photos, int8 QDQ with uint8 input."""
     tf, tf2onnx = extras.tensorflow(), extras.require("tf2onnx")
     dtype = tf.float32 if calibration is None else tf.uint8
     signature = [tf.TensorSpec((1, 32, 32, 3), dtype, name="pixels")]
@@ -131,7 +131,7 @@ def held_out_photos(folder: Path, rng: np.random.Generator) -> list[bundle.Photo
 
 
 def main(scratch: Path) -> None:
-    """Make everything anew; ``scratch`` is an empty folder."""
+    """Make everything again; ``scratch`` is an empty folder."""
     rng = np.random.default_rng(SEED)
     pixels, labels = photos(600, rng)
     pixels[:, 0, 0], pixels[:, -1, -1] = 0, 255  # so that the calibrated input range is 0..255

@@ -1,4 +1,4 @@
-"""What ``make test`` says about coverage, and when it fails."""
+"""The coverage report of ``make test``, and when it fails."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_bounds_are_of_both_packages() -> None:
 
 @pytest.mark.parametrize(("bound", "code"), [("0", 0), ("99", 1)])
 def test_a_run_below_its_bound_fails_though_its_tests_pass(tmp_path: Path, bound: str, code: int) -> None:
-    """One small test of the device package, in this process and in one that it starts, against a bound."""
+    """A small test of the device package, in this process and in a child process, against a bound."""
     (tmp_path / "test_small.py").write_text(
         "import subprocess, sys\n"
         "from pathlib import Path\n"
@@ -62,6 +62,6 @@ def test_a_run_below_its_bound_fails_though_its_tests_pass(tmp_path: Path, bound
     assert done.returncode == code, done.stdout + done.stderr
     assert done.stdout.splitlines()[-1].startswith("1 passed in ")
     assert ("NOT REACHED" in done.stdout) == bool(code)
-    # What only the started process ran counts.
+    # Lines that ran only in the child process count.
     share = next(line for line in done.stdout.splitlines() if line.startswith("edgetl_device")).split()[1]
     assert 1 < float(share.rstrip("%")) < 50

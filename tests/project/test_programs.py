@@ -1,4 +1,4 @@
-"""Tests whose program is absent: skipped and counted for people, failed in CI; and what ``.ci/run`` does about it."""
+"""Tests whose program is missing: skipped and counted, but failed in CI; ``.ci/run`` installs the programs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ UNIT = "tests/device/test_application_doc.py::test_the_units_pass_systemds_own_c
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """A folder of programs, for ``PATH``, with none of ``PROGRAMS`` in it."""
+    """A folder of programs for ``PATH``, without any of ``PROGRAMS``."""
     folder = tmp_path / "bin"
     folder.mkdir()
     for name in ("bash", "dirname", "grep"):
@@ -60,7 +60,7 @@ def test_ci_runs_what_the_readme_says_and_as_root_on_debian_installs_first(bare:
         return
     update, install = before
     assert update == "apt-get update -qq"
-    # sshd is where administrators' programs are, whatever PATH says.
+    # sshd is found in the administrators' folders even if they are not on PATH.
     assert {*install.split()[5:], "openssh-server"} == {program.package for program in PROGRAMS.values()}
 
 

@@ -1,4 +1,4 @@
-"""What those who carry edgetl on rely on: the changelog, the contributor's pages, the workflow."""
+"""What contributors rely on: the changelog, the contributing pages, the workflow."""
 
 from __future__ import annotations
 
@@ -81,6 +81,6 @@ def test_hooks_run_the_tools_whose_versions_pyproject_states() -> None:
 
 
 def test_no_two_test_files_share_a_name() -> None:
-    """pytest imports test files by their name alone: of two with one name it refuses the second, and the whole run."""
+    """pytest imports test files by name alone, and aborts the run if two have the same name."""
     names = [path.name for path in (REPO / "tests").rglob("test_*.py")]
     assert sorted(name for name in set(names) if names.count(name) > 1) == []

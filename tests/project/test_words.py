@@ -12,7 +12,7 @@ RETIRED = (
     "rung", "rungs", "ladder", "Parcel", "equalize_streams", "narrow_ranges", "answers_of", "could not be had",
     "cannot be had", "be content", "in so many words", "desk", "speaks against",
 )  # fmt: skip
-# Version 1 of quantize.json has fields of such names, and it is read; the changelog says what replaced them.
+# Version 1 of quantize.json, which is still read, has fields with these names; the changelog lists their replacements.
 EXCEPT = {
     "edgetl/runs/quantize_report.py",
     "tests/edgetl/test_documents_fuzz.py",

@@ -31,7 +31,7 @@ def pairs(n: int, lost: int, gained: int) -> tuple[np.ndarray, np.ndarray]:
 
 def test_paired_drop_by_hand() -> None:
     drop = paired_drop(*pairs(100, 10, 2))
-    # Half a photo more in each cell: n 102, lost 10.5, gained 2.5.
+    # With half a photo added to each cell: n 102, lost 10.5, gained 2.5.
     half = 1.959964 * math.sqrt((13 - 8 * 8 / 102) / 102**2)
     assert (drop.drop_pp, drop.lost, drop.gained) == (8.0, 10, 2)
     assert drop.ci95_pp == pytest.approx((100 * (8 / 102 - half), 100 * (8 / 102 + half)), abs=1e-4)

@@ -32,7 +32,7 @@ def test_each_row_of_a_batch_is_answered_as_the_photo_alone(tiny: Bundle, name: 
         pixels = [one.pixels(tiny.read(photo.file)) for photo in tiny.photos()][:7]
         alone = np.stack([one.run(photo) for photo in pixels])
         assert len({row.tobytes() for row in alone}) > 4
-        # Float32 sums in another order; one step of the output's 1/256 is what int8 may move.
+        # float32 may sum in another order; int8 may differ by one step of its output, 1/256.
         together = np.stack(four.run_batch(pixels[:4]) + four.run_batch(pixels[4:]))
         np.testing.assert_allclose(together, alone, atol=1e-6 if name == "float32" else 1 / 256)
         with pytest.raises(ValueError, match="5 photos for a batch of 4"):
@@ -52,7 +52,7 @@ def test_a_sample_is_one_inference_of_the_whole_batch(tiny: Bundle) -> None:
         watch.measure(0, min_inferences=2)
     assert fed == [0, 1, 2, 3] * 2
     assert invoked == [4, 8]
-    # A tick between any two looks at the clock: four photos are decoded and fitted, then there is one inference.
+    # The clock ticks at each reading: four photos are decoded and resized, then there is one inference.
     assert [watch.samples.stages_ns[stage][0] for stage in STAGES] == [4_000_000, 4_000_000, 1_000_000, 1_000_000]
 
 

@@ -172,7 +172,7 @@ def test_a_bench_that_is_not_quick_has_a_p90_to_publish(tiny: Bundle) -> None:
 def test_the_bench_knows_its_own_cost(document: dict[str, Any], tiny: Bundle) -> None:
     cost = document["harness"]["latency_ms"]["invoke"]
     assert 0 < cost["p50"] <= cost["p90"]
-    # Nothing is run, so it must be below what any model takes.
+    # The null runtime runs nothing, so it must be faster than any model.
     assert cost["p50"] < min(run["latency_ms"]["invoke"]["p50"] for run in document["runs"])
 
 
@@ -190,9 +190,9 @@ def test_delegates_are_measured_side_by_side(tiny: Bundle) -> None:
         ("float32", "xnnpack"): 8,
     }
     p50 = {run["delegate"]: run["latency_ms"]["invoke"]["p50"] for run in document["runs"] if run["variant"] == "int8"}
-    # Four times on x86; the reference kernels of TFLite are not made for it.
+    # Four times on x86, for which TFLite's reference kernels are not optimized.
     assert p50["none"] > p50["xnnpack"]
-    # No run always follows the same one.
+    # The order of runs varies.
     turns = [
         [
             run["delegate"] + run["variant"]
@@ -310,7 +310,7 @@ def test_ctrl_c_ends_a_bench_with_130(tiny_file: Path) -> None:
 
 def test_the_cpu_time_of_other_programs_is_seen() -> None:
     before = environment.state()
-    # Python's own work is not another program's; a busy loop in a process of its own is.
+    # This process's own work does not count as another program's; a busy loop in another process does.
     spin = "import time\nend = time.monotonic() + 1.5\nwhile time.monotonic() < end: pass"
     with subprocess.Popen([sys.executable, "-c", spin]):
         pass

@@ -30,7 +30,7 @@ def test_samples_are_what_the_clock_says(classifier: Classifier, tiny: Bundle) -
     assert {stage: set(column) for stage, column in watch.samples.stages_ns.items()} == {s: {1_000_000} for s in STAGES}
     assert len(watch.samples.total_ns()) == 30
     watch.measure(1.0)
-    # Five ticks of 1 ms for each inference, and one for each look at the time.
+    # Five ticks of 1 ms for each inference, and one for each reading of the clock.
     assert len(watch.samples.total_ns()) == pytest.approx(30 + 1000 / 6, abs=2)
     unknown = Unknown(f"not enough samples: {len(watch.samples.total_ns())} of 662")
     assert latency.summary_ms(watch.samples).total == Percentiles(4.0, 4.0, 4.0, unknown)

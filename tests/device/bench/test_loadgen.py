@@ -26,7 +26,7 @@ def test_a_scenario_has_its_log_and_verdict(tiny: Bundle, tmp_path: Path, scenar
     assert (found["scenario"], found["metric"], found["verdict"]) == (scenario, metric, "VALID")
     p50_ms = document["runs"][0]["latency_ms"]["invoke"]["p50"]
     in_ms = found["value"] if metric == "p90_ms" else 1000 / found["value"]
-    # LoadGen's own thread hopping is in its numbers; that they are of the same model shows in the order of magnitude.
+    # LoadGen's numbers include its thread switches, so compare only the order of magnitude.
     assert p50_ms / 3 < in_ms < 30 * p50_ms
     folder = tmp_path / "deep" / "log" / "int8-1-thread"
     assert found["log"] == folder.name

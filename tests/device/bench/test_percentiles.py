@@ -19,10 +19,10 @@ def test_percentiles_are_nearest_rank() -> None:
 
 
 def test_the_least_samples_are_those_of_mlperf() -> None:
-    # The two numbers that MLPerf's rules name; the others are by the same rule.
+    # The first two are from MLPerf's rules; the others follow the same rule.
     assert (least_samples(90), least_samples(99)) == (64, 662)
     assert (least_samples(50), least_samples(95), least_samples(97)) == (11, 130, 219)
-    # At one sample fewer, chance alone puts at most one of them above a true p90 more often than in 1% of runs.
+    # With one sample fewer, more than 1% of runs have at most one sample above the true p90 by chance.
     rng = random.Random(0)
     runs = 100_000
     few = sum(sum(rng.random() > 0.9 for _ in range(40)) <= 1 for _ in range(runs // 10))
@@ -56,13 +56,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say() -> None:
         for name, truth in (("p50_ms", 0.5), ("p90_ms", 0.9)):
             low, high = getattr(found, name)
             held[name] += low <= truth <= high
-    # Of 60 at 95%: 57 on average; blocks of few samples cost some.
+    # Of 60 intervals at 95%, 57 cover on average; blocks of few samples cover less often.
     assert all(48 <= count <= 60 for count in held.values())
     assert held != {"p50_ms": runs, "p90_ms": runs}
 
 
 def test_an_interval_is_the_same_each_time_and_wide_where_stretches_differ() -> None:
-    # Drawn one by one, 40 of 100 slow samples would never move the median.
+    # If samples were drawn one by one, 40 slow ones of 100 would never move the median.
     fast, slow = [1000, 1001] * 300, [2000, 2001] * 200
     rng = random.Random(2)
     mixed = [rng.randrange(1000, 1100) for _ in range(1000)]

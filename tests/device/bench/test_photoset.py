@@ -1,4 +1,4 @@
-"""``bench --data``: a labelled folder in the place of the bundle's own photos."""
+"""``bench --data``: a labelled folder instead of the bundle's own photos."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ QUICK: dict[str, Any] = {"duration": 0.05, "quick": True}
 
 @pytest.fixture
 def data(tiny: Bundle, tmp_path: Path) -> Path:
-    """The photos of the tiny bundle as a labelled folder under other names, with what file managers leave behind."""
+    """The photos of the tiny bundle as a labelled folder, renamed, with files that file managers leave behind."""
     root = tmp_path / "field"
     for number, photo in enumerate(tiny.photos()):
         folder = root / tiny.labels[photo.index] / ("more" if number % 2 else ".")
@@ -58,7 +58,7 @@ def test_the_same_photos_in_a_folder_give_the_same_accuracy(data: Path, tiny: Bu
 
 
 def test_pairs_are_with_the_float32_variant_on_this_device(data: Path, tiny: Bundle) -> None:
-    # Mislabelled: one photo that float32 has right as a circle is now a wrong square, for both.
+    # Mislabel a circle that float32 classifies correctly as a square, so that both variants are wrong.
     shutil.move(next((data / "circle").glob("photo*")), data / "square" / "moved.png")
     document = run_bench(tiny, BenchOptions(variants=["int8"], data=data, **QUICK)).to_json()
     photos = photoset.of_folder(data, tiny)
@@ -164,7 +164,7 @@ def test_only_so_many_photos_of_a_folder_are_timed(data: Path, tiny: Bundle, mon
 def test_top5_counts_the_five_likeliest() -> None:
     probabilities = np.array([[0.3, 0.2, 0.2, 0.1, 0.1, 0.1], [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]], np.float32)
     found = accuracy.top5(probabilities, np.array([5, 3]))
-    # Photo 0: of the equal ones 3, 4 and 5 the last is left out. Photo 1: the first four of the equal ones count.
+    # Photo 0: of the tied classes 3, 4 and 5, the last is left out. Photo 1: the first four of the tied classes count.
     assert (found.correct, found.share) == (1, 0.5)
     assert found.ci95 == accuracy.wilson95(1, 2)
 

@@ -1,4 +1,4 @@
-"""What a result keeps of each photo, and that it is checked on reading."""
+"""Predictions per photo in a result, and the checks on reading them."""
 
 from __future__ import annotations
 

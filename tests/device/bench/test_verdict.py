@@ -109,7 +109,7 @@ def test_what_happened_on_the_way_counts_though_it_is_over() -> None:
     weak = replace(BEFORE, throttled=("under-voltage",))
     assert "from the start" in verdict.judge(samples(QUIET), [weak, AFTER]).reasons[0]
     assert found.codes == ("throttled", "hot")
-    # Two codes for heat have the same advice.
+    # Two heat codes have the same advice.
     assert len(found.advice) == 1
 
 

@@ -1,4 +1,4 @@
-"""External delegates: read from text, loaded, held to what they take; refused with words when anything is wrong."""
+"""External delegates: parsed, loaded, checked for their share of the model; errors if anything is wrong."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def edgetpu_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A stand-in for libedgetpu.so.1: it takes what the Edge TPU takes, and computes nothing."""
+    """A stand-in for libedgetpu.so.1: it accepts the Edge TPU's operators and computes nothing."""
     return delegate_library.build(tmp_path_factory.mktemp("edgetpu") / "libedgetpu.so.1", "-DEDGETPU")
 
 
@@ -107,7 +107,7 @@ def test_options_are_passed_and_the_share_it_took_is_known(int8: bytes, library:
 
 
 def test_the_rest_of_the_model_runs_as_before(tiny: Bundle, library: Path) -> None:
-    """XNNPACK comes after the delegate; its partitions must not be counted as the delegate's."""
+    """XNNPACK is applied after the delegate; its partitions must not be counted as the delegate's."""
     with Classifier(tiny, "int8") as classifier:
         assert classifier.runtime.external is None
     with Classifier(tiny, "int8", delegate=parse_delegate(f"{library}:claim=last")) as classifier:
@@ -192,7 +192,7 @@ def test_a_crash_becomes_an_error(tiny: Bundle, int8: bytes, library: Path) -> N
     assert tflite_runtime() in str(caught.value)
     with pytest.raises(Unavailable, match="SIGSEGV"):
         open_classifier(tiny, "int8", delegate=parse_delegate(f"{library}:claim=crash"))
-    # What fails in an orderly way is left to the real run, which says it better.
+    # A failure without a crash is left to the real run, whose error is more specific.
     trial_run(int8, parse_delegate(f"{library}:claim=none"))
 
 
@@ -229,7 +229,7 @@ def test_a_libedgetpu_that_cannot_be_loaded_may_lack_libusb(compiled: bytes, tmp
 
 def test_xnnpack_that_takes_nothing_is_refused() -> None:
     class Interpreter:
-        """Of a build without XNNPACK: operators, and no partition among them."""
+        """An interpreter without XNNPACK: operators, none of them a partition."""
 
         def _get_ops_details(self) -> list[dict[str, object]]:
             return [{"index": 0, "op_name": "SOFTMAX", "inputs": [0], "outputs": [1]}]

@@ -1,4 +1,4 @@
-"""Videos and cameras: real videos where OpenCV is installed, a stand-in for picamera2, and neither of them."""
+"""Videos and cameras: real videos if OpenCV is installed, a stand-in for picamera2, and neither library."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_a_video_from_the_command_line(device: Device, tiny_file: Path, tmp_path
 
 @needs_opencv
 def test_a_camera_that_falls_silent_is_an_error(tmp_path: Path, classifier: Classifier) -> None:
-    # OpenCV opens a file where a device is expected: the camera's code on real frames, then unplugged.
+    # OpenCV opens a file in place of a device: the camera code sees real frames, then an unplugged camera.
     source = open_camera(str(write_video(tmp_path / "a.avi", [CIRCLE] * 4)))
     found = classify_frames(classifier, source, smooth_s=0.3)
     assert [next(found).prediction.label for _ in range(4)] == ["circle"] * 4
@@ -106,7 +106,7 @@ def test_no_camera_and_no_video(device: Device, refuses: Refuses, tiny_file: Pat
 
 
 def damaged(path: Path, frames: Sequence[int], *, cut: bool = False) -> Path:
-    """Make some frames of an AVI zeros, or cut the file off in the first of them; its index stays."""
+    """Overwrite some frames of an AVI with zeros, or truncate the file in the first of them; keep its index."""
     data = path.read_bytes()
     # Each frame is a chunk "00dc" in the list "movi".
     pattern = re.compile(rb"00dc(.{4})", re.DOTALL)
@@ -136,7 +136,7 @@ def test_a_video_of_damaged_frames_has_none(device: Device, refuses: Refuses, ti
 def test_a_video_goes_on_after_a_damaged_frame(
     device: Device, tiny_file: Path, tmp_path: Path, numbers: list[int], cut: bool, lost: list[int]
 ) -> None:
-    """OpenCV says "no frame" for a damaged one as for the end."""
+    """OpenCV reports "no frame" both for a damaged frame and at the end."""
     path = damaged(write_video(tmp_path / "a.avi", [CIRCLE] * 10), numbers, cut=cut)
     done = device("classify", tiny_file, "--video", path)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -149,7 +149,7 @@ def test_a_video_goes_on_after_a_damaged_frame(
 
 @needs_opencv
 def test_a_video_that_ends_before_its_time(tmp_path: Path, classifier: Classifier) -> None:
-    """MP4, whose number of frames is not always that of the pictures: only a large lack is one."""
+    """The frame count of an MP4 is not always exact: only a large shortfall is an error."""
     frames = [np.roll(CIRCLE, 3 * shift, axis=1) for shift in range(30)]
     data = bytearray(write_video(tmp_path / "a.mp4", frames, "mp4v").read_bytes())
     start = data.index(b"mdat") + 4
@@ -192,7 +192,7 @@ def test_an_opencv_that_cannot_be_loaded(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_a_camera_module_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """picamera2 raises RuntimeError where libcamera refuses, as its source shows."""
+    """According to its source, picamera2 raises RuntimeError if libcamera refuses."""
     (tmp_path / "picamera2.py").write_text(
         textwrap.dedent("""
         busy = True
@@ -239,7 +239,7 @@ def test_without_opencv_the_install_command_is_named(tiny_file: Path, tmp_path: 
 def test_picamera2_is_asked_for_rgb_and_gets_its_buffers_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classifier: Classifier
 ) -> None:
-    """A stand-in with the calls of picamera2's manual: it shows the calls to be consistent, not that a board agrees."""
+    """A stand-in with the calls from picamera2's manual: it tests that they are consistent, not that a board agrees."""
     (tmp_path / "picamera2.py").write_text(
         textwrap.dedent("""
         import numpy as np

@@ -1,4 +1,4 @@
-"""Frames and photos as they come: from a numpy source, and the command as a process."""
+"""Frames and photos as they arrive: from a NumPy source, and with the command as a process."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ CIRCLE, SQUARE = pixels("circle0.jpg"), pixels("square0.jpg")
 
 
 class Slides:
-    """A source of frames that are there already, so many a second of its own time."""
+    """A source of frames in memory, at a frame rate on its own clock."""
 
     description = "slides"
 
@@ -77,14 +77,14 @@ def test_frames_get_the_predictions_that_photos_get(classifier: Classifier) -> N
 
 def test_smoothing_is_a_low_pass_of_the_stated_time(classifier: Classifier) -> None:
     start, end = np.array([1.0, 0.0], np.float32), np.array([0.0, 1.0], np.float32)
-    for steps in (1, 10):  # however many frames there are on the way
+    for steps in (1, 10):  # at any frame rate
         smoother = Smoother(0.5)
         np.testing.assert_array_equal(smoother.update(start, 7.0), start)
         for step in range(1, steps + 1):
             found = smoother.update(end, 7.0 + 0.5 * step / steps)
         np.testing.assert_allclose(found, [math.exp(-1), 1 - math.exp(-1)], rtol=1e-5)
     np.testing.assert_array_equal(Smoother(0.0).update(end, 1.0), end)
-    # One odd frame among ten a second is smoothed away; what it says itself is still told.
+    # A single outlier at ten frames per second is smoothed away; its own prediction is still reported.
     frames = [CIRCLE] * 5 + [SQUARE] + [CIRCLE] * 2
     odd = list(classify_frames(classifier, Slides(frames), smooth_s=0.5))[5]
     assert (odd.prediction.label, odd.smoothed.label) == ("square", "circle")
@@ -95,7 +95,7 @@ def test_every_skips_frames_without_reading_their_pixels(classifier: Classifier)
     predictions = list(classify_frames(classifier, slides, every_s=0.5))
     assert [answer.name for answer in predictions] == [0, 5, 10, 15, 20, 25, 30]
     assert slides.asked == 7
-    # 0.25 s is no multiple of the frames' 0.1 s: four a second all the same.
+    # 0.25 s is not a multiple of the frame interval, 0.1 s; the rate is still four per second.
     assert len(list(classify_frames(classifier, Slides([CIRCLE] * 21), every_s=0.25))) == 9
 
 
@@ -157,7 +157,7 @@ def test_photos_that_cannot_be_read_are_told_and_passed_over(classifier: Classif
 
 
 class Flaky(Slides):
-    """Slides whose grabs fail at some places, and whose pixels cannot be decoded at others."""
+    """Frames of which some cannot be grabbed and others cannot be decoded."""
 
     def __init__(self, frames: Sequence[np.ndarray], silent: dict[int, int], broken: Sequence[int] = ()) -> None:
         super().__init__(frames)
@@ -208,7 +208,7 @@ def test_a_camera_that_stays_silent_is_an_error(classifier: Classifier) -> None:
 
 
 def test_no_photo_ends_a_watch(tiny_file: Path, tmp_path: Path) -> None:
-    """In the 800 MB of the documented service: bombs, pipes, loops, devices and names, and a photo after them."""
+    """Within the 800 MB of the documented service: bombs, pipes, loops, devices, odd names, and then a photo."""
     inbox = tmp_path / "in"
     inbox.mkdir()
     Image.new("P", (1, 1)).save(inbox / "b.png")
@@ -262,7 +262,7 @@ def test_a_watched_folder_until_ctrl_c(tiny_file: Path, tmp_path: Path) -> None:
     try:
         while "photos that appear in" not in process.stderr.readline():
             assert process.poll() is None
-        time.sleep(0.3)  # it has looked once
+        time.sleep(0.3)  # until it has polled once
         (tmp_path / "photo.jpg").write_bytes((GOLDEN / "photos" / "circle0.jpg").read_bytes())
         (tmp_path / "text.jpg").write_text("no photo")
         lines = [json.loads(process.stdout.readline()) for _ in range(2)]

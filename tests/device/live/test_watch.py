@@ -1,4 +1,4 @@
-"""Photos that appear in a folder, on a clock that the tests turn: each look at the folder is one step of 1 s."""
+"""Photos that appear in a folder, with a simulated clock: each poll of the folder is a step of 1 s."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def inbox(tmp_path: Path) -> Path:
 
 
 def watched(folder: Path, steps: list[Step], *, existing: bool = False, settle_s: float = 1.0) -> list[str]:
-    """Do one step after each look at the folder, and return the names that were yielded, then two looks more."""
+    """Do one step after each poll, then poll twice more; return the names that were yielded."""
     now = 0.0
 
     def sleep(_seconds: float) -> None:
@@ -73,7 +73,7 @@ def test_a_photo_waits_until_it_has_stood_still(inbox: Path) -> None:
         lambda size=size: write(inbox / "slow.jpg", b"x" * size, at_s=1000 + size) for size in range(1, 6)
     ]
     assert watched(inbox, [*grow, nothing], settle_s=1.0) == ["slow.jpg"]
-    # Standing still for 3 s is longer than what is left: nothing may come out.
+    # The settling time of 3 s is longer than the time left, so nothing may be yielded.
     shutil.rmtree(inbox)
     inbox.mkdir()
     assert watched(inbox, grow, settle_s=4.0) == []
@@ -154,7 +154,7 @@ def test_one_that_changes_while_others_are_read_waits_again(inbox: Path) -> None
 
 
 def test_slow_writers_on_a_real_clock(inbox: Path) -> None:
-    """Four at once, in pieces or by moving in: each photo once, and whole."""
+    """Four writers at once, in pieces or by moving files in: each photo is yielded once, and complete."""
     pieces, count = 6, 12
 
     def write_some(writer: int) -> None:

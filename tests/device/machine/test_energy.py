@@ -1,4 +1,4 @@
-"""Energy, from trees of files whose counters a thread advances as a sensor would."""
+"""Energy, from fake sysfs trees whose counters a thread advances."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgetl_device.machine import energy
 
 
 def put(path: Path, value: object) -> None:
-    """Write a value in one step, as a reader of sysfs sees it."""
+    """Write a value atomically, as sysfs appears to a reader."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(path.name + ".new")
     new.write_text(f"{value}\n")
@@ -69,7 +69,7 @@ def measured(root: Path, seconds: float, inferences: int) -> dict[str, object]:
 
 def test_a_counter_that_starts_again_when_it_is_full(tmp_path: Path) -> None:
     counter = rapl(tmp_path, full_uj=5_000_000)
-    # 2 W for the half second of idling, then 6 W; full at 5 J.
+    # 2 W for half a second of idling, then 6 W; the counter wraps at 5 J.
     with advancing(lambda s: put(counter, int(1e6 * (2 * min(s, 0.5) + 6 * max(0, s - 0.5))) % 5_000_000)):
         found = measured(tmp_path, 0.6, 5)
     assert found.sensor == "RAPL"
@@ -108,7 +108,7 @@ def test_a_counter_that_starts_again_when_it_is_full(tmp_path: Path) -> None:
     ],
 )
 def test_power_is_added_up(tmp_path: Path, files: dict[str, object], sensor: str) -> None:
-    rapl(tmp_path)  # Sees less of the board than any of these.
+    rapl(tmp_path)  # Covers less of the board than any of these.
     for name, value in files.items():
         put(tmp_path / "sys/class" / name, value)
     found = measured(tmp_path, 0.6, 3)
@@ -125,7 +125,7 @@ def test_power_between_two_readings_of_the_meter_counts(tmp_path: Path) -> None:
     meter, usage = energy.Meter(energy.find_sensor(tmp_path), idle_s=0.2), energy.Usage()
 
     def burst() -> int:
-        """Use 3 W, but for the moments in which the meter itself looks."""
+        """Use 3 W, except while the meter reads the sensor."""
         time.sleep(0.1)
         put(power, 3_000_000)
         time.sleep(1.0)
@@ -155,7 +155,7 @@ def test_a_machine_without_a_sensor_or_with_a_locked_one(tmp_path: Path) -> None
         energy.find_sensor(tmp_path)
     counter = rapl(tmp_path)
     counter.unlink()
-    # A folder cannot be read as a file by anybody, root included.
+    # A folder cannot be read as a file, not even by root.
     counter.mkdir()
     with pytest.raises(Unavailable, match="is not readable") as caught:
         energy.find_sensor(tmp_path)

@@ -1,4 +1,4 @@
-"""Reading the environment, from trees of files as boards have them."""
+"""Reading the environment, from copies of boards' sysfs and procfs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from edgetl_device.documents import Unknown
 from edgetl_device.machine import cores, environment
 from edgetl_device.machine.cores import Cluster
 
-# Rockchip RK3399: two kinds of cores; the numbers are those of its device tree.
+# Rockchip RK3399: two core types; the numbers are from its device tree.
 LITTLE, BIG = range(4), range(4, 6)
 
 
@@ -74,7 +74,7 @@ def test_big_and_little_cores_are_told_apart(rk3399: Path) -> None:
 def test_the_state_of_a_board_without_vcgencmd(rk3399: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(rk3399))
     found = environment.state(rk3399)
-    # The graphics chip is hotter, and the fan is no throttling.
+    # The GPU is hotter, and a fan is not throttling.
     assert found.temperature_c == 61.5
     assert found.frequency_mhz == 1796.0
     assert found.throttled == ()
@@ -83,7 +83,7 @@ def test_the_state_of_a_board_without_vcgencmd(rk3399: Path, monkeypatch: pytest
     assert found.busy_cpu_s == pytest.approx(15.5)
     write(rk3399, {"sys/class/thermal/cooling_device0/cur_state": 3})
     assert environment.state(rk3399).throttled == ("throttling",)
-    # The kernel may refuse to say: then nobody knows whether it is slowed, and no list says that it is not.
+    # If the kernel does not say, throttling is unknown, not an empty list.
     write(rk3399, {"sys/class/thermal/cooling_device0/cur_state": ""})
     assert "cur_state has no number" in environment.state(rk3399).throttled.unknown
 
@@ -135,7 +135,7 @@ def test_a_chip_with_a_driver_of_its_own(tmp_path: Path) -> None:
 
 
 def test_memory_of_a_control_group_is_what_a_service_has_left(tmp_path: Path) -> None:
-    """A service of ``MemoryMax=800M`` with 500 MB in use, of which 100 MB are files that can be dropped."""
+    """A service with ``MemoryMax=800M`` and 500 MB in use, 100 MB of them file cache that can be dropped."""
     files = {
         "proc/meminfo": "MemAvailable: 3000000 kB\n",
         "proc/self/cgroup": "0::/system.slice/edgetl.service\n",

@@ -1,4 +1,4 @@
-"""Packages of runtimes that are absent or broken."""
+"""Runtime packages that are missing or broken."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Refused = Callable[[str], Unavailable]
 
 @pytest.fixture
 def refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Refused:
-    """Return the error for a package of which importing runs this code."""
+    """Return the error for a package that runs this code on import."""
     monkeypatch.syspath_prepend(tmp_path)
 
     def load(code: str) -> Unavailable:

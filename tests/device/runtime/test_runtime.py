@@ -137,7 +137,7 @@ def test_pixels_on_an_int8_grid() -> None:
     assert grid.dtype == np.int8
     assert grid.tolist() == list(range(-128, 128))
     assert (integer_grid.to_real(grid, 1.0, -128) == pixels).all()
-    # Converters round the scale of a calibrated 0..255 a little.
+    # Converters round the scale of a calibrated range 0..255 slightly.
     assert (
         np.abs(
             integer_grid.to_real(integer_grid.pixels_to_grid(pixels, "int8", 0.9995, -128), 0.9995, -128) - pixels

@@ -1,4 +1,4 @@
-"""What all runtimes refuse and convert alike."""
+"""Checks and conversions shared by all runtimes."""
 
 from __future__ import annotations
 

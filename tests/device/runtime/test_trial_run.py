@@ -26,7 +26,7 @@ GOLDEN = Path(__file__).parents[2] / "golden"
 PHOTO = GOLDEN / "photos" / "circle0.jpg"
 COMMANDS = (("verify",), ("classify", str(PHOTO)), ("bench", "--quick", "--duration", "0.05", "--variants", "int8"))
 
-# Place and value of two bytes each, found by trying at random.
+# Position and value of two bytes each, found by random search.
 CRASHES = (
     {7810: 26, 9531: 19},
     {8575: 113, 8742: 54},
@@ -39,7 +39,7 @@ pytest.importorskip("ai_edge_litert", reason="these bytes crash LiteRT")
 
 @pytest.fixture(autouse=True)
 def unknown_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing has been run here before."""
+    """No model has been checked on this machine."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(trial_run, "_survived", set())
 
@@ -51,7 +51,7 @@ def model() -> bytes:
 
 
 def ended(model: bytes) -> int:
-    """Return how a process ends that opens and runs the model without a trial."""
+    """Return the exit code of a process that opens and runs the model without a trial run."""
     pid = os.fork()
     if not pid:
         faulthandler.disable()
@@ -68,7 +68,7 @@ def ended(model: bytes) -> int:
 
 @pytest.fixture(scope="module")
 def crashing(model: bytes) -> bytes:
-    """The int8 model with two bytes changed that end this LiteRT with a signal."""
+    """The int8 model with two bytes changed, which crashes this LiteRT."""
     for changes in CRASHES:
         changed = bytearray(model)
         for place, value in changes.items():
@@ -79,7 +79,7 @@ def crashing(model: bytes) -> bytes:
 
 
 def bundle_with(model: bytes, folder: Path, reseal: Callable[[Callable[[dict[str, Any]], None]], Path]) -> Path:
-    """Put a model into the bundle as whoever made it would: all hashes are right."""
+    """Put a model into the bundle as its maker would, with correct hashes."""
     (folder / "models/int8.tflite").write_bytes(model)
     entry = {"bytes": len(model), "sha256": hashlib.sha256(model).hexdigest()}
 
@@ -146,7 +146,7 @@ def test_a_model_that_does_not_end(model: bytes, monkeypatch: pytest.MonkeyPatch
 
 
 def test_memory_of_the_trial_is_bounded(model: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A runtime that asks for more than the limit ends, however it takes that."""
+    """A runtime that exceeds the memory limit ends, whether it raises or crashes."""
     script = (
         "import resource, sys; from edgetl_device.runtime import trial_run; trial_run._MOST_BYTES = 1 << 20;"
         "trial_run._TIMES_MODEL = 0; trial_run._main('tflite', '', '')"

@@ -1,4 +1,4 @@
-"""Updates of a board: what is refused, what is undone, and that a loss of power leaves one bundle that works."""
+"""Updates of a board: refused, undone, and interrupted by power loss, which leaves a bundle that works."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def digest(file: Path) -> str:
 
 
 def current(slots: Slots) -> str:
-    """What any program sees that opens the link."""
+    """The bundle that a program sees when it opens the link."""
     return digest(slots.path / CURRENT)
 
 
@@ -85,7 +85,7 @@ def test_the_first_and_the_next(slots: Slots, releases: dict[int, Path]) -> None
     state = slots.state()
     assert state.previous is not None
     assert state.previous.digest == digest(releases[1])
-    assert (state.confirmed and state.confirmed.version) is None  # nobody asked for a signature
+    assert (state.confirmed and state.confirmed.version) is None  # no signature was required
     before = sorted(slots.path.iterdir())
     assert update(slots, releases[2], QUICK).outcome == "unchanged"
     assert sorted(slots.path.iterdir()) == before
@@ -105,7 +105,7 @@ def test_back_and_forth(slots: Slots, releases: dict[int, Path]) -> None:
     assert current(slots) == running(slots) == digest(releases[1])
     assert rollback(slots).outcome == "rolled back"
     assert current(slots) == digest(releases[2])
-    # One that no longer verifies is not brought back.
+    # There is no rollback to a bundle that no longer verifies.
     data = bytearray((slots.path / "a.edgetl").read_bytes())
     data[60_000] ^= 1
     (slots.path / "a.edgetl").write_bytes(data)
@@ -121,7 +121,7 @@ def test_signatures_decide(slots: Slots, releases: dict[int, Path], trust: dict[
     assert state.confirmed is not None
     assert (state.confirmed.version, state.confirmed.key) == (2, MINE.key().id)
     assert state.min_version == 2
-    # From now on the board wants a signature without being asked, and nothing older.
+    # From now on the board requires a signature by itself, and refuses older versions.
     unsigned = update(slots, tiny_file, QUICK)
     assert (unsigned.outcome, unsigned.exit) == ("refused", 2)
     assert unsigned.why == "tiny.edgetl: is not signed; only bundles signed by " + MINE.key().id + " are accepted"
@@ -132,7 +132,7 @@ def test_signatures_decide(slots: Slots, releases: dict[int, Path], trust: dict[
     assert events(slots) == ["installed", "refused", "refused"]
     with pytest.raises(InputError, match=r"Still running: v2\.edgetl"):
         raise_failure(old)
-    # The previous one stays in its slot as long as nothing passes.
+    # The previous bundle stays in its slot until a new one passes the first checks.
     assert update(slots, releases[1], replace(QUICK, allow_downgrade=True)).outcome == "installed"
     assert slots.state().min_version == 1
     assert update(slots, releases[2], replace(QUICK, min_version=3)).outcome == "refused"
@@ -144,7 +144,7 @@ def test_the_trusted_key_changes_with_a_bundle_that_both_signed(
     update(slots, releases[1], replace(QUICK, trust=(trust["mine"],)))
     stranger = release(tiny_file, tmp_path / "stranger.edgetl", 9, OTHER)
     report = update(slots, stranger, replace(QUICK, trust=(trust["other"],)))
-    # Who hands in a key does not decide alone.
+    # A given key alone is not enough.
     assert (report.outcome, slots.state().trust) == ("refused", (MINE.key(),))
     assert update(slots, releases[2], replace(QUICK, trust=(trust["other"],))).outcome == "installed"
     assert slots.state().trust == (OTHER.key(),)
@@ -154,7 +154,7 @@ def test_the_trusted_key_changes_with_a_bundle_that_both_signed(
 def test_a_board_that_wakes_up_in_the_past(
     slots: Slots, tiny_file: Path, trust: dict[str, str], tmp_path: Path
 ) -> None:
-    """An expired signature stays expired when the clock has no battery."""
+    """An expired signature stays expired on a board without a clock battery."""
     good = release(tiny_file, tmp_path / "good.edgetl", 1, MINE)
     late = release(tiny_file, tmp_path / "late.edgetl", 2, MINE, expires="2098-06-01T00:00:00+00:00")
     update(slots, good, replace(QUICK, trust=(trust["mine"],)))
@@ -205,7 +205,7 @@ def test_the_health_command_decides_after_the_switch(slots: Slots, releases: dic
     assert time.monotonic() - started < 20
     assert (report.outcome, report.why) == ("undone", "the health command took more than 0.3 s")
     assert events(slots) == ["installed", "installed", "undone", "undone"]
-    # Its slot was overwritten by what failed.
+    # The failed bundle overwrote its slot.
     with pytest.raises(InputError, match="no previous bundle"):
         rollback(slots)
 
@@ -274,7 +274,7 @@ def test_the_commands(device: Device, refuses: Refuses, releases: dict[int, Path
     refuses(device("slots", place, "--rollback"), 2, "no previous bundle")
 
 
-# Loss of power
+# Power loss
 
 
 def started(slots: Path, bundle: Path, *more: str) -> subprocess.Popen[bytes]:
@@ -289,7 +289,7 @@ def started(slots: Path, bundle: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 def cut(process: subprocess.Popen[bytes], after_s: float) -> bool:
-    """Kill a process and all that it started after a time; whether it had not ended by itself."""
+    """Kill a process and its children after a time; return whether it was still running."""
     try:
         process.wait(after_s)
     except subprocess.TimeoutExpired:
@@ -300,7 +300,7 @@ def cut(process: subprocess.Popen[bytes], after_s: float) -> bool:
 
 
 def cut_at_random(slots: Slots, releases: dict[int, Path], count: int, seed: int) -> dict[str, int]:
-    """Cut updates at random moments; check after each that one bundle runs and verifies; count what was found."""
+    """Interrupt updates at random moments; check after each that a bundle runs and verifies; count the states found."""
     chance = random.Random(seed)
     begun = time.monotonic()
     assert update(slots, releases[1], QUICK).outcome == "installed"
@@ -313,7 +313,7 @@ def cut_at_random(slots: Slots, releases: dict[int, Path], count: int, seed: int
         old = running(slots)
         number = numbers[old] % len(releases) + 1
         died = cut(started(slots.path, releases[number], "--health", "sleep 0.3"), chance.uniform(0, took_s))
-        # What a reader without any right to write sees, before anything is repaired.
+        # What a reader without write permission sees, before recovery.
         seen = running(slots)
         opened = Bundle.open(slots.file(slots.running()))  # type: ignore[arg-type]
         found["bundles that failed"] += not verify(opened).ok
@@ -348,7 +348,7 @@ STEPS = ("open", "os.rename", "os.remove", "os.symlink", "os.mkdir", "os.rmdir",
 
 
 def killed_at(step: int, work: Callable[[], None]) -> bool:
-    """Do the work in another process that kills itself at such a step; whether it came so far."""
+    """Do the work in another process that kills itself at a step; return whether it got that far."""
     child = os.fork()
     if not child:
         steps = iter(range(1 << 20))
@@ -364,9 +364,9 @@ def killed_at(step: int, work: Callable[[], None]) -> bool:
 
 
 def test_power_is_lost_at_each_step(slots: Slots, releases: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same, without chance, for all that touches the disk: the checks alone are left out, as they do not."""
+    """Interrupt an update at each step that touches the disk; checks do not, and are left out."""
     monkeypatch.setattr("edgetl_device.update.run._Attempt._verify", lambda *_: None)
-    monkeypatch.setattr(os, "fsync", lambda _: None)  # 1,000 of them
+    monkeypatch.setattr(os, "fsync", lambda _: None)  # there are 1,000 of them
     options = UpdateOptions(photos=0)
     update(slots, releases[1], options)
     update(slots, releases[2], options)
@@ -389,7 +389,7 @@ def test_power_is_lost_at_each_step(slots: Slots, releases: dict[int, Path], mon
         assert running(slots) == current(slots) == seen[-1], step
         step += 1
     assert step > 40
-    # The one moment at which it changes is the confirmation.
+    # It changes only at the confirmation.
     assert seen == sorted(seen, key=lambda one: one == new)
     assert {old, new} == set(seen)
     assert running(slots) == new
@@ -403,7 +403,7 @@ def test_sigterm_goes_back_in_order(slots: Slots, releases: dict[int, Path], tmp
     while not flag.exists():
         assert process.poll() is None
         time.sleep(0.02)
-    # While the update lives, the new one is tried by those who follow.
+    # While the update runs, followers use the pending bundle.
     assert running(slots) == current(slots) == digest(releases[2])
     process.terminate()
     assert process.wait(20) == 130

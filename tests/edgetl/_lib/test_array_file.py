@@ -1,4 +1,4 @@
-"""``.npy`` files written row by row: any order, any thread, any dtype; a full disk is an error and not a crash."""
+"""``.npy`` files written row by row: any order, any thread, any dtype; a full disk is an error, not a crash."""
 
 from __future__ import annotations
 

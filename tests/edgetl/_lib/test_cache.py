@@ -1,4 +1,4 @@
-"""The cache: an entry is whole or not there, made once, made again when damaged, and goes when there is no room.
+"""The cache: entries appear atomically, are made once, made again when damaged, and evicted when space runs out.
 
 Nothing that edgetl did not make is ever removed, wherever EDGETL_CACHE points.
 """
@@ -108,7 +108,7 @@ def test_a_damaged_entry_is_made_again_and_said(fresh_cache: Path, damage, capsy
 
 
 def flip(file: Path, place: int) -> None:
-    """Change one bit, and neither size nor time, as a failing disk does."""
+    """Flip one bit without changing size or time, as a failing disk does."""
     status = file.stat()
     data = bytearray(file.read_bytes())
     data[place] ^= 1
@@ -140,7 +140,7 @@ def entries(folder: Path) -> set[str]:
 
 
 def in_a_process(*names: str, size: int = 4000, gigabytes: float = 20) -> None:
-    """Make entries in a process of its own, which ends: an entry is kept for the process that asked for it."""
+    """Make entries in another process, which ends, because entries in use are not evicted."""
     script = f"""
 from edgetl._lib import cache
 for name in {names!r}:
@@ -158,7 +158,7 @@ def test_what_was_unused_for_longest_goes_first(fresh_cache: Path) -> None:
     in_a_process("new", "middle", "old")
     for seconds, name in ((100, "new"), (200, "middle"), (300, "old")):
         age(fresh_cache / "kind" / name, seconds)
-    in_a_process("old")  # use makes it young again
+    in_a_process("old")  # use refreshes its age
     in_a_process("more", gigabytes=0.000014)
     assert entries(fresh_cache) == {"more", "new", "old"}
 
@@ -202,7 +202,7 @@ cache.entry("kind", "long", make)
 
 
 def test_many_processes_on_one_full_cache(fresh_cache: Path) -> None:
-    """Each makes, damages, uses and evicts the same entries; none fails, and what it was given it can read."""
+    """All make, damage, use and evict the same entries; none fails, and each can read the entries it was given."""
     script = """
 import os, random, sys
 from edgetl._lib import cache
@@ -235,7 +235,7 @@ for _ in range(60):
 
 
 def project(folder: Path) -> set[Path]:
-    """Make somebody's project with old files; return all paths in it."""
+    """Make a user's project with old files; return all paths in it."""
     for name in (".git/HEAD", ".venv/pyvenv.cfg", "photos/1.jpg"):
         file = folder / "proj" / name
         file.parent.mkdir(parents=True)
@@ -356,10 +356,10 @@ def test_a_cache_of_another_user_is_read(tmp_path: Path, monkeypatch: pytest.Mon
         (made, path, _), said = made_by_another(root, "other")
         assert made == "made"
         assert not path.startswith(str(root))
-        assert not Path(path).exists()  # with its process
+        assert not Path(path).exists()  # removed with its process
         assert said.count(f"{root}: may not be written") == 1
         assert "Set EDGETL_CACHE" in said
-        # Damaged, it is not used; its owner will make it again.
+        # A damaged entry is not used; its owner will make it again.
         (there / "x").chmod(0o644)
         (there / "x").write_text("thexe")
         (made, path, _), said = made_by_another(root, "there")

@@ -1,4 +1,4 @@
-"""CSV for spreadsheets: no cell is a formula, numbers stay numbers, and what edgetl reads back is what it wrote."""
+"""CSV for spreadsheets: no cell is a formula, numbers stay numbers, and reading restores what was written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ctrl-C in code that would lose it: it waits for the end of the block, once."""
+"""Ctrl-C in code that would swallow it is deferred to the end of the block, once."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_another_thread_may_use_it() -> None:
 
 
 def _ctrl_c_in(monkeypatch: pytest.MonkeyPatch, layer: type, method: str, done: list[str]) -> None:
-    """Have Ctrl-C come while a layer is traced, and note that tracing went on."""
+    """Send Ctrl-C while a layer is traced, and record that tracing continued."""
     original: Callable[..., object] = getattr(layer, method)
 
     def interrupted(self: object, *args: object, **kwargs: object) -> object:

@@ -1,4 +1,4 @@
-"""Locks: of two processes one works, the other is told who does, and a killed one leaves nothing locked."""
+"""Locks: one of two processes works, the other is told who does, and a killed process leaves no lock."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_a_bundle_that_changed_while_it_was_compiled(tmp_path: Path) -> None:
     model = bundle.read(read.file)
     tensors = describe(model)
     one, other = tensors.tensors[tensors.inputs[0]].shape, tensors.tensors[tensors.outputs[0]].shape
-    # As it was when its variant was read: not as it is now.
+    # The bundle has changed since its variant was read.
     source = replace(read, input=replace(read.input, shape=one), output=replace(read.output, shape=other))
     with held(bundle.path), pytest.raises(InputError, match="is being written by process"):
         add_compiled(bundle, source, model, {})

@@ -1,4 +1,4 @@
-"""edgetl replaces and removes only what it can prove it made; all else is refused, and stays as it was."""
+"""edgetl replaces and removes only what it can prove it made; it refuses and leaves alone everything else."""
 
 from __future__ import annotations
 

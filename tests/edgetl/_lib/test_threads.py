@@ -1,4 +1,4 @@
-"""Work in threads ends soon when an item fails or Ctrl-C comes, and not when everything is done."""
+"""Work in threads stops soon after an item fails or Ctrl-C, not when all items are done."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def test_ctrl_c_drops_what_waits_in_a_pool(workers: int) -> None:
 
 
 def test_no_pool_of_the_package_waits_for_everything() -> None:
-    """ThreadPoolExecutor by itself does: here it is for what waits anyway, a board's end or a checkpoint's."""
+    """A plain ThreadPoolExecutor does, so it is used only where waiting is right: for boards and checkpoints."""
     package = Path(threads.__file__).parents[1]
     users = {
         path.relative_to(package).as_posix()

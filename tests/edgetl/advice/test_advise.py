@@ -1,4 +1,4 @@
-"""``edgetl advise``: probes that see no photo on both sides, the rules, and what training makes of them."""
+"""``edgetl advise``: probes without leaks, the rules, and training by the advice."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_probe_finds_what_is_there_and_nothing_else() -> None:
     folds = folds_of(targets, [str(place) for place in range(120)], seed=0)
     found, lost = probe_all([signal, noise], targets, folds, name="drawn")
     assert found.mean() > 0.97
-    # Far more features than photos: what is fitted is right every time, what is held out by chance.
+    # With far more features than photos, fitted photos are always right, held-out ones only by chance.
     assert 0.2 < lost.mean() < 0.5
 
 
@@ -117,7 +117,7 @@ def test_the_end_of_a_base_is_listed_once() -> None:
 
 
 def probed(*shares: float, photos: int = 1000) -> list[Probed]:
-    """Return depths whose probes have so many right, from the first photo on; each costs more than the one before."""
+    """Return depths whose probes get these shares right, from the first photo on; each costs more than the last."""
     found = []
     for place, share in enumerate(shares, 1):
         block = None if place == len(shares) else f"block_{place}"
@@ -148,7 +148,7 @@ EARLY = probed(0.4, 0.88, 0.90, 0.7)
         (EARLY, about(), "all", "block_3", "the whole base, 70.0% (95% CI 67.1 to 72.8), by 20.0 pp (95% CI "),
         (EARLY, about(FEW_A_CLASS - 1), "head", "block_3", "few"),
         (probed(0.4, 0.895, 0.90, 0.7), about(), "all", "block_2", "50% of the multiply-adds"),
-        # A lead that luck explains is none: of 30 photos, or when there were 40 depths to be lucky at.
+        # A lead that chance explains does not count: with 30 photos, or the best of 40 depths.
         (probed(0.4, 0.88, 0.90, 0.8, photos=30), about(), "blocks", None, "fit the photos"),
         (probed(*[0.1] * 40, 0.706, 0.7, photos=1000), about(), "blocks", None, "fit the photos"),
     ],
@@ -176,7 +176,7 @@ def test_small_photos_and_smaller_networks_are_mentioned() -> None:
     assert any("28 px, enlarged to 160 px" in one for one in said)
     assert any("--truncate block_2 probes -0.5 pp" in one and "67% of the multiply-adds" in one for one in said)
     assert len(advised(probed(0.4, 0.5, 0.85), about()).reasons) == 2
-    # A few photos cannot tell.
+    # A few photos are not enough to tell.
     assert len(advised(probed(0.85, 0.85, 0.85, photos=20), about()).reasons) == 2
 
 

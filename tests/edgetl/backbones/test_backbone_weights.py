@@ -1,4 +1,4 @@
-"""A user's weights files: those that fit a backbone, fit it in part, or do not."""
+"""A user's weights files: those that match a backbone, match it in part, or do not match."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.no_cover
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory):
-    """A narrow MobileNetV2 with every variable set to something of its own, saved in every format."""
+    """A narrow MobileNetV2 with distinct values in every variable, saved in every format."""
     folder = tmp_path_factory.mktemp("weights")
     base = narrow("mobilenet_v2")
     randomize(base)
@@ -167,7 +167,7 @@ def test_a_file_that_changes_after_it_was_recorded_is_refused(trained, tmp_path:
 @pytest.mark.parametrize("name", ["inception_v3", pytest.param("nasnet_mobile", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("ending", ["h5", "weights.h5"])
 def test_layers_that_keras_counted_in_another_process_are_found(name: str, ending: str, tmp_path: Path) -> None:
-    """Their names in the file begin somewhere: conv2d_94, activation_188."""
+    """Their names in the file start at arbitrary numbers: conv2d_94, activation_188."""
     size = max(SIZE, BACKBONES[name].min_size)
     theirs = keras_models.build(name, size=size)
     randomize(theirs)

@@ -83,7 +83,7 @@ def test_the_narrowest_and_the_widest_are_the_ones_of_keras(name: str, width: fl
     theirs = keras_models.build(name, size=SIZE, width=width)
     ours = build_base(name, size=SIZE, width=width, weights=NONE)
     assert [tuple(v.shape) for v in ours.weights] == [tuple(v.shape) for v in theirs.weights]
-    # The same weights on scaled pixels give the same features, so nothing but the scaling was added.
+    # The same weights on scaled pixels give the same features, so only the scaling was added.
     ours.set_weights(theirs.get_weights())
     np.testing.assert_allclose(ours(photo()), theirs(keras_models.scaled(name, photo())), rtol=1e-4, atol=1e-5)
 
@@ -143,7 +143,7 @@ def test_one_tensor_crosses_each_block_boundary(name: str) -> None:
     assert len({block.name for block in found}) == len(found)
     order = [operation.name for operation in base.operations]
     for block in found:
-        # What the block's last layer is made from; the order of branches that run side by side means nothing.
+        # The inputs of the block's last layer; the order of parallel branches is arbitrary.
         before = ancestors(base, block.last_layer)
         after = [operation for operation in base.operations if operation.name not in before]
         read = [tensor for operation in after for tensor in operation._inbound_nodes[0].input_tensors] + [base.output]
@@ -210,7 +210,7 @@ def test_splitting_at_any_block_and_recomposing_changes_nothing(name: str) -> No
     expected = np.asarray(base(pixels, training=False))
     assert expected.std() > 0
     found = blocks(name, base)
-    # After the last block of V1 nothing is left, so the last boundary is the one before it.
+    # Nothing follows the last block of V1, so the last boundary is before it.
     places = {0, len(found) // 2, len(found) - 2} if name in MOBILE else {len(found) // 2}
     for place in places - {len(found) - 1} if len(found) > 1 else ():
         cut = base.get_layer(found[place].last_layer).output

@@ -1,6 +1,6 @@
-"""Every backbone of the registry on the way to a device: trained, folded, int8, run.
+"""Every backbone of the registry, from training to device: trained, folded, converted to int8, run.
 
-What takes long is marked ``slow``: ``make test-slow``.
+Slow ones are marked ``slow``: ``make test-slow``.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from edgetl.quantization.preparation.graph import LINEAR
 pytestmark = pytest.mark.no_cover
 
 _SLOW = pytest.mark.slow
-# What the other test modules do not convert, and one of each structure: BatchNorm on its own, BGR. 2 to 6 s each.
+# Backbones that other test modules do not convert, one of each structure: separate BatchNorm, BGR. 2 to 6 s each.
 _QUICK = ("mobilenet_v3_small_minimalistic", "efficientnet_lite0", "simple_cnn", "vgg16")
 
 
@@ -33,7 +33,7 @@ def rows(quick: tuple[str, ...], without: tuple[str, ...] = ()):
 
 
 def photos(name: str, count: int, first_seed: int = 900) -> np.ndarray:
-    """The photos that the model was settled on: on others, an untrained one may be sure of nonsense."""
+    """The photos that the model was settled on; on others, an untrained model may be confidently wrong."""
     size = lively.small(name).input.shape[1]
     return lively.photos(count, first_seed=first_seed)[:, :size, :size]
 
@@ -61,7 +61,7 @@ def test_one_step_of_training_moves_every_layer_but_the_scaling(name: str) -> No
         for layer in model.layers
         if layer.weights and all(map(np.array_equal, layer.get_weights(), before[layer.name]))
     }
-    # Behind a ReLU that no photo opens a kernel has no gradient; a BatchNorm moves its mean anyway.
+    # Behind a ReLU that is closed for all photos, a kernel has no gradient; a BatchNorm still moves its mean.
     assert "scale" in stayed or type(model.get_layer("scale")).__name__ == "Rescaling"
     assert len(stayed) <= 0.1 * len([layer for layer in model.layers if layer.weights])
     for layer in model.layers:
@@ -77,7 +77,7 @@ def test_int8_runs_and_follows_the_photo(name: str, format: str) -> None:
     expected = lively.predictions(model, pixels)
     convert = {"tflite": int8_tflite, "onnx": int8_onnx}[format]
     predictions = lively.run(convert(fold_batch_norm(model), pixels), format, pixels)
-    # Random weights enlarge the noise of 8 bits, so the bound is another photo's answer, which is much further away.
+    # Random weights amplify 8-bit noise, so the bound is another photo's prediction, which is much further away.
     own = np.abs(predictions - expected).mean()
     others = np.mean([np.abs(predictions - np.roll(expected, shift, axis=0)).mean() for shift in range(1, len(pixels))])
     assert own < 0.5 * others
@@ -94,7 +94,7 @@ def test_float_files_give_the_same_predictions(name: str, format: str) -> None:
 
 
 def test_the_scaling_by_convolution_keeps_every_pixel_value_apart() -> None:
-    """int8 of the 1x1 convolution that scales: no two pixel values further apart than one step become one."""
+    """In int8, the 1x1 convolution that scales must not merge pixel values more than one step apart."""
     for name in ("vgg16", "densenet121"):
         base = bases.untouched(name)
         layer = base.get_layer("scale")

@@ -17,7 +17,7 @@ _STAGES = (
 
 
 def patches(x: np.ndarray, kernel: int, stride: int) -> np.ndarray:
-    """Return [height, width, channels, kernel, kernel] with TensorFlow's SAME padding: the odd row at the end."""
+    """Return [height, width, channels, kernel, kernel] with TensorFlow's SAME padding, whose odd row is at the end."""
     out = -(-x.shape[0] // stride)
     missing = max((out - 1) * stride + kernel - x.shape[0], 0)
     sides = (missing // 2, missing - missing // 2)
@@ -69,7 +69,7 @@ def test_the_graph_computes_what_the_reference_computes() -> None:
     assert weights.path is not None
     with np.load(weights.path, allow_pickle=False) as file:
         reference = Reference({name: file[name] for name in file.files})
-    # Odd sizes on the way (25, 13, 7, 4, 2) are padded otherwise than even ones.
+    # Odd intermediate sizes (25, 13, 7, 4, 2) are padded differently from even ones.
     for size in (64, 50):
         pixels = np.random.default_rng(size).integers(0, 256, (size, size, 3)).astype(np.float32)
         expected = reference.features(pixels)

@@ -1,4 +1,4 @@
-"""The weights in ``models/``: what the cards say is what the files hold, and the features are worth what they claim."""
+"""The weights in ``models/``: files match their cards, and features have the accuracy that the cards claim."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ pytestmark = pytest.mark.no_cover
 
 NAMES = tuple(name for name, row in BACKBONES.items() if row.embedded)
 EVERY = pytest.mark.parametrize("name", NAMES)
-# As the requirements for each allow; the wheel of edgetl carries them all.
+# The size limit of each; edgetl's wheel contains them all.
 MAX_BYTES = {"mobilenet_v2": 5_000_000, "efficientnet_lite0": 8_000_000}
 LICENCE_SAYS = {"mobilenet_v2": "Permission is hereby granted", "efficientnet_lite0": "Apache License"}
-# Correct of 200 when measured for the cards; rounding differs a little between CPUs.
+# Correct of 200, as measured for the cards; rounding differs slightly between CPUs.
 PROBE = {"mobilenet_v2": (160, 173), "efficientnet_lite0": (160, 171)}
 
 
@@ -84,7 +84,7 @@ def test_auto_takes_them_at_every_size_and_uses_every_array_once(name: str) -> N
     for size in (32, 96):
         base = build_base(name, size=size, width=1.0, weights=weights)
         with np.load(folder(name) / "weights.npz", allow_pickle=False) as file:
-            # Keras' paths name them alike; equal sets mean that each array went to one variable, none was left over.
+            # Keras' paths have the same names; equal sets mean that each array went to one variable, and none is left.
             assert sorted(variable.path for variable in base.weights) == sorted(file.files)
             for variable in base.weights:
                 np.testing.assert_array_equal(variable, file[variable.path].astype(np.float32))
@@ -134,7 +134,7 @@ def test_the_linear_probe_gives_what_the_card_says(name: str) -> None:
 
 
 class Named:
-    """Pickles as a mention of ``module.name``, whatever that is."""
+    """Pickles as a reference to ``module.name``, whatever it is."""
 
     def __init__(self, module: str, name: str, arguments: tuple | None = None) -> None:
         self.module, self.name, self.arguments = module, name, arguments

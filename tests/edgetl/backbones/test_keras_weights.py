@@ -1,4 +1,4 @@
-"""Weights that Keras publishes: found in its cache, downloaded, read as Keras reads them, or honestly not there."""
+"""Weights that Keras publishes: found in its cache, downloaded, read as Keras reads them, or reported missing."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_exact_file_in_keras_cache_is_used_in_the_order_of_its_layers(offlin
     weights = resolve_weights("mobilenet_v2", width=0.35, size=96)
     assert (weights.source, weights.path, weights.sha256) == ("keras-cache", path, sha256_file(path))
     assert_same(narrow("mobilenet_v2", 32, weights), source)
-    # The file of another resolution is another file; it is not taken for this one.
+    # The file for another resolution must not be used.
     with pytest.raises(Unavailable):
         resolve_weights("mobilenet_v2", width=0.35, size=128)
 
@@ -70,7 +70,7 @@ def test_file_names_are_the_ones_keras_asks_for(name: str, monkeypatch: pytest.M
 def test_keras_itself_reads_the_same_file_in_the_same_order(
     name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Keras asks for the file of the registry; is given one that we wrote; and answers as we do."""
+    """Keras asks for the registry's file, gets one that we wrote, and predicts the same as we do."""
     ours = untouched(name)
     values = ours.get_weights()
     path = tmp_path / "weights.h5"

@@ -1,4 +1,4 @@
-"""``edgetl models``: its table is what the backbones really are, and it is shown without loading anything heavy."""
+"""``edgetl models``: its table matches the backbones, and printing it loads nothing heavy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_the_table_has_every_backbone_at_every_width() -> None:
 def test_a_row_is_what_measuring_again_gives(name: str, width: float) -> None:
     again = to_json(load_script(models_dir() / "backbone_facts.py").facts_of(name, width))
     (row,) = [row for row in ROWS if (row["name"], row["width"]) == (name, width)]
-    # Another version of the converter may lay the file out otherwise.
+    # Another version of the converter may lay the file out differently.
     assert again.pop("int8_bytes") == pytest.approx(row["int8_bytes"], rel=0.02)
     assert again == {key: value for key, value in row.items() if key != "int8_bytes"}, "run models/backbone_facts.py"
 
@@ -44,7 +44,7 @@ def test_sizes_are_those_of_the_base(name: str) -> None:
     assert row.parameters == base.count_params()
     assert row.features == base.output.shape[-1]
     assert row.blocks == BACKBONES[name].block_count
-    # A byte a weight, and what the file needs around them.
+    # One byte per weight, plus overhead of the file.
     assert 1.0 < row.int8_bytes / row.parameters < 1.7
 
 

@@ -1,4 +1,4 @@
-"""Backbones that end early: the same features up to there, less of everything, and the whole way to int8."""
+"""Truncated backbones: the same features up to the cut, fewer parameters and operations, and int8 export."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_a_block_is_found_by_name_and_by_how_many_are_kept() -> None:
     found = blocks("efficientnet_lite0", base)
     assert find_block("efficientnet_lite0", base, "block4b") == found[6]
     assert find_block("efficientnet_lite0", base, "7") == found[6]
-    # Keras counts MobileNetV2's blocks from 0: a number is how many are kept, a name is a name.
+    # Keras counts MobileNetV2's blocks from 0; a number means how many blocks to keep, a name means that block.
     assert find_block("mobilenet_v2", untouched("mobilenet_v2"), "5").name == "block_4"
     for wrong in ("0", "17", "-1", "block4", "block_4b", ""):
         with pytest.raises(InputError, match="block1a") as caught:

@@ -1,4 +1,4 @@
-"""``edgetl bench --batch``: what is printed, compared and drawn, and files that cannot be resized."""
+"""``edgetl bench --batch``: output, comparison and report, and models that cannot be resized."""
 
 from __future__ import annotations
 

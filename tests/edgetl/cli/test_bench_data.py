@@ -1,4 +1,4 @@
-"""``edgetl bench --data``: what is printed, gated, compared and drawn of a folder's photos, and on boards."""
+"""``edgetl bench --data``: output, gates, comparison and report for a folder's photos, here and on boards."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def lone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def measured(data: Path) -> tuple[Path, str]:
-    """A bench on the folder with a gate that holds, its file and what it printed."""
+    """The result and the output of a bench on the folder, with a gate that passes."""
     out = data.parent / "data.json"
     bounds = ("--fail-if", "int8.accuracy_drop_pp>50", "--fail-if", "agreement_pct<10")
     done = small.edgetl("bench", benched.TINY, "--data", data, *QUICK, *bounds, "--json", out)
@@ -140,7 +140,7 @@ def test_a_board_gets_the_photos_once(lab: Lab, data: Path, measured: tuple[Path
     assert "copying" not in again.stderr
     (kept,) = (board.cache / "edgetl" / "remote" / "photos").iterdir()
     assert len(list(kept.glob("field/*/*"))) == 11
-    # What was cut off half-way is sent again.
+    # A partial file is sent again.
     next(kept.glob("field/*/*")).unlink()
     third = small.edgetl("bench", benched.TINY, *options, env=lab.environment)
     assert third.returncode == 0, third.stderr

@@ -1,4 +1,4 @@
-"""``edgetl bench``: delegates side by side, quick and sustained runs, and what its lines say."""
+"""``edgetl bench``: delegates side by side, quick and sustained runs, and output."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_sweep_is_one_table_a_delegate_and_one_of_all(swept: tuple[Path, str])
     assert "advice: Measure without --quick." in text
     assert "the bench itself takes" in text
     assert "time of each operator: unknown: the Python interfaces" in text
-    # Of a machine without a sensor; with one, there is a row instead.
+    # On a machine without a sensor; with one, there is a row instead.
     assert ("energy: unknown: " in text) != (" mJ" in text)
 
 
@@ -112,13 +112,13 @@ def test_too_few_samples_are_a_dash_everywhere(tmp_path: Path) -> None:
     assert "not enough samples: 70 of 130" in page
     assert "at p90 on" in page
     done = small.edgetl("compare", path, benched.save(tmp_path / "whole.json"), "--fail-if", "p95_ms>1e9")
-    # The whole one has a p95, and is the one that gates look at.
+    # Gates use the complete run, which has a p95.
     assert done.returncode == 0, done.stderr
     assert "unknown -> " in done.stdout
 
 
 def test_results_of_before_are_read_and_shown(tmp_path: Path) -> None:
-    """They have all percentiles whatever their samples, and none of the newer fields."""
+    """They have all percentiles even with few samples, and none of the newer fields."""
 
     def old(document: dict[str, Any]) -> None:
         few(document)

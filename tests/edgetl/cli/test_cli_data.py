@@ -214,7 +214,7 @@ def test_no_permission(photos: Path, tmp_path: Path) -> None:
     [finding] = json.loads(result.stdout)["findings"]
     assert (finding["kind"], finding["files"]) == ("no_access", ["a/004.png"])
 
-    # Every ext4 drive has it, and only root may look into it.
+    # Every ext4 file system has it, and only root may read it.
     (photos / "lost+found").mkdir(mode=0)
     assert run("check", photos, before=give_up_root).returncode == 0
 

@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def error(done: subprocess.CompletedProcess[str]) -> str:
-    """Return the message, checked to be one of at most three lines and no traceback."""
+    """Return the error message, after checking that it has at most three lines and no traceback."""
     _, found, text = done.stderr.rpartition("error: ")
     assert found, done.stderr
     assert len(text.splitlines()) <= 3

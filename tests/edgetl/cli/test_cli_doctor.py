@@ -1,4 +1,4 @@
-"""``edgetl doctor``: the device's checks and those of a workstation."""
+"""``edgetl doctor``: the checks of the device package and those for a workstation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Labels and file names that steer a terminal, or are markup of rich, Markdown, HTML, C or a spreadsheet."""
+"""Labels and file names with terminal control characters, or with markup of rich, Markdown, HTML, C or CSV."""
 
 from __future__ import annotations
 

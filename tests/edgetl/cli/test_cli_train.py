@@ -1,4 +1,4 @@
-"""``edgetl train`` and ``quantize`` as processes: output, Ctrl-C, kill, full disk, absent extra, no permission."""
+"""``edgetl train`` and ``quantize`` as processes: output, Ctrl-C, kill, full disk, missing extra, no permission."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def start(*arguments: object, stderr: object, killed: bool = False) -> subproces
 
 
 def read_until(stream: int, process: subprocess.Popen[bytes], pattern: str) -> str:
-    """Read what a process writes to a terminal until a pattern shows up."""
+    """Read a process's terminal output until a pattern appears."""
     seen, deadline = "", time.monotonic() + 120
     while not re.search(pattern, seen):
         assert process.poll() is None, seen
@@ -51,7 +51,7 @@ def test_a_run_and_its_summary(
     tmp_path_factory: pytest.TempPathFactory,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # Nothing is cached, so that every stage has something to do.
+    # Start with an empty cache, so that every stage runs.
     monkeypatch.setenv("EDGETL_CACHE", str(tmp_path_factory.mktemp("cold")))
     out = tmp_path / "deep" / "er" / "run"
     done = small.edgetl("train", tiny_photos, "--out", out, *small.FLAGS, "--epochs", 1)
@@ -62,7 +62,7 @@ def test_a_run_and_its_summary(
         assert re.search(rf"{stage}.*/s\)|{stage}.* s$", done.stderr, re.MULTILINE), done.stderr
     assert len(done.stdout.splitlines()) <= 40
     assert Run.open(out).labels == small.LABELS
-    # Native libraries are kept quiet: every line is one of edgetl's own.
+    # Native libraries are silenced: every line is edgetl's own.
     assert "oneDNN" not in done.stderr
     assert "WARNING" not in done.stderr
 
@@ -82,7 +82,7 @@ def test_ctrl_c_while_blocks_are_trained_keeps_the_best_weights(tiny_photos: Pat
     master, terminal = pty.openpty()
     flags = (*small.FLAGS, "--epochs", 100_000, "--patience", 100_000)
     process = start("train", tiny_photos, "--out", tmp_path / "run", *flags, stderr=terminal)
-    # The bar of the second stage has moved: some steps are done.
+    # Once the second stage's bar has moved, some steps are done.
     seen = read_until(master, process, r"Training the last 2 blocks[^\n\r]*?[1-9]\d*/\d+.*?images/s")
     assert re.search(r"\d:\d\d:\d\d", seen), "no time left is shown"
     time.sleep(1)
@@ -107,7 +107,7 @@ def test_ended_before_there_is_a_model_it_leaves_no_run(
     monkeypatch: pytest.MonkeyPatch,
     kill: signal.Signals,
 ) -> None:
-    # Nothing is cached, so that the frozen base has to run and says so.
+    # Start with an empty cache, so that the frozen base runs and its output appears.
     monkeypatch.setenv("EDGETL_CACHE", str(tmp_path_factory.mktemp("cold")))
     with open(tmp_path / "said", "wb") as said:
         arguments = ("train", tiny_photos, "--out", tmp_path / "run", *small.FLAGS, "--views", 900)
@@ -122,7 +122,7 @@ def test_ended_before_there_is_a_model_it_leaves_no_run(
     text = (tmp_path / "said").read_text()
     assert code == (130 if kill == signal.SIGINT else -signal.SIGKILL)
     assert "Traceback" not in text
-    # A process that is killed cannot tidy up: what it was asked for stays, for --resume, and is no run.
+    # A killed process cannot clean up: the resume state stays, for --resume, and there is no run.
     left = {"said"} if kill == signal.SIGINT else {"said", "run.unfinished"}
     assert {path.name for path in tmp_path.iterdir()} == left
 
@@ -162,19 +162,19 @@ def test_an_absent_extra_names_the_command_that_installs_it(tiny_photos: Path, t
         text = small.refused(done, 4)
         assert "needs tensorflow" in text
         assert "pip install ./device '.[train]'" in text
-    # And before any other work.
+    # The error comes before any other work.
     assert without("tensorflow", "train", tiny_photos, "--out", tmp_path / "run").stderr.startswith("error: ")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("file", ["pixels", "base", "model"])
 def test_a_full_disk_during_training(tiny_photos: Path, tmp_path: Path, file: str) -> None:
-    """The allowed file size stops it at the first file over the limit: pixel cache, frozen base, model.keras."""
+    """A file size limit stops training at the first larger file: pixel cache, frozen base, model.keras."""
     cache = tmp_path / "cache"
     environment = {"EDGETL_CACHE": str(cache), "PYTHONDONTWRITEBYTECODE": "1"}
     out, flags = tmp_path / "out", small.WHOLE
     if file == "model":
-        # Whatever is cached is not written again: only the model is left to write.
+        # Cached files are not written again, so only the model is left to write.
         flags = (*small.FLAGS, "--epochs", 0)
         warm = small.edgetl("train", tiny_photos, "--out", tmp_path / "warm", *flags, env=environment)
         assert warm.returncode == 0, warm.stderr

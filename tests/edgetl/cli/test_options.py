@@ -1,4 +1,4 @@
-"""Options of commands: one definition each, and the same in help, files, keywords, flags and docs."""
+"""Options of commands: defined once, and the same in help, files, keywords, flags and docs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EVERY_VERB = pytest.mark.parametrize("verb", VERBS)
 
 @dataclass(frozen=True)
 class MoreOptions(BenchOptions):
-    """A bench with one option more."""
+    """Bench options with an additional one."""
 
     gain: float = option(0.25, low=0.125, high=2.5, help="How loud it is.")
 
@@ -58,7 +58,7 @@ def squeezed(text: str) -> str:
 
 
 def facts(one: Option) -> list[str]:
-    """Return what must be told of an option wherever it is described: default and bounds, from its field."""
+    """Return what every description of an option must contain: default and bounds, from its field."""
     default = one.default if isinstance(one.default, tuple) else [] if one.default is None else [one.default]
     if one.kind is bool:
         return [one.help]
@@ -69,7 +69,7 @@ def facts(one: Option) -> list[str]:
 
 @pytest.fixture(scope="module")
 def help_of() -> dict[str, dict[str, str]]:
-    """For each verb, what its help says of each flag, without white space."""
+    """Return the help of each flag, by verb, without white space."""
     found = {}
     for verb in VERBS:
         text = small.edgetl(verb, "--help").stdout
@@ -87,7 +87,7 @@ def test_help_file_and_table_tell_the_same(verb: str, one: Option, help_of: dict
     (row,) = (row for row in markdown_table(VERBS[verb]).splitlines() if row.startswith(f"| `{shown}`"))
     for place in (said, squeezed(block.replace("\n# ", "\n")), squeezed(row.replace("\\|", "|"))):
         for fact in facts(one):
-            # "Do not" is put before what a switch does that is on by default.
+            # For a switch that is on by default, the help begins with "Do not".
             assert squeezed(fact).lower() in place.lower()
 
 
@@ -102,7 +102,7 @@ def test_the_bounds_are_those_of_keywords_and_flags(verb: str, one: Option) -> N
         with pytest.raises(OptionError, match=rf"^{one.name}="):
             kind.of(**{one.name: wrong})
     if one.kind in (int, float):
-        # Every number that nobody can mean is refused, so every number has bounds.
+        # Nonsensical numbers are refused, so every number has bounds.
         assert one.high is not None
         assert (one.low is None) != (one.above is None)
         least = one.low if one.low is not None else one.above
@@ -125,7 +125,7 @@ def test_the_bounds_are_those_of_keywords_and_flags(verb: str, one: Option) -> N
             kind.of(**{one.name: "squash"})
 
 
-# Values that go with the defaults, where just any would not; and what else they need.
+# Values that are valid with the defaults, where an arbitrary one would not be, and the other options that they need.
 VALUES = {
     "val": 0.2,
     "test": 0.0,
@@ -153,7 +153,7 @@ def another(one: Option) -> Any:
 
 
 def differing(kind: type[Options]) -> list[Options]:
-    """Return options that each differ from the default in one value, and in what that one needs."""
+    """Return options that each differ from the defaults in one value, and in the values that it requires."""
     return [kind.of(**(NEEDED.get(kind, {}) | {one.name: another(one)})) for one in options_of(kind)]
 
 
@@ -163,7 +163,7 @@ def test_a_printed_file_is_read_as_equal_options(verb: str, tmp_path: Path) -> N
     for options in (kind(), *differing(kind)):
         path.write_text(config_text(options, verb), encoding="utf-8")
         assert kind.of(**read_config(path, verb, kind)) == options
-        # And without a table, as people write it.
+        # Also without a table.
         path.write_text(path.read_text(encoding="utf-8").replace(f"[{verb}]\n", ""), encoding="utf-8")
         assert kind.of(**read_config(path, verb, kind)) == options
 
@@ -313,7 +313,7 @@ finally:
     done = small.python(script, env=UNMEASURED)
     assert done.returncode == 0, done.stderr
     assert "\nlr = 0.5\n" in done.stdout
-    # Without it, the input is asked for as before.
+    # Without it, the argument is required.
     assert small.edgetl("bench").returncode == 2
 
 

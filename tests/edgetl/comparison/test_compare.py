@@ -73,7 +73,7 @@ def test_the_interval_covers_as_often_as_it_says() -> None:
         low <= 1 <= high
         for low, high in (ratio_of_medians(*rng.gamma(9, 1000, (2, 150)).astype(int)).ci95 for _ in range(40))
     ]
-    # Of 40 intervals at 95%, fewer than 33 cover once in 10,000 times.
+    # Fewer than 33 of 40 intervals at 95% cover once in 10,000 times.
     assert sum(covered) >= 33
     assert ratio_of_medians([7], [7]).ci95 == (1.0, 1.0)
 

@@ -1,4 +1,4 @@
-"""``edgetl compare`` on bench results: what it prints, what it refuses, and its gates."""
+"""``edgetl compare`` on bench results: output, refusals and gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``edgetl compare`` on training runs, and the predictions that they keep."""
+"""``edgetl compare`` on training runs, and the predictions stored in them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from edgetl_device.errors import InputError
 
 
 def copy_with_wrong(run: Run, target: Path, wrong: Sequence[int]) -> Path:
-    """Copy a run's documents and let it have every test photo right but those at these positions."""
+    """Copy a run's documents and make its test predictions correct except at these positions."""
     target.mkdir()
     for name in ("run.json", "split.csv", FILE):
         shutil.copy(run.folder / name, target)
@@ -79,7 +79,7 @@ def test_a_trained_run_and_another(tiny_run: Run, tmp_path: Path) -> None:
     assert found["metrics"]["accuracy_drop_pp"] == pytest.approx(100 * (was.top1 - now.top1))
     assert found["warnings"] == []
     out = small.edgetl("compare", tiny_run.folder, other).stdout
-    # Of the configuration, what differs is said.
+    # Differences in the configuration are listed.
     assert "lr 0.125," in out
     assert f"lr {tiny_run.document.config.others['lr']}," in out
     assert "seed" not in out

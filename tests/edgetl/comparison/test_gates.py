@@ -1,4 +1,4 @@
-"""``--fail-if``: reading it, holding it against numbers, and ``edgetl bench`` with it."""
+"""``--fail-if``: parsing and checking gates, and ``edgetl bench`` with gates."""
 
 from __future__ import annotations
 
@@ -136,7 +136,7 @@ def test_codes_of_the_verdict_are_gates() -> None:
 
     float32, int8, left_out = gate_subjects(benched.typed(change))
     assert (float32.variant, int8.variant, left_out.variant) == ("float32", "int8", "int8-onnx")
-    # What is unknown defends nothing.
+    # An unknown value fails its gate.
     assert failed("noisy-latency", float32, int8, left_out) == [True, False, True]
     assert failed(" int8.noisy-latency ", float32, int8) == [False]
     assert failed("hot", float32, int8) == [False, False]

@@ -25,7 +25,7 @@ GOLDEN = Path(__file__).parent.parent.parent / "golden"
 
 @pytest.fixture
 def parts(tmp_path: Path) -> dict[str, Any]:
-    """What ``write_bundle`` takes, from the tiny bundle's own parts."""
+    """Arguments of ``write_bundle``, from the parts of the tiny bundle."""
     tiny = Bundle.open(GOLDEN / "tiny.edgetl")
     (tmp_path / "photos").mkdir()
     evalset = []
@@ -168,7 +168,7 @@ def test_the_golden_files_are_small() -> None:
 
 
 def test_photos_of_other_colours_and_depths_are_proved_on_the_device(parts: dict[str, Any], tmp_path: Path) -> None:
-    # Profiles in two photos, 12 bits in a third: their golden pixels are made by the same preprocessing.
+    # Two photos have profiles, a third has 12 bits; their golden pixels come from the same preprocessing.
     evalset = parts["evalset"]
     for row in range(3):
         path = evalset[row].path.with_suffix(".png")

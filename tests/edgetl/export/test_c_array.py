@@ -1,4 +1,4 @@
-"""The C files of a model: compiled, run, and compared with the bytes that went in."""
+"""C source of a model: compiled, run, and compared with the original bytes."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_the_header_says_what_a_firmware_needs(model: bytes) -> None:
     assert "#define MODEL_9_PARTS_INPUT_SCALE 1.0f" in array.header
     assert "#define MODEL_9_PARTS_ARENA_BYTES 81936" in array.header
     assert sha256_bytes(model) in array.header
-    # Compilers align large arrays anyway, so that a program cannot tell.
+    # Compilers align large arrays anyway, so running the program would not test this.
     assert {"__attribute__((aligned(16)))", "alignas(16)", "_Alignas(16)"} <= set(array.source.split())
     operators = re.search(r"Operators for the resolver: (.*)", array.header)
     assert operators is not None
@@ -130,7 +130,7 @@ def test_the_command_writes_both_files(tiny_run: Run, tmp_path: Path) -> None:
     header = out.with_suffix(".h").read_text()
     assert f"#define PARTS_INPUT_WIDTH {small.SIZE}" in header
     assert "INPUT_SCALE" not in header
-    # It is not known here, or it was measured: never a guess.
+    # The arena size is unknown or measured, never a guess.
     assert ("arena: not measured" in header) != ("#define PARTS_ARENA_BYTES" in header)
     source = out.read_text()
     assert source.startswith('#include "parts.h"')
@@ -138,7 +138,7 @@ def test_the_command_writes_both_files(tiny_run: Run, tmp_path: Path) -> None:
 
 
 def test_text_from_outside_stays_in_its_comment(model: bytes) -> None:
-    """Names of operators come from the model, and the reason from a package."""
+    """Operator names come from the model, the reason from a package."""
     header = c_array(model, name="parts", labels=LABELS, arena=Arena(None, "*/\n#error broken out\r/*")).header
     assert "#error" not in [line[:6] for line in header.splitlines()]
     assert header.count("/*") == header.count("*/")

@@ -1,7 +1,7 @@
-"""Compiling for the Edge TPU: the gate, the bundle, and what is said without a compiler.
+"""Compiling for the Edge TPU: the gate, the bundle, and errors without a compiler.
 
-The compiler is proprietary and not here. A script on PATH stands in for it: it prints a log in the compiler's own form
-and copies the twin that Coral published of the same model. Nothing is compiled in these tests.
+The compiler is proprietary and not available here. A script on PATH stands in for it: it prints a log in the compiler's
+format and copies the compiled version of the model that Coral published. Nothing is compiled in these tests.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from edgetl_device.verify import verify
 
 CLASSES = 1001
 
-# In the form of compiler_logs, for the stand-in: one table with everything mapped, one with a gap.
+# Logs for the stand-in, in the format of compiler_logs: one with all operators mapped, one with some unmapped.
 _HEAD = """\
 Edge TPU Compiler version 16.0.384591198
 Started a compilation timeout timer of 180 seconds.
@@ -67,7 +67,7 @@ GAP = MAPPED.replace(
 
 @pytest.fixture
 def bundle(shared_data: Path, tmp_path: Path) -> Path:
-    """A bundle around Coral's published MobileNet, whose compiled twin is published too."""
+    """A bundle with Coral's published MobileNet, whose compiled version is published too."""
     photo = tmp_path / "photo.png"
     draw_photo(1).save(photo)
     uniform = np.full((1, CLASSES), 1 / CLASSES, np.float32)
@@ -164,7 +164,7 @@ def test_the_bundle_still_works_where_there_is_no_edge_tpu(
 def test_compile_then_run_through_the_delegate(
     bundle: Path, twin: Path, compiler: Callable[..., dict[str, str]], tmp_path: Path
 ) -> None:
-    """The whole way, on a stand-in for libedgetpu that takes what the Edge TPU takes and computes nothing."""
+    """End to end, on a stand-in for libedgetpu that accepts the Edge TPU's operators and computes nothing."""
     delegate_library.build(tmp_path / "lib" / "libedgetpu.so.1", "-DEDGETPU")
     env = compiler(MAPPED, twin) | {"LD_LIBRARY_PATH": str(tmp_path / "lib")}
     assert edgetl("compile", bundle, "--edgetpu", env=env).returncode == 0
@@ -228,7 +228,7 @@ def test_what_the_compiler_refuses_keeps_its_reason(
 ) -> None:
     done = edgetl("compile", bundle, "--edgetpu", env=compiler(compiler_logs.LARGE_ACTIVATIONS, code=1))
     assert "large activation tensors" in refused(done)
-    # A compiled file of another model is not taken for this one's.
+    # A compiled file of another model is refused.
     other = shared_data / "coral" / "keras_lstm_mnist_ptq_edgetpu.tflite"
     assert "does not come from the variant int8" in refused(
         edgetl("compile", bundle, "--edgetpu", env=compiler(MAPPED, other))

@@ -1,4 +1,4 @@
-"""Float exports: the same predictions as Keras, quiet, and no operation that a device would not have."""
+"""Float exports: the same predictions as Keras, no output, and no operations that devices lack."""
 
 from __future__ import annotations
 

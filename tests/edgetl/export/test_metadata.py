@@ -1,4 +1,4 @@
-"""Held-out photos in bundles: without position, owner and serial number, and with the same pixels, bit by bit."""
+"""Held-out photos in bundles: no position, owner or serial number, and pixels identical bit for bit."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def noise(mode: str = "RGB", width: int = 210, height: int = 140) -> Image.Image
 
 
 def exif(orientation: int = 1) -> Image.Exif:
-    """What a camera writes: position, owner, serial number, time; and which way it was held."""
+    """A camera's metadata: position, owner, serial number, time, orientation."""
     tags = Image.Exif()
     tags[_ORIENTATION] = orientation
     tags[_ARTIST] = "Anna Example"
@@ -56,7 +56,7 @@ def text() -> PngImagePlugin.PngInfo:
 
 
 def with_segments(data: bytes) -> bytes:
-    """A JPEG with a comment, XMP, IPTC, a thumbnail in JFIF, a maker's segment, and something behind its end."""
+    """A JPEG with a comment, XMP, IPTC, a JFIF thumbnail, a maker's segment, and trailing bytes."""
     extra = [
         (0xFE, b"Anna Example"),
         (0xE1, b"http://ns.adobe.com/xap/1.0/\0<x:xmpmeta><Artist>Anna Example</Artist></x:xmpmeta>"),
@@ -129,7 +129,7 @@ def test_a_file_without_metadata_stays_as_it_is(make: Callable[[], bytes]) -> No
 
 
 def test_pixels_that_would_change_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As when a decoder came to look at something that is taken out: here the orientation is lost."""
+    """As if a decoder used something that is stripped: here the orientation is lost."""
     monkeypatch.setattr(metadata, "_kept", lambda _data, _spec, _name: (1, b""))
     with pytest.raises(InputError, match=r"a\.jpg: its metadata cannot be removed"):
         without_metadata(saved(noise(), "JPEG", exif=exif(6)), SPEC, name="a.jpg")

@@ -1,4 +1,4 @@
-"""int8 ONNX that takes photos as NCHW answers as the NHWC file does."""
+"""int8 ONNX with NCHW input gives the same predictions as the NHWC file."""
 
 from __future__ import annotations
 

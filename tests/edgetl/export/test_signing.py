@@ -1,4 +1,4 @@
-"""Keys and signatures on the workstation: made, refused, and carried by a bundle whatever form it takes."""
+"""Keys and signatures on the workstation: made, refused, and kept when a bundle is packed or unpacked."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_private_key_is_its_owners(tmp_path: Path) -> None:
-    """Whatever the umask allows; a key that others can read is not used."""
+    """Its mode does not depend on the umask, and a key that others can read is refused."""
     before = os.umask(0)
     try:
         made = generate(tmp_path / "open")
@@ -87,7 +87,7 @@ def test_a_signature_survives_packing(
     # The same bundle gives the same bytes.
     assert packed.read_bytes() == pack(bundle, tmp_path / "again.edgetl").read_bytes()
     if form == "folder":
-        check_bundle(bundle)  # the signature is no foreign file
+        check_bundle(bundle)  # the signature does not count as a foreign file
 
 
 def test_unsigned_bundles_are_packed_as_ever(file: Path) -> None:

@@ -1,4 +1,4 @@
-"""Metadata in TFLite files: it says what was put in, it replaces itself, and the model stays the same model."""
+"""Metadata in TFLite files: it reads back, replaces earlier metadata, and leaves the model unchanged."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ KINDS = pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
 
 
 def _buffers(model: bytes) -> Iterator[tuple[bytes, int]]:
-    """Yield the values of each buffer and where in the file they start."""
+    """Yield the content of each buffer and its offset in the file."""
     root = schema.Model.GetRootAs(model, 0)
     for index in range(root.BuffersLength()):
         buffer = root.Buffers(index)
@@ -77,7 +77,7 @@ def test_what_went_in_comes_out(kind: str) -> None:
         assert archive.testzip() is None
         assert archive.namelist() == ["labels.txt"]
         assert archive.read("labels.txt").decode() == "".join(f"{label}\n" for label in LABELS)
-    # Against the file as the same code packs it: converters lay out tables more tightly.
+    # Compare with the file as packed by the same code: converters lay out tables more tightly.
     assert 0 < len(labelled) - len(pack_tree(read_tree(_model(kind)))) < 2000
 
 

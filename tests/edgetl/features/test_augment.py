@@ -1,4 +1,4 @@
-"""Augmented views: seeded, uint8, without borders, the stronger the more different."""
+"""Augmented views: seeded, uint8, without borders; stronger presets change more."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_photos_of_a_batch_are_drawn_independently(preset: str) -> None:
 
 @pytest.mark.parametrize("preset", ["light", "standard", "strong", "no-flip", "colour", "mixup"])
 def test_there_are_no_borders(preset: str) -> None:
-    """A grey photo moved, turned and zoomed stays one grey: what comes in at the edges is the photo itself."""
+    """A uniform grey photo stays uniform when moved, rotated and zoomed: edges are filled from the photo itself."""
     grey = np.full((8, SIZE, SIZE, 3), 120, np.uint8)
     for view in views(preset, photos=grey):
         assert np.ptp(view.astype(int)) <= 1
@@ -68,7 +68,7 @@ def test_stronger_presets_change_more() -> None:
 
 
 def test_colours_stay_in_place_and_range() -> None:
-    """Red stays the reddest channel: no channel is swapped, none wraps around."""
+    """Red stays the strongest channel: channels are not swapped and do not wrap around."""
     red = np.zeros((4, SIZE, SIZE, 3), np.uint8)
     red[..., 0] = 250
     for seed in range(4):
@@ -78,7 +78,7 @@ def test_colours_stay_in_place_and_range() -> None:
 
 
 def mean_column(pictures: np.ndarray) -> np.ndarray:
-    """Return how far right the bright half of each picture is: negative where it is on the left."""
+    """Return the horizontal position of each picture's bright half; negative if it is on the left."""
     weights = pictures.mean(axis=(1, 3))
     columns = np.linspace(-1, 1, weights.shape[1])
     return ((weights - weights.mean(axis=1, keepdims=True)) * columns).sum(axis=1)
@@ -104,7 +104,7 @@ def test_erase_puts_a_grey_patch_on_about_every_second_photo() -> None:
 
 
 def test_rand_augment_does_other_things_to_other_photos_of_a_batch() -> None:
-    """Some get grey, some get other colours, some only move: two operations are drawn for each."""
+    """Some turn grey, some change colour, some only move: two operations are drawn for each photo."""
     same = np.repeat(PHOTOS[:1], 32, axis=0)
     found = views("rand-augment", photos=same)
     assert len({view.tobytes() for view in found}) > 20
@@ -116,7 +116,7 @@ def test_rand_augment_does_other_things_to_other_photos_of_a_batch() -> None:
 
 @MIXED
 def test_mixed_views_show_what_the_shares_say(preset: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of photos in one grey each, the mean of a mixed view is the mean of what it shows, weighed by the shares."""
+    """For uniform grey photos, the mean of a mixed view is the mean of its sources, weighted by their shares."""
     monkeypatch.setitem(PRESETS, preset, PRESETS[preset][-1:])
     greys = np.linspace(0, 255, 16).round()
     photos = np.broadcast_to(greys[:, None, None, None], (16, SIZE, SIZE, 3)).astype(np.uint8)
@@ -176,7 +176,7 @@ def test_a_move_that_would_be_done_otherwise_is_refused(name: str, arguments: di
 
 
 def test_moves_in_a_row_are_the_layers_one_after_the_other() -> None:
-    """Away from the edges, where a reflection of a reflection is not the reflection of the whole."""
+    """Except at the edges, where reflecting twice differs from reflecting once."""
     layers, same = ([getattr(keras().layers, name)(**options, seed=5) for name, options in MOVE_LAYERS] for _ in "ab")
     wanted = SMOOTH
     for layer in same:

@@ -1,4 +1,4 @@
-"""The frozen base run by LiteRT: Keras' numbers, each photo in its row, computed once and after any change."""
+"""The frozen base in LiteRT: Keras' outputs, one row per photo, computed once and again after any change."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.no_cover
 def base() -> Any:
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
     whole = build_base("mobilenet_v2", size=small.SIZE, width=1.0, weights=weights)
-    # Its first blocks: converted in a third of the time.
+    # Only its first blocks, which convert in a third of the time.
     return truncate("mobilenet_v2", whole, "8")
 
 
@@ -65,7 +65,7 @@ def test_litert_gives_what_keras_gives_in_the_order_of_the_photos(pixels: PixelC
     assert (found.pooled.dtype, found.cut.dtype) == (np.float32, np.float16)
     assert_near(found.pooled, wanted_pooled, 1e-3)
     assert_near(found.cut, wanted_cut, 2e-3)
-    # The comparison above means something only if photos differ by more than the tolerance.
+    # The comparison above is meaningful only if photos differ by more than the tolerance.
     assert np.abs(found.pooled[0] - found.pooled[1]).max() > 0.1 * np.abs(found.pooled[0]).max()
 
 
@@ -105,7 +105,7 @@ def test_views_are_activations_of_the_augmented_photos(pixels: PixelCache) -> No
 def test_mixed_views_mix_classes_and_their_targets_say_how(
     preset: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """Photos lie class by class, as in a data set: black ones, grey ones, white ones."""
+    """Photos are ordered by class, as in a data set: black, grey, white."""
     monkeypatch.setitem(PRESETS, preset, PRESETS[preset][-1:])
     greys, targets = np.array([0, 120, 250]), np.repeat(np.arange(3), 40)
     array = np.empty((120, 32, 32, 3), np.uint8)

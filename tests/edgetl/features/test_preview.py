@@ -1,4 +1,4 @@
-"""``edgetl data preview``: the very views that training draws, with what mixed ones show."""
+"""``edgetl data preview``: the same views that training uses, with the labels of mixed ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Edge TPU compiler's log, as people published it, and the file that the compiler gets."""
+"""Published logs of the Edge TPU compiler, and the compiler's input file."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_dense_layers_get_one_scale_and_keep_their_predictions() -> None:
     for index in dense.inputs[1:]:
         tensor = described.tensors[index]
         assert len(tensor.scales) == 1
-        # The real values stay, to half a step of the common grid.
+        # Real values are preserved to half a step of the common grid.
         real, moved = (
             to_real(constant(read_tree(data), index, seen := describe(data).tensors[index]), seen)
             for data in (model, changed)

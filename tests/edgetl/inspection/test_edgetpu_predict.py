@@ -1,4 +1,4 @@
-"""What the Edge TPU will run: published pairs, each limit, the partition, and files that lie."""
+"""Predicting the Edge TPU mapping: published pairs, each limit, the partition, and malformed files."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def pairs(shared_data: Path) -> list[tuple[Path, Path]]:
 
 
 def test_every_operator_of_every_published_pair_is_predicted_right(shared_data: Path) -> None:
-    """A compiled twin keeps the names of what stayed on the CPU: the compiler's own answer, operator by operator."""
+    """A compiled file keeps the names of operators left on the CPU, which gives the compiler's own mapping."""
     found = pairs(shared_data)
     assert len(found) >= 3
     operators = 0

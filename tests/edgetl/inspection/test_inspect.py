@@ -1,4 +1,4 @@
-"""Reading model files: what is in them, and that a damaged one is an error and nothing worse."""
+"""Reading model files: their content, and a plain error for damaged ones."""
 
 from __future__ import annotations
 

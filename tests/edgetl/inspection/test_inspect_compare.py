@@ -1,4 +1,4 @@
-"""Two TFLite files side by side: what differs is found, with its size, and nothing else is."""
+"""Comparing two TFLite files: all differences are found, with their size, and nothing else."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def _with_one_other_weight(data: bytes) -> bytes:
-    """Return the file with weight 7 of the dense layer three steps away."""
+    """Return the file with weight 7 of the dense layer changed by three steps."""
     dense = next(operator for operator in describe(data).operators if operator.name == "FULLY_CONNECTED")
     tree = read_tree(data)
     buffer = tree.buffers[tree.subgraphs[0].tensors[dense.inputs[1]].buffer]

@@ -1,4 +1,4 @@
-"""The interpreter of microcontrollers gives LiteRT's answers, in an arena of the size that was measured."""
+"""TFLite Micro's interpreter gives LiteRT's outputs, in an arena of the measured size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def model() -> bytes:
 def _litert(model: bytes) -> Any:
     from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
-    # The portable kernels, which are the ones that microcontrollers run: optimized ones may round another way.
+    # Use the portable kernels, which microcontrollers run; optimized ones may round differently.
     interpreter = Interpreter(model_content=model, experimental_op_resolver_type=OpResolverType.BUILTIN_REF)
     interpreter.allocate_tensors()
     return interpreter

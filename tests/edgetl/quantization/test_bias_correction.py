@@ -1,4 +1,4 @@
-"""Rounded weights and corrected biases: on the grid that converters find, nearer to float, and nothing else changed."""
+"""Rounded weights and corrected biases: on the converters' grid, closer to float, and nothing else changed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CALIBRATION = lively.photos(8, first_seed=500)
 
 
 def _on_grid(kernel: npt.NDArray[np.float32], *, depthwise: bool = False) -> npt.NDArray[np.float32]:
-    """Each weight to the nearest of max|w| / 127 steps of its output channel, written out the slow way."""
+    """Round each weight to its output channel's grid, max|w| / 127, in a slow reference implementation."""
     rounded = kernel.copy()
     for channel in range(kernel.shape[2] if depthwise else kernel.shape[-1]):
         part = rounded[:, :, channel] if depthwise else rounded[..., channel]
@@ -41,7 +41,7 @@ def _kernels(model: Any) -> dict[str, tuple[npt.NDArray[np.float32], bool]]:
 
 
 def _rounded(model: Any) -> Any:
-    """``model`` with each weight at the nearest step: what a converter makes of it."""
+    """``model`` with weights rounded to nearest, as a converter does."""
     biases = {layer.name: layer.get_weights()[1] for layer in model.layers if type(layer).__name__ in LINEAR}
     return rebuild(
         model,

@@ -1,4 +1,4 @@
-"""Bounds on what int8 may lose: kept by a number, doubted by its interval, missed on the test photos."""
+"""Bounds on the int8 accuracy drop: met by the estimate, exceeded by its interval, missed on the test photos."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from edgetl_device.scores import Agreement
 
 
 def agreement(photos: int, lost: int) -> Agreement:
-    """Of a float model that has every photo right, and a variant that has ``lost`` of them wrong."""
+    """Agreement of a variant that gets ``lost`` photos wrong with a float model that gets all right."""
     labels = np.zeros(photos, np.int64)
     right = np.tile(np.float32([0.9, 0.1]), (photos, 1))
     found = right.copy()
@@ -26,13 +26,13 @@ def agreement(photos: int, lost: int) -> Agreement:
 @pytest.mark.parametrize(
     ("judged", "final", "split", "kinds"),
     [
-        # No photo of 20 is lost: nobody knows whether one of 100 would be.
+        # None of 20 photos is lost, but one of 100 might be.
         ((20, 0), (20, 0), "test", ["uncertain"]),
         ((20_000, 10), (20_000, 10), "test", []),
-        # The test photos judge nothing, and their users hear it.
+        # Test photos do not select a candidate, but a missed bound is reported.
         ((20_000, 10), (100, 3), "test", ["missed"]),
         ((20, 0), (100, 3), "test", ["uncertain", "missed"]),
-        # Without test photos the final number is that of the photos that judged.
+        # Without test photos, the final number is that of the validation photos.
         ((20_000, 10), (20_000, 10), "val", []),
     ],
 )

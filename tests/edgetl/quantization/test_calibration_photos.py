@@ -1,4 +1,4 @@
-"""Calibration photos: the user's own folder, kept apart from what is scored, and what the audit says of them."""
+"""Calibration photos: from the user's own folder, kept apart from scored photos, and audited."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_sample_of_class_folders_is_stratified_and_a_missing_class_is_said(t
 
 def test_repeated_and_unreadable_files_are_left_out_and_said(tiny_run: Run, tmp_path: Path) -> None:
     folder = _drawn(tmp_path / "own", 11)
-    # The same pixels in another file, and in a copy.
+    # The same pixels in another format, and in a copy.
     Image.open(folder / "003.png").save(folder / "other.bmp")
     shutil.copy(folder / "004.png", folder / "zz.png")
     (folder / "notes.txt").write_text("not a photo")
@@ -123,7 +123,7 @@ def test_a_photo_that_is_scored_is_refused(tiny_run: Run, tmp_path: Path, split:
         calibration_photos(tiny_run, folder=folder)
     assert f"{split} split (the same {how})" in str(caught.value)
     assert "copy" in str(caught.value)
-    # One of training is the user's to use.
+    # Using a training photo is allowed.
     (path,) = folder.glob("copy.*")
     path.unlink()
     shutil.copy(tiny_run.data_root / tiny_run.of("train")[0].path, folder / "copy.png")

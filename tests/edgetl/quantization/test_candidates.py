@@ -1,4 +1,4 @@
-"""Candidates on a small trained run: the first that passes is taken, each is judged on validation photos only."""
+"""Candidates on a small trained run: the first that passes is taken; validation photos alone decide."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ FEASIBLE = replace(IMPOSSIBLE, max_drop=100, min_agreement=0)
 
 @pytest.fixture(scope="module")
 def trained(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """A run of the smallest backbone, on which all candidates take seconds; its three splits differ in size."""
+    """A run of the smallest backbone, for which all candidates take seconds; its three splits differ in size."""
     from edgetl.training import train
 
     config = small.options(backbone="simple_cnn", weights="none", epochs=1, size=48, augment="light", val=0.2, test=0.1)
@@ -45,7 +45,7 @@ def copy(trained: Run, tmp_path: Path) -> Run:
 
 @pytest.fixture(scope="module")
 def failed(trained: Run, tmp_path_factory: pytest.TempPathFactory) -> tuple[Run, dict[str, Any], str, str]:
-    """Return a run with impossible bounds behind it, its report, the error and the digest of the bundle before."""
+    """Return a run quantized with impossible bounds, its report, the error, and the previous bundle's digest."""
     folder = tmp_path_factory.mktemp("failed") / "run"
     run = Run.open(Path(shutil.copytree(trained.folder, folder)))
     quantize(run, QuantizeOptions(int8=False))
@@ -71,7 +71,7 @@ def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
         assert variant.calibration["repair"] == "none"
         candidate = next(row for row in report["candidates"]["tried"][0]["variants"] if row["name"] == name)
         assert candidate["bytes"] == len(bundle.read(variant.file))
-        # The test photos have the last word, and are other photos.
+        # The final scores are from the test photos, which are different photos.
         assert variant.accuracy.photos == len(copy.of("test")) != candidate["accuracy"]["photos"]
 
 
@@ -79,7 +79,7 @@ def test_a_bound_that_few_photos_cannot_tell_is_kept_with_a_warning(copy: Run) -
     report = quantize(copy, replace(FEASIBLE, max_drop=None))
     assert report.warnings == ()
     assert report.candidates is not None
-    # Between what was measured and the end of its interval.
+    # A bound between the estimate and the end of its interval.
     bound = min(row.agreement.top1 for row in report.candidates.tried[0].variants)
     done = small.edgetl("quantize", copy.folder, "--int8", "--calibration", 8, "--min-agreement", bound)
     assert done.returncode == 0, done.stderr
@@ -109,7 +109,7 @@ def test_all_four_candidates_are_tried_and_reported_with_their_figures(failed: A
     plain, repair, _, _ = report["candidates"]["tried"]
     assert plain["repair"] == "none"
     assert "GPTQ" in repair["repair"]
-    # What no candidate allowed is in no bundle, so it is not among the files that were measured for one.
+    # A failed candidate is not in a bundle, so its files are not listed as measured.
     assert {row["name"] for row in report["variants"]} == {"float32", "float32-onnx"}
 
 

@@ -1,4 +1,4 @@
-"""Clipped ranges: the share with the least error, only in linear streams, and in the files as they were asked for."""
+"""Clipped ranges: the fraction with the least error, only in linear streams, and stored in the files as requested."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def _folded() -> Any:
 
 @cache
 def _stream() -> Any:
-    """Return a model with a linear stream whose values are the pixels', times 10, -4 and 10."""
+    """Return a model with a linear stream whose values are the pixels times 10, -4 and 10."""
     keras = extras.keras()
     layers = keras.layers
     pixels = keras.Input((32, 32, 3), name="pixels")
@@ -93,7 +93,7 @@ def test_a_stream_that_is_always_zero_has_no_range() -> None:
 
 
 def _tflite_grid(data: bytes, layer: str) -> tuple[float, int]:
-    """Return scale and zero point of what a layer writes in a TFLite file."""
+    """Return scale and zero point of a layer's output in a TFLite file."""
     model = describe(data)
     outputs = [model.tensors[operator.outputs[0]] for operator in model.operators]
     (tensor,) = (tensor for tensor in outputs if of_layer(tensor.name, (layer,)))

@@ -1,4 +1,4 @@
-"""Cross-layer equalization: the same predictions, like ranges where a stream is linear, and no change anywhere else."""
+"""Cross-layer equalization: the same predictions, similar ranges in linear streams, and no change elsewhere."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ pytestmark = pytest.mark.no_cover
 
 SIZE = 12
 PHOTOS = lively.photos(8)[:, :SIZE, :SIZE]
-# What the writers' channels are multiplied by, so that there is something to bring to like ranges.
+# Factors on the producers' channels, to create ranges that need equalizing.
 UNLIKE = np.array([1, 0.5, 0.1, 0.02, 0.01, 0.3], np.float32)
 
 
-# One with streams, one whose activations are hard, one without either; the others differ in size.
+# One with streams, one with hard activations, one with neither; the others differ only in size.
 @pytest.mark.parametrize("name", bases.some("mobilenet_v2", "mobilenet_v3_small", "simple_cnn"))
 def test_backbones_give_the_same_predictions(name: str) -> None:
     folded = fold_batch_norm(lively.small(name))
@@ -34,14 +34,14 @@ def test_backbones_give_the_same_predictions(name: str) -> None:
     assert expected.std(axis=0).max() > 0.1, "the model answers the same to every photo; this test could not fail"
     equalized = equalize_cross_layer(folded, photos)
     np.testing.assert_allclose(lively.predictions(equalized, photos), expected, atol=1e-4)
-    # V1 and the small CNN have a ReLU behind every convolution, and so have no stream.
+    # V1 and the small CNN have a ReLU after every convolution, so no linear stream.
     touched = name.startswith(("mobilenet_v2", "mobilenet_v3", "efficientnet"))
     if name in bases.MOBILE:
         assert bool(_changed(folded, equalized)) == touched
 
 
 def _changed(model: Any, other: Any) -> set[str]:
-    """Return the names of the layers whose weights are not the same in both models."""
+    """Return the names of the layers whose weights differ between the models."""
     return {
         layer.name
         for layer in model.layers
@@ -51,7 +51,7 @@ def _changed(model: Any, other: Any) -> set[str]:
 
 
 def _model(body: Callable[[Any, Any], Any]) -> Any:
-    """Return a small folded model around ``body``, with unlike channels where a layer is named ``write...``."""
+    """Return a small folded model around ``body``, with unequal channels in layers named ``write...``."""
     keras = extras.keras()
     keras.utils.set_random_seed(4)
     layers = keras.layers

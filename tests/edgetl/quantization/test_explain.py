@@ -1,4 +1,4 @@
-"""What each layer costs in int8: found where it was broken on purpose, equal to what can be computed by hand."""
+"""int8 error by layer: found where a layer was broken on purpose, and equal to a computation by hand."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _layer(explanation: Explanation, name: str) -> Layer:
 
 
 def _edited(data: bytes, tensor: int, change: Callable[[Any], Any]) -> bytes:
-    """Return a file with other values in one of its constants."""
+    """Return a file with one of its constants changed."""
     tree = read_tree(data)
     values = constant(tree, tensor, describe(data).tensors[tensor])
     assert values is not None
@@ -73,7 +73,7 @@ def _constant_of(data: bytes, layer: str, input: int) -> tuple[int, Tensor]:
 def test_every_activation_is_found_in_the_float_file(name: str) -> None:
     explanation = explain(_float(name), _int8(name), PHOTOS[:2])
     assert explanation.unmatched == ()
-    # All operators but the two that only change uint8 to int8 and back.
+    # All operators except the two that convert uint8 to int8 and back.
     assert len(explanation.layers) == len(describe(_int8(name)).operators) - 2
     assert all(layer.answer_error is not None for layer in explanation.layers)
 
@@ -81,7 +81,7 @@ def test_every_activation_is_found_in_the_float_file(name: str) -> None:
 def test_the_predictions_are_those_of_the_files() -> None:
     found = lively.run(_int8(), "tflite", PHOTOS)
     expected = lively.predictions(lively.build("mobilenet_v1"), PHOTOS)
-    # XNNPACK, which runs the file here, rounds a few values the other way.
+    # XNNPACK, which runs the file here, rounds a few values differently.
     assert _explained().answer_error == pytest.approx(np.abs(found - expected).mean(), rel=0.15)
     assert _explained().photos == len(PHOTOS)
 
@@ -186,7 +186,7 @@ def test_repair_is_told_by_the_file_before_it() -> None:
 
 
 def test_a_moved_input_scaling_is_not_an_error() -> None:
-    """p - 128 in place of p / 127.5 - 1, with the factor in the next kernel and the half step in its bias."""
+    """p - 128 instead of p / 127.5 - 1, with the factor in the next kernel and the half step in its bias."""
     folded = fold_batch_norm(lively.build("mobilenet_v1"))
     kernel, bias = folded.get_layer("conv1").get_weights()
     weights = [kernel / 127.5, bias + 0.5 / 127.5 * kernel.sum((0, 1, 2))]
@@ -203,7 +203,7 @@ def test_a_moved_input_scaling_is_not_an_error() -> None:
 
 
 def test_layers_that_stayed_float_are_not_measured() -> None:
-    """A float island: the operators around it still are, on what it gives."""
+    """Operators around a float island are still measured, on its outputs."""
     folded = fold_batch_norm(lively.build("mobilenet_v1"))
     mixed = int8_tflite(folded, lively.photos(12, first_seed=500), keep_float=("conv_pw_5",))
     explanation = explain(_float(), mixed, PHOTOS)
@@ -232,7 +232,7 @@ def test_what_is_not_found_is_listed_and_not_made_up() -> None:
 def test_files_named_differently_are_paired_by_their_layers() -> None:
     tree = read_tree(_float())
     for tensor in tree.subgraphs[0].tensors:
-        # Keras counts the models of a process.
+        # Keras numbers the models of a process.
         tensor.name = re.sub(rb"functional(_\d+)*/", b"renamed/", tensor.name)
     assert any(tensor.name.startswith(b"renamed/") for tensor in tree.subgraphs[0].tensors)
     found = explain(pack_tree(tree), _int8(), PHOTOS)

@@ -79,7 +79,7 @@ def test_own_photos_and_an_explanation_that_a_gate_leaves(short_run: Run, tmp_pa
     own.mkdir()
     for number in range(8):
         draw_photo(9000 + number, 96, 96).save(own / f"{number}.png")
-    # No model can be 101 points better than another one: the one bound that every model misses.
+    # No model can be 101 points better than another, so every model misses this bound.
     config = small.impossible(calibration_photos=str(own), explain=True, repair=False)
     with pytest.raises(GateFailed):
         quantize(run, config)

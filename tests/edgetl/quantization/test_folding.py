@@ -1,4 +1,4 @@
-"""Folding BatchNorm: exact on every backbone, and refused where it would not be."""
+"""Folding BatchNorm: exact on every backbone, and refused where it would not be exact."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def _model(tail: Any, *, size: int = 8) -> Any:
 
 
 def _norm(layers: Any, name: str = "norm", **options: Any) -> Any:
-    """A BatchNormalization far from the identity, in every one of its four statistics."""
+    """A BatchNormalization far from the identity in all four parameters."""
     random = {"seed": 3}
     initializers = extras.keras().initializers
     return layers.BatchNormalization(

@@ -1,4 +1,4 @@
-"""Weights on their int8 grid: all of them, in steps that a converter finds again, rounded with the output in view."""
+"""GPTQ: all weights are on an int8 grid that converters recover, rounded to minimize the output error."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Array = npt.NDArray[np.float32]
 
 
 def _layer(seed: int = 0, *, groups: int = 3, inputs: int = 24, outputs: int = 8) -> tuple[Array, Array]:
-    """Return a kernel [groups, inputs, outputs] and what it reads, [groups, rows, inputs], correlated as after ReLU."""
+    """Return a kernel [groups, inputs, outputs] and its inputs, [groups, rows, inputs], correlated as after ReLU."""
     random = np.random.default_rng(seed)
     kernel = random.normal(size=(groups, inputs, outputs)) * random.uniform(0.01, 3, (groups, 1, outputs))
     shared = random.normal(size=(groups, 2000, 4)) @ random.normal(size=(groups, 4, inputs))
@@ -41,7 +41,7 @@ def test_every_weight_is_a_whole_step_and_the_largest_keeps_its_value(per_tensor
         np.testing.assert_allclose(levels, np.rint(levels), atol=1e-4)
         assert np.abs(levels).max() <= 127 * (1 + 1e-6)
         assert (rounded.shape, rounded.dtype) == (kernel.shape, np.float32)
-        # Found again by who sees the rounded kernel only.
+        # The grid can be recovered from the rounded kernel alone.
         np.testing.assert_allclose(step_of(rounded, per_tensor=per_tensor), step, rtol=1e-6)
         largest = np.abs(kernel) == np.abs(kernel).max(axis=None if per_tensor else 1, keepdims=True)
         np.testing.assert_allclose(rounded[largest], kernel[largest], rtol=1e-6)
@@ -63,7 +63,7 @@ def test_the_output_of_every_group_is_clearly_nearer_than_with_each_weight_alone
     alone = _output_error(kernel, nearest(kernel, step), read)
     rounded = round_gptq(kernel, step, _gram(read))
     assert (_output_error(kernel, rounded, read) < 0.6 * alone).all()
-    # On other inputs of the same kind too.
+    # Also on other inputs of the same distribution.
     half = round_gptq(kernel, step, _gram(read[:, ::2]))
     unseen = read[:, 1::2]
     assert (_output_error(kernel, half, unseen) < 0.7 * _output_error(kernel, nearest(kernel, step), unseen)).all()

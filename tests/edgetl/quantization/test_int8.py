@@ -1,4 +1,4 @@
-"""int8 files, opened: integer throughout, raw pixels in, near the float answers; calibrated on training photos."""
+"""Content of int8 files: integer throughout, raw pixels in, close to float; calibrated on training photos."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from edgetl_device.errors import InputError
 
 pytestmark = pytest.mark.no_cover
 
-# The training photos of these tests; none of them is ever scored.
+# The training photos of these tests; none of them is scored.
 _CALIBRATION = {"count": 12, "first_seed": 500}
 
 
@@ -86,8 +86,8 @@ def test_int8_runs_and_stays_near_float(name: str, format: str) -> None:
     expected = lively.predictions(lively.build(name), photos)
     found = lively.run(_int8(name, format), format, photos)
     np.testing.assert_allclose(found.sum(axis=1), 1, atol=0.02)
-    # Untrained squeeze-and-excite gates sit on their steep part and multiply rounding noise; a file that ignored its
-    # input, swapped channels or lost its scaling would be at 0.2 and above.
+    # Untrained squeeze-and-excite gates are on the steep part of their curve and amplify rounding noise; a file that
+    # ignored its input, swapped channels or lost its scaling would be at 0.2 or above.
     bound = 0.2 if "v3" in name else 0.06
     assert np.abs(found - expected).mean() < bound
 

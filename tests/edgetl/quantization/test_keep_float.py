@@ -1,4 +1,4 @@
-"""int8 TFLite with some layers left in float: just these, at the place they were, and a layer that is not there."""
+"""int8 TFLite with some layers kept in float: exactly these, in the same place; unknown layers are refused."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_named_layers_are_float_in_the_file_and_all_others_int8() -> None:
 
 
 def test_the_predictions_come_nearer() -> None:
-    """With all products in float, what remains is the rounding of the sums between them."""
+    """With all products in float, only the sums between them are rounded."""
     photos = lively.photos(12)
     expected = lively.predictions(_folded(), photos)
     everything = tuple(layer.name for layer in _folded().layers if type(layer).__name__ in LINEAR)

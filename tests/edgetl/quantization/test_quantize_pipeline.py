@@ -1,4 +1,4 @@
-"""A run to a bundle: what is in it comes from the right side of the split, what it says is true, and gates hold."""
+"""From a run to a bundle: each part comes from the right split, its record is correct, and gates work."""
 
 from __future__ import annotations
 
@@ -53,14 +53,14 @@ def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bun
     for photo, sample in zip(bundle.photos(), tiny_run.of("test"), strict=True):
         data = (tiny_run.data_root / sample.path).read_bytes()
         assert sha256_bytes(data) == sample.sha256
-        # Drawn photos say in a comment that they are.
+        # Synthetic photos say so in a comment.
         assert (bundle.read(photo.file), "") == without_metadata(data, tiny_run.preprocess, name="")
     assert [bundle.labels[photo.index] for photo in bundle.photos()] == [sample.label for sample in tiny_run.of("test")]
     train = {sample.sha256: sample.label for sample in tiny_run.of("train")}
     for name in ("int8", "int8-onnx"):
         calibration = bundle.variant(name).calibration
         assert calibration["repair"] == "cross-layer equalization, GPTQ, bias correction, clipped ranges"
-        assert "files" not in calibration  # their names stay with the run
+        assert "files" not in calibration  # file names stay in the run
         assert len(set(calibration["sha256"])) == calibration["photos"] == 12
         assert set(calibration["sha256"]) <= set(train)
         counts = [sum(train[one] == label for one in calibration["sha256"]) for label in small.LABELS]
@@ -128,7 +128,7 @@ def test_a_gate_refuses_with_a_report_and_leaves_the_old_bundle(copy: Run) -> No
 
 
 def test_float16_and_dynamic_come_on_request_and_are_measured_too(tiny_run: Run, tmp_path: Path) -> None:
-    # The whole network: of a short one, what is not weights is too large a share.
+    # Use the whole network: in a truncated one, the overhead besides weights is too large.
     copy = Run.open(Path(shutil.copytree(tiny_run.folder, tmp_path / "run")))
     report = quantize(copy, QuantizeOptions(int8=False, float16=True, dynamic=True))
     assert report.candidates is None
@@ -147,7 +147,7 @@ def test_float16_and_dynamic_come_on_request_and_are_measured_too(tiny_run: Run,
 
 
 def test_a_float_export_that_differs_is_refused(copy: Run) -> None:
-    """Logits of 1e6 with classes a hair apart: float32 cannot tell them, so each runtime predictions something else."""
+    """Logits of 1e6 that barely differ: float32 cannot separate them, so runtimes predict different classes."""
     model = copy.load_model()
     kernel, bias = model.get_layer("logits").get_weights()
     model.get_layer("logits").set_weights([kernel * 1e-3 + 1e6 * np.abs(kernel[:, :1]), bias])

@@ -1,4 +1,4 @@
-"""What each target needs of an int8 file, on files made for it, and what it refuses."""
+"""Requirements of each target: met by files made for it, and refused otherwise."""
 
 from __future__ import annotations
 

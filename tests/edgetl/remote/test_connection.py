@@ -1,4 +1,4 @@
-"""What comes from a board is checked like any other input."""
+"""Replies from a board are checked like any other input."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ABOUT = {
 
 @pytest.fixture
 def board(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file with what a board says, whatever it is asked."""
+    """A file with the board's reply to any request."""
     program = tmp_path / "ssh"
     program.write_text(f'#!/bin/sh\ncat "{tmp_path}/said"\ncat > /dev/null\n')
     program.chmod(0o755)

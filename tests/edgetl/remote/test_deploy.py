@@ -1,4 +1,4 @@
-"""Deployments through a real sshd on loopback: good ones, fleets that stop, and boards that lose power."""
+"""Deployments through a real sshd on loopback: successful ones, stopped fleets, and boards that lose power."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def trust(lab: Lab) -> Path:
 
 
 def fleet(lab: Lab, *boards: SshBoard) -> Path:
-    """A fleet of boards with a folder of slots each: on loopback they would share the usual one."""
+    """A fleet of boards, each with its own slots folder, because on loopback they would share the default."""
     rows = [
         f'[[board]]\nname = "{board.name}"\nhost = "{board.name}"\npython = "{sys.executable}"\n'
         f'slots = "{board.folder}/slots"\n'
@@ -105,7 +105,7 @@ def test_a_fleet_gets_a_bundle_and_goes_back(
     found = deployment.read(written)
     assert found.to_json() == json.loads(written.read_text())
     assert (found.version, found.stopped) == (1, False)
-    # One comes first, and the others when it has succeeded.
+    # One board is the canary; the others follow when it has succeeded.
     assert [(board.name, board.wave, board.outcome) for board in found.boards] == [
         ("one", 0, "installed"),
         ("two", 1, "installed"),
@@ -117,7 +117,7 @@ def test_a_fleet_gets_a_bundle_and_goes_back(
     for word in ("one", "two", "2 boards: 2 installed", digest(releases[1])[:12]):
         assert word in text
 
-    # They refuse what is not signed by the key that they have trusted since.
+    # From then on they refuse bundles that the trusted key has not signed.
     stranger = release(TINY, tmp_path / "stranger.edgetl", 9, OTHER)
     done = edgetl("deploy", stranger, *shared, "--json", written, env=lab.environment)
     error = refused(done)
@@ -127,7 +127,7 @@ def test_a_fleet_gets_a_bundle_and_goes_back(
     assert [board.outcome for board in deployment.read(written).boards] == ["refused", "not started"]
     assert deployment.read(written).stopped
 
-    # A check after the switch fails on one board, and it goes back by itself.
+    # A check after the switch fails on one board, which rolls back by itself.
     health = 'case "$EDGETL_SLOTS" in */two/slots) echo the camera is dark; exit 1;; esac'
     done = edgetl("deploy", releases[2], *shared, "--health", health, "--json", written, env=lab.environment)
     error = refused(done, 3)
@@ -144,7 +144,7 @@ def test_a_fleet_gets_a_bundle_and_goes_back(
 
     done = edgetl("deploy", "--rollback", "--fleet", all_of_them, env=lab.environment)
     error = refused(done)
-    # The slot of its previous bundle was taken by the one that failed.
+    # The failed bundle overwrote the slot of its previous one.
     assert "two: refused: " in error
     assert "no previous bundle" in error
     assert all(runs(board) == digest(releases[1]) for board in boards)
@@ -191,7 +191,7 @@ def test_ctrl_c_has_boards_go_back(lab: Lab, releases: dict[int, Path], tmp_path
 
 
 def asked(*arguments: object) -> str:
-    """Return how a request is refused, in this process."""
+    """Return the error for a request, run in this process."""
     with pytest.raises(InputError) as raised:
         app(["deploy", *map(str, arguments)], standalone_mode=False)
     return raised.value.for_command_line()
@@ -205,7 +205,7 @@ def test_requests_that_are_wrong(releases: dict[int, Path], trust: Path, tmp_pat
     assert "--canary is for a bundle" in asked("--status", "--canary", "1", *one)
     assert "--slots here: must begin with / or ~/" in asked(releases[1], "--slots", "here", *one)
     assert "int4" in asked(releases[1], "--variant", "int4", *one)
-    # Before any board is asked.
+    # Refused before any board is contacted.
     assert "is not signed" in asked(TINY, "--trust", trust, *one)
     assert "is signed as version 1" in asked(releases[1], "--trust", trust, "--min-version", "2", *one)
     (tmp_path / "fleet.toml").write_text('[[board]]\nname = "a"\nhost = "a"\nslots = "here"\n')
@@ -231,7 +231,7 @@ def test_waves(count: int, options: dict[str, float], sizes: list[int]) -> None:
 
 
 class Links(HTMLParser):
-    """What a page would load or run."""
+    """The external resources and scripts of a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -267,14 +267,14 @@ def test_a_damaged_deployment_names_the_field(tmp_path: Path) -> None:
         deployment.read(tmp_path / "d.json")
 
 
-# Loss of power
+# Power loss
 
 
 def cut_at_random(lab: Lab, board: SshBoard, releases: dict[int, Path], count: int, seed: int) -> dict[str, int]:
-    """Deploy, and kill all that runs on the board at a random moment, so many times; count what was found then.
+    """Deploy repeatedly, each time killing all processes of the board at a random moment; count the states found.
 
-    The board's shells read no ~/.bashrc, as SHLVL says that they are inner ones: it is the user's, and what it starts
-    may leave locks behind when it is killed.
+    SHLVL marks the board's shells as inner ones, so that they do not read the user's ~/.bashrc: programs started there
+    may leave locks behind when killed.
     """
     chance = random.Random(seed)
     slots, numbers = slots_of(board), {digest(file): number for number, file in releases.items()}
@@ -287,7 +287,7 @@ def cut_at_random(lab: Lab, board: SshBoard, releases: dict[int, Path], count: i
     ]  # fmt: skip
 
     def started(number: int) -> subprocess.Popen[bytes]:
-        # What runs on the board is killed with the rest of its coverage.
+        # Processes on the board are killed, and their coverage data with them.
         return subprocess.Popen(
             [*map(str, command), str(releases[number])],
             stdout=subprocess.DEVNULL,
@@ -327,7 +327,7 @@ def weak_board(lab: Lab, name: str) -> SshBoard:
 
 
 def lose_power(board: SshBoard) -> None:
-    """Kill every process of the board at once, until none is left: the agent, the update, all that they started."""
+    """Kill all processes of the board at once, until none is left: the agent, the update, and their children."""
     while running := [*board.connections(), *board.running()]:
         groups = set()
         for pid in running:

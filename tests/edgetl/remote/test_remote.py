@@ -1,4 +1,4 @@
-"""Boards through SSH, against a real sshd on loopback: good ones, and every way in which one can fail."""
+"""Boards over SSH, with a real sshd on loopback: working ones, and every way in which a board can fail."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def second(lab: Lab) -> SshBoard:
 
 @pytest.fixture(scope="module")
 def benched(lab: Lab, good: SshBoard) -> tuple[str, Path]:
-    """What the first bench on ``good`` said, and where its result is."""
+    """The output of the first bench on ``good``, and the path of its result."""
     out = lab.folder / "first"
     done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, "--out", out, env=lab.environment)
     assert done.returncode == 0, done.stderr
@@ -59,7 +59,7 @@ def benched(lab: Lab, good: SshBoard) -> tuple[str, Path]:
 
 
 def shape(value: Any, depth: int = 3) -> Any:
-    """Return the keys of nested objects: the form of a document without its numbers."""
+    """Return the keys of nested objects: the structure of a document without its values."""
     if isinstance(value, dict) and depth and "unknown" not in value:
         return {key: shape(item, depth - 1) for key, item in value.items()}
     return ...
@@ -113,7 +113,7 @@ def test_a_damaged_file_on_the_board_is_brought_again(
     good: SshBoard, lab: Lab, benched: tuple[str, Path], tmp_path: Path
 ) -> None:
     (copy,) = (good.cache / "edgetl" / "remote" / "bundles").glob("*/tiny.edgetl")
-    # What a card has after it lost power: the name and the size, without the bytes.
+    # An SD card after a power loss: the name and the size, without the content.
     copy.write_bytes(bytes(copy.stat().st_size))
     done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, "--json", tmp_path / "r.json", env=lab.environment)
     assert done.returncode == 0, done.stderr
@@ -173,7 +173,7 @@ def started(lab: Lab, *arguments: object, killed: bool = False) -> subprocess.Po
 
 
 def until(process: subprocess.Popen[str], *texts: str) -> None:
-    """Wait until it has said all of ``texts``, none of which may come after its board is done."""
+    """Wait until the process has printed all of ``texts``, none of them after its board is done."""
     assert process.stderr is not None
     left = set(texts)
     for line in process.stderr:
@@ -193,7 +193,7 @@ def test_a_board_that_dies_half_way(lab: Lab, good: SshBoard, second: SshBoard, 
     assert process.returncode == 4, error
     assert "second: the connection was lost" in error
     assert list(tmp_path.iterdir()) == []
-    # The board noticed too, although its bench had most of its time to go.
+    # The board noticed too, although most of its bench was still to come.
     assert second.wait_quiet() == []
 
 
@@ -227,7 +227,7 @@ def test_two_benches_wait_for_each_other(lab: Lab, good: SshBoard) -> None:
 
 
 def test_no_room_for_the_bundle(lab: Lab) -> None:
-    # In blocks of 512 bytes or of 1 KiB; the bundle has over 100.
+    # The unit is 512 bytes or 1 KiB; the bundle is larger than 100 of them.
     small = lab.board("small", shell='echo Welcome; ulimit -f 8; exec sh -c "$SSH_ORIGINAL_COMMAND"')
     done = edgetl("bench", TINY, "--fleet", lab.fleet(small), *QUICK, env=lab.environment)
     assert "File too large" in refused(done, 4)
@@ -251,7 +251,7 @@ def test_a_board_that_cannot_be_set_up(lab: Lab, tmp_path: Path, name: str, chan
 
 
 def test_a_given_python_must_have_the_package(lab: Lab, good: SshBoard) -> None:
-    # Without the packages of the environment that the tests run in.
+    # Without the packages of the tests' environment.
     base = str(Path(sys.base_prefix) / "bin" / "python3")
     bare = lab.board("without", env="PYTHONPATH=")
     done = edgetl("bench", TINY, "--fleet", lab.fleet(bare, python=base), *QUICK, env=lab.environment)
@@ -267,13 +267,13 @@ def test_doctor_on_a_board(lab: Lab, good: SshBoard) -> None:
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert (document["schema"], document["ok"]) == ("edgetl.doctor/1", True)
-    # A board needs nothing of what a workstation has.
+    # A board needs none of a workstation's packages.
     assert "training" not in {check["name"] for check in document["checks"]}
     assert "no-such-board" in refused(edgetl("doctor", "--on", "no-such-board.invalid", env=lab.environment), 4)
 
 
 def agent(cache: Path, *requests: bytes) -> list[dict[str, Any]]:
-    """Send requests to the agent, all at once, and return its answers."""
+    """Send requests to the agent, all at once, and return its replies."""
     script = files("edgetl.remote").joinpath("agent.py")
     process = subprocess.Popen(
         [sys.executable, str(script)],
@@ -290,7 +290,7 @@ def agent(cache: Path, *requests: bytes) -> list[dict[str, Any]]:
             stdin.write(b"".join(requests))
             stdin.flush()
 
-    # Beside the reading: an agent that answers too often would wait for a reader.
+    # Write in another thread: an agent that replies too often would block until its output is read.
     threading.Thread(target=send, daemon=True).start()
     try:
         stdout.readline()  # about its board
@@ -305,7 +305,7 @@ def put(path: str, data: bytes) -> bytes:
     return json.dumps(about).encode() + b"\n" + data
 
 
-# A folder that cannot be made, a place that a file cannot take, a file where a folder should be.
+# A folder that cannot be created, a path that a file cannot have, a file in place of a folder.
 @pytest.mark.parametrize(
     ("path", "said"), [("file/below/x", "Not a directory"), ("folder", "Is a directory"), ("file/x", "file")]
 )
@@ -328,7 +328,7 @@ def test_what_is_on_the_board_is_known_by_its_hash(tmp_path: Path) -> None:
 
 
 def test_the_agent_ends_when_the_workstation_falls_silent(tmp_path: Path) -> None:
-    """A laptop that sleeps keeps its connection, and says nothing."""
+    """A sleeping laptop keeps its connection, but sends nothing."""
     script = files("edgetl.remote").joinpath("agent.py").read_text()
     impatient = script.replace("SILENCE_S = 60.0", "SILENCE_S = 0.5")
     assert impatient != script

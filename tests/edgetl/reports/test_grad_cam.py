@@ -1,4 +1,4 @@
-"""Grad-CAM on a model and photos where the evidence of each class lies in a known corner."""
+"""Grad-CAM on a model and photos with the evidence for each class in a known corner."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def model() -> Any:
 
 @pytest.fixture(scope="module")
 def photos() -> np.ndarray:
-    """Red in the upper left quarter and blue in the lower right one, 40 times: more than a batch."""
+    """Red in the upper left quarter, blue in the lower right one, 40 times: more than a batch."""
     photos = np.zeros((40, SIZE, SIZE, 3), np.uint8)
     photos[:, : SIZE // 2, : SIZE // 2, 0] = 250
     photos[:, SIZE // 2 :, SIZE // 2 :, 2] = 250

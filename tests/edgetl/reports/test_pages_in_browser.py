@@ -22,7 +22,7 @@ from edgetl.runs.directory import Run
 
 ARTIFACTS = Path(os.environ.get("EDGETL_TEST_ARTIFACTS") or Path(__file__).parents[2] / "artifacts")
 PHONE, DESKTOP = 390, 1100
-# Blink's number for what prefers-color-scheme asks.
+# Blink's value for prefers-color-scheme.
 DARK = "--blink-settings=preferredColorScheme=0"
 
 pytestmark = pytest.mark.needs_program("chromium")
@@ -58,7 +58,7 @@ def photographed(page: Path, name: str, *options: str, width: int, height: int =
 
 def test_light_and_dark(page: Path) -> None:
     light, dark = photographed(page, "light", width=DESKTOP), photographed(page, "dark", DARK, width=DESKTOP)
-    # Background is most of it; what is on it stands out from it, in both.
+    # Most of the page is background, and its content contrasts with it, in both schemes.
     assert np.median(light) > 230
     assert np.median(dark) < 60
     for picture, ink in ((light, light < 110), (dark, dark > 160)):

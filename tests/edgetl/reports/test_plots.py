@@ -1,4 +1,4 @@
-"""Names from outside in plots and progress: they are shown as they are, whatever they look like."""
+"""Untrusted names in plots and progress are shown literally."""
 
 from __future__ import annotations
 

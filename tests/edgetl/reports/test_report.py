@@ -1,4 +1,4 @@
-"""``edgetl report``: the page stands alone, shows the numbers of the results, and escapes what others wrote."""
+"""``edgetl report``: the page is self-contained, shows the results' numbers, and escapes untrusted text."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_lost_photos_come_first() -> None:
 
 def test_classes_show_what_they_lost(tmp_path: Path) -> None:
     text = Page(render([benched.save(tmp_path / "tiny.json", changed)])).text
-    # Of four circles the float model has three; of four squares int8 has three.
+    # The float model gets three of four circles right, int8 three of four squares.
     assert re.search(r"square 4 4 4 -25\.0 pp 3", text)
     assert re.search(r"circle 4 3 \+25\.0 pp 4 \+25\.0 pp 4", text)
     assert text.index("square 4 4") < text.index("circle 4 3")
@@ -151,7 +151,7 @@ def test_verdicts_and_what_is_unknown_are_said(tmp_path: Path) -> None:
     assert "Delegate edgetpu (libedgetpu.so.1)" in text
     assert "Variant int8-onnx: onnxruntime is not installed" in text
     assert 'title="no /proc">unknown' in html
-    # The fast but invalid run is not what the page opens with.
+    # The headline does not use the fastest run, which is invalid.
     assert re.search(r'headline">int8: ', html)
 
 

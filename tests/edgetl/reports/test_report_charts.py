@@ -18,7 +18,7 @@ def test_axes_hold_their_values_and_have_round_ticks(ends: tuple[float, float]) 
     ticks = scale.ticks()
     assert 3 <= len(ticks) <= 11
     for tick in ticks:
-        # What is written is where it stands.
+        # Labels are at the positions of their values.
         assert scale.at(float(tick.text)) == pytest.approx(tick.percent, abs=0.01)
         assert float(f"{float(tick.text):.3g}") == float(tick.text)
 

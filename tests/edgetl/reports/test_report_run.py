@@ -1,4 +1,4 @@
-"""``RUN/report.html``: it stands alone, shows what the run recorded and its photos, and escapes what others wrote."""
+"""``RUN/report.html``: self-contained, shows the run's records and photos, and escapes untrusted text."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Document = dict[str, Any]
 
 
 def copied(run: Run, target: Path, change: Callable[[Document], None] | None = None) -> Run:
-    """Copy what the page is made of; ``change`` edits ``run.json``, and classes that it renames are renamed."""
+    """Copy the page's inputs; ``change`` edits ``run.json``, and classes that it renames are renamed everywhere."""
     target.mkdir()
     for name in ("run.json", "data_root.txt", "split.csv", "history.csv", FILE):
         shutil.copy(run.folder / name, target)
@@ -54,7 +54,7 @@ def copied(run: Run, target: Path, change: Callable[[Document], None] | None = N
 
 
 def with_wrong(run: Run, wrong: list[float]) -> list[HeldOutPrediction]:
-    """Make the first test photos wrong, as sure as said, and the others right; return the wrong ones."""
+    """Make the first test photos wrong with these probabilities, and the others right; return the wrong ones."""
     rows = [replace(one, predicted=one.label) for one in read_predictions(run.folder / FILE)]
     test = [place for place, one in enumerate(rows) if one.split == "test"]
     for place, probability in zip(test, wrong, strict=False):
@@ -99,7 +99,7 @@ def test_the_page_shows_the_run_and_needs_nothing_else(tiny_run: Run) -> None:
         "trainable blocks 6",
     ):
         assert fact in page.text
-    # Two curves of the second stage: loss and accuracy, each for training and validation.
+    # Two charts of the second stage, loss and accuracy, each with training and validation.
     assert len([one for one in page.named("path") if "trace" in str(one.get("class"))]) == 4
     assert "Quantized" not in page.text
 
@@ -269,7 +269,7 @@ def test_what_quantizing_gave(tiny_bundle: Path, tmp_path: Path) -> None:
         cells = f"{agreement['drop_pp']:+.2f} {drop[0]:+.1f} to {drop[1]:+.1f} "
         cells += f"{agreement['top1']:.1%} {100 * agree[0]:.1f} to {100 * agree[1]:.1f}"
         assert page.text.count(cells) >= 1
-    # In its candidate once more.
+    # Once more in its candidate.
     assert page.text.index(f"{cells} yes") > page.text.index("third candidate was chosen")
     layers = tuple(
         ExplainedLayer(
@@ -334,21 +334,21 @@ def test_grad_cam_lies_over_each_mistake(tiny_run: Run, tmp_path: Path) -> None:
     run = copied(tiny_run, tmp_path / "run")
     shutil.copy(tiny_run.folder / "model.keras", run.folder)
     one = _seen_in_one_place(tiny_run)
-    # Another label makes a mistake of an answer that the model did give.
+    # Changing the label turns a real prediction into a mistake.
     one = replace(one, label=next(label for label in run.labels if label != one.predicted))
     write_predictions(run.folder / FILE, [one])
     pictures = shown(page_of(run, grad_cam=True))
     assert list(pictures) == [one.path, f"Grad-CAM of {one.path} for {one.predicted}"]
     photo, heat = pictures.values()
     assert photo.size == heat.size
-    # Where it is not hot, the photo is grey.
+    # Cold regions of the photo are grey.
     spread = np.ptp(np.asarray(heat).astype(int), axis=-1)
     assert np.percentile(spread, 5) < 20
     assert np.percentile(spread, 99) > 40
 
 
 def _seen_in_one_place(run: Run) -> HeldOutPrediction:
-    """Return the prediction whose map has the largest cold part: a model may look at all of a photo, or at nothing."""
+    """Return the prediction whose heat map has the largest cold part; other maps may be all hot, or empty."""
     test = [one for one in read_predictions(run.folder / FILE) if one.split == "test"]
     pixels = np.stack([preprocess(run.data_root / one.path, run.preprocess) for one in test])
     maps = grad_cam(run.load_model(), pixels, np.array([run.labels.index(one.predicted) for one in test]))

@@ -1,4 +1,4 @@
-"""Expected calibration error by hand, against scikit-learn's curve, and against what chance gives."""
+"""Expected calibration error: computed by hand, compared with scikit-learn's curve, and with chance."""
 
 from __future__ import annotations
 
@@ -42,6 +42,6 @@ def test_honest_probabilities_show_what_chance_gives_and_wrong_ones_show_more() 
     boastful = calibration_error(*drawn(200, shift=-0.25))
     assert boastful.ece == pytest.approx(0.25, abs=0.06)
     assert boastful.ece > 2 * boastful.ece_by_chance
-    # With more photos chance gives less.
+    # With more photos, the error by chance is smaller.
     assert calibration_error(*drawn(5000)).ece_by_chance < honest.ece_by_chance / 3
     assert calibration_error(*drawn(200)) == honest

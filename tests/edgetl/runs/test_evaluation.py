@@ -1,4 +1,4 @@
-"""``edgetl evaluate``: the numbers that training and quantizing recorded, and a warning where they flatter."""
+"""``edgetl evaluate``: the same numbers as training and quantizing recorded, and a warning if they are optimistic."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ def test_a_variant_of_a_run_is_that_of_its_bundle(tiny_bundle: Path, tiny_run: R
     found = evaluate(tiny_bundle.parent, tiny_photos, variant="int8")
     assert found.variant == "int8"
     assert found.metrics == evaluate(tiny_bundle, tiny_photos, variant="int8").metrics
-    # What the run was trained on is known here, and the float model answers otherwise.
+    # The run's own training photos, on which the float model predicts differently.
     assert found.trained_on == len(tiny_run.of("train"))
     floats = evaluate(tiny_bundle.parent, tiny_photos)
     assert "variant" not in to_json(floats)

@@ -1,4 +1,4 @@
-"""Accuracy, precision, recall, F1 and confusion worked out by hand; plots are pictures of a sane size."""
+"""Accuracy, precision, recall, F1 and confusion computed by hand; plots are pictures of a reasonable size."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_plots_are_pictures(tmp_path: Path) -> None:
             assert len(picture.convert("RGB").getcolors(1 << 24)) > 2
 
 
-# One class's name begins with, or is, another's and a number: what is drawn must not be read back from the text.
+# A class name that starts with another's, or equals one plus a number: the plot must not parse names.
 @pytest.mark.parametrize(
     ("label", "predicted"), [("bolt", "bolt_long"), ("bolt", "bolt 2"), ("bolt_long", "bolt"), ("bolt", "bolt")]
 )

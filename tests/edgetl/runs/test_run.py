@@ -1,4 +1,4 @@
-"""The run directory: what is in it, and what happens when it is not what training wrote."""
+"""The run directory: its content, and errors if it is not what training wrote."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_run_json_says_what_was_done(tiny_run: Run, tiny_photos: Path) -> None:
     assert document["schema"] == "edgetl.run/1"
     assert document["labels"] == list(small.LABELS)
     assert document["preprocess"] == Preprocess(size=small.SIZE).to_json()
-    # Resolved: no default is left to be guessed by a reader.
+    # Options are resolved: a reader need not know any default.
     resolved = small.plan(
         photos=len(tiny_run.of("train")),
         **small.options(strategy="blocks", trainable_blocks=6).to_json(),
@@ -78,7 +78,7 @@ def test_the_model_eats_raw_pixels(tiny_run: Run) -> None:
     raw = model.predict(pixels.astype(np.float32), verbose=0)
     np.testing.assert_allclose(raw.sum(1), 1, atol=1e-5)
     assert (raw.argmax(1) == truth).mean() > 0.8
-    # Pixels scaled once more are nearly black to it: it would know them no better than by chance.
+    # Pixels scaled twice are nearly black, and would be classified no better than by chance.
     scaled = model.predict((pixels / 127.5 - 1).astype(np.float32), verbose=0)
     assert (scaled.argmax(1) == truth).mean() < 0.7
     assert np.abs(scaled - raw).mean() > 0.1

@@ -1,4 +1,4 @@
-"""The synthetic photos: recognisable files, the same every time, never over somebody's own folder."""
+"""The synthetic photos: marked as such, reproducible, never written into a foreign folder."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_photos_of_a_class_vary_in_light_and_colour_and_are_never_blank(name: st
 
 
 def test_the_subject_differs_between_classes_where_all_else_is_equal_in_kind() -> None:
-    """The share of fine detail tells a toothed gear from a plain washer; a renderer that drew one shape would not."""
+    """Fine detail distinguishes a toothed gear from a plain washer, which a renderer of one shape would not."""
 
     def detail(name: str) -> float:
         values = []
