@@ -8,7 +8,7 @@ Commands are functions, options are keyword arguments::
     bundle = edgetl.quantize(run, int8=True, max_drop=0.5)
     result = edgetl.bench(bundle, variants=["float32", "int8"], threads=[1, 2])
 
-Importing this package loads nothing else: each name below loads on first use.
+Importing this package is cheap: each name below loads on first use.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    """Load a name of :data:`__all__` when it is first asked for (PEP 562)."""
+    """Load a name of :data:`__all__` on first access (PEP 562)."""
     import importlib
 
     if name not in __all__:

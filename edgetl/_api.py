@@ -215,15 +215,15 @@ def bench(
 
 
 def verify(bundle: AnyPath | Bundle | Run, *, trust: Sequence[AnyPath] = (), min_version: int = 0) -> Verification:
-    """Check a bundle's signature and hashes, and that this machine gives the same pixels and the same predictions.
+    """Check a bundle's signature and hashes, and that this machine gives the same pixels and predictions.
 
     Args:
         bundle: A bundle, a run that has one, or the path of either.
-        trust: Public keys of ``edgetl keygen``, or folders of them, of which one must have signed the bundle.
-        min_version: With ``trust``: the lowest version that the signature may state.
+        trust: Public keys from ``edgetl keygen``, or folders of them, one of which must have signed the bundle.
+        min_version: With ``trust``: the lowest accepted version of the signature.
 
     Returns:
-        All checks with their outcomes; ``ok`` tells whether none failed.
+        All checks with their outcomes; ``ok`` is true if none failed.
 
     Raises:
         InputError: It is not a bundle, or a key cannot be read.
@@ -242,16 +242,16 @@ def sign(
     version: int | None = None,
     expires: str | None = None,
 ) -> Bundle:
-    """Sign a bundle in place; its digest stays, and so do signatures by other keys.
+    """Sign a bundle in place. Its digest does not change, and signatures by other keys are kept.
 
     Args:
         bundle: A bundle, a run that has one, or the path of either.
-        keys: Private keys of ``edgetl keygen``, at least one.
-        version: Higher than that of the release before. None: the time, such as 20270630120000.
-        expires: Last day on which boards accept the signature, such as ``2027-06-30``. None: no end.
+        keys: Private keys from ``edgetl keygen``, at least one.
+        version: Version; must exceed that of the release before. None uses the time, such as 20270630120000.
+        expires: Last day on which boards accept the signature, such as ``2027-06-30``. None means no expiry.
 
     Raises:
-        InputError: The bundle, a key or a value is wrong, or others can read a key.
+        InputError: The bundle, a key or a value is wrong, or a key is readable by others.
         Unavailable: ``cryptography`` is not installed.
     """
     from edgetl.export.signature import sign as write_signatures

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from edgetl_device.documents import Document, Json, json_schema
 from edgetl_device.errors import InputError
 
-# Loaded on use: listing names must not import every module with a document.
+# Loaded on first use, so that listing names does not import every module with a document.
 _CLASSES = {
     "run": "edgetl.runs.document:RunDocument",
     "quantize": "edgetl.runs.quantize_report:QuantizeReport",
@@ -91,12 +91,12 @@ def _described(schema: Mapping[str, Json], title: str) -> list[str]:
 
 
 def _anchor(title: str, name: str) -> str:
-    # Two documents may have parts of the same name.
+    # Two documents may have parts with the same name.
     return re.sub(r"[./]", "-", title.removeprefix("edgetl.")) + f"-{name.lower()}"
 
 
 def _type(field: Mapping[str, Json], title: str) -> str:
-    """Return a type in words."""
+    """Return a type as text."""
     if "$ref" in field:
         name = field["$ref"].rpartition("/")[2]
         return f"[{name}](#{_anchor(title, name)})"

@@ -12,7 +12,7 @@ from edgetl.backbones.cost import int8_bytes_estimate, multiply_adds
 
 @dataclass(frozen=True)
 class Depth:
-    """A base that ends at one of its layers.
+    """A base truncated at one of its layers.
 
     Attributes:
         block: Name of the last kept block, as ``--truncate`` takes it; None for the whole base.
@@ -34,7 +34,7 @@ class Depth:
 
 
 def depths_of(name: str, base: Any, *, classes: int) -> tuple[Depth, ...]:
-    """Return every place where a base can be cut, from the input to the output; the last is the whole base."""
+    """Return all depths at which a base can be truncated, from input to output; the last is the whole base."""
     found = blocks(name, base)
     ends: list[tuple[str | None, int, str]] = [(one.name, place, one.last_layer) for place, one in enumerate(found, 1)]
     last = base.output._keras_history.operation.name

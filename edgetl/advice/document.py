@@ -21,7 +21,7 @@ class AdvisedPhotos:
         side: Median of the shorter sides in the files, in pixels.
         size: Input height and width in pixels.
         probed: Number of photos that the probes used.
-        split: The only split that is used.
+        split: The split used: always ``train``.
         folds: Number of folds of the cross-validation.
     """
 
@@ -37,7 +37,7 @@ class AdvisedPhotos:
 
 @dataclass(frozen=True)
 class ProbedDepth:
-    """A network that ends at one of a backbone's layers: its cost, and the accuracy of a linear probe there.
+    """A backbone truncated at one of its layers: its cost, and the accuracy of a linear probe there.
 
     Attributes:
         block: Name of the last kept block; null for the whole base.

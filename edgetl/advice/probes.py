@@ -26,7 +26,7 @@ Fold = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
 
 def folds_of(targets: npt.NDArray[np.int64], groups: Sequence[str], *, seed: int) -> list[Fold]:
-    """Return stratified folds as (training, held-out) positions; photos of one group are never on both sides.
+    """Return stratified folds as (training, held-out) positions; photos of a group are never in both parts.
 
     Args:
         targets: int64 [n], classes.
@@ -43,7 +43,7 @@ def folds_of(targets: npt.NDArray[np.int64], groups: Sequence[str], *, seed: int
     count = int(min(MAX_FOLDS, max(2, counts[counts > 0].min())))
     splitter = require("sklearn.model_selection").StratifiedKFold(count, shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # The photo of a single-photo class is held out once and always counts as wrong, as it should.
+        # The only photo of a class is held out once, and correctly counts as wrong.
         warnings.simplefilter("ignore")
         sides = [held_out for _, held_out in splitter.split(first, targets[first])]
     found = []
@@ -65,7 +65,7 @@ def probe_all(
         name: For the progress bar.
 
     Returns:
-        For each set bool [n]: whether photo i was right when its fold was held out.
+        For each set, bool [n]: whether photo i was classified correctly when its fold was held out.
     """
     limits = require("threadpoolctl").threadpool_limits
     right = [np.zeros(len(targets), np.bool_) for _ in features]
@@ -76,7 +76,7 @@ def probe_all(
             right[place][fold[1]] = probe(features[place], targets, fold)
 
         with thread_pool() as pool:
-            # The widest features take longest, so they go first.
+            # Start with the widest features, which take longest.
             widest = sorted(range(len(features)), key=lambda place: -features[place].shape[1])
             for future in as_completed([pool.submit(work, place, fold) for place in widest for fold in folds]):
                 future.result()

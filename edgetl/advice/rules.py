@@ -1,4 +1,4 @@
-"""The rules from probes to a recommendation: pure functions of the measurements, each with a reason in words.
+"""Rules that turn probes into a recommendation: pure functions of the measurements, each with its reason as text.
 
 They follow the rule of thumb (few or many photos, similar to those of the weights or not) of the CS231n notes on
 transfer learning, after Yosinski et al. 2014, arXiv:1411.1792; ``benchmarks/advise.py`` measures how good they are.
@@ -19,11 +19,12 @@ from edgetl_device.bench.accuracy import PairedDrop, paired_drop, wilson95
 from .depths import Depth
 from .document import ProbedDepth, RecommendationRecord
 
-# With fewer photos per class the last blocks overfit. Not more: with 8 of flowers' training photos per class the head
-# alone gave 50% and the blocks 55%, with 15 per class 64% and 66%.
+# With fewer photos per class, the last blocks overfit. The limit is not higher: with 8 of flowers' training photos per
+# class, the head alone gave 50% and the blocks 55%; with 15 per class, 64% and 66%.
 FEW_A_CLASS = 5
-# With this many, all layers at a smaller rate gain more than the last blocks. Measured with 44 per class, two thirds of
-# flowers' training photos against the rest: 237 against 235 of 280 at 160 px, 113 against 106 of 140 at 96 px.
+# From this many on, training all layers at a smaller rate gains more than the last blocks. Measured with 44 per class,
+# two thirds of flowers' training photos against the rest: 237 against 235 of 280 at 160 px, 113 against 106 of 140 at
+# 96 px.
 MANY_A_CLASS = 30
 # A probe this accurate leaves nothing to gain.
 NEARLY_ALWAYS = 0.99
@@ -183,7 +184,7 @@ def surely_better(best: Probed, whole: Probed, *, tried: int) -> bool:
 
 
 def _unlike(backbone: str, probed: Sequence[Probed], photos: Photos) -> Recommendation:
-    """Late features do not fit: truncate the base where its features are best, and train what is left."""
+    """If late features do not fit, truncate the base where its features are best, and train the rest."""
     best = _best(probed)
     lead = paired_drop(best.right, probed[-1].right)
     cut = _cheapest_near(probed, best)
@@ -202,7 +203,7 @@ def _unlike(backbone: str, probed: Sequence[Probed], photos: Photos) -> Recommen
 
 
 def _best(probed: Sequence[Probed]) -> Probed:
-    # If equal, the later one: truncating would gain nothing.
+    # On a tie, take the later depth, because truncating would gain nothing.
     return max(reversed(probed), key=lambda one: one.top1)
 
 
@@ -216,7 +217,7 @@ def _cheaper(probed: Sequence[Probed]) -> tuple[str, ...]:
     whole = probed[-1]
     cut = _cheapest_near(probed, whole)
     drop = paired_drop(whole.right, cut.right)
-    # With few photos depths cannot be told apart.
+    # With few photos, depths cannot be distinguished.
     if cut is whole or drop.ci95_pp[1] > _KNOWN_PP:
         return ()
     return (

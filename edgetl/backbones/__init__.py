@@ -1,4 +1,4 @@
-"""Pretrained backbones: the registry, how each is built and divided into blocks, and where its weights come from.
+"""Pretrained backbones: registry, construction, blocks, and sources of weights.
 
 Importing this package loads neither NumPy nor Keras, so the command line can list names.
 """

@@ -76,8 +76,8 @@ def load_into(base: Any, weights: ResolvedWeights, *, whole: bool = False) -> Ma
     block, and none after it, the rest keeps its random weights, and a line on stderr says so.
 
     Raises:
-        InputError: The file changed since it was resolved, cannot be read, has arrays of other shapes, misses layers in
-            between, or has blocks that the base does not. Nothing is set then.
+        InputError: The file changed since it was resolved, cannot be read, has arrays of other shapes, lacks layers in
+            between, or has blocks that the base lacks. The base is then unchanged.
     """
     matching, values = _match(base, weights)
     _check(matching, base, weights, whole)
@@ -180,7 +180,7 @@ def _check(matching: Matching, base: Any, weights: ResolvedWeights, whole: bool)
 
 
 def _ends_early(matching: Matching, base: Any) -> bool:
-    """Whether all layers up to some point are there, the first block at least, and none after it."""
+    """Whether the file has all layers up to some point, at least the first block, and none after it."""
     first = next(place for place, layer in enumerate(matching.layers) if layer.found is None)
     if any(layer.found is not None for layer in matching.layers[first:]):
         return False
@@ -199,7 +199,7 @@ def _report_partial(matching: Matching, base: Any, path: str) -> None:
     first = matching.of("missing")[0].layer
     order = [operation.name for operation in base.operations]
     ends = [order.index(block.last_layer) for block in blocks(base.name, base)]
-    # What follows the last block is trained as soon as any block is.
+    # Layers after the last block are trained whenever any block is.
     random_blocks = max(1, sum(end >= order.index(first) for end in ends))
     note(
         f"{path}: sets {len(matching.of('set'))} of {len(matching.layers)} layers; from {first} on weights are random: "

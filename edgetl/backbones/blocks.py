@@ -1,4 +1,4 @@
-"""Where the blocks of a built backbone end."""
+"""The blocks of a built backbone."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ def blocks(name: str, base: Any) -> tuple[Block, ...]:
     """Return the blocks of a base made by :func:`~edgetl.backbones.build_base`, from the input to the output.
 
     A block ends at the last of its layers in graph order: the residual Add where there is one, else the BatchNorm of
-    its projection (V2, V3) or the ReLU of its pointwise convolution (V1). What comes before the first block (``scale``
-    and the stem) belongs to no block; nor does what follows the last one (``Conv_1`` of V2, ``conv_1`` of V3): that is
-    trained together with the head as soon as any block is.
+    its projection (V2, V3) or the ReLU of its pointwise convolution (V1). Layers before the first block (``scale``
+    and the stem) and after the last one (``Conv_1`` of V2, ``conv_1`` of V3) belong to no block. The latter are trained
+    with the head whenever any block is.
     """
     pattern = backbone(name).block_pattern
     last: dict[str, str] = {}

@@ -129,7 +129,7 @@ ROWS = (
         name="nasnet_mobile",
         paper="Zoph et al. 2017, Learning Transferable Architectures, arXiv:1707.07012",
         licence="Apache-2.0 (Keras applications, from TensorFlow models)",
-        # Each cell reads the two before it, so two tensors cross every boundary but the last: there is one block.
+        # Each cell reads the two before it, so two tensors cross every boundary except the last: it is a single block.
         block_count=1,
         block_pattern=re.compile(r"normal_concat_12()$"),
         build=application("NASNetMobile"),

@@ -1,20 +1,21 @@
 """EfficientNet-Lite0, missing from ``keras.applications``, with the layer names of Keras' EfficientNet.
 
 After Tan & Le 2019, EfficientNet (arXiv:1905.11946), as changed in TensorFlow's TPU models (``efficientnet/lite``)
-for 8-bit devices: no squeeze-and-excite, ReLU6 instead of swish. Lite1 to Lite4 are left out: edgetl has no weights.
+for 8-bit devices: no squeeze-and-excite, ReLU6 instead of swish. Lite1 to Lite4 are left out, because edgetl has no
+weights for them.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-# Of efficientnet_lite_builder.py: blocks, kernel size, stride of the first, expansion, filters.
+# From efficientnet_lite_builder.py: blocks, kernel size, stride of the first, expansion, filters.
 _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
            (1, 3, 1, 6, 320))  # fmt: skip
 _STEM_FILTERS, _TOP_FILTERS = 32, 1280
-# Of efficientnet_lite_builder.py.
+# From efficientnet_lite_builder.py.
 _BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.99}
-# Of efficientnet_model.py, conv_kernel_initializer: for training from scratch.
+# From conv_kernel_initializer in efficientnet_model.py, for training from scratch.
 _INITIALIZER = {"class_name": "VarianceScaling", "config": {"scale": 2.0, "mode": "fan_out"}}
 
 

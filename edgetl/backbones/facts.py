@@ -36,7 +36,7 @@ class EdgeTpuFacts:
         mapped: Number of operators predicted to run on the Edge TPU.
         parameter_bytes: Size of the stored values that mapped operators read.
         refused: Why the compiler cannot read the file at all, or empty.
-        causes: Operators that cannot be mapped themselves: TFLite's name and count.
+        causes: Operators that cannot be mapped themselves: TFLite name and count.
     """
 
     operators: Count

@@ -16,7 +16,7 @@ from edgetl._lib import reader_process
 from edgetl_device.errors import InputError
 from edgetl_device.storage import NPY_DAMAGE
 
-# The largest weights file of Keras' applications has 0.6 GB, and is read in seconds.
+# The largest weights file of Keras' applications is 0.6 GB, and is read in seconds.
 _TIMEOUT_S = 120.0
 _MOST_BYTES = 8 << 30
 
@@ -91,7 +91,7 @@ def _read_hdf5(data: bytes) -> Arrays:
 
 def _put(arrays: Arrays, layer: str, variable: str, array: Any) -> None:
     key = canonical(layer)
-    # A second layer of the same name (two copies of a backbone in one file) gets a name that matches no layer.
+    # A second layer with the same name (two copies of a backbone in one file) gets a name that matches no layer.
     while variable in arrays.get(key, {}):
         key += "#"
     arrays.setdefault(key, {})[variable] = np.asarray(array, np.float32)

@@ -24,7 +24,7 @@ CLASSES = 1000
 
 @dataclass(frozen=True)
 class ImageNetPrediction(Prediction):
-    """One of ImageNet's classes and how likely it is.
+    """An ImageNet class with its probability.
 
     Attributes:
         label: First name of the class.
@@ -42,8 +42,8 @@ class ImageNetClassified:
 
     Attributes:
         photo: Path, as given.
-        predictions: Likeliest first; none where there is an error.
-        error: Why there is no answer.
+        predictions: Likeliest first; empty on an error.
+        error: Why the photo could not be classified.
     """
 
     photo: str
@@ -59,7 +59,7 @@ class ImageNetPredictions:
         backbone: The backbone.
         width: Its width multiplier.
         preprocess: Preprocessing of photos.
-        weights: Which weights it has.
+        weights: Its weights.
         photos: Predictions, in the order of the photos given.
     """
 
@@ -136,7 +136,7 @@ def imagenet_predictions(
     classes = imagenet_classes()
     resolved = resolve_weights(name, width=width, request=weights, size=size, top=True)
     spec = Preprocess(size=size or row.top_size or row.default_size, fit="crop")
-    # Before the model is built, which takes seconds.
+    # Check before building the model, which takes seconds.
     pixels = [_pixels(photo, spec, failures) for photo in photos]
     model = _build(name, spec.size, width, resolved)
     rows = []

@@ -1,4 +1,4 @@
-"""The table of backbones, one row each. A new family is a row and, where Keras has no builder, a function."""
+"""The registry of backbones, one row each. A new family needs a row and, if Keras has no builder, a function."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def backbone(name: str) -> Backbone:
     """Return the row called ``name``.
 
     Raises:
-        InputError: There is none; the message lists the names.
+        InputError: There is no such row; the message lists the names.
     """
     if name not in BACKBONES:
         raise InputError(f"unknown backbone {name!r}", why=f"edgetl knows {', '.join(BACKBONES)}")

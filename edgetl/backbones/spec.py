@@ -69,7 +69,7 @@ class Scaling:
 
     Attributes:
         factor: One number for all channels, or one per channel.
-        offset: Likewise.
+        offset: One number for all channels, or one per channel.
         channels: Channel order that the weights expect; factors and offsets follow it.
     """
 
@@ -126,7 +126,7 @@ class Backbone:
         """Refuse a width or an input size that this backbone does not have.
 
         Raises:
-            InputError: It does not; the message lists the allowed values.
+            InputError: It is refused; the message lists the allowed values.
         """
         if width not in self.widths:
             allowed = ", ".join(f"{one:g}" for one in self.widths)

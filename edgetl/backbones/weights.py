@@ -33,14 +33,14 @@ _DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
 
 @dataclass(frozen=True)
 class WeightsCard:
-    """Weights that come with edgetl: what its code reads of their ``card.json``.
+    """Weights that ship with edgetl: the fields of their ``card.json`` that the code reads.
 
     Attributes:
         backbone: The backbone.
         width: Its width multiplier.
         file: Name of their file in the folder.
         sha256: SHA-256 of the file.
-        licence: Terms of the weights.
+        licence: Licence of the weights.
     """
 
     backbone: str
@@ -58,7 +58,7 @@ class WeightsRecord:
         source: As in :class:`ResolvedWeights`.
         file: Name of the file; null for ``none``.
         sha256: SHA-256 of the file; null for ``none``.
-        licence: Licence of the weights as far as it is known.
+        licence: Licence of the weights, if known.
     """
 
     source: Source
@@ -75,7 +75,7 @@ class ResolvedWeights:
         source: ``embedded`` (in ``models/``), ``keras-cache``, ``keras-download``, ``file`` (the user's) or ``none``.
         path: The file, or None for ``none``.
         sha256: SHA-256 of the file; loading refuses other content.
-        licence: Licence of the weights as far as it is known.
+        licence: Licence of the weights, if known.
     """
 
     source: Source
@@ -85,7 +85,7 @@ class ResolvedWeights:
 
     @property
     def record(self) -> WeightsRecord:
-        """The form for documents: the file's name without its path, which would mean nothing on another machine."""
+        """The form for documents: the file's name without its path, which is meaningless on another machine."""
         return WeightsRecord(self.source, self.path.name if self.path else None, self.sha256, self.licence)
 
 
@@ -145,24 +145,24 @@ def read_card(folder: Path) -> WeightsCard:
     """Return the card of a folder with embedded weights.
 
     Raises:
-        InputError: It is absent or damaged.
+        InputError: It is missing or damaged.
     """
     path = folder / "card.json"
     return of_json(WeightsCard, read_json(path, CARD_SCHEMA), name=str(path))
 
 
 def keras_cache_dir() -> Path:
-    """Return where Keras keeps downloaded weights: ``$KERAS_HOME/models``, else ``~/.keras/models``."""
+    """Return the folder of Keras' downloaded weights: ``$KERAS_HOME/models``, else ``~/.keras/models``."""
     if home := os.environ.get("KERAS_HOME"):
         return Path(home).expanduser() / "models"
     return Path.home() / ".keras" / "models"
 
 
 def download(url: str, target: Path, *, timeout_s: float = _TIMEOUT_S) -> None:
-    """Download ``url`` to ``target``, whole or not at all.
+    """Download ``url`` to ``target`` atomically.
 
     Raises:
-        OSError: It cannot be reached, answers with an error, or stays silent for ``timeout_s``.
+        OSError: The server is unreachable, returns an error, or sends nothing for ``timeout_s``.
     """
     from edgetl._lib.progress import track
 
@@ -240,7 +240,7 @@ def _no_download(row: Backbone, file: KerasFile, error: Exception, *, top: bool)
 
 def _connect(url: str, timeout_s: float) -> Any:
     # urlopen's timeout is per address; a host behind a silent firewall can have a dozen, tried one by one. The thread
-    # bounds all of them together, including the name look-up.
+    # limits the total time, including the name lookup.
     answers: queue.Queue[Any] = queue.Queue()
 
     def connect() -> None:

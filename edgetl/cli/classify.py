@@ -39,7 +39,7 @@ def classify(
     trust: list[Path] = typer.Option(
         [],
         metavar="PUBKEY",
-        help="A public key, or a folder of them: the bundle must be signed by one. May be repeated.",
+        help="A public key, or a folder of them, one of which must have signed the bundle. May be repeated.",
         show_default=False,
     ),
     delegate: str = typer.Option("", help="edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...].", show_default=False),
@@ -81,7 +81,7 @@ def classify(
     from edgetl_device.live.session import Live
     from edgetl_device.signature import read_keys
 
-    # With --backbone there is no bundle, so the first path is a photo like the others.
+    # With --backbone there is no bundle, so the first path is a photo, too.
     named = [str(path) for path in ([bundle] if backbone else []) + list(photos or [])]
     live = Live.asked(
         named,
@@ -149,7 +149,7 @@ def _stream(classifier: AnyClassifier, live: Live, *, json: bool) -> None:
     from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
-    # On a terminal frames share one line; a new one starts when the prediction changes.
+    # On a terminal, frames share one line; a new line starts when the prediction changes.
     in_place = sys.stdout.isatty() and not json and not live.watch
     before = ""
     with classify_live(classifier, live) as (description, lines):

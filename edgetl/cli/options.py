@@ -19,7 +19,7 @@ O = TypeVar("O", bound=Options)  # noqa: E741  # a class of options
 
 _FILE = "Configuration file"
 _PRINT_CONFIG = "--print-config"
-# The first column of help; a longer flag has a line of its own.
+# Width of the first column of help; a longer flag gets its own line.
 _FIRST_COLUMN = 30
 
 
@@ -28,8 +28,8 @@ class Asked(Generic[O]):
     """The options of one call of a command.
 
     Attributes:
-        options: Values of the command line, else of the file, else the defaults.
-        given: Values given by either, by name.
+        options: Values from the command line, else the file, else the defaults.
+        given: Values given on the command line or in the file, by name.
     """
 
     options: O

@@ -31,7 +31,7 @@ def pack(
 ) -> None:
     """Write a bundle as one .edgetl file; the same bundle gives the same bytes.
 
-    Fewer variants or photos make a smaller bundle with a digest of its own, without signatures.
+    With fewer variants or photos, the result is a smaller bundle with its own digest and no signatures.
 
     Example: edgetl pack runs/photos --variants int8 --evalset 20
     """

@@ -38,7 +38,7 @@ _Batch = tuple[npt.NDArray[np.int64], Pixels]
 
 # Increment when the content of cached activations changes for the same key.
 _FORMAT = 1
-# Likewise, for views.
+# The same for views.
 _VIEWS_FORMAT = 2
 # Photos per call of the augmentation layers. The views depend on it.
 _VIEW_BATCH = 32
@@ -173,9 +173,9 @@ def view_targets(
         targets: int64 [n], the classes of the photos, in the order of the rows that the views were drawn for.
         classes: Number of classes.
         size: Height and width of the photos in pixels.
-        preset: As for :func:`view_activations` and :func:`view_pixels`, like the other arguments.
-        seed: Likewise.
-        count: Likewise.
+        preset: As for :func:`view_activations` and :func:`view_pixels`.
+        seed: As for :func:`view_activations`.
+        count: As for :func:`view_activations`.
 
     Returns:
         One float32 [n, classes] per view; rows sum to 1.
@@ -205,7 +205,7 @@ def _slices(array: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[_Batch]:
 
 
 def draw_views(pixels: PixelCache, rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) -> Iterator[_Batch]:
-    """Draw views in batches; view v of ``rows[i]`` is at place v * len(rows) + i."""
+    """Draw views in batches; view v of ``rows[i]`` is at position v * len(rows) + i."""
     draw = augmenter(preset, size=pixels.array.shape[1], seed=seed)
     return ((places, draw(pixels.array[rows[photos]])) for places, photos in _order(len(rows), preset, seed, count))
 
@@ -213,11 +213,11 @@ def draw_views(pixels: PixelCache, rows: npt.NDArray[np.int64], preset: str, see
 def _order(
     photos: int, preset: str, seed: int, count: int
 ) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
-    """Yield the batches that views are drawn in: their places among all views, and their photos."""
+    """Yield the batches in which views are drawn: their positions among all views, and their photos."""
     for view in range(count):
         order = np.arange(photos)
         if mixes(preset):
-            # Photos are sorted by class: unshuffled, a photo would be mixed with its own class only.
+            # Photos are sorted by class: without shuffling, a photo would be mixed only with its own class.
             order = np.random.default_rng([seed, view]).permutation(photos)
         for start in range(0, photos, _VIEW_BATCH):
             part = order[start : start + _VIEW_BATCH]
@@ -237,7 +237,7 @@ def _views_key(rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) 
 
 
 def _run(folder: Path, frozen: Frozen, batches: Iterator[_Batch], total: int, label: str) -> None:
-    """Write ``pooled.npy`` and, where the base has it, ``cut.npy``: one row per photo, at its batch's places."""
+    """Write ``pooled.npy`` and, if the base has it, ``cut.npy``: one row per photo, at its batch's positions."""
     workers = available_cores()
     interpreters = [_interpreter(frozen.model) for _ in range(workers)]
     idle: SimpleQueue[Any] = SimpleQueue()

@@ -1,4 +1,4 @@
-"""What is said about one model file: operators, tensors, types, sizes."""
+"""The description of a model file: operators, tensors, types, sizes."""
 
 from __future__ import annotations
 

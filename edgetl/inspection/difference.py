@@ -1,6 +1,6 @@
 """Compare two TFLite files tensor by tensor: presence, types, quantization, and values of constants.
 
-``edgetl bench`` and ``edgetl quantize --explain`` tell which of two is better.
+To find out which of two is better, use ``edgetl bench`` or ``edgetl quantize --explain``.
 """
 
 from __future__ import annotations

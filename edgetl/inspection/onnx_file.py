@@ -1,6 +1,6 @@
 """The contents of an ONNX file, read in a separate process: ``python -m edgetl.inspection.onnx_file``.
 
-ONNX's checker and shape inference are native code that is not made for files of strangers.
+ONNX's checker and shape inference are native code that is not hardened against untrusted files.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def describe(data: bytes, *, tensors: bool) -> ONNXDescription:
 
 
 def describe_here(data: bytes, *, tensors: bool) -> ONNXDescription:
-    """Describe it in this process, which may crash; any exception means that the file is not valid."""
+    """Describe the file in this process, which may crash; any exception means that the file is not valid."""
     onnx = extras.require("onnx")
     model = onnx.load_from_string(data)
     if any(onnx.external_data_helper.uses_external_data(tensor) for tensor in model.graph.initializer):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from edgetl_device.errors import OptionError
 from edgetl_device.options import Options, Value, option
 
-# Copy of the names in edgetl.quantization.targets, which would load NumPy; a test compares them.
+# Copied from edgetl.quantization.targets, which imports NumPy; a test compares the two.
 TARGET_NAMES = ("generic", "coral", "mcu", "mediapipe")
 
 _CALIBRATION, _MORE = "Calibration", "More files"

@@ -114,7 +114,7 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
 
 
 def _still_valid(kept: Kept, variants: list[Measured]) -> list[VariantFile]:
-    """Return the compiled files whose int8 file is made again byte by byte; warn about the others."""
+    """Return the compiled files whose int8 file was made again unchanged; warn about the others."""
     hashes = {one.variant.name: sha256_bytes(one.variant.data) for one in variants}
     found = []
     for one in kept.compiled:
@@ -127,7 +127,7 @@ def _still_valid(kept: Kept, variants: list[Measured]) -> list[VariantFile]:
 
 
 def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
-    """Add the kept variants to a report and, if int8 files are among them, what the last report says of them."""
+    """Add the kept variants to a report and, for kept int8 files, their entries in the last report."""
     rows = tuple(
         VariantScores(one.name, one.format, len(one.data), one.accuracy, one.agreement, kept.sha256[one.name])
         for one in kept.variants
@@ -152,7 +152,7 @@ def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
 
 
 def _last_report(run: Run, files: set[str]) -> QuantizeReport | None:
-    """Return ``quantize.json`` if it describes files of these hashes; None if it is missing, damaged or of others."""
+    """Return ``quantize.json`` if it describes files with these hashes; None if missing, damaged or for other files."""
     try:
         last = documents.read(QuantizeReport, run.folder / DOCUMENT)
     except InputError:

@@ -22,7 +22,7 @@ from .metrics import Metrics
 
 DOCUMENT = "run.json"
 
-# Location of the photos on this machine. Leave it out when handing on a run.
+# Location of the photos on this machine. Leave it out when you share a run.
 DATA_ROOT = "data_root.txt"
 
 # All files that commands write to a run directory by default.

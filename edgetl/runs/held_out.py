@@ -47,7 +47,7 @@ def find_photos(run: Run, samples: Sequence[Sample], *, data: Path | None = None
         InputError: The data set or a photo is missing or changed since training.
     """
     root = photos_folder(data or run.data_root)
-    # Copied to another system, names may have got their letters composed differently.
+    # Copying to another system may have changed the Unicode normalization of names.
     paths = tuple(find_file(root, sample.path) or root / sample.path for sample in samples)
     for path, sample in zip(paths, samples, strict=True):
         if not path.is_file():

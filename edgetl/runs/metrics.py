@@ -31,7 +31,7 @@ class ClassMetrics:
         photos: Number of photos of the class.
         precision: Precision; unknown if no photo was predicted as this class.
         recall: Recall; unknown without photos.
-        f1: Harmonic mean of precision and recall; 0 where one of them is, unknown where both are.
+        f1: Harmonic mean of precision and recall; 0 if one of them is unknown, unknown if both are.
         recall_ci95: 95% Wilson interval of the recall; null in runs of earlier versions.
     """
 

@@ -9,7 +9,7 @@ from edgetl.cli.console.output import echo
 if TYPE_CHECKING:
     from edgetl.inspection.difference import ChangedTensor, FileDifference, OperatorDifference, TensorType
 
-# The others are in --json, and all with --tensors.
+# Rows to print; --tensors prints all, and --json contains all.
 _ROWS_SHOWN = 20
 _ONLY_SHOWN = 5
 

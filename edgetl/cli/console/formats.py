@@ -23,7 +23,7 @@ class Format(str, Enum):
 
 @dataclass(frozen=True)
 class Table:
-    """Cells with a title; the first column names the rows, whose further levels are indented by spaces."""
+    """Cells with a title; the first column names the rows, with lower levels indented by spaces."""
 
     title: str
     columns: Sequence[str]
@@ -62,7 +62,7 @@ def _markdown(table: Table) -> str:
         _row(table.columns),
         _row(["---", *["---:"] * (len(table.columns) - 1)]),
     ]
-    # Markdown drops spaces at the beginning of a cell, and with them the indentation.
+    # Markdown drops leading spaces of a cell, and with them the indentation.
     for name, *cells in table.rows:
         depth = len(name) - len(name.lstrip())
         lines.append(_row(["&nbsp;" * depth + _escaped(name.lstrip()), *map(_escaped, cells)]))
@@ -74,7 +74,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Keep a label or a file's name from being read as Markdown or HTML, or from steering a terminal."""
+    """Escape a label or a file name, so that it is not parsed as Markdown, HTML or terminal control characters."""
     text = shown(text).replace("&", "&amp;")
     for character in "\\`*_[]<|":
         text = text.replace(character, "\\" + character)

@@ -76,7 +76,7 @@ def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shar
     Call it for the same batches in the same order; it draws no images.
 
     Args:
-        preset: A name in :data:`PRESETS`; shares are unchanged where it does not mix photos.
+        preset: A name in :data:`PRESETS`; a preset that does not mix photos leaves shares unchanged.
         size: Height and width of the photos in pixels.
         seed: Seed of the random numbers.
 

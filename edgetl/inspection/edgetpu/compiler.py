@@ -34,7 +34,7 @@ and bring it back with: edgetl compile BUNDLE --edgetpu --compiled model_edgetpu
 _MAPPED = "Mapped to Edge TPU"
 _UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TIMEOUT_S = 900.0
-# No number that it prints is longer.
+# Longest number that it prints.
 _DIGITS = r"\d{1,15}"
 
 # Its failure messages; several may occur together.

@@ -31,7 +31,7 @@ _Z_MULTIPLE = 4
 
 @dataclass(frozen=True)
 class Node:
-    """One operator of a graph, with all that its limits depend on.
+    """One operator of a graph, with everything that its limits depend on.
 
     Attributes:
         operator: The operator as described by the file.

@@ -1,4 +1,4 @@
-"""Predict which operators of a TFLite file the Edge TPU will run, and the constraint that excludes each other one.
+"""Predict which operators of a TFLite file the Edge TPU will run, and which constraint excludes each other one.
 
 Only the compiler gives a definite answer. The constraints are Coral's model requirements
 (coral.ai/docs/edgetpu/models-intro); the partitioning follows Coral's published pairs.
@@ -45,7 +45,7 @@ class Placed:
         constraint: For ``cpu``, the reason: ``operator``, ``version``, ``type``, ``shape``, ``rank``, ``parameter``,
             ``limit`` (of this operator), ``partition`` (it follows an operator that stays on the CPU) or, in a
             compiled file, ``compiler``; else "".
-        reason: The constraint in words; else "".
+        reason: The constraint as text; else "".
     """
 
     index: Count

@@ -1,6 +1,6 @@
-"""The structure of a TFLite file (operators, tensors, quantization, sizes), read from the flatbuffer.
+"""Read the structure of a TFLite file (operators, tensors, quantization, sizes) from the flatbuffer.
 
-A truncated or edited file raises an error and never crashes the process.
+A truncated or edited file raises an error; it never crashes the process.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ def round_gptq(
     pinned = np.take_along_axis(np.abs(levels_of) == _LEVELS, order[:, :, None], axis=1)
     left = np.take_along_axis(kernel.astype(np.float64), order[:, :, None], axis=1)
     sorted_gram = np.take_along_axis(np.take_along_axis(gram, order[:, :, None], axis=1), order[:, None, :], axis=2)
-    # An input that is always 0 would make the matrix singular; whatever its weight, the output does not change.
+    # An input that is always 0 would make the matrix singular; its weight has no effect on the output.
     damping = np.maximum(_DAMPING * diagonal.mean(axis=1), np.finfo(np.float64).tiny ** 0.5)
     damped = sorted_gram + damping[:, None, None] * np.eye(kernel.shape[1])
     spread = np.linalg.cholesky(np.linalg.inv(damped)).transpose(0, 2, 1)
