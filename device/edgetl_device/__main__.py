@@ -86,7 +86,9 @@ def _parser() -> argparse.ArgumentParser:
         "classify photos, or frames of a camera, video or folder: one line of JSON each",
         bundle="a bundle folder, an .edgetl file, or this board's slots, to follow their updates",
     )
-    classify.add_argument("photos", nargs="*", metavar="PHOTO")
+    classify.add_argument(
+        "photos", nargs="*", metavar="PHOTO", help="files, folders, patterns in quotes, or - for standard input"
+    )
     classify.add_argument("--variant", default="int8")
     classify.add_argument("--threads", type=int, default=1)
     classify.add_argument("--top", type=int, default=None, help="classes per photo; default 5")

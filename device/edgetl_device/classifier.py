@@ -22,6 +22,7 @@ from . import documents
 from .bundle import Bundle, BundleName, Variant
 from .documents import Count, Json, Named
 from .errors import EdgetlError, InputError, Unavailable, from_os_error
+from .named_photos import named_photos
 from .preprocess import Pixels, Source, preprocess
 from .runtime import (
     Predicted,
@@ -595,14 +596,23 @@ class Failures:
 def classify_each(
     classifier: AnyClassifier, photos: Iterable[str], failures: Failures, top: int = 5
 ) -> Iterator[Classified]:
-    """Yield the predictions for each file, or its error, which is also added to ``failures``."""
+    """Yield the predictions for each photo, or its error, which is also added to ``failures``.
+
+    Args:
+        classifier: Classifies the photos.
+        photos: What :func:`edgetl_device.named_photos.named_photos` takes: paths, folders, patterns, ``-``.
+        failures: Collects the errors.
+        top: Number of classes, likeliest first.
+    """
     check_top(top)
-    for photo in photos:
+    for photo in named_photos(photos):
         failures.photos += 1
         try:
-            yield Classified(photo, tuple(classifier.classify(photo, top)))
+            if isinstance(photo.source, EdgetlError):
+                raise photo.source
+            yield Classified(photo.name, tuple(classifier.classify(photo.source, top)))
         except (EdgetlError, OSError) as error:
-            yield Classified(photo, (), failures.add(error))
+            yield Classified(photo.name, (), failures.add(error))
 
 
 def predictions(classifier: AnyClassifier, rows: Iterable[Classified]) -> Predictions:

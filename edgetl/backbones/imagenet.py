@@ -16,6 +16,7 @@ from edgetl.backbones import ResolvedWeights, WeightsRecord, backbone, resolve_w
 from edgetl_device.classifier import Failures, Prediction, ranked
 from edgetl_device.documents import optional
 from edgetl_device.errors import EdgetlError, InputError
+from edgetl_device.named_photos import NamedPhoto, named_photos
 from edgetl_device.preprocess import Pixels, Preprocess, preprocess
 from edgetl_device.runtime import check_probabilities
 
@@ -119,7 +120,7 @@ def imagenet_predictions(
     trained on squares that keep the aspect ratio. The scaling is in the graph. Keras runs the model.
 
     Args:
-        photos: Paths.
+        photos: Paths, folders, patterns, or ``-`` for standard input.
         failures: Collects the errors of photos that could not be classified; their rows have an ``error`` instead.
         name: A backbone that was trained on ImageNet.
         weights: ``imagenet`` for Keras' own file, cached or downloaded, or the path of a file with the top.
@@ -137,25 +138,28 @@ def imagenet_predictions(
     resolved = resolve_weights(name, width=width, request=weights, size=size, top=True)
     spec = Preprocess(size=size or row.top_size or row.default_size, fit="crop")
     # Check before building the model, which takes seconds.
-    pixels = [_pixels(photo, spec, failures) for photo in photos]
+    named = list(named_photos(photos))
+    pixels = [_pixels(photo, spec, failures) for photo in named]
     model = _build(name, spec.size, width, resolved)
     rows = []
-    for photo, one in zip(photos, pixels, strict=True):
+    for photo, one in zip(named, pixels, strict=True):
         if isinstance(one, str):
-            rows.append(ImageNetClassified(photo, (), one))
+            rows.append(ImageNetClassified(photo.name, (), one))
             continue
         probabilities = np.asarray(model(one[None].astype(np.float32), training=False))[0]
         check_probabilities(probabilities)
         answers = ranked(probabilities, [one.name for one in classes], top)
         found = (ImageNetPrediction(**vars(one), wordnet=classes[one.index].wordnet) for one in answers)
-        rows.append(ImageNetClassified(photo, tuple(found)))
+        rows.append(ImageNetClassified(photo.name, tuple(found)))
     return ImageNetPredictions(name, width, spec, resolved.record, tuple(rows))
 
 
-def _pixels(photo: str, spec: Preprocess, failures: Failures) -> Pixels | str:
+def _pixels(photo: NamedPhoto, spec: Preprocess, failures: Failures) -> Pixels | str:
     failures.photos += 1
     try:
-        return preprocess(photo, spec)
+        if isinstance(photo.source, EdgetlError):
+            raise photo.source
+        return preprocess(photo.source, spec)
     except (EdgetlError, OSError) as error:
         return failures.add(error)
 

@@ -21,7 +21,9 @@ _Bundle = typer.Argument(
     readable=False,
     show_default=False,
 )
-_Photos = typer.Argument(None, help="Photos: JPEG, PNG, WebP, BMP, TIFF or GIF.", show_default=False)
+_Photos = typer.Argument(
+    None, help="Photos, folders of photos, patterns in quotes, or - for standard input.", show_default=False
+)
 _OF_BUNDLES = ("--variant", "--threads", "--delegate", "--trust")
 
 

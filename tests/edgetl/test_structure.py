@@ -33,7 +33,7 @@ DEVICE_LAYERS = (
     {"frames", "stream", "update"},
     {"bench", "doctor", "live", "verify"},
     {"classifier"},
-    {"bundle", "slots"},
+    {"bundle", "named_photos", "slots"},
     {"runtime"},
     {"delegates", "preprocess", "storage"},
     {"machine", "png_chunks"},
