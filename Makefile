@@ -38,6 +38,12 @@ test-slow: $(STAMP)
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults --durations=15
 
+# The code broken on purpose, in one place at a time: each time the tests that are named must fail. An hour; one of them:
+# make mutants MUTANTS="--only EXIF".
+MUTANTS ?= --jobs 2
+mutants: $(STAMP)
+	$(ONE) $(BIN)/python tests/mutants/run.py $(MUTANTS)
+
 # Coverage-guided fuzzing of every reader of untrusted bytes; hours. One target: make fuzz FUZZ="bundles --seconds 60".
 FUZZ ?= --runs 1000000 --seconds 1200
 fuzz: $(VENV)/.fuzz
