@@ -21,7 +21,7 @@ from .errors import InputError
 # name, and a mark, locked while its process lives. Where two folders cannot be exchanged atomically, it also holds the
 # old one for a moment.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)
-_MARK, _OLD = ".mark", ".old"
+_MARK, _OLD, _NEW = ".mark", ".old", ".new"
 _MARK_TEXT = b"A temporary folder of edgetl, which removes it when the process that made it has ended.\n"
 
 # linux/fcntl.h, linux/fs.h
@@ -84,7 +84,8 @@ def check_writable(target: str | os.PathLike[str]) -> None:
 def sweep(folder: str | os.PathLike[str]) -> None:
     """Clean up a folder after killed processes: restore folders that were being replaced, remove temporary ones.
 
-    Touches only entries that have edgetl's name and mark and whose process has ended. Errors are ignored.
+    Only entries with edgetl's name and mark whose process has ended are touched, and those of its name that are empty:
+    their process was killed before it could mark them. Errors are ignored.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -187,28 +188,45 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
     """Yield a new folder beside ``target``, marked and locked; it is removed afterwards."""
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
-    try:
-        holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
-    except OSError as error:
-        error.filename = os.fspath(target)  # the name that the user knows
-        raise
+    holder, lock = _new_holder(target)
     mark, aside = holder / f"{target.name}{_MARK}", holder / f"{target.name}{_OLD}"
-    lock = None
     try:
-        with naming(target):
-            # Lock it before renaming it: an unlocked mark means that its process has ended.
-            new = mark.with_name(f"{mark.name}.new")
-            lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            os.write(lock, _MARK_TEXT)
-            _locked(lock)
-            new.rename(mark)
         yield holder
     finally:
         # If neither could be moved into place, keep both.
         if os.path.lexists(target) or not os.path.lexists(aside):
             _remove(holder, mark)
-        if lock is not None:
-            os.close(lock)
+        os.close(lock)
+
+
+def _new_holder(target: Path) -> tuple[Path, int]:
+    """Make a temporary folder; return it and the descriptor that holds the lock of its mark."""
+    while True:
+        try:
+            holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+        except OSError as error:
+            error.filename = os.fspath(target)  # the user knows this name, not that of the temporary folder
+            raise
+        mark = holder / f"{target.name}{_MARK}"
+        lock = None
+        try:
+            with naming(target):
+                # Locked before it has its name: a mark without a lock means that its process has ended.
+                new = mark.with_name(f"{mark.name}{_NEW}")
+                lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+                os.write(lock, _MARK_TEXT)
+                # It waits for a process that sweeps, and the mark is gone then.
+                with suppress(OSError):
+                    fcntl.flock(lock, fcntl.LOCK_EX)
+                new.rename(mark)
+            return holder, lock
+        except BaseException as error:
+            if lock is not None:
+                os.close(lock)
+            _remove(holder, mark)
+            if not isinstance(error, FileNotFoundError):
+                raise
+            # Another process swept the folder before it was marked: once more.
 
 
 def _locked(descriptor: int) -> bool:
@@ -224,6 +242,9 @@ def _finish(holder: Path, name: str) -> None:
     mark, new, aside, target = (
         holder / f"{name}{_MARK}", holder / name, holder / f"{name}{_OLD}", holder.parent / name
     )  # fmt: skip
+    if not os.path.lexists(mark):
+        _remove_unmarked(holder, mark.with_name(f"{mark.name}{_NEW}"))
+        return
     with open(mark, "r+b") as stream:
         # Another process may have swept it between open and lock.
         if not _locked(stream.fileno()) or not os.path.samestat(os.fstat(stream.fileno()), mark.stat()):
@@ -234,6 +255,16 @@ def _finish(holder: Path, name: str) -> None:
             # The old one is moved aside only when the new one is complete.
             (new if os.path.lexists(new) else aside).rename(target)
         _remove(holder, mark)
+
+
+def _remove_unmarked(holder: Path, unfinished: Path) -> None:
+    """Remove a folder whose process was killed before it had marked it: nothing but an unfinished mark is in it."""
+    if set(holder.iterdir()) == {unfinished}:
+        with open(unfinished, "r+b") as stream:
+            if not _locked(stream.fileno()) or not _MARK_TEXT.startswith(stream.read()):
+                return
+            unfinished.unlink()
+    holder.rmdir()  # fails if anything else is in it
 
 
 def _remove(holder: Path, mark: Path) -> None:

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -41,7 +42,9 @@ _OWN_TAG = "\n".join(_TAG_TEXT.splitlines()[:2])
 # The seal, beside an entry's files: their sizes, times and checksums, or that the entry is unfinished.
 _SEAL = "entry.json"
 _SCHEMA = "edgetl.cache-entry/1"
-# The first version kept entries directly in the default folder, without a tag.
+# Of an entry that is being made, or removed.
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
+# The first version kept its entries in the default folder itself, without a tag.
 _EARLIER = ("activations", "bases", "pictures", "pixels", "views", "wheels")
 
 # path relative to the entry: size in bytes, time of writing in ns, CRC-32 of each block
@@ -442,6 +445,7 @@ def _prune(root: Path, limit_bytes: float) -> None:
             else:
                 continue
             total -= one.size_bytes
+        _remove_unsealed(root)
     for folder in gone:
         _remove(folder)
 
@@ -454,6 +458,22 @@ def _entries(root: Path) -> Iterator[_Entry]:
         for folder in kind.iterdir():
             if folder.is_dir() and not folder.is_symlink() and (sealed := _sealed(folder)):
                 yield sealed
+
+
+def _remove_unsealed(root: Path) -> None:
+    """Remove the folders whose process was killed before it had sealed them; nothing but part of a seal is in them.
+
+    They are made and sealed while the cache is locked.
+    """
+    unfinished = f"{_SEAL}.new"
+    for folder in (folder for kind in root.iterdir() if not kind.is_symlink() for folder in kind.glob(".*.tmp")):
+        if not _TEMPORARY.fullmatch(folder.name) or folder.is_symlink():
+            continue
+        # A folder that another process is just removing may be gone.
+        with suppress(OSError):
+            if {path.name for path in folder.iterdir()} <= {unfinished}:
+                (folder / unfinished).unlink(missing_ok=True)
+                folder.rmdir()
 
 
 def _is_in_use(folder: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import signal
@@ -73,8 +74,7 @@ def test_a_folder_is_replaced_or_not_at_whichever_step_the_process_is_killed(
         seen.add(found["a"])
         sweep(tmp_path)
         assert tree(tmp_path / "run") == found
-        # A folder whose process was killed before it was marked contains at most the new mark.
-        assert all(not one.is_file() or one.name.endswith(".new") for one in tmp_path.glob(".*/*")), step
+        assert [one.name for one in tmp_path.iterdir()] == ["run"], step
         step += 1
     assert seen == {"old", "new"}
     assert tree(tmp_path) == {f"run/{name}": text for name, text in NEW.items()}
@@ -92,7 +92,7 @@ def test_a_file_is_replaced_or_not(tmp_path: Path) -> None:
             break
         seen.add((tmp_path / "run").read_text())
         sweep(tmp_path)
-        assert all(one.name.endswith(".new") for one in tmp_path.glob(".*/*")), step
+        assert [one.name for one in tmp_path.iterdir()] == ["run"], step
         step += 1
     assert seen == {"old", "new"}
     assert [one.name for one in tmp_path.iterdir()] == ["run"]
@@ -109,6 +109,40 @@ def test_the_temporary_folder_of_a_living_process_stays(tmp_path: Path) -> None:
         os.waitpid(child, 0)
         sweep(tmp_path)
     assert tree(tmp_path / "run") == NEW
+
+
+def test_a_folder_that_is_swept_before_it_is_marked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process cannot tell it from one whose process was killed just then."""
+    swept = []
+    opened = os.open
+
+    def slow(path: object, *flags: int, **more: int) -> int:
+        if str(path).endswith(".mark.new") and len(swept) < 3:
+            swept.append(path)
+            sweep(tmp_path)
+        return opened(path, *flags, **more)  # type: ignore[call-overload, no-any-return]
+
+    monkeypatch.setattr(os, "open", slow)
+    rewrite(tmp_path)
+    assert len(set(swept)) == 3
+    assert (tmp_path / "run").read_text() == "new"
+    assert [one.name for one in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_mark_that_is_not_finished_is_swept_only_where_nobody_writes_it(tmp_path: Path) -> None:
+    unfinished = tmp_path / ".run.abcdefgh.tmp" / "run.mark.new"
+    put(unfinished.parent, {unfinished.name: "A temporary fol"})
+    with open(unfinished, "rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        sweep(tmp_path)
+        assert unfinished.exists()
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    put(unfinished.parent, {unfinished.name: "mine"})
+    sweep(tmp_path)
+    assert unfinished.read_text() == "mine"
 
 
 def test_what_edgetl_did_not_mark_stays(tmp_path: Path) -> None:

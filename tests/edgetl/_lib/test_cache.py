@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -199,6 +200,42 @@ cache.entry("kind", "long", make)
         for process in both:
             process.kill()
             process.communicate()
+
+
+STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime")
+
+
+def killed_at(step: int) -> bool:
+    """Make an entry in another process that kills itself at such a step; whether it came so far."""
+    child = os.fork()
+    if not child:
+        steps = iter(range(1 << 20))
+
+        def kill(event: str, _: object) -> None:
+            if event in STEPS and next(steps) == step:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(kill)
+        cache.entry("kind", "key", write("a"))
+        os._exit(0)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_an_entry_is_whole_or_absent_at_whichever_step_the_process_is_killed(fresh_cache: Path) -> None:
+    step, seen = 0, []
+    while killed_at(step):
+        folder = fresh_cache / "kind" / "key"
+        seen.append(folder.exists())
+        # The next process uses it, or makes it, and removes what is left of the first.
+        found = cache.entry("kind", "key", never if seen[-1] else write("a"))
+        assert (found / "content").read_text() == "a", step
+        cache.entry("kind", "other", write("b"))
+        assert entries(fresh_cache) == {"key", "other"}, step
+        shutil.rmtree(fresh_cache)
+        step += 1
+    assert step > 10
+    assert seen == sorted(seen)
+    assert set(seen) == {False, True}
 
 
 def test_many_processes_on_one_full_cache(fresh_cache: Path) -> None:
