@@ -6,7 +6,6 @@ import base64
 import os
 import stat
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,7 @@ from edgetl_device import documents
 from edgetl_device.bundle import SIGNATURES, Bundle
 from edgetl_device.documents import Named
 from edgetl_device.errors import InputError
-from edgetl_device.files import check_regular
+from edgetl_device.files import atomic_path, check_regular
 from edgetl_device.signature import MAX_VERSION, PUBLIC_SUFFIX, PublicKey, Signature, Signatures, key_id, moment, now
 
 PRIVATE_SUFFIX = ".key"
@@ -67,12 +66,9 @@ def generate(name: str | os.PathLike[str], *, expires: str | None = None) -> Key
     )
     key = PublicKey(_public(private), until, " ".join(stem.name.split()))
     stem.parent.mkdir(parents=True, exist_ok=True)
-    _create(private_file, pem, 0o600)
-    try:
-        _create(public_file, f"{key.line()}\n".encode(), 0o644)
-    except BaseException:
-        private_file.unlink()
-        raise
+    with atomic_path(public_file) as public, atomic_path(private_file) as hidden:
+        _create(hidden, pem, 0o600)
+        _create(public, f"{key.line()}\n".encode(), 0o644)
     return KeyFiles(private_file, public_file, key)
 
 
@@ -174,16 +170,7 @@ def _private(file: Path) -> Any:
 
 
 def _create(file: Path, data: bytes, mode: int) -> None:
-    """Write a new file; refuse to replace an existing one."""
-    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    try:
-        with open(descriptor, "wb") as stream:
-            # Regardless of the umask.
-            os.fchmod(stream.fileno(), mode)
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        with suppress(OSError):
-            file.unlink()
-        raise
+    """Write a new file of this mode, whatever the umask says."""
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        os.fchmod(stream.fileno(), mode)
+        stream.write(data)

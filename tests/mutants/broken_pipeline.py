@@ -89,11 +89,11 @@ MUTANTS = (
         ("tests/edgetl/features/test_frozen_base.py::test_the_base_has_another_key_for_other_weights_and_another_cut",),
     ),
     Mutant(
-        "frozen layers are trained",
+        "a frozen block is trained, too",
         "edgetl/training/network.py",
-        "layer.trainable = layer.name in trained and not fixed",
-        "layer.trainable = not fixed",
-        (_TRAINING + "test_train.py::test_too_many_blocks_are_refused",),
+        "return all_blocks[-trainable_blocks - 1].last_layer",
+        "return all_blocks[-trainable_blocks - 2].last_layer",
+        (_TRAINING + "test_train.py::test_blocks_before_the_cut_are_bit_identical_and_those_after_it_moved",),
     ),
     Mutant(
         "BatchNorm learns from a few photos",
@@ -107,7 +107,7 @@ MUTANTS = (
         "edgetl/training/tail.py",
         "return losses.index(min(losses)) if losses else len(rows) - 1",
         "return losses.index(max(losses)) if losses else len(rows) - 1",
-        (_TRAINING + "test_train.py::test_the_kept_epoch_is_the_latest_within_a_standard_error_of_the_lowest_loss",),
+        (_TRAINING + "test_train.py::test_an_epoch_that_is_not_clearly_worse_is_kept",),
     ),
     Mutant(
         "a loss of NaN is trained on",
@@ -121,7 +121,7 @@ MUTANTS = (
         "edgetl/training/head.py",
         "best = rows[losses.index(min(losses))].l2",
         "best = rows[losses.index(max(losses))].l2",
-        (_TRAINING + "test_train.py::test_test_photos_decide_nothing_and_validation_photos_do",),
+        (_TRAINING + "test_stages.py::test_the_penalty_of_the_head_is_the_one_with_the_lowest_validation_loss",),
     ),
     Mutant(
         "a resumed run draws its photos anew",

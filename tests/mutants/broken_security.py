@@ -180,8 +180,8 @@ MUTANTS = (
     Mutant(
         "a private key is everybody's",
         "edgetl/export/signature.py",
-        "            os.fchmod(stream.fileno(), mode)\n",
-        "            os.fchmod(stream.fileno(), 0o644)\n",
+        "        os.fchmod(stream.fileno(), mode)\n",
+        "        os.fchmod(stream.fileno(), 0o644)\n",
         (_EXPORT + "test_signing.py::test_a_private_key_is_its_owners",),
     ),
     Mutant(

@@ -162,8 +162,11 @@ def test_activations_are_found_again_only_for_the_same_photos_views_and_base(
     pixels: PixelCache, fresh_cache: Path, tiny_photos: Path
 ) -> None:
     frozen, other_base = frozen_base.freeze(base(), cut()), frozen_base.freeze(base(), None)
-    first = sorted(tiny_photos.rglob("*.jpg"))[0]
-    other_photos = decode_files({str(hash_files([first])[0]): first}, Preprocess(size=small.SIZE))
+    # Two sets of as many photos.
+    one, two = (
+        decode_files({str(hash_files([path])[0]): path}, Preprocess(size=small.SIZE))
+        for path in sorted(tiny_photos.rglob("*.jpg"))[:2]
+    )
     rows = np.arange(3)
 
     def view(which: Any = frozen, rows: Any = rows, preset: str = "light", seed: int = 0, count: int = 1) -> Any:
@@ -172,7 +175,8 @@ def test_activations_are_found_again_only_for_the_same_photos_views_and_base(
     asked: list[Callable[[], Any]] = [
         lambda: frozen_base.photo_activations(frozen, pixels),
         lambda: frozen_base.photo_activations(other_base, pixels),
-        lambda: frozen_base.photo_activations(frozen, other_photos),
+        lambda: frozen_base.photo_activations(frozen, one),
+        lambda: frozen_base.photo_activations(frozen, two),
         view(), view(which=other_base), view(rows=rows[::-1]), view(preset="standard"), view(seed=1), view(count=2),
     ]  # fmt: skip
     for number, ask in enumerate(asked, start=1):

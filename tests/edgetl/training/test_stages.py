@@ -11,6 +11,7 @@ import small
 
 from edgetl._lib.extras import keras
 from edgetl.features.frozen_base import Activations
+from edgetl.training.head import Labelled, fit_head
 from edgetl.training.log import TrainingLog
 from edgetl.training.options import TrainOptions
 from edgetl.training.resume_state import Request, locked
@@ -38,6 +39,25 @@ def test_without_validation_photos_there_is_nothing_to_judge_on() -> None:
     none = np.arange(0)
     taken, _ = head_rows(Activations(pooled=np.ones((3, 2), np.float32), cut=None), [], none, none, seed=0)
     assert taken.features.shape == (0, 2)
+
+
+def test_the_penalty_of_the_head_is_the_one_with_the_lowest_validation_loss() -> None:
+    random = np.random.default_rng(3)
+    centres = random.normal(size=(3, 24)).astype(np.float32)
+
+    def drawn(count: int, noise: float) -> Labelled:
+        targets = np.arange(count) % 3
+        return Labelled(centres[targets] + random.normal(size=(count, 24)).astype(np.float32) * noise, targets)
+
+    chosen = set()
+    # The noisier, the more of a penalty.
+    for noise in (0.3, 3.0):
+        head = fit_head(drawn(60, noise), [], drawn(300, noise), classes=3, balanced=False)
+        *tried, last = head.history
+        assert len({one.l2 for one in tried}) == len(tried) == 5
+        assert last.l2 == min(tried, key=lambda one: one.val_loss or np.inf).l2
+        chosen.add(last.l2)
+    assert len(chosen) == 2
 
 
 def small_tail() -> Any:
