@@ -11,7 +11,7 @@ from edgetl._lib.progress import track
 from edgetl.data.readers.pictures import folder_name
 from edgetl.data.readers.source import refuse_inside
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path
+from edgetl_device.files import atomic_path, sha256_file
 
 from .types import Dataset
 
@@ -42,8 +42,8 @@ def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
         New paths of renamed files by their old paths, both relative.
 
     Raises:
-        InputError: ``link`` is set and ``out`` is on another file system, or two labels differ only in characters that
-            a folder name cannot have.
+        InputError: A photo was changed since it was read, ``link`` is set and ``out`` is on another file system, or two
+            labels differ only in characters that a folder name cannot have.
     """
     names = {label: folder_name(label) for label in dataset.labels}
     if len(set(names.values())) < len(names):
@@ -62,15 +62,24 @@ def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
                 renamed[sample.path] = target
             taken.add(target)
             (folder / base).mkdir(parents=True, exist_ok=True)
-            _place(dataset.folder / sample.path, folder / target, link=link)
+            _place(dataset.folder / sample.path, folder / target, sample.sha256, link=link)
             advance(1)
     return renamed
 
 
-def _place(source: Path, target: Path, *, link: bool) -> None:
-    if not link:
+def _place(source: Path, target: Path, sha256: str, *, link: bool) -> None:
+    """Copy or link a photo, and check that it is still the one that was read."""
+    if link:
+        _link(source, target)
+    else:
         shutil.copyfile(source, target)
-        return
+    if sha256_file(target) != sha256:
+        raise InputError(
+            f"{source}: was changed while it was read", hint="Run again when no other program writes to it."
+        )
+
+
+def _link(source: Path, target: Path) -> None:
     try:
         os.link(source.resolve(), target)
     except OSError as error:

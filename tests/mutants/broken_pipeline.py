@@ -72,6 +72,13 @@ MUTANTS = (
         (_DATA + "test_pixels.py::test_pixels_are_those_of_preprocess",),
     ),
     Mutant(
+        "a photo that changed after it was read is copied",
+        "edgetl/data/split_folders.py",
+        "    if sha256_file(target) != sha256:\n",
+        "    if not sha256:\n",
+        ("tests/edgetl/cli/test_cli_data.py::test_a_photo_that_changes_after_it_was_read_is_not_written",),
+    ),
+    Mutant(
         "cached activations are found by their number of photos",
         "edgetl/features/frozen_base.py",
         "    key = key_of(frozen=frozen.key, pixels=pixels.key)\n    total",

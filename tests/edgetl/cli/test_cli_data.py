@@ -18,6 +18,11 @@ import small
 from array_sources import classes, npz, pictures
 from PIL import Image
 
+from edgetl.data import load_dataset
+from edgetl.data.split_folders import write_folders
+from edgetl_device.errors import InputError
+from edgetl_device.preprocess import Preprocess
+
 Make = Callable[..., Path]
 PR_CAPBSET_DROP = 24
 
@@ -94,6 +99,16 @@ def test_split_links(photos: Path, tmp_path: Path) -> None:
     assert run("split", photos, tmp_path / "out", "--link").returncode == 0
     inodes = {path.stat().st_ino for path in photos.rglob("*.png")}
     assert {path.stat().st_ino for path in (tmp_path / "out").rglob("*.png")} == inodes
+
+
+@pytest.mark.parametrize("link", [False, True], ids=["copies", "links"])
+def test_a_photo_that_changes_after_it_was_read_is_not_written(photos: Path, tmp_path: Path, link: bool) -> None:
+    dataset = load_dataset(photos, Preprocess())
+    shutil.copy(photos / "b/003.png", photos / "a/002.png")
+    with pytest.raises(InputError, match=r"a/002\.png: was changed while it was read"):
+        write_folders(dataset, tmp_path / "out", link=link)
+    assert not (tmp_path / "out").exists()
+    assert small.left_over(tmp_path) == []
 
 
 def test_split_resolves_names_that_clash(photo_folder: Make, tmp_path: Path) -> None:
