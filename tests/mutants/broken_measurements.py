@@ -17,6 +17,13 @@ MUTANTS = (
         (_BENCH + "test_latency.py::test_samples_are_what_the_clock_says",),
     ),
     Mutant(
+        "times are those of the wall clock",
+        "device/edgetl_device/bench/latency.py",
+        "clock: Clock = time.perf_counter_ns",
+        "clock: Clock = time.time_ns",
+        ("tests/device/test_wrong_clock.py::test_a_bench_measures_time_that_passes",),
+    ),
+    Mutant(
         "copying the pixels into the model is not timed",
         "device/edgetl_device/bench/latency.py",
         "        for row, one in enumerate(pixels):\n            runtime.set_input(one, row)\n        runtime.invoke()",

@@ -115,6 +115,24 @@ def test_an_overwritten_photo_is_new_and_a_renamed_one_is_not(inbox: Path) -> No
     assert watched(inbox, steps) == ["snapshot.jpg", "snapshot.jpg"]
 
 
+def test_times_in_the_future_and_in_the_past_are_as_good_as_any(inbox: Path) -> None:
+    """A camera and a board without a battery: what has changed is new, whatever its date says."""
+
+    def dated(name: str, content: bytes, year: int) -> Step:
+        def make() -> None:
+            seconds = (year - 1970) * 365.25 * 24 * 3600
+            os.utime(write(inbox / name, content), (seconds, seconds))
+
+        return make
+
+    steps = [
+        dated("a.jpg", b"first", 2100), nothing, nothing,
+        dated("a.jpg", b"again", 1990), nothing, nothing,
+        dated("b.jpg", b"other", 1970), nothing, nothing,
+    ]  # fmt: skip
+    assert watched(inbox, steps) == ["a.jpg", "a.jpg", "b.jpg"]
+
+
 def test_copies_and_photos_that_come_back_are_new_ones(inbox: Path, tmp_path: Path) -> None:
     original = write(tmp_path / "original.jpg", b"same")
 

@@ -202,6 +202,19 @@ cache.entry("kind", "long", make)
             process.communicate()
 
 
+def test_dates_in_the_future_and_in_the_past_damage_nothing(fresh_cache: Path) -> None:
+    """A clock that was wrong, or is set back: what is there is found, and goes in another order at worst."""
+    in_a_process("early", "late", "kept")
+    for name, year in (("early", 1971), ("late", 2100)):
+        os.utime(fresh_cache / "kind" / name, ((year - 1970) * 31_557_600,) * 2)
+    in_a_process("now", gigabytes=0.000013)
+    assert entries(fresh_cache) == {"now", "late", "kept"}
+    kept = cache.entry("kind", "kept", never)
+    assert (kept / "content").read_text() == "x" * 4000
+    in_a_process("more", gigabytes=0)
+    assert entries(fresh_cache) == {"more", "kept"}
+
+
 STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime")
 
 
