@@ -98,7 +98,7 @@ $(TFLITE)/.installed: device/pyproject.toml
 # The lowest versions that pyproject.toml allows, as constraints for pip: PIP_CONSTRAINT=lowest.txt make test. Needs uv.
 lowest.txt: pyproject.toml device/pyproject.toml
 	echo '-e ./device' | uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --extra dev \
-	  --extra camera --python $(PYTHON) - pyproject.toml device/pyproject.toml | grep -v '^-e' > $@
+	  --extra camera --extra heif --python $(PYTHON) - pyproject.toml device/pyproject.toml | grep -v '^-e' > $@
 
 clean:
 	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist site lowest.txt .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -105,6 +105,7 @@ def examine(*, root: Path = Path("/"), place: Path = Path()) -> Report:
     checks = [
         _python(),
         *_packages(),
+        *_photo_formats(),
         *_runtimes(),
         *_delegates(root),
         *_edge_tpus(root),
@@ -160,6 +161,17 @@ def _packages() -> list[Check]:
         else:
             checks.append(Check(name, "ok", version))
     return checks
+
+
+def _photo_formats() -> list[Check]:
+    try:
+        from .heif import AVIF, HEIC, INSTALL, decoders, load_decoder
+    except ImportError:
+        return []  # without Pillow, which is a problem of its own
+    missing = [why for container in (HEIC, AVIF) if (why := load_decoder(container))]
+    if missing:
+        return [lacking("HEIC and AVIF", DOCTOR["heif-missing"], "; ".join(missing), INSTALL)]
+    return [Check("HEIC and AVIF", "ok", decoders())]
 
 
 def _runtimes() -> list[Check]:

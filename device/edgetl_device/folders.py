@@ -11,7 +11,10 @@ from typing import NamedTuple
 from .errors import InputError
 from .text import is_utf8, shown
 
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+PHOTO_SUFFIXES = (
+    *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif"),
+    *(".heic", ".heif", ".hif", ".avif"),
+)
 
 # What systems and programs put beside a user's files, in lower case; names that begin with a dot are ignored as well.
 # Names that may be classes, such as "recycled" or "nikon", are left out.

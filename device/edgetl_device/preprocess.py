@@ -11,7 +11,7 @@ import os
 import stat
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -23,6 +23,7 @@ from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 from .colour import SRGB, Colours, colours_of
 from .documents import Is, Json, of_json, optional, stated, to_json
 from .errors import InputError, Unavailable
+from .heif import AVIF, HEIC, INSTALL, NAMES, container_of, decoder_bytes, load_decoder
 from .png_chunks import SIGNATURE, without_large_texts
 
 Pixels = npt.NDArray[np.uint8]
@@ -52,6 +53,9 @@ MAX_DEPTH_VALUE = 65_535
 
 # Listed explicitly, so that accepted formats do not depend on Pillow's build, and no plugin starts a program (EPS).
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+
+# Known by their content: phones and programs name them .jpg as well.
+_CONTAINERS = (HEIC, AVIF)
 
 # Many phones write MPO: a JPEG followed by a second picture or a depth map. Its own plugin opens it.
 _DRAFTED = ("JPEG", "MPO")
@@ -86,7 +90,7 @@ _DAMAGE = (
 
 class PhotoError(InputError):
     """A photo that cannot become a tensor. ``kind`` is one of ``empty``, ``not_image``, ``truncated``, ``too_large``,
-    ``no_pixels``, ``unsupported``."""
+    ``no_pixels``, ``unsupported``, ``no_decoder`` (HEIC or AVIF, which this machine cannot read)."""
 
     def __init__(self, kind: str, what: str, *, why: str = "", hint: str = "") -> None:
         super().__init__(what, why=why, hint=hint)
@@ -195,14 +199,15 @@ def _check_file(path: str | os.PathLike[str], status: os.stat_result) -> None:
 
 
 def decode(source: Source, spec: Preprocess) -> Image.Image:
-    """Return a photo upright and in RGB, at the resolution of the file or, for large JPEGs, a reduced one.
+    """Return a photo upright and in RGB, at the resolution of the file or, for large JPEGs, HEICs and AVIFs, a reduced
+    one.
 
     The result is for :func:`fit`, which converts an RGB photo's colours to sRGB after resizing; until then its profile
     is in ``info["icc_profile"]``. Grey, CMYK, palette and transparent photos are converted here.
 
     A JPEG whose sides are at least four times ``spec.size`` is decoded at 1/2, 1/4 or 1/8 of its resolution (DCT
-    scaling), but never below twice ``spec.size``, so that the fit still halves it at least once. A PIL image is not
-    modified.
+    scaling), but never below twice ``spec.size``, so that the fit still halves it at least once. HEICs and AVIFs are
+    decoded whole and then averaged over 2 x 2, 4 x 4 or 8 x 8 pixels, by the same rule. A PIL image is not modified.
 
     Transparent pixels become white. In greys of more than 8 bits, ``spec.depth_range`` becomes 0..255, or the upper 8
     of 16 bits are kept. An animation yields its first frame.
@@ -236,7 +241,8 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
         if turn is not None:
             # Read it after loading: the tag may follow the pixels.
             _check_memory(name, needed + _stored_bytes(image), (width, height))
-        return _in_bands(image if turn is None else image.transpose(turn), name, spec)
+        upright = _in_bands(image if turn is None else image.transpose(turn), name, spec)
+        return _reduced(upright, spec) if data is not None and image.format in _CONTAINERS else upright
     except (PhotoError, Unavailable):
         raise
     except Image.DecompressionBombError as error:
@@ -245,6 +251,14 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
         raise PhotoError(
             "truncated", f"{name}: cannot be decoded", why=str(error) or repr(error), hint="Replace or remove it."
         ) from None
+
+
+def _reduced(image: Image.Image, spec: Preprocess) -> Image.Image:
+    """Halve an image up to three times, while both sides stay at least twice ``spec.size``."""
+    factor = 1
+    while factor < 8 and min(image.size) >= 4 * factor * spec.size:
+        factor *= 2
+    return image if factor == 1 else image.reduce(factor)
 
 
 def fit(image: Image.Image, spec: Preprocess) -> Pixels:
@@ -287,32 +301,39 @@ def open_photo(data: bytes, name: str) -> Image.Image:
         name: Name of the photo in errors.
 
     Raises:
-        PhotoError: It is empty, is in no known format, or has more pixels than Pillow opens.
+        PhotoError: It is empty, is in no known format or one that this machine cannot read, or has more pixels than
+            Pillow opens.
     """
     if not data:
         raise PhotoError("empty", f"{name}: has zero bytes", hint="Replace or remove it.")
-    profile = None
+    profile: bytes | None = None
+    formats: tuple[str, ...] = _FORMATS
+    if container := container_of(data):
+        if why := load_decoder(container):
+            what = f"{name}: is {NAMES[container]}, which this machine cannot read"
+            raise PhotoError("no_decoder", what, why=why, hint=f"Install it: {INSTALL}; or save the photo as JPEG.")
+        formats = (container,)
     if data.startswith(SIGNATURE) and len(data) <= _CLEANED_BYTES:
         data, profile = without_large_texts(data)
     try:
-        image = Image.open(io.BytesIO(data), formats=_FORMATS)
+        image = Image.open(io.BytesIO(data), formats=formats)
     except Image.DecompressionBombError as error:
         raise _too_large(name, str(error)) from None
     except _DAMAGE:
         raise PhotoError(
             "not_image",
             f"{name}: is not an image of a known format",
-            why=_why_not_opened(data),
-            hint="Give a JPEG, PNG, WebP, BMP, TIFF or GIF file.",
+            why=_why_not_opened(data, formats),
+            hint="Give a JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC or AVIF file.",
         ) from None
     if profile is not None:
         image.info["icc_profile"] = profile
     return image
 
 
-def _why_not_opened(data: bytes) -> str:
+def _why_not_opened(data: bytes, formats: Sequence[str]) -> str:
     """Return the error of the plugin for the format that a file begins like; Pillow itself only logs it."""
-    for format in _FORMATS:
+    for format in formats:
         factory, accept = Image.OPEN[format]
         if accept is None or accept(data[:16]) is not True:
             continue
@@ -361,6 +382,8 @@ def _decoder_bytes(image: Image.Image, full: tuple[int, int], data: bytes) -> in
     if image.format in _DRAFTED:
         # With several scans: 2-byte coefficients of all pixels, at full resolution.
         return 2 * pixels * len(image.getbands()) if _in_scans(data) else 0
+    if image.format in _CONTAINERS:
+        return len(data) + decoder_bytes(image.format, pixels, image.info)
     if image.format == "WEBP":
         # libwebp's canvas, the previous one, the copy for Pillow, and the frame being decoded: RGBA each.
         return 16 * pixels + len(data)

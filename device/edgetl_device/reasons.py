@@ -117,6 +117,12 @@ DOCTOR = table(
     Reason(
         "onnx-runtime-missing", "info", "ONNX Runtime, for ONNX variants, is not installed.", "pip install onnxruntime"
     ),
+    Reason(
+        "heif-missing",
+        "info",
+        "Photos in HEIC or AVIF cannot be read here.",
+        "Only if there are such photos: pip install pillow-heif 'pillow>=11.3' (the extra heif)",
+    ),
     Reason("delegate-missing", "info", "There is no known TFLite delegate library; CPUs need none."),
     Reason("edge-tpu-missing", "info", "There is no Edge TPU on USB or PCIe."),
     Reason(

@@ -69,7 +69,7 @@ def check(
 
     Example: edgetl data check photos/
     """
-    from edgetl.data import check_dataset
+    from edgetl.data import AUDIT, check_dataset
     from edgetl_device.errors import InputError
     from edgetl_device.preprocess import Preprocess
 
@@ -86,7 +86,7 @@ def check(
         raise InputError(
             f"{data}: cannot be used yet",
             why="; ".join(finding.message for finding in errors),
-            hint="Remove the wrong copies, or pass --on-conflict drop." if conflict else "Add another class.",
+            hint="Remove the wrong copies, or pass --on-conflict drop." if conflict else AUDIT[errors[0].kind].advice,
         )
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgetl.data.pixels import PhotoFacts, Unreadable
 from edgetl.data.readers.folders import Scan
+from edgetl_device.folders import PHOTO_SUFFIXES
+from edgetl_device.heif import INSTALL
 from edgetl_device.preprocess import MAX_DEPTH_VALUE
 from edgetl_device.reasons import Severity
 
@@ -24,7 +26,8 @@ DepthRange = tuple[int, int]
 
 _LEFT_OUT = {
     "empty": "zero bytes",
-    "not_image": "not an image edgetl reads (JPEG, PNG, WebP, BMP, TIFF, GIF)",
+    "not_image": "not an image edgetl reads (JPEG, PNG, WebP, BMP, TIFF, GIF, HEIC, AVIF)",
+    "no_decoder": f"HEIC or AVIF, and no decoder for it here; {INSTALL}",
     "truncated": "truncated or damaged",
     "too_large": "too many pixels to decode",
     "no_pixels": "no pixels",
@@ -68,6 +71,48 @@ def unreadable(
     if scan.ignored:
         found.append(finding(AUDIT, "stray", f"{_files(len(scan.ignored))} of no class, ignored", scan.ignored))
     return photos, found
+
+
+def lost(scan: Scan, hashes: Sequence[str | Unreadable], facts: Mapping[str, PhotoFacts | Unreadable]) -> list[Finding]:
+    """Find classes that would be lost or be another one: at most half of their photos can be read.
+
+    Files of other kinds, such as notes, do not count.
+
+    Args:
+        scan: The files found.
+        hashes: Their SHA-256, in order, or why they could not be read.
+        facts: Results of decoding, by SHA-256.
+    """
+    everything: Counter[str] = Counter()
+    failed: dict[str, Counter[str]] = defaultdict(Counter)
+    paths: list[str] = []
+    for file, sha256 in zip(scan.files, hashes, strict=True):
+        fact = sha256 if isinstance(sha256, Unreadable) else facts[sha256]
+        if isinstance(fact, PhotoFacts):
+            everything[file.label] += 1
+        elif file.path.lower().endswith(PHOTO_SUFFIXES):
+            everything[file.label] += 1
+            failed[file.label][fact.kind] += 1
+            paths.append(file.path)
+    gone = {label for label, kinds in failed.items() if 2 * kinds.total() >= everything[label]}
+    if not gone:
+        return []
+    parts = []
+    for label in sorted(gone):
+        kind, _ = failed[label].most_common()[0]
+        parts.append(f"{failed[label].total()} of {_photos(everything[label])} of {label} ({_LEFT_OUT[kind]})")
+    of_gone = {file.path for file in scan.files if file.label in gone}
+    listed = sorted(path for path in paths if path in of_gone)
+    return [finding(AUDIT, "lost_class", f"cannot be read: {', '.join(parts)}", listed)]
+
+
+def heif(photos: Sequence[FoundPhoto], facts: Mapping[str, PhotoFacts | Unreadable]) -> list[Finding]:
+    """Find photos in formats that a board may not be able to read."""
+    found = [one.path for one in photos if isinstance(fact := facts[one.sha256], PhotoFacts) and fact.container]
+    if not found:
+        return []
+    message = f"{_photos(len(found))} in HEIC or AVIF: a board that is given such photos needs edgetl-device[heif]"
+    return [finding(AUDIT, "heif", f"{message}; held-out photos become PNG in bundles", found)]
 
 
 def identical(photos: Sequence[FoundPhoto], *, drop_conflicts: bool) -> tuple[list[FoundPhoto], list[Finding]]:

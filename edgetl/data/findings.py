@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
+from edgetl_device.heif import INSTALL
 from edgetl_device.reasons import Reason, Severity
 
 from .types import Finding
@@ -25,6 +26,24 @@ AUDIT: Mapping[str, Reason] = {
         "warning",
         "Files that stand for photos that Git LFS or git-annex has not fetched.",
         "Fetch them: git lfs pull, or git annex get.",
+    ),
+    "no_decoder": Reason(
+        "no-decoder",
+        "warning",
+        "HEIC or AVIF files, and this machine has no decoder for them.",
+        f"Install it: {INSTALL}; or save them as JPEG.",
+    ),
+    "lost_class": Reason(
+        "class-unreadable",
+        "error",
+        "Half of the photos of a class, or more, cannot be read.",
+        "Do what the reason asks for, replace the files, or remove them or the class.",
+    ),
+    "heif": Reason(
+        "heif-photos",
+        "info",
+        "Photos in HEIC or AVIF. Boards can read bundles made from them, but not such photos without a decoder.",
+        "Install edgetl-device[heif] on boards that are given HEIC or AVIF.",
     ),
     "broken_profile": Reason(
         "broken-colour-profile",

@@ -14,6 +14,7 @@ from edgetl_device.errors import InputError, OptionError
 from edgetl_device.preprocess import MAX_DEPTH_VALUE, Preprocess
 
 from . import audit
+from .findings import AUDIT
 from .split import assign, check_fractions
 from .types import SPLITS, Dataset, Sample
 
@@ -46,10 +47,17 @@ def load_dataset(
         auto_depth: Set ``depth_range`` of the preprocessing to what the 16-bit greys of the training photos use.
 
     Raises:
-        InputError: The data set is missing, is in no known form or has no readable photo, or a photo has two labels.
+        InputError: The data set is missing, is in no known form or has no readable photo, half of the photos of a class
+            cannot be read, or a photo has two labels.
     """
     dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict, auto_depth=auto_depth)
     for finding in dataset.findings:
+        if finding.kind == "lost_class":
+            raise InputError(
+                f"{root}: photos of a class {finding.message}",
+                why=f"such as {finding.files[0]}; a model of the rest would not know the class",
+                hint=AUDIT[finding.kind].advice,
+            )
         if finding.kind == "conflict" and finding.severity == "error":
             raise InputError(
                 f"{root}: {finding.message}",
@@ -70,7 +78,7 @@ def check_dataset(
     on_conflict: OnConflict = "error",
     auto_depth: bool = False,
 ) -> Dataset:
-    """Like :func:`load_dataset`, but report photos under two labels as an error finding instead of raising.
+    """Like :func:`load_dataset`, but report photos under two labels and lost classes as error findings, not raising.
 
     The samples contain none of their copies.
     """
@@ -93,12 +101,14 @@ def check_dataset(
         raise InputError(
             f"{root}: none of its {len(paths)} files is a usable photo",
             why=f"{findings[0].message}, such as {findings[0].files[0]}",
+            hint=AUDIT[findings[0].kind].advice,
         )
     photos, about_copies = audit.identical(photos, drop_conflicts=on_conflict == "drop")
     sides = assign(photos, seed=seed, val=val, test=test)
     samples = tuple(Sample(photo.path, photo.label, sides[photo.path], photo.sha256, photo.group) for photo in photos)
     present = {sample.label for sample in samples}
-    found = [*audit.small(photos), *audit.profiles(photos, pixels.facts)]
+    found = [*audit.small(photos), *audit.profiles(photos, pixels.facts), *audit.heif(photos, pixels.facts)]
+    found += audit.lost(files, hashes, pixels.facts)
     if auto_depth:
         spec = replace(spec, depth_range=_depth_range(root, samples, pixels.facts))
         pixels = decode_files(by_hash, spec)

@@ -25,6 +25,7 @@ from edgetl._lib.progress import track
 from edgetl._lib.threads import in_threads
 from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import sha256_bytes, sha256_file
+from edgetl_device.heif import AVIF, HEIC, NAMES, decoders
 from edgetl_device.preprocess import (
     MAX_DEPTH_VALUE,
     PhotoError,
@@ -40,18 +41,19 @@ from edgetl_device.preprocess import (
 )
 
 # Increment when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
-_FORMAT = 3
+_FORMAT = 4
 
 # A photo's digest must not depend on the preprocessing, or another --size or --depth-range would change the split.
 _DIGEST_SPEC = Preprocess(size=160, colours="as-stored")
-_JPEG_REDUCED_FROM = 4 * _DIGEST_SPEC.size
+_REDUCED_FROM = 4 * _DIGEST_SPEC.size
 _BAND_ROWS = 256
 # Text that version control keeps instead of large files: the specification of Git LFS, git-annex's unlocked files.
 _POINTERS = {
     "Git LFS": (b"version https://git-lfs.github.com/spec/", "git lfs pull"),
     "git-annex": (b"/annex/objects/", "git annex get ."),
 }
-_JPEG_FORMATS = ("JPEG", "MPO")
+# Decoded at a reduced size where they are large.
+_REDUCED_FORMATS = ("JPEG", "MPO", HEIC, AVIF)
 # The share of a photo's darkest and of its brightest pixels that do not count for its depth: dead and hot pixels of
 # the sensor.
 _OUTLIERS = 0.001
@@ -65,11 +67,12 @@ class PhotoFacts:
         width: Upright width in the file, in pixels.
         height: Upright height in the file, in pixels.
         digest: SHA-256 over the upright size and the decoded RGB pixels: equal for the same picture saved losslessly
-            in two formats, and independent of the preprocessing. JPEGs of at least 640 x 640 pixels are compared at
-            the reduced resolution that :func:`edgetl_device.preprocess.decode` uses for size 160.
+            in two formats, and independent of the preprocessing. JPEGs, HEICs and AVIFs of at least 640 x 640 pixels
+            are compared at the reduced resolution that :func:`edgetl_device.preprocess.decode` uses for size 160.
         broken_profile: Why its colour profile cannot be used; "" if it can, or there is none.
         depth: Darkest and brightest value of greys of more than 8 bits, without the 0.1% beyond each; None for other
             photos.
+        container: ``HEIC`` or ``AVIF``, which not every board can read; "" for other formats.
     """
 
     width: int
@@ -77,6 +80,7 @@ class PhotoFacts:
     digest: str
     broken_profile: str = ""
     depth: tuple[int, int] | None = None
+    container: str = ""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,7 @@ class PixelCache:
     """Decoded photos on disk.
 
     Attributes:
-        key: Name of the cache entry; it changes with the files, the preprocessing and Pillow's version.
+        key: Name of the cache entry; it changes with the files, the preprocessing and the decoders' versions.
         array: Memory-mapped, read-only uint8 RGB 0..255, shape [files, size, size, 3]; unreadable files are zeros.
         row: The row of each readable file, by the SHA-256 of its bytes.
         facts: Facts about each file, by the SHA-256 of its bytes.
@@ -142,6 +146,8 @@ def decode_files(files: Mapping[str, Path], spec: Preprocess) -> PixelCache:
         files=hashlib.sha256("".join(hashes).encode()).hexdigest(),
         spec=spec.to_json(),
         pillow=PIL.__version__,
+        # Files that could not be read without a decoder can be once it is installed.
+        heif=decoders(),
         format=_FORMAT,
     )
     folder = entry("pixels", key, partial(_make, files=files, hashes=hashes, spec=spec))
@@ -208,11 +214,12 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
         raise InputError(f"{path}: was changed while it was read", hint="Run again when no other program writes to it.")
     image = decode(data, spec)
     with open_photo(data, str(path)) as header:
-        width, height, is_jpeg = _upright_size(header, image)
+        width, height, may_be_reduced = _upright_size(header, image)
         broken_profile = why_colours_as_stored(header, str(path))
         converted = header.mode != "RGB" and "icc_profile" in header.info
         depth = _depth(header)
-    reduced = is_jpeg and (min(width, height) >= _JPEG_REDUCED_FROM or image.width < width)
+        container = NAMES.get(header.format or "", "")
+    reduced = may_be_reduced and (min(width, height) >= _REDUCED_FROM or image.width < width)
     if converted or (depth and spec.depth_range) or (reduced and spec.size != _DIGEST_SPEC.size):
         reference = decode(data, _DIGEST_SPEC)
     else:
@@ -222,13 +229,13 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
     for top in range(0, reference.height, _BAND_ROWS):
         band = reference.crop((0, top, reference.width, min(top + _BAND_ROWS, reference.height)))
         digest.update(np.asarray(band).data)
-    return fit(image, spec), PhotoFacts(width, height, digest.hexdigest(), broken_profile, depth)
+    return fit(image, spec), PhotoFacts(width, height, digest.hexdigest(), broken_profile, depth, container)
 
 
 def _upright_size(header: Image.Image, image: Image.Image) -> tuple[int, int, bool]:
-    """Return the width and height in the file after EXIF orientation, and whether it is a JPEG."""
-    # Only JPEGs are decoded at a reduced size, and only their EXIF is available without decoding.
-    if header.format not in _JPEG_FORMATS:
+    """Return the width and height in the file after EXIF orientation, and whether large ones are decoded reduced."""
+    # The EXIF of other formats may follow the pixels.
+    if header.format not in _REDUCED_FORMATS:
         return image.width, image.height, False
     turned = orientation_of(header) in (5, 6, 7, 8)
     width, height = header.size
@@ -251,7 +258,7 @@ def _depth(header: Image.Image) -> tuple[int, int] | None:
 
 def _write_facts(folder: Path, facts: Mapping[str, PhotoFacts | Unreadable]) -> None:
     photos = {
-        sha256: [fact.width, fact.height, fact.digest, fact.broken_profile, fact.depth]
+        sha256: [fact.width, fact.height, fact.digest, fact.broken_profile, fact.depth, fact.container]
         if isinstance(fact, PhotoFacts)
         else [fact.kind, fact.why]
         for sha256, fact in facts.items()
@@ -267,5 +274,5 @@ def _read_facts(folder: Path) -> dict[str, PhotoFacts | Unreadable]:
 def _read_fact(fields: list[Any]) -> PhotoFacts | Unreadable:
     if len(fields) == 2:
         return Unreadable(*fields)
-    width, height, digest, broken_profile, depth = fields
-    return PhotoFacts(width, height, digest, broken_profile, tuple(depth) if depth else None)
+    width, height, digest, broken_profile, depth, container = fields
+    return PhotoFacts(width, height, digest, broken_profile, tuple(depth) if depth else None, container)

@@ -64,21 +64,25 @@ def own_photos(run: Run, folder: Path) -> OwnPhotos:
         raise InputError(f"{folder}: none of its {len(files)} files can be opened", hint="Check the permissions.")
     pixels = decode_files(known, run.preprocess)
     photos: list[OwnPhoto] = []
-    unreadable, seen = [], set()
+    unreadable: dict[str, str] = {}
+    seen = set()
     for (path, label), sha256 in zip(files.items(), hashes, strict=True):
         fact = sha256 if isinstance(sha256, Unreadable) else pixels.facts[sha256]
         if isinstance(sha256, str) and isinstance(fact, PhotoFacts):
             photos.append(OwnPhoto(path, label, sha256, fact.digest, fact.digest not in seen))
             seen.add(fact.digest)
-        else:
-            unreadable.append(path)
+        elif isinstance(fact, Unreadable):
+            unreadable[path] = fact.why
     if not photos:
-        raise InputError(f"{folder}: none of its {len(files)} files is a usable photo", hint=_LAYOUT)
+        why = next(iter(unreadable.values()))
+        raise InputError(f"{folder}: none of its {len(files)} files is a usable photo", why=why, hint=_LAYOUT)
     _refuse_held_out(run, folder, photos)
     repeated = tuple(photo.path for photo in photos if not photo.first)
     findings, name = [], folder.resolve().name
     if unreadable:
         message = f"{len(unreadable)} of {len(files)} files in {name} left out: not readable as photos"
+        if first := next(filter(None, unreadable.values()), ""):
+            message += f" ({first})"
         findings.append(finding(CALIBRATION, "unreadable", message, tuple(unreadable)))
     if repeated:
         message = f"{len(repeated)} of {len(photos)} photos in {name} left out: the same pixels as another"

@@ -42,7 +42,7 @@ DEVICE_LAYERS = (
     {"child", "folders", "jsonfile"},
     {"files"},
     {"errors", "telemetry"},
-    {"ed25519", "text"},
+    {"ed25519", "heif", "text"},
 )
 
 # Types whose fields only the code reveals.

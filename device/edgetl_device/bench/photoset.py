@@ -151,7 +151,7 @@ def _read(path: Path, file: str, spec: Preprocess) -> tuple[bytes, str]:
         data = read_photo(path)
         preprocess(data, spec)
     except PhotoError as error:
-        return b"", error.kind.replace("_", " ")
+        return b"", error.why if error.kind == "no_decoder" else error.kind.replace("_", " ")
     except OSError as error:
         return b"", error.strerror or "cannot be opened"
     return data, ""
