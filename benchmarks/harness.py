@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from edgetl.runs.document import RunDocument
 from edgetl.runs.quantize_report import DOCUMENT, QuantizeReport
 from edgetl_device.documents import Unknown, read, to_json
 from edgetl_device.jsonfile import read_json
@@ -256,7 +257,7 @@ def _own_cpu_s() -> float:
 
 def read_run(folder: Path) -> dict[str, Any]:
     """Return ``run.json`` of a run directory."""
-    return read_json(folder / "run.json", "edgetl.run/1")
+    return read_json(folder / "run.json", RunDocument.SCHEMA, older=RunDocument.OLDER)
 
 
 def read_quantize(folder: Path) -> dict[str, Any]:

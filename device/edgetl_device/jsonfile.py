@@ -37,8 +37,8 @@ def _escaped(text: str) -> str:
     return "".join(f"\\u{ord(one):04x}" if one != "\n" and is_steering(one) else one for one in text)
 
 
-def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
-    """Read a document of ``schema`` (``name/version``) from ``path``.
+def read_json(path: str | os.PathLike[str], schema: str, *, older: Collection[str] = ()) -> dict[str, Any]:
+    """Read a document of ``schema`` (``name/version``), or of one in ``older``, from ``path``.
 
     Raises:
         InputError: The file is missing or not JSON, or has another schema or a newer version.
@@ -49,7 +49,7 @@ def read_json(path: str | os.PathLike[str], schema: str) -> dict[str, Any]:
         data = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: no such file", hint=f"A document of {schema} was expected there.") from None
-    return parse(data, schema, name=str(path))
+    return parse(data, schema, name=str(path), older=older)
 
 
 def parse(data: bytes, schema: str, *, name: str, older: Collection[str] = ()) -> dict[str, Any]:

@@ -8,8 +8,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-# Control characters, which a terminal obeys; lone surrogates, by which Python represents bytes that are not UTF-8; line
-# and paragraph separators.
+# So many classes are shown of many, in sentences and tables.
+LISTED = 20
+# Control characters, which a terminal obeys; lone surrogates, Python's form of bytes that are not UTF-8; line and
+# paragraph separators.
 _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 # Characters that change the direction of text (Unicode Standard Annex 9); see "Trojan Source", CVE-2021-42574.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
@@ -39,6 +41,12 @@ def shown(text: str) -> str:
 def shown_lines(text: str) -> str:
     """Escape edgetl's own text of several lines, as :func:`shown`, keeping line breaks."""
     return "\n".join(map(shown, text.split("\n")))
+
+
+def listed(names: Sequence[str], *, most: int = LISTED) -> str:
+    """Return names as one text, ``a, b``, as :func:`shown`; of more than ``most`` the first, and how many more."""
+    more = len(names) - most
+    return ", ".join(map(shown, names[:most])) + (f" and {more:,} more" if more > 0 else "")
 
 
 def is_steering(character: str) -> bool:

@@ -17,6 +17,7 @@ from edgetl_device.bundle import MANIFEST, SIGNATURES, Manifest
 from edgetl_device.errors import InputError
 from edgetl_device.files import heal, sweep
 from edgetl_device.jsonfile import read_json
+from edgetl_device.text import listed
 
 # Marks every text file whose name edgetl chooses itself.
 WRITTEN_BY = "Written by edgetl"
@@ -33,12 +34,14 @@ class Kind:
         document: The file that identifies it; empty if only the names of its files do.
         schema: Schema of that document.
         files: Patterns of all files that edgetl writes there, relative to the folder; ``*`` does not match ``/``.
+        older: Earlier schemas of the document.
     """
 
     name: str
     document: str
     schema: str
     files: tuple[str, ...]
+    older: tuple[str, ...] = ()
 
 
 def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
@@ -58,13 +61,13 @@ def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
     strange = foreign(folder, kind.files)
     if strange:
         raise InputError(
-            f"{folder}: contains something that is not part of {kind.name}: {_listed(strange)}",
+            f"{folder}: contains something that is not part of {kind.name}: {listed(strange, most=_SHOWN)}",
             why="edgetl replaces and removes only what it made",
             hint=hint,
         )
     if kind.document and any(folder.iterdir()):
         try:
-            read_json(folder / kind.document, kind.schema)
+            read_json(folder / kind.document, kind.schema, older=kind.older)
         except InputError as error:
             raise InputError(
                 f"{folder}: is not {kind.name} that edgetl made", why=f"{error.what} {error.why}".strip(), hint=hint
@@ -144,8 +147,3 @@ def _walk(folder: Path, patterns: list[list[str]], above: tuple[str, ...] = ()) 
 
 def _match(parts: Sequence[str], pattern: Sequence[str]) -> bool:
     return all(fnmatchcase(part, one) for part, one in zip(parts, pattern, strict=False))
-
-
-def _listed(names: Sequence[str]) -> str:
-    more = len(names) - _SHOWN
-    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

@@ -10,6 +10,7 @@ import typer
 
 from edgetl.cli import data_fetch, data_preview
 from edgetl.cli.console.output import echo, note, print_json, print_table
+from edgetl_device.text import LISTED
 
 if TYPE_CHECKING:
     from edgetl.data import Dataset, Finding
@@ -130,10 +131,15 @@ def _print_counts(dataset: Dataset) -> None:
 
     shown = [split for split in SPLITS if dataset.of(split)]
     counts = dataset.counts()
+    labels = list(dataset.labels)
+    if len(labels) > LISTED:
+        labels.sort(key=lambda label: sum(counts[label].values()))
     rows = [
         [label, *(str(counts[label][split]) for split in shown), str(sum(counts[label].values()))]
-        for label in dataset.labels
+        for label in labels[:LISTED]
     ]
+    if more := len(labels) - len(rows):
+        rows.append([f"and {more:,} more, none with fewer photos", *("" for _ in shown), ""])
     rows.append(["all", *(str(len(dataset.of(split))) for split in shown), str(len(dataset.samples))])
     print_table(["class", *shown, "all"], rows)
 

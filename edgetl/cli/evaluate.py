@@ -9,6 +9,7 @@ import typer
 
 from edgetl.cli.console.output import accuracy_text, echo, note, print_json, print_table
 from edgetl_device.documents import Unknown
+from edgetl_device.text import LISTED
 
 if TYPE_CHECKING:
     from edgetl.runs.metrics import Metrics
@@ -56,10 +57,15 @@ def evaluate(
 
 
 def print_classes(name: str, metrics: Metrics) -> None:
-    """Print accuracy with its interval, and one row per class."""
+    """Print accuracy with its interval, and one row per class; of many classes the weakest."""
+    from edgetl.runs.metrics import weakest
+
     title = f"{name}: {accuracy_text(metrics.accuracy)}, macro F1 {metrics.macro_f1:.3f}"
     if error := metrics.calibration_error:
         title += f", calibration error {error.ece:.3f} ({error.ece_by_chance:.3f} by chance)"
+    shown = metrics.per_class
+    if len(shown) > LISTED:
+        shown = tuple(weakest(shown)[:LISTED])
     rows = [
         (
             row.label,
@@ -69,9 +75,11 @@ def print_classes(name: str, metrics: Metrics) -> None:
             "{:.2f}..{:.2f}".format(*row.recall_ci95) if isinstance(row.recall_ci95, tuple) else "-",
             _share(row.f1),
         )
-        for row in metrics.per_class
+        for row in shown
     ]
     print_table(("class", "photos", "precision", "recall", "95% CI", "F1"), rows, title=title)
+    if more := len(metrics.per_class) - len(shown):
+        echo(f"the {len(shown)} classes with the lowest F1, and {more:,} more: --json lists all")
     if any("-" in row for row in rows):
         echo("-: unknown: no recall without photos of the class, no precision without predictions of it")
 

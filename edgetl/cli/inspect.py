@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.output import echo
+from edgetl_device.text import listed
 
 if TYPE_CHECKING:
     from edgetl.inspection.contents import BundleContents
@@ -80,7 +81,7 @@ def _print_bundle(bundle: BundleContents) -> None:
     from edgetl_device.scores import Agreement
 
     echo(f"{bundle.path}: bundle {bundle.digest[:12]}")
-    echo(f"{len(bundle.labels)} labels: {', '.join(bundle.labels)}")
+    echo(f"{len(bundle.labels)} labels: {listed(bundle.labels)}")
     echo("preprocess: " + bundle.preprocess.described())
     for variant in bundle.variants:
         echo()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
+from edgetl_device.text import listed
 
 from .document import Warning
 
@@ -31,7 +32,7 @@ def require_alike(one: Result, one_name: str, two: Result, two_name: str) -> Non
     if labels != other_labels:
         raise InputError(
             f"{pair}: different labels",
-            why=f"{', '.join(labels)} / {', '.join(other_labels)}",
+            why=f"{listed(labels)} / {listed(other_labels)}",
             hint="Compare models that were trained on the same classes.",
         )
     spec, other_spec = one.bundle.preprocess, two.bundle.preprocess

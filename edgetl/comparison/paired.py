@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Literal
 
 import numpy as np
@@ -141,9 +143,10 @@ def _ordered(predictions: Sequence[PhotoPrediction]) -> list[PhotoPrediction]:
 
 
 def _per_class(labels: Sequence[str], was_right: Bools, is_right: Bools) -> tuple[ClassChange, ...]:
-    rows = []
-    for label in sorted(set(labels)):
-        mine = np.array([one == label for one in labels])
-        photos, was, now = int(mine.sum()), int(was_right[mine].sum()), int(is_right[mine].sum())
-        rows.append(ClassChange(label, photos, was, now, 100 * (was - now) / photos))
-    return tuple(rows)
+    photos, was, now = (
+        Counter(compress(labels, chosen)) for chosen in (np.ones(len(labels), bool), was_right, is_right)
+    )
+    return tuple(
+        ClassChange(label, count, was[label], now[label], 100 * (was[label] - now[label]) / count)
+        for label, count in sorted(photos.items())
+    )

@@ -15,6 +15,7 @@ from edgetl.runs.predictions import FILE, read_predictions
 from edgetl_device.documents import Named
 from edgetl_device.errors import InputError
 from edgetl_device.scores import Accuracy
+from edgetl_device.text import listed
 
 from .comparability import different_photos
 from .document import Compared, Comparison, TrainedSide, TrainedSource, Warning
@@ -86,7 +87,7 @@ def _require_alike(one: _Tested, two: _Tested) -> None:
     if one.run.labels != two.run.labels:
         raise InputError(
             f"{pair}: different labels",
-            why=f"{', '.join(one.run.labels)} / {', '.join(two.run.labels)}",
+            why=f"{listed(one.run.labels)} / {listed(two.run.labels)}",
             hint="Compare models that were trained on the same classes.",
         )
     if sorted(one.photos) != sorted(two.photos):

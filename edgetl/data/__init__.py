@@ -6,7 +6,7 @@ from .findings import AUDIT, finding
 from .load import OnConflict, check_dataset, load_dataset, require_training
 from .sampling import stratified_rows, stratified_sample
 from .split_table import read_split, write_split
-from .types import SPLITS, Dataset, DatasetDescription, Finding, Sample, Split, targets_of
+from .types import SPLITS, Dataset, DatasetDescription, Finding, Sample, Split, SplitCounts, targets_of
 
 __all__ = [
     "AUDIT",
@@ -17,6 +17,7 @@ __all__ = [
     "OnConflict",
     "Sample",
     "Split",
+    "SplitCounts",
     "check_dataset",
     "check_source",
     "finding",

@@ -11,6 +11,7 @@ from edgetl_device.folders import PHOTO_SUFFIXES
 from edgetl_device.heif import INSTALL
 from edgetl_device.preprocess import MAX_DEPTH_VALUE
 from edgetl_device.reasons import Severity
+from edgetl_device.text import listed
 
 from .findings import AUDIT, finding
 from .types import Finding, FoundPhoto, Sample, Split
@@ -210,14 +211,14 @@ def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
     present = {sample.label for sample in samples}
     missing = sorted({label for labels in scan.classes.values() for label in labels} - present)
     if missing:
-        found.append(finding(AUDIT, "empty_class", f"left out, no usable photo in: {', '.join(missing)}"))
+        found.append(finding(AUDIT, "empty_class", f"left out, no usable photo in: {listed(missing)}"))
     if len(scan.classes) > 1:
         found += _class_mismatch(scan, samples)
 
     totals = Counter(sample.label for sample in samples)
     few = [f"{label} ({count})" for label, count in sorted(totals.items()) if count < FEWEST_PHOTOS]
     if few:
-        found.append(finding(AUDIT, "few_photos", f"fewer than {FEWEST_PHOTOS} photos in: {', '.join(few)}"))
+        found.append(finding(AUDIT, "few_photos", f"fewer than {FEWEST_PHOTOS} photos in: {listed(few)}"))
 
     training = Counter(sample.label for sample in samples if sample.split == "train")
     if len(training) == 1 and len(present) == 1:
@@ -249,7 +250,7 @@ def _class_mismatch(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:
         have[folder_of[sample.path]].add(sample.label)
     everything = set().union(*have.values())
     lacks = [
-        f"{folder} lacks {', '.join(sorted(everything - labels))}"
+        f"{folder} lacks {listed(sorted(everything - labels))}"
         for folder, labels in have.items()
         if labels != everything
     ]

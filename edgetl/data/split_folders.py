@@ -12,6 +12,7 @@ from edgetl.data.readers.pictures import folder_name
 from edgetl.data.readers.source import refuse_inside
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_file
+from edgetl_device.text import listed
 
 from .types import Dataset
 
@@ -47,7 +48,7 @@ def write_folders(dataset: Dataset, out: Path, *, link: bool) -> dict[str, str]:
     """
     names = {label: folder_name(label) for label in dataset.labels}
     if len(set(names.values())) < len(names):
-        raise InputError(f"{dataset.root}: two classes would get one folder", why=", ".join(sorted(names)))
+        raise InputError(f"{dataset.root}: two classes would get one folder", why=listed(sorted(names)))
     taken: set[str] = set()
     renamed: dict[str, str] = {}
     with atomic_path(out, directory=True) as folder, track("Writing photos", len(dataset.samples)) as advance:

@@ -20,6 +20,7 @@ from edgetl.runs.held_out import find_photos
 from edgetl.runs.quantize_report import CalibrationAudit, CalibrationFile, CalibrationRecord, PixelRanges
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
+from edgetl_device.text import listed
 
 from .findings import CALIBRATION
 from .own_photos import OwnPhoto, own_photos
@@ -172,7 +173,7 @@ def audit(
         findings.append(finding(CALIBRATION, "repeated", message, _repeated(photos)))
     missing = [label for label in labels if label not in {photo.label for photo in photos}]
     if missing and all(photo.label is not None for photo in photos):
-        findings.append(finding(CALIBRATION, "missing_class", f"no calibration photo of {', '.join(missing)}"))
+        findings.append(finding(CALIBRATION, "missing_class", f"no calibration photo of {listed(missing)}"))
     low, high = int(pixels.min()), int(pixels.max())
     if high - low < NARROW_SPAN:
         message = f"calibration photos cover pixel values {low} to {high} only: brighter or darker ones may saturate"

@@ -11,7 +11,7 @@ from edgetl.data.readers.folders import class_files, class_names
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
 from edgetl_device.folders import children
-from edgetl_device.text import normal_names
+from edgetl_device.text import listed, normal_names
 
 from .findings import CALIBRATION
 
@@ -106,15 +106,15 @@ def _listed(run: Run, folder: Path) -> dict[str, str | None]:
     if unknown:
         raise InputError(
             f"{folder / unknown[0]}: is not a class of this model",
-            why=f"its classes are {', '.join(run.labels)}",
+            why=f"its classes are {listed(run.labels)}",
             hint="Rename the folder, or put all photos into one folder without classes.",
         )
     if loose:
         raise InputError(f"{folder}: has photos beside class folders, such as {loose[0]}", hint=_LAYOUT)
-    listed = {path: known[label] for label, name in classes.items() for path in class_files(folder, folder / name)[0]}
-    if not listed:
+    found = {path: known[label] for label, name in classes.items() for path in class_files(folder, folder / name)[0]}
+    if not found:
         raise InputError(f"{folder}: has no photos in its class folders", hint=_LAYOUT)
-    return dict(sorted(listed.items()))
+    return dict(sorted(found.items()))
 
 
 def _refuse_held_out(run: Run, folder: Path, photos: list[OwnPhoto]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +12,17 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.extras import require
+from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.history import Epoch, HistoryRow, points_of
 from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.documents import Unknown
+from edgetl_device.text import LISTED
 
 from .text import drawn
 
-# Class names are drawn only if there is room for them.
-_MAX_NAMED_CLASSES = 40
+# More classes than this cannot be told apart in a matrix.
+_MAX_CLASSES = 40
 _MAX_COUNTED_CLASSES = 20
 _RIGHT, _WRONG = "black", "firebrick"
 
@@ -64,26 +67,50 @@ def learning_curves(history: Sequence[HistoryRow], target: Path) -> None:
     figure.savefig(target, dpi=130)
 
 
-def confusion_matrix(confusion: Sequence[Sequence[int]], labels: Sequence[str], *, title: str, target: Path) -> None:
-    """Draw a confusion matrix; colours are shares of the true class, numbers are photos."""
-    classes = len(labels)
+def confusion_matrix(confusion: Confusion, labels: Sequence[str], *, title: str, target: Path) -> None:
+    """Draw a confusion matrix; colours are shares of the true class, numbers are photos.
+
+    Of many classes it shows those with the most misclassified photos, and what they are predicted as.
+    """
+    photos = Counter[str]()
+    for cell in confusion:
+        photos[cell.label] += cell.photos
+    drawn_labels = list(labels)
+    if len(labels) > _MAX_CLASSES:
+        drawn_labels = _most_confused(confusion, labels)
+        title += f"\nthe {len(drawn_labels)} classes with the most errors, of {len(labels):,}"
+    classes = len(drawn_labels)
+    matrix = as_matrix(confusion, drawn_labels)
     side = min(14.0, 3.0 + 0.45 * classes)
     figure, axes = _figure(side + 1, side)
-    shares = [[count / max(1, sum(row)) for count in row] for row in confusion]
+    shares = [[count / max(1, photos[label]) for count in row] for label, row in zip(drawn_labels, matrix, strict=True)]
     image = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     figure.colorbar(image, ax=axes, fraction=0.046, label="share of the true class")
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     axes.set_title(title, fontsize=10)
-    if classes <= _MAX_NAMED_CLASSES:
-        names = [drawn(label) for label in labels]
-        axes.set_xticks(range(classes), names, rotation=45, ha="right")
-        axes.set_yticks(range(classes), names)
+    names = [drawn(label) for label in drawn_labels]
+    axes.set_xticks(range(classes), names, rotation=45, ha="right")
+    axes.set_yticks(range(classes), names)
     if classes <= _MAX_COUNTED_CLASSES:
-        for y, row in enumerate(confusion):
+        for y, row in enumerate(matrix):
             for x, count in enumerate(row):
                 axes.text(x, y, str(count), ha="center", va="center", color="white" if shares[y][x] > 0.5 else "black")
     figure.savefig(target, dpi=130)
+
+
+def _most_confused(confusion: Confusion, labels: Sequence[str]) -> list[str]:
+    """Return the classes with the most misclassified photos, then those that these are predicted as."""
+    errors, taken_for = Counter[str](), Counter[str]()
+    for cell in confusion:
+        if cell.label != cell.predicted:
+            errors[cell.label] += cell.photos
+    worst = [label for label, _ in errors.most_common(LISTED // 2)]
+    for cell in confusion:
+        if cell.label in worst and cell.predicted not in worst:
+            taken_for[cell.predicted] += cell.photos
+    found = [*worst, *(label for label, _ in taken_for.most_common(LISTED - len(worst)))]
+    return [*found, *(label for label in labels if label not in found)][:LISTED]
 
 
 def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:

@@ -13,6 +13,7 @@ from edgetl_device.bench import photoset, result
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.files import write_text
+from edgetl_device.text import LISTED
 
 from . import page
 from .html import fill
@@ -60,6 +61,7 @@ def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
     return fill(
         "report.html",
         benches=benches,
+        listed=LISTED,
         rows=rows,
         headline=page.headline(rows),
         latency=page.latency(rows),

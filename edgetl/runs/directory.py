@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import heal, sha256_file
 from edgetl_device.preprocess import Preprocess
 
+from . import confusion, predictions
+from .confusion import Confusion
 from .document import RunDocument
 from .metrics import Metrics
 
@@ -33,6 +36,7 @@ _FILES = (
     DATA_ROOT,
     "history.csv",
     "predictions.csv",
+    confusion.FILE,
     "report.html",
     "plots/curves.png",
     "plots/confusion_*.png",
@@ -129,6 +133,36 @@ class Run:
             )
         return self.document.metrics[split]
 
+    def confusion(self, split: Split) -> Confusion:
+        """Return which classes the model confused on the held-out photos of one split.
+
+        Raises:
+            InputError: ``confusion.csv``, or ``predictions.csv`` of an earlier version's run, is damaged, or counts
+                other photos than ``run.json``.
+        """
+        path = self.folder / confusion.FILE
+        if path.exists():
+            cells = confusion.read_confusion(path).get(split, ())
+        else:  # earlier versions had it in run.json as a matrix; their predictions give the same
+            path = self.folder / predictions.FILE
+            found = [one for one in predictions.read_predictions(path) if one.split == split]
+            cells = confusion.confusion_of(((one.label, one.predicted) for one in found), self.labels)
+        if unknown := {name for cell in cells for name in (cell.label, cell.predicted)} - set(self.labels):
+            raise InputError(f"{path}: names {min(unknown)!r}, which is not a class of {DOCUMENT}", hint="Train again.")
+        photos = Counter[str]()
+        for cell in cells:
+            photos[cell.label] += cell.photos
+        metrics = self.metrics(split)
+        right = sum(cell.photos for cell in cells if cell.label == cell.predicted)
+        measured = {one.label: one.photos for one in metrics.per_class if one.photos}
+        if right != metrics.accuracy.correct or photos != measured:
+            raise InputError(
+                f"{path}: counts other {split} photos than {DOCUMENT}",
+                why="the file is damaged, edited, or of another run",
+                hint="Train again.",
+            )
+        return cells
+
     def load_model(self) -> Any:
         """Return the trained keras.Model.
 
@@ -156,7 +190,7 @@ def check_run_replaceable(folder: Path) -> None:
     exports += [f"{name}{layout}.onnx" for name in _EXPORTS for layout in ("", "-nchw")]
     exports += [glob.escape(folder.resolve().name) + suffix for suffix in (".c", ".h")]
     bundle = [f"bundle/{name}" for name in ("bundle.json", *bundle_files(folder / "bundle"))]
-    kind = Kind("a run", DOCUMENT, RunDocument.SCHEMA, (*_FILES, *exports, *bundle))
+    kind = Kind("a run", DOCUMENT, RunDocument.SCHEMA, (*_FILES, *exports, *bundle), tuple(RunDocument.OLDER))
     check_replaceable(folder, kind, hint="Move it away, or choose another place with --out.")
 
 

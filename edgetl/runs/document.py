@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
@@ -194,7 +194,9 @@ class RunDocument:
         teacher: The teacher run of distillation.
     """
 
-    SCHEMA: ClassVar[str] = "edgetl.run/1"
+    SCHEMA: ClassVar[str] = "edgetl.run/2"
+    # Version 1 has the confusion matrix among its metrics, as version 2 has in a file beside it.
+    OLDER: ClassVar[Mapping[str, Callable[[Json], Json]]] = {"edgetl.run/1": lambda document: document}
 
     producer: str
     created: str

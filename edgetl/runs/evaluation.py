@@ -13,6 +13,7 @@ import numpy.typing as npt
 from edgetl._lib.progress import track
 from edgetl.data import SPLITS, Dataset, Sample, Split, load_dataset, targets_of
 from edgetl.runs import float_model
+from edgetl.runs.confusion import Confusion, confusion_of
 from edgetl.runs.directory import Run
 from edgetl.runs.metrics import Metrics, classification_report
 from edgetl_device.bundle import Bundle
@@ -20,7 +21,7 @@ from edgetl_device.classifier import Classifier
 from edgetl_device.documents import Count, Sha256, Unknown, optional
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
-from edgetl_device.text import normal_names
+from edgetl_device.text import listed, normal_names
 
 
 @dataclass(frozen=True)
@@ -33,17 +34,19 @@ class Evaluation:
         fingerprint: Hash over path, label, split and content of every photo.
         trained_on: Number of photos that were in the training set; unknown for a bundle.
         metrics: Metrics on these photos.
+        confusion: Confusion matrix, without its zeros.
         model: Path of the model as given by the user.
         variant: Variant of the bundle; absent for the float model of a run.
     """
 
-    SCHEMA: ClassVar[str] = "edgetl.evaluation/1"
+    SCHEMA: ClassVar[str] = "edgetl.evaluation/2"
 
     data: str
     split: Split | Literal["all"]
     fingerprint: Sha256
     trained_on: Count | Unknown
     metrics: Metrics
+    confusion: Confusion
     model: str
     variant: str | None = optional()
 
@@ -112,8 +115,8 @@ def _score(
     unknown = sorted(set(dataset.labels) - set(labels))
     if unknown:
         raise InputError(
-            f"{data}: has classes that the model does not know: {', '.join(unknown)}",
-            why=f"the model knows {', '.join(labels)}",
+            f"{data}: has classes that the model does not know: {listed(unknown)}",
+            why=f"the model knows {listed(labels)}",
         )
     name, samples = _samples(dataset, split)
     targets = targets_of(samples, labels)
@@ -126,6 +129,10 @@ def _score(
         if trained is None
         else sum(sample.sha256 in trained for sample in samples),
         metrics=classification_report(probabilities, targets, labels),
+        confusion=confusion_of(
+            ((labels[true], labels[said]) for true, said in zip(targets, probabilities.argmax(axis=1), strict=True)),
+            labels,
+        ),
         model=str(target),
         variant=variant,
     )

@@ -1,7 +1,8 @@
-"""Accuracy, precision, recall, F1 and confusion of predictions on labelled photos."""
+"""Accuracy, precision, recall and F1 of predictions on labelled photos."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -51,22 +52,22 @@ class Metrics:
         accuracy: Accuracy over all photos.
         macro_f1: Mean F1 of the classes that occur.
         per_class: Metrics of each class, in the order of the labels.
-        confusion: Confusion matrix in photos, true class (rows) by predicted class (columns).
         calibration_error: Calibration error; absent in runs of the first version.
     """
 
     accuracy: Accuracy
     macro_f1: Share
     per_class: tuple[ClassMetrics, ...]
-    confusion: tuple[tuple[Count, ...], ...]
     calibration_error: CalibrationError | None = optional(key="calibration")
 
     def __post_init__(self) -> None:
-        photos = [one.photos for one in self.per_class]
-        if [len(row) for row in self.confusion] != [len(photos)] * len(photos):
-            raise InputError("confusion", why=f"must have {len(photos)} rows of {len(photos)} classes, as per_class")
-        if [sum(row) for row in self.confusion] != photos or sum(photos) != self.accuracy.photos:
-            raise InputError("confusion, per_class and accuracy", why="they count different photos")
+        if sum(one.photos for one in self.per_class) != self.accuracy.photos:
+            raise InputError("per_class and accuracy", why="they count different photos")
+
+
+def weakest(rows: Sequence[ClassMetrics]) -> list[ClassMetrics]:
+    """Return the classes, those with the lowest F1 first; a class without a measured F1 is not the weakest."""
+    return sorted(rows, key=lambda row: (math.inf if isinstance(row.f1, Unknown) else row.f1, row.label))
 
 
 _NO_PHOTOS = Unknown("no photos of this class")
@@ -89,7 +90,7 @@ def classification_report(
         targets, predicted, labels=indices, zero_division=0.0
     )
     said = np.bincount(predicted, minlength=len(labels))
-    confusion: list[list[int]] = sk.confusion_matrix(targets, predicted, labels=indices).tolist()
+    right = np.bincount(targets[predicted == targets], minlength=len(labels))
     return Metrics(
         accuracy=accuracy_of(int((predicted == targets).sum()), len(targets)),
         macro_f1=float(f1[support > 0].mean()),
@@ -102,10 +103,9 @@ def classification_report(
                 f1=float(f1[index])
                 if said[index] or support[index]
                 else Unknown("no photos of this class, and it was never predicted"),
-                recall_ci95=wilson95(confusion[index][index], int(support[index])) if support[index] else _NO_PHOTOS,
+                recall_ci95=wilson95(int(right[index]), int(support[index])) if support[index] else _NO_PHOTOS,
             )
             for index, label in enumerate(labels)
         ),
-        confusion=tuple(map(tuple, confusion)),
         calibration_error=calibration_error(probabilities.max(axis=1), predicted == targets),
     )

@@ -11,6 +11,8 @@ from edgetl.data import SPLITS, Dataset, Split
 from edgetl.reports import plots
 from edgetl.reports.text import top1_text
 from edgetl.runs import float_model
+from edgetl.runs.confusion import FILE as CONFUSION
+from edgetl.runs.confusion import Confusion, confusion_of, write_confusion
 from edgetl.runs.history import HistoryRow
 from edgetl.runs.metrics import Metrics, classification_report
 from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
@@ -24,18 +26,19 @@ _SHOWN_PHOTOS = 16
 def write_report(
     network: Any, dataset: Dataset, history: Sequence[HistoryRow], folder: Path, events: EventLog | None
 ) -> dict[Split, Metrics]:
-    """Evaluate on validation and test photos; write predictions and plots; return the metrics of each split.
+    """Evaluate on validation and test photos; write predictions, confusion and plots; return the metrics of each split.
 
     Args:
         network: The trained network.
         dataset: Its photos.
         history: Rows of all stages.
-        folder: The run directory, which gets predictions and ``plots/``.
+        folder: The run directory, which gets the files and ``plots/``.
         events: Writer of TensorBoard's logs, which get the plots too.
     """
     plots_folder = folder / "plots"
     plots_folder.mkdir()
     metrics: dict[Split, Metrics] = {}
+    confusion: dict[Split, Confusion] = {}
     predictions: list[HeldOutPrediction] = []
     for split in SPLITS[1:]:
         rows, targets = rows_of(dataset, split)
@@ -45,6 +48,7 @@ def write_report(
             metrics[split] = classification_report(probabilities, targets, dataset.labels)
             found = predictions_of(dataset.of(split), dataset.labels, probabilities)
             predictions += found
+            confusion[split] = confusion_of(((one.label, one.predicted) for one in found), dataset.labels)
             if events:
                 answers = [
                     plots.ClassifiedPhoto(
@@ -56,13 +60,14 @@ def write_report(
                 plots.sample_predictions(answers, target_file)
                 events.image(f"photos_{split}", target_file.read_bytes())
     write_predictions(folder / FILE, predictions)
+    write_confusion(folder / CONFUSION, confusion)
     with step("Drawing plots"):
         plots.learning_curves(history, plots_folder / "curves.png")
         for name, report in metrics.items():
             accuracy = report.accuracy
             title = f"{name}: {accuracy.correct} of {accuracy.photos} photos right, {top1_text(accuracy)}"
             target_file = plots_folder / f"confusion_{name}.png"
-            plots.confusion_matrix(report.confusion, dataset.labels, title=title, target=target_file)
+            plots.confusion_matrix(confusion[name], dataset.labels, title=title, target=target_file)
             if events:
                 events.image(f"confusion_{name}", target_file.read_bytes())
     return metrics

@@ -268,7 +268,8 @@ def _pick(
     """
     view = random.integers(0, len(data.views) + 1, len(batch))
     inputs = np.empty((len(batch), *data.photos.shape[1:]), np.float32)
-    targets = np.eye(classes, dtype=np.float32)[data.targets[batch]]
+    targets = np.zeros((len(batch), classes), np.float32)
+    targets[np.arange(len(batch)), data.targets[batch]] = 1
     if data.teacher is not None:
         targets = np.hstack([targets, data.teacher.photos[batch]])
     for place, (index, which) in enumerate(zip(batch, view, strict=True)):

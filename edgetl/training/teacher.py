@@ -17,7 +17,7 @@ from edgetl.features.augment import mixes
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError, OptionError
-from edgetl_device.text import normal_names
+from edgetl_device.text import listed, normal_names
 
 from .options import TrainOptions
 from .tail import TeacherTargets
@@ -50,7 +50,7 @@ def check_teacher(teacher: Run, dataset: Dataset) -> None:
     if set(normal_names(teacher.labels)) != set(dataset.labels):
         raise InputError(
             f"{teacher.folder}: the teacher has other classes",
-            why=f"{', '.join(teacher.labels)}; the photos have {', '.join(dataset.labels)}",
+            why=f"{listed(teacher.labels)}; the photos have {listed(dataset.labels)}",
         )
     seen = {key for sample in teacher.of("train") for key in (sample.sha256, sample.group)}
     held_out = (*dataset.of("val"), *dataset.of("test"))

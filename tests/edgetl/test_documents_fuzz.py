@@ -32,13 +32,14 @@ def read_all_of(run: Run) -> None:
     page.scores(document)
     for split, metrics in document.metrics.items():
         page.cautions(document, split), page.headline(metrics, split)
-        page.classes(metrics), page.pairs(metrics, document.labels)
+        page.classes(metrics), page.pairs(run.confusion(split), metrics)
 
 
 @SOME
 @given(data=st.data())
 def test_run_json(tiny_run: Run, tmp_path: Path, data: st.DataObject) -> None:
-    shutil.copy(tiny_run.folder / "split.csv", tmp_path)
+    for name in ("split.csv", "confusion.csv"):
+        shutil.copy(tiny_run.folder / name, tmp_path)
     document = json.loads((tiny_run.folder / "run.json").read_text())
     (tmp_path / "run.json").write_bytes(damage(data.draw, document))
     with suppress(EdgetlError):
@@ -96,7 +97,10 @@ def test_version_1_of_quantize_json_is_read(tiny_bundle: Path) -> None:
         (lambda document: document.pop("model"), "run.json: model is missing"),
         (lambda document: document["model"].update(bytes="5"), 'run.json: model.bytes must be a whole number, not "5"'),
         (lambda document: document["dataset"].pop("root"), "run.json: dataset.root is missing"),
-        (lambda document: document["metrics"]["test"]["confusion"].pop(), 'run.json: metrics."test" cannot be used'),
+        (
+            lambda document: document["metrics"]["test"]["per_class"][0].update(photos=99),
+            'run.json: metrics."test" cannot be used: per_class and accuracy: they count different photos',
+        ),
         (lambda document: document["preprocess"].update(blur=1), 'run.json: preprocess has an unknown field "blur"'),
         (lambda document: document["labels"].pop(), "per_class: must have 2 classes"),
         (lambda document: document["labels"].__setitem__(0, "gear"), "labels: must be two or more, all different"),
@@ -117,7 +121,7 @@ def test_a_field_of_run_json_that_is_wrong_is_named(
 
 def test_an_evaluation_is_read_again(tiny_run: Run) -> None:
     metrics = tiny_run.document.metrics["test"]
-    found = Evaluation("photos", "all", "0" * 64, 3, metrics, "run")
+    found = Evaluation("photos", "all", "0" * 64, 3, metrics, tiny_run.confusion("test"), "run")
     assert documents.parse(Evaluation, documents.dumps(found).encode(), name="evaluation") == found
 
 

@@ -15,7 +15,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_bytes
 from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.preprocess import PhotoError, Preprocess, preprocess, read_photo
-from edgetl_device.text import is_utf8, normal, normal_names, shown
+from edgetl_device.text import is_utf8, listed, normal, normal_names
 
 # Timed photos stay in memory: as many as fit, but at least one.
 TIMED_BYTES = 64 << 20
@@ -114,12 +114,12 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     if unknown := [name for name in folders if normal(name) not in labels]:
         inside = next((name for name in unknown if set(map(normal, children(root / name).folders)) & set(labels)), "")
         raise InputError(
-            f"{root}: {_listed(unknown)}: not among the bundle's labels",
-            why=f"its labels are {_listed(bundle.labels)}",
+            f"{root}: {listed(unknown, most=8)}: not among the bundle's labels",
+            why=f"its labels are {listed(bundle.labels, most=8)}",
             hint=f"Give {root / inside}." if inside else _LAYOUT,
         )
     if loose := [name for name in ignored if name.lower().endswith(PHOTO_SUFFIXES)]:
-        raise InputError(f"{root}: photos outside the class folders: {_listed(loose)}", hint=_LAYOUT)
+        raise InputError(f"{root}: photos outside the class folders: {listed(loose, most=8)}", hint=_LAYOUT)
     photos, bad, size_bytes = [], [], 0
     for name in folders:
         index = labels.index(normal(name))
@@ -133,7 +133,7 @@ def of_folder(folder: str | os.PathLike[str], bundle: Bundle) -> PhotoSet:
     if bad:
         raise InputError(
             f"{root}: {len(bad)} of {len(photos)} photos cannot be read",
-            why=_listed(bad),
+            why=listed(bad, most=8),
             hint="Replace or remove them.",
         )
     if not photos:
@@ -155,8 +155,3 @@ def _read(path: Path, file: str, spec: Preprocess) -> tuple[bytes, str]:
     except OSError as error:
         return b"", error.strerror or "cannot be opened"
     return data, ""
-
-
-def _listed(names: Iterable[str], most: int = 8) -> str:
-    names = list(map(shown, names))
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgetl_device.text import LISTED, listed
+
 from .output import echo, print_table
 
 if TYPE_CHECKING:
@@ -70,12 +72,11 @@ def _print_repair(repair: RepairEffect) -> None:
 
 
 def _print_flips(report: ExplainReport) -> None:
-    classes = ", ".join(
-        "{} {:+.1f} ({:+.1f}..{:+.1f})".format(one.label, one.drop_pp, *one.drop_ci95_pp)
-        for one in report.classes
-        if one.drop_pp
-    )
-    echo(f"drop pp   {classes or 'none in any class'}")
+    changed = [one for one in report.classes if one.drop_pp]
+    if len(changed) > LISTED:
+        changed.sort(key=lambda one: -one.drop_pp)
+    classes = ["{} {:+.1f} ({:+.1f}..{:+.1f})".format(one.label, one.drop_pp, *one.drop_ci95_pp) for one in changed]
+    echo(f"drop pp   {listed(classes) or 'none in any class'}")
     echo(f"flipped   {len(report.flips.flipped)} of {report.flips.photos} predictions")
     for flip in report.flips.flipped[:_FLIPS_SHOWN]:
         tie = ", tied" if flip.tied else ""

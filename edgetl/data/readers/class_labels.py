@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl_device.errors import InputError
-from edgetl_device.text import normal
+from edgetl_device.text import listed, normal
 
 # Beside the data: one class name per line, in index order.
 NAME_FILES = ("classes.txt", "class_names.txt", "labels.txt")
@@ -144,7 +144,7 @@ def name_classes(parts: Sequence[Labels], names: Sequence[str] | None, where: st
         used_names = sorted({name for part in parts for name in part.names or ()})
         unknown = [name for name in used_names if names and name not in names]
         if unknown:
-            raise InputError(f"{where}: {unknown[0]!r} is not among its class names", why=", ".join(names or ()))
+            raise InputError(f"{where}: {unknown[0]!r} is not among its class names", why=listed(names or ()))
         return Classes(tuple(names or used_names), {})
     used = sorted({int(index) for part in parts for index in np.unique(part.index)})
     if parts[0].columns:

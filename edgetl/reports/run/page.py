@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from edgetl.data import Split
+from edgetl.data import Split, SplitCounts
 from edgetl.reports.text import top1_text
+from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.document import RunDocument
-from edgetl.runs.metrics import ClassMetrics, Metrics
+from edgetl.runs.metrics import ClassMetrics, Metrics, weakest
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Unknown
+from edgetl_device.text import LISTED
 
 # With more classes the matrix is unreadable; the list of confused pairs below it still works.
-MATRIX_CLASSES = 24
+_MATRIX_CLASSES = 24
 _PAIRS = 10
 # The splits, most important first.
 SIDES: tuple[Split, ...] = ("test", "val")
@@ -99,23 +100,35 @@ def _score(name: str, metrics: Metrics, *, parameters: int | None = None, second
     )
 
 
+def photo_counts(document: RunDocument) -> tuple[tuple[str, SplitCounts], ...]:
+    """Return the number of photos of each class; of many classes, those with the fewest training photos."""
+    counts = list(document.dataset.classes.items())
+    if len(counts) > LISTED:
+        counts.sort(key=lambda one: one[1].train)
+    return tuple(counts[:LISTED])
+
+
 def classes(metrics: Metrics) -> tuple[ClassMetrics, ...]:
     """Return the classes, those with the lowest F1 first."""
     rows = []
-    for place, row in enumerate(metrics.per_class):
-        # Computed from the confusion matrix, because run.json of earlier versions does not have it.
-        interval = wilson95(metrics.confusion[place][place], row.photos) if row.photos else None
-        rows.append(replace(row, recall_ci95=interval))
-    # A class without an F1 score is not the weakest.
-    return tuple(sorted(rows, key=lambda row: (math.inf if isinstance(row.f1, Unknown) else row.f1, row.label)))
+    for row in metrics.per_class:
+        # From the recall: run.json of earlier versions does not have it.
+        right = 0 if isinstance(row.recall, Unknown) else round(row.recall * row.photos)
+        rows.append(replace(row, recall_ci95=wilson95(right, row.photos) if row.photos else None))
+    return tuple(weakest(rows))
 
 
-def pairs(metrics: Metrics, labels: Sequence[str]) -> tuple[Pair, ...]:
+def matrix(confusion: Confusion, labels: Sequence[str]) -> list[list[int]]:
+    """Return the confusion matrix in photos, true class (rows) by predicted class; empty where it is unreadable."""
+    return as_matrix(confusion, labels) if len(labels) <= _MATRIX_CLASSES else []
+
+
+def pairs(confusion: Confusion, metrics: Metrics) -> tuple[Pair, ...]:
     """Return the confused pairs of classes, the most frequent first."""
+    photos = {row.label: row.photos for row in metrics.per_class}
     found = [
-        Pair(labels[true], labels[predicted], count, sum(row))
-        for true, row in enumerate(metrics.confusion)
-        for predicted, count in enumerate(row)
-        if count and true != predicted
+        Pair(cell.label, cell.predicted, cell.photos, photos[cell.label])
+        for cell in confusion
+        if cell.label != cell.predicted
     ]
     return tuple(sorted(found, key=lambda pair: (-pair.count, pair.label, pair.predicted))[:_PAIRS])

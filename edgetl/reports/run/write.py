@@ -16,6 +16,7 @@ from edgetl.runs.history import read_history
 from edgetl.runs.predictions import FILE, read_predictions
 from edgetl_device.errors import Unavailable
 from edgetl_device.files import write_text
+from edgetl_device.text import LISTED
 
 from . import facts, page
 from .curves import fits, plots
@@ -58,7 +59,8 @@ def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | N
         document=document,
         labels=run.labels,
         album=album,
-        counts=document.dataset.classes,
+        listed=LISTED,
+        counts=page.photo_counts(document),
         findings=findings(document, album),
         fits=fits(history),
         plots=plots(history, kept_epoch=document.model.best_epoch),
@@ -73,7 +75,7 @@ def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | N
 
 def _held_out(run: Run, split: Split, album: Album, *, grad_cam: bool, data: Path | None) -> dict[str, Any]:
     """Return the results on held-out photos."""
-    metrics = run.document.metrics[split]
+    metrics, confusion = run.document.metrics[split], run.confusion(split)
     predictions = [one for one in read_predictions(run.folder / FILE) if one.split == split]
     shown, wrong = mistakes(run, predictions, album, heat=grad_cam, data=data)
     # Runs of the first version lack it.
@@ -88,8 +90,8 @@ def _held_out(run: Run, split: Split, album: Album, *, grad_cam: bool, data: Pat
         "cautions": page.cautions(run.document, split),
         "scores": page.scores(run.document),
         "classes": page.classes(metrics),
-        "matrix": len(run.labels) <= page.MATRIX_CLASSES,
-        "pairs": page.pairs(metrics, run.labels),
+        "matrix": page.matrix(confusion, run.labels),
+        "pairs": page.pairs(confusion, metrics),
         "reliability": reliability_chart(measured, metrics.accuracy),
         "mistakes": shown,
         "wrong": wrong,

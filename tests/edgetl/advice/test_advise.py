@@ -284,7 +284,7 @@ def test_auto_trains_what_is_recommended_beside_a_baseline(
 
 
 def test_a_plain_run_says_what_it_trained(tiny_run: Run) -> None:
-    document = read_json(tiny_run.folder / "run.json", "edgetl.run/1")
+    document = read_json(tiny_run.folder / "run.json", "edgetl.run/2")
     assert document["strategy"] == {"asked": None, "reasons": [], "truncated": None}
     assert (document["config"]["strategy"], document["config"]["trainable_blocks"]) == ("blocks", 6)
     assert "baseline" not in document

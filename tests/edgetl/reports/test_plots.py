@@ -11,12 +11,13 @@ from PIL import Image
 from edgetl._lib.progress import note, step, track
 from edgetl.reports.plots import ClassifiedPhoto, confusion_matrix, sample_predictions
 from edgetl.reports.text import drawn
+from edgetl.runs.confusion import ConfusionCell
 
 NAMES = ["IPA [/b]", "[red]", r"$\frac{", "US$ and AU$", "tab\there"]
 
 
 def test_labels_are_no_formulas(tmp_path: Path) -> None:
-    confusion = np.eye(len(NAMES), dtype=int).tolist()
+    confusion = tuple(ConfusionCell(name, name, 1) for name in NAMES)
     confusion_matrix(confusion, NAMES, title="Test", target=tmp_path / "confusion.png")
     pixels = np.zeros((8, 8, 3), np.uint8)
     photos = [ClassifiedPhoto(pixels, name, other, 0.5) for name, other in zip(NAMES, NAMES[::-1], strict=True)]
@@ -24,8 +25,8 @@ def test_labels_are_no_formulas(tmp_path: Path) -> None:
     assert {Image.open(tmp_path / name).format for name in ("confusion.png", "photos.png")} == {"PNG"}
     assert drawn("US$ and AU$") == r"US\$ and AU\$"
     # The same letters between dollar signs would be drawn as a formula, in italics.
-    confusion_matrix([[1, 0], [0, 1]], ["$abc$", "b"], title="", target=tmp_path / "one.png")
-    confusion_matrix([[1, 0], [0, 1]], ["abc", "b"], title="", target=tmp_path / "two.png")
+    confusion_matrix((ConfusionCell("$abc$", "$abc$", 1),), ["$abc$", "b"], title="", target=tmp_path / "one.png")
+    confusion_matrix((ConfusionCell("abc", "abc", 1),), ["abc", "b"], title="", target=tmp_path / "two.png")
     assert Image.open(tmp_path / "one.png").tobytes() != Image.open(tmp_path / "two.png").tobytes()
 
 

@@ -18,12 +18,14 @@ import small
 from PIL import Image
 from webpage import Page
 
-from edgetl.data import write_split
+from edgetl.data import SPLITS, write_split
 from edgetl.reports.grad_cam import grad_cam
 from edgetl.reports.run import render_run, write_run_report
 from edgetl.reports.run.photos import MISTAKES
 from edgetl.reports.run.reliability import reliability_chart
 from edgetl.runs.calibration_error import CalibrationError
+from edgetl.runs.confusion import FILE as CONFUSION
+from edgetl.runs.confusion import write_confusion
 from edgetl.runs.directory import Run
 from edgetl.runs.explain_report import ChannelCounts, Clipped, ExplainedLayer, ExplainReport, Flips, Grid, Int8File
 from edgetl.runs.predictions import FILE, HeldOutPrediction, read_predictions, write_predictions
@@ -42,7 +44,7 @@ Document = dict[str, Any]
 def copied(run: Run, target: Path, change: Callable[[Document], None] | None = None) -> Run:
     """Copy the page's inputs; ``change`` edits ``run.json``, and classes that it renames are renamed everywhere."""
     target.mkdir()
-    for name in ("run.json", "data_root.txt", "split.csv", "history.csv", FILE):
+    for name in ("run.json", "data_root.txt", "split.csv", "history.csv", FILE, CONFUSION):
         shutil.copy(run.folder / name, target)
     if change:
         document = json.loads((target / "run.json").read_text())
@@ -50,6 +52,12 @@ def copied(run: Run, target: Path, change: Callable[[Document], None] | None = N
         (target / "run.json").write_text(json.dumps(document))
         names = dict(zip(run.labels, document["labels"], strict=True))
         write_split(target / "split.csv", [replace(one, label=names[one.label]) for one in run.samples])
+        renamed = {
+            split: tuple(replace(cell, label=names[cell.label], predicted=names[cell.predicted]) for cell in cells)
+            for split in SPLITS[1:]
+            for cells in [run.confusion(split)]
+        }
+        write_confusion(target / CONFUSION, renamed)
     return Run.open(target)
 
 

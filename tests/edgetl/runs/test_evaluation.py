@@ -79,9 +79,11 @@ def test_classes_that_the_model_does_not_know_are_named(tiny_bundle: Path, split
 
 def test_some_of_the_classes_are_enough(tiny_bundle: Path, tiny_photos: Path, tmp_path: Path) -> None:
     shutil.copytree(tiny_photos / "gear", tmp_path / "photos" / "gear")
-    metrics = evaluate(tiny_bundle, tmp_path / "photos", variant="float32").metrics
+    found = evaluate(tiny_bundle, tmp_path / "photos", variant="float32")
+    metrics = found.metrics
     assert [row.photos for row in metrics.per_class] == [0, small.PER_CLASS, 0]
-    assert metrics.accuracy.correct == metrics.confusion[1][1]
+    assert {cell.label for cell in found.confusion} == {"gear"}
+    assert sum(cell.photos for cell in found.confusion if cell.predicted == "gear") == metrics.accuracy.correct
     done = small.edgetl("evaluate", tiny_bundle, tmp_path / "photos", "--variant", "float32")
     assert done.returncode == 0, done.stderr
     (bolt,) = (line.split() for line in done.stdout.splitlines() if line.split()[:1] == ["bolt"])

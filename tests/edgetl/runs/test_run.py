@@ -30,7 +30,7 @@ def copy(tiny_run: Run, tmp_path: Path) -> Path:
 
 def test_run_json_says_what_was_done(tiny_run: Run, tiny_photos: Path) -> None:
     document = json.loads((tiny_run.folder / "run.json").read_text())
-    assert document["schema"] == "edgetl.run/1"
+    assert document["schema"] == "edgetl.run/2"
     assert document["labels"] == list(small.LABELS)
     assert document["preprocess"] == Preprocess(size=small.SIZE).to_json()
     # Options are resolved: a reader need not know any default.
@@ -132,7 +132,7 @@ def test_a_missing_folder_and_one_that_is_no_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("edit", "said"),
     [
-        (lambda document: document.update(schema="edgetl.run/2"), "edgetl.run/2"),
+        (lambda document: document.update(schema="edgetl.run/3"), "edgetl.run/3"),
         (lambda document: document.update(schema="edgetl.bundle/1"), "edgetl.bundle/1"),
         (lambda document: document.pop("labels"), "labels"),
         (lambda document: document.pop("dataset"), "dataset"),
