@@ -172,9 +172,9 @@ MUTANTS = (
     ),
     Mutant(
         "the path of the calibration photos travels in bundles",
-        "edgetl/quantization/pipeline.py",
-        'options.to_json() | {"calibration_photos": own and Path(own).name}',
-        "options.to_json()",
+        "edgetl/quantization/kept.py",
+        "replace(options, calibration_photos=own and Path(own).name)",
+        "replace(options, calibration_photos=own)",
         ("tests/edgetl/test_nothing_personal.py::test_nothing_personal_is_in_a_bundle",),
     ),
     Mutant(
@@ -278,7 +278,7 @@ MUTANTS = (
     Mutant(
         "the rollback after a loss of power is omitted",
         _SLOTS,
-        '        self.abandon("interrupted", "the update was cut off before it was confirmed")\n',
+        '        self.abandon("interrupted", "the update was interrupted before it was confirmed")\n',
         "",
         (_DEVICE + "update/test_update.py::test_power_is_lost_a_few_times",),
     ),

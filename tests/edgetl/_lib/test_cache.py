@@ -329,7 +329,7 @@ def test_a_damaged_entry_with_somebodys_file_is_refused(fresh_cache: Path) -> No
     in_a_process("key")
     (fresh_cache / "kind" / "key" / "content").write_text("cut")
     (fresh_cache / "kind" / "key" / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="contains something that is not edgetl's"):
+    with pytest.raises(InputError, match="contains files that are not edgetl's"):
         cache.entry("kind", "key", write("a"))
     assert (fresh_cache / "kind" / "key" / "notes.txt").read_text() == "mine"
 
@@ -407,8 +407,8 @@ def test_a_cache_of_another_user_is_read(tmp_path: Path, monkeypatch: pytest.Mon
         assert made == "made"
         assert not path.startswith(str(root))
         assert not Path(path).exists()  # removed with its process
-        assert said.count(f"{root}: may not be written") == 1
-        assert "Set EDGETL_CACHE" in said
+        assert said.count(f"{root}: not writable") == 1
+        assert "set EDGETL_CACHE" in said
         # A damaged entry is not used; its owner will make it again.
         (there / "x").chmod(0o644)
         (there / "x").write_text("thexe")
@@ -425,5 +425,5 @@ def test_without_a_home(tmp_path: Path) -> None:
     closed.mkdir(mode=0o555)
     lines, said = made_by_another(Path(), "new", EDGETL_CACHE="", XDG_CACHE_HOME="", HOME=str(closed))
     assert lines[0] == "made"
-    assert f"{closed}/.cache/edgetl/cache: may not be written" in said
+    assert f"{closed}/.cache/edgetl/cache: not writable" in said
     assert not list(closed.iterdir())
