@@ -22,12 +22,27 @@ def _nothing() -> None:
     pass
 
 
+class Tracker:
+    """Advances a progress bar when it is called with a number of units."""
+
+    def __init__(self, advance: Advance, report: Callable[[str], None]) -> None:
+        self._advance, self._report = advance, report
+
+    def __call__(self, count: int) -> None:
+        """Advance the bar."""
+        self._advance(count)
+
+    def report(self, text: str) -> None:
+        """Show what has been reached: beside the bar of a terminal, elsewhere as a line of its own."""
+        self._report(shown(text))
+
+
 @contextmanager
-def track(description: str, total: int, *, unit: str = "images", waits: bool = False) -> Iterator[Advance]:
-    """Show a progress bar while the block runs and yield a function that advances it by a number of ``unit``.
+def track(description: str, total: int, *, unit: str = "images", waits: bool = False) -> Iterator[Tracker]:
+    """Show a progress bar while the block runs and yield what advances it by a number of ``unit``.
 
     If stderr is not a terminal, one line is printed at the end instead. Ctrl-C takes effect when the bar advances and
-    at the end of the block, never in the middle of a step; with ``waits`` (a download), it takes effect at once.
+    at the end of the block, so never in the middle of a step; with ``waits`` (a download), at once.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -39,18 +54,19 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     with (
         nullcontext(_nothing) if waits else uninterrupted() as let_ctrl_c_come,
         Progress(
-            # Names of files and variants must not be parsed as markup.
+            # Names of files and variants are not markup.
             TextColumn("{task.description:<28}", markup=False),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[report]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         ) as progress,
     ):
-        task = progress.add_task(description, total=total, rate="")
+        task = progress.add_task(description, total=total, rate="", report="")
 
         def advance(count: int) -> None:
             nonlocal done
@@ -59,7 +75,13 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
             progress.update(task, advance=count, rate=f"{rate:,.0f} {unit}/s")
             let_ctrl_c_come()
 
-        yield advance
+        def report(text: str) -> None:
+            if console.is_terminal:
+                progress.update(task, report=text)
+            else:
+                note(f"{description:<28} {text}")
+
+        yield Tracker(advance, report)
     seconds = time.perf_counter() - started
     took = f"{done:,} {unit} in {seconds:.1f} s ({done / max(seconds, 1e-9):,.0f}/s)"
     console.print(f"{description:<28} {took}", highlight=False, markup=False)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl._lib.progress import track
+from edgetl._lib.progress import note, track
 from edgetl.runs.history import Epoch, HistoryRow
 from edgetl_device.errors import OptionError
 
@@ -158,10 +158,13 @@ def train_tail(
                     rows.append(row)
                     if kept_epoch(rows) == epoch:
                         best_epoch, best_weights = epoch, tail.get_weights()
+                advance.report(_epoch_text(row, plan.epochs, photos=len(data.train)))
                 log.keep(_checkpoint(tail, random, stage, rows, best_epoch, best_weights, log.history))
     except KeyboardInterrupt:
         interrupted = True
     tail.set_weights(best_weights)
+    if not interrupted:
+        note(outcome(rows, plan.epochs, options.patience))
     return TailResult(tuple(rows), best_epoch, interrupted)
 
 
@@ -181,6 +184,41 @@ def kept_epoch(rows: Sequence[Epoch]) -> int:
     # A single photo has no standard error: take the lowest loss.
     bound = lowest.val_loss + (lowest.val_loss_se or 0.0)
     return max(row.epoch for row in rows if row.val_loss is not None and row.val_loss <= bound)
+
+
+def outcome(rows: Sequence[Epoch], epochs: int, patience: int) -> str:
+    """Say why a stage ended and which epoch's weights were kept.
+
+    Args:
+        rows: The stage's rows of the history, epoch 0 first.
+        epochs: The planned number of epochs.
+        patience: Epochs without a lower validation loss after which training stops.
+    """
+    last, kept, lowest = rows[-1].epoch, rows[kept_epoch(rows)], rows[_lowest_epoch(rows)]
+    ended = f"trained for {epochs} epoch{'' if epochs == 1 else 's'}"
+    if last < epochs:
+        ended = f"stopped after epoch {last} of {epochs}: no lower validation loss in {patience} epochs"
+    if kept.val_loss is None or lowest.val_loss is None:
+        return f"{ended}; the last epoch is kept, as there are no validation photos to choose by"
+    found = f"{ended}; epoch {kept.epoch} is kept, validation loss {kept.val_loss:.3f}"
+    if kept.epoch == lowest.epoch:
+        return f"{found}, the lowest"
+    return (
+        f"{found}: the latest that cannot be told from the lowest, {lowest.val_loss:.3f} in epoch {lowest.epoch}, with"
+        f" so few photos (standard error {lowest.val_loss_se or 0:.3f})"
+    )
+
+
+def _epoch_text(row: Epoch, epochs: int, *, photos: int) -> str:
+    figures = {
+        "loss": row.loss,
+        "accuracy": row.accuracy,
+        "validation loss": row.val_loss,
+        "validation accuracy": row.val_accuracy,
+    }
+    found = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
+    rate = f", {photos / row.seconds:,.0f} images/s" if row.seconds else ""
+    return f"epoch {row.epoch}/{epochs}: {found}{rate}"
 
 
 def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:

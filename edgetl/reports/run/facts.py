@@ -65,3 +65,11 @@ def _text(value: Any) -> str:
         return f"{value:g}"
     # Reports are shared: of a path (weights, a teacher) they show only the last part.
     return PurePath(value).name if isinstance(value, str) and "/" in value else str(value)
+
+
+def harder(document: RunDocument) -> str:
+    """Return what makes training photos harder than validation photos, or "" if nothing does."""
+    augment, smoothing = document.config.augment, document.config.by_name().get("label_smoothing")
+    found = [f"augmentation ({augment})"] if augment != "none" else []
+    found += [f"label smoothing ({smoothing:g})"] if isinstance(smoothing, float) and smoothing > 0 else []
+    return " and ".join(found)

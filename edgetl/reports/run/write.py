@@ -64,6 +64,7 @@ def render_run(run: Run, target: Path, *, grad_cam: bool = False, data: Path | N
         findings=findings(document, album),
         fits=fits(history),
         plots=plots(history, kept_epoch=document.model.best_epoch),
+        harder=facts.harder(document),
         stages=facts.stages(document),
         configuration=facts.configuration(document),
         reasons=facts.reasons(document),

@@ -60,6 +60,11 @@ def test_a_run_and_its_summary(
         assert word in done.stdout.replace("\n", " ") or word in done.stdout
     for stage in ("Decoding photos", "Frozen base, photos", "Head on pooled features", "Training the last 2 blocks"):
         assert re.search(rf"{stage}.*/s\)|{stage}.* s$", done.stderr, re.MULTILINE), done.stderr
+    # Where stderr is no terminal, a line for each epoch, and why training ended.
+    figures = (f"{name} [\\d.]+" for name in ("loss", "accuracy", "validation loss", "validation accuracy"))
+    shown = f"epoch 1/1: {', '.join(figures)}, [\\d,]+ images/s$"
+    assert len(re.findall(shown, done.stderr, re.MULTILINE)) == 1, done.stderr
+    assert re.search(r"^trained for 1 epoch; epoch [01] is kept", done.stderr, re.MULTILINE), done.stderr
     assert len(done.stdout.splitlines()) <= 40
     assert Run.open(out).labels == small.LABELS
     # Native libraries are silenced: every line is edgetl's own.

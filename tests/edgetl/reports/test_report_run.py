@@ -338,6 +338,22 @@ def test_what_quantizing_gave(tiny_bundle: Path, tmp_path: Path) -> None:
     assert f"There is no bundle: {refused}." in page_of(run).text
 
 
+def test_the_page_says_only_of_this_run_what_makes_training_harder(short_run: Run, tmp_path: Path) -> None:
+    run = copied(short_run, tmp_path / "run")
+    document = json.loads((run.folder / "run.json").read_text())
+    for augment, smoothing, said in (
+        ("none", 0.0, ""),
+        ("light", 0.0, "photos with augmentation (light),"),
+        ("none", 0.1, "photos with label smoothing (0.1),"),
+        ("strong", 0.05, "photos with augmentation (strong) and label smoothing (0.05),"),
+    ):
+        document["config"] |= {"augment": augment, "label_smoothing": smoothing}
+        (run.folder / "run.json").write_text(json.dumps(document))
+        text = page_of(Run.open(run.folder)).text
+        assert (said or "epoch 0 is the state before them.") in text
+        assert ("smoothing (" in text) == (smoothing > 0)
+
+
 def test_grad_cam_lies_over_each_mistake(tiny_run: Run, tmp_path: Path) -> None:
     run = copied(tiny_run, tmp_path / "run")
     shutil.copy(tiny_run.folder / "model.keras", run.folder)

@@ -24,7 +24,7 @@ from edgetl.runs.directory import Run
 from edgetl.runs.history import Epoch
 from edgetl.synthetic import draw_dataset
 from edgetl.training import TrainOptions, train
-from edgetl.training.tail import kept_epoch
+from edgetl.training.tail import kept_epoch, outcome
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import preprocess
 
@@ -174,6 +174,27 @@ def test_an_epoch_that_is_not_clearly_worse_is_kept(losses: list[float], kept: i
     rows = [Epoch(stage="blocks", epoch=epoch, val_loss=loss, val_loss_se=0.1) for epoch, loss in enumerate(losses)]
     assert kept_epoch(rows) == kept
     assert kept_epoch([Epoch(stage="blocks", epoch=row.epoch) for row in rows]) == rows[-1].epoch
+
+
+@pytest.mark.parametrize(
+    ("losses", "epochs", "said"),
+    [
+        ([1.0, 0.9, 0.8], 2, "trained for 2 epochs; epoch 2 is kept, validation loss 0.800, the lowest"),
+        (
+            [0.8, 0.95, 0.84, 1.2], 9,
+            "stopped after epoch 3 of 9: no lower validation loss in 5 epochs; epoch 2 is kept, validation loss 0.840:"
+            " the latest that cannot be told from the lowest, 0.800 in epoch 0, with so few photos (standard error"
+            " 0.100)",
+        ),
+        (
+            [None, None], 1,
+            "trained for 1 epoch; the last epoch is kept, as there are no validation photos to choose by",
+        ),
+    ],
+)  # fmt: skip
+def test_why_training_ended_and_what_was_kept_is_said(losses: list[float | None], epochs: int, said: str) -> None:
+    rows = [Epoch(stage="blocks", epoch=epoch, val_loss=loss, val_loss_se=0.1) for epoch, loss in enumerate(losses)]
+    assert outcome(rows, epochs, 5) == said
 
 
 def test_one_validation_photo_has_no_standard_error() -> None:
