@@ -122,7 +122,9 @@ _BY_ERRNO: dict[int, tuple[type[EdgetlError], str]] = {
         (Unavailable, _NETWORK),
     ),
 }  # fmt: skip
-# Their errno is None or has another numbering: an unknown host, a certificate, an HTTP status.
+# Of tempfile: nothing can be written to $TMPDIR, /tmp, /var/tmp, ...
+_NO_TEMPORARY = "No usable temporary directory"
+# Their errno is None or numbered differently: a host that is not found, a certificate, an HTTP status.
 _OF_NETWORK = ("socket", "ssl", "urllib.error", "http.client")
 
 
@@ -142,6 +144,9 @@ def from_os_error(error: OSError) -> EdgetlError:
         return Unavailable(f"{where}{reason}", hint=_NETWORK)
     if hint == _SPACE:
         return Unavailable(f"{where}could not be written: {reason}", hint=hint)
+    if error.errno == errno.ENOENT and not name and reason.startswith(_NO_TEMPORARY):
+        hint = "Set TMPDIR to a folder that can be written, or raise the limits (ulimit -a)."
+        return Unavailable("there is no folder for temporary files", why=reason, hint=hint)
     if error.errno == errno.ENOENT:
         return InputError(f"{where}no such file or folder", hint=hint)
     return kind(f"{where}{reason}", hint=hint)

@@ -23,6 +23,10 @@ def test_a_file_takes_the_place_of_another_and_leaves_nothing_beside_it(tmp_path
         write_text(target, text)
         assert target.read_bytes() == text.encode()
     assert list(tmp_path.rglob("*")) == [target.parent, target]
+    # Who reads the old one reads it to the end.
+    with open(target) as reader:
+        write_text(target, "third\n")
+        assert reader.read() == "second\n"
 
 
 def half_way(file: Path) -> None:

@@ -311,6 +311,15 @@ def test_a_spec_is_never_guessed(document: object) -> None:
         Preprocess.from_json(document)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [{"size": 8}, {"size": 1 << 20}, {"fit": "squeeze"}, {"resample": "nearest"}, {"colours": "p3"}, {"fit": None}],
+)
+def test_nor_is_one_that_is_made_in_python(fields: dict[str, object]) -> None:
+    with pytest.raises(InputError, match=f"preprocess {next(iter(fields))} "):
+        Preprocess(**fields)  # type: ignore[arg-type]
+
+
 def test_a_spec_survives_json() -> None:
     spec = Preprocess(size=224, fit="crop", resample="bicubic")
     assert Preprocess.from_json(spec.to_json()) == spec

@@ -112,7 +112,7 @@ def kill_often(command: Command, *, kills: int, finish_every: int = 1, seed: int
         at = chance.randrange(steps) if number % 2 else None
         process = start(command, hook, count, at=at, words=command.words)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(60 if at is not None else chance.uniform(0, took_s))
+            process.wait(600 if at is not None else chance.uniform(0, took_s))
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
         code = process.wait(60)

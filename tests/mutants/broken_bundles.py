@@ -82,7 +82,7 @@ MUTANTS = (
         "edgetl/export/bundle.py",
         "if sha256_bytes(data) != photo.sha256:",
         "if not data:",
-        ("tests/edgetl/quantization/test_quantize_pipeline.py::test_a_photo_that_changed_is_refused",),
+        (_EXPORT + "test_bundle_writing.py::test_a_photo_that_changed_since_it_was_read_is_refused",),
     ),
     Mutant(
         "a model of more classes than labels is bundled",
@@ -117,7 +117,7 @@ MUTANTS = (
         "device/edgetl_device/files.py",
         "            _sync(temporary)\n            temporary.replace(target)",
         "            _sync(temporary)\n            shutil.copyfile(temporary, target)",
-        (_DEVICE + "test_killed_writers.py::test_a_file_is_replaced_or_not",),
+        (_DEVICE + "test_files.py::test_a_file_takes_the_place_of_another_and_leaves_nothing_beside_it",),
     ),
     Mutant(
         "a replaced folder is removed before the new one is in place",
@@ -152,7 +152,7 @@ MUTANTS = (
         "edgetl/_lib/owned.py",
         "    strange = foreign(folder, kind.files)\n    if strange:",
         "    strange = foreign(folder, kind.files)\n    if strange and not kind.files:",
-        (_LIB + "test_owned.py::test_a_folder_is_not_written_over_something",),
+        (_LIB + "test_owned.py::test_overwrite_keeps_what_was_put_into_a_run",),
     ),
     Mutant(
         "a folder without its document is replaced",
@@ -183,11 +183,11 @@ MUTANTS = (
         (_LIB + "test_cache.py::test_a_folder_of_somebody_else_is_refused",),
     ),
     Mutant(
-        "eviction without the marker of an entry",
+        "eviction where another program's marker lies",
         "edgetl/_lib/cache.py",
-        "if folder.is_dir() and not folder.is_symlink() and (sealed := _sealed(folder)):\n                yield sealed",
-        "if folder.is_dir():\n                yield _sealed(folder) or _Entry(folder, {'x': [10**12]}, 0.0)",
-        (_LIB + "test_cache.py::test_what_is_put_into_the_cache_stays_there",),
+        'errors="replace").startswith(_OWN_TAG)',
+        'errors="replace").startswith("Signature")',
+        (_LIB + "test_cache.py::test_a_tag_of_another_program_is_not_edgetls",),
     ),
     Mutant(
         "eviction of entries with somebody's files in them",

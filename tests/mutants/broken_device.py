@@ -58,11 +58,11 @@ MUTANTS = (
         (_DEVICE + "test_colour.py::test_documents_from_before_ignore_profiles_and_later_ones_say_what_they_do",),
     ),
     Mutant(
-        "colours are converted with another intent for black",
+        "a profile that changes colours is taken for sRGB",
         _COLOUR,
-        "_BLACK_POINT_COMPENSATION,  # type: ignore",
-        "0,  # type: ignore",
-        (_DEVICE + "test_colour.py::test_inks_follow_their_profile_and_are_mixed_plainly_without_one",),
+        "_SAME = 2\n",
+        "_SAME = 200\n",
+        (_DEVICE + "test_colour.py::test_a_photo_in_display_p3_becomes_srgb",),
     ),
     Mutant(
         "the depth range is ignored",
@@ -104,14 +104,14 @@ MUTANTS = (
         _PREPROCESS,
         "        if self.fit not in FITS:",
         "        if not self.fit:",
-        (_DEVICE + "test_preprocess.py::test_a_spec_is_never_guessed",),
+        (_DEVICE + "test_preprocess.py::test_nor_is_one_that_is_made_in_python",),
     ),
     Mutant(
         "labels are swapped",
         "device/edgetl_device/classifier.py",
         "return [Prediction(labels[i], float(probabilities[i]), int(i)) for i in order]",
         "return [Prediction(labels[-i - 1], float(probabilities[i]), int(i)) for i in order]",
-        (_DEVICE + "test_classifier.py::test_all_held_out_photos_are_right_and_many_keeps_the_order",),
+        (_DEVICE + "test_classifier.py::test_every_kind_of_photo_gives_the_same_answer",),
     ),
     Mutant(
         "the least likely class comes first",
@@ -143,10 +143,10 @@ MUTANTS = (
     ),
     Mutant(
         "probabilities are a view that the next photo overwrites",
-        "device/edgetl_device/runtime/onnx.py",
-        "return real(self._result[row], self._grid)",
-        "return self._result[row]",
-        (_DEVICE + "runtime/test_runtime.py::test_int8_takes_pixels_as_they_are",),
+        "device/edgetl_device/runtime/spec.py",
+        "return np.array(values, np.float32) if grid is None",
+        "return np.asarray(values, np.float32) if grid is None",
+        (_DEVICE + "runtime/test_spec.py::test_floats_are_as_they_are_and_the_callers_own",),
     ),
     Mutant(
         "int8 outputs are read without their zero point",
@@ -160,7 +160,7 @@ MUTANTS = (
         "device/edgetl_device/runtime/litert.py",
         'pixels if self.input.dtype != "int8" else shifted(pixels, self.input)',
         'pixels if self.input.dtype != "int8" else pixels.astype("int8")',
-        ("tests/edgetl/quantization/test_candidates.py::test_a_bundle_for_microcontrollers_has_signed_pixels",),
+        ("tests/edgetl/quantization/test_targets.py::test_a_file_made_for_a_target_fits_it_and_runs",),
     ),
     Mutant(
         "an input that cannot hold all pixels is accepted",

@@ -23,6 +23,7 @@ from edgetl.quantization.preparation.bias_correction import check_pixels
 from edgetl.quantization.preparation.clip_ranges import Range
 from edgetl.quantization.preparation.graph import Keras
 from edgetl_device.errors import InputError
+from edgetl_device.files import naming
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
 # Operators that write into a linear stream.
@@ -64,7 +65,7 @@ def int8_onnx(
                 return None
             return {INPUT_NAME: batch if layout == "nhwc" else batch.transpose(0, 3, 1, 2)}
 
-    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder, quietly():
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder, naming(folder), quietly():
         path = Path(folder) / "int8.onnx"
         quantization.quantize_static(
             proto,

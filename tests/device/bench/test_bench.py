@@ -73,6 +73,13 @@ def test_peak_memory_is_that_of_a_process_with_one_variant(document: dict[str, A
         assert 20e6 < run["peak_rss_bytes"] < 150e6
 
 
+def test_peak_memory_is_not_that_of_this_process(tiny: Bundle) -> None:
+    ballast = b"x" * (200 << 20)
+    found = memory.peak_rss_bytes(tiny.path, "int8", 1)
+    assert isinstance(found, int)
+    assert found < 150e6 < len(ballast) < memory.own_peak_bytes()
+
+
 def test_nothing_is_null_or_made_up(document: dict[str, Any]) -> None:
     def walk(value: Any) -> None:
         assert value is not None

@@ -50,3 +50,5 @@ def test_warm_up_ends_even_when_nothing_settles(classifier: Classifier, tiny: Bu
     watch.warm_up()
     assert not watch.samples.steady
     assert watch.samples.warmup_inferences > 20
+    # After 10 s, and the block of inferences at that time.
+    assert 10e9 < now < 20e9

@@ -152,6 +152,15 @@ def test_parts_that_do_not_fit_are_refused(parts: dict[str, Any], tmp_path: Path
     assert not (tmp_path / "bundle").exists()
 
 
+def test_a_photo_that_changed_since_it_was_read_is_refused(parts: dict[str, Any], tmp_path: Path) -> None:
+    first, *others = parts["evalset"]
+    copy = tmp_path / "photo.jpg"
+    copy.write_bytes(others[0].path.read_bytes())
+    with pytest.raises(InputError, match=r"photo\.jpg: the photo changed since it was read"):
+        write_bundle(tmp_path / "bundle", **(parts | {"evalset": [replace(first, path=copy), *others]}))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["photo.jpg", "photos"]
+
+
 def test_a_model_of_more_classes_than_labels_is_refused(parts: dict[str, Any], tmp_path: Path) -> None:
     kept = [photo for photo in parts["evalset"] if photo.label != "triangle"]
     arrays = ReferenceArrays(np.zeros((len(kept), 2), np.float32), np.zeros((len(kept), 2), np.float32))
