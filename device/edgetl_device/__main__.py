@@ -1,6 +1,6 @@
-"""``python -m edgetl_device COMMAND``: JSON on stdout, errors on stderr, edgetl's exit codes.
+"""``edgetl-device COMMAND`` prints text, ``python -m edgetl_device COMMAND`` JSON.
 
-It needs only this package, so boards run it over SSH.
+Errors go to stderr; exit codes are edgetl's. They need only this package, so boards run them over SSH.
 """
 
 from __future__ import annotations
@@ -10,16 +10,19 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from . import __version__
 from .bench.options import BenchOptions
+from .documents import Document
 from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
 from .options import add_arguments, from_arguments
 from .text import shown_lines
 from .update.options import UpdateOptions
+
+D = TypeVar("D", bound=Document)
 
 _DELEGATES = "none, xnnpack, edgetpu[:usb|:pci|:N], or PATH.so[:key=value,...]"
 _RUNTIMES = ("ai-edge-litert", "tflite-runtime")
@@ -27,12 +30,17 @@ _TRUST = "a public key, or a folder of them, one of which must have signed the b
 _DEFECT = "This is a defect in edgetl. Please report it with the lines above and the command.\n"
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code."""
+def console() -> None:
+    """Run ``edgetl-device`` and exit with its exit code."""
+    sys.exit(main(as_text=True))
+
+
+def main(arguments: Sequence[str] | None = None, *, as_text: bool = False) -> int:
+    """Run one command and return its exit code; ``as_text`` prints for people, unless ``--json`` is given."""
     # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser(as_text=as_text).parse_args(arguments)
         options.run(options)
         sys.stdout.flush()
         return 0
@@ -74,8 +82,13 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message, hint=f"See: {self.prog} --help")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="python -m edgetl_device", description="Run, measure and check edgetl bundles; prints JSON.")
+def _parser(*, as_text: bool = False) -> argparse.ArgumentParser:
+    about = "Run, measure and check edgetl bundles" + ("." if as_text else "; prints JSON.")
+    parser = _Parser(prog="edgetl-device" if as_text else "python -m edgetl_device", description=about)
+    if as_text:
+        parser.add_argument("--json", action="store_true", help="before the command: print JSON instead of text")
+    else:
+        parser.set_defaults(json=True)
     parser.add_argument("--version", action="version", version=f"edgetl-device {__version__}")
     commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor,update,slots}")
 
@@ -171,11 +184,11 @@ def _delegate(options: argparse.Namespace) -> Any:
 
 
 def _doctor(options: argparse.Namespace) -> None:
+    from .console import doctor_lines
     from .doctor import examine, raise_problems
 
-    del options
     report = examine()
-    _print(report)
+    _print(options, report, doctor_lines)
     raise_problems(report)
 
 
@@ -183,6 +196,8 @@ def _classify(options: argparse.Namespace) -> None:
     from edgetl_device.live.session import Live
 
     from .classifier import Failures, classify_each, open_classifier, predictions
+    from .console import prediction_line
+    from .documents import dumps
     from .signature import read_keys
 
     live = Live.asked(
@@ -208,15 +223,20 @@ def _classify(options: argparse.Namespace) -> None:
         say=_say,
     ) as classifier:
         if live:
-            _stream(classifier, live)
+            _stream(classifier, live, json=options.json)
         else:
             failures, top = Failures(), 5 if options.top is None else options.top
-            _print(predictions(classifier, classify_each(classifier, options.photos, failures, top)))
+            rows = classify_each(classifier, options.photos, failures, top)
+            if options.json:
+                _write(dumps(predictions(classifier, rows)))
+            else:
+                for row in rows:
+                    _write(f"{prediction_line(row.photo, row.predictions, row.error)}\n")
             failures.raise_any()
 
 
-def _stream(classifier: Any, live: Any) -> None:
-    from edgetl_device.live.session import Tally, as_json, classify_live
+def _stream(classifier: Any, live: Any, *, json: bool) -> None:
+    from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
     with classify_live(classifier, live) as (description, lines):
@@ -224,8 +244,7 @@ def _stream(classifier: Any, live: Any) -> None:
         try:
             for line in lines:
                 tally.add(line)
-                sys.stdout.write(as_json(line, live))
-                sys.stdout.flush()
+                _write(as_json(line, live) if json else f"{as_text(line, live)}\n")
         finally:
             _say(tally.text())
         tally.raise_any()
@@ -235,24 +254,28 @@ def _bench(options: argparse.Namespace) -> None:
     from edgetl_device.bench.run import run_bench
 
     from .bundle import Bundle
+    from .console import result_lines
 
     asked = from_arguments(BenchOptions, options)
-    _print(run_bench(Bundle.open(options.bundle), asked, log=options.log, prefer=options.runtime, say=_say))
+    result = run_bench(Bundle.open(options.bundle), asked, log=options.log, prefer=options.runtime, say=_say)
+    _print(options, result, result_lines)
 
 
 def _verify(options: argparse.Namespace) -> None:
     from .bundle import Bundle
+    from .console import verification_lines
     from .signature import check_request, read_keys
     from .verify import raise_failures, verify
 
     check_request(options.trust, options.min_version)
     bundle, trust = Bundle.open(options.bundle), read_keys(options.trust)
     report = verify(bundle, prefer=options.runtime, trust=trust, min_version=options.min_version)
-    _print(report)
+    _print(options, report, verification_lines)
     raise_failures(report)
 
 
 def _update(options: argparse.Namespace) -> None:
+    from .console import update_lines
     from .slots import Slots
     from .update.run import raise_failure, update
 
@@ -260,31 +283,37 @@ def _update(options: argparse.Namespace) -> None:
     # When the connection ends, stop cleanly: roll back to the bundle that ran.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     report = update(Slots(options.slots), options.bundle, asked, prefer=options.runtime, say=_say)
-    _print(report)
+    _print(options, report, update_lines)
     raise_failure(report)
 
 
 def _slots(options: argparse.Namespace) -> None:
+    from .console import slots_lines, update_lines
     from .slots import Slots
     from .update.run import raise_failure, recover, rollback
 
     slots = Slots(options.slots)
     if options.rollback:
         report = rollback(slots, prefer=options.runtime, say=_say)
-        _print(report)
+        _print(options, report, update_lines)
         raise_failure(report)
     else:
-        _print(recover(slots) if options.recover else slots.state())
+        _print(options, recover(slots) if options.recover else slots.state(), slots_lines)
 
 
 def _say(text: str) -> None:
     sys.stderr.write(shown_lines(text) + "\n")
 
 
-def _print(document: Any) -> None:
+def _print(options: argparse.Namespace, document: D, lines: Callable[[D], list[str]]) -> None:
     from .documents import dumps
 
-    sys.stdout.write(dumps(document))
+    _write(dumps(document) if options.json else "".join(f"{line}\n" for line in lines(document)))
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

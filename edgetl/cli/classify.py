@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ import typer
 from edgetl.cli.console.output import echo, note, print_json
 
 if TYPE_CHECKING:
-    from edgetl_device.classifier import AnyClassifier, Prediction
+    from edgetl_device.classifier import AnyClassifier
     from edgetl_device.live.session import Live
 
 _Bundle = typer.Argument(
@@ -79,6 +78,7 @@ def classify(
     Example: edgetl classify --backbone mobilenet_v2 photo.jpg
     """
     from edgetl_device.classifier import Failures, classify_each, open_classifier, predictions
+    from edgetl_device.console import prediction_line
     from edgetl_device.delegates.delegate import parse_delegate
     from edgetl_device.live.session import Live
     from edgetl_device.signature import read_keys
@@ -112,7 +112,7 @@ def classify(
             print_json(document)
         else:
             for row in document.photos:
-                echo(_line(row.photo, row.predictions, row.error))
+                echo(prediction_line(row.photo, row.predictions, row.error))
         failures.raise_any()
         return
     chosen = parse_delegate(delegate) if delegate else None
@@ -128,7 +128,7 @@ def classify(
                 print_json(predictions(classifier, rows).to_json())
             else:
                 for one in rows:
-                    echo(_line(one.photo, one.predictions, one.error))
+                    echo(prediction_line(one.photo, one.predictions, one.error))
             failures.raise_any()
 
 
@@ -139,12 +139,6 @@ def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:
         if value and not wanted:
             other = "--backbone, which uses no bundle" if flag in _OF_BUNDLES else "a bundle, whose models are fixed"
             raise InputError(f"{flag} cannot be used with {other}", hint="See: edgetl classify --help")
-
-
-def _line(photo: str, answers: Iterable[Prediction], error: str | None) -> str:
-    if error is not None:
-        return f"not read: {error}"
-    return f"{photo}: " + "  ".join(f"{one.label} {one.probability:.3f}" for one in answers)
 
 
 def _stream(classifier: AnyClassifier, live: Live, *, json: bool) -> None:

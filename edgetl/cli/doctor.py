@@ -87,8 +87,7 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
 
 
 def _print_checks(report: Report) -> None:
-    width = max(len(check.name) for check in report.checks)
-    for check in report.checks:
-        echo(f"{check.status:<8} {check.name:<{width}}  {check.found}")
-        if check.fix and check.status != "ok":
-            echo(f"{'':<8} {'':<{width}}  -> {check.fix}")
+    from edgetl_device.console import doctor_lines
+
+    for line in doctor_lines(report):
+        echo(line)

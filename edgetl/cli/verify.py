@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import typer
 
 from edgetl.cli.console.output import echo
-
-if TYPE_CHECKING:
-    from edgetl_device.verify import Verification
 
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
@@ -42,6 +38,7 @@ def verify(
     Example: edgetl verify parts.edgetl --trust release-2027.pub
     """
     from edgetl_device.bundle import Bundle
+    from edgetl_device.console import verification_lines
     from edgetl_device.signature import check_request, read_keys
     from edgetl_device.verify import raise_failures
     from edgetl_device.verify import verify as run
@@ -54,11 +51,6 @@ def verify(
 
         print_json(report.to_json())
     else:
-        _print(report)
+        for line in verification_lines(report):
+            echo(line)
     raise_failures(report)
-
-
-def _print(report: Verification) -> None:
-    width = max(len(check.name) for check in report.checks)
-    for check in report.checks:
-        echo(f"{check.status:<8} {check.name:<{width}}  {check.detail}")

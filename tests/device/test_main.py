@@ -161,16 +161,17 @@ def test_one_photo_stays_under_120_mb(tiny: Any, monkeypatch: pytest.MonkeyPatch
 def test_a_photo_that_cannot_be_read_does_not_lose_the_others(
     device: Device, refuses: Refuses, tiny_file: Path, photo_file: Path, tmp_path: Path
 ) -> None:
-    cut = tmp_path / "truncated.jpg"
+    cut, empty = tmp_path / "truncated.jpg", tmp_path / "empty"
     cut.write_bytes(photo_file.read_bytes()[:-200])
-    done = device("classify", tiny_file, photo_file, cut, tmp_path / "none.jpg", tmp_path, photo_file)
+    empty.mkdir()
+    done = device("classify", tiny_file, photo_file, cut, tmp_path / "none.jpg", empty, photo_file)
     refuses(done, 2, "3 of 5 photos could not be classified", "truncated.jpg")
     rows = json.loads(done.stdout)["photos"]
     assert [Path(row["photo"]).name for row in rows] == [
         photo_file.name,
         cut.name,
         "none.jpg",
-        tmp_path.name,
+        "empty",
         photo_file.name,
     ]
     assert rows[0] == rows[4]

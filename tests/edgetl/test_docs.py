@@ -111,15 +111,15 @@ def commands_of(line: str) -> Iterator[str]:
     line = re.sub(r"^next +(?=edgetl )", "", line)
     line = re.sub(r" {2,}\S+ {2,}.*$| +# .*$", "", line)
     for part in re.split(r" && | \| ", line):
-        part = re.sub(r"^(?:\S*/)?(?=(?:edgetl|python) )", "", part.strip())
-        if re.match(r"(?:edgetl|python -m edgetl_device)(?: |$)", part):
+        part = re.sub(r"^(?:\S*/)?(?=(?:edgetl|edgetl-device|python) )", "", part.strip())
+        if re.match(r"(?:edgetl|edgetl-device|python -m edgetl_device)(?: |$)", part):
             yield re.sub(r" >>? \S+| >> \"[^\"]*\"", "", part)
 
 
 def inline_commands(text: str) -> Iterator[str]:
     """Command lines in running text, such as ``edgetl train --resume RUN``, where arguments may be missing."""
     for code in re.findall(r"`([^`\n]+)`", FENCE.sub("", text)):
-        if re.match(r"(?:edgetl|python -m edgetl_device) ", code):
+        if re.match(r"(?:edgetl|edgetl-device|python -m edgetl_device) ", code):
             head, brace, rest = code.partition("{")
             inner, _, rest = rest.partition("}")
             yield from (head + one + rest for one in inner.split(",")) if brace else [code]
@@ -142,8 +142,10 @@ def check(command: str, *, whole: bool) -> None:
     words = shlex.split(command)
     if words[0] == "edgetl":
         check_edgetl(words[1:], whole=whole)
+    elif words[0] == "edgetl-device":
+        check_device(words[1:], whole=whole, as_text=True)
     else:
-        check_device(words[3:], whole=whole)
+        check_device(words[3:], whole=whole, as_text=False)
 
 
 def check_edgetl(words: list[str], *, whole: bool) -> None:
@@ -203,16 +205,18 @@ def check_value(option: Any, value: str, context: Any) -> None:
         raise NoSuchCommand(f"{option.opts[0]} {value}: {error}") from None
 
 
-def check_device(words: list[str], *, whole: bool) -> None:
+def check_device(words: list[str], *, whole: bool, as_text: bool) -> None:
     from edgetl_device.__main__ import _parser
 
+    parser = _parser(as_text=as_text)
     if not whole:
-        (found,) = (action for action in _parser()._actions if isinstance(action, argparse._SubParsersAction))
-        if words[0] not in found.choices:
-            raise NoSuchCommand(f"python -m edgetl_device has no command {words[0]}")
+        (found,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
+        (name, *_) = [word for word in words if word != "--json"] or ["nothing"]
+        if name not in found.choices:
+            raise NoSuchCommand(f"{parser.prog} has no command {name}")
         return
     try:
-        _parser().parse_args(words)
+        parser.parse_args(words)
     except InputError as error:
         raise NoSuchCommand(str(error)) from None
 
@@ -253,6 +257,8 @@ cd there && edgetl bench
 .venv/bin/edgetl verify a b | tail
 python -m edgetl_device bench a --thread-count 2 > x.json
 edgetl verify flowers.edgetl && edgetl bench flowers.edgetl --threads 1,2
+edge/bin/edgetl-device --json classify flowers.edgetl --nothing
+edgetl-device --json verify flowers.edgetl
 ```
 
 ```yaml
@@ -263,7 +269,7 @@ edgetl verify flowers.edgetl && edgetl bench flowers.edgetl --threads 1,2
 ```
 """
     refused = [re.split(" |:", one.removeprefix("python -m "))[1] for one in refusals(text)]
-    assert refused == ["quantize", "nothing", "train", "bench", "verify", "bench", "compare", "train"]
+    assert refused == ["quantize", "nothing", "train", "bench", "verify", "bench", "--json", "compare", "train"]
 
 
 # The site

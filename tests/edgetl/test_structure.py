@@ -30,6 +30,7 @@ LAYERS = (
 )
 DEVICE_LAYERS = (
     {"__main__"},
+    {"console"},
     {"frames", "stream", "update"},
     {"bench", "doctor", "live", "verify"},
     {"classifier"},

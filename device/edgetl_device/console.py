@@ -1,0 +1,113 @@
+"""Write the documents of the commands as text for people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from .documents import Unknown
+from .text import shown
+
+if TYPE_CHECKING:
+    from .bench.result import Result, ResultRun
+    from .classifier import Prediction
+    from .doctor import Report
+    from .slots import SlotsState
+    from .update.run import UpdateReport
+    from .verify import Check, Verification
+
+_COLUMNS = ("variant", "thr.", "p50 ms", "p95 ms", "photo ms", "top-1", "drop pp", "RAM MB", "verdict")
+
+
+def verification_lines(report: Verification) -> list[str]:
+    """Return one line per check: status, name, what was found."""
+    return _check_lines(report.checks)
+
+
+def doctor_lines(report: Report) -> list[str]:
+    """Return one line per check, and one more with the remedy of each that is not ok."""
+    width = max(len(check.name) for check in report.checks)
+    lines = []
+    for check in report.checks:
+        lines.append(shown(f"{check.status:<8} {check.name:<{width}}  {check.found}"))
+        if check.fix and check.status != "ok":
+            lines.append(shown(f"{'':<8} {'':<{width}}  -> {check.fix}"))
+    return lines
+
+
+def prediction_line(photo: str, predictions: Iterable[Prediction], error: str | None) -> str:
+    """Return the predictions of one photo, or why it was not read."""
+    if error is not None:
+        return shown(f"not read: {error}")
+    return shown(f"{photo}: " + "  ".join(f"{one.label} {one.probability:.3f}" for one in predictions))
+
+
+def result_lines(result: Result) -> list[str]:
+    """Return a table with one row per run, its legend, reasons of the verdicts, and the machine."""
+    lines = table([_COLUMNS, *(_row(run) for run in result.runs)])
+    lines.append(
+        "p50, p95: of the model alone; photo: from file to label, p50; drop pp: accuracy lost, percentage points"
+    )
+    reasons: dict[str, list[str]] = {}
+    for run in result.runs:
+        for reason in run.verdict.reasons:
+            reasons.setdefault(f"{run.verdict.status}: {reason}", []).append(run.variant)
+    lines += [f"{reason} ({', '.join(dict.fromkeys(variants))})" for reason, variants in reasons.items()]
+    lines += [f"left out: {left}: {left.why}" for left in result.skipped]
+    environment = result.environment
+    runtimes = sorted({f"{run.runtime.name} {run.runtime.version}" for run in result.runs})
+    machine = [environment.board, environment.cpu, environment.os, *runtimes]
+    lines.append(", ".join(part for part in machine if isinstance(part, str)))
+    return [shown(line) for line in lines]
+
+
+def update_lines(report: UpdateReport) -> list[str]:
+    """Return the outcome, the checks, and the bundles of the slots."""
+    why = f": {report.why}" if report.why else ""
+    return [shown(f"{report.outcome}{why}"), *_check_lines(report.checks), *slots_lines(report.slots)]
+
+
+def slots_lines(state: SlotsState) -> list[str]:
+    """Return the bundles of the slots, the keys that are trusted, and the last event."""
+    bundles = {"runs": state.confirmed, "previous": state.previous, "pending": state.pending}
+    lines = [f"{name:<9} slot {one.slot}: {one.digest[:12]}" for name, one in bundles.items() if one is not None]
+    lines.append(f"trusts    {', '.join(key.id for key in state.trust) or 'every bundle, signed or not'}")
+    if state.events:
+        lines.append(f"last      {state.events[-1].time}: {state.events[-1].what}")
+    return [shown(line) for line in lines]
+
+
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines with aligned columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+
+
+def _row(run: ResultRun) -> tuple[str, ...]:
+    agreement = run.agreement
+    return (
+        run.variant,
+        str(run.threads),
+        _ms(run.latency_ms.invoke.p50_ms),
+        _ms(run.latency_ms.invoke.p95_ms),
+        _ms(run.latency_ms.total.p50_ms),
+        f"{run.accuracy.top1:.3f}",
+        "-" if isinstance(agreement, Unknown) else f"{agreement.drop_pp:+.2f}",
+        "-" if isinstance(run.peak_rss_bytes, Unknown) else f"{run.peak_rss_bytes / 1e6:.0f}",
+        run.verdict.status,
+    )
+
+
+def _ms(value: float | Unknown) -> str:
+    return "-" if isinstance(value, Unknown) else f"{value:.2f}"
+
+
+def _check_lines(checks: Sequence[Check]) -> list[str]:
+    width = max((len(check.name) for check in checks), default=0)
+    return [shown(f"{check.status:<8} {check.name:<{width}}  {check.detail}") for check in checks]
