@@ -115,9 +115,9 @@ def _readme(bundle: Bundle, variants: Sequence[Variant], *, photos: int, of: int
             f"evalset/ contains {photos} of {of} held-out photos, reference.npz the float model's predictions on them.",
             "A board compares its own pixels and predictions with these. On the board, with edgetl-device installed:",
             "",
-            "  python -m edgetl_device verify FILE.edgetl",
-            "  python -m edgetl_device bench FILE.edgetl",
-            "  python -m edgetl_device classify FILE.edgetl PHOTO",
+            "  edgetl-device verify FILE.edgetl",
+            "  edgetl-device bench FILE.edgetl",
+            "  edgetl-device classify FILE.edgetl PHOTO",
             "",
         ]
     )
