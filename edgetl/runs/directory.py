@@ -9,8 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgetl._lib.extras import keras
-from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.owned import Kind, bundle_files, check_replaceable
 from edgetl.data import Sample, Split, read_split
 from edgetl_device import documents
@@ -22,6 +20,7 @@ from . import confusion, predictions
 from .confusion import Confusion
 from .document import RunDocument
 from .metrics import Metrics
+from .model_file import read_model
 
 DOCUMENT = "run.json"
 
@@ -168,14 +167,14 @@ class Run:
 
         Raises:
             InputError: The file is missing or does not match the recorded hash.
+            Unavailable: Another version of Keras wrote it, and the installed one cannot build the network.
         """
         path = self.folder / "model.keras"
         if not path.is_file():
             raise InputError(f"{path}: no such file", hint="Train again.")
         if sha256_file(path) != self.document.model.sha256:
             raise InputError(f"{path}: was changed after training", why="its hash differs from run.json")
-        with uninterrupted():
-            return keras().saving.load_model(path, compile=False)
+        return read_model(path, made_with=self.document.versions.get("keras", ""))
 
 
 def check_run_replaceable(folder: Path) -> None:
