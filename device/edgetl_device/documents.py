@@ -31,6 +31,7 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, Union
 from . import jsonfile
 from .errors import InputError, from_os_error
 from .files import check_regular
+from .given import advice
 
 Json = Any  # what json.loads returns, and json.dumps takes
 _MAX_DEPTH = 64
@@ -152,12 +153,20 @@ def read(kind: type[D], path: str | PathLike[str], *, max_bytes: int = _MAX_BYTE
         with open(path, "rb") as stream:
             data = stream.read(max_bytes + 1)
     except (FileNotFoundError, NotADirectoryError):
-        raise InputError(f"{path}: no such file", hint=f"A document of {kind.SCHEMA} was expected there.") from None
+        raise InputError(
+            f"{path}: no such file", hint=advice(path, f"A document of {kind.SCHEMA} was expected there.")
+        ) from None
     except IsADirectoryError:
-        raise InputError(f"{path}: is a folder", why=f"a document of {kind.SCHEMA} was expected") from None
+        why = f"a document of {kind.SCHEMA} was expected"
+        raise InputError(f"{path}: is a folder", why=why, hint=advice(path, "")) from None
     if len(data) > max_bytes:
         raise InputError(f"{path}: is larger than {max_bytes} bytes", why=f"documents of {kind.SCHEMA} are smaller")
-    return parse(kind, data, name=fspath(path))
+    try:
+        return parse(kind, data, name=fspath(path))
+    except InputError as error:
+        if data.lstrip().startswith(b"{"):
+            raise
+        raise InputError(error.what, why=error.why, hint=advice(path, error.hint)) from None
 
 
 def parse(kind: type[D], data: bytes, *, name: str) -> D:

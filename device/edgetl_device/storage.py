@@ -18,6 +18,7 @@ from typing import Annotated, Protocol
 from .documents import Is, Sha256
 from .errors import InputError, is_of_machine
 from .files import check_regular
+from .given import advice
 
 # The maximum size of a file in a bundle: that of a TFLite flatbuffer.
 MAX_FILE_BYTES = 2 << 30
@@ -71,10 +72,12 @@ def open_storage(path: Path, manifest: str) -> Storage:
     """
     if path.is_dir():
         if not (path / manifest).exists():
-            raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give the bundle's folder.")
+            raise InputError(
+                f"{path}: not a bundle", why=f"it has no {manifest}", hint=advice(path, "Give the bundle's folder.")
+            )
         return _Folder(path)
     if not path.exists():
-        raise InputError(f"{path}: no such bundle", hint="Check the path.")
+        raise InputError(f"{path}: no such bundle", hint=advice(path, "Check the path."))
     return _Zip(path, manifest)
 
 
@@ -156,7 +159,9 @@ class _Zip:
         self._path = path
         check_regular(path)
         with reading_zip(
-            lambda why: InputError(f"{path}: not a bundle", why=f"it cannot be read as a zip: {why}", hint=_AGAIN)
+            lambda why: InputError(
+                f"{path}: not a bundle", why=f"it cannot be read as a zip: {why}", hint=advice(path, _AGAIN)
+            )
         ):
             # Stays open as long as the bundle: opening a zip of 8,000 members takes longer than reading one of them.
             self._archive = zipfile.ZipFile(path)
@@ -166,7 +171,9 @@ class _Zip:
         if len(self._members) != len(members):
             raise damaged(f"{path}", "it has two files with the same name")
         if manifest not in self._members:
-            raise InputError(f"{path}: not a bundle", why=f"it has no {manifest}", hint="Give an .edgetl file.")
+            raise InputError(
+                f"{path}: not a bundle", why=f"it has no {manifest}", hint=advice(path, "Give an .edgetl file.")
+            )
 
     def has(self, name: str) -> bool:
         return name in self._members

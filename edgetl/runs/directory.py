@@ -14,6 +14,7 @@ from edgetl.data import Sample, Split, read_split
 from edgetl_device import documents
 from edgetl_device.errors import InputError
 from edgetl_device.files import heal, sha256_file
+from edgetl_device.given import advice
 from edgetl_device.preprocess import Preprocess
 
 from . import confusion, predictions
@@ -73,8 +74,9 @@ class Run:
             InputError: ``folder`` is not a run directory, or its files are damaged.
         """
         heal(folder)
-        if not folder.is_dir():
-            raise InputError(f"{folder}: no such run", hint="Give the folder that edgetl train wrote.")
+        if not (folder / DOCUMENT).is_file():
+            what = "is not a run" if os.path.lexists(folder) else "no such run"
+            raise InputError(f"{folder}: {what}", hint=advice(folder, "Give the folder that edgetl train wrote."))
         document = documents.read(RunDocument, folder / DOCUMENT)
         samples = read_split(folder / "split.csv")
         if unknown := {sample.label for sample in samples} - set(document.labels):

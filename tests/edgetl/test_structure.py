@@ -40,6 +40,7 @@ DEVICE_LAYERS = (
     {"machine", "png_chunks"},
     {"colour", "reasons", "scores", "signature"},
     {"documents", "options"},
+    {"given"},
     {"child", "folders", "jsonfile"},
     {"files"},
     {"errors", "telemetry"},

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.folders import children, files_below
+from edgetl_device.given import advice
 from edgetl_device.text import is_utf8, normal, shown
 
 from .layout import LAYOUTS, find_layout
@@ -61,9 +62,9 @@ def scan(root: Path) -> Scan:
         PermissionError: A folder cannot be listed.
     """
     if not root.exists():
-        raise InputError(f"{root}: no such folder", hint=LAYOUTS)
+        raise InputError(f"{root}: no such folder", hint=advice(root, LAYOUTS))
     if not root.is_dir():
-        raise InputError(f"{root}: is a file, not a folder of photos", hint=LAYOUTS)
+        raise InputError(f"{root}: is a file, not a folder of photos", hint=advice(root, LAYOUTS))
     layout = find_layout(root)
     ignored = list(layout.ignored)
     files: list[FoundFile] = []

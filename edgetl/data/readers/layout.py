@@ -10,6 +10,7 @@ from pathlib import Path
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.folders import PHOTO_SUFFIXES, children, is_junk, is_output
+from edgetl_device.given import advice
 
 from .split_names import split_of
 
@@ -50,7 +51,7 @@ def find_layout(root: Path) -> Layout:
         PermissionError: A folder cannot be listed.
     """
     if is_output(root):
-        raise InputError(f"{root}: was written by edgetl, it holds no photos to learn from", hint=LAYOUTS)
+        raise InputError(f"{root}: was written by edgetl, it holds no photos to learn from", hint=advice(root, LAYOUTS))
     base = _unwrapped(root)
     folders, files, outputs = children(base)
     ignored = [*files, *(f"{name}/" for name in outputs)]

@@ -6,6 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl_device.errors import InputError
+from edgetl_device.folders import is_output
+from edgetl_device.given import advice
 
 from .arrays import ArraySource, find_arrays
 from .folders import Scan, scan, subfolders
@@ -54,9 +56,11 @@ def refuse_inside(data: Path, out: Path, *, file: bool = False) -> None:
         file: ``out`` is a single file: directly in ``data`` it is in no class, and does no harm.
 
     Raises:
-        InputError: ``out`` is inside the folder ``data``.
+        InputError: ``out`` is inside the folder ``data``, or ``data`` was written by edgetl.
     """
     root, inside = data.resolve(), out.resolve()
+    if is_output(root):
+        raise InputError(f"{data}: was written by edgetl, it holds no photos to learn from", hint=advice(data, ""))
     if root.is_dir() and inside.is_relative_to(root) and not (file and inside.parent == root):
         raise InputError(
             f"{out}: lies inside {data}",

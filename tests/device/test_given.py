@@ -1,0 +1,83 @@
+"""What was given instead of what a command takes: named, with the command that takes it."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from edgetl_device.bundle import Bundle
+from edgetl_device.errors import InputError
+from edgetl_device.given import advice
+
+
+def zipped(path: Path, *names: str) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+
+
+def put(path: Path, data: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+
+
+MAKERS: dict[str, tuple[str, Callable[[Path], None]]] = {
+    "runs/x": ("edgetl quantize", lambda path: put(path / "run.json", b"{}")),
+    "bundled": (
+        "a run with a bundle",
+        lambda path: (put(path / "run.json", b"{}"), put(path / "bundle" / "bundle.json", b"{}"))[0],
+    ),
+    "x.unfinished": ("edgetl train --resume", lambda path: path.mkdir()),
+    "photos": ("edgetl train", lambda path: put(path / "roses" / "one.JPG", b"x")),
+    "saved": ("a Keras model", lambda path: put(path / "saved_model.pb", b"x")),
+    "m.tflite": ("edgetl inspect", lambda path: put(path, b"\x1c\0\0\0TFL3" + bytes(20))),
+    "no suffix": ("a TFLite model", lambda path: put(path, b"\x1c\0\0\0TFL3" + bytes(20))),
+    "m.onnx": ("an ONNX model", lambda path: put(path, b"\x08\x07")),
+    "m.keras": ("a Keras model", lambda path: zipped(path, "config.json", "model.weights.h5")),
+    "m.h5": ("a Keras model", lambda path: put(path, b"\x89HDF\r\n\x1a\n" + bytes(20))),
+    "m.pt": ("torch.onnx.export", lambda path: zipped(path, "archive/data.pkl")),
+    "old.pth": ("torch.onnx.export", lambda path: put(path, b"\x80\x02")),
+    "one.png": ("edgetl classify BUNDLE", lambda path: put(path, b"\x89PNG")),
+    "r.json": ("edgetl compare", lambda path: put(path, b'{"schema": "edgetl.result/1", "runs": [')),
+    "photos.zip": ("unpack it", lambda path: zipped(path, "roses/one.jpg")),
+}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_what_was_given_is_named_with_the_command_that_takes_it(name: str, tmp_path: Path) -> None:
+    said, make = MAKERS[name]
+    make(tmp_path / name)
+    found = advice(tmp_path / name, "otherwise")
+    assert said in found
+    if "BUNDLE" not in found and "{path}" not in found and name not in {"saved", "m.keras", "m.h5", "photos.zip"}:
+        assert "torch" in said or str(tmp_path / name) in found
+
+
+def test_other_things_get_the_other_hint(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    put(tmp_path / "cut.zip", b"PK\x03\x04")
+    put(tmp_path / "x.json", b'{"schema": ')
+    put(tmp_path / "y.json", b"{}")
+    put(tmp_path / "zero", b"")
+    for name in ("empty", "cut.zip", "x.json", "y.json", "zero", "/dev/zero", "nothing like it"):
+        assert advice(tmp_path / name, "otherwise") == "otherwise", name
+
+
+def test_a_name_that_is_close_is_offered(tiny_file: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_file, tmp_path / "it's flowers.edgetl")
+    with pytest.raises(InputError) as caught:
+        Bundle.open(tmp_path / "its flowers.edgetl")
+    assert str(caught.value).splitlines()[-1] == f"Did you mean '{tmp_path}/it'\"'\"'s flowers.edgetl'?"
+
+
+def test_bundles_say_what_they_were_given_instead(tmp_path: Path) -> None:
+    for name in ("runs/x", "photos", "m.tflite", "m.keras", "photos.zip"):
+        said, make = MAKERS[name]
+        make(tmp_path / name)
+        with pytest.raises(InputError, match="not a bundle") as caught:
+            Bundle.open(tmp_path / name)
+        assert said in str(caught.value)
