@@ -10,7 +10,7 @@ TWO := --numprocesses 2 --dist loadfile
 ONE := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
-.PHONY: demo docs test test-e2e test-slow test-faults fuzz mutants test-arm64 lint types test-device test-tflite clean
+.PHONY: demo docs test test-e2e test-slow test-faults fuzz mutants test-arm64 lint types test-device test-tflite lock locked clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -99,6 +99,22 @@ $(TFLITE)/.installed: device/pyproject.toml
 lowest.txt: pyproject.toml device/pyproject.toml
 	echo '-e ./device' | uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --extra dev \
 	  --extra camera --extra heif --python $(PYTHON) - pyproject.toml device/pyproject.toml | grep -v '^-e' > $@
+
+# Every package that the demo, the tests and a release need, with hashes: on 64-bit x86 Linux with Python 3.12. Needs uv.
+LOCK := uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.12 \
+  --python-platform x86_64-manylinux_2_28
+BOTH := - pyproject.toml device/pyproject.toml
+lock:
+	echo '-e ./device' | $(LOCK) --extra train $(BOTH) | grep -v '^-e' > requirements/demo.txt
+	echo '-e ./device' | $(LOCK) --extra dev --extra camera $(BOTH) | grep -v '^-e' > requirements/ci.txt
+	$(LOCK) requirements/tools.in > requirements/tools.txt
+
+# .venv with these, for make demo and make test.
+locked:
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/ci.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -e ./device -e .
+	touch $(STAMP)
 
 clean:
 	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist site lowest.txt .coverage .pytest_cache .mypy_cache .ruff_cache

@@ -59,11 +59,11 @@ MUTANTS = (
         (_DEVICE + "test_preprocess_memory.py::test_the_bound_holds",),
     ),
     Mutant(
-        "a pipe is waited for",
-        "device/edgetl_device/files.py",
-        "    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):\n",
-        "    if stat.S_ISSOCK(mode):\n",
-        (_DEVICE + "test_strange_files.py::test_a_pipe_or_a_device_is_refused",),
+        "a pipe is a photo",
+        "device/edgetl_device/preprocess.py",
+        "    if not stat.S_ISREG(status.st_mode):\n",
+        "    if stat.S_ISSOCK(status.st_mode):\n",
+        (_DEVICE + "test_preprocess_memory.py::test_files_that_are_none",),
     ),
     Mutant(
         "JSON may be nested without end",

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import re
+import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import edgetl
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 REPO = Path(__file__).parents[2]
 WORKFLOWS = sorted((REPO / ".github" / "workflows").glob("*.yml"))
@@ -70,6 +78,51 @@ def test_the_workflow_trusts_pinned_actions_only_and_may_little() -> None:
         rights = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
         assert rights == {"publish": {"id-token": "write"}}
         assert set(workflow["jobs"]["publish"]["needs"]) == set(workflow["jobs"]) - {"publish"}
+
+
+LOCKED = {"demo": ("train",), "ci": ("dev", "camera"), "tools": ()}
+
+
+@pytest.mark.parametrize("name", LOCKED)
+def test_what_is_locked_is_what_is_asked_for(name: str) -> None:
+    """``make lock`` after a change of dependencies: each with its hashes, and from nowhere in particular."""
+    text = read(f"requirements/{name}.txt")
+    assert "://" not in text
+    rows = text.replace("\\\n", " ").splitlines()
+    pinned = {}
+    for row in rows:
+        found = re.fullmatch(r"([a-z0-9.-]+)==(\S+) ( *--hash=sha256:[0-9a-f]{64})+", row)
+        assert found, row
+        pinned[found[1]] = found[2]
+    asked = requirements(*LOCKED[name]) if LOCKED[name] else read("requirements/tools.in").splitlines()
+    for line in asked:
+        one = Requirement(line.partition("#")[0] or "pip")
+        if line.startswith("#") or (one.marker and not one.marker.evaluate(LINUX)):
+            continue
+        assert one.specifier.contains(pinned[canonicalize_name(one.name)]), line
+
+
+# Where they are locked for.
+LINUX = {
+    "python_version": "3.12", "python_full_version": "3.12.0", "sys_platform": "linux", "platform_machine": "x86_64",
+    "platform_system": "Linux", "os_name": "posix", "implementation_name": "cpython",
+    "platform_python_implementation": "CPython", "extra": "",
+}  # fmt: skip
+
+
+def requirements(*extras: str) -> list[str]:
+    """What both distributions ask for, on their own and with extras, without each other."""
+    found: list[str] = []
+    for file in ("pyproject.toml", "device/pyproject.toml"):
+        project = tomllib.loads(read(file))["project"]
+        waiting = [*project["dependencies"], *(f"{project['name']}[{extra}]" for extra in extras)]
+        while waiting:
+            one = Requirement(line := waiting.pop())
+            if one.name == project["name"]:
+                waiting += [more for extra in one.extras for more in project["optional-dependencies"].get(extra, [])]
+            elif not one.name.startswith("edgetl"):
+                found.append(line)
+    return found
 
 
 def test_hooks_run_the_tools_whose_versions_pyproject_states() -> None:
