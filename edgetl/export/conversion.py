@@ -74,10 +74,16 @@ def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
     """
     onnx = extras.require("onnx")
     tf2onnx_convert = extras.require("tf2onnx.convert")
-    function, spec = _function(model)
+    function, spec = _function(_without_xla(model))
     with quietly():
         channels_first = [INPUT_NAME] if layout == "nchw" else None
-        proto, _ = tf2onnx_convert.from_function(function, (spec,), opset=ONNX_OPSET, inputs_as_nchw=channels_first)
+        proto, _ = tf2onnx_convert.from_function(
+            function,
+            (spec,),
+            opset=ONNX_OPSET,
+            inputs_as_nchw=channels_first,
+            custom_op_handlers={"Erfc": (_erfc, [])},
+        )
     # tf2onnx leaves unknown operations in the graph under their TensorFlow names.
     unknown = {node.op_type for node in proto.graph.node if node.domain or not onnx.defs.has(node.op_type)}
     if unknown:
@@ -116,6 +122,40 @@ def converted(model: Keras, configure: Callable[[Any], None] | None = None) -> b
                 raise _unmapped("TFLite", names) from None
             raise InputError("TensorFlow's converter refuses the model", why=str(error)[:300]) from None
     return data
+
+
+def _erfc(context: Any, node: Any, name: str, args: Any) -> Any:  # noqa: ARG001  # the signature of tf2onnx
+    """Write Erfc, which TensorFlow's exact GELU has, as 1 - Erf, as ONNX has no Erfc."""
+    one = context.make_const(f"{node.name}_one", extras.require("numpy").ones((), "float32"))
+    (output,), dtypes, shapes = node.output, [context.get_dtype(node.output[0])], [context.get_shape(node.output[0])]
+    context.remove_node(node.name)
+    erf = context.make_node("Erf", node.input, dtypes=dtypes, shapes=shapes)
+    return context.make_node("Sub", [one.output[0], erf.output[0]], outputs=[output], dtypes=dtypes, shapes=shapes)
+
+
+def _without_xla(model: Keras) -> Keras:
+    """Return a model whose grouped convolutions are operations, not functions compiled by XLA, for tf2onnx."""
+    keras, tf = extras.keras(), extras.tensorflow()
+    if all(getattr(layer, "groups", 1) == 1 for layer in model.layers):
+        return model
+
+    class Grouped(keras.layers.Conv2D):  # type: ignore[misc, name-defined]
+        def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+            return tf.nn.conv2d(
+                inputs,
+                kernel,
+                strides=list(self.strides),
+                padding=self.padding.upper(),
+                dilations=list(self.dilation_rate),
+            )
+
+    def clone(operation: Any) -> Any:
+        kind = Grouped if type(operation) is keras.layers.Conv2D and operation.groups > 1 else type(operation)
+        return kind.from_config(operation.get_config())
+
+    copy = keras.models.clone_model(model, clone_function=clone)
+    copy.set_weights(model.get_weights())
+    return copy
 
 
 def _function(model: Keras) -> tuple[Any, Any]:

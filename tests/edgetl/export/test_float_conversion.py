@@ -9,6 +9,7 @@ from typing import Any
 import lively
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 
 from edgetl._lib import extras
@@ -117,3 +118,21 @@ def test_what_a_defect_printed_is_shown(capfd: pytest.CaptureFixture[str]) -> No
         os.write(2, b"chatter\n")
     os.write(2, b"afterwards\n")
     assert capfd.readouterr().err == "afterwards\n"
+
+
+def test_grouped_convolutions_and_exact_gelu_become_standard_onnx() -> None:
+    keras = extras.keras()
+    keras.utils.set_random_seed(3)
+    layers = keras.layers
+    pixels = keras.Input((16, 16, 3), name="pixels")
+    x = layers.Conv2D(8, 3, strides=2, padding="same", groups=4)(layers.Conv2D(8, 1)(pixels))
+    x = layers.GlobalAveragePooling2D()(layers.Activation("gelu")(x))
+    model = keras.Model(pixels, layers.Softmax()(layers.Dense(3)(x)))
+    exported = conversion.float32_onnx(model)
+    graph = onnx.load_from_string(exported).graph
+    groups = [one.i for node in graph.node for one in node.attribute if one.name == "group"]
+    assert 4 in groups
+    assert "Erf" in {node.op_type for node in graph.node}
+    photo = np.random.default_rng(0).uniform(0, 1, (1, 16, 16, 3)).astype(np.float32)
+    session = onnxruntime.InferenceSession(exported, providers=["CPUExecutionProvider"])
+    np.testing.assert_allclose(session.run(None, {"pixels": photo})[0], model.predict_on_batch(photo), atol=1e-6)
