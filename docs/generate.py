@@ -60,7 +60,9 @@ def device_commands() -> dict[str, argparse.ArgumentParser]:
 def _command(title: str, command: Any) -> list[str]:
     arguments = [one for one in command.params if one.param_type_name == "argument"]
     options = [one for one in command.params if one.param_type_name == "option" and not one.hidden]
-    usage = " ".join([title, *(_argument(one) for one in arguments), "[OPTIONS]" if options else ""]).rstrip()
+    required = [f"{one.opts[0]} {_name(one)}" for one in options if one.required]
+    words = [title, *(_argument(one) for one in arguments), *required, "[OPTIONS]" if options else ""]
+    usage = " ".join(words).rstrip()
     lines = [f"## {title}", "", *_paragraphs(command.help, usage)]
     if arguments:
         lines += _table("argument", [(f"`{_name(one)}`", _cell(one.help), "", "") for one in arguments])
@@ -155,9 +157,9 @@ def _cell(text: str | None) -> str:
 
 _OPTIONS = """# Options
 
-`edgetl train`, `quantize`, `bench` and `deploy` take each option as a flag, from a configuration file, or as a
-keyword argument in Python, where dashes become underscores: `--batch-size 16`, `batch_size = 16`, `batch_size=16`. All
-are checked in the same way, before any work begins.
+`edgetl train`, `import`, `quantize`, `bench` and `deploy` take each option as a flag, from a configuration file, or
+as a keyword argument in Python, where dashes become underscores: `--batch-size 16`, `batch_size = 16`,
+`batch_size=16`. All are checked in the same way, before any work begins.
 
 ## Configuration file
 
@@ -171,9 +173,9 @@ edgetl quantize runs/photos --config edgetl.toml
 ```
 
 The command line overrides the file, and the file the defaults; `--no-quick` and the like turn off what the file
-turns on. A file has a table for each command, `[train]`, `[quantize]`, `[bench]`, `[deploy]`, or the options of one
-command and no table. An unknown name is refused. If a default below is a description, it depends on the photos, the
-backbone or the machine; `run.json` records the value.
+turns on. A file has a table for each command, `[train]`, `[import]`, `[quantize]`, `[bench]`, `[deploy]`, or the
+options of one command and no table. An unknown name is refused. If a default below is a description, it depends on the
+photos, the backbone or the machine; `run.json` records the value.
 """
 
 _CODES = """# Codes
@@ -185,13 +187,20 @@ them, and `--fail-if` takes the codes of a verdict: `edgetl bench BUNDLE --fail-
 
 def options() -> str:
     """Return the page of all options, from their definitions."""
+    from edgetl.importing.options import ImportOptions
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.remote.deploy_options import DeployOptions
     from edgetl.training.options import TrainOptions
     from edgetl_device.bench.options import BenchOptions
     from edgetl_device.options import markdown_table
 
-    verbs = (("train", TrainOptions), ("quantize", QuantizeOptions), ("bench", BenchOptions), ("deploy", DeployOptions))
+    verbs = (
+        ("train", TrainOptions),
+        ("import", ImportOptions),
+        ("quantize", QuantizeOptions),
+        ("bench", BenchOptions),
+        ("deploy", DeployOptions),
+    )
     return "\n".join([_OPTIONS, *(f"## edgetl {verb}\n\n{markdown_table(kind)}" for verb, kind in verbs)])
 
 

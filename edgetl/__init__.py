@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from edgetl_device.bench.result import Result
     from edgetl_device.bundle import Bundle
 
-    from ._api import advise, bench, evaluate, quantize, resume, sign, train, verify
+    from ._api import advise, bench, evaluate, import_model, quantize, resume, sign, train, verify
+    from .importing.options import ImportOptions
     from .quantization.options import QuantizeOptions
     from .runs.directory import Run
     from .training.options import TrainOptions
@@ -30,6 +31,7 @@ __version__ = "0.1.0"
 __all__ = [
     "BenchOptions",
     "Bundle",
+    "ImportOptions",
     "QuantizeOptions",
     "Result",
     "Run",
@@ -38,6 +40,7 @@ __all__ = [
     "advise",
     "bench",
     "evaluate",
+    "import_model",
     "quantize",
     "resume",
     "sign",
@@ -48,6 +51,7 @@ __all__ = [
 _HOMES = {
     "BenchOptions": "edgetl_device.bench.options",
     "Bundle": "edgetl_device.bundle",
+    "ImportOptions": "edgetl.importing.options",
     "QuantizeOptions": "edgetl.quantization.options",
     "Result": "edgetl_device.bench.result",
     "Run": "edgetl.runs.directory",

@@ -11,6 +11,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.training.options import TrainOptions
 from edgetl_device.bench.options import BenchOptions
@@ -92,6 +93,33 @@ def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False
     finished = resume_training(Path(run), given=given, root=Path(data) if data else None, overwrite=overwrite)
     written_page(finished)
     return finished
+
+
+@_takes(ImportOptions)
+def import_model(
+    model: AnyPath, data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False, **options: Any
+) -> Run:
+    """Import a model that edgetl did not train, and write a run directory like that of :func:`train`.
+
+    Args:
+        model: A ``.keras``, ``.h5`` or ``.onnx`` file.
+        data: Labelled photos, in any form that training takes.
+        out: The run directory; ``runs/<name of model>`` when None.
+        overwrite: Replace an existing run.
+        **options: Fields of :class:`~edgetl.ImportOptions`.
+
+    Raises:
+        InputError: The model, the options or the photos are invalid, or ``out`` exists.
+        GateFailed: The imported model differs from the original.
+        Unavailable: This machine lacks a package.
+    """
+    from edgetl.importing.pipeline import import_model as run_import
+    from edgetl.reports.run import written_page
+
+    asked, path = ImportOptions.of(**options), Path(model)
+    run = run_import(path, Path(data), Path(out) if out else Path("runs") / path.stem, asked, overwrite=overwrite)
+    written_page(run)
+    return run
 
 
 @_takes(QuantizeOptions)

@@ -66,12 +66,13 @@ def _build(name: str, size: int, width: float, *, top: bool) -> Any:
     row = backbone(name)
     row.check(width=width, size=size)
     pixels = keras().layers.Input((size, size, 3), name=INPUT_LAYER)
-    built = row.build(_scaled(pixels, row.scale), size, width, top=top)
+    built = row.build(scale_pixels(pixels, row.scale), size, width, top=top)
     _number_from_one(built)
     return keras().Model(pixels, built.output, name=name)
 
 
-def _scaled(pixels: Any, scale: Scaling) -> Any:
+def scale_pixels(pixels: Any, scale: Scaling) -> Any:
+    """Add the layer ``scale`` to raw pixels, a Keras tensor [None, size, size, 3]."""
     import numpy as np
 
     layers = keras().layers
@@ -82,9 +83,10 @@ def _scaled(pixels: Any, scale: Scaling) -> Any:
     layer = layers.Conv2D(3, 1, trainable=False, name=SCALE_LAYER)
     scaled = layer(pixels)
     kernel = np.zeros((1, 1, 3, 3), np.float32)
+    factors, offsets = (np.broadcast_to(np.array(part, np.float32), 3) for part in (scale.factor, scale.offset))
     for place, channel in enumerate(scale.channels):
-        kernel[0, 0, "RGB".index(channel), place] = scale.factor[place]
-    layer.set_weights([kernel, np.array(scale.offset, np.float32)])
+        kernel[0, 0, "RGB".index(channel), place] = factors[place]
+    layer.set_weights([kernel, offsets])
     return scaled
 
 

@@ -44,6 +44,7 @@ _COMMANDS = (
     "models",
     "advise",
     "train",
+    "import_model",
     "evaluate",
     "quantize",
     "export",

@@ -32,6 +32,7 @@ DATA_ROOT = "data_root.txt"
 _FILES = (
     "run.json",
     "model.keras",
+    "original.*",
     "split.csv",
     DATA_ROOT,
     "history.csv",
@@ -193,6 +194,25 @@ def check_run_replaceable(folder: Path) -> None:
     bundle = [f"bundle/{name}" for name in ("bundle.json", *bundle_files(folder / "bundle"))]
     kind = Kind("a run", DOCUMENT, RunDocument.SCHEMA, (*_FILES, *exports, *bundle), tuple(RunDocument.OLDER))
     check_replaceable(folder, kind, hint="Move it away, or choose another place with --out.")
+
+
+def check_new_run(out: Path, *, overwrite: bool) -> None:
+    """Check that a run can be written to ``out``, before the work for it begins.
+
+    Raises:
+        InputError: The place is not writable, is no run, or is one and ``overwrite`` is not set.
+    """
+    parent = next(folder for folder in out.resolve().parents if folder.exists())
+    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+        raise InputError(f"{out}: {parent} is not writable", hint="Choose another place with --out.")
+    heal(out)
+    if not out.exists():
+        return
+    if not (out / DOCUMENT).is_file():
+        raise InputError(f"{out}: exists and is not a run", hint="Choose another place with --out.")
+    if not overwrite:
+        raise InputError(f"{out}: exists already", hint="Choose another place with --out, or give --overwrite.")
+    check_run_replaceable(out)
 
 
 def default_folder(data: Path) -> Path:

@@ -15,6 +15,7 @@ from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy
 
+from .import_record import ImportRecord
 from .metrics import Metrics
 
 
@@ -192,6 +193,7 @@ class RunDocument:
         versions: Versions of the packages used for training.
         resumed: The point where training was last resumed.
         teacher: The teacher run of distillation.
+        imported: The model that the run was imported from, if edgetl did not train it.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.run/2"
@@ -218,6 +220,7 @@ class RunDocument:
     versions: dict[str, str]
     resumed: ResumedFrom | None = optional()
     teacher: TeacherRecord | None = optional()
+    imported: ImportRecord | None = optional()
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -18,10 +17,9 @@ from edgetl._lib.lock import bundle_locked
 from edgetl._lib.progress import note
 from edgetl.data import Dataset, load_dataset, require_training
 from edgetl.data.readers.source import check_source, refuse_inside
-from edgetl.runs.directory import DOCUMENT, Run, check_run_replaceable
+from edgetl.runs.directory import Run, check_new_run, check_run_replaceable
 from edgetl.runs.document import Baseline
 from edgetl_device.documents import to_json
-from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, heal
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
@@ -70,7 +68,7 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
         Unavailable: The backbone's weights cannot be loaded or downloaded.
     """
     refuse_inside(root, out)
-    _check_target(out, overwrite=overwrite)
+    check_new_run(out, overwrite=overwrite)
     if not overwrite:
         refuse_leftover(out)
     return _run(Request.new(root, out, options, overwrite=overwrite), anew=True)
@@ -222,21 +220,6 @@ def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str,
         "teacher": teacher.document.model.sha256 if teacher else None,
         "libraries": library_versions(),
     }
-
-
-def _check_target(out: Path, *, overwrite: bool) -> None:
-    # Check write access now, not after training.
-    parent = next(folder for folder in out.resolve().parents if folder.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise InputError(f"{out}: {parent} is not writable", hint="Choose another place with --out.")
-    heal(out)
-    if not out.exists():
-        return
-    if not (out / DOCUMENT).is_file():
-        raise InputError(f"{out}: exists and is not a run", hint="Choose another place with --out.")
-    if not overwrite:
-        raise InputError(f"{out}: exists already", hint="Choose another place with --out, or give --overwrite.")
-    check_run_replaceable(out)
 
 
 def _check_replaceable(request: Request, out: Path) -> None:

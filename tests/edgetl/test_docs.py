@@ -19,6 +19,7 @@ import pytest
 import typer
 
 from edgetl.cli import app
+from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.remote.deploy_options import DeployOptions
 from edgetl.training.options import TrainOptions
@@ -126,7 +127,13 @@ def inline_commands(text: str) -> Iterator[str]:
 
 
 # Commands whose options Typer passes as text to their own classes.
-OPTIONS = {"bench": BenchOptions, "deploy": DeployOptions, "quantize": QuantizeOptions, "train": TrainOptions}
+OPTIONS = {
+    "bench": BenchOptions,
+    "deploy": DeployOptions,
+    "import": ImportOptions,
+    "quantize": QuantizeOptions,
+    "train": TrainOptions,
+}
 
 
 class NoSuchCommand(Exception):

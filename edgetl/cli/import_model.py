@@ -1,0 +1,128 @@
+"""``edgetl import``: parse, call :func:`edgetl.importing.pipeline.import_model`, print what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from edgetl._lib.progress import note
+from edgetl.cli.console.output import accuracy_text, echo, print_json, print_table, word
+from edgetl.importing.options import ImportOptions
+from edgetl_device.options import BASICS
+
+from .evaluate import print_classes
+from .options import Asked, add_command
+
+if TYPE_CHECKING:
+    from edgetl.runs.directory import Run
+    from edgetl.runs.import_record import ImportRecord
+
+_MOST_CLASSES = 50
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the application."""
+    add_command(app, "import", ImportOptions, import_model)
+
+
+def import_model(
+    asked: Asked[ImportOptions],
+    model: Path = typer.Argument(..., help="A .keras, .h5 or .onnx file.", readable=False, show_default=False),
+    data: Path = typer.Option(
+        ...,
+        metavar="PHOTOS",
+        help="Labelled photos, in any form that train accepts.",
+        show_default=False,
+        rich_help_panel=BASICS,
+    ),
+    out: Path | None = typer.Option(
+        None, metavar="RUN", help="Run directory to write.  [default: runs/<name of MODEL>]", rich_help_panel=BASICS
+    ),
+    overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing run."),
+    json: bool = typer.Option(False, "--json", help="Print run.json on stdout."),
+) -> None:
+    """Import a model that edgetl did not train: the result is a run like any other.
+
+    The scaling of pixels and the fit of photos are found on one part of the photos and reported on the other. Nothing
+    in the file runs.
+
+    Example: edgetl import theirs.onnx --data photos/ --labels labels.txt --out runs/theirs
+    """
+    from edgetl.importing.pipeline import import_model as run_import
+    from edgetl.reports.run import written_page
+
+    run = run_import(model, data, out or Path("runs") / model.stem, asked.options, overwrite=overwrite)
+    page = written_page(run)
+    if json:
+        note(f"report: {page}")
+        print_json(run.document)
+        return
+    _summary(run, page)
+
+
+def _summary(run: Run, page: str) -> None:
+    document = run.document
+    record = document.imported
+    assert record is not None
+    for finding in document.dataset.findings:
+        if finding.severity != "info":
+            note(f"{finding.severity}: {finding.message}")
+    _print_tried(record)
+    for split, metrics in document.metrics.items():
+        if len(run.labels) <= _MOST_CLASSES:
+            print_classes(split, metrics)
+        else:
+            echo(f"{split}: {accuracy_text(metrics.accuracy)}")
+    _print_warnings(record)
+    shown = f"{record.format} by {record.producer}" if record.producer else record.format
+    opset = f", opset {record.opset}" if record.opset else ""
+    echo(f"imported  {record.name}: {shown}{opset}, ends in {record.ends_in}; kept as {record.file}")
+    echo(f"input     {_input_text(record)}")
+    same = record.agreement
+    echo(
+        f"same as   {record.runtime}: {same.agree} of {same.photos} photos with the same label, outputs differ by "
+        f"{same.max_abs:.1e} at most"
+    )
+    echo(f"run       {run.folder}")
+    echo(f"report    {page}")
+    echo(f"next      edgetl quantize {word(run.folder)} --int8")
+
+
+def _print_tried(record: ImportRecord) -> None:
+    tried = record.input.tried
+    if len(tried) < 2:
+        return
+    rows = [
+        (one.input, one.fit, f"{one.accuracy.top1:.3f}", "{:.2f}..{:.2f}".format(*one.accuracy.ci95), f"{one.loss:.3f}")
+        for one in tried
+    ]
+    title = f"inputs tried on {record.input.photos} photos, none of them among the results below"
+    print_table(("input", "fit", "top-1", "95% CI", "loss"), rows, title=title)
+
+
+def _print_warnings(record: ImportRecord) -> None:
+    found, order = record.input, record.label_order
+    if found.undecided:
+        note(
+            f"warning: these photos cannot tell {found.name}, {found.fit} from {', '.join(found.undecided)}: "
+            "use more photos, or name the right one with --input and --fit"
+        )
+    if order.permuted:
+        note(
+            f"warning: the labels look permuted: {order.accuracy:.1%} of {order.photos} photos are right, and "
+            f"{order.assigned_accuracy:.1%} in the order {', '.join(order.order)}; nothing was reordered: "
+            "if that order is right, give it with --labels FILE"
+        )
+    if record.held_out == "unknown":
+        note(
+            "note: edgetl cannot know whether the model was trained on these photos; "
+            "if it was not, say so with --held-out"
+        )
+
+
+def _input_text(record: ImportRecord) -> str:
+    found = record.input
+    how = {"user": "as you said", "model": "the model scales pixels itself", "photos": "chosen on the photos"}
+    return f"{found.name}, {found.fit}: {how[found.chosen_by]}"

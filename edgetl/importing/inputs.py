@@ -1,0 +1,205 @@
+"""Which scaling of pixels, and which fit of photos, a model was made for: found on labelled photos, not guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl._lib.extras import require
+from edgetl._lib.progress import track
+from edgetl.backbones.spec import CAFFE, TF, TORCH, Scaling
+from edgetl.runs.import_record import Fit, InputRecord, TriedInput
+from edgetl.runs.metrics import accuracy_of
+from edgetl_device.bench.accuracy import mcnemar_exact
+from edgetl_device.scores import Accuracy
+
+from .labels import best_order, looks_permuted
+from .options import AUTO, ImportOptions, numbers
+from .original import Original
+from .plain import End, class_scores
+
+RAW = Scaling((1.0,), (0.0,))
+CONVENTIONS: Mapping[str, Scaling] = {
+    "raw": RAW,
+    "0..1": Scaling((1 / 255,), (0.0,)),
+    "-1..1": TF,
+    "imagenet": TORCH,
+    "caffe": CAFFE,
+}
+CUSTOM = "custom"
+FITS: tuple[Fit, ...] = get_args(Fit)
+# With several alternatives, one in twenty would often look better by chance.
+_ALPHA = 0.01
+_BATCH = 64
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """One scaling and fit with its results on the photos used to choose.
+
+    Attributes:
+        name: Name of the scaling.
+        fit: Fit of the photos.
+        scores: Log-probabilities or logits, float64 [n, classes].
+        correct: bool [n].
+        loss: Cross-entropy of each photo, nats, float64 [n].
+        brier: Brier score of each photo, 0..2, float64 [n].
+    """
+
+    name: str
+    fit: Fit
+    scores: npt.NDArray[np.float64]
+    correct: npt.NDArray[np.bool_]
+    loss: npt.NDArray[np.float64]
+    brier: npt.NDArray[np.float64]
+
+    @property
+    def accuracy(self) -> Accuracy:
+        """Accuracy with its interval."""
+        return accuracy_of(int(self.correct.sum()), len(self.correct))
+
+    @property
+    def rank(self) -> tuple[int, float]:
+        """Sorts the best first."""
+        return -int(self.correct.sum()), float(self.loss.mean())
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The chosen input.
+
+    Attributes:
+        scaling: From raw pixels to what the model takes.
+        record: For ``run.json``.
+    """
+
+    scaling: Scaling
+    record: InputRecord
+
+
+def feed(pixels: npt.NDArray[np.uint8], scaling: Scaling) -> npt.NDArray[np.float32]:
+    """Return raw RGB pixels, uint8 [n, S, S, 3], as a model takes them, float32."""
+    ordered = pixels[..., ["RGB".index(channel) for channel in scaling.channels]].astype(np.float32)
+    return np.asarray(ordered * np.array(scaling.factor, np.float32) + np.array(scaling.offset, np.float32))
+
+
+def candidates(options: ImportOptions, *, scales_pixels: str, fit: str) -> tuple[dict[str, Scaling], tuple[Fit, ...]]:
+    """Return the scalings and fits that are possible after what the user and the model say.
+
+    Args:
+        options: The user's options.
+        scales_pixels: The layer of the model that scales raw pixels; empty without one.
+        fit: The fit that the model itself did; empty if it did none.
+    """
+    if options.mean:
+        mean, std = (np.broadcast_to(numbers(name, getattr(options, name)), 3) for name in ("mean", "std"))
+        order = [2, 1, 0] if options.bgr else [0, 1, 2]
+        custom = Scaling(
+            tuple(float(1 / (255 * std[place])) for place in order),
+            tuple(float(-mean[place] / std[place]) for place in order),
+            "BGR" if options.bgr else "RGB",
+        )
+        scalings = {CUSTOM: custom}
+    elif options.input != AUTO:
+        scalings = {options.input: CONVENTIONS[options.input]}
+    else:
+        scalings = {"raw": RAW} if scales_pixels else dict(CONVENTIONS)
+    wanted = options.fit if options.fit != AUTO else fit
+    return scalings, tuple(one for one in FITS if one == wanted) or FITS
+
+
+def try_inputs(
+    original: Original,
+    ends_in: End,
+    photos: Mapping[Fit, npt.NDArray[np.uint8]],
+    targets: npt.NDArray[np.int64],
+    scalings: Mapping[str, Scaling],
+) -> list[Tried]:
+    """Run the original on photos in each scaling and fit, best first.
+
+    If another order of the labels fits the outputs far better than the given one, results are judged in that order:
+    with permuted labels, the right input looks no better than a wrong one.
+
+    Args:
+        original: The model.
+        ends_in: What it ends in.
+        photos: uint8 [n, S, S, 3] for each fit to try.
+        targets: Class indices, int64 [n].
+        scalings: Scalings to try, by name.
+    """
+    found = []
+    with track("Trying inputs", len(photos) * len(scalings) * len(targets), unit="photos") as advance:
+        for fit, pixels in photos.items():
+            for name, scaling in scalings.items():
+                parts = []
+                for start in range(0, len(pixels), _BATCH):
+                    batch = np.asarray(pixels[start : start + _BATCH])
+                    parts.append(class_scores(original.outputs(feed(batch, scaling)), ends_in))
+                    advance(len(batch))
+                found.append((name, fit, np.concatenate(parts)))
+    permuted = max(
+        (best_order(scores.argmax(axis=1), targets, scores.shape[1]) for _, _, scores in found),
+        key=lambda order: order.correct,
+    )
+    most = max(int((scores.argmax(axis=1) == targets).sum()) for _, _, scores in found)
+    judged = permuted.outputs[targets] if looks_permuted(most, permuted.correct, len(targets)) else targets
+    return sorted((_tried(name, fit, scores, judged) for name, fit, scores in found), key=lambda one: one.rank)
+
+
+def _tried(name: str, fit: Fit, scores: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> Tried:
+    wide = scores - scores.max(axis=1, keepdims=True)
+    logarithms = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
+    loss = -logarithms[np.arange(len(targets)), targets]
+    brier = ((np.exp(logarithms) - np.eye(scores.shape[1])[targets]) ** 2).sum(axis=1)
+    return Tried(name, fit, scores, scores.argmax(axis=1) == targets, loss, brier)
+
+
+def chosen(
+    tried: Sequence[Tried], scalings: Mapping[str, Scaling], options: ImportOptions, *, by_model: bool
+) -> Choice:
+    """Return the best input, with the alternatives that the photos cannot tell from it.
+
+    Args:
+        tried: From :func:`try_inputs`.
+        scalings: The scalings tried, by name.
+        options: The user's options.
+        by_model: Whether the model itself says what it takes.
+    """
+    best = tried[0]
+    others = {one.name: one for one in reversed(tried) if one.name != best.name}
+    fits = {one.fit: one for one in reversed(tried) if one.name == best.name and one.fit != best.fit}
+    undecided = [name for name, one in (*others.items(), *fits.items()) if not _is_better(best, one)]
+    scaling = scalings[best.name]
+    by_user = best.name == CUSTOM or options.input != AUTO
+    record = InputRecord(
+        name=best.name,
+        factor=scaling.factor,
+        offset=scaling.offset,
+        channels="BGR" if scaling.channels == "BGR" else "RGB",
+        fit=best.fit,
+        chosen_by="user" if by_user else "model" if by_model else "photos",
+        photos=len(best.loss) if len(tried) > 1 else 0,
+        tried=tuple(TriedInput(one.name, one.fit, one.accuracy, round(float(one.loss.mean()), 6)) for one in tried),
+        undecided=tuple(sorted(undecided)),
+    )
+    return Choice(scaling, record)
+
+
+def _is_better(best: Tried, other: Tried) -> bool:
+    """Return whether one input is better than another by more than chance, on the same photos.
+
+    It is if it has more photos right (exact McNemar test), or not fewer and a lower Brier score (paired t-test), each
+    at the 1% level. Not the cross-entropy: inputs of a wrong scale make a model too sure of itself, and a few photos
+    would decide.
+    """
+    lost, gained = (int((one.correct & ~two.correct).sum()) for one, two in ((other, best), (best, other)))
+    if gained > lost and mcnemar_exact(lost, gained) < _ALPHA:
+        return True
+    difference = other.brier - best.brier
+    if gained < lost or not np.ptp(difference) > 1e-6:
+        return False
+    return bool(require("scipy.stats").ttest_1samp(difference, 0.0, alternative="greater").pvalue < _ALPHA)

@@ -1,0 +1,357 @@
+"""A model file and photos to a run directory: scan, convert, find the input, compare, write."""
+
+from __future__ import annotations
+
+import platform
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl import __version__
+from edgetl._lib.extras import check_installed
+from edgetl._lib.progress import step
+from edgetl.backbones.weights import WeightsRecord
+from edgetl.data import (
+    SPLITS,
+    Dataset,
+    Sample,
+    Split,
+    load_dataset,
+    refuse_inside,
+    stratified_sample,
+    targets_of,
+    write_split,
+)
+from edgetl.data.pixels import decode_files
+from edgetl.reports import plots
+from edgetl.reports.text import top1_text
+from edgetl.runs import float_model
+from edgetl.runs.directory import DOCUMENT, Run, check_new_run, check_run_replaceable, write_data_root
+from edgetl.runs.document import RunDocument, StageSeconds, TrainedModel, TrainedSettings
+from edgetl.runs.history import write_history
+from edgetl.runs.import_record import Fit, ImportAgreement, ImportRecord, LabelOrder
+from edgetl.runs.metrics import Metrics, classification_report
+from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
+from edgetl_device import documents
+from edgetl_device.errors import InputError
+from edgetl_device.files import atomic_path, sha256_file
+from edgetl_device.options import Value
+from edgetl_device.preprocess import Preprocess
+
+from . import agreement, inputs, keras_graph, labels
+from .onnx_graph import network_of
+from .options import ImportOptions
+from .original import KerasOriginal, OnnxOriginal, Original
+from .plain import End, Finished, Keras, Names, class_scores, ends_in, finished
+from .scan import Scanned, scanned
+from .source import Source, open_source
+
+# More change nothing in the choice of the input, and take as long again.
+_MOST_CHOOSING = 400
+_MODEL, _ORIGINAL = "model.keras", "original"
+_PACKAGES = ("edgetl", "tensorflow", "keras", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
+
+
+@dataclass(frozen=True, eq=False)
+class Loaded:
+    """A model file, converted but not yet given an input.
+
+    Attributes:
+        source: The file.
+        scanned: What it says of itself.
+        network: Flat Keras graph, float32 [None, size, size, 3] to the outputs of the original.
+        original: The original in its own runtime.
+        size: Height and width of the input.
+        scales_pixels: The layer that scales raw pixels; empty if there is none.
+        fit: The fit of photos that the model did itself; empty if it did none.
+        kept: Bytes of the file that the run keeps.
+    """
+
+    source: Source
+    scanned: Scanned
+    network: Keras
+    original: Original
+    size: int
+    scales_pixels: str
+    fit: str
+    kept: bytes
+
+    @property
+    def ends_in(self) -> End:
+        """What the original ends in."""
+        return ends_in(self.network)
+
+    @property
+    def classes(self) -> int:
+        """Number of classes that it tells apart: one score is for two."""
+        return max(2, int(np.prod(self.network.outputs[0].shape[1:])))
+
+
+class _Stages:
+    """Durations of the steps, for ``run.json``."""
+
+    def __init__(self) -> None:
+        self.found: list[StageSeconds] = []
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        started = time.perf_counter()
+        yield
+        self.found.append(StageSeconds(name, round(time.perf_counter() - started, 3)))
+
+
+def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, overwrite: bool = False) -> Run:
+    """Import a Keras or ONNX model and write a run directory, which appears once it is complete.
+
+    The input of the model is chosen on the training and validation photos, and results are reported on the test photos
+    (on the validation photos if there are none).
+
+    Args:
+        path: The model file.
+        data: The data set, in any form that training takes.
+        out: The run directory to write.
+        options: Options of the import.
+        overwrite: Replace an existing run.
+
+    Raises:
+        InputError: The file, the photos or the options are invalid, or ``out`` exists.
+        GateFailed: The imported model differs from the original.
+        Unavailable: A package is missing.
+    """
+    started = time.perf_counter()
+    refuse_inside(data, out)
+    check_new_run(out, overwrite=overwrite)
+    check_installed("tensorflow")
+    stages = _Stages()
+    with stages.stage("model"):
+        loaded = load(path, options)
+    with stages.stage("data"):
+        dataset = _dataset(data, loaded, options, fit="stretch")
+        names = labels.resolved(options.labels, dataset.labels, outputs=loaded.classes, shown=str(path), data=data)
+        choosing = _choosing(dataset, options)
+    with stages.stage("input"):
+        choice, order = _choose(loaded, dataset, choosing, names, options)
+        dataset = _dataset(data, loaded, options, fit=choice.record.fit)
+    with stages.stage("conversion"), step("Converting"):
+        scaling = None if choice.scaling == inputs.RAW else choice.scaling
+        made = finished(loaded.network, scaling, size=loaded.size, name=_name(path))
+        compared = _compared(made, loaded, choice, dataset, options)
+    with atomic_path(out, directory=True, replaceable=partial(_check_replaceable, out)) as folder:
+        _write(folder, loaded, made, dataset, names, options, choice, order, compared, stages, started)
+    return Run.open(out)
+
+
+def load(path: Path, options: ImportOptions) -> Loaded:
+    """Scan, check and convert a model file.
+
+    Raises:
+        InputError: It cannot be imported; the message says why, and what to do.
+    """
+    source = open_source(path)
+    with step("Reading the model"):
+        found = scanned(source, size=options.size)
+        return _onnx(source, found) if source.format == "onnx" else _keras(source, found, options)
+
+
+def _onnx(source: Source, found: Scanned) -> Loaded:
+    scan, shown = found.scan, str(source.path)
+    assert scan.size is not None
+    nchw = scan.layout == "nchw"
+    network = network_of(found.simplified, nchw=nchw, size=scan.size, shown=shown).network
+    original = OnnxOriginal(found.whole, nchw=nchw, batch=scan.batch)
+    return Loaded(source, found, network, original, scan.size, "", "", found.whole)
+
+
+def _keras(source: Source, found: Scanned, options: ImportOptions) -> Loaded:
+    keras_graph.check_config(found.scan.config, source.path)
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+        # The bytes that were checked; Keras goes by the suffix.
+        copy = Path(folder) / f"{_ORIGINAL}{source.suffix}"
+        copy.write_bytes(source.data)
+        model = keras_graph.load_keras(copy, shown=source.path)
+    flat = keras_graph.flat_network(model, size=options.size, shown=source.path)
+    return Loaded(
+        source, found, flat.network, KerasOriginal(model), flat.size, flat.scales_pixels, flat.fit, source.data
+    )
+
+
+def _dataset(data: Path, loaded: Loaded, options: ImportOptions, *, fit: Fit) -> Dataset:
+    return load_dataset(
+        data,
+        Preprocess(size=loaded.size, fit=fit),
+        seed=options.seed,
+        val=options.val,
+        test=options.test,
+        on_conflict=options.on_conflict,  # type: ignore[arg-type]  # one of its choices
+    )
+
+
+def _reported(dataset: Dataset) -> Split:
+    return "test" if dataset.of("test") else "val"
+
+
+def _choosing(dataset: Dataset, options: ImportOptions) -> tuple[Sample, ...]:
+    """Return the photos that the input is chosen on: none that results are reported on."""
+    reported = _reported(dataset)
+    photos = [one for one in dataset.samples if one.split != reported]
+    if not dataset.of(reported):
+        raise InputError(
+            f"{dataset.root}: no photos were held out",
+            why="an import is proved on photos that nothing was chosen on",
+            hint="Give {test} a share greater than 0, or more photos: at least 3 a class.",
+            options={"test": options.test},
+        )
+    if not photos:
+        raise InputError(
+            f"{dataset.root}: has {reported} photos only",
+            why="the input of the model, and the ranges of int8, are set on other photos than those reported on",
+            hint="Add a train folder, or put the class folders directly under it to have them split.",
+        )
+    return stratified_sample(photos, count=_MOST_CHOOSING, seed=options.seed)
+
+
+def _choose(
+    loaded: Loaded, dataset: Dataset, choosing: Sequence[Sample], names: Sequence[str], options: ImportOptions
+) -> tuple[inputs.Choice, LabelOrder]:
+    scalings, fits = inputs.candidates(options, scales_pixels=loaded.scales_pixels, fit=loaded.fit)
+    targets = targets_of(choosing, names)
+    photos = {fit: _pixels(dataset, choosing, fit) for fit in fits}
+    tried = inputs.try_inputs(loaded.original, loaded.ends_in, photos, targets, scalings)
+    choice = inputs.chosen(tried, scalings, options, by_model=bool(loaded.scales_pixels))
+    held_out = stratified_sample(dataset.of(_reported(dataset)), count=_MOST_CHOOSING, seed=options.seed)
+    outputs = loaded.original.outputs(inputs.feed(_pixels(dataset, held_out, choice.record.fit), choice.scaling))
+    predicted = class_scores(outputs, loaded.ends_in).argmax(axis=1)
+    order = labels.check_order(
+        (tried[0].scores.argmax(axis=1), targets), (predicted, targets_of(held_out, names)), names
+    )
+    return choice, order
+
+
+def _pixels(dataset: Dataset, samples: Sequence[Sample], fit: Fit) -> npt.NDArray[np.uint8]:
+    """Return photos in another fit than that of the data set, uint8 [n, S, S, 3]."""
+    if fit == dataset.spec.fit:
+        cache = dataset.pixels
+    else:
+        files = {sample.sha256: dataset.folder / sample.path for sample in dataset.samples}
+        cache = decode_files(files, replace(dataset.spec, fit=fit))
+    return np.asarray(cache.array[cache.rows(samples)])
+
+
+def _compared(
+    made: Finished, loaded: Loaded, choice: inputs.Choice, dataset: Dataset, options: ImportOptions
+) -> ImportAgreement:
+    photos = stratified_sample(dataset.of(_reported(dataset)), count=agreement.PHOTOS, seed=options.seed)
+    pixels = _pixels(dataset, photos, choice.record.fit)
+    found = agreement.agreement(made, loaded.original, choice.scaling, pixels)
+    agreement.gate(found, shown=str(loaded.source.path), runtime=loaded.original.runtime)
+    return found
+
+
+def _check_replaceable(out: Path) -> None:
+    check_run_replaceable(out)
+
+
+def _name(path: Path) -> str:
+    return Names().of(path.stem)
+
+
+def _write(
+    folder: Path,
+    loaded: Loaded,
+    made: Finished,
+    dataset: Dataset,
+    names: tuple[str, ...],
+    options: ImportOptions,
+    choice: inputs.Choice,
+    order: LabelOrder,
+    compared: ImportAgreement,
+    stages: _Stages,
+    started: float,
+) -> None:
+    source, scan = loaded.source, loaded.scanned.scan
+    made.model.save(folder / _MODEL)
+    seconds_to_model = time.perf_counter() - started
+    original = folder / f"{_ORIGINAL}{source.suffix}"
+    original.write_bytes(loaded.kept)
+    write_history(folder / "history.csv", ())
+    write_split(folder / "split.csv", dataset.samples)
+    write_data_root(folder, dataset.root)
+    with stages.stage("report"):
+        metrics = _report(made.model, dataset, names, folder)
+    settings: dict[str, Value] = options.by_name() | {"labels": Path(options.labels).name if options.labels else None}
+    base: dict[str, Value] = {"backbone": source.path.stem, "width": 1.0, "augment": "none", "size": loaded.size}
+    document = RunDocument(
+        producer=f"edgetl {__version__}",
+        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        config=TrainedSettings.of(settings | base | {"fit": choice.record.fit}),
+        labels=names,
+        preprocess=dataset.spec,
+        dataset=replace(dataset.describe(), root=dataset.root.resolve().name),
+        weights=WeightsRecord("file", source.path.name, source.sha256, "not known: the model was imported"),
+        model=TrainedModel(
+            file=_MODEL,
+            bytes=(folder / _MODEL).stat().st_size,
+            sha256=sha256_file(folder / _MODEL),
+            parameters=int(made.model.count_params()),
+            cut_layer=None,
+            best_epoch=0,
+        ),
+        interrupted=False,
+        metrics=metrics,
+        stages=tuple(stages.found),
+        seconds_to_model=round(seconds_to_model, 3),
+        seconds=round(time.perf_counter() - started, 3),
+        versions={"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
+        imported=ImportRecord(
+            name=source.path.name,
+            format=source.format,
+            sha256=source.sha256,
+            file=original.name,
+            runtime=loaded.original.runtime,
+            producer=scan.producer,
+            opset=scan.opset,
+            layout="nchw" if scan.layout == "nchw" else "nhwc",
+            ends_in=made.ends_in,
+            labels_from="file" if options.labels else "photos",
+            held_out="user" if options.held_out else "unknown",
+            input=choice.record,
+            label_order=order,
+            agreement=compared,
+        ),
+    )
+    documents.write(folder / DOCUMENT, document)
+
+
+def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) -> dict[Split, Metrics]:
+    """Write predictions and confusion matrices of the held-out photos; return the metrics of each split."""
+    metrics: dict[Split, Metrics] = {}
+    predictions: list[HeldOutPrediction] = []
+    for split in SPLITS[1:]:
+        samples = dataset.of(split)
+        if not samples:
+            continue
+        rows = dataset.pixels.rows(samples)
+        scores = float_model.logits(model, dataset.pixels.array, rows, description=f"Evaluating on {split}")
+        probabilities = float_model.softmax(scores)
+        metrics[split] = classification_report(probabilities, targets_of(samples, names), names)
+        predictions += predictions_of(samples, names, probabilities)
+    write_predictions(folder / FILE, predictions)
+    (folder / "plots").mkdir()
+    with step("Drawing plots"):
+        for split, report in metrics.items():
+            accuracy = report.accuracy
+            title = f"{split}: {accuracy.correct} of {accuracy.photos} photos right, {top1_text(accuracy)}"
+            plots.confusion_matrix(
+                report.confusion, names, title=title, target=folder / "plots" / f"confusion_{split}.png"
+            )
+    return metrics

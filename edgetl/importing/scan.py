@@ -1,0 +1,313 @@
+"""A model file of a stranger in a child process first: ``python -m edgetl.importing.scan FORMAT FOLDER SIZE``.
+
+HDF5, ONNX and ONNX Runtime are native code that is not made for such files: a crash here is a message there. The file
+comes by stdin; what is written to stdout is a line of JSON, :class:`Scan`, and for ONNX the graph with static shapes
+and without what does not depend on the photo.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from edgetl._lib import extras, reader_process
+from edgetl_device.documents import of_json, optional, to_json
+from edgetl_device.errors import InputError
+
+from .source import Source
+
+# A model of 100 MB takes seconds.
+_TIMEOUT_S = 300.0
+OPSETS = (9, 23)
+_AS_FLOAT = "Convert the model to float32 (in PyTorch: model.float()), and export it again."
+_MOST_WEIGHTS = 1 << 31
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a model file says of itself.
+
+    Attributes:
+        config: Keras: the architecture, JSON as text.
+        producer: The program that wrote it.
+        opset: ONNX: its opset.
+        layout: ONNX: ``nchw`` or ``nhwc``.
+        size: ONNX: height and width of the input.
+        batch: ONNX: whether the batch may be of any size.
+        external: ONNX: names of the files beside it that held its weights.
+    """
+
+    config: str = optional("")
+    producer: str = optional("")
+    opset: int | None = optional()
+    layout: str = optional("nhwc")
+    size: int | None = optional()
+    batch: bool = optional(False)
+    external: tuple[str, ...] = optional(())
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned:
+    """A scan with its graphs.
+
+    Attributes:
+        scan: What the file says.
+        whole: ONNX: the model with all its weights, in one file.
+        simplified: ONNX: the model for a batch of 1, constants folded.
+    """
+
+    scan: Scan
+    whole: bytes
+    simplified: bytes
+
+
+def scanned(source: Source, *, size: int | None = None) -> Scanned:
+    """Read a model file in a child process.
+
+    Args:
+        source: The file.
+        size: Height and width of the input, for models that take any.
+
+    Raises:
+        InputError: It is damaged, or is no image classifier that edgetl can import.
+    """
+    extras.check_installed("h5py" if source.format != "onnx" else "onnxruntime")
+    folder = str(source.path.resolve().parent)
+    try:
+        found = reader_process.read(
+            "importing.scan", source.data, source.format, folder, str(size or 0), timeout_s=_TIMEOUT_S
+        )
+    except ValueError as error:
+        what, _, hint = str(error).partition(" || ")
+        raise InputError(
+            f"{source.path}: cannot be imported", why=what[:400], hint=hint or "If it is damaged, copy it again."
+        ) from None
+    line, _, rest = found.partition(b"\n")
+    scan = of_json(Scan, json.loads(line), name="the scan of a model file")
+    length = int.from_bytes(rest[:8], "big")
+    return Scanned(scan, rest[8 : 8 + length], rest[8 + length :])
+
+
+class Refusal(ValueError):
+    """A reason not to import, and what to do, in one text for stderr."""
+
+    def __init__(self, why: str, hint: str = "") -> None:
+        super().__init__(f"{why} || {hint}" if hint else why)
+
+
+def scan_here(data: bytes, format: str, folder: Path, size: int) -> Scanned:
+    """Scan a file in this process, which may crash; any exception means that it cannot be imported."""
+    if format == "onnx":
+        return _onnx(data, folder, size)
+    config, producer = _h5(data) if format == "h5" else _keras(data)
+    return Scanned(Scan(config=config, producer=producer), b"", b"")
+
+
+def _h5(data: bytes) -> tuple[str, str]:
+    import h5py
+
+    from edgetl.backbones.hdf5 import check_links
+
+    with h5py.File(io.BytesIO(data), "r") as file:
+        check_links(file)
+        config = file.attrs.get("model_config")
+        if config is None:
+            raise Refusal(
+                "it has weights, but no architecture",
+                'Save the whole model where its code is: model.save("model.keras").',
+            )
+        version = file.attrs.get("keras_version", "")
+        _read_all(file)
+    text, version = (one.decode() if isinstance(one, bytes) else str(one) for one in (config, version))
+    json.loads(text)
+    return text, f"keras {version}".strip()
+
+
+def _read_all(file: Any) -> None:
+    import h5py
+    import numpy as np
+
+    total = 0
+
+    def visit(_: str, node: Any) -> None:
+        nonlocal total
+        if isinstance(node, h5py.Dataset):
+            total += node.nbytes
+            if total > _MOST_WEIGHTS:
+                raise Refusal("it has over 2 GB of weights")
+            if not np.isfinite(np.asarray(node[()], np.float64)).all() and node.dtype.kind == "f":
+                raise Refusal(f"{node.name} has NaN or infinite weights", "Import an earlier checkpoint.")
+
+    file.visititems(visit)
+
+
+def _keras(data: bytes) -> tuple[str, str]:
+    import h5py
+
+    from edgetl.backbones.hdf5 import check_links
+
+    with zipfile.ZipFile(io.BytesIO(data)) as archive:
+        if sum(one.file_size for one in archive.infolist()) > _MOST_WEIGHTS:
+            raise Refusal("it unpacks to over 2 GB")
+        config = archive.read("config.json").decode()
+        about = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
+        if "model.weights.h5" not in archive.namelist():
+            raise Refusal("it has no model.weights.h5")
+        with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
+            check_links(file)
+            _read_all(file)
+    json.loads(config)
+    return config, f"keras {about.get('keras_version', '')}".strip()
+
+
+def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
+    onnx = extras.require("onnx")
+    try:
+        model = onnx.load_from_string(data)
+    except Exception:
+        raise Refusal("it is not a valid ONNX file", "It is truncated or damaged; copy it again.") from None
+    opset = max((one.version for one in model.opset_import if one.domain in ("", "ai.onnx")), default=0)
+    if not OPSETS[0] <= opset <= OPSETS[1]:
+        raise Refusal(
+            f"it has opset {opset}; edgetl reads {OPSETS[0]} to {OPSETS[1]}", "Export it with opset_version=17."
+        )
+    external = _load_external(model, folder)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [one for one in model.graph.input if one.name not in constants]
+    if len(inputs) != 1 or len(model.graph.output) != 1:
+        raise Refusal(
+            f"it has {len(inputs)} inputs and {len(model.graph.output)} outputs; an image classifier has one of each",
+            "Detectors are not supported. Export a model with the scores of the classes as its only output.",
+        )
+    scan = _input(inputs[0], size)
+    whole = model.SerializeToString(deterministic=True) if external else data
+    _fix_shapes(model, inputs[0], scan)
+    onnx.checker.check_model(model)
+    simplified = _simplified(model.SerializeToString(), [1, *_sides(scan)], inputs[0].name)
+    about = Scan(
+        producer=_producer(model),
+        opset=opset,
+        layout=scan.layout,
+        size=scan.size,
+        batch=scan.batch,
+        external=external,
+    )
+    return Scanned(about, whole, simplified)
+
+
+def _producer(model: Any) -> str:
+    """Return program and version; tf2onnx adds the commit, which may be ``None``."""
+    version = str(model.producer_version).split(" ")[0]
+    return f"{model.producer_name} {version}".strip()
+
+
+def _sides(scan: Scan) -> list[int]:
+    assert scan.size is not None
+    return [3, scan.size, scan.size] if scan.layout == "nchw" else [scan.size, scan.size, 3]
+
+
+def _load_external(model: Any, folder: Path) -> tuple[str, ...]:
+    """Load weights from files beside the model, never from elsewhere; return the names of the files."""
+    onnx = extras.require("onnx")
+    helper = onnx.external_data_helper
+    names = []
+    for tensor in helper._get_all_tensors(model):
+        if not helper.uses_external_data(tensor):
+            continue
+        name = helper.ExternalDataInfo(tensor).location
+        place = folder / name
+        if not name or PurePosixPath(name).name != name or place.is_symlink():
+            raise Refusal(f"its weights are in {name!r}", "They must lie in a file beside the model; export it again.")
+        if not place.is_file():
+            raise Refusal(f"its weights are in {name}, which is not there", f"Copy {name} into the same folder.")
+        names.append(name)
+    if names:
+        helper.load_external_data_for_model(model, str(folder))
+    return tuple(sorted(set(names)))
+
+
+def _input(value: Any, size: int) -> Scan:
+    onnx = extras.require("onnx")
+    kind = value.type.tensor_type
+    if kind.elem_type != onnx.TensorProto.FLOAT:
+        name = onnx.TensorProto.DataType.Name(kind.elem_type).lower()
+        raise Refusal(f"its input is {name}, not float32", _AS_FLOAT)
+    shape = [side.dim_value if side.HasField("dim_value") else None for side in kind.shape.dim]
+    shown = ", ".join("?" if side is None else str(side) for side in shape)
+    channels = [place for place in (1, 3) if len(shape) == 4 and shape[place] == 3]
+    if not channels:
+        raise Refusal(
+            f"its input has shape [{shown}]; an RGB photo is [batch, 3, S, S] or [batch, S, S, 3]",
+            "Models of one channel, and of other inputs than photos, are not supported.",
+        )
+    layout = "nchw" if channels[0] == 1 else "nhwc"
+    sides = shape[2:4] if layout == "nchw" else shape[1:3]
+    if None in sides and not size:
+        raise Refusal(f"its input has shape [{shown}]: it takes any size", "Give the one it was made for: --size 224.")
+    if size and any(side not in (None, size) for side in sides):
+        raise Refusal(f"its input has shape [{shown}], not --size {size}", "Leave out --size.")
+    height, width = (side or size for side in sides)
+    if height != width:
+        raise Refusal(f"its input is {height} x {width}; edgetl takes square ones", "Export it with a square input.")
+    return Scan(layout=layout, size=height, batch=shape[0] is None)
+
+
+def _fix_shapes(model: Any, value: Any, scan: Scan) -> None:
+    """Make the shapes of the graph those of one photo."""
+    del model.graph.value_info[:]
+    for dim, side in zip(value.type.tensor_type.shape.dim, [1, *_sides(scan)], strict=True):
+        dim.dim_value = side
+    for output in model.graph.output:
+        for dim in output.type.tensor_type.shape.dim:
+            dim.Clear()  # it follows from the input
+
+
+def _simplified(data: bytes, shape: list[int], name: str) -> bytes:
+    """Fold what does not depend on the photo, and run the graph once: any model that cannot run is refused here."""
+    import numpy as np
+
+    runtime = extras.require("onnxruntime")
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
+        path = Path(folder) / "simplified.onnx"
+        options = runtime.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = 1
+        options.graph_optimization_level = runtime.GraphOptimizationLevel.ORT_ENABLE_BASIC
+        options.optimized_model_filepath = str(path)
+        try:
+            # It turns a product over the channels of a feature map into one of two axes, without the batch.
+            disabled = ["MatMulAddFusion"]
+            session = runtime.InferenceSession(
+                data, options, providers=["CPUExecutionProvider"], disabled_optimizers=disabled
+            )
+            (output,) = session.run(None, {name: np.zeros(shape, np.float32)})
+        except Exception as error:  # ONNX Runtime's exceptions have no base class
+            text = " ".join(str(error).split())
+            raise Refusal(f"ONNX Runtime {runtime.__version__} cannot run it: {text[:250]}") from None
+        if output.dtype != np.float32:
+            raise Refusal(f"its output is {output.dtype}, not float32", _AS_FLOAT)
+        return path.read_bytes()
+
+
+def _parts(found: Scanned) -> Iterator[bytes]:
+    yield json.dumps(to_json(found.scan)).encode() + b"\n"
+    yield len(found.whole).to_bytes(8, "big")
+    yield found.whole
+    yield found.simplified
+
+
+def _answer(data: bytes, out: BinaryIO) -> None:
+    _, format, folder, size = sys.argv
+    for part in _parts(scan_here(data, format, Path(folder), int(size))):
+        out.write(part)
+
+
+if __name__ == "__main__":
+    reader_process.serve(_answer)
