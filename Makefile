@@ -106,7 +106,7 @@ LOCK := uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-he
 BOTH := - pyproject.toml device/pyproject.toml
 lock:
 	echo '-e ./device' | $(LOCK) --extra train $(BOTH) | grep -v '^-e' > requirements/demo.txt
-	echo '-e ./device' | $(LOCK) --extra dev --extra camera $(BOTH) | grep -v '^-e' > requirements/ci.txt
+	echo '-e ./device' | $(LOCK) --extra dev --extra camera --extra heif $(BOTH) | grep -v '^-e' > requirements/ci.txt
 	$(LOCK) requirements/tools.in > requirements/tools.txt
 
 # .venv with these, for make demo and make test.

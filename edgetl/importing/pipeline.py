@@ -36,6 +36,8 @@ from edgetl.data.pixels import decode_files
 from edgetl.reports import plots
 from edgetl.reports.text import top1_text
 from edgetl.runs import float_model
+from edgetl.runs.confusion import FILE as CONFUSION
+from edgetl.runs.confusion import Confusion, confusion_of, write_confusion
 from edgetl.runs.directory import DOCUMENT, Run, check_new_run, check_run_replaceable, write_data_root
 from edgetl.runs.document import RunDocument, StageSeconds, TrainedModel, TrainedSettings
 from edgetl.runs.history import write_history
@@ -336,6 +338,7 @@ def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) 
     """Write predictions and confusion matrices of the held-out photos; return the metrics of each split."""
     metrics: dict[Split, Metrics] = {}
     predictions: list[HeldOutPrediction] = []
+    confusion: dict[Split, Confusion] = {}
     for split in SPLITS[1:]:
         samples = dataset.of(split)
         if not samples:
@@ -344,14 +347,17 @@ def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) 
         scores = float_model.logits(model, dataset.pixels.array, rows, description=f"Evaluating on {split}")
         probabilities = float_model.softmax(scores)
         metrics[split] = classification_report(probabilities, targets_of(samples, names), names)
-        predictions += predictions_of(samples, names, probabilities)
+        found = predictions_of(samples, names, probabilities)
+        confusion[split] = confusion_of(((one.label, one.predicted) for one in found), names)
+        predictions += found
     write_predictions(folder / FILE, predictions)
+    write_confusion(folder / CONFUSION, confusion)
     (folder / "plots").mkdir()
     with step("Drawing plots"):
         for split, report in metrics.items():
             accuracy = report.accuracy
             title = f"{split}: {accuracy.correct} of {accuracy.photos} photos right, {top1_text(accuracy)}"
             plots.confusion_matrix(
-                report.confusion, names, title=title, target=folder / "plots" / f"confusion_{split}.png"
+                confusion[split], names, title=title, target=folder / "plots" / f"confusion_{split}.png"
             )
     return metrics

@@ -59,7 +59,7 @@ _TABLE: Mapping[str, Convert] = {
     "ReduceSum": elementwise.reduction("sum"),
     "Relu": elementwise.unary(lambda graph, tensor, _: graph.layers.ReLU()(tensor)),
     "Reshape": shapes.reshape,
-    "Resize": convolutions.resize,
+    "Resize": convolutions.upsample,
     "Sigmoid": elementwise.activation("sigmoid"),
     "Slice": shapes.slice_of,
     "Softmax": elementwise.softmax("softmax"),
@@ -71,7 +71,7 @@ _TABLE: Mapping[str, Convert] = {
     "Tanh": elementwise.activation("tanh"),
     "Transpose": shapes.transpose,
     "Unsqueeze": shapes.unsqueeze,
-    "Upsample": convolutions.resize,
+    "Upsample": convolutions.upsample,
 }
 KNOWN = tuple(_TABLE)
 _LINEAR = ("Conv", "Gemm", "MatMul")

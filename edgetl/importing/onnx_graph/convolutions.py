@@ -154,7 +154,7 @@ def pad(graph: Graph, node: Node) -> Tensor:
     return Value(graph.named(padded, node), NHWC, padded=(value.tensor, (top, left, bottom, right)))
 
 
-def resize(graph: Graph, node: Node) -> Tensor:
+def upsample(graph: Graph, node: Node) -> Tensor:
     """Convert Resize and Upsample by whole factors."""
     own, value = attributes(node), graph.value(node.input[0])
     tensor = channels_last(graph, value, node)

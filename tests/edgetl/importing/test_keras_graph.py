@@ -93,7 +93,7 @@ def test_preprocessing_layers_are_recognized() -> None:
     k = _layers()
     pixels = k.Input((None, None, 3))
     x = k.RandomFlip()(k.Resizing(32, 32, crop_to_aspect_ratio=True)(pixels))
-    x = k.Rescaling(1 / 127.5, -1)(x)
+    x = k.Rescaling(1 / 127.5, -1, name="rescaling")(x)
     model = foreign.randomized(keras().Model(pixels, k.Dense(3)(k.GlobalAveragePooling2D()(k.Conv2D(4, 3)(x)))))
     flat = keras_graph.flat_network(model, size=None, shown=Path("theirs.keras"))
     assert (flat.size, flat.fit, flat.scales_pixels) == (32, "crop", "rescaling")
