@@ -26,9 +26,9 @@ _ADVICE = {
     "photos": "It contains photos: edgetl train {path}, or edgetl data check {path}.",
     "photo": "It is a photo: edgetl classify BUNDLE {path}",
     "tflite": "It is a TFLite model: edgetl inspect {path} shows what is in it.",
-    "onnx": "It is an ONNX model: edgetl inspect {path} shows what is in it.",
-    "keras": "It is a Keras model, not a run of edgetl train, whose folder has run.json beside model.keras.",
-    "torch": "It is a PyTorch file. Export it with torch.onnx.export first.",
+    "onnx": "It is an ONNX model: edgetl import {path} --data PHOTOS makes a run of it.",
+    "keras": "It is a Keras model: edgetl import {path} --data PHOTOS makes a run of it.",
+    "torch": "It is a PyTorch file: export it with torch.onnx.export, then edgetl import MODEL.onnx --data PHOTOS.",
     "result": "It is a result of edgetl bench: edgetl compare {path}, or edgetl report {path}.",
     "zip of photos": "It is a zip of photos: unpack it, and give the folder.",
 }
