@@ -11,7 +11,6 @@ import re
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ import numpy.typing as npt
 from edgetl import __version__
 from edgetl._lib.csv import table_text
 from edgetl._lib.owned import check_bundle
+from edgetl._lib.times import created
 from edgetl.export.metadata import without_metadata
 from edgetl_device import documents
 from edgetl_device.bundle import (
@@ -144,7 +144,7 @@ def write_bundle(
         files[REFERENCE] = _put(temporary, REFERENCE, arrays)
         manifest = Manifest(
             producer=Named("edgetl", __version__),
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            created=created(),
             labels=tuple(labels),
             preprocess=preprocess,
             variants=tuple(rows),

@@ -90,9 +90,24 @@ def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
         raise _unmapped("ONNX", unknown)
     # tf2onnx puts a Python function name and a counter here.
     proto.graph.name, proto.graph.doc_string = model.name, ""
+    _name_constants(proto.graph)
     onnx.checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
+
+
+def _name_constants(graph: Any) -> None:
+    """Name and sort constants by their first use: tf2onnx takes names and order from sets, which differ each time."""
+    names: dict[str, str] = {}
+    constants = {one.name: one for one in graph.initializer}
+    for node in graph.node:
+        for place, name in enumerate(node.input):
+            if name in constants:
+                node.input[place] = names.setdefault(name, f"constant_{len(names)}")
+    del graph.initializer[:]
+    for name, new in names.items():
+        constants[name].name = new
+        graph.initializer.append(constants[name])
 
 
 @uninterrupted()

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import datetime, timezone
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from edgetl import __version__
 from edgetl._lib.extras import check_installed
 from edgetl._lib.progress import step
+from edgetl._lib.times import created
 from edgetl.backbones.weights import WeightsRecord
 from edgetl.data import (
     SPLITS,
@@ -43,6 +43,7 @@ from edgetl.runs.document import RunDocument, StageSeconds, TrainedModel, Traine
 from edgetl.runs.history import write_history
 from edgetl.runs.import_record import Fit, ImportAgreement, ImportRecord, LabelOrder
 from edgetl.runs.metrics import Metrics, classification_report
+from edgetl.runs.model_file import write_model
 from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
 from edgetl_device import documents
 from edgetl_device.errors import InputError
@@ -281,7 +282,7 @@ def _write(
     started: float,
 ) -> None:
     source, scan = loaded.source, loaded.scanned.scan
-    made.model.save(folder / _MODEL)
+    write_model(made.model, folder / _MODEL)
     seconds_to_model = time.perf_counter() - started
     original = folder / f"{_ORIGINAL}{source.suffix}"
     original.write_bytes(loaded.kept)
@@ -294,7 +295,7 @@ def _write(
     base: dict[str, Value] = {"backbone": source.path.stem, "width": 1.0, "augment": "none", "size": loaded.size}
     document = RunDocument(
         producer=f"edgetl {__version__}",
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=created(),
         config=TrainedSettings.of(settings | base | {"fit": choice.record.fit}),
         labels=names,
         preprocess=dataset.spec,

@@ -1,4 +1,4 @@
-"""Read ``model.keras``, also with another Keras than the one that wrote it."""
+"""Write ``model.keras`` reproducibly, and read it, also with another Keras than the one that wrote it."""
 
 from __future__ import annotations
 
@@ -12,8 +12,36 @@ from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl_device.errors import Unavailable
 
+_CONFIG, _METADATA, _SHARED = "config.json", "metadata.json", "shared_object_id"
 # Settings that have an effect only if another one, of the same object, is set.
 _DEPENDENT = {"renorm_momentum": "renorm", "renorm_clipping": "renorm"}
+
+
+@uninterrupted()
+def write_model(model: Any, path: Path) -> None:
+    """Write a keras.Model as a ``.keras`` file; equal models of one version of Keras give equal bytes.
+
+    Keras itself writes the time, and addresses in memory as the ids of objects that layers share.
+    """
+    model.save(path)
+    with zipfile.ZipFile(path) as archive:
+        contents = {name: archive.read(name) for name in archive.namelist()}
+    metadata = json.loads(contents[_METADATA])
+    contents[_METADATA] = json.dumps({key: metadata[key] for key in metadata if key != "date_saved"}).encode()
+    contents[_CONFIG] = json.dumps(_with_small_ids(json.loads(contents[_CONFIG]), {})).encode()
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        for name, data in contents.items():
+            archive.writestr(zipfile.ZipInfo(name), data)  # dated 1980
+
+
+def _with_small_ids(value: Any, ids: dict[int, int]) -> Any:
+    """Return a part of a configuration whose shared objects are numbered in the order of their appearance."""
+    if isinstance(value, dict):
+        return {
+            key: ids.setdefault(one, len(ids) + 1) if key == _SHARED and one is not None else _with_small_ids(one, ids)
+            for key, one in value.items()
+        }
+    return [_with_small_ids(one, ids) for one in value] if isinstance(value, list) else value
 
 
 @uninterrupted()
@@ -49,7 +77,7 @@ def read_model(path: Path, *, made_with: str) -> Any:
 def _rebuilt(path: Path) -> Any:
     """Return the network of a file without the settings that are unset in it and unknown here."""
     with zipfile.ZipFile(path) as archive:
-        config = json.loads(archive.read("config.json"))
+        config = json.loads(archive.read(_CONFIG))
     model = keras().saving.deserialize_keras_object(_known(config), safe_mode=True)
     model.load_weights(path)
     return model

@@ -7,11 +7,11 @@ import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
 from edgetl import __version__
+from edgetl._lib.times import created
 from edgetl.data import write_split
 from edgetl.runs.directory import DOCUMENT, Run, write_data_root
 from edgetl.runs.document import (
@@ -23,6 +23,7 @@ from edgetl.runs.document import (
     TrainedSettings,
 )
 from edgetl.runs.history import write_history
+from edgetl.runs.model_file import write_model
 from edgetl_device import documents
 from edgetl_device.files import sha256_file
 
@@ -59,7 +60,7 @@ def write_run(
         baseline: Function that trains the baseline; None without one.
     """
     dataset, plan, history, timer = context.dataset, context.plan, context.log.history, context.timer
-    context.network.save(folder / _MODEL)
+    write_model(context.network, folder / _MODEL)
     seconds_to_model = time.perf_counter() - started
     write_history(folder / "history.csv", history)
     write_split(folder / "split.csv", dataset.samples)
@@ -77,7 +78,7 @@ def write_run(
     start, file = context.log.start, context.log.file
     document = RunDocument(
         producer=f"edgetl {__version__}",
-        created=datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=created(),
         run_id=request.run_id,
         config=_settings(plan),
         labels=dataset.labels,

@@ -134,6 +134,7 @@ def test_the_same_seed_gives_the_same_weights_with_nothing_cached(
 ) -> None:
     again = train(tiny_photos, tmp_path / "again", small.short())
     assert equal_models(again, short_run)
+    assert (again.folder / "model.keras").read_bytes() == (short_run.folder / "model.keras").read_bytes()
     assert again.samples == short_run.samples
     other = train(tiny_photos, tmp_path / "other", small.short(seed=1, epochs=0))
     assert other.samples != short_run.samples
