@@ -251,7 +251,7 @@ def test_the_page_escapes_what_boards_say() -> None:
     )
     page = render(Deployment(Named("edgetl", "0"), "2026-11-29T00:00:00+00:00", None, None, True, rows))
     assert evil not in page
-    assert "the others were not started" in page
+    assert "the remaining boards were not started" in page
     assert "2 boards: 1 refused, 1 not started" in page
     links = Links()
     links.feed(page)
