@@ -84,7 +84,7 @@ def main() -> None:
     """Run the command line and exit with its exit code."""
     from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
 
-    # What is wrong with a photo is said by edgetl; Pillow's warnings would only break its lines.
+    # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
         app()

@@ -1,4 +1,4 @@
-"""Find the variants of a run's bundle that need not be made again."""
+"""Find the variants of a run's bundle that can be kept."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REPLACE = "Add --overwrite to replace it."
 
 @dataclass(frozen=True, eq=False)
 class Kept:
-    """What stays of the existing bundle.
+    """The parts of an existing bundle that are kept.
 
     Attributes:
         variants: Variants that are not made again.
@@ -39,7 +39,7 @@ class Kept:
 
 
 def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, overwrite: bool) -> Kept:
-    """Return what stays of ``RUN/bundle``, which may be missing.
+    """Return the parts of ``RUN/bundle`` that are kept; the bundle may be missing.
 
     Args:
         run: The run.
