@@ -22,7 +22,7 @@ class NamedPhoto:
 
     Attributes:
         name: Its path, or ``-``.
-        source: Its path, its bytes if it comes from standard input, or why there is no photo of this name.
+        source: Its path, its bytes if it comes from standard input, or the error if there is no such photo.
     """
 
     name: str
@@ -30,10 +30,10 @@ class NamedPhoto:
 
 
 def named_photos(names: Iterable[str]) -> Iterator[NamedPhoto]:
-    """Yield the photos of each name in turn, those of a folder or a pattern sorted by path.
+    """Yield the photos of each name in turn; those of a folder or a pattern are sorted by path.
 
-    A folder stands for the photos below it, whatever their depth. A pattern (``*``, ``?``, ``[a-z]``, ``**``) counts
-    only if there is no file of that name.
+    A folder means all photos below it, at any depth. A name with ``*``, ``?``, ``[a-z]`` or ``**`` is a pattern only if
+    there is no file with that name.
     """
     for name in names:
         yield from _photos_or_reason(name)

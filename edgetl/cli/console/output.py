@@ -42,7 +42,7 @@ def echo(line: str = "") -> None:
 
 
 def word(value: object) -> str:
-    """Return a path or a name as one word of a shell, for command lines that are printed to be copied."""
+    """Quote a path or a name as one shell word, for command lines printed to be copied."""
     return shlex.quote(str(value))
 
 
@@ -68,7 +68,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, title:
             console.print(shown(title), markup=False, soft_wrap=True)
         for block in _blocks(columns, rows, console):
             console.print(block)
-    # Without the blanks that fill the last column.
+    # Strip the padding of the last column.
     sys.stdout.write("".join(f"{line.rstrip()}\n" for line in capture.get().splitlines()))
     sys.stdout.flush()
 
@@ -94,7 +94,7 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], start: int, st
     from rich.table import Table
     from rich.text import Text
 
-    # As text: a label such as [red] is no markup.
+    # As plain text, because a label such as [red] is not markup.
     table = Table(box=SIMPLE, pad_edge=False)
     for index, column in enumerate((columns[0], *columns[start:stop])):
         table.add_column(Text(shown(column)), justify="right" if index else "left", overflow="fold")
