@@ -1,4 +1,4 @@
-"""Write the documents of the commands as text for people."""
+"""Format the documents of the commands as text."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def verification_lines(report: Verification) -> list[str]:
 
 
 def doctor_lines(report: Report) -> list[str]:
-    """Return one line per check, and one more with the remedy of each that is not ok."""
+    """Return one line per check, and one with the fix for each that is not ok."""
     width = max(len(check.name) for check in report.checks)
     lines = []
     for check in report.checks:
@@ -68,7 +68,7 @@ def update_lines(report: UpdateReport) -> list[str]:
 
 
 def slots_lines(state: SlotsState) -> list[str]:
-    """Return the bundles of the slots, the keys that are trusted, and the last event."""
+    """Return the bundles of the slots, the trusted keys, and the last event."""
     bundles = {"runs": state.confirmed, "previous": state.previous, "pending": state.pending}
     lines = [f"{name:<9} slot {one.slot}: {one.digest[:12]}" for name, one in bundles.items() if one is not None]
     lines.append(f"trusts    {', '.join(key.id for key in state.trust) or 'every bundle, signed or not'}")

@@ -124,7 +124,7 @@ _BY_ERRNO: dict[int, tuple[type[EdgetlError], str]] = {
 }  # fmt: skip
 # Of tempfile: nothing can be written to $TMPDIR, /tmp, /var/tmp, ...
 _NO_TEMPORARY = "No usable temporary directory"
-# Their errno is None or numbered differently: a host that is not found, a certificate, an HTTP status.
+# Their errno is None or has another numbering: an unknown host, a certificate, an HTTP status.
 _OF_NETWORK = ("socket", "ssl", "urllib.error", "http.client")
 
 

@@ -205,13 +205,13 @@ def _new_holder(target: Path) -> tuple[Path, int]:
         try:
             holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
         except OSError as error:
-            error.filename = os.fspath(target)  # the user knows this name, not that of the temporary folder
+            error.filename = os.fspath(target)  # the name that the user knows
             raise
         mark = holder / f"{target.name}{_MARK}"
         lock = None
         try:
             with naming(target):
-                # Locked before it has its name: a mark without a lock means that its process has ended.
+                # Lock it before renaming it: an unlocked mark means that its process has ended.
                 new = mark.with_name(f"{mark.name}{_NEW}")
                 lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
                 os.write(lock, _MARK_TEXT)

@@ -1,4 +1,4 @@
-"""Tell what was given instead of what a command takes, and which command takes it."""
+"""Identify a path that a command does not accept, and name the command that does."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _FIRST_BYTES = 64 << 10
 _FIRST_FILES = 200
 _FIRST_MEMBERS = 1000
 
-# What a path is, and what to do with it; {path} is replaced.
+# Hints by kind of path.
 _ADVICE = {
     "run": "It is a run without a bundle: edgetl quantize {path} makes one.",
     "bundled run": "It is a run with a bundle: edgetl verify, bench or classify {path}.",
@@ -36,7 +36,7 @@ _RESULT = "edgetl.result/"
 
 
 def advice(path: str | os.PathLike[str], otherwise: str) -> str:
-    """Return what a path is and which command takes it, a name that is close to it, or ``otherwise``.
+    """Return a hint: what a path is and which command accepts it, a similar name, or ``otherwise``.
 
     Reads little: the first bytes of a file, the directory of a zip, the first names of a folder.
     """

@@ -1,4 +1,4 @@
-"""HEIC and AVIF: which of them a file is, and the decoder that this machine has for it.
+"""Detect HEIC and AVIF, and find this machine's decoders for them.
 
 HEIC needs ``pillow-heif`` (libheif, libde265); AVIF is read by Pillow itself from 11.3 on. The extra
 ``edgetl-device[heif]`` installs both.
@@ -34,7 +34,7 @@ _CAMERA_BYTES, _ANY_BYTES = 6, 18
 
 
 def container_of(data: bytes) -> Container | None:
-    """Return which of the two formats a file begins like; None for any other."""
+    """Return the format that a file begins like; None if it is neither."""
     if data[4:8] != b"ftyp":
         return None
     end = min(int.from_bytes(data[:4], "big"), 16 + 4 * _MOST_BRANDS, len(data))
@@ -45,7 +45,7 @@ def container_of(data: bytes) -> Container | None:
 
 
 def load_decoder(container: Container) -> str:
-    """Make Pillow able to open such files; return why it cannot here, or "".
+    """Enable Pillow to open a format; return why that is impossible here, or "".
 
     The first call for HEIC imports ``pillow_heif`` and registers it with Pillow.
     """

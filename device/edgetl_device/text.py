@@ -8,10 +8,10 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
-# So many classes are shown of many, in sentences and tables.
+# Maximum number of classes in sentences and tables.
 LISTED = 20
-# Control characters, which a terminal obeys; lone surrogates, Python's form of bytes that are not UTF-8; line and
-# paragraph separators.
+# Control characters, which a terminal obeys; lone surrogates, by which Python represents bytes that are not UTF-8; line
+# and paragraph separators.
 _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
 # Characters that change the direction of text (Unicode Standard Annex 9); see "Trojan Source", CVE-2021-42574.
 _DIRECTIONS = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")

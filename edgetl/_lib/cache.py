@@ -44,7 +44,7 @@ _SEAL = "entry.json"
 _SCHEMA = "edgetl.cache-entry/1"
 # Of an entry that is being made, or removed.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
-# The first version kept its entries in the default folder itself, without a tag.
+# The first version kept entries directly in the default folder, without a tag.
 _EARLIER = ("activations", "bases", "pictures", "pixels", "views", "wheels")
 
 # path relative to the entry: size in bytes, time of writing in ns, CRC-32 of each block

@@ -42,7 +42,7 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     """Show a progress bar while the block runs and yield what advances it by a number of ``unit``.
 
     If stderr is not a terminal, one line is printed at the end instead. Ctrl-C takes effect when the bar advances and
-    at the end of the block, so never in the middle of a step; with ``waits`` (a download), at once.
+    at the end of the block, never in the middle of a step; with ``waits`` (a download), it takes effect at once.
     """
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

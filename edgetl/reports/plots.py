@@ -21,7 +21,7 @@ from edgetl_device.text import LISTED
 
 from .text import drawn
 
-# More classes than this cannot be told apart in a matrix.
+# With more classes than this, a matrix is unreadable.
 _MAX_CLASSES = 40
 _MAX_COUNTED_CLASSES = 20
 _RIGHT, _WRONG = "black", "firebrick"

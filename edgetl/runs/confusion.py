@@ -1,4 +1,4 @@
-"""``confusion.csv``: which classes a run confuses, as the cells of its confusion matrix that are not zero.
+"""``confusion.csv``: the non-zero cells of a run's confusion matrix.
 
 As a matrix it would grow with the square of the classes; so it has at most as many rows as there are photos.
 """
@@ -21,7 +21,7 @@ FILE = "confusion.csv"
 
 @dataclass(frozen=True)
 class ConfusionCell:
-    """Number of photos of one class that were predicted as one class, the same or another.
+    """A cell of a confusion matrix: the number of photos of one class that were predicted as the same or another class.
 
     Attributes:
         label: True class.

@@ -68,7 +68,7 @@ def _text(value: Any) -> str:
 
 
 def harder(document: RunDocument) -> str:
-    """Return what makes training photos harder than validation photos, or "" if nothing does."""
+    """Return what makes training photos harder than validation photos; empty if nothing does."""
     augment, smoothing = document.config.augment, document.config.by_name().get("label_smoothing")
     found = [f"augmentation ({augment})"] if augment != "none" else []
     found += [f"label smoothing ({smoothing:g})"] if isinstance(smoothing, float) and smoothing > 0 else []
