@@ -84,8 +84,8 @@ def check_writable(target: str | os.PathLike[str]) -> None:
 def sweep(folder: str | os.PathLike[str]) -> None:
     """Clean up a folder after killed processes: restore folders that were being replaced, remove temporary ones.
 
-    Only entries with edgetl's name and mark whose process has ended are touched, and those of its name that are empty:
-    their process was killed before it could mark them. Errors are ignored.
+    Touches only entries that have edgetl's name and mark and whose process has ended, and empty ones with its name,
+    whose process was killed before it could mark them. Errors are ignored.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -215,7 +215,7 @@ def _new_holder(target: Path) -> tuple[Path, int]:
                 new = mark.with_name(f"{mark.name}{_NEW}")
                 lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
                 os.write(lock, _MARK_TEXT)
-                # It waits for a process that sweeps, and the mark is gone then.
+                # This waits for a process that sweeps, after which the mark is gone.
                 with suppress(OSError):
                     fcntl.flock(lock, fcntl.LOCK_EX)
                 new.rename(mark)
@@ -226,7 +226,7 @@ def _new_holder(target: Path) -> tuple[Path, int]:
             _remove(holder, mark)
             if not isinstance(error, FileNotFoundError):
                 raise
-            # Another process swept the folder before it was marked: once more.
+            # Another process swept the folder before it was marked: try again.
 
 
 def _locked(descriptor: int) -> bool:
@@ -258,7 +258,7 @@ def _finish(holder: Path, name: str) -> None:
 
 
 def _remove_unmarked(holder: Path, unfinished: Path) -> None:
-    """Remove a folder whose process was killed before it had marked it: nothing but an unfinished mark is in it."""
+    """Remove a folder whose process was killed before it marked the folder, which holds at most an unfinished mark."""
     if set(holder.iterdir()) == {unfinished}:
         with open(unfinished, "r+b") as stream:
             if not _locked(stream.fileno()) or not _MARK_TEXT.startswith(stream.read()):

@@ -42,7 +42,7 @@ _OWN_TAG = "\n".join(_TAG_TEXT.splitlines()[:2])
 # The seal, beside an entry's files: their sizes, times and checksums, or that the entry is unfinished.
 _SEAL = "entry.json"
 _SCHEMA = "edgetl.cache-entry/1"
-# Of an entry that is being made, or removed.
+# Name of an entry that is being made or removed.
 _TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}\.tmp", re.DOTALL)
 # The first version kept entries directly in the default folder, without a tag.
 _EARLIER = ("activations", "bases", "pictures", "pixels", "views", "wheels")
@@ -461,9 +461,9 @@ def _entries(root: Path) -> Iterator[_Entry]:
 
 
 def _remove_unsealed(root: Path) -> None:
-    """Remove the folders whose process was killed before it had sealed them; nothing but part of a seal is in them.
+    """Remove folders whose process was killed before it sealed them; they hold at most part of a seal.
 
-    They are made and sealed while the cache is locked.
+    Folders are made and sealed while the cache is locked.
     """
     unfinished = f"{_SEAL}.new"
     for folder in (folder for kind in root.iterdir() if not kind.is_symlink() for folder in kind.glob(".*.tmp")):

@@ -39,7 +39,7 @@ class Tracker:
 
 @contextmanager
 def track(description: str, total: int, *, unit: str = "images", waits: bool = False) -> Iterator[Tracker]:
-    """Show a progress bar while the block runs and yield what advances it by a number of ``unit``.
+    """Show a progress bar while the block runs; yield a tracker that advances it by a number of ``unit``.
 
     If stderr is not a terminal, one line is printed at the end instead. Ctrl-C takes effect when the bar advances and
     at the end of the block, never in the middle of a step; with ``waits`` (a download), it takes effect at once.

@@ -1,6 +1,6 @@
 """``confusion.csv``: the non-zero cells of a run's confusion matrix.
 
-As a matrix it would grow with the square of the classes; so it has at most as many rows as there are photos.
+A matrix would grow with the square of the number of classes; this has at most one row per photo.
 """
 
 from __future__ import annotations
