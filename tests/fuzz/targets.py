@@ -14,7 +14,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from edgetl import documents as all_documents
 from edgetl.backbones.formats import read_arrays, to_npz
 from edgetl.cli.config_file import VERBS, config_text, read_config
 from edgetl.comparison.results import gate_subjects
-from edgetl.data.readers import array_files, class_labels
+from edgetl.data.readers import archives, array_files, class_labels
+from edgetl.data.readers.exports import find_export
 from edgetl.data.readers.tables import scan_table
 from edgetl.data.split_table import read_split
 from edgetl.export.metadata import without_metadata
@@ -521,6 +522,73 @@ def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
+# What label tools export, by the name of the file. All their photos are there.
+_STUDIO = {"annotator": 1, "annotation_id": 9, "lead_time": 2.5}
+_EXPORTS: dict[str, tuple[str, list[Any]]] = {
+    "label-studio": (
+        "x.json",
+        [
+            [
+                {
+                    "id": 1,
+                    "data": {"image": "/data/upload/1/0.bmp"},
+                    "annotations": [{"result": [{"type": "choices", "value": {"choices": ["a"]}}]}],
+                }
+            ],
+            [{"image": "0.bmp", "choice": "a", **_STUDIO}, {"image": "s3://x/1.bmp", "choice": {"choices": ["b"]}}],
+        ],
+    ),
+    "edge-impulse": (
+        "info.labels",
+        [
+            {
+                "version": 1,
+                "files": [
+                    {"path": "0.bmp", "category": "training", "label": {"type": "label", "label": "a"}},
+                    {"path": "1.bmp", "category": "split", "boundingBoxes": [{"label": "b"}]},
+                ],
+            }
+        ],
+    ),
+    "coco": (
+        "coco.json",
+        [
+            {
+                "images": [{"id": 1, "file_name": "0.bmp"}],
+                "annotations": [{"image_id": 1, "category_id": 1}],
+                "categories": [{"id": 1, "name": "a"}],
+            }
+        ],
+    ),
+    "hugging-face": ("metadata.jsonl", [{"file_name": "0.bmp", "label": "a"}, {"file_name": "test/1.bmp", "label": 2}]),
+}
+_EXPORT_TABLES = {
+    "label-studio-csv": ("x.csv", b"annotation_id,annotator,choice,image\n1,1,a,/data/upload/1/0.bmp\n"),
+    "roboflow": ("_classes.csv", b"filename, a, b\n0.bmp, 1, 0\n"),
+    "hugging-face-csv": ("metadata.csv", b'file_name,label\n0.bmp,a\n"1.bmp",b\n'),
+}
+
+
+def _read_export(name: str, data: bytes) -> object:
+    (folder() / "test").mkdir(exist_ok=True)
+    for photo in ("0.bmp", "1.bmp", "test/1.bmp"):
+        file(photo, b"BM")
+    return find_export(file(name, data))
+
+
+def _read_archive(data: bytes) -> None:
+    with tempfile.TemporaryDirectory(dir=folder()) as target:
+        archives.extract(file("x.zip", data), Path(target))
+
+
+def _archive() -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("a/0.jpg", b"photo")
+        archive.writestr("b/1.png", b"photo")
+    return out.getvalue()
+
+
 def targets() -> Iterator[Target]:
     """All targets, fast ones first."""
     yield Target(
@@ -531,6 +599,12 @@ def targets() -> Iterator[Target]:
     yield Target("fleet", lambda data: read_fleet(file("fleet.toml", data)), lambda: [_FLEET], 1000)
     yield Target("config", _read_config, _configs, 16000)
     yield Target("tables", _read_table, lambda: _TABLES, 2000)
+    for name, (path, documents_) in _EXPORTS.items():
+        seeds = [json.dumps(one).encode() for one in documents_]
+        yield Target(f"export-{name}", partial(_read_export, path), lambda seeds=seeds: seeds, 4000, mutate_json)  # type: ignore[misc]
+    for name, (path, table) in _EXPORT_TABLES.items():
+        yield Target(f"export-{name}", partial(_read_export, path), lambda table=table: [table], 2000)  # type: ignore[misc]
+    yield Target("export-zip", _read_archive, lambda: [_archive()], 4000, mutate_zip)
     yield Target("class-names", _read_class_names, lambda: [b"cat\ndog\n"], 200)
     yield Target("board", _read_board, lambda: [_BOARD], 2000)
     yield Target("documents", _read_document, _documents, 16000, _mutate_document)

@@ -1,4 +1,4 @@
-"""Choose the reader of a data set: folder, CSV, or arrays."""
+"""Choose the reader of a data set: folder, CSV, the export of a label tool, zip, or arrays."""
 
 from __future__ import annotations
 
@@ -9,7 +9,9 @@ from edgetl_device.errors import InputError
 from edgetl_device.folders import is_output
 from edgetl_device.given import advice
 
+from .archives import class_zips, naming, unpack_classes, unpack_zip
 from .arrays import ArraySource, find_arrays
+from .exports import LABEL_FILES, find_export
 from .folders import Scan, scan, subfolders
 from .pictures import TABLE, unpack
 from .tables import scan_table
@@ -20,7 +22,8 @@ def list_photos(data: Path) -> Scan:
 
     Args:
         data: A folder of photos by class, with split folders or without; a ``.csv`` of path, label and split; an
-            ``.npz``; a folder with ``.npy`` arrays, IDX files or STL-10's binaries, or one of its image arrays.
+            ``.npz``; a folder with ``.npy`` arrays, IDX files or STL-10's binaries, or one of its image arrays; what a
+            label tool exports (:mod:`.exports`); a ``.zip`` of any of these, or a folder of one zip a class.
 
     Raises:
         InputError: It is none of these, or invalid.
@@ -38,6 +41,20 @@ def check_source(data: Path) -> Scan | ArraySource:
     Raises:
         InputError: It is in none of the supported forms.
     """
+    if data.is_file() and data.suffix.lower() == ".zip":
+        folder = unpack_zip(data)
+        with naming(data, folder):
+            return _check_place(folder)
+    if data.is_dir() and (classes := class_zips(data)) is not None:
+        folder = unpack_classes(classes)
+        with naming(data, folder):
+            return scan(folder)
+    return _check_place(data)
+
+
+def _check_place(data: Path) -> Scan | ArraySource:
+    if (data.is_file() or (data.is_dir() and not is_output(data))) and (export := find_export(data)) is not None:
+        return export
     if data.is_file() and data.suffix.lower() == ".csv":
         return scan_table(data)
     if data.is_file() or (data.is_dir() and not subfolders(data)):
@@ -81,6 +98,6 @@ def photos_folder(data: Path) -> Path:
         )
     if data.is_dir() and subfolders(data):
         return data
-    if data.suffix.lower() == ".csv":
+    if data.is_file() and data.suffix.lower() in (".csv", *LABEL_FILES):
         return data.parent
     return list_photos(data).folder

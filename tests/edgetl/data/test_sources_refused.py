@@ -254,8 +254,10 @@ def test_a_table_whose_labels_are_not_among_the_names(photo_folder: Make) -> Non
 
 
 def test_other_files_are_still_refused(tmp_path: Path) -> None:
+    (tmp_path / "photos.tar").write_bytes(b"PK")
+    refused(tmp_path / "photos.tar", "is a file, not a folder of photos")
     (tmp_path / "photos.zip").write_bytes(b"PK")
-    refused(tmp_path / "photos.zip", "is a file, not a folder of photos")
+    refused(tmp_path / "photos.zip", "is not a zip, or is damaged")
     refused(tmp_path / "none.npz", "no such")
     (tmp_path / "a.npz").mkdir()
     refused(tmp_path / "a.npz", "no class folders")
