@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,10 +13,17 @@ from edgetl_device.text import shown, shown_lines
 
 Advance = Callable[[int], None]
 
+# Without a terminal, a line is printed at least this often while files are counted.
+_MOST_SILENT_S = 60.0
+
 
 def note(text: str) -> None:
     """Print a note on stderr: a decision that edgetl made for the user, or something unexpected."""
     sys.stderr.write(shown_lines(text) + "\n")
+
+
+def ignore(number: int) -> None:
+    """Advance nothing: for callers that show no progress."""
 
 
 def _nothing() -> None:
@@ -85,6 +93,59 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     seconds = time.perf_counter() - started
     took = f"{done:,} {unit} in {seconds:.1f} s ({done / max(seconds, 1e-9):,.0f}/s)"
     console.print(f"{description:<28} {took}", highlight=False, markup=False)
+
+
+@contextmanager
+def count(description: str, *, unit: str = "files") -> Iterator[Advance]:
+    """Show how many of an unknown number of ``unit`` are done, and yield what advances that.
+
+    A terminal shows it from the start. Elsewhere a line is printed after 1 s, 2 s, 4 s and so on, at least every
+    minute, also while nothing advances, and one at the end; a block of less than a second prints nothing. Ctrl-C takes
+    effect at once.
+    """
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn
+
+    console = Console(stderr=True, force_jupyter=False)
+    description = shown(description)
+    started = time.perf_counter()
+    done = 0
+    ended = threading.Event()
+
+    def line(rest: str) -> None:
+        console.print(f"{description:<28} {done:,} {unit} {rest}", highlight=False, markup=False)
+
+    def report() -> None:
+        wait_s = 1.0
+        while not ended.wait(wait_s):
+            elapsed_s = time.perf_counter() - started
+            line(f"so far, {elapsed_s:.0f} s")
+            wait_s = min(elapsed_s, _MOST_SILENT_S)
+
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description:<28}", markup=False),
+        TextColumn("{task.completed:,.0f} " + unit, markup=False),
+    )
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=None)
+
+        def advance(number: int) -> None:
+            nonlocal done
+            done += number
+            progress.update(task, advance=number)
+
+        reporter = None if console.is_terminal else threading.Thread(target=report, daemon=True)
+        if reporter:
+            reporter.start()
+        try:
+            yield advance
+        finally:
+            ended.set()
+            if reporter:
+                reporter.join()
+    if (seconds := time.perf_counter() - started) >= 1:
+        line(f"in {seconds:.1f} s")
 
 
 @contextmanager

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.folders import children
@@ -38,14 +39,14 @@ class Export:
     tails: bool = False
 
 
-def find_export(data: Path) -> Scan | None:
+def find_export(data: Path, advance: Advance = ignore) -> Scan | None:
     """Return the photos of an export, given as its file or its folder; None if it is of no known format.
 
     Raises:
         InputError: It is of a known format, and damaged, or photos are missing or have several labels.
     """
     if data.is_dir():
-        return _in_folder(data)
+        return _in_folder(data, advance)
     suffix = data.suffix.lower()
     if suffix == ".csv":
         # A table of one's own may be separated by anything; only its columns are looked at here.
@@ -58,10 +59,10 @@ def find_export(data: Path) -> Scan | None:
     if export is None:
         names = ", ".join(one.name for one in EXPORTS)
         raise InputError(f"{data}: is in no format of labels that edgetl knows", why=f"known are {names}")
-    return as_scan(data.parent, export.rows(data, opened), tails=export.tails)
+    return as_scan(data.parent, export.rows(data, opened), tails=export.tails, advance=advance)
 
 
-def _in_folder(root: Path) -> Scan | None:
+def _in_folder(root: Path, advance: Advance) -> Scan | None:
     found = children(root)
     places: list[tuple[Path, Split | None]] = [(root, None)]
     places += [(root / name, split_of(name)) for name in found.folders if split_of(name)]
@@ -76,7 +77,7 @@ def _in_folder(root: Path) -> Scan | None:
             opened = _opened(file)
             if (export := _export_of(file, opened)) is not None:
                 rows += (replace(row, split=row.split or split) for row in export.rows(file, opened))
-    return as_scan(root, rows) if rows else None
+    return as_scan(root, rows, advance=advance) if rows else None
 
 
 def _opened(file: Path) -> Any:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.folders import children, files_below
@@ -54,8 +55,12 @@ class Scan:
     base: str = ""
 
 
-def scan(root: Path) -> Scan:
+def scan(root: Path, advance: Advance = ignore) -> Scan:
     """List a data set's files without opening them.
+
+    Args:
+        root: The folder.
+        advance: Called with the number of files that were found since the last call.
 
     Raises:
         InputError: ``root`` is missing, not a folder, in no known layout, or has no files in its class folders.
@@ -78,7 +83,7 @@ def scan(root: Path) -> Scan:
         labels = class_names(place, names)
         classes[split] = tuple(labels)
         for label, name in labels.items():
-            found, odd = class_files(root, place / name)
+            found, odd = class_files(root, place / name, advance)
             files += [FoundFile(path, label, split) for path in found]
             unreadable += odd
     masks = _masks(file.path for file in files)
@@ -124,11 +129,12 @@ def find_file(folder: Path, relative: str) -> Path | None:
     return None
 
 
-def class_files(root: Path, folder: Path) -> tuple[list[str], list[str]]:
+def class_files(root: Path, folder: Path, advance: Advance = ignore) -> tuple[list[str], list[str]]:
     """Return the files below a class folder: paths relative to ``root``, and those that cannot be read, as text."""
     found: list[str] = []
     odd: list[str] = []
     for path in files_below(folder):
+        advance(1)
         relative = path.relative_to(root).as_posix()
         if is_utf8(relative) and path.is_file():
             found.append(relative)

@@ -13,6 +13,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
+from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.files import check_regular
@@ -53,7 +54,7 @@ class Row:
         return InputError(f"{self.file}: {self.where}: {what}", why=why, hint=hint)
 
 
-def as_scan(root: Path, rows: Iterable[Row], *, tails: bool = False) -> Scan:
+def as_scan(root: Path, rows: Iterable[Row], *, tails: bool = False, advance: Advance = ignore) -> Scan:
     """Find the photos of rows below a folder.
 
     Args:
@@ -61,6 +62,7 @@ def as_scan(root: Path, rows: Iterable[Row], *, tails: bool = False) -> Scan:
         rows: At least one with a label. Several rows of a photo must agree.
         tails: Paths may be those of a server: ``/data/upload/1/a.jpg`` is looked for as ``upload/1/a.jpg``,
             ``1/a.jpg`` and ``a.jpg``.
+        advance: Called with the number of photos that were looked for since the last call.
 
     Raises:
         InputError: A photo is missing, outside the folder, or has two labels or splits.
@@ -70,6 +72,7 @@ def as_scan(root: Path, rows: Iterable[Row], *, tails: bool = False) -> Scan:
     absent: list[Row] = []
     last: Row | None = None
     for row in rows:
+        advance(1)
         last = row
         if row.label is None:
             unlabelled.append(shown(row.path))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from edgetl._lib.progress import Advance, count
 from edgetl_device.errors import InputError
 from edgetl_device.folders import is_output
 from edgetl_device.given import advice
@@ -15,6 +16,8 @@ from .exports import LABEL_FILES, find_export
 from .folders import Scan, scan, subfolders
 from .pictures import TABLE, unpack
 from .tables import scan_table
+
+_LISTING = "Listing photos"
 
 
 def list_photos(data: Path) -> Scan:
@@ -47,21 +50,29 @@ def check_source(data: Path) -> Scan | ArraySource:
             return _check_place(folder)
     if data.is_dir() and (classes := class_zips(data)) is not None:
         folder = unpack_classes(classes)
-        with naming(data, folder):
-            return scan(folder)
+        with naming(data, folder), count(_LISTING) as advance:
+            return scan(folder, advance)
     return _check_place(data)
 
 
 def _check_place(data: Path) -> Scan | ArraySource:
-    if (data.is_file() or (data.is_dir() and not is_output(data))) and (export := find_export(data)) is not None:
+    # A folder of 100,000 photos takes minutes to list on a slow disk or share.
+    with count(_LISTING) as advance:
+        return _listed(data, advance)
+
+
+def _listed(data: Path, advance: Advance) -> Scan | ArraySource:
+    if (data.is_file() or (data.is_dir() and not is_output(data))) and (
+        export := find_export(data, advance)
+    ) is not None:
         return export
     if data.is_file() and data.suffix.lower() == ".csv":
-        return scan_table(data)
+        return scan_table(data, advance)
     if data.is_file() or (data.is_dir() and not subfolders(data)):
         arrays = find_arrays(data)
         if arrays is not None:
             return arrays
-    return scan(data)
+    return scan(data, advance)
 
 
 def refuse_inside(data: Path, out: Path, *, file: bool = False) -> None:

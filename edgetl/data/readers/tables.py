@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path, PureWindowsPath
 
+from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.text import normal
@@ -19,7 +20,7 @@ _EXAMPLE = "Expected a header and rows such as: path,label,split / images/1.jpg,
 _DELIMITERS = ",;\t"
 
 
-def scan_table(file: Path) -> Scan:
+def scan_table(file: Path, advance: Advance = ignore) -> Scan:
     """List the photos of a CSV without opening them.
 
     Paths are relative to the CSV's folder, or absolute. Without a split column edgetl splits the photos. A class-name
@@ -45,6 +46,7 @@ def scan_table(file: Path) -> Scan:
 
     files, absent = [], []
     for line, row in rows:
+        advance(1)
         if len(row) != len(columns):
             raise InputError(f"{file}: line {line} has {len(row)} fields, not {len(columns)}")
         path, label = row[place["path"]].strip(), normal(row[place["label"]])
