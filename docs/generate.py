@@ -7,6 +7,7 @@ returns.
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -232,11 +233,38 @@ def codes() -> str:
     return "\n".join(parts)
 
 
+_MUTANTS = """# Mutants
+
+Each line is a wrong change of one place in the code, and the test that must fail with it. `make mutants` makes the changes, one at a
+time in a copy of the checkout, and runs these tests; without a change they must pass.
+[Reliability](../reliability.md#mutants) has the results.
+"""
+
+
+def mutants() -> str:
+    """Return the page of the breaks that tests must notice, from ``tests/mutants``."""
+    sys.path.insert(0, str(FOLDER.parents[1] / "tests" / "mutants"))
+    try:
+        from mutant import by_area
+
+        areas = by_area()
+    finally:
+        del sys.path[0]
+
+    parts = [_MUTANTS]
+    for area, found in areas.items():
+        cells = [(_cell(one.what), f"`{one.file}`", ", ".join(f"`{test}`" for test in one.tests)) for one in found]
+        rows = [("broken", "file", "noticed by"), ("---",) * 3, *cells]
+        parts.append("\n".join([f"## {area}", "", *(f"| {' | '.join(row)} |" for row in rows), ""]))
+    return "\n".join(parts)
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "cli.md": cli,
     "options.md": options,
     "documents.md": documents,
     "codes.md": codes,
+    "mutants.md": mutants,
 }
 
 

@@ -63,6 +63,7 @@ class Command:
         env: Further environment.
         again: The arguments of the next start after a kill, if they are others.
         after: Called after each kill.
+        settled: Raises unless all that was made fits together; called after each start that was let run to its end.
     """
 
     words: tuple[object, ...]
@@ -73,6 +74,7 @@ class Command:
     env: dict[str, str] = field(default_factory=dict)
     again: Callable[[], tuple[object, ...]] | None = None
     after: Callable[[], object] = lambda: None
+    settled: Callable[[], object] = lambda: None
 
 
 def kill_often(command: Command, *, kills: int, finish_every: int = 1, seed: int | None = None) -> dict[str, int]:
@@ -132,6 +134,7 @@ def kill_often(command: Command, *, kills: int, finish_every: int = 1, seed: int
             _clear(command)
         finish(command, hook, count, words)
         command.check()
+        command.settled()
         assert names(command.place) == clean, (found, number, at)
     return found
 

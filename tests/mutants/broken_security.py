@@ -73,11 +73,11 @@ MUTANTS = (
         (_DEVICE + "test_typed_documents.py::test_nesting_has_an_end",),
     ),
     Mutant(
-        "NaN is a number in documents",
-        "device/edgetl_device/jsonfile.py",
-        "parse_constant=_refuse_constant",
-        "parse_constant=float",
-        (_DEVICE + "test_typed_documents.py::test_what_is_no_json_is_refused",),
+        "infinity is a number in documents",
+        "device/edgetl_device/documents.py",
+        "if type(value) is not float or not math.isfinite(value):",
+        "if type(value) is not float:",
+        (_DEVICE + "test_typed_documents.py::test_numbers_without_end_are_refused",),
     ),
     Mutant(
         "escapes reach the terminal",
@@ -108,10 +108,10 @@ MUTANTS = (
         ("tests/edgetl/_lib/test_csv.py::test_no_cell_is_a_formula",),
     ),
     Mutant(
-        "a name in a C header ends its comment",
+        "what a package says ends the comment in a C header",
         "edgetl/export/c_array.py",
-        'f" * Operators for the resolver: {_comment(operators)}",',
-        'f" * Operators for the resolver: {operators}",',
+        "({_comment(arena.why)})",
+        "({arena.why})",
         (_EXPORT + "test_c_array.py::test_text_from_outside_stays_in_its_comment",),
     ),
     Mutant(
@@ -140,7 +140,7 @@ MUTANTS = (
         "edgetl/backbones/formats.py",
         "np.load(io.BytesIO(data), allow_pickle=False)",
         "np.load(io.BytesIO(data), allow_pickle=True)",
-        ("tests/edgetl/backbones/test_backbone_weights.py::test_damaged_files_are_refused",),
+        ("tests/edgetl/backbones/test_backbone_weights.py::test_nothing_is_unpickled_from_arrays",),
     ),
     Mutant(
         "a downloaded file is not checked",
@@ -259,14 +259,14 @@ MUTANTS = (
         _UPDATE,
         "for keys in (state.trust, self.given) if keys]",
         "for keys in (self.given or state.trust,) if keys]",
-        (_DEVICE + "update/test_update.py::test_signatures_decide",),
+        (_DEVICE + "update/test_update.py::test_the_trusted_key_changes_with_a_bundle_that_both_signed",),
     ),
     Mutant(
         "an update is not verified before the switch",
         _UPDATE,
         "        self.checks += report.checks\n        raise_failures(report)\n        names = [",
         "        self.checks += report.checks\n        names = [",
-        (_DEVICE + "update/test_update.py::test_a_damaged_bundle_is_refused_before_the_switch",),
+        (_DEVICE + "update/test_update.py::test_a_bundle_that_runs_but_does_not_verify_is_refused",),
     ),
     Mutant(
         "an update that fails its health check stays",

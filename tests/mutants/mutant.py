@@ -57,6 +57,7 @@ def functions_of(file: Path) -> frozenset[str]:
 
 def by_area() -> dict[str, tuple[Mutant, ...]]:
     """Return all mutants by the area of the code that they break."""
+    # Not at the top: the tables import this module.
     import broken_bundles
     import broken_device
     import broken_measurements

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,10 +19,11 @@ import pytest
 from branches import UNMEASURED
 from signer import Signer, release
 
-from edgetl_device import signature
+from edgetl_device import jsonfile, signature
 from edgetl_device.bundle import Bundle
 from edgetl_device.documents import read
 from edgetl_device.errors import GateFailed, InputError, OptionError, Unavailable
+from edgetl_device.files import sha256_bytes
 from edgetl_device.slots import CURRENT, Slots, SlotsState
 from edgetl_device.update.options import MAX_VERSION, UpdateOptions
 from edgetl_device.update.run import raise_failure, recover, rollback, update
@@ -182,6 +184,25 @@ def test_a_damaged_bundle_is_refused_before_the_switch(slots: Slots, releases: d
     assert (state.confirmed, state.previous) == (before.confirmed, before.previous)
     assert rollback(slots).outcome == "rolled back"
     assert [path.name for path in slots.path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_a_bundle_that_runs_but_does_not_verify_is_refused(slots: Slots, tiny_file: Path, tmp_path: Path) -> None:
+    """Every file has its hash, and the models run: only the proof tells that the labels are in another order."""
+    update(slots, tiny_file, QUICK)
+    other = tmp_path / "other.edgetl"
+    with zipfile.ZipFile(tiny_file) as old, zipfile.ZipFile(other, "w") as new:
+        data = {member.filename: old.read(member) for member in old.infolist()}
+        data["labels.txt"] = b"".join(reversed(data["labels.txt"].splitlines(keepends=True)))
+        document = json.loads(data["bundle.json"])
+        document["files"]["labels.txt"]["sha256"] = sha256_bytes(data["labels.txt"])
+        document["digest"] = jsonfile.digest(document)
+        data["bundle.json"] = json.dumps(document).encode()
+        for name, content in data.items():
+            new.writestr(name, content)
+    report = update(slots, other, QUICK)
+    assert (report.outcome, report.exit) == ("refused", 2)
+    assert "checks failed: labels" in (report.why or "")
+    assert current(slots) == digest(tiny_file)
 
 
 def test_the_health_command_decides_after_the_switch(slots: Slots, releases: dict[int, Path], tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from bases import SIZE, assert_same, borrowed, from_file, narrow, photo, randomi
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones.arrays import load_into, match
+from edgetl.backbones.formats import read_arrays
 from edgetl_device.errors import InputError
 from edgetl_device.files import sha256_file
 
@@ -145,6 +146,23 @@ def test_damaged_files_are_refused(tmp_path: Path, content: bytes) -> None:
     weights = resolve_weights("mobilenet_v2", width=0.35, request=str(tmp_path / "bad.h5"))
     with pytest.raises(InputError, match=r"bad\.h5: not a readable weights file"):
         narrow("mobilenet_v2", weights=weights)
+
+
+class Touch:
+    """Unpickled, it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.path,)
+
+
+def test_nothing_is_unpickled_from_arrays(tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", **{"Conv_1/kernel": np.array([Touch(tmp_path / "made")], object)})
+    with pytest.raises(InputError, match=r"bad\.npz: not a readable weights file"):
+        read_arrays((tmp_path / "bad.npz").read_bytes(), "bad.npz")
+    assert not (tmp_path / "made").exists()
 
 
 def test_missing_files_and_unknown_formats_are_refused(tmp_path: Path) -> None:
