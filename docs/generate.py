@@ -235,8 +235,8 @@ def codes() -> str:
 
 _MUTANTS = """# Mutants
 
-Each line is a wrong change of one place in the code, and the test that must fail with it. `make mutants` makes the changes, one at a
-time in a copy of the checkout, and runs these tests; without a change they must pass.
+Each line is a wrong change of one place in the code, and the test that must fail with it. `make mutants` makes the
+changes, one at a time in a copy of the checkout, and runs these tests; without a change they must pass.
 [Reliability](../reliability.md#mutants) has the results.
 """
 
