@@ -278,8 +278,8 @@ MUTANTS = (
     Mutant(
         "the rollback after a loss of power is omitted",
         _SLOTS,
-        "        if state.confirmed is not None:\n            write_link(",
-        "        if state.confirmed is None:\n            write_link(",
+        "            write_link(self.path / CURRENT, state.confirmed.file)\n",
+        "            pass\n",
         (_DEVICE + "update/test_update.py::test_power_is_lost_at_each_step",),
     ),
     Mutant(
@@ -322,7 +322,7 @@ MUTANTS = (
         "device/edgetl_device/classifier.py",
         "        if loaded.photos == 0 and (self._closed or loaded is not self._loaded):",
         "        if self._closed or loaded is not self._loaded:",
-        (_DEVICE + "test_follow.py::test_no_photo_is_dropped_by_many_threads",),
+        (_DEVICE + "test_follow.py::test_it_changes_between_photos",),
     ),
     Mutant(
         "a fleet goes on after its canaries failed",

@@ -43,13 +43,15 @@ class Ran:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", default="", help="run mutants with this text in their name, file or tests")
+    parser.add_argument(
+        "--only", action="append", metavar="TEXT", help="run mutants with this text in their name, file or tests"
+    )
     parser.add_argument("--jobs", type=int, default=1, help="mutants at a time")
     parser.add_argument("--no-baseline", action="store_true", help="do not run the tests on the code as it is first")
     given = parser.parse_args()
-    chosen = [one for one in all_mutants() if given.only in " ".join((one.what, one.file, *one.tests))]
+    chosen = [one for one in all_mutants() if is_asked_for(one, given.only)]
     if not chosen:
-        parser.error(f"no mutant has {given.only!r} in its name, file or tests")
+        parser.error("no mutant has that in its name, file or tests")
     with tempfile.TemporaryDirectory(prefix="edgetl-mutants-") as scratch:
         copies: queue.Queue[Path] = queue.Queue()
         for number in range(given.jobs):
@@ -72,6 +74,11 @@ def main() -> int:
                 print(f"{found:9} {took_s:5.0f} s  {mutant.what}  ({', '.join(mutant.tests)})", flush=True)
     print(f"{len(chosen) - survived} of {len(chosen)} mutants caught")
     return int(survived > 0)
+
+
+def is_asked_for(mutant: Mutant, texts: Sequence[str] | None) -> bool:
+    """Whether a mutant has one of the texts in its name, file or tests; without texts all are asked for."""
+    return not texts or any(text in " ".join((mutant.what, mutant.file, *mutant.tests)) for text in texts)
 
 
 def copy_of_the_checkout(target: Path) -> Path:
