@@ -343,6 +343,6 @@ MUTANTS = (
         "edgetl/remote/board.py",
         "        if found.bundle.digest != upload.bundle.digest:\n",
         "        if not found.bundle.digest:\n",
-        ("tests/edgetl/remote/test_remote.py::test_a_board_gives_the_result_that_this_machine_gives",),
+        ("tests/edgetl/remote/test_remote.py::test_a_result_of_another_bundle_is_found_out",),
     ),
 )

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from branches import UNMEASURED
 from programs import cannot_run
+from signer import release
 from small import edgetl, refused
 from sshd import Lab, SshBoard
 
@@ -182,6 +183,20 @@ def until(process: subprocess.Popen[str], *texts: str) -> None:
         if not left:
             return
     pytest.fail(f"it ended without {left}")
+
+
+def test_a_result_of_another_bundle_is_found_out(lab: Lab, tmp_path: Path) -> None:
+    other = release(TINY, tmp_path / "other.edgetl", 2)
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import sys\nif sys.argv[1:2] == ['bench']:\n    sys.argv[2] = {str(other)!r}\n"
+    )
+    board = lab.board("liar", env=f"PYTHONPATH={tmp_path}:{os.environ.get('PYTHONPATH', '')}")
+    done = edgetl(
+        "bench", TINY, "--fleet", lab.fleet(board), *QUICK, "--json", tmp_path / "result.json", env=lab.environment
+    )
+    assert "the result is of a different bundle than the one sent" in done.stderr
+    assert done.returncode == 4
+    assert not (tmp_path / "result.json").exists()
 
 
 def test_a_board_that_dies_half_way(lab: Lab, good: SshBoard, second: SshBoard, tmp_path: Path) -> None:
