@@ -21,8 +21,8 @@ from pathlib import Path
 REPO = Path(__file__).resolve().parent.parent
 TINY = REPO / "tests" / "golden" / "tiny.edgetl"
 
-# For the tests' sshd.
-sys.path.insert(0, str(REPO / "tests" / "edgetl"))
+# For the tests' sshd, and what that imports.
+sys.path[:0] = [str(REPO / "tests" / "edgetl"), str(REPO / "tests")]
 
 # Replaces the device package on a board.
 _STAND_IN = """
@@ -54,8 +54,8 @@ def main() -> None:
         )
         package = folder / "stand-in" / "edgetl_device"
         package.mkdir(parents=True)
-        (package / "__init__.py").write_text(f"__version__ = {__version__!r}\n")
-        (package / "__main__.py").write_text(_STAND_IN)
+        (package / "__init__.py").write_text(f"__version__ = {__version__!r}\n", encoding="utf-8")
+        (package / "__main__.py").write_text(_STAND_IN, encoding="utf-8")
 
         simulated_s = [arguments.shortest + number * arguments.step for number in range(arguments.boards)]
         boards = [

@@ -181,7 +181,9 @@ def run(command: Sequence[Any], *, cache: Path | None = None) -> Finished:
     variables = dict(os.environ) | ({"EDGETL_CACHE": str(cache)} if cache else {})
     spawned, started = time.time(), time.perf_counter()
     try:
-        done = subprocess.run(words, env=variables, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False)
+        done = subprocess.run(
+            words, env=variables, capture_output=True, encoding="utf-8", timeout=_TIMEOUT_S, check=False
+        )
     except subprocess.TimeoutExpired:
         raise RowFailed(f"{_name(words)} took over {_TIMEOUT_S} s") from None
     wall_s = time.perf_counter() - started

@@ -27,7 +27,7 @@ _TRAINABLE = ("block_13_", "block_14_", "block_15_", "block_16_", "Conv_1")
 
 def seconds_since_start() -> float:
     """Return the age of this process in seconds, the start of Python included (Linux, see proc(5), field 22)."""
-    fields = Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    fields = Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     started = int(fields[19]) / os.sysconf("SC_CLK_TCK")
     return time.clock_gettime(time.CLOCK_BOOTTIME) - started
 

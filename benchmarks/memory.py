@@ -141,7 +141,7 @@ def private_bytes(pid: int) -> int:
 
 def _text(file: Path) -> str:
     try:
-        return file.read_text()
+        return file.read_text(encoding="utf-8")
     except OSError:
         return ""
 

@@ -66,7 +66,7 @@ def keras(model: Path) -> Way:
     import numpy as np
 
     network = library.models.load_model(model / "model.keras")
-    labels = json.loads((model / "run.json").read_text())["labels"]
+    labels = json.loads((model / "run.json").read_text(encoding="utf-8"))["labels"]
     size = network.input.shape[1:3]
 
     def classify(photo: str) -> str:

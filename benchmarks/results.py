@@ -165,7 +165,7 @@ def _commit() -> str:
 
 
 def _git(*words: str) -> str:
-    return subprocess.run(["git", *words], cwd=REPO, capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(["git", *words], cwd=REPO, capture_output=True, encoding="utf-8", check=True).stdout.strip()
 
 
 def _version(package: str) -> str:

@@ -73,7 +73,9 @@ class Sampler:
                 return
             ordered = sorted(self._times_ms)
             status = dict(
-                line.split(":", 1) for line in Path(f"/proc/{self._pid}/status").read_text().splitlines() if ":" in line
+                line.split(":", 1)
+                for line in Path(f"/proc/{self._pid}/status").read_text(encoding="utf-8").splitlines()
+                if ":" in line
             )
             self.samples.append(
                 Sample(
@@ -124,7 +126,7 @@ def watch(bundle: Path, variant: str, minutes: float, per_s: float) -> list[Samp
     with tempfile.TemporaryDirectory(prefix="edgetl-soak-") as name:
         folder = Path(name)
         command = [sys.executable, "-m", "edgetl_device", "classify", bundle, "--variant", variant, "--watch", folder]
-        child = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, text=True)
+        child = subprocess.Popen([*map(str, command)], stdout=subprocess.PIPE, encoding="utf-8")
         sampler = Sampler(child.pid, max(1, int(60 * minutes * per_s / SAMPLES)))
         answered: deque[str] = deque(maxlen=1)
         reader = threading.Thread(target=_read, args=(child, sampler, answered))

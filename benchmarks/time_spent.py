@@ -114,7 +114,7 @@ def measure(photos: Path, folder: Path, to_model_s: float) -> list[Part]:
 
 
 def _history_epochs(folder: Path) -> int:
-    lines = (folder / "history.csv").read_text().splitlines()
+    lines = (folder / "history.csv").read_text(encoding="utf-8").splitlines()
     return sum(line.startswith("blocks,") for line in lines) - 1  # epoch 0 trains nothing
 
 

@@ -19,6 +19,7 @@ from .bench.options import BenchOptions
 from .documents import Document
 from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
 from .options import add_arguments, from_arguments
+from .process import prepare
 from .text import shown_lines
 from .update.options import UpdateOptions
 
@@ -37,6 +38,8 @@ def console() -> None:
 
 def main(arguments: Sequence[str] | None = None, *, as_text: bool = False) -> int:
     """Run one command and return its exit code; ``as_text`` prints for people, unless ``--json`` is given."""
+    if arguments is None:
+        prepare()
     # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

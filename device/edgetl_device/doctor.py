@@ -275,7 +275,7 @@ def _edge_tpus(root: Path) -> list[Check]:
 def _governor(root: Path) -> Check:
     file = root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"
     try:
-        governor = file.read_text().strip()
+        governor = file.read_text(encoding="utf-8").strip()
     except OSError as error:
         return Check("governor", "unknown", f"{file}: {error.strerror}")
     if governor == "performance":

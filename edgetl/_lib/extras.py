@@ -19,6 +19,8 @@ from edgetl_device.errors import Unavailable
 
 # Packages whose import writes to the user's home folder.
 _HOMES = ("tensorflow", "keras", "tf2onnx", "matplotlib")
+# Of keras.config, by name.
+_KERAS_SETTINGS = {"image_data_format": "channels_last", "floatx": "float32", "epsilon": 1e-7}
 
 
 @uninterrupted()
@@ -52,6 +54,9 @@ def _own_folders(module: str) -> Iterator[None]:
         given["MPLCONFIGDIR"] = str(marked_root() / "matplotlib")  # its font cache, which takes seconds to build
     given = {name: value for name, value in given.items() if name not in os.environ}
     os.environ.update(given)
+    backend = os.environ.get("KERAS_BACKEND")
+    # TensorFlow imports Keras, too. What the user's own programs are told is put back.
+    os.environ["KERAS_BACKEND"] = "tensorflow"
     try:
         yield
         if "MPLCONFIGDIR" in given and "matplotlib" in sys.modules:
@@ -60,6 +65,9 @@ def _own_folders(module: str) -> Iterator[None]:
     finally:
         for name in given:
             del os.environ[name]
+        os.environ.pop("KERAS_BACKEND")
+        if backend is not None:
+            os.environ["KERAS_BACKEND"] = backend
         config = sys.modules.get("keras.src.backend.config")
         if "KERAS_HOME" in given and config is not None:
             # Restore it, so that the user's own program can still download through Keras.
@@ -90,18 +98,37 @@ def tensorflow() -> ModuleType:
 
 
 def keras() -> ModuleType:
-    """Import Keras 3 on TensorFlow.
+    """Import Keras 3 on TensorFlow, with the settings that edgetl's networks are made for.
+
+    The user's (``KERAS_BACKEND``, ``keras.json``, ``keras.config``) would give other networks, and no run records them.
 
     Raises:
-        Unavailable: Keras is missing, or was loaded with another backend, which has no TFLite converter.
+        Unavailable: Keras is missing, or the process has loaded it with another backend, which has no TFLite converter.
     """
-    os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     tensorflow()
     module = require("keras")
     if module.backend.backend() != "tensorflow":
         raise Unavailable(
-            f"Keras runs on {module.backend.backend()} here",
+            f"Keras runs on {module.backend.backend()} in this process",
             why="the TFLite converter takes TensorFlow graphs only",
-            hint="Unset KERAS_BACKEND, or set it to tensorflow.",
+            hint="Use edgetl in a process of its own, or import keras with KERAS_BACKEND=tensorflow.",
         )
+    config = module.config
+    for name, wanted in _KERAS_SETTINGS.items():
+        if getattr(config, name)() != wanted:
+            getattr(config, f"set_{name}")(wanted)
+    if config.dtype_policy().name != "float32":
+        config.set_dtype_policy("float32")
     return module
+
+
+@contextmanager
+def plain_figures() -> Iterator[None]:
+    """Draw with Matplotlib's own settings: a block, or as a decorator a function.
+
+    A ``matplotlibrc`` of the user or in the current folder may ask for LaTeX, other colours or other numbers.
+    """
+    library = require("matplotlib")
+    kept = ("backend", "backend_fallback")
+    with library.rc_context({name: value for name, value in library.rcParamsDefault.items() if name not in kept}):
+        yield

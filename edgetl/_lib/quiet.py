@@ -24,7 +24,7 @@ def quietly() -> Iterator[None]:
     disabled = logging.root.manager.disable
     terminal = os.dup(2)
     # Not closed here: a progress bar in another thread may still write to it. It closes with its last reference.
-    own = os.fdopen(os.dup(terminal), "w", buffering=1, errors="backslashreplace")
+    own = os.fdopen(os.dup(terminal), "w", buffering=1, encoding=sys.stderr.encoding, errors="backslashreplace")
     python_stderr = sys.stderr
     with tempfile.TemporaryFile() as chatter, warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgetl._lib.extras import require
+from edgetl._lib.extras import plain_figures, require
 
 from .run import Advice, BackboneAdvice
 
 _COLOURS = ("#1f77b4", "#d9822b", "#3a9a5b", "#8e5ea2")
 
 
+@plain_figures()
 def draw(advice: Advice, target: Path) -> None:
     """Write a PNG: probes with their 95% intervals over the multiply-adds and bytes of a network truncated there."""
     figure = require("matplotlib.figure").Figure(figsize=(11.0, 4.6), layout="constrained")

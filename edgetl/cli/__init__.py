@@ -83,7 +83,9 @@ def _root(
 def main() -> None:
     """Run the command line and exit with its exit code."""
     from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
+    from edgetl_device.process import prepare
 
+    prepare()
     # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     try:

@@ -155,7 +155,7 @@ def _read_compiled(path: Path) -> tuple[bytes, Log | None]:
     if not path.is_file():
         raise InputError(f"{path}: no such file", hint="Give the compiler's output, *_edgetpu.tflite.")
     log = path.with_suffix(".log")
-    return path.read_bytes(), parse_log(log.read_text(errors="replace")) if log.is_file() else None
+    return path.read_bytes(), parse_log(log.read_text(encoding="utf-8", errors="replace")) if log.is_file() else None
 
 
 def _report(

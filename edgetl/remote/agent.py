@@ -145,7 +145,7 @@ def main() -> None:
     try:
         root = _root()
         link.send(done=asdict(_describe(root)))
-        with open(root / "lock", "w") as lock:
+        with open(root / "lock", "wb") as lock:
             while True:
                 request = link.request()
                 try:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl._lib.extras import require
+from edgetl._lib.extras import plain_figures, require
 from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.history import Epoch, HistoryRow, points_of
 from edgetl_device.bench.percentiles import percentile
@@ -49,6 +49,7 @@ class ClassifiedPhoto:
         return _RIGHT if self.predicted == self.label else _WRONG
 
 
+@plain_figures()
 def learning_curves(history: Sequence[HistoryRow], target: Path) -> None:
     """Draw loss and accuracy over the epochs of the second stage; epoch 0 is the head alone."""
     figure, (left, right) = _figure(9, 3.6, columns=2)
@@ -67,6 +68,7 @@ def learning_curves(history: Sequence[HistoryRow], target: Path) -> None:
     figure.savefig(target, dpi=130)
 
 
+@plain_figures()
 def confusion_matrix(confusion: Confusion, labels: Sequence[str], *, title: str, target: Path) -> None:
     """Draw a confusion matrix; colours are shares of the true class, numbers are photos.
 
@@ -113,6 +115,7 @@ def _most_confused(confusion: Confusion, labels: Sequence[str]) -> list[str]:
     return [*found, *(label for label in labels if label not in found)][:LISTED]
 
 
+@plain_figures()
 def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:
     """Draw photos with their true and predicted classes; wrong predictions are red."""
     columns = 4
@@ -129,6 +132,7 @@ def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:
     figure.savefig(target, dpi=100)
 
 
+@plain_figures()
 def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: str, target: Path) -> None:
     """Draw a bench result as one picture: classified photos above, cost and accuracy of each variant below.
 

@@ -144,7 +144,7 @@ def drive(
         module.DestroySUT(under_test)
     if failures:
         raise failures[0]
-    found = read_summary((folder / SUMMARY).read_text())
+    found = read_summary((folder / SUMMARY).read_text(encoding="utf-8", errors="replace"))
     return LoadgenRun(
         scenario=scenario,  # type: ignore[arg-type]  # require() has checked it
         version=importlib.metadata.version(PACKAGE),

@@ -41,7 +41,7 @@ def own_peak_bytes() -> int:
 
     From ``VmHWM``, not ``getrusage``: Linux lets ``ru_maxrss`` of a new program start at its parent's value.
     """
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) * 1024
     raise OSError("/proc/self/status has no VmHWM")

@@ -118,6 +118,6 @@ def _temperature(root: Path, name: str) -> str:
 def _value(path: Path) -> str:
     """Return a sysfs attribute; empty if it cannot be read."""
     try:
-        return path.read_text(errors="replace").strip()
+        return path.read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
         return ""

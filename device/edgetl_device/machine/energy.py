@@ -254,4 +254,4 @@ def _rest(seconds: float) -> int:
 
 
 def _number(path: Path) -> int:
-    return int(path.read_text())
+    return int(path.read_text(encoding="utf-8"))

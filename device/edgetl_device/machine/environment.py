@@ -192,12 +192,12 @@ def _os() -> str:
 
 def _busy_cpu_s(root: Path) -> float:
     # proc(5): user, nice, system, idle, iowait, irq, softirq, steal, then guest times, which user already includes.
-    ticks = [int(field) for field in (root / "proc/stat").read_text().partition("\n")[0].split()[1:9]]
+    ticks = [int(field) for field in (root / "proc/stat").read_text(encoding="utf-8").partition("\n")[0].split()[1:9]]
     return (sum(ticks) - ticks[3] - ticks[4]) / os.sysconf("SC_CLK_TCK")
 
 
 def _memory_available(root: Path) -> int:
-    found = re.search(r"^MemAvailable:\s*(\d+) kB$", (root / "proc/meminfo").read_text(), re.MULTILINE)
+    found = re.search(r"^MemAvailable:\s*(\d+) kB$", (root / "proc/meminfo").read_text(encoding="utf-8"), re.MULTILINE)
     if found is None:
         raise LookupError("/proc/meminfo has no MemAvailable")
     return min([int(found[1]) * 1024, *_left_in_groups(root)])
@@ -243,7 +243,9 @@ def _frequency_mhz(root: Path) -> float:
 
 def _throttle_flags() -> int:
     try:
-        done = subprocess.run(["vcgencmd", "get_throttled"], capture_output=True, text=True, timeout=5, check=True)
+        done = subprocess.run(
+            ["vcgencmd", "get_throttled"], capture_output=True, encoding="utf-8", timeout=5, check=True
+        )
     except FileNotFoundError:
         raise LookupError("vcgencmd is not here; only Raspberry Pi OS has it") from None
     return int(done.stdout.strip().partition("=")[2], 16)

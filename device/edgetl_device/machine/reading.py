@@ -25,7 +25,7 @@ def known(read: Callable[[], T]) -> T | Unknown:
 
 def text_of(path: Path) -> str:
     """Return a file of sysfs or the device tree without its trailing newline or NUL; OSError if it is missing."""
-    return path.read_text(errors="replace").strip().rstrip("\0")
+    return path.read_text(encoding="utf-8", errors="replace").strip().rstrip("\0")
 
 
 def text_or_none(path: Path) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl._lib.extras import require
+from edgetl._lib.extras import plain_figures, require
 from edgetl.reports.text import drawn
 from edgetl.runs.explain_report import Flip
 
@@ -23,6 +23,7 @@ _TOP_DB = 60.0
 _FLIPS_A_ROW, _MAX_FLIPS = 4, 12
 
 
+@plain_figures()
 def error_by_layer(explanation: Explanation, target: Path) -> None:
     """Draw the SQNR of each layer, in the whole file and alone, and its effect on the predictions when alone int8."""
     layers, before = explanation.layers, [explanation.unrepaired_layer(layer) for layer in explanation.layers]
@@ -69,6 +70,7 @@ def error_by_layer(explanation: Explanation, target: Path) -> None:
     figure.savefig(target, dpi=130)
 
 
+@plain_figures()
 def channels_of(layer: Layer, before: Layer | None, target: Path) -> None:
     """Draw one layer channel by channel: range of the output, weights, mean error, bias shift."""
     channels, kernel = layer.channels, layer.kernel
@@ -102,6 +104,7 @@ def channels_of(layer: Layer, before: Layer | None, target: Path) -> None:
     figure.savefig(target, dpi=130)
 
 
+@plain_figures()
 def flipped_photos(flips: Sequence[Flip], pixels: Sequence[npt.NDArray[np.uint8]], target: Path) -> None:
     """Draw up to 12 photos on which the models disagree, with a red title if int8 is wrong.
 
