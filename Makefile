@@ -10,7 +10,7 @@ TWO := --numprocesses 2 --dist loadfile
 ONE := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
-.PHONY: demo docs test test-e2e test-slow test-faults fuzz mutants test-arm64 lint types test-device test-tflite lock locked clean
+.PHONY: demo docs test test-e2e test-slow test-faults fuzz mutants test-arm64 matrix lint types test-device test-tflite lock locked clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -96,9 +96,14 @@ $(TFLITE)/.installed: device/pyproject.toml
 	touch $@
 
 # The lowest versions that pyproject.toml allows, as constraints for pip: PIP_CONSTRAINT=lowest.txt make test. Needs uv.
-lowest.txt: pyproject.toml device/pyproject.toml
-	echo '-e ./device' | uv pip compile --quiet --no-annotate --no-header --resolution lowest-direct --extra dev \
-	  --extra camera --extra heif --python $(PYTHON) - pyproject.toml device/pyproject.toml | grep -v '^-e' > $@
+lowest.txt: pyproject.toml device/pyproject.toml tests/matrix.py
+	$(PYTHON) -c 'import sys; sys.path.insert(0, "tests"); import matrix; print(end=matrix.constraints("$(PYTHON)", "lowest-direct"))' > $@
+
+# The suite on each Python from 3.10 to 3.13 that is here, with the lowest and the newest dependencies: hours. Needs uv.
+# Less: make matrix MATRIX="--python 3.10 -- tests/device".
+MATRIX ?=
+matrix:
+	$(PYTHON) tests/matrix.py $(MATRIX)
 
 # Every package that the demo, the tests and a release need, with hashes: on 64-bit x86 Linux with Python 3.12. Needs uv.
 LOCK := uv pip compile --quiet --upgrade --generate-hashes --no-annotate --no-header --python-version 3.12 \
@@ -117,4 +122,4 @@ locked:
 	touch $(STAMP)
 
 clean:
-	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist site lowest.txt .coverage .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) $(DEVICE) $(TFLITE) build dist site lowest.txt .matrix .coverage .pytest_cache .mypy_cache .ruff_cache
