@@ -6,6 +6,7 @@ Example: python tests/matrix.py --python 3.10 --dependencies lowest -- tests/dev
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import shutil
 import subprocess
@@ -39,7 +40,11 @@ def interpreter(version: str) -> str | None:
     done = subprocess.run(
         ["uv", "python", "find", "--no-python-downloads", version], capture_output=True, encoding="utf-8", check=False
     )
-    return done.stdout.strip() or None if done.returncode == 0 else None
+    if done.returncode == 0 and done.stdout.strip():
+        return done.stdout.strip()
+    # uv finds those of pyenv only if they are active.
+    root = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    return next((str(path) for path in sorted(root.glob(f"versions/{version}.*/bin/python"))), None)
 
 
 def constraints(python: str, resolution: str) -> str:

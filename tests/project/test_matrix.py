@@ -21,7 +21,7 @@ def with_uv(folder: Path, script: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "tests" / "matrix.py"), "--python", "3.10", "--python", "3.13"]
     return subprocess.run(
         [*command, "--folder", str(folder / "matrix")],
-        env=os.environ | {"PATH": str(folder)},
+        env=os.environ | {"PATH": str(folder), "PYENV_ROOT": str(folder)},
         capture_output=True,
         encoding="utf-8",
         check=False,
