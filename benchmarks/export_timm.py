@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import timm
-import torch
+if TYPE_CHECKING:
+    import torch
 
 ARCHITECTURES = (
     "mobilenetv2_100",
@@ -39,6 +40,9 @@ OPSET = {"torchscript": 17, "dynamo": 18}
 
 def network(name: str, size: int) -> torch.nn.Module:
     """Return a network whose activations are spread as a trained one's: random weights, statistics of its own."""
+    import timm
+    import torch
+
     torch.manual_seed(0)
     if name in TORCHVISION:
         import torchvision
@@ -61,6 +65,8 @@ def network(name: str, size: int) -> torch.nn.Module:
 
 def export(name: str, out: Path, exporter: str, size: int) -> Path:
     """Write ``out/NAME.onnx`` with a batch of any size."""
+    import torch
+
     path = out / f"{name}.onnx"
     pixels = torch.randn(2, 3, size, size)
     batch = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 
 from edgetl._lib.interrupts import uninterrupted
@@ -41,7 +41,7 @@ class Tracker:
         self._advance(count)
 
     def report(self, text: str) -> None:
-        """Show what has been reached: beside the bar of a terminal, elsewhere as a line of its own."""
+        """Show what has been reached: below the bar of a terminal, elsewhere as a line of its own."""
         self._report(shown(text))
 
 
@@ -52,29 +52,36 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
     If stderr is not a terminal, one line is printed at the end instead. Ctrl-C takes effect when the bar advances and
     at the end of the block, never in the middle of a step; with ``waits`` (a download), it takes effect at once.
     """
-    from rich.console import Console
+    from rich.console import Console, RenderableType
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.text import Text
 
     console = Console(stderr=True, force_jupyter=False)
     description = shown(description)
     started = time.perf_counter()
-    done = 0
+    done, reached = 0, ""
+
+    class Bar(Progress):
+        def get_renderables(self) -> Iterable[RenderableType]:
+            yield from super().get_renderables()
+            if reached:
+                yield Text(reached, no_wrap=True, overflow="ellipsis")
+
     with (
         nullcontext(_nothing) if waits else uninterrupted() as let_ctrl_c_come,
-        Progress(
+        Bar(
             # Names of files and variants are not markup.
             TextColumn("{task.description:<28}", markup=False),
-            BarColumn(bar_width=20),
+            BarColumn(bar_width=30),
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}", markup=False),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[report]}", markup=False),
             console=console,
             transient=True,
             disable=not console.is_terminal,
         ) as progress,
     ):
-        task = progress.add_task(description, total=total, rate="", report="")
+        task = progress.add_task(description, total=total, rate="")
 
         def advance(count: int) -> None:
             nonlocal done
@@ -84,8 +91,9 @@ def track(description: str, total: int, *, unit: str = "images", waits: bool = F
             let_ctrl_c_come()
 
         def report(text: str) -> None:
+            nonlocal reached
             if console.is_terminal:
-                progress.update(task, report=text)
+                reached = text
             else:
                 note(f"{description:<28} {text}")
 

@@ -210,15 +210,16 @@ def outcome(rows: Sequence[Epoch], epochs: int, patience: int) -> str:
 
 
 def _epoch_text(row: Epoch, epochs: int, *, photos: int) -> str:
-    figures = {
-        "loss": row.loss,
-        "accuracy": row.accuracy,
-        "validation loss": row.val_loss,
-        "validation accuracy": row.val_accuracy,
-    }
-    found = ", ".join(f"{name} {value:.3f}" for name, value in figures.items() if value is not None)
-    rate = f", {photos / row.seconds:,.0f} images/s" if row.seconds else ""
-    return f"epoch {row.epoch}/{epochs}: {found}{rate}"
+    found = [
+        f"{name} {value:.3f}" + ("" if validation is None else f" (val {validation:.3f})")
+        for name, value, validation in (
+            ("loss", row.loss, row.val_loss),
+            ("accuracy", row.accuracy, row.val_accuracy),
+        )
+        if value is not None
+    ]
+    found += [f"{photos / row.seconds:,.0f} images/s"] if row.seconds else []
+    return f"epoch {row.epoch}/{epochs}: {', '.join(found)}"
 
 
 def _check_finite(tail: Any, row: Epoch, plan: TrainPlan) -> None:

@@ -44,7 +44,7 @@ DEVICE_LAYERS = (
     {"child", "folders", "jsonfile"},
     {"files"},
     {"errors", "telemetry"},
-    {"ed25519", "heif", "text"},
+    {"ed25519", "heif", "process", "text"},
 )
 
 # Types whose fields only the code reveals.

@@ -61,7 +61,7 @@ def test_a_run_and_its_summary(
     for stage in ("Decoding photos", "Frozen base, photos", "Head on pooled features", "Training the last 2 blocks"):
         assert re.search(rf"{stage}.*/s\)|{stage}.* s$", done.stderr, re.MULTILINE), done.stderr
     # Where stderr is no terminal, a line for each epoch, and why training ended.
-    figures = (f"{name} [\\d.]+" for name in ("loss", "accuracy", "validation loss", "validation accuracy"))
+    figures = (f"{name} [\\d.]+ \\(val [\\d.]+\\)" for name in ("loss", "accuracy"))
     shown = f"epoch 1/1: {', '.join(figures)}, [\\d,]+ images/s$"
     assert len(re.findall(shown, done.stderr, re.MULTILINE)) == 1, done.stderr
     assert re.search(r"^trained for 1 epoch; epoch [01] is kept", done.stderr, re.MULTILINE), done.stderr
