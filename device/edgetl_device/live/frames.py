@@ -33,6 +33,9 @@ _GET_PICAMERA2 = "On Raspberry Pi OS: sudo apt install python3-picamera2, in a v
 class FrameSource(Protocol):
     """A source of frames. Not thread-safe.
 
+    A file says ``live = False``: however many of its frames cannot be decoded, the rest is read. Any other source is
+    given up after some seconds without a frame.
+
     Attributes:
         description: The source and the library that reads it, for display.
     """
@@ -137,6 +140,8 @@ class _OpenCV:
 
 class _VideoFile(_OpenCV):
     """A video, read as fast as the caller asks. Times come from the file, not from the wall clock."""
+
+    live = False
 
     def __init__(self, cv2: ModuleType, capture: Any, path: str, rate: float) -> None:
         super().__init__(cv2, capture, path)

@@ -94,40 +94,42 @@ def classify_frames(
     every_s: float = 0.0,
     retry_s: float = RETRY_S,
     sleep: Callable[[float], None] = time.sleep,
+    clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[FramePrediction | Unread]:
     """Yield a prediction or an error for each frame until the source ends.
+
+    A camera's frame that cannot be grabbed or decoded is tried again, with the next one.
 
     Args:
         classifier: The model.
         source: The source; the caller closes it.
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
         every_s: Minimum interval between frames in seconds; frames in between are skipped.
-        retry_s: How long to retry a camera that delivers no frames, in seconds.
+        retry_s: How long to retry a camera that delivers no frames, in seconds; what its driver blocks counts.
         sleep: Sleeps for a number of seconds.
+        clock: A monotonic clock in seconds.
 
     Raises:
-        Unavailable: The camera has delivered no frames for ``retry_s``.
+        Unavailable: The camera has delivered no frames, or only such that cannot be decoded, for ``retry_s``.
     """
     stream = _Stream(smooth_s)
+    failures = _Failures(retry_s, clock, live=getattr(source, "live", True))
     due_s = -math.inf
     number = -1
-    waited_s = 0.0
     while True:
         started = time.perf_counter()
+        failures.attempt()
         try:
             time_s = source.grab()
         except Unavailable as error:
-            if waited_s >= retry_s:
-                raise
+            failures.add(error)
             yield Unread(number + 1, error)
-            sleep(_RETRY_PAUSE_S)
-            waited_s += _RETRY_PAUSE_S
+            sleep(failures.pause())
             continue
         except InputError as error:
             number += 1
             yield Unread(number, error)
             continue
-        waited_s = 0.0
         if time_s is None:
             return
         number += 1
@@ -137,6 +139,22 @@ def classify_frames(
         due_s = time_s + every_s if due_s + every_s < time_s else due_s + every_s
         try:
             frame = source.pixels()
+        except EdgetlError as error:
+            if failures.live:
+                due_s = -math.inf  # the next frame is tried at once
+                failures.add(
+                    Unavailable(
+                        f"{source.description}: no frame can be read",
+                        why=error.what + (f": {error.why}" if error.why else ""),
+                        hint=error.hint or "Plug the camera in again, or end other programs that use it.",
+                    )
+                )
+            yield Unread(number, error)
+            if failures.repeated:
+                sleep(failures.pause())
+            continue
+        failures.end()
+        try:
             decoded = time.perf_counter()
             with classifier.hold() as one:
                 line: FramePrediction | Unread = stream.predict(
@@ -145,6 +163,40 @@ def classify_frames(
         except EdgetlError as error:
             line = Unread(number, error)
         yield line
+
+
+class _Failures:
+    """How long a camera has failed without a frame in between: in blocked calls, in other attempts, and in pauses."""
+
+    def __init__(self, retry_s: float, clock: Callable[[], float], *, live: bool) -> None:
+        self._retry_s, self._clock, self.live = retry_s, clock, live
+        self._count, self._since, self._paused_s, self._started = 0, 0.0, 0.0, 0.0
+
+    def attempt(self) -> None:
+        """Note the start of an attempt, which a driver may block for seconds."""
+        self._started = self._clock()
+
+    def add(self, error: Unavailable) -> None:
+        """Count a failure, and raise it if there have been failures for too long."""
+        if self._count == 0:
+            self._since, self._paused_s = self._started, 0.0
+        self._count += 1
+        if max(self._clock() - self._since, self._paused_s) >= self._retry_s:
+            raise error
+
+    def pause(self) -> float:
+        """Return how many seconds to wait before the next attempt."""
+        self._paused_s += _RETRY_PAUSE_S
+        return _RETRY_PAUSE_S
+
+    @property
+    def repeated(self) -> bool:
+        """Whether the last attempts failed: a single bad frame is no reason to wait."""
+        return self._count > 1
+
+    def end(self) -> None:
+        """Forget failures: there was a frame."""
+        self._count = 0
 
 
 def classify_photos(

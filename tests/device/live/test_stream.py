@@ -207,6 +207,83 @@ def test_a_camera_that_stays_silent_is_an_error(classifier: Classifier) -> None:
     assert sum(slept) == 5.0
 
 
+class Clock:
+    """Seconds that pass when somebody waits."""
+
+    def __init__(self) -> None:
+        self.now_s = 100.0
+        self.slept: list[float] = []
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now_s += seconds
+
+
+class Blocking(Flaky):
+    """A driver that waits two seconds before it says that there is no frame."""
+
+    def __init__(self, clock: Clock, silent: dict[int, int]) -> None:
+        super().__init__([CIRCLE] * 5, silent)
+        self.clock, self.asked_for = clock, 0
+
+    def grab(self) -> float | None:
+        self.asked_for += 1
+        if self.silent.get(self.place + 1, 0):
+            self.clock.sleep(2.0)
+        return super().grab()
+
+
+def test_time_that_the_driver_blocks_counts(classifier: Classifier) -> None:
+    clock = Clock()
+    source = Blocking(clock, silent={1: 99})
+    with pytest.raises(Unavailable, match="no frames"):
+        list(classify_frames(classifier, source, retry_s=5.0, sleep=clock.sleep, clock=clock))
+    # The first frame, and three attempts: 2 s each and two pauses. Not ten, which would be 25 s.
+    assert source.asked_for == 4
+    assert 5.0 <= clock.now_s - 100 <= 7.5
+    # Once, it is skipped.
+    clock = Clock()
+    lines = list(classify_frames(classifier, Blocking(clock, silent={1: 1}), sleep=clock.sleep, clock=clock))
+    assert [type(line) for line in lines] == [FramePrediction, Unread, *[FramePrediction] * 4]
+
+
+@pytest.mark.parametrize("every_s", [0.0, 60.0])
+def test_a_camera_whose_frames_cannot_be_decoded_is_one_error(
+    tiny_file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], every_s: float
+) -> None:
+    from edgetl_device.__main__ import main
+
+    clock = Clock()
+    source = Flaky([CIRCLE] * 100_000, silent={}, broken=range(3, 100_000))
+    real = session.classify_frames
+    monkeypatch.setattr(
+        session, "classify_frames", lambda *given, **named: real(*given, **named, sleep=clock.sleep, clock=clock)
+    )
+    with no_camera_but(source, monkeypatch):
+        assert main(["classify", str(tiny_file), "--camera", "0", "--every", str(every_s)]) == 4
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert len(lines) < 20
+    assert "error" in lines[-1]
+    assert err.count("error: ") == 1
+    assert "slides: no frame can be read" in err
+    assert "a frame cannot be decoded" in err
+    assert source.closed
+    assert 5.0 <= clock.now_s - 100 < 6.0
+
+
+def test_a_file_is_read_to_its_end_whatever_its_frames(classifier: Classifier) -> None:
+    clock = Clock()
+    source = Flaky([CIRCLE] * 200, silent={}, broken=range(1, 199))
+    source.live = False
+    lines = list(classify_frames(classifier, source, sleep=clock.sleep, clock=clock))
+    assert [type(line) for line in lines] == [FramePrediction, *[Unread] * 198, FramePrediction]
+    assert clock.slept == []
+
+
 def test_no_photo_ends_a_watch(tiny_file: Path, tmp_path: Path) -> None:
     """Within the 800 MB of the documented service: bombs, pipes, loops, devices, odd names, and then a photo."""
     inbox = tmp_path / "in"
