@@ -72,6 +72,10 @@ _UNQUESTIONED_BYTES = 64 << 20
 # Bytes per pixel in Pillow's memory; 4 for all other modes, including RGB (Pillow's docs, "Concepts: Modes").
 _PIXEL_BYTES = {"1": 1, "L": 1, "P": 1, "I;16": 2, "I;16L": 2, "I;16B": 2, "I;16N": 2}
 
+# Where the header of a PNG has the number of bits (third edition, 11.2.1).
+_PNG_DEPTH_AT = 24
+_Key = int | tuple[int, ...]
+
 # Pillow's plugins raise any of these for damaged data.
 _DAMAGE = (
     ArithmeticError,
@@ -241,7 +245,8 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
         if turn is not None:
             # Read it after loading: the tag may follow the pixels.
             _check_memory(name, needed + _stored_bytes(image), (width, height))
-        upright = _in_bands(image if turn is None else image.transpose(turn), name, spec)
+        key = _colour_key(image, data)
+        upright = _in_bands(image if turn is None else image.transpose(turn), name, spec, key)
         return _reduced(upright, spec) if data is not None and image.format in _CONTAINERS else upright
     except (PhotoError, Unavailable):
         raise
@@ -367,7 +372,7 @@ def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None,
     needed = 0
     if data is not None:
         needed += len(data) + _stored_bytes(image) + _decoder_bytes(image, full, data)
-    if image.mode != "RGB":
+    if image.mode != "RGB" or "transparency" in image.info:
         pixels = width * height
         needed += 4 * pixels + _CONVERSION_BYTES * max(min(pixels, _BAND_PIXELS), width, height)
     # Pillow resizes one axis after the other, with an RGB image in between, each with a table of 8 bytes for every
@@ -465,29 +470,53 @@ def _stored_bytes(image: Image.Image) -> int:
     return image.width * image.height * _PIXEL_BYTES.get(image.mode, 4)
 
 
-def _in_bands(image: Image.Image, name: str, spec: Preprocess) -> Image.Image:
-    """Convert an image that is not RGB to sRGB in bands, because each conversion step makes a copy."""
+def _in_bands(image: Image.Image, name: str, spec: Preprocess, key: _Key | None) -> Image.Image:
+    """Convert an image that is not plain RGB to sRGB in bands, because each conversion step makes a copy."""
     width, height = image.size
-    if image.mode == "RGB":
+    if image.mode == "RGB" and key is None:
         return image
     colours = colours_of(image, name) if spec.colours == "srgb" else SRGB
     if width * height <= _BAND_PIXELS:
-        converted = _to_rgb(image, name, spec, colours)
+        converted = _to_rgb(image, name, spec, colours, key)
     else:
         converted, rows = Image.new("RGB", image.size), max(1, _BAND_PIXELS // width)
         for top in range(0, height, rows):
             band = image.crop((0, top, width, min(top + rows, height)))
-            converted.paste(_to_rgb(band, name, spec, colours), (0, top))
+            converted.paste(_to_rgb(band, name, spec, colours, key), (0, top))
     converted.info.pop("icc_profile", None)
     return converted
 
 
 def _has_alpha(image: Image.Image) -> bool:
-    return "A" in image.getbands() or "transparency" in image.info
+    """Whether an image, or its palette, says of each colour how transparent it is."""
+    return "A" in image.getbands() or (image.mode == "P" and "transparency" in image.info)
 
 
-def _to_rgb(image: Image.Image, name: str, spec: Preprocess, colours: Colours) -> Image.Image:
-    if (wide := wide_greys(image)) is not None:
+def _colour_key(image: Image.Image, data: bytes | None) -> _Key | None:
+    """Return the one value of greys or colours that is transparent, in the units of the image's pixels.
+
+    PNG states it with the depth of the file (third edition, 11.3.1.1), which Pillow widens or cuts to 8 bits; of 16-bit
+    colours the upper 8 bits are what is left to compare.
+    """
+    found = image.info.get("transparency")
+    depth = data[_PNG_DEPTH_AT] if data and data.startswith(SIGNATURE) else 8
+    if image.mode == "RGB" and isinstance(found, tuple) and len(found) == 3:
+        return tuple(value >> 8 for value in found) if depth == 16 else found
+    if isinstance(found, int) and (image.mode in ("1", "L") or image.mode.startswith("I")):
+        return found * {2: 85, 4: 17}.get(depth, 1)
+    return None
+
+
+def _key_alpha(pixels: npt.NDArray[Any], key: _Key) -> Image.Image:
+    """Return the alpha channel of pixels, [height, width] or [height, width, 3]: 0 where they have the key's value."""
+    same = pixels == np.asarray(key)
+    return Image.fromarray(np.where(same.all(-1) if same.ndim == 3 else same, 0, 255).astype(np.uint8))
+
+
+def _to_rgb(image: Image.Image, name: str, spec: Preprocess, colours: Colours, key: _Key | None) -> Image.Image:
+    wide = wide_greys(image)
+    alpha = None if key is None else _key_alpha(np.asarray(image) if wide is None else wide, key)
+    if wide is not None:
         image = _narrowed(wide, spec)
     if image.mode == "F":
         raise PhotoError(
@@ -496,8 +525,7 @@ def _to_rgb(image: Image.Image, name: str, spec: Preprocess, colours: Colours) -
             why="their range is unknown",
             hint="Save it with 8 or 16 bits per channel.",
         )
-    alpha = None
-    if _has_alpha(image):
+    if alpha is None and _has_alpha(image):
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
         # A grey photo's profile takes one of the three equal channels.

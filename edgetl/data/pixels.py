@@ -41,7 +41,7 @@ from edgetl_device.preprocess import (
 )
 
 # Increment when the files of an entry change, or when edgetl_device.preprocess gives other pixels for the same photo.
-_FORMAT = 4
+_FORMAT = 5
 
 # A photo's digest must not depend on the preprocessing, or another --size or --depth-range would change the split.
 _DIGEST_SPEC = Preprocess(size=160, colours="as-stored")
@@ -216,7 +216,7 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
     with open_photo(data, str(path)) as header:
         width, height, may_be_reduced = _upright_size(header, image)
         broken_profile = why_colours_as_stored(header, str(path))
-        converted = header.mode != "RGB" and "icc_profile" in header.info
+        converted = (header.mode != "RGB" or "transparency" in header.info) and "icc_profile" in header.info
         depth = _depth(header)
         container = NAMES.get(header.format or "", "")
     reduced = may_be_reduced and (min(width, height) >= _REDUCED_FROM or image.width < width)

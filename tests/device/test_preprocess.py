@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from branches import UNMEASURED
 from PIL import Image, ImageOps
+from profiles import DISPLAY_P3, rgb_profile
 
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit, preprocess
@@ -108,6 +109,71 @@ def test_transparent_pixels_show_white() -> None:
     palette = Image.new("P", (64, 64), 0)
     palette.putpalette([10, 20, 30])
     assert preprocess(saved(palette, "PNG", transparency=0), SPEC).min() == 255
+
+
+def png_with_key(samples: np.ndarray, *, depth: int, key: tuple[int, ...]) -> bytes:
+    """A PNG of a depth of 1 to 16 bits with a transparent colour, written by hand: Pillow writes 8 bits."""
+    height, width, channels = samples.shape
+    flat = samples.reshape(height, width * channels)
+    if depth == 16:
+        rows = flat.astype(">u2").view(np.uint8)
+    else:
+        bits = (flat[..., None] >> np.arange(depth - 1, -1, -1)) & 1
+        rows = np.packbits(bits.reshape(height, -1).astype(np.uint8), axis=1)
+    packed = zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows))
+    head = struct.pack(">2I5B", width, height, depth, 0 if channels == 1 else 2, 0, 0, 0)
+    trns = struct.pack(f">{channels}H", *key)
+    chunks = ((b"IHDR", head), (b"tRNS", trns), (b"IDAT", packed), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+
+
+@pytest.mark.parametrize(("depth", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
+def test_a_colour_key_shows_white_at_every_depth(depth: int, channels: int) -> None:
+    most = 2**depth - 1
+    # The upper half has the key's value, a dark one; the lower half another.
+    key, other = (most // 3, most // 2 + 1) if depth > 1 else (0, 1)
+    samples = np.full((64, 64, channels), other, np.int64)
+    samples[:32] = key
+    data = png_with_key(samples, depth=depth, key=(key,) * channels)
+    found = preprocess(data, SPEC)
+    assert found[:14].min() == 255
+    expected = 255 if depth == 1 else other >> 8 if depth == 16 else other * 255 // most
+    assert np.unique(found[18:]).tolist() == [expected]
+    # What has only some of the key's values is no part of it.
+    if channels == 3:
+        samples[:32, :, 0] = other
+        assert preprocess(png_with_key(samples, depth=depth, key=(key,) * 3), SPEC)[:14].max() < 255
+
+
+@pytest.mark.parametrize("profile", [None, rgb_profile(DISPLAY_P3)])
+def test_a_colour_key_is_laid_on_the_background_of_an_alpha_channel(profile: bytes | None) -> None:
+    options = {} if profile is None else {"icc_profile": profile}
+    keyed = saved(blocks(), "PNG", transparency=(200, 20, 20), **options)
+    image = blocks().convert("RGBA")
+    image.paste((0, 0, 0, 0), (0, 0, 64, 48))
+    found, expected = (preprocess(one, SPEC) for one in (keyed, saved(image, "PNG", **options)))
+    # At the edges of the quarters both are mixed with white.
+    np.testing.assert_array_equal(found, expected)
+    assert corners(found)[0].tolist() == [255, 255, 255]
+
+
+def test_a_colour_key_is_seen_in_an_image_of_the_caller_which_stays_as_it_is() -> None:
+    image = blocks()
+    image.info["transparency"] = (200, 20, 20)
+    assert corners(preprocess(image, SPEC))[0].tolist() == [255, 255, 255]
+    assert image.mode == "RGB"
+    assert image.getpixel((0, 0)) == (200, 20, 20)
+
+
+def test_a_colour_key_of_16_bit_greys_is_compared_before_the_range_is_stretched() -> None:
+    samples = np.full((64, 64, 1), 900, np.int64)
+    samples[:32] = 901
+    spec = Preprocess(size=32, depth_range=(0, 4095))
+    found = preprocess(png_with_key(samples, depth=16, key=(901,)), spec)
+    assert found[:14].min() == 255
+    assert np.unique(found[18:]).tolist() == [900 * 255 // 4095]
 
 
 def test_cmyk_jpeg_is_not_inverted() -> None:
