@@ -21,6 +21,8 @@ from edgetl._lib.progress import note
 from edgetl.cli.console.formats import Format, Table, print_csv, print_report
 from edgetl.cli.console.output import echo, print_table, word
 from edgetl_device import jsonfile
+from edgetl_device.classifier import Predictions
+from edgetl_device.documents import parse
 from edgetl_device.files import sha256_bytes
 
 GOLDEN = Path(__file__).parent.parent.parent / "golden"
@@ -84,6 +86,34 @@ def test_no_command_prints_it_raw(arguments: tuple[object, ...], evil: Path) -> 
         assert EVIL in json.dumps(json.loads(done.stdout), ensure_ascii=False).replace("\\u001b", "\x1b").replace(
             "\\u0007", "\x07"
         )
+
+
+def test_every_answer_comes_when_it_is_there_and_a_bad_photo_ends_nothing() -> None:
+    command = [sys.executable, "-m", "edgetl", "classify", GOLDEN / "tiny.edgetl", PHOTO, "-", PHOTO]
+    pipes: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, **pipes, text=True) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        # The second photo is not there yet: it comes from here.
+        first = process.stdout.readline()
+        out, err = process.communicate("no photo", timeout=60)
+    assert process.returncode == 2
+    second, third = out.splitlines()
+    assert first.strip() == third
+    assert "circle 0." in first
+    assert second.startswith("not read: ")
+    assert "1 of 3 photos could not be classified" in err
+
+
+def test_json_is_one_document_with_a_row_for_each_photo(tmp_path: Path) -> None:
+    (tmp_path / "cut.jpg").write_bytes(PHOTO.read_bytes()[:200])
+    names = [str(PHOTO), str(tmp_path / "cut.jpg"), str(PHOTO)]
+    done = edgetl("classify", GOLDEN / "tiny.edgetl", *names, "--json")
+    assert done.returncode == 2
+    document = parse(Predictions, done.stdout.encode(), name="stdout")
+    assert [row.photo for row in document.photos] == names
+    assert [bool(row.error) for row in document.photos] == [False, True, False]
+    assert document.photos[0] == document.photos[2]
 
 
 def test_a_file_name_that_steers(tmp_path: Path) -> None:
