@@ -194,7 +194,19 @@ def bench_of(run: Path, tmp_path: Path) -> Command:
     return Command(words, place, (out,), check)
 
 
-EXPENSIVE = {"export": export_of, "report of a run": report_of, "quantize": quantize_of, "bench": bench_of}
+def import_of(run: Path, tmp_path: Path) -> Command:
+    place = folder(tmp_path)
+    out = place / "imported"
+    words = ("import", run / "model.keras", "--data", Run.open(run).data_root, "--out", out, "--overwrite")
+
+    def check() -> None:
+        Run.open(out).load_model()
+
+    return Command(words, place, (out,), check, env={"EDGETL_CACHE": str(place / "cache")})
+
+
+EXPENSIVE = {"export": export_of, "report of a run": report_of, "quantize": quantize_of, "bench": bench_of,
+             "import": import_of}  # fmt: skip
 
 
 @pytest.mark.faults
