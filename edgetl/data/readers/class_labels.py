@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -166,12 +167,16 @@ def text_of(array: npt.NDArray[Any], where: str) -> npt.NDArray[np.str_]:
     """Return an array of text or bytes as flat text.
 
     Raises:
-        InputError: Its bytes are not ASCII.
+        InputError: Its bytes are not ASCII, or its numbers are no characters.
     """
     try:
-        return array.astype(np.str_).reshape(-1)
+        text = array.astype(np.str_).reshape(-1)
     except UnicodeDecodeError:
         raise InputError(f"{where}: bytes that are not ASCII", hint="Save class names as text, not as bytes.") from None
+    # NumPy takes any 32 bits for a character; Python's functions fail on those that are none.
+    if text.nbytes and text.view(np.uint32).max() > sys.maxunicode:
+        raise InputError(f"{where}: holds numbers that are no characters", hint="It is damaged; save it again.")
+    return text
 
 
 def _named(array: npt.NDArray[Any], where: str) -> Labels:

@@ -56,6 +56,8 @@ def test_arrays_that_are_no_pictures(tmp_path: Path, x: np.ndarray, message: str
         (np.zeros((12, 2, 2)), "labels of shape"),
         (np.zeros(12, np.complex64), "labels of type complex64"),
         (np.array(["\u00fc".encode()] * 12), "bytes that are not ASCII"),
+        # Above the last of Unicode's; found by fuzzing.
+        (np.frombuffer(b"c\0\0\0a\0\0\0\0\0\0\x01" * 12, "<U3"), "numbers that are no characters"),
     ],
 )
 def test_labels_that_are_none(tmp_path: Path, y: np.ndarray, message: str) -> None:
