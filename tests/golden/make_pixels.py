@@ -1,6 +1,6 @@
 """Make ``pixels/``: a small photo of each kind, and what preprocessing makes of it, for tests with any Pillow.
 
-Run it from the repository root: ``PYTHONPATH=device:tests python tests/golden/make_pixels.py``. Photos that are there stay
+Run it from the repository root: ``PYTHONPATH=device:tests python tests/golden/make_pixels.py``. Photos that exist stay
 as they are; ``pixels.npz`` is written anew.
 """
 
