@@ -106,7 +106,11 @@ def run(version: str, dependencies: str, folder: Path, arguments: Sequence[str])
     log = place / "pytest.log"
     with open(log, "wb") as stream:
         code = subprocess.run(
-            [own, "-m", "pytest", *arguments], stdout=stream, stderr=subprocess.STDOUT, check=False, cwd=ROOT
+            [own, "-m", "pytest", *arguments, "--verbosity=0"],
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+            cwd=ROOT,
         ).returncode
     counts = _COUNTS.findall(log.read_bytes()[-2000:])
     said = ", ".join(f"{count.decode()} {word.decode()}" for count, word in counts) or f"pytest ended with {code}"
