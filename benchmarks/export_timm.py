@@ -36,10 +36,12 @@ ARCHITECTURES = (
 TORCHVISION = ("squeezenet1_1", "shufflenet_v2_x0_5")
 CLASSES = 10
 OPSET = {"torchscript": 17, "dynamo": 18}
+# Standard deviation of the scores, about that of trained classifiers.
+_SPREAD = 3.0
 
 
 def network(name: str, size: int) -> torch.nn.Module:
-    """Return a network whose activations are spread as a trained one's: random weights, statistics of its own."""
+    """Return a network with random weights whose activations and scores are spread as those of a trained one."""
     import timm
     import torch
 
@@ -57,10 +59,17 @@ def network(name: str, size: int) -> torch.nn.Module:
             with torch.no_grad():
                 module.weight.uniform_(0.5, 1.5)
                 module.bias.uniform_(-0.5, 0.5)
+    photos = torch.randn(8, 3, size, size)
     with torch.no_grad():
         for _ in range(2):
-            model(torch.randn(8, 3, size, size))
-    return model.eval()
+            model(photos)
+        model.eval()
+        last = [module for module in model.modules() if isinstance(module, torch.nn.Linear | torch.nn.Conv2d)][-1]
+        spread = model(photos).std()
+        last.weight.mul_(_SPREAD / spread)
+        if last.bias is not None:
+            last.bias.mul_(_SPREAD / spread)
+    return model
 
 
 def export(name: str, out: Path, exporter: str, size: int) -> Path:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl._lib.progress import note
-from edgetl.cli.console.output import accuracy_text, echo, print_json, print_table, word
+from edgetl.cli.console.output import echo, print_json, print_table, word
 from edgetl.importing.options import ImportOptions
 from edgetl_device.options import BASICS
 
@@ -18,8 +18,6 @@ from .options import Asked, add_command
 if TYPE_CHECKING:
     from edgetl.runs.directory import Run
     from edgetl.runs.import_record import ImportRecord
-
-_MOST_CLASSES = 50
 
 
 def register(app: typer.Typer) -> None:
@@ -71,10 +69,7 @@ def _summary(run: Run, page: str) -> None:
             note(f"{finding.severity}: {finding.message}")
     _print_tried(record)
     for split, metrics in document.metrics.items():
-        if len(run.labels) <= _MOST_CLASSES:
-            print_classes(split, metrics)
-        else:
-            echo(f"{split}: {accuracy_text(metrics.accuracy)}")
+        print_classes(split, metrics)
     _print_warnings(record)
     shown = f"{record.format} by {record.producer}" if record.producer else record.format
     opset = f", opset {record.opset}" if record.opset else ""

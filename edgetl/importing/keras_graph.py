@@ -48,6 +48,13 @@ _WITHOUT_CODE = (
     "Where its code is, build the model from standard layers, or export it to ONNX: tf2onnx.convert.from_keras(model)."
 )
 _MOST_DEPTH = 100
+_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
+# By class of layer: settings that Keras 2 wrote, with no effect or one effect only, and that Keras 3 does not take.
+_OF_KERAS_2 = {
+    "BatchNormalization": ("fused", "renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size", "adjustment"),
+    "DepthwiseConv2D": ("groups", *_KERNEL),
+    "SeparableConv2D": ("groups", *_KERNEL),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,6 +114,27 @@ def _classes(config: Json, depth: int) -> Iterator[tuple[str, str, bool]]:
     elif isinstance(config, list):
         for value in config:
             yield from _classes(value, depth + 1)
+
+
+def as_keras_3(text: str) -> str:
+    """Return the architecture of a checked ``.h5`` without settings of Keras 2 that Keras 3 refuses."""
+
+    def modern(config: Json) -> Json:
+        if isinstance(config, list):
+            return [modern(value) for value in config]
+        if not isinstance(config, dict):
+            return config
+        found = {name: modern(value) for name, value in config.items()}
+        settings, class_name = found.get("config"), found.get("class_name")
+        if isinstance(settings, dict) and isinstance(class_name, str):
+            for name in _OF_KERAS_2.get(class_name, ()):
+                settings.pop(name, None)
+            axis = settings.get("axis")
+            if class_name == "BatchNormalization" and isinstance(axis, list) and len(axis) == 1:
+                settings["axis"] = axis[0]
+        return found
+
+    return json.dumps(modern(json.loads(text)))
 
 
 @uninterrupted()

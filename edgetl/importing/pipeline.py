@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import __version__
-from edgetl._lib.extras import check_installed
+from edgetl._lib.extras import check_installed, require
 from edgetl._lib.progress import step
 from edgetl._lib.times import created
 from edgetl.backbones.weights import WeightsRecord
@@ -181,6 +181,9 @@ def _keras(source: Source, found: Scanned, options: ImportOptions) -> Loaded:
         # The bytes that were checked; Keras goes by the suffix.
         copy = Path(folder) / f"{_ORIGINAL}{source.suffix}"
         copy.write_bytes(source.data)
+        if source.format == "h5":
+            with require("h5py").File(copy, "r+") as file:
+                file.attrs["model_config"] = keras_graph.as_keras_3(found.scan.config)
         model = keras_graph.load_keras(copy, shown=source.path)
     flat = keras_graph.flat_network(model, size=options.size, shown=source.path)
     return Loaded(
@@ -336,10 +339,10 @@ def _write(
 
 
 def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) -> dict[Split, Metrics]:
-    """Write predictions and confusion matrices of the held-out photos; return the metrics of each split."""
+    """Write predictions, confusion and plots of the held-out photos; return the metrics of each split."""
     metrics: dict[Split, Metrics] = {}
-    predictions: list[HeldOutPrediction] = []
     confusion: dict[Split, Confusion] = {}
+    predictions: list[HeldOutPrediction] = []
     for split in SPLITS[1:]:
         samples = dataset.of(split)
         if not samples:
@@ -349,8 +352,8 @@ def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) 
         probabilities = float_model.softmax(scores)
         metrics[split] = classification_report(probabilities, targets_of(samples, names), names)
         found = predictions_of(samples, names, probabilities)
-        confusion[split] = confusion_of(((one.label, one.predicted) for one in found), names)
         predictions += found
+        confusion[split] = confusion_of(((one.label, one.predicted) for one in found), names)
     write_predictions(folder / FILE, predictions)
     write_confusion(folder / CONFUSION, confusion)
     (folder / "plots").mkdir()
@@ -358,7 +361,6 @@ def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) 
         for split, report in metrics.items():
             accuracy = report.accuracy
             title = f"{split}: {accuracy.correct} of {accuracy.photos} photos right, {top1_text(accuracy)}"
-            plots.confusion_matrix(
-                confusion[split], names, title=title, target=folder / "plots" / f"confusion_{split}.png"
-            )
+            target = folder / "plots" / f"confusion_{split}.png"
+            plots.confusion_matrix(confusion[split], names, title=title, target=target)
     return metrics

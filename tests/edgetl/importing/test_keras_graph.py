@@ -145,6 +145,20 @@ def test_files_of_keras_3(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(again.predict_on_batch(given), model.predict_on_batch(given), atol=1e-7)
 
 
+def test_settings_of_keras_2_are_left_out() -> None:
+    def config(**settings: Any) -> dict[str, Any]:
+        return {
+            "class_name": "Functional",
+            "config": {"layers": [{"class_name": "DepthwiseConv2D", "config": settings}]},
+        }
+
+    kept = {"name": "depthwise", "kernel_size": [3, 3], "depthwise_initializer": "ones"}
+    old = config(groups=1, kernel_initializer={"class_name": "GlorotUniform", "config": {"seed": None}}, **kept)
+    assert json.loads(keras_graph.as_keras_3(json.dumps(old))) == config(**kept)
+    norm = {"class_name": "BatchNormalization", "config": {"axis": [3], "name": "bn"}}
+    assert json.loads(keras_graph.as_keras_3(json.dumps([norm])))[0]["config"] == {"axis": 3, "name": "bn"}
+
+
 def _config(**layer: Any) -> str:
     """Return the configuration of a model with one odd layer, as Keras 3 writes it."""
     usual = {"module": "keras.layers", "class_name": "ReLU", "config": {"name": "fine"}, "registered_name": None}
