@@ -82,11 +82,13 @@ class ImportAgreement:
         photos: Number of photos.
         agree: Photos with the same most likely class.
         max_abs: Largest difference of an output, after softmax or sigmoid.
+        rounding: Largest change of an output of the original itself when the last bit of every input changes.
     """
 
     photos: Positive
     agree: Count
     max_abs: float
+    rounding: float
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,8 +14,8 @@ from edgetl._lib.interrupts import uninterrupted
 from edgetl_device.errors import InputError
 
 from . import convolutions, elementwise, shapes
-from .gelu import with_gelu
 from .values import NHWC, Graph, Keras, Node, Refused, Tensor, Value, refusal, standard
+from .written_out import joined
 
 Convert = Callable[[Graph, Node], Tensor | list[Tensor]]
 
@@ -103,7 +103,7 @@ def network_of(simplified: bytes, *, nchw: bool, size: int, shown: str) -> OnnxN
     """
     onnx = extras.require("onnx")
     model = onnx.load_from_string(simplified)
-    nodes = with_gelu(model.graph)
+    nodes = joined(model.graph)
     _check_known(nodes, shown)
     readers = Counter(name for node in nodes for name in node.input)
     (output,) = (one.name for one in model.graph.output)

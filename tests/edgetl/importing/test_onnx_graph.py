@@ -174,6 +174,15 @@ def _pad_convolution(m: Onnx) -> str:
     return m.head(m.add("Pad", x, m.constant([0, 0, 2, 2, 0, 0, 2, 2], np.int64), mode="reflect"), 8)
 
 
+def _as_strided(m: Onnx) -> str:
+    """PyTorch's as_strided: all elements in their order, in another shape."""
+    x = m.add("GlobalAveragePool", m.conv("pixels", 3, 8))
+    flat = m.add("Reshape", x, m.constant([-1], np.int64))
+    x = m.add("Gather", flat, m.constant(np.arange(8).reshape(1, 8, 1, 1), np.int64))
+    normed = m.add("LayerNormalization", m.add("Transpose", x, perm=[0, 2, 3, 1]), m.weights(8), axis=-1)
+    return m.head(m.add("Transpose", normed, perm=[0, 3, 1, 2]), 8)
+
+
 def _resize(m: Onnx) -> str:
     x = m.conv("pixels", 3, 8, strides=[2, 2])
     x = m.add("Resize", x, "", m.constant([1, 1, 2, 2]), mode="nearest", coordinate_transformation_mode="asymmetric")
@@ -217,7 +226,8 @@ PATTERNS: dict[Build, str] = {
             _conv_same, _conv_stride, _conv_auto_pad, _conv_asymmetric, _grouped, _depthwise, _batch_norm, _hard_swish,
             _hard_swish_written_out, _silu, _squeeze_excite, _squeeze_excite_dense, _gelu_written_out, _layer_norm,
             _channel_shuffle, _slice, _pools, _flatten_map, _reshape_matmul, _flat_features, _normalized_input,
-            _arithmetic, _shared_convolution, _pad_convolution, _resize, _dynamic_shape, _convolutional_head,
+            _arithmetic, _shared_convolution, _pad_convolution, _as_strided, _resize, _dynamic_shape,
+            _convolutional_head,
         ),
         "logits",
     ),

@@ -1,6 +1,7 @@
-"""GELU written out with Erf, as exporters for opsets before 20 do, found and made one node.
+"""What exporters write out in several nodes, found and made one node.
 
-TFLite has GELU and no Erf. Hendrycks and Gimpel 2016, arXiv:1606.08415: x * (1 + erf(x / sqrt(2))) / 2.
+GELU with Erf, as for opsets before 20: TFLite has GELU and no Erf. Hendrycks and Gimpel 2016, arXiv:1606.08415:
+x * (1 + erf(x / sqrt(2))) / 2. And PyTorch's ``as_strided`` that changes nothing but the shape.
 """
 
 from __future__ import annotations
@@ -13,10 +14,37 @@ from edgetl._lib import extras
 Node = Any
 
 
-def with_gelu(graph: Any) -> list[Node]:
-    """Return the nodes of a graph with each written-out GELU replaced by one node ``Gelu``."""
+def joined(graph: Any) -> list[Node]:
+    """Return the nodes of a graph with each written-out operation replaced by one node; constants may be added."""
+    return _with_gelu(graph, _with_reshapes(graph))
+
+
+def _with_reshapes(graph: Any) -> list[Node]:
+    """Replace a Reshape to one axis and a Gather of all elements in their order by one Reshape."""
     onnx = extras.require("onnx")
     nodes = list(graph.node)
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {name: node for node in nodes for name in node.output}
+    for place, gather in enumerate(nodes):
+        flat = makers.get(gather.input[0]) if gather.op_type == "Gather" else None
+        if flat is None or flat.op_type != "Reshape" or not {flat.input[1], gather.input[1]} <= set(constants):
+            continue
+        indices = onnx.numpy_helper.to_array(constants[gather.input[1]])
+        if list(constants[flat.input[1]].dims) != [1] or indices.ndim < 2:
+            continue
+        if indices.reshape(-1).tolist() != list(range(indices.size)):
+            continue
+        shape = onnx.helper.make_tensor(f"{gather.name}.shape", onnx.TensorProto.INT64, [indices.ndim], indices.shape)
+        graph.initializer.append(shape)
+        inputs, outputs = [flat.input[0], shape.name], list(gather.output)
+        nodes[place] = onnx.helper.make_node("Reshape", inputs, outputs, name=gather.name)
+    used = {name for node in nodes for name in node.input} | {one.name for one in graph.output}
+    return [node for node in nodes if used & set(node.output)]
+
+
+def _with_gelu(graph: Any, nodes: list[Node]) -> list[Node]:
+    """Replace each written-out GELU by one node ``Gelu``."""
+    onnx = extras.require("onnx")
     numbers = {
         tensor.name: float(onnx.numpy_helper.to_array(tensor).reshape(-1)[0])
         for tensor in graph.initializer
