@@ -84,6 +84,31 @@ AUDIT: Mapping[str, Reason] = {
         "The same photo in two splits; only the evaluation copy is kept.",
         "Remove one of them, so that other tools do not train on it.",
     ),
+    "near_leak": Reason(
+        "leak-near-duplicate",
+        "warning",
+        "The same photo in two splits, turned, mirrored, rescaled, recompressed or cropped; only evaluation copies are"
+        " kept.",
+        "Remove one of them, so that other tools do not train on it.",
+    ),
+    "near_conflict": Reason(
+        "label-conflict-near-duplicate",
+        "warning",
+        "The same photo under two labels, turned, mirrored, rescaled, recompressed or cropped.",
+        "Decide which label is right and remove the other copies.",
+    ),
+    "near_duplicate": Reason(
+        "near-duplicate",
+        "info",
+        "The same photo in one split more than once, turned, mirrored, rescaled, recompressed or cropped; all kept.",
+        "Remove copies if each photo should count once.",
+    ),
+    "alike": Reason(
+        "photos-alike",
+        "warning",
+        "More photos of one scene than can be copies of a photo, such as frames of a fixed camera; split one by one.",
+        "Give split folders, with photos of one scene or one day in one split only.",
+    ),
     "duplicate_file": Reason(
         "duplicate-file",
         "info",

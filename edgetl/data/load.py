@@ -14,6 +14,7 @@ from edgetl_device.errors import InputError, OptionError
 from edgetl_device.preprocess import MAX_DEPTH_VALUE, Preprocess
 
 from . import audit
+from .copies import copies_among
 from .findings import AUDIT
 from .split import assign, check_fractions
 from .types import SPLITS, Dataset, Sample
@@ -35,7 +36,8 @@ def load_dataset(
 
     Layouts: ``root/<class>/*`` or ``root/{train,val|valid|validation,test}/<class>/*`` with any subset of the splits;
     a CSV; arrays in files (:func:`edgetl.data.readers.source.list_photos`).
-    Files that cannot be read and all but one of identical photos are left out; ``findings`` lists them.
+    Files that cannot be read, all but one of identical photos, and photos of which a near-duplicate is held out by its
+    folder are left out; ``findings`` lists them.
 
     Args:
         root: The folder or file.
@@ -104,7 +106,8 @@ def check_dataset(
             hint=AUDIT[findings[0].kind].advice,
         )
     photos, about_copies = audit.identical(photos, drop_conflicts=on_conflict == "drop")
-    sides = assign(photos, seed=seed, val=val, test=test)
+    photos, copies, about_near = copies_among(photos, pixels)
+    sides = assign(photos, seed=seed, val=val, test=test, copies=copies)
     samples = tuple(Sample(photo.path, photo.label, sides[photo.path], photo.sha256, photo.group) for photo in photos)
     present = {sample.label for sample in samples}
     found = [*audit.small(photos), *audit.profiles(photos, pixels.facts), *audit.heif(photos, pixels.facts)]
@@ -119,7 +122,7 @@ def check_dataset(
         folder=files.folder,
         labels=tuple(label for label in files.order or sorted(present) if label in present),
         samples=samples,
-        findings=audit.in_order([*about_copies, *findings, *found, *audit.classes(files, samples)]),
+        findings=audit.in_order([*about_copies, *about_near, *findings, *found, *audit.classes(files, samples)]),
         pixels=pixels,
         spec=spec,
     )

@@ -23,6 +23,7 @@ from edgetl._lib.array_file import ArrayFile
 from edgetl._lib.cache import entry, key_of
 from edgetl._lib.progress import track
 from edgetl._lib.threads import in_threads
+from edgetl.data.near_duplicates import SIDE
 from edgetl_device.errors import InputError, is_of_machine
 from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.heif import AVIF, HEIC, NAMES, decoders
@@ -105,12 +106,15 @@ class PixelCache:
         array: Memory-mapped, read-only uint8 RGB 0..255, shape [files, size, size, 3]; unreadable files are zeros.
         row: The row of each readable file, by the SHA-256 of its bytes.
         facts: Facts about each file, by the SHA-256 of its bytes.
+        thumbnails: The whole photos as squares of grey, uint8 [files, 32, 32], as :mod:`edgetl.data.near_duplicates`
+            compares them. Like digests they do not depend on the preprocessing.
     """
 
     key: str
     array: np.memmap[Any, np.dtype[np.uint8]]
     row: dict[str, int]
     facts: dict[str, PhotoFacts | Unreadable]
+    thumbnails: np.memmap[Any, np.dtype[np.uint8]]
 
     def rows(self, samples: Iterable[HasSha256]) -> npt.NDArray[np.int64]:
         """Return the row of each sample, int64, shape [samples]."""
@@ -153,8 +157,10 @@ def decode_files(files: Mapping[str, Path], spec: Preprocess) -> PixelCache:
     folder = entry("pixels", key, partial(_make, files=files, hashes=hashes, spec=spec))
     facts = _read_facts(folder)
     row = {sha256: index for index, sha256 in enumerate(hashes) if isinstance(facts[sha256], PhotoFacts)}
-    array = np.load(folder / "pixels.npy", mmap_mode="r", allow_pickle=False)
-    return PixelCache(key=key, array=array, row=row, facts=facts)
+    array, thumbnails = (
+        np.load(folder / name, mmap_mode="r", allow_pickle=False) for name in ("pixels.npy", "thumbnails.npy")
+    )
+    return PixelCache(key=key, array=array, row=row, facts=facts, thumbnails=thumbnails)
 
 
 def hash_files(paths: Sequence[Path]) -> list[str | Unreadable]:
@@ -190,16 +196,20 @@ def _pointer(path: Path) -> Unreadable | None:
 
 def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:
     facts: dict[str, PhotoFacts | Unreadable] = {}
-    with ArrayFile(folder / "pixels.npy", (len(hashes), spec.size, spec.size, 3), np.uint8) as file:
+    with (
+        ArrayFile(folder / "pixels.npy", (len(hashes), spec.size, spec.size, 3), np.uint8) as file,
+        ArrayFile(folder / "thumbnails.npy", (len(hashes), SIDE, SIDE), np.uint8) as thumbnails,
+    ):
 
         def decode_one(index: int) -> None:
             sha256 = hashes[index]
             try:
-                pixels, facts[sha256] = _decode(files[sha256], sha256, spec)
+                pixels, thumbnail, facts[sha256] = _decode(files[sha256], sha256, spec)
             except PhotoError as error:
                 facts[sha256] = Unreadable(error.kind, error.why or error.what)
             else:
                 file.write(index, pixels)
+                thumbnails.write(index, thumbnail)
 
         with track("Decoding photos", len(hashes)) as advance, warnings.catch_warnings():
             # preprocess has its own pixel limit; Pillow's warning at half of it would only break the progress bar.
@@ -208,7 +218,10 @@ def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Prep
     _write_facts(folder, facts)
 
 
-def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.uint8], PhotoFacts]:
+def _decode(
+    path: Path, sha256: str, spec: Preprocess
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], PhotoFacts]:
+    """Return a photo's pixels, its thumbnail and facts about it."""
     data = read_photo(path)
     if sha256_bytes(data) != sha256:
         raise InputError(f"{path}: was changed while it was read", hint="Run again when no other program writes to it.")
@@ -229,7 +242,8 @@ def _decode(path: Path, sha256: str, spec: Preprocess) -> tuple[npt.NDArray[np.u
     for top in range(0, reference.height, _BAND_ROWS):
         band = reference.crop((0, top, reference.width, min(top + _BAND_ROWS, reference.height)))
         digest.update(np.asarray(band).data)
-    return fit(image, spec), PhotoFacts(width, height, digest.hexdigest(), broken_profile, depth, container)
+    thumbnail = np.asarray(reference.resize((SIDE, SIDE), Image.Resampling.BOX).convert("L"))
+    return fit(image, spec), thumbnail, PhotoFacts(width, height, digest.hexdigest(), broken_profile, depth, container)
 
 
 def _upright_size(header: Image.Image, image: Image.Image) -> tuple[int, int, bool]:

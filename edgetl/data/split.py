@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from edgetl_device.errors import InputError, OptionError
 
-from .types import FoundPhoto, Split
+from .types import SPLITS, FoundPhoto, Split
 
 
 def check_fractions(val: float, test: float) -> None:
@@ -32,7 +32,14 @@ def position(group: str, seed: int) -> float:
     return int.from_bytes(digest[:8], "big") / 2**64
 
 
-def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) -> dict[str, Split]:
+def assign(
+    photos: Iterable[FoundPhoto],
+    *,
+    seed: int,
+    val: float,
+    test: float,
+    copies: Sequence[Sequence[FoundPhoto]] = (),
+) -> dict[str, Split]:
     """Return the split of each photo by path.
 
     Photos in val and test folders stay there. Of the rest (flat layout, or a train folder), those whose
@@ -43,6 +50,15 @@ def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) 
     removed. The one exception: if a class has at least 3 distinct photos and a split would get none, it gets the photo
     nearest to its range (the lowest position), which may return when photos are added. A class of 1 or 2 photos always
     keeps one for training.
+
+    Args:
+        photos: All photos, without identical ones.
+        seed: Seed of the split.
+        val: Fraction for validation.
+        test: Fraction for the test split.
+        copies: Groups of near-duplicates among them. Each group goes where the largest of them would go, by its pixels,
+            so that smaller copies of a photo do not move it. Under two labels, all go to the split that is held out
+            most.
     """
     photos = list(photos)
     folders = {photo.folder for photo in photos}
@@ -52,12 +68,34 @@ def assign(photos: Iterable[FoundPhoto], *, seed: int, val: float, test: float) 
         test = 0.0
 
     sides: dict[str, Split] = {photo.path: photo.folder for photo in photos if photo.folder in ("val", "test")}
+    together = _together(copies)
     to_cut: dict[str, dict[str, float]] = defaultdict(dict)
     for photo in photos:
         if photo.path not in sides:
-            to_cut[photo.label][photo.group] = position(photo.group, seed)
+            group = together.get(photo.path, photo.group)
+            to_cut[photo.label][group] = position(group, seed)
     cut = {label: _cut(positions, val=val, test=test) for label, positions in to_cut.items()}
-    return {photo.path: sides.get(photo.path) or cut[photo.label][photo.group] for photo in photos}
+    for photo in photos:
+        if photo.path not in sides:
+            sides[photo.path] = cut[photo.label][together.get(photo.path, photo.group)]
+    for twins in copies:
+        held_out = most_held_out(sides[photo.path] for photo in twins)
+        sides.update({photo.path: held_out for photo in twins})
+    return sides
+
+
+def most_held_out(sides: Iterable[Split]) -> Split:
+    """Return test if it is among the splits, otherwise val, otherwise train."""
+    return max(sides, key=SPLITS.index)
+
+
+def _together(copies: Sequence[Sequence[FoundPhoto]]) -> dict[str, str]:
+    """Return the digest that decides the split of each near-duplicate, by path."""
+    found: dict[str, str] = {}
+    for group in copies:
+        first = max(group, key=lambda photo: (photo.width * photo.height, photo.group))
+        found.update({photo.path: first.group for photo in group})
+    return found
 
 
 def _cut(positions: Mapping[str, float], *, val: float, test: float) -> dict[str, Split]:
