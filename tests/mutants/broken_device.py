@@ -95,8 +95,8 @@ MUTANTS = (
     Mutant(
         "a band of a large photo is pasted at the wrong place",
         _PREPROCESS,
-        "converted.paste(_to_rgb(band, name, spec, colours), (0, top))",
-        "converted.paste(_to_rgb(band, name, spec, colours), (0, max(0, top - 1)))",
+        "converted.paste(_to_rgb(band, name, spec, colours, key), (0, top))",
+        "converted.paste(_to_rgb(band, name, spec, colours, key), (0, max(0, top - 1)))",
         (_DEVICE + "test_preprocess_memory.py::test_bands_give_the_same_bits",),
     ),
     Mutant(

@@ -11,8 +11,8 @@ MUTANTS = (
     Mutant(
         "the split depends on the file name, not on the pixels",
         "edgetl/data/split.py",
-        "to_cut[photo.label][photo.group] = position(photo.group, seed)",
-        "to_cut[photo.label][photo.group] = position(photo.path, seed)",
+        "to_cut[photo.label][group] = position(group, seed)",
+        "to_cut[photo.label][group] = position(photo.path, seed)",
         (_DATA + "test_dataset.py::test_a_renamed_or_re_encoded_photo_does_not_move",),
     ),
     Mutant(
