@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ from .folders import PHOTO_SUFFIXES, files_below
 from .preprocess import MAX_BYTES, PhotoError
 
 STDIN = "-"
+# A lone bracket is part of a name.
+_PATTERN = re.compile(r"[*?]|\[[^\]]+\]")
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ def _photos_of(name: str) -> Iterator[NamedPhoto]:
         yield NamedPhoto(name, _stdin())
     elif Path(name).is_dir():
         yield from _some(_photos_below(name), f"{name}: contains no photos")
-    elif glob.has_magic(name) and not os.path.lexists(name):
+    elif _PATTERN.search(name) and not os.path.lexists(name):
         found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- Path.glob takes no absolute patterns
         yield from _some((one for one in found if not Path(one).is_dir()), f"{name}: no file matches this pattern")
     else:
