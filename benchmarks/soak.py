@@ -136,8 +136,8 @@ def watch(bundle: Path, variant: str, minutes: float, per_s: float) -> list[Samp
         ends_s = time.monotonic() + 60
         while time.monotonic() < ends_s and not (answered and answered[0] == written[-1]):
             time.sleep(0.2)
-        child.send_signal(2)
-        child.wait(60)
+        child.terminate()  # Ctrl-C is ignored by what a shell started in the background
+        child.wait()
         reader.join()
         if not answered or answered[0] != written[-1]:
             raise RuntimeError(f"the last photo, {written[-1]}, was not answered; the last answer is of {[*answered]}")
