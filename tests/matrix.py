@@ -58,6 +58,8 @@ def constraints(python: str, resolution: str) -> str:
                 "dev",
                 "--extra",
                 "camera",
+                "--extra",
+                "heif",
                 "--python",
                 python,
                 "-",

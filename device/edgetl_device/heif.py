@@ -1,7 +1,7 @@
 """Detect HEIC and AVIF, and find this machine's decoders for them.
 
-HEIC needs ``pillow-heif`` (libheif, libde265); AVIF is read by Pillow itself from 11.3 on. The extra
-``edgetl-device[heif]`` installs both.
+HEIC needs ``pillow-heif`` (libheif, libde265), the extra ``edgetl-device[heif]``; AVIF is read by Pillow itself from
+11.3 on.
 """
 
 from __future__ import annotations

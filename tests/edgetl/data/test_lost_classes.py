@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -59,16 +60,24 @@ def test_a_class_of_heic_stops_where_there_is_no_decoder(phones: Path) -> None:
     assert "no_decoder" in {one.kind for one in found}
 
 
-def test_data_check_and_train_end_with_2(phones: Path, tmp_path: Path) -> None:
-    script = (
+def without_a_decoder(*arguments: object) -> subprocess.CompletedProcess[str]:
+    """Run ``edgetl`` where pillow-heif is not installed."""
+    return python(
         "import sys; sys.modules['pillow_heif'] = None\n"
-        "from edgetl.cli import main; sys.argv = ['edgetl', *{!r}]; sys.exit(main())"
+        f"from edgetl.cli import main; sys.argv = ['edgetl', *{[str(one) for one in arguments]!r}]; sys.exit(main())"
     )
-    done = python(script.format(["data", "check", str(phones), "--json"]))
+
+
+def test_data_check_ends_with_2(phones: Path) -> None:
+    done = without_a_decoder("data", "check", phones, "--json")
     assert "15 of 15 photos of cat" in refused(done)
     assert {"lost_class", "no_decoder"} <= {one["kind"] for one in json.loads(done.stdout)["findings"]}
-    said = refused(python(script.format(["train", str(phones), "--out", str(tmp_path / "run")])))
-    assert "15 of 15 photos of cat" in said
+
+
+@pytest.mark.slow
+def test_train_ends_with_2(phones: Path, tmp_path: Path) -> None:
+    """Importing TensorFlow, which it does meanwhile, takes the time."""
+    assert "15 of 15 photos of cat" in refused(without_a_decoder("train", phones, "--out", tmp_path / "run"))
     assert not (tmp_path / "run").exists()
 
 
