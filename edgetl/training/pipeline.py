@@ -113,6 +113,7 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
         with timer.stage("data"), _while_importing(keras):
             dataset = loaded or _load(request)
             require_training(dataset)
+            say_formats(dataset)
             check_photos(request, dataset)
             if teacher:
                 check_teacher(teacher, dataset)
@@ -161,6 +162,14 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
         if not interrupted:
             discard(request)
     return Run.open(request.out)
+
+
+def say_formats(dataset: Dataset) -> None:
+    """Note, before hours of training, that photos are in formats that boards may be unable to read, and which."""
+    for finding in dataset.findings:
+        if finding.kind == "heif":
+            more = f" and {len(finding.files) - 3} more" if len(finding.files) > 3 else ""
+            note(f"{finding.message} ({', '.join(finding.files[:3])}{more})")
 
 
 def _load(request: Request) -> Dataset:

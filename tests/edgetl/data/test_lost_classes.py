@@ -16,6 +16,7 @@ from small import python, refused
 
 from edgetl.data import check_dataset, load_dataset
 from edgetl.export.metadata import without_metadata
+from edgetl.training.pipeline import say_formats
 from edgetl_device import heif
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess, decode, fit
@@ -128,6 +129,13 @@ def test_with_a_decoder_they_are_photos(heic_folder: Path) -> None:
     pixels = dict(zip([one.path for one in dataset.samples], dataset.pixels.rows(dataset.samples), strict=True))
     expected = fit(draw_photo(101, 200, 152), SPEC).astype(int)
     assert np.abs(dataset.pixels.array[pixels["b/1.heic"]].astype(int) - expected).mean() < 6
+
+
+def test_training_names_them_before_it_begins(heic_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    say_formats(load_dataset(heic_folder, SPEC))
+    said = capsys.readouterr().err
+    assert "8 photos in HEIC or AVIF: a board that is given such photos needs edgetl-device[heif]" in said
+    assert "(b/0.avif, b/1.heic, b/2.avif and 5 more)" in said
 
 
 def test_installing_a_decoder_is_enough(heic_folder: Path, monkeypatch: pytest.MonkeyPatch, fresh_cache: Path) -> None:
