@@ -231,11 +231,11 @@ def _choose(
 ) -> tuple[inputs.Choice, LabelOrder]:
     scalings, fits = inputs.candidates(options, scales_pixels=loaded.scales_pixels, fit=loaded.fit)
     targets = targets_of(choosing, names)
-    photos = {fit: _pixels(dataset, choosing, fit) for fit in fits}
+    photos = {fit: pixels_of(dataset, choosing, fit) for fit in fits}
     tried = inputs.try_inputs(loaded.original, loaded.ends_in, photos, targets, scalings)
     choice = inputs.chosen(tried, scalings, options, by_model=bool(loaded.scales_pixels))
     held_out = stratified_sample(dataset.of(_reported(dataset)), count=_MOST_CHOOSING, seed=options.seed)
-    outputs = loaded.original.outputs(inputs.feed(_pixels(dataset, held_out, choice.record.fit), choice.scaling))
+    outputs = loaded.original.outputs(inputs.feed(pixels_of(dataset, held_out, choice.record.fit), choice.scaling))
     predicted = class_scores(outputs, loaded.ends_in).argmax(axis=1)
     order = labels.check_order(
         (tried[0].scores.argmax(axis=1), targets), (predicted, targets_of(held_out, names)), names
@@ -243,7 +243,7 @@ def _choose(
     return choice, order
 
 
-def _pixels(dataset: Dataset, samples: Sequence[Sample], fit: Fit) -> npt.NDArray[np.uint8]:
+def pixels_of(dataset: Dataset, samples: Sequence[Sample], fit: Fit) -> npt.NDArray[np.uint8]:
     """Return photos in another fit than that of the data set, uint8 [n, S, S, 3]."""
     if fit == dataset.spec.fit:
         cache = dataset.pixels
@@ -257,7 +257,7 @@ def _compared(
     made: Finished, loaded: Loaded, choice: inputs.Choice, dataset: Dataset, options: ImportOptions
 ) -> ImportAgreement:
     photos = stratified_sample(dataset.of(_reported(dataset)), count=agreement.PHOTOS, seed=options.seed)
-    pixels = _pixels(dataset, photos, choice.record.fit)
+    pixels = pixels_of(dataset, photos, choice.record.fit)
     found = agreement.agreement(made, loaded.original, choice.scaling, pixels)
     agreement.gate(found, shown=str(loaded.source.path), runtime=loaded.original.runtime)
     return found

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from edgetl._lib.extras import keras, tensorflow
 from edgetl._lib.progress import track
+from edgetl_device.errors import InputError
 
 _BATCH = 32
 
@@ -27,7 +28,16 @@ def grad_cam(model: Any, pixels: npt.NDArray[np.uint8], classes: npt.NDArray[np.
 
     Returns:
         float32 [n, h, w], each scaled to a maximum of 1; all zeros without evidence for the class.
+
+    Raises:
+        InputError: The model was imported and has no layer ``pool``.
     """
+    if not any(layer.name == "pool" for layer in model.layers):
+        raise InputError(
+            "Grad-CAM needs a feature map that is pooled, and this model has none",
+            why="it was imported, and its last feature map is flattened",
+            hint="Write the report without --grad-cam.",
+        )
     tf, last = tensorflow(), model.get_layer("pool").input
     to_features = keras().Model(model.input, last)
     to_logits = keras().Model(last, model.get_layer("logits").output)

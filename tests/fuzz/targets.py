@@ -29,6 +29,10 @@ from edgetl.data.readers.exports import find_export
 from edgetl.data.readers.tables import scan_table
 from edgetl.data.split_table import read_split
 from edgetl.export.metadata import without_metadata
+from edgetl.importing.keras_graph import as_keras_3, check_config
+from edgetl.importing.labels import read_labels
+from edgetl.importing.options import ImportOptions
+from edgetl.importing.source import open_source
 from edgetl.inspection.contents import inspect_path
 from edgetl.inspection.edgetpu.compiler import parse_log
 from edgetl.inspection.edgetpu.predict import predict
@@ -309,7 +313,13 @@ def _read_config(data: bytes) -> None:
 
 @cache
 def _options() -> dict[str, Any]:
-    return {"train": TrainOptions, "quantize": QuantizeOptions, "bench": BenchOptions, "deploy": DeployOptions}
+    return {
+        "train": TrainOptions,
+        "import": ImportOptions,
+        "quantize": QuantizeOptions,
+        "bench": BenchOptions,
+        "deploy": DeployOptions,
+    }
 
 
 def _configs() -> list[bytes]:
@@ -404,6 +414,19 @@ def _read_onnx(data: bytes) -> None:
     """The child's work; it turns any exception into a refusal."""
     with suppress(Exception):
         describe_here(data, tensors=True)
+
+
+def _read_architecture(data: bytes) -> None:
+    text = _text(data)
+    check_config(text, Path("x.h5"))
+    as_keras_3(text)
+
+
+def _model_files() -> list[bytes]:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w") as writing:
+        writing.writestr("config.json", _ARCHITECTURE)
+    return [b"\x89HDF\r\n\x1a\n", archive.getvalue()]
 
 
 def _read_weights_npz(data: bytes) -> None:
@@ -510,6 +533,14 @@ _BOARD = (
     b'{"done": {"exit": 0, "stdout": "", "stderr": ""}}\n{"done": ["a"]}\n'
 )
 
+_ARCHITECTURE = json.dumps(
+    {
+        "class_name": "Sequential",
+        "config": {"layers": [{"class_name": "DepthwiseConv2D", "config": {"name": "a", "groups": 1, "axis": [3]}}]},
+    }
+).encode()
+
+
 _LOG = (
     b"Edge TPU Compiler version 16.0.384591198\nOutput model: x.tflite\nOn-chip memory used for caching model "
     b"parameters: 604.50KiB\nNumber of Edge TPU subgraphs: 1\nTotal number of operations: 50\n\n"
@@ -606,6 +637,9 @@ def targets() -> Iterator[Target]:
         yield Target(f"export-{name}", partial(_read_export, path), lambda table=table: [table], 2000)  # type: ignore[misc]
     yield Target("export-zip", _read_archive, lambda: [_archive()], 4000, mutate_zip)
     yield Target("class-names", _read_class_names, lambda: [b"cat\ndog\n"], 200)
+    yield Target("labels", lambda data: read_labels(file("labels.txt", data)), lambda: [b"cat\ndog\n"], 200)
+    yield Target("keras-architectures", _read_architecture, lambda: [_ARCHITECTURE], 4000, mutate_json)
+    yield Target("model-files", lambda data: open_source(file("x.keras", data)), _model_files, 2000)
     yield Target("board", _read_board, lambda: [_BOARD], 2000)
     yield Target("documents", _read_document, _documents, 16000, _mutate_document)
     yield Target("results", _read_result, lambda: [json.dumps(_result()).encode()], 65536, mutate_json)

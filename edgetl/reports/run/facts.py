@@ -51,9 +51,26 @@ def provenance(document: RunDocument) -> Pairs:
         ("Photos", _text(dataset.root)),
         ("Fingerprint of the data set", dataset.fingerprint),
         ("Input", document.preprocess.described()),
+        *_imported(document),
         *document.versions.items(),
     ]
     return tuple((name, str(value)) for name, value in everything)
+
+
+def _imported(document: RunDocument) -> Pairs:
+    """Return where an imported model comes from, and how its input was found."""
+    record = document.imported
+    if record is None:
+        return ()
+    found, same = record.input, record.agreement
+    how = {"user": "given by the user", "model": "the model scales pixels itself", "photos": "found on photos"}
+    undecided = f"; these photos cannot tell it from {', '.join(found.undecided)}" if found.undecided else ""
+    return (
+        ("Imported from", f"{record.name} ({record.format}{f', {record.producer}' if record.producer else ''})"),
+        ("Input of the original", f"{found.name}, {found.fit}: {how[found.chosen_by]}{undecided}"),
+        ("Against the original", f"{same.agree} of {same.photos} photos alike, outputs differ by {same.max_abs:.1e}"),
+        ("Held out of its training", "the user says so" if record.held_out == "user" else "not known"),
+    )
 
 
 def _text(value: Any) -> str:

@@ -9,6 +9,7 @@ from edgetl.data import Split, SplitCounts
 from edgetl.reports.text import top1_text
 from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.document import RunDocument
+from edgetl.runs.import_record import ImportRecord
 from edgetl.runs.metrics import ClassMetrics, Metrics, weakest
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Unknown
@@ -58,7 +59,9 @@ def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
     found = []
     if document.interrupted:
         found.append("Training was interrupted: these are the best weights up to then.")
-    if split == "val":
+    if document.imported:
+        found += _cautions_of_import(document.imported)
+    elif split == "val":
         found.append(
             "There are no test photos. The validation photos also chose the epoch, so this accuracy is optimistic."
         )
@@ -66,6 +69,21 @@ def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
     if high - low > 0.15:
         found.append(f"With so few photos, the interval is {100 * (high - low):.0f} percentage points wide.")
     return tuple(found)
+
+
+def _cautions_of_import(record: ImportRecord) -> list[str]:
+    found, chosen, order = [], record.input, record.label_order
+    if record.held_out == "unknown":
+        found.append("Whether the model was trained on these photos is not known: if it was, this is optimistic.")
+    if chosen.undecided:
+        others = ", ".join(chosen.undecided)
+        found.append(f"Its input is not certain: photos cannot tell {chosen.name}, {chosen.fit} from {others}.")
+    if order.permuted:
+        found.append(
+            f"The labels look permuted: {order.accuracy:.1%} of the photos are right, and "
+            f"{order.assigned_accuracy:.1%} in the order {', '.join(order.order)}."
+        )
+    return found
 
 
 def scores(document: RunDocument) -> tuple[Score, ...]:

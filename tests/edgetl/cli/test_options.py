@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 
 from edgetl.cli.config_file import config_text, read_config
 from edgetl.cli.options import Asked, add_command
+from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import TARGET_NAMES, QuantizeOptions
 from edgetl.remote.deploy_options import DeployOptions
 from edgetl.training.options import AUGMENT, FITS, TrainOptions
@@ -39,6 +40,7 @@ VERBS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "quantize": QuantizeOptions,
     "bench": BenchOptions,
+    "import": ImportOptions,
     "deploy": DeployOptions,
 }
 EACH = [pytest.param(verb, one, id=f"{verb}-{one.name}") for verb, kind in VERBS.items() for one in options_of(kind)]
@@ -133,8 +135,11 @@ VALUES = {
     "devices": "GPU:0,GPU:2",
     "depth_range": "0..4095",
     "variants": ("int8", "float32"),
+    "mean": ("0.5", "0.4", "0.3"),
+    "std": ("0.25",),
 }
 NEEDED = {QuantizeOptions: {"int8": True}}
+COMPANIONS = {"mean": {"std": "0.2"}, "std": {"mean": "0.4"}, "bgr": {"mean": "0.4", "std": "0.2"}}
 STRANGE = 'a "b"\\c\u00e4.so:d=e,f=\x7f'
 
 
@@ -154,7 +159,10 @@ def another(one: Option) -> Any:
 
 def differing(kind: type[Options]) -> list[Options]:
     """Return options that each differ from the defaults in one value, and in the values that it requires."""
-    return [kind.of(**(NEEDED.get(kind, {}) | {one.name: another(one)})) for one in options_of(kind)]
+    return [
+        kind.of(**(NEEDED.get(kind, {}) | COMPANIONS.get(one.name, {}) | {one.name: another(one)}))
+        for one in options_of(kind)
+    ]
 
 
 @EVERY_VERB
