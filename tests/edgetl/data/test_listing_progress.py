@@ -54,7 +54,9 @@ def test_lines_come_from_the_first_second_and_then_sparsely(many: Path) -> None:
     assert so_far[-1] > so_far[0]
     # The first after a second, and not one each second.
     took = float(re.findall(r"in ([\d.]+) s", told[-1])[0])
-    assert re.search("so far, [12] s", told[0])
+    first = int(re.findall(r"so far, (\d+) s", told[0])[0])
+    # Where much else runs, everything takes longer.
+    assert first <= max(2, took / 2)
     assert len(so_far) <= 1 + math.log2(took)
     assert re.search(r"400 files in \d+\.\d s", told[-1])
 
