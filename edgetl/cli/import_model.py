@@ -82,7 +82,7 @@ def _summary(run: Run, page: str) -> None:
     )
     echo(f"run       {run.folder}")
     echo(f"report    {page}")
-    echo(f"next      edgetl quantize {word(run.folder)} --int8")
+    echo(f"next      edgetl quantize {word(run.folder)}")
 
 
 def _print_tried(record: ImportRecord) -> None:
