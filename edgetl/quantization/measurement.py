@@ -16,6 +16,7 @@ from edgetl._lib.progress import track
 from edgetl._lib.quiet import quietly
 from edgetl.export.bundle import VariantFile
 from edgetl.runs import float_model
+from edgetl.runs.calibration_error import CalibrationError, calibration_error
 from edgetl.runs.held_out import Photos
 from edgetl_device.bench.accuracy import score
 from edgetl_device.documents import Unknown
@@ -59,12 +60,14 @@ class Measured:
         accuracy: Top-1 accuracy.
         agreement: Agreement with the float model.
         latency_ms: Median latency of one inference on one thread.
+        calibration: Calibration error of its probabilities.
     """
 
     variant: VariantFile
     accuracy: Accuracy
     agreement: Agreement
     latency_ms: float
+    calibration: CalibrationError
 
 
 def expected(model: Any, photos: Photos, *, description: str) -> Expected:
@@ -79,7 +82,14 @@ def measured(variant: VariantFile, against: Expected, labels: tuple[str, ...]) -
         variant.data, variant.format, against.photos.pixels, description=f"Measuring {variant.name}"
     )
     accuracy, agreement = against.scores(predictions, labels)
-    return Measured(replace(variant, accuracy=accuracy, agreement=agreement), accuracy, agreement, latency_ms)
+    correct = predictions.argmax(axis=1) == against.photos.targets
+    return Measured(
+        replace(variant, accuracy=accuracy, agreement=agreement),
+        accuracy,
+        agreement,
+        latency_ms,
+        calibration_error(predictions.max(axis=1), correct),
+    )
 
 
 def predict_file(

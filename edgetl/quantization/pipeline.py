@@ -256,6 +256,7 @@ def _report(
                 one.accuracy,
                 one.agreement,
                 sha256_bytes(one.variant.data),
+                one.calibration,
             )
             for one in variants
         ),

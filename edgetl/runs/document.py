@@ -17,6 +17,7 @@ from edgetl_device.scores import Accuracy
 
 from .import_record import ImportRecord
 from .metrics import Metrics
+from .temperature import Temperature
 
 
 @dataclass(frozen=True)
@@ -186,6 +187,7 @@ class RunDocument:
         interrupted: Whether Ctrl-C ended training early; the best weights so far were kept.
         devices: Devices that shared each step of the later stages; empty if only the head was fitted.
         metrics: Metrics on the held-out photos by split, ``val`` and ``test`` if present.
+        temperature: The temperature folded into the model; absent in imported runs and in those of earlier versions.
         baseline: A small CNN trained from scratch on the same split.
         stages: Training stages, in order.
         seconds_to_model: Time in seconds until the model was on disk.
@@ -213,6 +215,7 @@ class RunDocument:
     interrupted: bool
     devices: tuple[str, ...] = ()
     metrics: dict[Split, Metrics]
+    temperature: Temperature | None = optional()
     baseline: Baseline | None = optional()
     stages: tuple[StageSeconds, ...]
     seconds_to_model: Seconds

@@ -11,6 +11,8 @@ from edgetl_device.documents import Count, Json, Milliseconds, Positive, Seconds
 from edgetl_device.options import Value
 from edgetl_device.scores import Accuracy, Agreement
 
+from .calibration_error import CalibrationError
+
 DOCUMENT = "quantize.json"
 
 
@@ -88,6 +90,8 @@ class VariantScores:
         accuracy: Accuracy on the held-out photos.
         agreement: Agreement with the float model.
         sha256: SHA-256 of the file; absent in reports of edgetl 0.1.0 and earlier.
+        calibration: Calibration error of its own probabilities; absent in reports of earlier versions, and for variants
+            kept from one.
     """
 
     name: Text
@@ -96,6 +100,7 @@ class VariantScores:
     accuracy: Accuracy
     agreement: Agreement
     sha256: Sha256 | None = optional()
+    calibration: CalibrationError | None = optional()
 
 
 @dataclass(frozen=True)

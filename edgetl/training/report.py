@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from edgetl._lib.progress import step
 from edgetl.data import SPLITS, Dataset, Split
 from edgetl.reports import plots
@@ -25,8 +28,8 @@ _SHOWN_PHOTOS = 16
 
 def write_report(
     network: Any, dataset: Dataset, history: Sequence[HistoryRow], folder: Path, events: EventLog | None
-) -> dict[Split, Metrics]:
-    """Evaluate on validation and test photos; write predictions, confusion and plots; return the metrics of each split.
+) -> tuple[dict[Split, Metrics], dict[Split, npt.NDArray[np.float32]]]:
+    """Evaluate on validation and test photos, and write predictions, confusion and plots.
 
     Args:
         network: The trained network.
@@ -34,16 +37,21 @@ def write_report(
         history: Rows of all stages.
         folder: The run directory, which gets the files and ``plots/``.
         events: Writer of TensorBoard's logs, which get the plots too.
+
+    Returns:
+        Metrics and logits of each split; logits are float32 [photos, classes].
     """
     plots_folder = folder / "plots"
     plots_folder.mkdir()
     metrics: dict[Split, Metrics] = {}
+    logits: dict[Split, npt.NDArray[np.float32]] = {}
     confusion: dict[Split, Confusion] = {}
     predictions: list[HeldOutPrediction] = []
     for split in SPLITS[1:]:
         rows, targets = rows_of(dataset, split)
         if len(rows):
             scores = float_model.logits(network, dataset.pixels.array, rows, description=f"Evaluating on {split}")
+            logits[split] = scores
             probabilities = float_model.softmax(scores)
             metrics[split] = classification_report(probabilities, targets, dataset.labels)
             found = predictions_of(dataset.of(split), dataset.labels, probabilities)
@@ -70,7 +78,7 @@ def write_report(
             plots.confusion_matrix(confusion[name], dataset.labels, title=title, target=target_file)
             if events:
                 events.image(f"confusion_{name}", target_file.read_bytes())
-    return metrics
+    return metrics, logits
 
 
 def _every(photos: int) -> int:

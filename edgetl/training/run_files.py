@@ -30,7 +30,8 @@ from edgetl_device.files import sha256_file
 from .plan import Decision, TrainPlan
 from .report import write_report
 from .resume_state import EVENTS, Request
-from .stages import TrainingContext, best_epoch, has_later_stages
+from .stages import TrainingContext, best_epoch, has_later_stages, rows_of
+from .temperature import calibrate
 
 _MODEL = "model.keras"
 # Options that may be paths. For values such as ``auto`` the last part is the value itself.
@@ -60,6 +61,8 @@ def write_run(
         baseline: Function that trains the baseline; None without one.
     """
     dataset, plan, history, timer = context.dataset, context.plan, context.log.history, context.timer
+    with timer.stage("temperature"):
+        temperature = calibrate(context.network, dataset)
     write_model(context.network, folder / _MODEL)
     seconds_to_model = time.perf_counter() - started
     write_history(folder / "history.csv", history)
@@ -71,7 +74,7 @@ def write_run(
             compared = baseline()
     events = context.log.events
     with timer.stage("report"):
-        metrics = write_report(context.network, dataset, history, folder, events)
+        metrics, scores = write_report(context.network, dataset, history, folder, events)
     if events:
         events.close()
         shutil.copytree(request.folder / EVENTS, folder / EVENTS)
@@ -97,6 +100,7 @@ def write_run(
         interrupted=interrupted,
         devices=context.devices if has_later_stages(plan) else (),
         metrics=metrics,
+        temperature=temperature.described(scores, {split: rows_of(dataset, split)[1] for split in scores}),
         baseline=compared,
         stages=tuple(timer.stages),
         seconds_to_model=round(seconds_to_model, 3),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgetl.data import Split
 from edgetl.reports.charts import Scale, Tick
 from edgetl.runs.calibration_error import CalibrationError
+from edgetl.runs.temperature import Temperature
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.scores import Accuracy
 
@@ -46,6 +48,27 @@ class ReliabilityChart:
             f"{side}: mean confidence {self.confidence:.0%}, accuracy {self.accuracy:.0%} "
             f"(95% interval {low:.0f} to {high:.0f}%)."
         )
+
+
+def temperature_note(temperature: Temperature | None, split: Split) -> str:
+    """Return what the temperature is and what it changed, in sentences; empty if there is none."""
+    if temperature is None:
+        return ""
+    if temperature.why_unchanged is not None:
+        return f"The temperature stayed 1: {temperature.why_unchanged}."
+    before, after = temperature.before[split], temperature.after[split]
+    return (
+        f"Logits are divided by a temperature of {temperature.value:.2f}, fitted on {temperature.photos} validation "
+        f"photos. Without it the calibration error would be {before.calibration.ece:.3f} instead of "
+        f"{after.calibration.ece:.3f}, and the Brier score {before.brier:.3f} instead of {after.brier:.3f}."
+    )
+
+
+def uncalibrated_chart(temperature: Temperature | None, split: Split, accuracy: Accuracy) -> ReliabilityChart | None:
+    """Return the reliability curve without the temperature; None if it is the same."""
+    if temperature is None or temperature.why_unchanged is not None:
+        return None
+    return reliability_chart(temperature.before[split].calibration, accuracy)
 
 
 def reliability_chart(measured: CalibrationError, accuracy: Accuracy) -> ReliabilityChart:

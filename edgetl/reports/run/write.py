@@ -22,7 +22,7 @@ from . import facts, page
 from .curves import fits, plots
 from .int8 import read_int8
 from .photos import MISTAKES, Album, findings, mistakes
-from .reliability import reliability_chart
+from .reliability import reliability_chart, temperature_note, uncalibrated_chart
 
 PAGE = "report.html"
 
@@ -94,6 +94,8 @@ def _held_out(run: Run, split: Split, album: Album, *, grad_cam: bool, data: Pat
         "matrix": page.matrix(confusion, run.labels),
         "pairs": page.pairs(confusion, metrics),
         "reliability": reliability_chart(measured, metrics.accuracy),
+        "temperature": temperature_note(run.document.temperature, split),
+        "uncalibrated": uncalibrated_chart(run.document.temperature, split, metrics.accuracy),
         "mistakes": shown,
         "wrong": wrong,
         "most": MISTAKES,

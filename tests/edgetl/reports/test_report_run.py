@@ -112,6 +112,25 @@ def test_the_page_shows_the_run_and_needs_nothing_else(tiny_run: Run) -> None:
     assert "Quantized" not in page.text
 
 
+def test_the_page_says_what_the_temperature_changed(tiny_run: Run, tmp_path: Path) -> None:
+    page = page_of(tiny_run)
+    photos = len(tiny_run.of("val"))
+    assert f"The temperature stayed 1: a temperature needs 20 validation photos, and there are {photos}." in page.text
+    assert "Before the temperature was applied" not in page.text
+
+    def fitted(document: dict[str, Any]) -> None:
+        found = document["temperature"]
+        found |= {"value": 1.6, "photos": 60, "mistakes": 9, "why_unchanged": None}
+        found["before"]["test"]["brier"] = 0.75
+        found["before"]["test"]["calibration"]["ece"] = 0.123
+
+    page = page_of(copied(tiny_run, tmp_path / "run", fitted))
+    assert "divided by a temperature of 1.60, fitted on 60 validation photos" in page.text
+    assert "the calibration error would be 0.123 instead of" in page.text
+    assert "the Brier score 0.750 instead of" in page.text
+    assert "Before the temperature was applied" in page.text
+
+
 def test_what_could_not_be_measured_is_no_number(tiny_run: Run, tmp_path: Path) -> None:
     unknown = {"unknown": "this class was never predicted"}
 

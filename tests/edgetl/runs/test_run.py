@@ -67,6 +67,16 @@ def test_metrics_are_those_of_the_saved_model(tiny_run: Run) -> None:
         assert (said.photos, said.correct) == (len(samples), right)
 
 
+def test_the_temperature_and_why_it_stayed_1_are_recorded(tiny_run: Run) -> None:
+    found = tiny_run.document.temperature
+    assert found is not None
+    assert found.value == 1
+    assert found.why_unchanged is not None
+    assert found.before == found.after
+    for split, metrics in tiny_run.document.metrics.items():
+        assert found.after[split].calibration == metrics.calibration_error
+
+
 def test_the_model_eats_raw_pixels(tiny_run: Run) -> None:
     model = tiny_run.load_model()
     assert model.inputs[0].shape == (None, small.SIZE, small.SIZE, 3)

@@ -1,0 +1,152 @@
+"""Temperature scaling: one number that makes probabilities mean what they say.
+
+Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 4.2: logits are divided by the
+temperature that minimizes the negative log-likelihood of validation photos. The predicted class stays the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl.data import Split
+from edgetl_device.documents import Count, Is
+
+from .calibration_error import CalibrationError, calibration_error
+from .float_model import softmax
+
+# Too few of either say little about confidence: with no mistake, the best temperature would be 0.
+FEWEST_PHOTOS = 20
+FEWEST_MISTAKES = 3
+# Of the inverse: far beyond what networks need.
+_INVERSE = (0.05, 20.0)
+_BISECTIONS = 60
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How far probabilities can be relied on.
+
+    Attributes:
+        brier: Mean squared distance between the probabilities of all classes and the truth, 0..2.
+        nll: Mean negative log-likelihood of the true class, in nats.
+        calibration: Calibration error, with what chance alone would show.
+    """
+
+    brier: Annotated[float, Is(low=0, high=2)]
+    nll: Annotated[float, Is(low=0)]
+    calibration: CalibrationError
+
+
+@dataclass(frozen=True)
+class Temperature:
+    """The temperature that the model's logits were divided by, and what it changed.
+
+    Attributes:
+        value: The temperature; above 1 the network was overconfident.
+        photos: Number of validation photos that it was fitted on.
+        mistakes: Number of them that the model gets wrong; null if they are too few.
+        why_unchanged: Why the temperature was left at 1; null if it was fitted.
+        before: Reliability without it, by split.
+        after: Reliability with it, by split.
+    """
+
+    value: Annotated[float, Is(low=0)]
+    photos: Count
+    mistakes: Count | None
+    why_unchanged: str | None
+    before: dict[Split, Reliability]
+    after: dict[Split, Reliability]
+
+
+@dataclass(frozen=True)
+class FittedTemperature:
+    """A temperature before its effect is measured; fields as in :class:`Temperature`."""
+
+    value: float
+    photos: int
+    mistakes: int | None
+    why_unchanged: str | None
+
+    def described(
+        self, logits: dict[Split, npt.NDArray[np.float32]], targets: dict[Split, npt.NDArray[np.int64]]
+    ) -> Temperature:
+        """Return it with the reliability before and after.
+
+        Args:
+            logits: Logits of the held-out photos divided by the temperature, by split, float32 [n, classes].
+            targets: Their classes, int64 [n].
+        """
+        scale = np.float32(self.value)
+        return Temperature(
+            self.value,
+            self.photos,
+            self.mistakes,
+            self.why_unchanged,
+            before={split: reliability(softmax(one * scale), targets[split]) for split, one in logits.items()},
+            after={split: reliability(softmax(one), targets[split]) for split, one in logits.items()},
+        )
+
+
+def fit_temperature(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> FittedTemperature:
+    """Fit the temperature on validation photos; leave it at 1 where they are too few.
+
+    Args:
+        logits: float32 [n, classes].
+        targets: Class indices, int64 [n].
+    """
+    photos = len(targets)
+    if photos < FEWEST_PHOTOS:
+        return left_at_1(photos)
+    mistakes = int((logits.argmax(axis=1) != targets).sum())
+    if mistakes < FEWEST_MISTAKES:
+        why = f"a temperature needs {FEWEST_MISTAKES} mistakes among validation photos, and there are {mistakes}"
+        return FittedTemperature(1.0, photos, mistakes, why)
+    return FittedTemperature(1 / _best_inverse(logits.astype(np.float64), targets), photos, mistakes, None)
+
+
+def left_at_1(photos: int) -> FittedTemperature:
+    """Return the temperature of a model with too few validation photos."""
+    why = f"a temperature needs {FEWEST_PHOTOS} validation photos, and there are {photos}"
+    return FittedTemperature(1.0, photos, None, why)
+
+
+def reliability(probabilities: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> Reliability:
+    """Return Brier score, negative log-likelihood and calibration error of predictions on at least one photo.
+
+    Args:
+        probabilities: float32 [n, classes].
+        targets: Class indices, int64 [n].
+    """
+    wide = probabilities.astype(np.float64)
+    truth = np.zeros_like(wide)
+    truth[np.arange(len(targets)), targets] = 1
+    stated = np.maximum(wide[np.arange(len(targets)), targets], np.finfo(np.float32).tiny)
+    return Reliability(
+        brier=float(((wide - truth) ** 2).sum(axis=1).mean()),
+        nll=max(0.0, float(-np.log(stated).mean())),
+        calibration=calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets),
+    )
+
+
+def _best_inverse(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
+    """Return the inverse temperature with the least negative log-likelihood, by bisection of its slope.
+
+    The likelihood is concave in the inverse, so the slope changes its sign once.
+    """
+    own = logits[np.arange(len(targets)), targets].mean()
+
+    def slope(inverse: float) -> float:
+        scaled = logits * inverse
+        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        return float((weights * logits).sum(axis=1).mean() - own)
+
+    low, high = _INVERSE
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return (low + high) / 2
