@@ -20,6 +20,8 @@ Layout = Literal["nhwc", "nchw"]
 
 # Newest opset with complete CPU kernels in ONNX Runtime 1.18, the oldest that the device package supports.
 ONNX_OPSET = 17
+# tf2onnx numbers the names that it makes.
+_COUNTER = re.compile(r"__\d+")
 INPUT_NAME, OUTPUT_NAME = "pixels", "probabilities"
 
 
@@ -90,23 +92,32 @@ def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
         raise _unmapped("ONNX", unknown)
     # tf2onnx puts a Python function name and a counter here.
     proto.graph.name, proto.graph.doc_string = model.name, ""
-    _name_constants(proto.graph)
+    _rename(proto.graph)
     onnx.checker.check_model(proto, full_check=True)
     data: bytes = proto.SerializeToString(deterministic=True)
     return data
 
 
-def _name_constants(graph: Any) -> None:
-    """Name and sort constants by their first use: tf2onnx takes names and order from sets, which differ each time."""
+def _rename(graph: Any) -> None:
+    """Name and sort constants by their first use, and count nodes by their place.
+
+    tf2onnx takes both from sets, whose order differs each time.
+    """
     names: dict[str, str] = {}
     constants = {one.name: one for one in graph.initializer}
-    for node in graph.node:
-        for place, name in enumerate(node.input):
-            if name in constants:
-                node.input[place] = names.setdefault(name, f"constant_{len(names)}")
+    used: list[str] = []
+    for place, node in enumerate(graph.node):
+        node.name = _COUNTER.sub(f"__{place}", node.name)
+        names |= {output: _COUNTER.sub(f"__{place}", output) for output in node.output}
+        for name in node.input:
+            if name in constants and name not in names:
+                names[name] = f"constant_{len(used)}"
+                used.append(name)
+        node.input[:] = [names.get(name, name) for name in node.input]
+        node.output[:] = [names[name] for name in node.output]
     del graph.initializer[:]
-    for name, new in names.items():
-        constants[name].name = new
+    for name in used:
+        constants[name].name = names[name]
         graph.initializer.append(constants[name])
 
 

@@ -17,6 +17,8 @@ from .variants import INT8_NAMES
 
 # The options that int8 files depend on; float files depend on none.
 INT8_SETTINGS = ("repair", "calibration", "calibration_photos", "max_drop", "min_agreement", "target", "seed")
+# Their names in documents, where they differ.
+RECORDED = {"max_drop": "max_drop_pp"}
 _ORDER = ("float32", "float32-onnx", "float16", "dynamic", *INT8_NAMES)
 _REPLACE = "Add --overwrite to replace it."
 
@@ -132,7 +134,8 @@ def _settings(bundle: Bundle) -> QuantizeOptions:
     """Return the options under which the bundle's int8 variants were made."""
     found = bundle.provenance.get("quantize")
     known = found if isinstance(found, dict) else {}
-    return QuantizeOptions.of(**{name: known[name] for name in INT8_SETTINGS if name in known})
+    names = {name: RECORDED.get(name, name) for name in INT8_SETTINGS}
+    return QuantizeOptions.of(**{name: known[key] for name, key in names.items() if key in known})
 
 
 def _file(bundle: Bundle, variant: Variant) -> VariantFile:

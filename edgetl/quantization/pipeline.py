@@ -34,7 +34,7 @@ from .calibration_photos import Calibration
 from .candidates import SearchResult, incompatibility, int8_names, search
 from .explain import FOLDER as EXPLAINED
 from .explain import Plain, check_explained, explain_export
-from .kept import INT8_SETTINGS, Kept, in_order, kept_variants, recorded
+from .kept import INT8_SETTINGS, RECORDED, Kept, in_order, kept_variants, recorded
 from .measurement import Expected, Measured, expected, measured
 from .options import QuantizeOptions
 from .targets import TARGETS
@@ -128,16 +128,20 @@ def _still_valid(kept: Kept, variants: list[Measured]) -> list[VariantFile]:
 
 def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
     """Add the kept variants to a report and, for kept int8 files, their entries in the last report."""
+    last = _last_report(run)
+    known = {} if last is None else {row.sha256: row for row in last.variants}
     rows = tuple(
-        VariantScores(one.name, one.format, len(one.data), one.accuracy, one.agreement, kept.sha256[one.name])
+        known.get(kept.sha256[one.name])
+        or VariantScores(one.name, one.format, len(one.data), one.accuracy, one.agreement, kept.sha256[one.name])
         for one in kept.variants
         if one.accuracy is not None and isinstance(one.agreement, Agreement)
     )
     report = replace(report, variants=report.variants + rows)
     if kept.settings is None:
         return report
-    last = _last_report(run, {kept.sha256[one.name] for one in kept.variants if one.precision == "int8"})
-    names = {"int8", "max_drop_pp", *INT8_SETTINGS}
+    names = {"int8", *(RECORDED.get(name, name) for name in INT8_SETTINGS)}
+    if last is not None and not known.keys() & {kept.sha256[one.name] for one in kept.variants if "int8" in one.name}:
+        last = None  # it is of other int8 files
     config = last.config if last else kept.settings.by_name()
     report = replace(report, config=report.config | {name: config[name] for name in config if name in names})
     if last is None:
@@ -151,13 +155,12 @@ def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
     )
 
 
-def _last_report(run: Run, files: set[str]) -> QuantizeReport | None:
-    """Return ``quantize.json`` if it describes files with these hashes; None if missing, damaged or for other files."""
+def _last_report(run: Run) -> QuantizeReport | None:
+    """Return ``quantize.json``; None if it is missing or damaged: it is about to be replaced."""
     try:
-        last = documents.read(QuantizeReport, run.folder / DOCUMENT)
+        return documents.read(QuantizeReport, run.folder / DOCUMENT)
     except InputError:
-        return None  # it is about to be replaced, and the bundle holds the measurements
-    return last if files & {one.sha256 for one in last.variants} else None
+        return None
 
 
 def _float_names(options: QuantizeOptions) -> list[str]:
@@ -271,7 +274,8 @@ def _provenance(run: Run, options: QuantizeOptions, kept: Kept) -> dict[str, Any
     document, settings = run.document, recorded(options).to_json()
     if kept.settings is not None:
         int8 = kept.settings.to_json()
-        settings |= {name: int8[name] for name in ("int8", *INT8_SETTINGS)}
+        names = ("int8", *(RECORDED.get(name, name) for name in INT8_SETTINGS))
+        settings |= {name: int8[name] for name in names}
     return {
         "quantize": settings,
         "run": {"model_sha256": document.model.sha256, "created": document.created},

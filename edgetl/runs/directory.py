@@ -76,8 +76,12 @@ class Run:
         """
         heal(folder)
         if not (folder / DOCUMENT).is_file():
-            what = "is not a run" if os.path.lexists(folder) else "no such run"
-            raise InputError(f"{folder}: {what}", hint=advice(folder, "Give the folder that edgetl train wrote."))
+            found = os.path.lexists(folder)
+            raise InputError(
+                f"{folder}: {'is not a run' if found else 'no such run'}",
+                why=f"it has no {DOCUMENT}" if found else "",
+                hint=advice(folder, "Give the folder that edgetl train wrote."),
+            )
         document = documents.read(RunDocument, folder / DOCUMENT)
         samples = read_split(folder / "split.csv")
         if unknown := {sample.label for sample in samples} - set(document.labels):

@@ -50,7 +50,8 @@ PIXELS_FROM_BYTES = re.compile(
 ALLOWED = {
     "device/edgetl_device/preprocess.py": "*",
     # Reads the size in the header for the audit; its pixels come from edgetl_device.preprocess.
-    "edgetl/data/pixels.py": {"Image.open"},
+    # And makes thumbnails of them, to find near-duplicates; no model sees these.
+    "edgetl/data/pixels.py": {"Image.open", "reference.resize"},
     # Reads the orientation in the header; the stripped file is compared using edgetl_device.preprocess.
     "edgetl/export/metadata.py": {"Image.open"},
     # Overlays heat maps on photos for display; the photos come from edgetl_device.preprocess.

@@ -152,5 +152,5 @@ def test_predictions_that_are_missing_or_edited(tiny_run: Run, tmp_path: Path) -
         assert said in str(refusal.value)
     (bad / FILE).unlink()
     assert "Train again" in small.refused(small.edgetl("compare", good, bad))
-    with pytest.raises(InputError, match="no such file"):
+    with pytest.raises(InputError, match=r"has no run\.json"):
         compare([good, tmp_path])

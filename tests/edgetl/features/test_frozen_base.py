@@ -110,7 +110,7 @@ def test_mixed_views_mix_classes_and_their_targets_say_how(
     greys, targets = np.array([0, 120, 250]), np.repeat(np.arange(3), 40)
     array = np.empty((120, 32, 32, 3), np.uint8)
     array[:] = greys[targets][:, None, None, None]
-    plain = PixelCache(key="greys", array=array, row={}, facts={})
+    plain = PixelCache(key="greys", array=array, row={}, facts={}, thumbnails=array[..., 0])
     rows = np.arange(120)
     options: dict[str, Any] = {"preset": preset, "seed": 5, "count": 2}
     views = frozen_base.view_pixels(plain, rows, **options)
