@@ -18,9 +18,11 @@ from edgetl.export.metadata import without_metadata
 from edgetl.quantization.kept import bundled
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
+from edgetl.runs.calibration_error import calibration_error
 from edgetl.runs.directory import Run, write_data_root
 from edgetl_device import documents
 from edgetl_device.bundle import Bundle, Compilation, CompiledFrom, Manifest
+from edgetl_device.classifier import Classifier
 from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import sha256_bytes, sha256_file
@@ -92,6 +94,11 @@ def test_the_report_is_what_the_bundle_says(report: dict[str, Any], tiny_bundle:
         variant = bundle.variant(row["name"])
         assert (row["accuracy"], row["agreement"]) == (to_json(variant.accuracy), to_json(variant.agreement))
         assert row["bytes"] == len(bundle.read(variant.file))
+        assert row["sha256"] == variant.sha256
+        with Classifier(bundle, row["name"]) as classifier:
+            answers = np.stack([classifier.probabilities(bundle.read(photo.file)) for photo in bundle.photos()])
+        right = answers.argmax(1) == [photo.index for photo in bundle.photos()]
+        assert row["calibration"]["ece"] == pytest.approx(calibration_error(answers.max(1), right).ece, abs=1e-6)
         if row["name"].startswith("float32"):
             assert row["agreement"]["max_abs"] <= FLOAT_TOLERANCE
         else:
