@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
+import re
 import shlex
 import zipfile
 from itertools import islice
@@ -30,9 +30,10 @@ _ADVICE = {
     "keras": "It is a Keras model: edgetl import {path} --data PHOTOS makes a run of it.",
     "torch": "It is a PyTorch file: export it with torch.onnx.export, then edgetl import MODEL.onnx --data PHOTOS.",
     "result": "It is a result of edgetl bench: edgetl compare {path}, or edgetl report {path}.",
-    "zip of photos": "It is a zip of photos: unpack it, and give the folder.",
+    "saved model": "It is a TensorFlow SavedModel: convert it with tf2onnx, and edgetl import the MODEL.onnx.",
+    "zip of photos": "It is a zip of photos: edgetl train {path}, or edgetl data check {path}.",
 }
-_RESULT = "edgetl.result/"
+_RESULT = re.compile(rb'\s*\{\s*"schema"\s*:\s*"edgetl\.result/')
 
 
 def advice(path: str | os.PathLike[str], otherwise: str) -> str:
@@ -64,7 +65,7 @@ def _of_folder(place: Path) -> str:
     if place.name.endswith(".unfinished"):
         return "unfinished run"
     if (place / "saved_model.pb").is_file():
-        return "keras"
+        return "saved model"
     names = (path.name for path in islice(files_below(place), _FIRST_FILES))
     return "photos" if any(name.lower().endswith(PHOTO_SUFFIXES) for name in names) else ""
 
@@ -85,7 +86,8 @@ def _of_file(place: Path) -> str:
         return "onnx" if suffix == ".onnx" else "torch"
     if suffix in PHOTO_SUFFIXES:
         return "photo"
-    return _of_json(start) if start.lstrip().startswith(b"{") else ""
+    # edgetl's documents begin with their schema.
+    return "result" if _RESULT.match(start) else ""
 
 
 def _of_zip(place: Path) -> str:
@@ -98,11 +100,3 @@ def _of_zip(place: Path) -> str:
     if any(name.endswith("/data.pkl") for name in names):
         return "torch"
     return "zip of photos" if any(name.lower().endswith(PHOTO_SUFFIXES) for name in names) else ""
-
-
-def _of_json(start: bytes) -> str:
-    # A result is larger than what was read of it; its schema is the first field.
-    text = start.decode("utf-8", errors="replace")
-    at = text.find('"schema"')
-    schema, _ = json.JSONDecoder().raw_decode(text[at + len('"schema"') :].lstrip().removeprefix(":").lstrip())
-    return "result" if at >= 0 and isinstance(schema, str) and schema.startswith(_RESULT) else ""

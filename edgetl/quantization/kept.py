@@ -32,12 +32,14 @@ class Kept:
         compiled: Compiled files of int8 variants that are made again; valid only for identical int8 files.
         settings: Options under which the kept int8 variants were made; None without any.
         sha256: Hashes of all files of the existing bundle's variants, by name.
+        signed: Whether the existing bundle is signed; the new one is not.
     """
 
     variants: tuple[VariantFile, ...] = ()
     compiled: tuple[VariantFile, ...] = ()
     settings: QuantizeOptions | None = None
     sha256: Mapping[str, str] = field(default_factory=dict)
+    signed: bool = False
 
 
 def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, overwrite: bool) -> Kept:
@@ -60,11 +62,12 @@ def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, ov
         bundle = Bundle.open(folder)
         _check_same_model(bundle, run)
         found = {one.name: _file(bundle, one) for one in bundle.variants}
+        signed = bool(bundle.signatures())
+        other = _other_settings(bundle, options) if names & set(INT8_NAMES) else {}
     except InputError as error:
         if overwrite:
             return Kept()
         raise InputError(error.what, why=error.why, hint=_REPLACE) from None
-    other = _other_settings(bundle, options) if names & set(INT8_NAMES) else {}
     if other and not overwrite:
         raise InputError(
             f"{folder}: its int8 files were made and measured with other settings",
@@ -81,6 +84,7 @@ def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, ov
         tuple(found[name] for name in waits),
         _settings(bundle) if any(one.precision == "int8" for one in kept) else None,
         {one.name: one.sha256 for one in bundle.variants},
+        signed,
     )
 
 

@@ -110,6 +110,8 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
             reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
             provenance=_provenance(run, options, kept),
         )
+    if kept.signed:
+        note("note: the new bundle is not signed, as the one before was: sign it again")
     return report
 
 
@@ -140,7 +142,8 @@ def _with_kept(report: QuantizeReport, run: Run, kept: Kept) -> QuantizeReport:
     if kept.settings is None:
         return report
     names = {"int8", *(RECORDED.get(name, name) for name in INT8_SETTINGS)}
-    if last is not None and not known.keys() & {kept.sha256[one.name] for one in kept.variants if "int8" in one.name}:
+    int8 = {kept.sha256[one.name] for one in kept.variants if one.precision == "int8"}
+    if not known.keys() & int8:
         last = None  # it is of other int8 files
     config = last.config if last else kept.settings.by_name()
     report = replace(report, config=report.config | {name: config[name] for name in config if name in names})

@@ -33,7 +33,7 @@ MAKERS: dict[str, tuple[str, Callable[[Path], None]]] = {
     ),
     "x.unfinished": ("edgetl train --resume", lambda path: path.mkdir()),
     "photos": ("edgetl train", lambda path: put(path / "roses" / "one.JPG", b"x")),
-    "saved": ("edgetl import", lambda path: put(path / "saved_model.pb", b"x")),
+    "saved": ("tf2onnx", lambda path: put(path / "saved_model.pb", b"x")),
     "m.tflite": ("edgetl inspect", lambda path: put(path, b"\x1c\0\0\0TFL3" + bytes(20))),
     "no suffix": ("a TFLite model", lambda path: put(path, b"\x1c\0\0\0TFL3" + bytes(20))),
     "m.onnx": ("edgetl import", lambda path: put(path, b"\x08\x07")),
@@ -43,7 +43,7 @@ MAKERS: dict[str, tuple[str, Callable[[Path], None]]] = {
     "old.pth": ("torch.onnx.export", lambda path: put(path, b"\x80\x02")),
     "one.png": ("edgetl classify BUNDLE", lambda path: put(path, b"\x89PNG")),
     "r.json": ("edgetl compare", lambda path: put(path, b'{"schema": "edgetl.result/1", "runs": [')),
-    "photos.zip": ("unpack it", lambda path: zipped(path, "roses/one.jpg")),
+    "photos.zip": ("edgetl train", lambda path: zipped(path, "roses/one.jpg")),
 }
 
 
@@ -54,16 +54,17 @@ def test_what_was_given_is_named_with_the_command_that_takes_it(name: str, tmp_p
     found = advice(tmp_path / name, "otherwise")
     assert said in found
     # A command line to copy has the path.
-    assert ("torch" in said or name == "photos.zip") != (str(tmp_path / name).split()[0] in found)
+    assert (said in ("torch.onnx.export", "tf2onnx")) != (str(tmp_path / name).split()[0] in found)
 
 
 def test_other_things_get_the_other_hint(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     put(tmp_path / "cut.zip", b"PK\x03\x04")
     put(tmp_path / "x.json", b'{"schema": ')
+    put(tmp_path / "deep.json", b'{"schema": ' + 60_000 * b"[")
     put(tmp_path / "y.json", b"{}")
     put(tmp_path / "zero", b"")
-    for name in ("empty", "cut.zip", "x.json", "y.json", "zero", "/dev/zero", "nothing like it"):
+    for name in ("empty", "cut.zip", "x.json", "deep.json", "y.json", "zero", "/dev/zero", "nothing like it"):
         assert advice(tmp_path / name, "otherwise") == "otherwise", name
 
 

@@ -17,17 +17,9 @@ if TYPE_CHECKING:
     from edgetl_device.scores import Accuracy, Agreement
 
 _PIPE_COLUMNS = 10_000
-_COLOURS = {
-    "valid": "green",
-    "ok": "green",
-    "yes": "green",
-    "degraded": "yellow",
-    "skipped": "yellow",
-    "invalid": "bold red",
-    "failed": "bold red",
-    "FAILED": "bold red",
-    "no": "red",
-}
+# Verdicts are coloured in these rows and columns only: a class may be called "valid" or "no".
+_VERDICTS = frozenset({"measurement", "passed"})
+_COLOURS = {"valid": "green", "yes": "green", "degraded": "yellow", "invalid": "bold red", "no": "bold red"}
 # What short column names mean.
 LEGEND = (
     "drop pp: accuracy of the float model minus that of the file, in percentage points; agree: photos with the same"
@@ -96,11 +88,16 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], start: int, st
 
     # As plain text, because a label such as [red] is not markup.
     table = Table(box=SIMPLE, pad_edge=False)
-    for index, column in enumerate((columns[0], *columns[start:stop])):
-        table.add_column(Text(shown(column)), justify="right" if index else "left", overflow="fold")
+    places = (0, *range(start, stop))
+    for place in places:
+        table.add_column(Text(shown(columns[place])), justify="right" if place else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(Text(shown(cell), _COLOURS.get(cell, "")) for cell in (row[0], *row[start:stop])))
+        table.add_row(*(Text(shown(row[place]), _style(row[place], {row[0], columns[place]})) for place in places))
     return table
+
+
+def _style(cell: str, headings: set[str]) -> str:
+    return _COLOURS.get(cell, "") if headings & _VERDICTS else ""
 
 
 def accuracy_text(accuracy: Accuracy) -> str:

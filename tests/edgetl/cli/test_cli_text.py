@@ -211,15 +211,18 @@ def test_no_cell_is_torn_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -
 def test_verdicts_are_coloured_on_a_terminal_only_and_not_against_the_users_wish(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    rows = [["one", "valid"], ["two", "degraded"], ["three", "FAILED"]]
+    rows = [["one", "valid"], ["two", "degraded"], ["three", "invalid"]]
     monkeypatch.delenv("NO_COLOR", raising=False)
-    coloured = printed_on(80, ["run", "verdict"], rows, monkeypatch)
-    for colour, verdict in (("32", "valid"), ("33", "degraded"), ("1;31", "FAILED")):
+    coloured = printed_on(80, ["run", "measurement"], rows, monkeypatch)
+    for colour, verdict in (("32", "valid"), ("33", "degraded"), ("1;31", "invalid")):
         assert re.search(f"\x1b\\[{colour}m *{verdict}", coloured)
+    # Classes and other names are no verdicts.
+    named = printed_on(80, ["class", "photos"], [["valid", "no"], ["yes", "invalid"]], monkeypatch)
+    assert not {"\x1b[32m", "\x1b[1;31m"} & set(re.findall("\x1b[^m]*m", named))
     monkeypatch.setenv("NO_COLOR", "1")
-    plain = printed_on(80, ["run", "verdict"], rows, monkeypatch)
+    plain = printed_on(80, ["run", "measurement"], rows, monkeypatch)
     assert not {"\x1b[32m", "\x1b[33m", "\x1b[1;31m"} & set(re.findall("\x1b[^m]*m", plain))
-    print_table(["run", "verdict"], rows)
+    print_table(["run", "measurement"], rows)
     piped = capsys.readouterr().out
     assert "\x1b" not in piped
     assert all(line == line.rstrip() for line in piped.splitlines())

@@ -15,6 +15,7 @@ import small
 from edgetl.export.bundle import pack
 from edgetl.export.edgetpu_variant import add_compiled
 from edgetl.export.metadata import without_metadata
+from edgetl.export.signature import generate, sign
 from edgetl.quantization.kept import bundled
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
@@ -263,8 +264,15 @@ def test_int8_files_of_other_settings_are_replaced_only_when_told_to(copy: Run) 
     assert bundle.provenance["quantize"]["target"] == "coral"
 
 
-def test_a_bundle_of_another_model_is_replaced_only_when_told_to(copy: Run) -> None:
+def test_a_bundle_of_another_model_is_replaced_only_when_told_to(
+    copy: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     quantize(copy, FLOAT_ONLY)
+    sign(copy.folder / "bundle", [generate(tmp_path / "me").private])
+    capsys.readouterr()
+    quantize(copy, FLOAT_ONLY)
+    assert Bundle.open(copy.folder).signatures() == ()
+    assert "the new bundle is not signed" in capsys.readouterr().err
     manifest = json.loads((copy.folder / "bundle" / "bundle.json").read_text())
     manifest["provenance"]["run"]["model_sha256"] = "0" * 64
     path = copy.folder / "bundle" / "bundle.json"
