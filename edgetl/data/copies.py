@@ -81,9 +81,12 @@ def _repeats(copies: Copies) -> list[Finding]:
 def _alike(groups: Copies) -> list[Finding]:
     if not groups:
         return []
-    count = sum(map(len, groups))
-    message = f"{_photos(count)} look alike, too many to be copies of a photo: split one by one"
-    return [finding(AUDIT, "alike", message, [photo.path for group in groups for photo in group])]
+    photos = [photo for group in groups for photo in group]
+    message = f"{_photos(len(photos))} look alike, too many to be copies of one: none is dropped, nor kept together"
+    held_out = sum(len({photo.folder or "train" for photo in group}) > 1 for group in groups)
+    if held_out:
+        message += f"; in {held_out} of {len(groups)} groups they are in training and in evaluation folders"
+    return [finding(AUDIT, "alike", message, [photo.path for photo in photos])]
 
 
 def _paths(groups: Copies) -> list[tuple[str, ...]]:

@@ -106,7 +106,7 @@ AUDIT: Mapping[str, Reason] = {
     "alike": Reason(
         "photos-alike",
         "warning",
-        "More photos of one scene than can be copies of a photo, such as frames of a fixed camera; split one by one.",
+        "More photos look alike than can be copies of one, such as frames of a fixed camera; not treated as copies.",
         "Give split folders, with photos of one scene or one day in one split only.",
     ),
     "duplicate_file": Reason(

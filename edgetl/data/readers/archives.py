@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,9 +21,12 @@ from edgetl_device.text import is_utf8, normal, shown
 
 from .class_labels import NAME_FILES
 from .exports import LABEL_FILES
+from .pictures import folder_name
 
 # Increment when the same zip gives other files.
-_FORMAT = 1
+_FORMAT = 2
+# Beside it lies the cache's own record of the entry.
+_FILES = "files"
 # A zip that unpacks beyond this size and by more than this factor holds no photos, which hardly shrink.
 _SUSPICIOUS_BYTES, _SUSPICIOUS_RATIO = 1 << 30, 100
 _MOST_MEMBERS = 2_000_000
@@ -32,19 +36,19 @@ _ONE_CLASS = "If each zip is a class, as Teachable Machine downloads samples, pu
 
 
 def class_zips(folder: Path) -> dict[str, Path] | None:
-    """Return the zip of each class where a folder holds several zips and no photos; None for any other folder.
+    """Return the zip of each class where a folder holds several zips and nothing else; None for any other folder.
 
     Raises:
         InputError: Two of them are the same class.
     """
     found = children(folder)
     zips = [name for name in found.files if name.lower().endswith(".zip")]
-    if found.folders or len(zips) < 2 or any(name.lower().endswith(PHOTO_SUFFIXES) for name in found.files):
+    if found.folders or len(zips) < 2 or len(zips) < len(found.files):
         return None
     classes: dict[str, Path] = {}
     for name in zips:
         match = _SAMPLES.fullmatch(PurePosixPath(name).stem)
-        label = normal(match["label"] if match else name)
+        label = folder_name(normal(match["label"] if match else name))
         if label in classes:
             raise InputError(f"{folder}: {classes[label].name} and {name} are both {label}", hint="Rename one of them.")
         classes[label] = folder / name
@@ -81,12 +85,12 @@ def _unpacked(zips: Mapping[str, Path]) -> Path:
     for file in zips.values():
         check_regular(file)
     key = key_of(zips=sorted((label, sha256_file(file)) for label, file in zips.items()), format=_FORMAT)
-    return entry("zips", key, partial(_write, zips=zips))
+    return entry("zips", key, partial(_write, zips=zips)) / _FILES
 
 
 def _write(folder: Path, *, zips: Mapping[str, Path]) -> None:
     for label, file in zips.items():
-        extract(file, folder / label if label else folder)
+        extract(file, folder / _FILES / label)
 
 
 def extract(file: Path, target: Path) -> None:
@@ -103,13 +107,26 @@ def extract(file: Path, target: Path) -> None:
         target.mkdir(parents=True, exist_ok=True)
         with track(f"Unpacking {file.name}", len(members), unit="files") as advance:
             for member in members:
-                place = target / member.filename
-                place.parent.mkdir(parents=True, exist_ok=True)
                 with reading_zip(damaged), archive.open(member) as source:
                     content = source.read(MAX_BYTES + 1)
-                with open(place, "wb") as copy:
-                    copy.write(content)
+                with _named(file, member.filename):
+                    place = target / member.filename
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    with open(place, "xb") as copy:
+                        copy.write(content)
                 advance(1)
+
+
+@contextmanager
+def _named(file: Path, name: str) -> Iterator[None]:
+    """Name the zip where the name of a member cannot be that of a file."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG):
+            raise
+        why = "another member has this name" if error.errno != errno.ENAMETOOLONG else "the name is too long"
+        raise InputError(f"{file}: {shown(name)} cannot be unpacked", why=why, hint="Make the zip again.") from None
 
 
 def _is_wanted(name: str) -> bool:
@@ -128,12 +145,16 @@ def _check(file: Path, members: Iterable[zipfile.ZipInfo]) -> None:
         path = PurePosixPath(member.filename)
         if path.is_absolute() or ".." in path.parts or not is_utf8(member.filename):
             raise InputError(f"{file}: {shown(member.filename)!r} leads outside it", hint="Make the zip again.")
-        if member.filename in seen or len(seen) >= _MOST_MEMBERS:
+        if str(path) in seen:
             raise InputError(f"{file}: {shown(member.filename)} is in it twice", hint="Make the zip again.")
-        seen.add(member.filename)
+        if len(seen) >= _MOST_MEMBERS:
+            raise InputError(f"{file}: has more than {_MOST_MEMBERS:,} files", hint="Unpack it, and give the folder.")
+        seen.add(str(path))
         unpacked, packed = unpacked + member.file_size, packed + member.compress_size
         if member.file_size > MAX_BYTES:
             raise InputError(f"{file}: {shown(member.filename)} is too large for a photo", hint="Leave it out.")
+    # The sizes of members are what the maker of the zip says; together they cannot be more than the file.
+    packed = min(packed, file.stat().st_size)
     if unpacked > _SUSPICIOUS_BYTES and unpacked > _SUSPICIOUS_RATIO * packed:
         raise InputError(
             f"{file}: {packed / 1e6:,.1f} MB would unpack to {unpacked / 1e9:,.1f} GB",

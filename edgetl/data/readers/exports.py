@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
 from edgetl_device.errors import InputError
-from edgetl_device.folders import children
+from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.text import shown
 
 from .folders import Scan
@@ -64,20 +64,40 @@ def find_export(data: Path, advance: Advance = ignore) -> Scan | None:
 
 def _in_folder(root: Path, advance: Advance) -> Scan | None:
     found = children(root)
-    places: list[tuple[Path, Split | None]] = [(root, None)]
-    places += [(root / name, split_of(name)) for name in found.folders if split_of(name)]
+    splits: dict[Path, Split] = {}
+    for name in found.folders:
+        if split := split_of(name):
+            splits[root / name] = split
     rows: list[Row] = []
-    for place, split in places:
-        for name in _MARKS:
-            file = place / name
-            if not file.is_file():
-                continue
-            if name == "metadata.csv" and _export_of(file, (read_columns(file), [])) is None:
-                continue
-            opened = _opened(file)
-            if (export := _export_of(file, opened)) is not None:
-                rows += (replace(row, split=row.split or split) for row in export.rows(file, opened))
-    return as_scan(root, rows, advance=advance) if rows else None
+    marked: set[Path] = set()
+    for place in (root, *splits):
+        for export, file, opened in _marks_in(place):
+            marked.add(place)
+            rows += (replace(row, split=row.split or splits.get(place)) for row in export.rows(file, opened))
+    if not rows:
+        return None
+    if root not in marked and (bare := [place for place in splits if place not in marked]):
+        raise InputError(f"{bare[0]}: has no file of labels, as {min(marked)} has", hint="Export all splits together.")
+    listed = as_scan(root, rows, advance=advance)
+    used = {*listed.ignored, *(file.path for file in listed.files)}
+    below = (path.relative_to(root).as_posix() for path in files_below(root) if _is_photo(path))
+    return replace(listed, ignored=(*listed.ignored, *sorted(path for path in below if path not in used)))
+
+
+def _marks_in(place: Path) -> Iterator[tuple[Export, Path, Any]]:
+    for name in _MARKS:
+        file = place / name
+        if not file.is_file():
+            continue
+        if name == "metadata.csv" and _export_of(file, (read_columns(file), [])) is None:
+            continue
+        opened = _opened(file)
+        if (export := _export_of(file, opened)) is not None:
+            yield export, file, opened
+
+
+def _is_photo(path: Path) -> bool:
+    return path.name.lower().endswith(PHOTO_SUFFIXES)
 
 
 def _opened(file: Path) -> Any:
@@ -124,9 +144,11 @@ def _studio_tasks(file: Path, opened: Any) -> Iterator[Row]:
 
 
 def _studio_min(file: Path, opened: Any) -> Iterator[Row]:
-    for where, one in objects({"rows": opened}, "rows", file, "row"):
-        row = Row(file, where, _studio_photo(one, file, where), None, None, file.parent)
-        label = next((one[name] for name in _studio_labels(list(one), row.path, one)), None)
+    rows = list(objects({"rows": opened}, "rows", file, "row"))
+    photo, column = _studio_columns(file, [one for _, one in rows])
+    for where, one in rows:
+        row = Row(file, where, field(one, photo, str, f"{file}: {where}"), None, None, file.parent)
+        label = one.get(column)
         labels = label.get("choices") if isinstance(label, dict) else [label] if label is not None else []
         yield replace(row, label=only(labels if isinstance(labels, list) else [labels], row))
 
@@ -144,11 +166,11 @@ def _is_studio_csv(file: Path, opened: Any) -> bool:
 
 def _studio_csv(file: Path, opened: Any) -> Iterator[Row]:
     columns, rows = opened
-    for line, fields in rows:
-        one = dict(zip(columns, fields, strict=True))
-        where = f"line {line}"
-        row = Row(file, where, _studio_photo(one, file, where), None, None, file.parent)
-        label = next((one[name] for name in _studio_labels(columns, row.path, one)), "").strip()
+    named = [(f"line {line}", dict(zip(columns, fields, strict=True))) for line, fields in rows]
+    photo, column = _studio_columns(file, [one for _, one in named])
+    for where, one in named:
+        row = Row(file, where, one[photo], None, None, file.parent)
+        label = one.get(column, "").strip()
         if label.startswith("{"):
             raise row.refuse(
                 f"has several labels: {shown(label)}", why="edgetl trains classifiers of one label a photo"
@@ -157,17 +179,48 @@ def _studio_csv(file: Path, opened: Any) -> Iterator[Row]:
 
 
 def _studio_photo(data: dict[str, Any], file: Path, where: str) -> str:
-    """Return the photo among the columns of a task, whose names are the project's."""
-    for name in ("image", "img", "photo", *data):
-        value = data.get(name)
-        if name not in _STUDIO_OWN and isinstance(value, str) and ("/" in value or "." in value):
-            return value
-    raise InputError(f"{file}: {where} names no photo", hint="Export a project of images.")
+    """Return the photo of a task, whose fields have the project's names."""
+    name = _photo_field([data])
+    if name is None:
+        raise InputError(f"{file}: {where} names no photo", hint="Export a project of images.")
+    return field(data, name, str, f"{file}: {where}")  # type: ignore[no-any-return]
 
 
-def _studio_labels(columns: list[str], path: str, one: dict[str, Any]) -> list[str]:
-    rest = [name for name in columns if name not in _STUDIO_OWN and one[name] != path]
-    return sorted(rest, key=lambda name: (name not in ("choice", "label", "class"), rest.index(name)))
+def _photo_field(rows: Sequence[dict[str, Any]]) -> str | None:
+    names = dict.fromkeys(("image", "img", "photo"), None) | dict.fromkeys(name for row in rows for name in row)
+    return next((name for name in names if name not in _STUDIO_OWN and any(map(_is_path, _of(rows, name)))), None)
+
+
+def _of(rows: Sequence[dict[str, Any]], name: str) -> Iterator[Any]:
+    return (row.get(name) for row in rows)
+
+
+def _is_path(value: Any) -> bool:
+    return isinstance(value, str) and ("/" in value or "." in value)
+
+
+def _studio_columns(file: Path, rows: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    """Return the columns of the photo and of its label, which have the project's names; the same ones for all rows.
+
+    Raises:
+        InputError: No column has photos, or none or several may have the labels.
+    """
+    photo = _photo_field(rows)
+    if photo is None:
+        raise InputError(f"{file}: names no photo", hint="Export a project of images.")
+    rest = list(dict.fromkeys(name for row in rows for name in row if name not in _STUDIO_OWN and name != photo))
+    known = [name for name in ("choice", "label", "class") if name in rest] or rest
+    if len(known) != 1 and known == rest:
+        raise InputError(
+            f"{file}: has the labels in no column" if not rest else f"{file}: has the labels in one of {_names(rest)}",
+            why="a column named choice, label or class is read, or the only one beside that of the photos",
+            hint="Name the choices choice, or leave the other columns out.",
+        )
+    return photo, known[0]
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ", ".join(map(shown, columns[:4])) + (" and others" if len(columns) > 4 else "")
 
 
 # Roboflow: docs.roboflow.com, "Multiclass classification CSV": a column for each class, 1 where it applies.
@@ -192,7 +245,7 @@ def _classes_csv(file: Path, opened: Any) -> Iterator[Row]:
 
 
 def _is_info_labels(file: Path, opened: Any) -> bool:
-    return file.suffix.lower() == ".labels" or (file.suffix == ".json" and _has(opened, {"version", "files"}))
+    return file.suffix.lower() in (".labels", ".json") and _has(opened, {"version", "files"})
 
 
 def _info_labels(file: Path, opened: Any) -> Iterator[Row]:

@@ -21,8 +21,11 @@ from edgetl_device.text import is_utf8, normal, shown
 
 from .folders import FoundFile, Scan, find_file
 
-# 100,000 photos with a box each take about 40 MB in COCO's format; parsed, a file takes up to ten times its size.
-MAX_LABEL_BYTES = 128 << 20
+# 100,000 photos with a box each take about 40 MB in COCO's format. Parsed, such a file takes ten times its size; one
+# of empty lists, 25 times.
+MAX_LABEL_BYTES = 64 << 20
+# Longer paths of a server are looked for from here on.
+_MOST_TAILS = 16
 _MOST_COLUMN_BYTES = 1 << 20
 # What Label Studio puts before the name of an uploaded file.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(?=.)")
@@ -83,6 +86,12 @@ def as_scan(root: Path, rows: Iterable[Row], *, tails: bool = False, advance: Ad
             continue
         file = FoundFile(path, _label(row), row.split)
         first, known = found.setdefault(path, (row, file))
+        if tails and _plain(first.path) != _plain(row.path):
+            raise row.refuse(
+                f"{shown(row.path)} and {shown(first.path)} in {first.where} are both found as {shown(path)}",
+                why="one of them is missing, or two photos have one name",
+                hint="Put the photos into folders as in these paths.",
+            )
         if known.label != file.label:
             what = f"{shown(row.path)} is {shown(file.label)}, and {shown(known.label)} in {first.where}"
             raise row.refuse(what, why="a photo has one label here", hint="Remove the wrong one.")
@@ -124,14 +133,16 @@ def _found(root: Path, row: Row, *, tails: bool) -> str | None:
     inside = os.path.relpath(row.folder, root)
     if path.startswith("/") and not tails:
         # An absolute path of this machine; one of another is missing like any other file.
-        place = os.path.normpath(path)
-        if not Path(place).is_relative_to(root.resolve()):
+        place = Path(os.path.normpath(path))
+        base = next((one for one in (root.absolute(), root.resolve()) if place.is_relative_to(one)), None)
+        if base is None:
             raise row.refuse(f"{shown(row.path)} is outside {root}", hint="Put the photos beside the file of labels.")
-        return _existing(root, os.path.relpath(place, root.resolve()))
+        return _existing(root, os.path.relpath(place, base))
     parts = [part for part in PurePosixPath(path).parts if part not in ("/", ".")]
-    if ".." in parts and os.path.normpath("/".join((inside, *parts))).startswith(".."):
+    # The end of a path that leads back and forth may lead outside where the whole does not.
+    if ".." in parts and (tails or os.path.normpath("/".join((inside, *parts))).split("/")[0] == ".."):
         raise row.refuse(f"{shown(row.path)} is outside {root}", hint="Put the photos beside the file of labels.")
-    for start in range(len(parts) if tails else 1):
+    for start in (0, *range(max(1, len(parts) - _MOST_TAILS), len(parts))) if tails else (0,):
         for last in (parts[-1:], [_UPLOAD.sub("", parts[-1])] if tails and parts else []):
             tail = "/".join((*parts[start:-1], *last))
             if last and (there := _existing(root, os.path.normpath(f"{inside}/{tail}"))):

@@ -122,6 +122,61 @@ def test_label_studio_json_min_and_csv(photos: Path) -> None:
     assert splits(table) == expected
 
 
+@pytest.mark.parametrize("form", ["json", "csv"])
+def test_label_studio_labels_are_of_one_column_in_all_rows(photos: Path, form: str) -> None:
+    own = {"annotator": 1, "annotation_id": 9}
+
+    def listed_of(*rows: dict[str, Any]) -> Any:
+        if form == "json":
+            return list_photos(write(photos / "min.json", rows))
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        table = (names, *([row.get(name, "") for name in names] for row in rows))
+        return list_photos(write_csv(photos / "a.csv", *map(tuple, table)))
+
+    first = {"image": "0.jpg", "site": "north", "choice": "ant", **own}
+    scan = listed_of(first, {"image": "1.jpg", "site": "north", **own})
+    assert [(file.path, file.label) for file in scan.files] == [("0.jpg", "ant")]
+    assert scan.ignored == ("1.jpg",)
+    renamed = {"image": "0.jpg", "animal": "ant", **own}
+    assert [file.label for file in listed_of(renamed).files] == ["ant"]
+    with pytest.raises(InputError, match="in one of site, animal"):
+        listed_of({"image": "0.jpg", "site": "north", "animal": "ant", **own})
+    with pytest.raises(InputError, match="in no column"):
+        listed_of({"image": "0.jpg", **own})
+
+
+def test_photos_of_a_server_are_looked_for_in_the_folder_only(photos: Path) -> None:
+    draw_photo(0).save(photos.parent / "secret.jpg")
+    for address in ("a/b/../../secret.jpg", "x/../../secret.jpg", "/data/upload/../../secret.jpg"):
+        with pytest.raises(InputError, match="is outside"):
+            list_photos(write(photos / "a.json", [studio_task(0, address, "ant")]))
+    # Two photos of one name, of which there is one.
+    tasks = [studio_task(number, f"s3://b/{folder}/1.jpg", "ant") for number, folder in enumerate(("cats", "kittens"))]
+    with pytest.raises(InputError, match=r"both found as 1\.jpg"):
+        list_photos(write(photos / "a.json", tasks))
+
+
+def test_an_export_says_what_it_leaves_out(photos: Path) -> None:
+    (photos / "train").mkdir()
+    (photos / "test" / "ant").mkdir(parents=True)
+    shutil.move(photos / "0.jpg", photos / "train")
+    shutil.copy(photos / "2.jpg", photos / "test" / "ant")
+    write_csv(photos / "train" / "_classes.csv", ("filename", "ant"), ("0.jpg", "1"))
+    with pytest.raises(InputError, match="test: has no file of labels"):
+        list_photos(photos)
+    shutil.rmtree(photos / "test")
+    scan = list_photos(photos)
+    assert [file.path for file in scan.files] == ["train/0.jpg"]
+    assert scan.ignored == tuple(f"{number}.jpg" for number in range(1, 6))
+
+
+def test_an_absolute_path_below_a_link_is_inside(photos: Path) -> None:
+    link = photos.parent / "link"
+    link.symlink_to(photos)
+    document = coco(range(6), str(link / "{}.jpg"))
+    assert len(list_photos(write(link / "a.json", document)).files) == 6
+
+
 def test_a_csv_of_ones_own_is_none_of_them(photos: Path) -> None:
     rows = [(f"{number}.jpg", LABELS[number % 2]) for number in range(6)]
     assert len(splits(write_csv(photos / "own.csv", ("path", "label"), *rows))) == 6
@@ -267,10 +322,38 @@ def test_teachable_machine_has_a_zip_for_each_class(photos: Path, tmp_path: Path
     assert "put them into one folder" in str(caught.value)
 
 
-def members(name: str, size: int = 1) -> Callable[[Path], None]:
+def test_names_of_zips_lead_nowhere_else(photos: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    for name in (" ..-samples.zip", "cat-samples.zip"):
+        zipped(folder / name, (photos / "0.jpg", "0.jpg"))
+    scan = list_photos(folder)
+    assert {file.path for file in scan.files} == {"_../0.jpg", "cat/0.jpg"}
+    entries = [path for path in scan.folder.parent.parent.iterdir() if not path.name.startswith(".")]
+    assert all((path / "entry.json").is_file() for path in entries)
+    # Beside other files they are just zips.
+    (folder / "x_train.npy").write_bytes(b"")
+    with pytest.raises(InputError):
+        list_photos(folder)
+
+
+def test_a_zip_cannot_write_the_records_of_the_cache(photos: Path, tmp_path: Path) -> None:
+    file = write(tmp_path / "entry", {"mine": 1})
+    archive = zipped(
+        tmp_path / "a.zip",
+        (file, "entry.json"),
+        *((photos / f"{number}.jpg", f"{LABELS[number % 2]}/{number}.jpg") for number in range(6)),
+    )
+    folder = list_photos(archive).folder
+    assert json.loads((folder / "entry.json").read_text()) == {"mine": 1}
+    assert "mine" not in json.loads((folder.parent / "entry.json").read_text())
+
+
+def members(*names: str, size: int = 1) -> Callable[[Path], None]:
     def make(file: Path) -> None:
         with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-            archive.writestr(name, bytes(size))
+            for name in names:
+                archive.writestr(name, bytes(size))
 
     return make
 
@@ -282,6 +365,9 @@ def members(name: str, size: int = 1) -> Callable[[Path], None]:
         (members("../ant/0.jpg"), "leads outside"),
         (members("/ant/0.jpg"), "leads outside"),
         (members("notes.txt"), "holds no photos"),
+        (members("a/0.jpg", "./a//0.jpg"), "is in it twice"),
+        (members("a/0.jpg", "a/0.jpg/1.jpg"), "another member has this name"),
+        (members(f"a/{300 * 'x'}.jpg"), "the name is too long"),
     ],
 )
 def test_zips_that_are_refused(make: Callable[[Path], None], said: str, tmp_path: Path) -> None:
@@ -293,9 +379,17 @@ def test_zips_that_are_refused(make: Callable[[Path], None], said: str, tmp_path
 
 def test_a_zip_bomb_is_refused_by_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("edgetl.data.readers.archives._SUSPICIOUS_BYTES", 1 << 20)
-    members("ant/0.jpg", 4 << 20)(tmp_path / "a.zip")
+    file = tmp_path / "a.zip"
+    members("ant/0.jpg", size=4 << 20)(file)
     with pytest.raises(InputError, match="would unpack to"):
-        list_photos(tmp_path / "a.zip")
+        list_photos(file)
+    # The directory may say that it hardly shrank.
+    data = file.read_bytes()
+    at = data.rindex(b"PK\1\2") + 20
+    file.write_bytes(data[:at] + (4 << 20).to_bytes(4, "little") + data[at + 4 :])
+    assert zipfile.ZipFile(file).infolist()[0].compress_size == 4 << 20
+    with pytest.raises(InputError, match="would unpack to"):
+        list_photos(file)
 
 
 # What is refused, with the file, the place and what to do

@@ -105,6 +105,15 @@ def test_groups_are_what_pairs_connect_and_large_ones_are_apart() -> None:
     assert alike == [list(range(len(many)))]
 
 
+def test_many_that_look_alike_across_folders_are_said_to_be(tmp_path: Path) -> None:
+    images = {f"train/a/{index}.png": recompressed(photo(1), 95 - index) for index in range(MOST_COPIES)}
+    images |= {f"test/a/{index}.png": recompressed(photo(1), 50 - index) for index in range(2)}
+    images |= {f"{split}/b/{seed}.png": photo(seed) for seed, split in enumerate(("train", "train", "test"), 2)}
+    (alike,) = (one for one in check_dataset(save(tmp_path, images), SPEC).findings if one.kind == "alike")
+    assert f"{MOST_COPIES + 2} photos look alike" in alike.message
+    assert "in 1 of 1 groups they are in training and in evaluation folders" in alike.message
+
+
 def test_only_the_rows_asked_for_are_compared() -> None:
     images = thumbnails([photo(0), photo(0), photo(1), photo(0)])
     assert find_pairs(images, np.array([2, 3, 0])) == [(1, 2)]
