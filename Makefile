@@ -79,13 +79,13 @@ types: $(STAMP)
 
 $(STAMP): pyproject.toml device/pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ./device -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ./device -e '.[dev,heif]'
 	touch $@
 
 # Installed in place: the tests see the code as it is now.
 $(DEVICE)/.installed: device/pyproject.toml
 	$(PYTHON) -m venv $(DEVICE)
-	$(DEVICE)/bin/pip install --quiet --disable-pip-version-check -e './device[dev]'
+	$(DEVICE)/bin/pip install --quiet --disable-pip-version-check -e './device[dev,heif]'
 	touch $@
 
 $(TFLITE)/.installed: device/pyproject.toml

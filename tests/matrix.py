@@ -58,8 +58,6 @@ def constraints(python: str, resolution: str) -> str:
                 "dev",
                 "--extra",
                 "camera",
-                "--extra",
-                "heif",
                 "--python",
                 python,
                 "-",

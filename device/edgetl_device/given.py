@@ -46,7 +46,7 @@ def advice(path: str | os.PathLike[str], otherwise: str) -> str:
         if not os.path.lexists(place):
             return _close_name(place) or otherwise
         kind = _of_folder(place) if place.is_dir() else _of_file(place)
-    except (OSError, ValueError, InputError, zipfile.BadZipFile):
+    except (OSError, ValueError, RuntimeError, InputError, zipfile.BadZipFile):
         return otherwise
     return _ADVICE[kind].format(path=shlex.quote(str(path))) if kind else otherwise
 

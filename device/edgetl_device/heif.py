@@ -17,7 +17,7 @@ from PIL import features
 Container = Literal["HEIF", "AVIF"]
 HEIC: Container = "HEIF"
 AVIF: Container = "AVIF"
-INSTALL = "pip install pillow-heif 'pillow>=11.3' (the extra heif)"
+INSTALL = "pip install 'pillow-heif>=1.4' 'pillow>=11.3' (the extra heif)"
 NAMES: dict[str, str] = {HEIC: "HEIC", AVIF: "AVIF"}
 
 # Brands of files whose primary image is coded with HEVC (ISO/IEC 23008-12, annex B), or with AV1 (AV1 Image File
@@ -25,6 +25,8 @@ NAMES: dict[str, str] = {HEIC: "HEIC", AVIF: "AVIF"}
 _HEIC_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _ANY_BRANDS = {b"mif1", b"msf1"}
+# From this one on libheif refuses pictures larger than the file states before it takes memory for them.
+_LOWEST = (1, 4)
 # Files name about ten.
 _MOST_BRANDS = 64
 
@@ -52,7 +54,12 @@ def load_decoder(container: Container) -> str:
     if container == AVIF:
         return "" if _reads_avif() else "reading AVIF needs Pillow 11.3 or newer, built with libavif"
     try:
-        importlib.import_module("pillow_heif").register_heif_opener()
+        module = importlib.import_module("pillow_heif")
+        if tuple(map(int, module.__version__.split(".")[:2])) < _LOWEST:
+            return (
+                f"pillow-heif {module.__version__} takes more memory than a file states; 1.4 is the first that does not"
+            )
+        module.register_heif_opener()
     except ModuleNotFoundError as error:
         if error.name != "pillow_heif":
             return f"pillow-heif cannot be loaded: {error}"

@@ -10,6 +10,8 @@ import io
 import os
 import stat
 import struct
+import subprocess
+import sys
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
+from . import child
 from .colour import SRGB, Colours, colours_of
 from .documents import Is, Json, of_json, optional, stated, to_json
 from .errors import InputError, Unavailable
@@ -32,6 +35,8 @@ Source = str | os.PathLike[str] | bytes | Image.Image
 # A photo that needs more memory than this, including its file, is refused before it is decoded. Enough for an RGB photo
 # of 100 megapixels, with room for the program in the 800 MB of the documented service.
 MAX_BYTES = 512 << 20
+# A trial run that takes longer is refused.
+_TRIAL_S = 60.0
 # Pillow's own limit, regardless of memory.
 MAX_PIXELS = 178_956_970
 
@@ -240,6 +245,8 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
             image.draft("RGB", (2 * spec.size, 2 * spec.size))
         needed = _needed_bytes(image, (width, height), data, spec)
         _check_memory(name, needed, (width, height))
+        if data is not None and image.format == AVIF:
+            _check_decoding(data, name, needed)
         image.load()
         turn = _turn(image)
         if turn is not None:
@@ -379,6 +386,25 @@ def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None,
     # source pixel that contributes to an output pixel.
     support = 2 if spec.resample == "bilinear" else 4
     return needed + 4 * spec.size * max(width, height) + 8 * support * max(width, height)
+
+
+def _check_decoding(data: bytes, name: str, needed: int) -> None:
+    """Refuse an AVIF whose decoding takes more than its stated size does: the coded picture may be larger.
+
+    Raises:
+        PhotoError: It does, or it cannot be decoded.
+    """
+    if sys.platform != "linux":
+        return  # where the memory of a process cannot be limited
+    try:
+        done = child.run_module("trial_decode", str(needed), input=data, timeout_s=_TRIAL_S)
+    except subprocess.TimeoutExpired:
+        raise _too_large(name, f"decoding takes over {_TRIAL_S:.0f} s") from None
+    why = done.stderr.decode(errors="replace").strip()
+    if done.returncode < 0 or "memory" in why.lower():
+        raise _too_large(name, f"decoding takes over the {_mb(needed)} of its stated size")
+    if done.returncode:
+        raise PhotoError("truncated", f"{name}: cannot be decoded", why=why, hint="Replace or remove it.")
 
 
 def _decoder_bytes(image: Image.Image, full: tuple[int, int], data: bytes) -> int:

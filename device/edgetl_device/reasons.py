@@ -121,7 +121,7 @@ DOCTOR = table(
         "heif-missing",
         "info",
         "Photos in HEIC or AVIF cannot be read here.",
-        "Only if there are such photos: pip install pillow-heif 'pillow>=11.3' (the extra heif)",
+        "Only if there are such photos: pip install 'pillow-heif>=1.4' 'pillow>=11.3' (the extra heif)",
     ),
     Reason("delegate-missing", "info", "There is no known TFLite delegate library; CPUs need none."),
     Reason("edge-tpu-missing", "info", "There is no Edge TPU on USB or PCIe."),

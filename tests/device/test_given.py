@@ -60,11 +60,26 @@ def test_what_was_given_is_named_with_the_command_that_takes_it(name: str, tmp_p
 def test_other_things_get_the_other_hint(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     put(tmp_path / "cut.zip", b"PK\x03\x04")
+    # A version of zip that does not exist: NotImplementedError.
+    zipped(tmp_path / "new.zip", "a.jpg")
+    data = (tmp_path / "new.zip").read_bytes()
+    at = data.rindex(b"PK\1\2") + 6
+    put(tmp_path / "new.zip", data[:at] + b"\x64" + data[at + 1 :])
     put(tmp_path / "x.json", b'{"schema": ')
     put(tmp_path / "deep.json", b'{"schema": ' + 60_000 * b"[")
     put(tmp_path / "y.json", b"{}")
     put(tmp_path / "zero", b"")
-    for name in ("empty", "cut.zip", "x.json", "deep.json", "y.json", "zero", "/dev/zero", "nothing like it"):
+    for name in (
+        "empty",
+        "cut.zip",
+        "new.zip",
+        "x.json",
+        "deep.json",
+        "y.json",
+        "zero",
+        "/dev/zero",
+        "nothing like it",
+    ):
         assert advice(tmp_path / name, "otherwise") == "otherwise", name
 
 

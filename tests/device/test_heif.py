@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import io
 import os
+import re
+import struct
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -159,6 +162,43 @@ def test_the_bound_on_memory_holds(kind: str, tmp_path: Path, monkeypatch: pytes
     assert kind == "deep" or max(stated) / (width * height) * 48_000_000 < (512 << 20)
 
 
+@both
+@pytest.mark.skipif(sys.platform != "linux", reason="the memory of a process can be limited on Linux")
+def test_a_picture_larger_than_its_file_states_is_refused_before_it_takes_memory(format: str, tmp_path: Path) -> None:
+    side = 6000
+    data = bytearray(saved(Image.new("RGB", (side, side), (90, 120, 40)), format, quality=30))
+    # ISO/IEC 23008-12, 6.5.3: width and height follow the name, version and flags of the box ispe.
+    places = [at.start() for at in re.finditer(b"ispe", data)]
+    assert places
+    for at in places:
+        data[at + 8 : at + 16] = struct.pack(">II", 64, 64)
+    (tmp_path / "small.img").write_bytes(saved(blocks(), format))
+    (tmp_path / "large.img").write_bytes(data)
+    code = (
+        "import sys\n"
+        "from edgetl_device.bench.memory import own_peak_bytes\n"
+        "from edgetl_device.preprocess import PhotoError, Preprocess, preprocess\n"
+        "preprocess(sys.argv[1], Preprocess(size=32))\n"
+        "before = own_peak_bytes()\n"
+        "try:\n"
+        "    preprocess(sys.argv[2], Preprocess(size=32))\n"
+        "except PhotoError as error:\n"
+        "    print(error.kind, own_peak_bytes() - before)\n"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "small.img"), str(tmp_path / "large.img")]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ | UNMEASURED)
+    kind, taken = done.stdout.split()
+    assert kind in ("too_large", "truncated")
+    assert int(taken) < 16 << 20
+
+
+def test_an_old_decoder_is_not_trusted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pillow_heif", SimpleNamespace(__version__="1.3.0"))
+    with pytest.raises(PhotoError, match="is HEIC") as caught:
+        preprocess(HEIC_HEAD + bytes(100), SPEC)
+    assert "1.4 is the first that does not" in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("head", "named"),
     [
@@ -176,7 +216,7 @@ def test_without_a_decoder_the_photo_is_named_with_what_to_install(head: bytes, 
     with pytest.raises(PhotoError) as caught:
         preprocess(head + bytes(100), SPEC)
     assert caught.value.kind == "no_decoder"
-    assert "pip install pillow-heif 'pillow>=11.3' (the extra heif)" in str(caught.value)
+    assert "pip install 'pillow-heif>=1.4' 'pillow>=11.3' (the extra heif)" in str(caught.value)
     for part in named:
         assert part in str(caught.value)
 

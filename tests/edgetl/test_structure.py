@@ -33,7 +33,7 @@ DEVICE_LAYERS = (
     {"console"},
     {"frames", "stream", "update"},
     {"bench", "doctor", "live", "verify"},
-    {"classifier"},
+    {"classifier", "trial_decode"},
     {"bundle", "named_photos", "slots"},
     {"runtime"},
     {"delegates", "preprocess", "storage"},

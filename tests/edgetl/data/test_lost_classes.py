@@ -51,7 +51,7 @@ def test_a_class_of_heic_stops_where_there_is_no_decoder(phones: Path) -> None:
         load_dataset(phones, SPEC)
     what, why, hint = str(caught.value).splitlines()
     assert "15 of 15 photos of cat" in what
-    assert "pip install pillow-heif" in what
+    assert "pip install 'pillow-heif>=1.4'" in what
     assert "cat/IMG_0000.HEIC" in why
     assert hint
     found = check_dataset(phones, SPEC).findings
