@@ -1,8 +1,8 @@
 """int8 ONNX by ONNX Runtime's static quantization (QDQ): raw uint8 pixels in, float32 probabilities out.
 
 Activations are uint8, weights int8 with one scale per output channel. QuantizeLinear and DequantizeLinear pairs mark
-the operations as quantized; the runtime fuses them into integer kernels. On x86 without VNNI, ONNX Runtime's 8-bit
-kernels add pairs of products in 16 bits, which may saturate.
+the operations as quantized; the runtime fuses them into integer kernels. On x86 without VNNI those saturate, unless the
+session option ``session.x64quantprecision`` is 1, as :mod:`edgetl_device.runtime.onnx` sets it.
 """
 
 from __future__ import annotations

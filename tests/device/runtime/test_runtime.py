@@ -55,6 +55,43 @@ def test_probabilities_belong_to_the_caller(tiny: Bundle, variant: str) -> None:
     assert (runtime.probabilities() != kept).any()
 
 
+def test_int8_products_of_onnx_do_not_saturate() -> None:
+    """Without VNNI, ONNX Runtime's fast kernels for x86 add pairs of products in 16 bits, and would give 97 and 97."""
+    onnx = pytest.importorskip("onnx", reason="onnxruntime is not installed here")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed here")
+    weights = np.full((192, 2), 127, np.int8)
+    weights[96:, 1] = 64
+    constants = {
+        "shape": np.array([1, 192]),
+        "zero": np.uint8(0),
+        "pixel_scale": np.float32(1 / 255),
+        "weights": weights,
+        "scales": np.full(2, 1 / 127, np.float32),
+        "zeros": np.zeros(2, np.int8),
+        "sum_scale": np.float32(192 / 255),
+    }
+    node, tensor = onnx.helper.make_node, onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            node("Reshape", ["pixels", "shape"], ["row"]),
+            node("DequantizeLinear", ["row", "pixel_scale", "zero"], ["values"]),
+            node("DequantizeLinear", ["weights", "scales", "zeros"], ["kernel"], axis=1),
+            node("MatMul", ["values", "kernel"], ["sums"]),
+            node("QuantizeLinear", ["sums", "sum_scale", "zero"], ["rounded"]),
+            node("DequantizeLinear", ["rounded", "sum_scale", "zero"], ["output"]),
+        ],
+        "saturating",
+        [tensor("pixels", onnx.TensorProto.UINT8, [1, 8, 8, 3])],
+        [tensor("output", onnx.TensorProto.FLOAT, [1, 2])],
+        [onnx.numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8)
+    runtime = open_runtime(model.SerializeToString(), "onnx")
+    runtime.set_input(np.full((8, 8, 3), 255, np.uint8))
+    runtime.invoke()
+    np.testing.assert_allclose(runtime.probabilities(), [192, 96 + 96 * 64 / 127], atol=192 / 255)
+
+
 @pytest.mark.parametrize("format", ["tflite", "onnx"])
 def test_what_is_not_a_model_is_refused(format: str) -> None:
     if format == "onnx":

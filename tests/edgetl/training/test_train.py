@@ -250,7 +250,11 @@ _FIRST_BLOCKS = {"mobilenet_v1": "4", "mobilenet_v3_large": "8", "efficientnet_l
 )
 def test_every_backbone_from_photos_to_int8(name: str, truncate: str | None, few_photos: Path, tmp_path: Path) -> None:
     form = {"backbone": name, "width": BACKBONES[name].widths[0], "weights": "none", "truncate": truncate}
-    run = train(few_photos, tmp_path / "run", quick(**form, trainable_blocks=None, augment="none", size=64))
+    run = train(
+        few_photos,
+        tmp_path / "run",
+        quick(**form, trainable_blocks=None, augment="none", size=max(64, BACKBONES[name].min_size)),
+    )
     assert run.document.config.backbone == name
     model = run.load_model()
     calibration = calibration_of(run, QuantizeOptions(int8=True, calibration=6))
