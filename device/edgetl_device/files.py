@@ -5,12 +5,13 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import filecmp
 import hashlib
 import os
 import re
+import secrets
 import shutil
 import stat
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,15 +20,20 @@ from .errors import InputError
 
 # The temporary folder of ``name`` is ``.name.XXXXXXXX.tmp`` beside it. It holds the new file or folder, under its own
 # name, and a mark, locked while its process lives. Where two folders cannot be exchanged atomically, it also holds the
-# old one for a moment.
+# old one for a moment. The mark of files that appear together names the others, each followed by a zero byte.
 _TEMPORARY = re.compile(r"\.(?P<name>.+)\.[a-z0-9_]{8}\.tmp", re.DOTALL)
 _MARK, _OLD, _NEW = ".mark", ".old", ".new"
+# Of a temporary folder from its first moment: the sticky bit, which changes nothing there, and which no program sets
+# without being asked. It shows whose the folder is before there is a mark in it.
+_NEW_MODE = 0o1700
 _MARK_TEXT = b"A temporary folder of edgetl, which removes it when the process that made it has ended.\n"
 
 # linux/fcntl.h, linux/fs.h
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 # The kernel, the C library or the file system cannot exchange two folders.
 _NO_EXCHANGE = (errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EXDEV)
+# The file system has no hard links.
+_NO_LINK = (errno.EPERM, errno.ENOSYS, errno.ENOTSUP)
 
 
 @contextmanager
@@ -66,6 +72,38 @@ def atomic_path(
         _sync(target.parent)
 
 
+@contextmanager
+def new_files(*targets: str | os.PathLike[str]) -> Iterator[tuple[Path, ...]]:
+    """Yield a temporary path for each of several files, which appear together when the block succeeds.
+
+    They replace nothing. If the block raises, or one of them exists, none appears. They appear in their order: if the
+    process is killed before the last one, :func:`sweep` removes the others. Where a file system has no hard links, a
+    kill may leave one of them unfinished.
+
+    Args:
+        targets: The files, in one folder, which is created.
+
+    Raises:
+        FileExistsError: One of them exists.
+    """
+    *others, last = (Path(target) for target in targets)
+    with _temporary_folder(last, together=tuple(other.name for other in others)) as holder, naming(last):
+        temporary = tuple(holder / target.name for target in (*others, last))
+        yield temporary
+        made: list[Path] = []
+        try:
+            for path in temporary:
+                _sync(path)
+                target = last.parent / path.name
+                _create(path, target)
+                made.append(target)
+            _sync(last.parent)
+        except BaseException:
+            for target in made:
+                target.unlink(missing_ok=True)
+            raise
+
+
 def check_writable(target: str | os.PathLike[str]) -> None:
     """Check that :func:`atomic_path` will be able to write a file, before the work begins; parents are created.
 
@@ -84,8 +122,10 @@ def check_writable(target: str | os.PathLike[str]) -> None:
 def sweep(folder: str | os.PathLike[str]) -> None:
     """Clean up a folder after killed processes: restore folders that were being replaced, remove temporary ones.
 
-    Touches only entries that have edgetl's name and mark and whose process has ended, and empty ones with its name,
-    whose process was killed before it could mark them. Errors are ignored.
+    Of files that were to appear together, those of a process that was killed before the last one are removed.
+
+    Touches only entries that have edgetl's name and mark and whose process has ended, and empty ones with its name and
+    mode, whose process was killed before it could mark them. Errors are ignored.
     """
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
@@ -138,11 +178,11 @@ def write_text(target: str | os.PathLike[str], text: str) -> None:
 def write_link(link: str | os.PathLike[str], to: str) -> None:
     """Make or replace a symbolic link atomically."""
     link = Path(link)
-    temporary = link.with_name(f".{link.name}.new")
-    temporary.unlink(missing_ok=True)  # left by a killed process
-    temporary.symlink_to(to)
-    temporary.replace(link)
-    _sync(link.parent)
+    with _temporary_folder(link) as holder:
+        temporary = holder / link.name
+        temporary.symlink_to(to)
+        temporary.replace(link)
+        _sync(link.parent)
 
 
 def remove_file(path: str | os.PathLike[str]) -> None:
@@ -184,11 +224,16 @@ def _refuse(target: Path) -> None:
 
 
 @contextmanager
-def _temporary_folder(target: Path) -> Iterator[Path]:
-    """Yield a new folder beside ``target``, marked and locked; it is removed afterwards."""
+def _temporary_folder(target: Path, together: tuple[str, ...] = ()) -> Iterator[Path]:
+    """Yield a new folder beside ``target``, marked and locked; it is removed afterwards.
+
+    Args:
+        target: What is written.
+        together: Names of the files that are to appear before it.
+    """
     target.parent.mkdir(parents=True, exist_ok=True)
     sweep(target.parent)
-    holder, lock = _new_holder(target)
+    holder, lock = _new_holder(target, together)
     mark, aside = holder / f"{target.name}{_MARK}", holder / f"{target.name}{_OLD}"
     try:
         yield holder
@@ -199,11 +244,14 @@ def _temporary_folder(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def _new_holder(target: Path) -> tuple[Path, int]:
+def _new_holder(target: Path, together: tuple[str, ...]) -> tuple[Path, int]:
     """Make a temporary folder; return it and the descriptor that holds the lock of its mark."""
     while True:
         try:
-            holder = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".tmp", dir=target.parent))
+            holder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+            holder.mkdir(_NEW_MODE)
+        except FileExistsError:
+            continue
         except OSError as error:
             error.filename = os.fspath(target)  # the name that the user knows
             raise
@@ -214,7 +262,7 @@ def _new_holder(target: Path) -> tuple[Path, int]:
                 # Lock it before renaming it: an unlocked mark means that its process has ended.
                 new = mark.with_name(f"{mark.name}{_NEW}")
                 lock = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-                os.write(lock, _MARK_TEXT)
+                os.write(lock, _MARK_TEXT + b"".join(os.fsencode(name) + b"\0" for name in together))
                 # This waits for a process that sweeps, after which the mark is gone.
                 with suppress(OSError):
                     fcntl.flock(lock, fcntl.LOCK_EX)
@@ -249,8 +297,18 @@ def _finish(holder: Path, name: str) -> None:
         # Another process may have swept it between open and lock.
         if not _locked(stream.fileno()) or not os.path.samestat(os.fstat(stream.fileno()), mark.stat()):
             return
-        if stream.read() != _MARK_TEXT or set(holder.iterdir()) - {mark, new, aside}:
+        text = stream.read()
+        if not text.startswith(_MARK_TEXT):
             return
+        together = [os.fsdecode(line) for line in text[len(_MARK_TEXT) :].split(b"\0")[:-1]]
+        own = {mark, new, aside, *(holder / other for other in together)}
+        if any("/" in other for other in together) or set(holder.iterdir()) - own:
+            return
+        # While the folder is being removed after the last one has appeared, the new one may be gone already.
+        if together and os.path.lexists(new) and not _is_same(new, target):
+            for other in together:
+                if _is_same(holder / other, holder.parent / other):
+                    (holder.parent / other).unlink()
         if os.path.lexists(aside) and not os.path.lexists(target):
             # The old one is moved aside only when the new one is complete.
             (new if os.path.lexists(new) else aside).rename(target)
@@ -258,13 +316,53 @@ def _finish(holder: Path, name: str) -> None:
 
 
 def _remove_unmarked(holder: Path, unfinished: Path) -> None:
-    """Remove a folder whose process was killed before it marked the folder, which holds at most an unfinished mark."""
+    """Remove a folder whose process was killed before it marked the folder, which holds at most an unfinished mark.
+
+    Its mode shows that edgetl made it; a file system without modes keeps it.
+    """
+    if holder.lstat().st_mode & 0o1777 != _NEW_MODE:  # not the group's bit, which a folder inherits
+        return
     if set(holder.iterdir()) == {unfinished}:
         with open(unfinished, "r+b") as stream:
-            if not _locked(stream.fileno()) or not _MARK_TEXT.startswith(stream.read()):
+            if not _locked(stream.fileno()) or not _is_unfinished_mark(stream.read()):
                 return
             unfinished.unlink()
     holder.rmdir()  # fails if anything else is in it
+
+
+def _is_unfinished_mark(text: bytes) -> bool:
+    return text.startswith(_MARK_TEXT) or _MARK_TEXT.startswith(text)
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    """Whether both are regular files with the same content."""
+    regular = all(os.path.lexists(path) and stat.S_ISREG(path.lstat().st_mode) for path in (one, other))
+    return regular and filecmp.cmp(one, other, shallow=False)
+
+
+def _create(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless something has it.
+
+    Raises:
+        FileExistsError: Something has it.
+    """
+    try:
+        os.link(temporary, target)
+        return
+    except OSError as error:
+        if os.path.lexists(target):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), os.fspath(target)) from None
+        if error.errno not in _NO_LINK:
+            raise
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as stream:
+        try:
+            stream.write(temporary.read_bytes())
+            stream.flush()
+            os.fsync(stream.fileno())
+        except BaseException:
+            target.unlink()
+            raise
 
 
 def _remove(holder: Path, mark: Path) -> None:

@@ -18,7 +18,7 @@ from edgetl_device import documents
 from edgetl_device.bundle import SIGNATURES, Bundle
 from edgetl_device.documents import Named
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, check_regular
+from edgetl_device.files import check_regular, heal, new_files
 from edgetl_device.signature import MAX_VERSION, PUBLIC_SUFFIX, PublicKey, Signature, Signatures, key_id, moment, now
 
 PRIVATE_SUFFIX = ".key"
@@ -55,20 +55,22 @@ def generate(name: str | os.PathLike[str], *, expires: str | None = None) -> Key
     stem = Path(name)
     until = None if expires is None else moment(expires).isoformat()
     private_file, public_file = (stem.with_name(stem.name + suffix) for suffix in (PRIVATE_SUFFIX, PUBLIC_SUFFIX))
+    heal(private_file)
     for file in (private_file, public_file):
         if os.path.lexists(file):
-            raise InputError(
-                f"{file}: exists already", why="an overwritten key cannot be recovered", hint="Choose another name."
-            )
+            raise _taken(file)
     private = ed25519.Ed25519PrivateKey.generate()
     pem: bytes = private.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
     key = PublicKey(_public(private), until, " ".join(stem.name.split()))
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_path(public_file) as public, atomic_path(private_file) as hidden:
-        _create(hidden, pem, 0o600)
-        _create(public, f"{key.line()}\n".encode(), 0o644)
+    try:
+        # The private key last: without it the public one is of no use, and may be removed.
+        with new_files(public_file, private_file) as (public, hidden):
+            _create(hidden, pem, 0o600)
+            _create(public, f"{key.line()}\n".encode(), 0o644)
+    except FileExistsError as error:
+        raise _taken(Path(error.filename)) from None
     return KeyFiles(private_file, public_file, key)
 
 
@@ -167,6 +169,12 @@ def _private(file: Path) -> Any:
     if not isinstance(found, ed25519.Ed25519PrivateKey):
         raise InputError(f"{file}: is not an Ed25519 key", hint="Give a file that edgetl keygen wrote.")
     return found
+
+
+def _taken(file: Path) -> InputError:
+    return InputError(
+        f"{file}: exists already", why="an overwritten key cannot be recovered", hint="Choose another name."
+    )
 
 
 def _create(file: Path, data: bytes, mode: int) -> None:

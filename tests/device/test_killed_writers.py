@@ -14,10 +14,22 @@ import pytest
 
 from edgetl_device import files
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, check_writable, heal, sweep, write_text
+from edgetl_device.files import atomic_path, check_writable, heal, new_files, sweep, write_link, write_text
 
 OLD, NEW = {"a": "old", "sub/b": "old"}, {"a": "new", "sub/c": "new"}
-STEPS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "ctypes.dlopen", "os.scandir")
+PAIR = {"k.pub": "public", "k.key": "private"}
+STEPS = (
+    "open",
+    "os.mkdir",
+    "os.rename",
+    "os.link",
+    "os.symlink",
+    "os.remove",
+    "os.rmdir",
+    "os.truncate",
+    "ctypes.dlopen",
+    "os.scandir",
+)
 
 
 def put(folder: Path, content: dict[str, str]) -> None:
@@ -33,6 +45,13 @@ def tree(folder: Path) -> dict[str, str]:
 def replace_run(parent: Path) -> None:
     with atomic_path(parent / "run", directory=True, replaceable=lambda _: None) as folder:
         put(folder, NEW)
+
+
+def make_pair(parent: Path, meanwhile: Callable[[], object] = lambda: None) -> None:
+    with new_files(parent / "k.pub", parent / "k.key") as (public, private):
+        public.write_text("public")
+        private.write_text("private")
+        meanwhile()
 
 
 def rewrite(parent: Path) -> None:
@@ -98,6 +117,82 @@ def test_a_file_is_replaced_or_not(tmp_path: Path) -> None:
     assert [one.name for one in tmp_path.iterdir()] == ["run"]
 
 
+def test_two_files_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    step, halves, seen = 0, 0, set()
+    while True:
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        if not killed_at(step, lambda: make_pair(tmp_path)):
+            break
+        public, private = ((tmp_path / name).exists() for name in ("k.pub", "k.key"))
+        assert public or not private, step
+        halves += public != private
+        sweep(tmp_path)
+        assert tree(tmp_path) == (PAIR if private else {}), step
+        assert [one for one in tmp_path.iterdir() if one.is_dir()] == [], step
+        seen.add(private)
+        step += 1
+    assert halves > 0
+    assert seen == {True, False}
+    assert tree(tmp_path) == PAIR
+
+
+@pytest.mark.parametrize("links", [True, False], ids=["links", "no links"])
+@pytest.mark.parametrize("taken", ["k.pub", "k.key"])
+def test_files_that_appear_while_others_are_made_are_not_replaced(
+    tmp_path: Path, taken: str, links: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if not links:
+
+        def refuse(*_: object) -> None:
+            raise OSError(1, "Operation not permitted")  # as a FAT file system does
+
+        monkeypatch.setattr(os, "link", refuse)
+    with pytest.raises(FileExistsError, match=taken):
+        make_pair(tmp_path, meanwhile=lambda: (tmp_path / taken).write_text("another's"))
+    assert tree(tmp_path) == {taken: "another's"}
+    (tmp_path / taken).unlink()
+    make_pair(tmp_path)
+    assert tree(tmp_path) == PAIR
+
+
+def test_the_half_of_a_pair_is_removed_only_if_it_is_that_half(tmp_path: Path) -> None:
+    """A public key whose private one is kept elsewhere stays, whatever a mark says."""
+    for step in range(1 << 20):
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        assert killed_at(step, lambda: make_pair(tmp_path))
+        if (tmp_path / "k.pub").exists():
+            break
+    assert not (tmp_path / "k.key").exists()
+    (tmp_path / "k.pub").unlink()
+    (tmp_path / "k.pub").write_text("another's")
+    sweep(tmp_path)
+    assert tree(tmp_path) == {"k.pub": "another's"}
+    (tmp_path / "up.txt").write_text("mine")
+    strange = tmp_path / "sub" / ".k.abcdefgh.tmp"
+    put(strange, {"k.mark": files._MARK_TEXT.decode() + "../up.txt\0", "k": ""})
+    sweep(tmp_path / "sub")
+    assert (tmp_path / "up.txt").exists()
+
+
+def test_a_link_is_replaced_or_not(tmp_path: Path) -> None:
+    step, seen = 0, set()
+    while True:
+        shutil.rmtree(tmp_path)
+        tmp_path.mkdir()
+        (tmp_path / "now").symlink_to("old")
+        (tmp_path / ".now.new").write_text("mine")
+        if not killed_at(step, lambda: write_link(tmp_path / "now", "new")):
+            break
+        seen.add(str((tmp_path / "now").readlink()))
+        sweep(tmp_path)
+        assert sorted(one.name for one in tmp_path.iterdir()) == [".now.new", "now"], step
+        step += 1
+    assert seen == {"old", "new"}
+    assert (tmp_path / ".now.new").read_text() == "mine"
+
+
 def test_the_temporary_folder_of_a_living_process_stays(tmp_path: Path) -> None:
     with atomic_path(tmp_path / "run", directory=True) as folder:
         put(folder, NEW)
@@ -133,6 +228,7 @@ def test_a_folder_that_is_swept_before_it_is_marked_is_made_again(
 
 def test_a_mark_that_is_not_finished_is_swept_only_where_nobody_writes_it(tmp_path: Path) -> None:
     unfinished = tmp_path / ".run.abcdefgh.tmp" / "run.mark.new"
+    unfinished.parent.mkdir(0o1700)
     put(unfinished.parent, {unfinished.name: "A temporary fol"})
     with open(unfinished, "rb") as stream:
         fcntl.flock(stream, fcntl.LOCK_EX)
@@ -140,6 +236,7 @@ def test_a_mark_that_is_not_finished_is_swept_only_where_nobody_writes_it(tmp_pa
         assert unfinished.exists()
     sweep(tmp_path)
     assert list(tmp_path.iterdir()) == []
+    unfinished.parent.mkdir(0o1700)
     put(unfinished.parent, {unfinished.name: "mine"})
     sweep(tmp_path)
     assert unfinished.read_text() == "mine"
@@ -153,9 +250,11 @@ def test_what_edgetl_did_not_mark_stays(tmp_path: Path) -> None:
     put(holder, {"mine.txt": "mine"})
     put(tmp_path / ".run.abcdefgh.tmp", OLD)
     put(tmp_path / ".run.abcdefgi.tmp", {"run.mark": "another program's", "run": "its"})
-    before = tree(tmp_path)
+    (tmp_path / ".run.abcdefgj.tmp").mkdir()
+    put(tmp_path / ".run.abcdefgk.tmp", {"run.mark.new": ""})
+    before = set(tmp_path.rglob("*"))
     sweep(tmp_path)
-    assert tree(tmp_path) == before
+    assert set(tmp_path.rglob("*")) == before
 
 
 def test_two_folders_that_cannot_be_moved_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

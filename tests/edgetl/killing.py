@@ -81,8 +81,9 @@ def kill_often(command: Command, *, kills: int, finish_every: int = 1, seed: int
     """Kill a command at random moments, and say what was found.
 
     Half of the kills come at a random time between its start and its end, the others at a random step of those at which
-    it touches its folder. After each, what it makes is whole or absent, and not absent if it was there before; the next
-    start succeeds, and leaves nothing else in its folder than a start that nobody kills.
+    it touches its folder. After each, what it makes is whole or absent, and not absent if it was there before, once its
+    folder is swept; the next start succeeds on what is left, and leaves nothing else in its folder than a start that
+    nobody kills.
 
     Args:
         command: The command.
@@ -122,6 +123,11 @@ def kill_often(command: Command, *, kills: int, finish_every: int = 1, seed: int
         command.after()
         if code != -signal.SIGKILL:
             continue
+        if number % 4 < 2:  # otherwise that is left to the next start
+            for path in command.made:
+                heal(path)
+            half = {path.name for path in command.made if os.path.lexists(path)}
+            assert len(half) in (0, len(command.made)), (found, number, at, half)
         whole = all(map(os.path.lexists, command.made))
         assert whole or not there, (found, number)
         if whole:
@@ -130,7 +136,7 @@ def kill_often(command: Command, *, kills: int, finish_every: int = 1, seed: int
         if found["kills"] % finish_every:
             continue
         words = command.again() if command.again is not None else command.words
-        if words == command.words:
+        if words == command.words and whole:
             _clear(command)
         finish(command, hook, count, words)
         command.check()

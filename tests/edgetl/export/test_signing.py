@@ -15,11 +15,12 @@ from small import python, refused
 
 import edgetl
 from edgetl._lib.owned import check_bundle
+from edgetl.export import signature
 from edgetl.export.bundle import pack
 from edgetl.export.signature import KeyFiles, generate, sign
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
-from edgetl_device.signature import check, moment, now, read_keys
+from edgetl_device.signature import PublicKey, check, moment, now, read_keys
 
 pytest.importorskip("cryptography")
 
@@ -68,6 +69,24 @@ def test_a_key_is_not_replaced(keys: KeyFiles, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"release\.pub: exists already"):
         generate(tmp_path / "release")
     assert not keys.private.exists()
+
+
+@pytest.mark.parametrize("suffix", [".key", ".pub"])
+def test_a_key_that_appears_meanwhile_is_not_replaced(
+    suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two starts at the same moment both see that there is no key yet."""
+    late = tmp_path / f"release{suffix}"
+    kept = signature.PublicKey.line
+
+    def slow(key: PublicKey) -> str:
+        late.write_text("another's")
+        return kept(key)
+
+    monkeypatch.setattr(signature.PublicKey, "line", slow)
+    with pytest.raises(InputError, match=rf"release\{suffix}: exists already"):
+        generate(tmp_path / "release")
+    assert {one.name: one.read_text() for one in tmp_path.iterdir()} == {late.name: "another's"}
 
 
 @pytest.mark.parametrize("form", ["file", "folder"])
