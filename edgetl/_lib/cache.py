@@ -206,19 +206,22 @@ def _is_marked(root: Path) -> bool:
 
 
 @contextmanager
-def _locked(root: Path) -> Iterator[None]:
-    """Block all other threads and processes from adding or removing entries while the block runs."""
+def _locked(root: Path) -> Iterator[bool]:
+    """Block all other threads and processes from adding or removing entries while the block runs.
+
+    Yields whether they are blocked: on a file system without locks they are not.
+    """
     while True:
         with open(root / _TAG, "r+b") as tag:
-            _lock(tag.fileno(), fcntl.LOCK_EX)
+            alone = _lock(tag.fileno(), fcntl.LOCK_EX)
             # Two processes that create the cache at the same time both write its tag.
             if os.path.samestat(os.fstat(tag.fileno()), (root / _TAG).stat()):
-                yield
+                yield alone
                 return
 
 
 def _lock(descriptor: int, how: int) -> bool:
-    """Try to lock a file. On a file system without locks this fails, and nothing is ever removed."""
+    """Try to lock a file. On a file system without locks this fails, and nothing is ever removed to make room."""
     try:
         fcntl.flock(descriptor, how)
     except OSError:
@@ -253,7 +256,12 @@ def _publish(root: Path, temporary: Path, folder: Path) -> None:
         if not _is_whole(folder):
             aside = _set_aside(folder)
             _seal(temporary, files)
-            temporary.rename(folder)
+            try:
+                temporary.rename(folder)
+            except OSError:
+                # Without locks, another process may have published it just now.
+                if not _is_whole(folder):
+                    raise
             _compared[folder] = _seal_of(folder)
         _hold(folder)
     _remove(aside)
@@ -431,7 +439,9 @@ def _remove(folder: Path | None) -> None:
 def _prune(root: Path, limit_bytes: float) -> None:
     """Remove leftovers of killed processes and, over the limit, the least recently used entries not in use."""
     gone = []
-    with _locked(root):
+    with _locked(root) as alone:
+        if not alone:
+            return
         found = sorted(_entries(root), key=lambda one: one.last_use)
         total = sum(one.size_bytes for one in found)
         for one in found:

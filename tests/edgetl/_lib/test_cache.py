@@ -6,6 +6,8 @@ Nothing that edgetl did not make is ever removed, wherever EDGETL_CACHE points.
 from __future__ import annotations
 
 import ctypes
+import errno
+import fcntl
 import os
 import shutil
 import signal
@@ -200,6 +202,51 @@ cache.entry("kind", "long", make)
         for process in both:
             process.kill()
             process.communicate()
+
+
+def test_without_locks_nothing_of_a_running_process_is_removed(
+    fresh_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some network file systems have no locks: whether a process still runs cannot be told there."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setenv("EDGETL_CACHE_GB", "0")
+    first = cache.entry("kind", "first", write("a"))
+    meanwhile = iter(range(1))
+    seal = cache._seal
+
+    def slow(folder: Path, files: object) -> None:
+        """Another process makes an entry in the moment before this one's folder is sealed."""
+        for number in meanwhile:
+            cache.entry("kind", f"other {number}", write("b"))
+            assert folder.is_dir()
+        seal(folder, files)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(cache, "_seal", slow)
+    assert (cache.entry("kind", "second", write("c")) / "content").read_text() == "c"
+    assert (first / "content").read_text() == "a"
+    assert sorted(one.name for one in (fresh_cache / "kind").iterdir()) == ["first", "other 0", "second"]
+
+
+def test_without_locks_two_at_once_both_get_a_whole_entry(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOTSUP, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    seal, meanwhile = cache._seal, iter(range(1))
+
+    def slow(folder: Path, files: object) -> None:
+        seal(folder, files)  # type: ignore[arg-type]
+        if files is not None:
+            for _ in meanwhile:
+                cache.entry("kind", "key", write("same"))
+
+    monkeypatch.setattr(cache, "_seal", slow)
+    assert (cache.entry("kind", "key", write("same")) / "content").read_text() == "same"
+    assert [one.name for one in (fresh_cache / "kind").iterdir()] == ["key"]
 
 
 def test_dates_in_the_future_and_in_the_past_damage_nothing(fresh_cache: Path) -> None:
