@@ -128,12 +128,17 @@ def classify_frames(
             continue
         except InputError as error:
             number += 1
+            if failures.live:
+                failures.add(_no_frame(source, error))
             yield Unread(number, error)
+            if failures.repeated:
+                sleep(failures.pause())
             continue
         if time_s is None:
             return
         number += 1
         if time_s + _ROUNDING_S < due_s:
+            failures.end()  # a frame that cannot be decoded is followed by none that is skipped
             continue
         # Stay on the grid of intervals as long as frames keep up, so that the rate does not drift.
         due_s = time_s + every_s if due_s + every_s < time_s else due_s + every_s
@@ -142,13 +147,7 @@ def classify_frames(
         except EdgetlError as error:
             if failures.live:
                 due_s = -math.inf  # the next frame is tried at once
-                failures.add(
-                    Unavailable(
-                        f"{source.description}: no frame can be read",
-                        why=error.what + (f": {error.why}" if error.why else ""),
-                        hint=error.hint or "Plug the camera in again, or end other programs that use it.",
-                    )
-                )
+                failures.add(_no_frame(source, error))
             yield Unread(number, error)
             if failures.repeated:
                 sleep(failures.pause())
@@ -163,6 +162,14 @@ def classify_frames(
         except EdgetlError as error:
             line = Unread(number, error)
         yield line
+
+
+def _no_frame(source: FrameSource, error: EdgetlError) -> Unavailable:
+    return Unavailable(
+        f"{source.description}: no frame can be read",
+        why=error.what + (f": {error.why}" if error.why else ""),
+        hint=error.hint or "Plug the camera in again, or end other programs that use it.",
+    )
 
 
 class _Failures:

@@ -13,6 +13,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -248,6 +249,50 @@ def test_time_that_the_driver_blocks_counts(classifier: Classifier) -> None:
     clock = Clock()
     lines = list(classify_frames(classifier, Blocking(clock, silent={1: 1}), sleep=clock.sleep, clock=clock))
     assert [type(line) for line in lines] == [FramePrediction, Unread, *[FramePrediction] * 4]
+
+
+class Hiccups(Slides):
+    """A camera that gives a frame a second on a clock, and now and then none."""
+
+    def __init__(self, clock: Clock, silent: set[int]) -> None:
+        super().__init__([CIRCLE] * 60, rate=1.0)
+        self.clock, self.silent = clock, silent
+
+    def grab(self) -> float | None:
+        self.clock.sleep(1.0)
+        if self.place + 1 in self.silent:
+            self.silent.remove(self.place + 1)
+            raise Unavailable("camera 0 gives no frames")
+        return super().grab()
+
+
+def test_frames_that_are_skipped_show_that_a_camera_works(classifier: Classifier) -> None:
+    """Single failures that are far apart are no outage, although no frame is read between them."""
+    clock = Clock()
+    source = Hiccups(clock, silent={21, 27, 33, 39})
+    lines = list(classify_frames(classifier, source, every_s=20.0, retry_s=5.0, sleep=clock.sleep, clock=clock))
+    assert [line.name for line in lines if isinstance(line, FramePrediction)] == [0, 20, 40]
+    assert sum(isinstance(line, Unread) for line in lines) == 4
+
+
+class Undecodable(Slides):
+    """A camera whose library decodes each frame as it is grabbed, and cannot."""
+
+    def grab(self) -> float | None:
+        self.place += 1
+        if self.place in (1, 3) or self.place > 5:
+            raise InputError("a frame cannot be decoded")
+        return self.place / self.rate
+
+
+def test_a_camera_whose_grabs_cannot_be_decoded_is_retried_with_pauses(classifier: Classifier) -> None:
+    clock = Clock()
+    lines = []
+    stream = classify_frames(classifier, Undecodable([CIRCLE] * 9), sleep=clock.sleep, clock=clock)
+    with pytest.raises(Unavailable, match="slides: no frame can be read"):
+        lines.extend(islice(stream, 100))
+    assert [isinstance(line, Unread) for line in lines[:6]] == [False, True, False, True, False, False]
+    assert 5.0 <= sum(clock.slept) < 6.0
 
 
 @pytest.mark.parametrize("every_s", [0.0, 60.0])
