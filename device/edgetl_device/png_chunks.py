@@ -20,23 +20,29 @@ _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 def without_large_texts(data: bytes) -> tuple[bytes, bytes | None]:
     """Return a PNG without texts and a profile of over 0.5 MB, and that profile.
 
-    The profile is None if it stays in the PNG or there is none, and empty if it is damaged or larger than
-    :data:`.colour.MAX_PROFILE_BYTES`. A PNG without such chunks is returned unchanged.
+    After 16 MB of texts, further ones are dropped unread: a chunk may unpack to 1,000 times its size. Of several
+    profiles the first counts, as in libpng. The profile is None if it stays in the PNG or there is none, and empty if
+    it is damaged or larger than :data:`.colour.MAX_PROFILE_BYTES`. A PNG without such chunks is returned unchanged.
     """
     kept: list[bytes] = []
     profile: bytes | None = None
-    start, texts = 0, 0
+    start, texts, profiles = 0, 0, 0
     for kind, place, end in _chunks(data):
         large = False
         if kind in _TEXTS:
-            size = _unpacked_bytes(kind, data[place + 8 : end - 4])
-            large = size > _TEXT_BYTES or texts + size > _ALL_TEXT_BYTES
-            texts += 0 if large else size
-        elif kind == b"iCCP" and profile is None:
-            _, _, packed = data[place + 8 : end - 4].partition(b"\0")
-            unpacked = _unpack(packed[1:], MAX_PROFILE_BYTES + 1)
-            large = unpacked is None or len(unpacked) > _TEXT_BYTES
-            if large:
+            large = texts > _ALL_TEXT_BYTES
+            if not large:
+                size = _unpacked_bytes(kind, data[place + 8 : end - 4])
+                texts += size
+                large = size > _TEXT_BYTES or texts > _ALL_TEXT_BYTES
+        elif kind == b"iCCP":
+            profiles += 1
+            large = profiles > 1
+            if not large:
+                _, _, packed = data[place + 8 : end - 4].partition(b"\0")
+                unpacked = _unpack(packed[1:], MAX_PROFILE_BYTES + 1)
+                large = unpacked is None or len(unpacked) > _TEXT_BYTES
+            if large and profiles == 1:
                 profile = b"" if unpacked is None or len(unpacked) > MAX_PROFILE_BYTES else unpacked
         if large:
             kept.append(data[start:place])

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image, ImageCms
 from profiles import ADOBE_RGB, DISPLAY_P3, SRGB, cmyk_profile, grey_profile, rgb_profile
 
-from edgetl_device import colour
+from edgetl_device import colour, png_chunks
 from edgetl_device import preprocess as module
 from edgetl_device.errors import Unavailable
 from edgetl_device.preprocess import Preprocess, decode, preprocess
@@ -198,6 +198,24 @@ def test_a_large_profile_in_a_png_is_followed() -> None:
     data = saved(flat(ORANGE_P3), "PNG")
     extra = chunk(b"iCCP", b"p3\0\0" + zlib.compress(rgb_profile(DISPLAY_P3, text=b"x" * 2_000_000)))
     assert np.abs(middle(data[:33] + extra + data[33:]) - ORANGE).max() <= 2
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt", b"iCCP"])
+def test_what_a_png_packs_is_unpacked_up_to_a_total(kind: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thousands of chunks of a kilobyte would unpack to gigabytes."""
+    unpacked, unpack = [], png_chunks._unpack
+
+    def count(packed: bytes, limit: int) -> bytes | None:
+        found = unpack(packed, limit)
+        unpacked.append(len(found or b""))
+        return found
+
+    monkeypatch.setattr(png_chunks, "_unpack", count)
+    head = {b"zTXt": b"prompt\0\0", b"iTXt": b"prompt\0\1\0\0\0", b"iCCP": b"p3\0\0"}[kind]
+    extra = chunk(kind, head + zlib.compress(b"x" * 500_000)) * 4000
+    data = saved(flat(ORANGE), "PNG")
+    assert middle(data[:33] + extra + data[33:]).tolist() == list(ORANGE)
+    assert 0 < sum(unpacked) < 32_000_000
 
 
 @pytest.mark.parametrize("format", ["JPEG", "WEBP"])
