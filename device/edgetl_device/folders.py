@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -92,22 +93,39 @@ def is_output(folder: Path) -> bool:
     return folder.name.endswith(_UNFINISHED) or any(os.access(folder / name, os.F_OK) for name in _OUTPUT_FILES)
 
 
-def files_below(folder: Path, above: tuple[tuple[int, int], ...] = ()) -> Iterator[Path]:
-    """Yield the files below a folder; links are followed, except to a parent folder.
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder, a folder's own before those of its subfolders.
+
+    Links are followed, except to a parent folder.
 
     Raises:
-        InputError: As :func:`children`.
+        InputError: As :func:`children`, or folders are nested so deeply that no path leads to them.
         PermissionError: As :func:`children`.
     """
-    status = folder.stat()
-    here = (status.st_dev, status.st_ino)
-    if here in above:
-        return
-    found = children(folder)
-    for name in found.files:
-        yield folder / name
-    for name in found.folders:
-        yield from files_below(folder / name, (*above, here))
+    # Folders still to be listed, the next one last, with their depth; and the folders above the current one.
+    waiting = [(folder, 0)]
+    above: list[tuple[int, int]] = []
+    while waiting:
+        here, depth = waiting.pop()
+        del above[depth:]
+        try:
+            status = here.stat()
+            identity = (status.st_dev, status.st_ino)
+            if identity in above:
+                continue
+            found = children(here)
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise InputError(
+                    f"{folder}: folders are nested too deeply in it",
+                    why=f"the path of one at depth {depth} is longer than the system allows",
+                    hint="Move its photos further up.",
+                ) from None
+            raise
+        above.append(identity)
+        for name in found.files:
+            yield here / name
+        waiting.extend((here / name, depth + 1) for name in reversed(found.folders))
 
 
 def _holds_output(folder: Path, depth: int = 3) -> bool:

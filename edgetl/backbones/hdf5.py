@@ -33,33 +33,32 @@ def _answer(data: bytes, out: BinaryIO) -> None:
 
 
 def check_links(file: Any) -> None:
-    """Refuse an h5py.File with links out of the file.
+    """Refuse an h5py.File with links out of the file. A group that contains itself is visited once.
 
     Raises:
         ValueError: Something of it is in another file.
     """
-    _check(file, set())
-
-
-def _check(group: Any, seen: set[int]) -> None:
-    """Refuse links out of the file. A group that contains itself is visited once."""
     import h5py
 
-    for name in group:
-        link = group.get(name, getlink=True)
-        if isinstance(link, h5py.ExternalLink):
-            raise ValueError(f"{group.name}: {name} is a link to another file")
-        if not isinstance(link, h5py.HardLink):
-            continue  # the target of a soft link is visited under its own name
-        node = group[name]
-        place = h5py.h5o.get_info(node.id).addr
-        if place in seen:
-            continue
-        seen.add(place)
-        if isinstance(node, h5py.Group):
-            _check(node, seen)
-        elif isinstance(node, h5py.Dataset) and (node.external or node.is_virtual):
-            raise ValueError(f"{node.name} has its values in another file")
+    seen: set[int] = set()
+    waiting = [file]
+    while waiting:
+        group = waiting.pop()
+        for name in group:
+            link = group.get(name, getlink=True)
+            if isinstance(link, h5py.ExternalLink):
+                raise ValueError(f"{group.name}: {name} is a link to another file")
+            if not isinstance(link, h5py.HardLink):
+                continue  # the target of a soft link is visited under its own name
+            node = group[name]
+            place = h5py.h5o.get_info(node.id).addr
+            if place in seen:
+                continue
+            seen.add(place)
+            if isinstance(node, h5py.Group):
+                waiting.append(node)
+            elif isinstance(node, h5py.Dataset) and (node.external or node.is_virtual):
+                raise ValueError(f"{node.name} has its values in another file")
 
 
 def _read_h5(file: Any) -> Rows:
