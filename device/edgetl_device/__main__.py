@@ -38,11 +38,11 @@ def console() -> None:
 
 def main(arguments: Sequence[str] | None = None, *, as_text: bool = False) -> int:
     """Run one command and return its exit code; ``as_text`` prints for people, unless ``--json`` is given."""
-    if arguments is None:
-        prepare()
-    # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
+        if arguments is None:
+            prepare()
+        # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         options = _parser(as_text=as_text).parse_args(arguments)
         options.run(options)
         sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import os
 import re
@@ -77,7 +78,12 @@ def _some(paths: Iterator[str], otherwise: str) -> Iterator[NamedPhoto]:
 
 
 def _stdin() -> bytes:
-    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    try:
+        data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        raise InputError("standard input is closed", hint="Give a photo: < photo.jpg") from None
     if len(data) > MAX_BYTES:
         raise PhotoError("too_large", f"standard input has more than {MAX_BYTES} bytes", hint="Send a smaller photo.")
     return data

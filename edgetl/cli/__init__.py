@@ -85,10 +85,10 @@ def main() -> None:
     from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
     from edgetl_device.process import prepare
 
-    prepare()
-    # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
     try:
+        prepare()
+        # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
+        warnings.filterwarnings("ignore", module=r"PIL\.")
         app()
     except EdgetlError as error:
         _fail(error)

@@ -242,3 +242,33 @@ def test_pillow_does_not_warn_between_the_lines(
     done = device("classify", tiny_file, tmp_path / "palette.png", tmp_path / "large.png")
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
+
+
+@pytest.mark.parametrize("form", ["edgetl_device", "edgetl_device --json"])
+def test_closed_standard_streams(tiny_file: Path, photo_file: Path, form: str) -> None:
+    """As GNU programs do: no file gets their descriptors, and nothing that is asked for is lost without a word."""
+
+    def run(closed: str, *photos: object) -> subprocess.CompletedProcess[str]:
+        main = "console" if form == "edgetl_device" else "main"
+        script = f"import sys; from edgetl_device.__main__ import {main}; sys.exit({main}())"
+        command = [sys.executable, "-c", script, "classify", tiny_file, *photos]
+        words = ["sh", "-c", f'exec "$@" {closed}', "sh", *map(str, command)]
+        return subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+
+    done = run("<&-", photo_file)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "circle" in done.stdout
+    done = run("<&-", "-")
+    assert done.returncode == 2
+    assert "standard input is closed" in done.stdout + done.stderr
+    done = run(">&-", photo_file)
+    assert done.returncode == 4
+    assert done.stderr.startswith("error: standard output is closed")
+    done = run("2>&-", photo_file, "missing.jpg")
+    assert (done.returncode, done.stderr) == (2, "")
+    assert "circle" in done.stdout
+    done = run("<&- >&- 2>&-", photo_file)
+    assert (done.returncode, done.stdout, done.stderr) == (4, "", "")
+    for way in (">&-", "2>&-", "<&- 2>&-"):
+        assert "Traceback" not in run(way, "-").stderr

@@ -42,9 +42,9 @@ DEVICE_LAYERS = (
     {"documents", "options"},
     {"given"},
     {"child", "folders", "jsonfile"},
-    {"files"},
+    {"files", "process"},
     {"errors", "telemetry"},
-    {"ed25519", "heif", "process", "text"},
+    {"ed25519", "heif", "text"},
 )
 
 # Types whose fields only the code reveals.

@@ -105,6 +105,28 @@ def test_every_answer_comes_when_it_is_there_and_a_bad_photo_ends_nothing() -> N
     assert "1 of 3 photos could not be classified" in err
 
 
+@pytest.mark.parametrize(
+    ("closed", "photo", "code", "out", "err"),
+    [
+        ("<&-", PHOTO, 0, "circle", ""),
+        ("<&-", "-", 2, "standard input is closed", ""),
+        (">&-", PHOTO, 4, "", "error: standard output is closed"),
+        ("2>&-", PHOTO, 0, "circle", ""),
+        ("2>&-", "missing.jpg", 2, "", ""),
+        ("<&- >&- 2>&-", PHOTO, 4, "", ""),
+    ],
+)
+def test_closed_standard_streams(closed: str, photo: object, code: int, out: str, err: str) -> None:
+    words = [sys.executable, "-m", "edgetl", "classify", GOLDEN / "tiny.edgetl", photo]
+    command = ["sh", "-c", f'exec "$@" {closed}', "sh", *map(str, words)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == code, done.stderr
+    assert out in done.stdout
+    assert err in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "Exception ignored" not in done.stderr
+
+
 def test_json_is_one_document_with_a_row_for_each_photo(tmp_path: Path) -> None:
     (tmp_path / "cut.jpg").write_bytes(PHOTO.read_bytes()[:200])
     names = [str(PHOTO), str(tmp_path / "cut.jpg"), str(PHOTO)]
