@@ -15,6 +15,9 @@ import numpy as np
 
 from edgetl._lib import reader_process
 
+# Of groups; HDF5 takes minutes for a thousand. Keras' layers in models in models need about ten.
+_MOST_DEPTH = 100
+
 # layer, variable, h5py.Dataset
 Rows = list[tuple[str, str, Any]]
 
@@ -36,14 +39,16 @@ def check_links(file: Any) -> None:
     """Refuse an h5py.File with links out of the file. A group that contains itself is visited once.
 
     Raises:
-        ValueError: Something of it is in another file.
+        ValueError: Something of it is in another file, or its groups are nested so deeply that HDF5 is slow.
     """
     import h5py
 
     seen: set[int] = set()
-    waiting = [file]
+    waiting = [(file, 0)]
     while waiting:
-        group = waiting.pop()
+        group, depth = waiting.pop()
+        if depth > _MOST_DEPTH:
+            raise ValueError(f"groups are nested more than {_MOST_DEPTH} deep")
         for name in group:
             link = group.get(name, getlink=True)
             if isinstance(link, h5py.ExternalLink):
@@ -56,7 +61,7 @@ def check_links(file: Any) -> None:
                 continue
             seen.add(place)
             if isinstance(node, h5py.Group):
-                waiting.append(node)
+                waiting.append((node, depth + 1))
             elif isinstance(node, h5py.Dataset) and (node.external or node.is_virtual):
                 raise ValueError(f"{node.name} has its values in another file")
 

@@ -52,6 +52,15 @@ def test_arrays_come_as_they_are() -> None:
         assert found["0"].flags.writeable
 
 
+def test_groups_that_are_nested_without_end_are_refused() -> None:
+    def nest(file: Any) -> None:
+        for _ in range(1200):
+            file = file.create_group("g")
+
+    with pytest.raises(InputError, match="nested more than 100 deep"):
+        read_arrays(hdf5(nest), "a.h5")
+
+
 def test_no_other_file_is_read(secret: Path) -> None:
     def virtual(file: Any) -> None:
         layout = h5py.VirtualLayout((3,), "f8")
