@@ -61,11 +61,23 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 
 def test_the_workflow_runs_every_python_that_the_packages_name() -> None:
-    (workflow,) = WORKFLOWS
-    matrix = yaml.safe_load(workflow.read_text())["jobs"]["test"]["strategy"]["matrix"]
+    matrix = yaml.safe_load(read(".github/workflows/ci.yml"))["jobs"]["test"]["strategy"]["matrix"]
     for file in ("pyproject.toml", "device/pyproject.toml"):
         assert re.findall(r'"Programming Language :: Python :: (3\.\d+)"', read(file)) == matrix["python"]
     assert [row["dependencies"] for row in matrix["include"]] == ["lowest"]
+
+
+def test_every_tier_of_tests_runs_in_a_workflow() -> None:
+    """What is left out of ``make test`` runs every night."""
+    markers = re.search(r"-m '(.*)'", tomllib.loads(read("pyproject.toml"))["tool"]["pytest"]["ini_options"]["addopts"])
+    assert markers is not None
+    left_out = {f"test-{one}" for one in re.findall(r"not (\w+)", markers[1])}
+    nightly = yaml.safe_load(read(".github/workflows/nightly.yml"))
+    assert set(nightly[True]) == {"schedule", "workflow_dispatch"}  # YAML takes "on" for a truth value
+    job = nightly["jobs"]["test"]
+    assert set(job["strategy"]["matrix"]["target"]) == left_out == {"test-faults", "test-slow"}
+    assert job["steps"][-1]["run"] == "make ${{ matrix.target }}"
+    assert left_out <= set(re.findall(r"^([\w-]+):", read("Makefile"), re.MULTILINE))
 
 
 def test_the_workflow_trusts_pinned_actions_only_and_may_little() -> None:
@@ -76,6 +88,9 @@ def test_the_workflow_trusts_pinned_actions_only_and_may_little() -> None:
         workflow = yaml.safe_load(file.read_text())
         assert workflow["permissions"] == {"contents": "read"}
         rights = {name: job["permissions"] for name, job in workflow["jobs"].items() if "permissions" in job}
+        if file.name != "ci.yml":
+            assert rights == {}
+            continue
         assert rights == {"publish": {"id-token": "write"}}
         assert set(workflow["jobs"]["publish"]["needs"]) == set(workflow["jobs"]) - {"publish"}
 
