@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +13,7 @@ from edgetl.data.pixels import PhotoFacts, Unreadable, decode_files, hash_files
 from edgetl.data.readers.source import list_photos
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.preprocess import MAX_DEPTH_VALUE, Preprocess
+from edgetl_device.text import listed
 
 from . import audit
 from .copies import copies_among
@@ -152,8 +154,11 @@ def require_training(dataset: Dataset) -> None:
     counts = dataset.counts()
     if not any(count["train"] for count in counts.values()):
         there = ", ".join(split for split in SPLITS if dataset.of(split))
+        what = f"{dataset.root}: has no training photos" + (f", only {there}" if there else "")
+        if dropped := _dropped(dataset):
+            raise _all_dropped(what, dropped)
         raise InputError(
-            f"{dataset.root}: has no training photos" + (f", only {there}" if there else ""),
+            what,
             hint="Add a train folder, or put the class folders directly under it to have them split.",
         )
     if len(dataset.labels) < 2:
@@ -164,8 +169,27 @@ def require_training(dataset: Dataset) -> None:
         )
     untrained = [label for label, count in counts.items() if not count["train"]]
     if untrained:
+        what = f"{dataset.root}: no training photos of {', '.join(untrained)}"
+        if dropped := [path for path in _dropped(dataset) if not set(untrained).isdisjoint(Path(path).parts)]:
+            raise _all_dropped(what, dropped)
         raise InputError(
-            f"{dataset.root}: no training photos of {', '.join(untrained)}",
+            what,
             why="there are photos of it for evaluation only" if len(untrained) == 1 else "only for evaluation",
             hint="Add training photos, or remove the class.",
         )
+
+
+def _dropped(dataset: Dataset) -> list[str]:
+    """Return the paths of photos that were dropped because a copy of each is held out more."""
+    kept = {sample.path for sample in dataset.samples}
+    leaks = [one for one in dataset.findings if one.kind in ("leak", "near_leak")]
+    return sorted({path for one in leaks for path in chain(one.files, *one.groups)} - kept)
+
+
+def _all_dropped(what: str, dropped: list[str]) -> InputError:
+    count = f"{len(dropped)} photo{'s were' if len(dropped) > 1 else ' was'} dropped"
+    return InputError(
+        what,
+        why=f"{count}, because copies are in folders for evaluation: {listed(dropped, most=3)}",
+        hint="Keep each photo in one split only: remove its other copies. edgetl data check shows them in groups.",
+    )

@@ -2,10 +2,15 @@
 
 Guo et al. 2017, "On Calibration of Modern Neural Networks", arXiv:1706.04599, section 4.2: logits are divided by the
 temperature that minimizes the negative log-likelihood of validation photos. The predicted class stays the same.
+
+Few photos allow many temperatures. The one of the least loss is used only if it is inside the range that is searched,
+and if the likelihood-ratio test tells it from 1 at the 5% level (Wilks 1938, "The Large-Sample Distribution of the
+Likelihood Ratio for Testing Composite Hypotheses", Annals of Mathematical Statistics 9, page 60).
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -24,6 +29,9 @@ FEWEST_MISTAKES = 3
 # Of the inverse: far beyond what networks need.
 _INVERSE = (0.05, 20.0)
 _BISECTIONS = 60
+# Nearer to an end of the range than this share, the loss falls beyond it.
+_AT_BOUND = 1e-6
+_LEVEL = 0.05
 
 
 @dataclass(frozen=True)
@@ -92,7 +100,7 @@ class FittedTemperature:
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> FittedTemperature:
-    """Fit the temperature on validation photos; leave it at 1 where they are too few.
+    """Fit the temperature on validation photos; leave it at 1 where they are too few to tell it from 1.
 
     Args:
         logits: float32 [n, classes].
@@ -105,7 +113,20 @@ def fit_temperature(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int
     if mistakes < FEWEST_MISTAKES:
         why = f"a temperature needs {FEWEST_MISTAKES} mistakes among validation photos, and there are {mistakes}"
         return FittedTemperature(1.0, photos, mistakes, why)
-    return FittedTemperature(1 / _best_inverse(logits.astype(np.float64), targets), photos, mistakes, None)
+    wide = logits.astype(np.float64)
+    inverse = _best_inverse(wide, targets)
+    if min(abs(inverse / bound - 1) for bound in _INVERSE) < _AT_BOUND:
+        low, high = (1 / bound for bound in reversed(_INVERSE))
+        why = f"the loss of {photos} validation photos has no minimum between {low:g} and {high:g}"
+        return FittedTemperature(1.0, photos, mistakes, why)
+    probability = _by_chance(_loss(wide, targets) - _loss(wide * inverse, targets))
+    if probability > _LEVEL:
+        why = (
+            f"{photos} validation photos do not tell {1 / inverse:.2f}, the best for them, from 1"
+            f" (likelihood-ratio test, p = {probability:.2f})"
+        )
+        return FittedTemperature(1.0, photos, mistakes, why)
+    return FittedTemperature(1 / inverse, photos, mistakes, None)
 
 
 def left_at_1(photos: int) -> FittedTemperature:
@@ -130,6 +151,21 @@ def reliability(probabilities: npt.NDArray[np.float32], targets: npt.NDArray[np.
         nll=max(0.0, float(-np.log(stated).mean())),
         calibration=calibration_error(probabilities.max(axis=1), probabilities.argmax(axis=1) == targets),
     )
+
+
+def _by_chance(gain: float) -> float:
+    """Return the probability that a temperature of 1 shows at least this gain in log-likelihood, in nats, by chance.
+
+    Twice the gain has a chi-squared distribution of one degree of freedom.
+    """
+    return math.erfc(math.sqrt(max(0.0, gain)))
+
+
+def _loss(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
+    """Return the negative log-likelihood of all photos together, in nats."""
+    largest = logits.max(axis=1, keepdims=True)
+    scaled = logits - largest
+    return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(targets)), targets]).sum())
 
 
 def _best_inverse(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:

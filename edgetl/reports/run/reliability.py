@@ -11,6 +11,9 @@ from edgetl.runs.temperature import Temperature
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.scores import Accuracy
 
+# Of validation photos: the error of a calibrated model by chance is then about 0.04 and more.
+_FEW_PHOTOS = 100
+
 
 @dataclass(frozen=True)
 class DrawnBin:
@@ -57,10 +60,13 @@ def temperature_note(temperature: Temperature | None, split: Split) -> str:
     if temperature.why_unchanged is not None:
         return f"The temperature stayed 1: {temperature.why_unchanged}."
     before, after = temperature.before[split], temperature.after[split]
+    few = ", so few that another hundred may give another one" if temperature.photos < _FEW_PHOTOS else ""
+    flattered = " Both are of the photos that it was fitted on, as there are no test photos: they flatter it."
     return (
         f"Logits are divided by a temperature of {temperature.value:.2f}, fitted on {temperature.photos} validation "
-        f"photos. Without it the calibration error would be {before.calibration.ece:.3f} instead of "
+        f"photos{few}. Without it the calibration error would be {before.calibration.ece:.3f} instead of "
         f"{after.calibration.ece:.3f}, and the Brier score {before.brier:.3f} instead of {after.brier:.3f}."
+        f"{flattered if split == 'val' else ''}"
     )
 
 

@@ -247,6 +247,17 @@ def test_what_cannot_be_trained(photo_folder: Make) -> None:
         require_training(untrained)
 
 
+def test_a_class_whose_training_photos_are_all_copies_says_so(photo_folder: Make) -> None:
+    root = photo_folder({"train/a": 6, "train/b": 6, "test/a": 5, "test/b": 5})
+    for photo in (root / "train" / "b").iterdir():
+        with Image.open(photo) as image:
+            image.save(root / "test" / "b" / f"copy of {photo.stem}.png")
+    with pytest.raises(InputError, match="no training photos of b") as caught:
+        require_training(load(root))
+    assert caught.value.why.startswith("6 photos were dropped, because copies are in folders for evaluation: train/b/")
+    assert "in one split only" in caught.value.hint
+
+
 # Splits
 
 

@@ -22,7 +22,7 @@ from edgetl.data import SPLITS, write_split
 from edgetl.reports.grad_cam import grad_cam
 from edgetl.reports.run import render_run, write_run_report
 from edgetl.reports.run.photos import MISTAKES
-from edgetl.reports.run.reliability import reliability_chart
+from edgetl.reports.run.reliability import reliability_chart, temperature_note
 from edgetl.runs.calibration_error import CalibrationError
 from edgetl.runs.confusion import FILE as CONFUSION
 from edgetl.runs.confusion import write_confusion
@@ -125,10 +125,21 @@ def test_the_page_says_what_the_temperature_changed(tiny_run: Run, tmp_path: Pat
         found["before"]["test"]["calibration"]["ece"] = 0.123
 
     page = page_of(copied(tiny_run, tmp_path / "run", fitted))
-    assert "divided by a temperature of 1.60, fitted on 60 validation photos" in page.text
+    assert "divided by a temperature of 1.60, fitted on 60 validation photos, so few that" in page.text
+    assert "flatter" not in page.text
     assert "the calibration error would be 0.123 instead of" in page.text
     assert "the Brier score 0.750 instead of" in page.text
     assert "Before the temperature was applied" in page.text
+
+
+def test_a_temperature_that_is_judged_by_its_own_photos_says_so(tiny_run: Run) -> None:
+    found = tiny_run.document.temperature
+    assert found is not None
+    fitted = replace(found, value=1.6, photos=120, why_unchanged=None, before={"val": found.before["val"]})
+    note = temperature_note(fitted, "val")
+    assert note.endswith("as there are no test photos: they flatter it.")
+    assert "so few" not in note
+    assert "flatter" not in temperature_note(replace(fitted, before=found.before), "test")
 
 
 def test_what_could_not_be_measured_is_no_number(tiny_run: Run, tmp_path: Path) -> None:

@@ -1,6 +1,8 @@
-"""The temperature: the one with the least loss on validation photos, and none where they are too few."""
+"""The temperature: the one with the least loss on validation photos, and none where they do not tell it from 1."""
 
 from __future__ import annotations
+
+import re
 
 import numpy as np
 import pytest
@@ -58,7 +60,7 @@ def test_the_answers_stay_and_their_probabilities_become_honest() -> None:
 
 
 def test_too_few_photos_or_mistakes_leave_it_at_1() -> None:
-    logits, targets = drawn(FEWEST_PHOTOS, 2.0)
+    logits, targets = drawn(FEWEST_PHOTOS, 8.0)
     assert fit_temperature(logits, targets).why_unchanged is None
     fitted = fit_temperature(logits[1:], targets[1:])
     assert fitted.value == 1
@@ -70,6 +72,29 @@ def test_too_few_photos_or_mistakes_leave_it_at_1() -> None:
     fitted = fit_temperature(logits, right)
     assert (fitted.value, fitted.mistakes) == (1, 2)
     assert fitted.why_unchanged == "a temperature needs 3 mistakes among validation photos, and there are 2"
+
+
+def test_a_temperature_that_few_photos_do_not_tell_from_1_is_not_used() -> None:
+    """The photos are calibrated already; how often one is fitted all the same is the level of the test."""
+    fitted = [fit_temperature(*drawn(60, 1.0, seed)) for seed in range(400)]
+    used = [one for one in fitted if one.why_unchanged is None]
+    assert 0.02 <= len(used) / len(fitted) <= 0.08
+    kept = [one.why_unchanged for one in fitted if one.why_unchanged is not None]
+    assert re.fullmatch(
+        r"60 validation photos do not tell [01]\.\d\d, the best for them, from 1 \(likelihood-ratio test, p = 0.\d+\)",
+        kept[0],
+    )
+    assert {one.value for one in fitted if one.why_unchanged is not None} == {1.0}
+    # Where there is something to mend, that many photos suffice.
+    assert sum(fit_temperature(*drawn(60, 2.5, seed)).why_unchanged is None for seed in range(100)) >= 90
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_a_temperature_at_the_end_of_its_range_is_not_used(scale: float) -> None:
+    logits, targets = drawn(200, 1.0)
+    fitted = fit_temperature(logits * np.float32(scale), targets)
+    assert fitted.value == 1
+    assert fitted.why_unchanged == "the loss of 200 validation photos has no minimum between 0.05 and 20"
 
 
 def test_brier_is_that_of_scikit_learn() -> None:
