@@ -143,9 +143,40 @@ MUTANTS = (
     Mutant(
         "temporary folders are swept without edgetl's mark",
         "device/edgetl_device/files.py",
-        "if stream.read() != _MARK_TEXT or set(holder.iterdir()) - {mark, new, aside}:",
-        "if not stream.read():",
+        "        if not text.startswith(_MARK_TEXT):\n",
+        "        if not text:\n",
         (_DEVICE + "test_killed_writers.py::test_what_edgetl_did_not_mark_stays",),
+    ),
+    Mutant(
+        "an empty folder is swept by its name alone",
+        "device/edgetl_device/files.py",
+        "    if holder.lstat().st_mode & 0o1777 != _NEW_MODE:",
+        "    if not holder.lstat().st_mode:",
+        (_DEVICE + "test_killed_writers.py::test_what_edgetl_did_not_mark_stays",),
+    ),
+    Mutant(
+        "a new file takes the place of one that appeared meanwhile",
+        "device/edgetl_device/files.py",
+        "        os.link(temporary, target)\n",
+        "        os.replace(temporary, target)\n",
+        (
+            _DEVICE + "test_killed_writers.py::test_files_that_appear_while_others_are_made_are_not_replaced",
+            _EXPORT + "test_signing.py::test_a_key_that_appears_meanwhile_is_not_replaced",
+        ),
+    ),
+    Mutant(
+        "half of a pair of files stays after a kill",
+        "device/edgetl_device/files.py",
+        "        if together and os.path.lexists(new) and not _is_same(new, target):",
+        "        if not together and os.path.lexists(new) and not _is_same(new, target):",
+        (_DEVICE + "test_killed_writers.py::test_two_files_appear_together_or_not_at_all",),
+    ),
+    Mutant(
+        "the cache is emptied where there are no locks",
+        "edgetl/_lib/cache.py",
+        "        if not alone:\n",
+        "        if alone is None:\n",
+        (_LIB + "test_cache.py::test_without_locks_nothing_of_a_running_process_is_removed",),
     ),
     Mutant(
         "a folder of somebody else is replaced",

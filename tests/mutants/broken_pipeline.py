@@ -9,6 +9,20 @@ _QUANTIZATION, _EXPORT = "tests/edgetl/quantization/", "tests/edgetl/export/"
 
 MUTANTS = (
     Mutant(
+        "a temperature is used that chance explains",
+        "edgetl/runs/temperature.py",
+        "    if probability > _LEVEL:\n",
+        "    if probability > 1:\n",
+        ("tests/edgetl/runs/test_temperature.py::test_a_temperature_that_few_photos_do_not_tell_from_1_is_not_used",),
+    ),
+    Mutant(
+        "a temperature at the end of its range is used",
+        "edgetl/runs/temperature.py",
+        "for bound in _INVERSE) < _AT_BOUND:",
+        "for bound in _INVERSE) < 0:",
+        ("tests/edgetl/runs/test_temperature.py::test_a_temperature_at_the_end_of_its_range_is_not_used",),
+    ),
+    Mutant(
         "the split depends on the file name, not on the pixels",
         "edgetl/data/split.py",
         "to_cut[photo.label][group] = position(group, seed)",

@@ -187,8 +187,8 @@ MUTANTS = (
     Mutant(
         "a key is replaced by a new one of its name",
         "edgetl/export/signature.py",
-        '        if os.path.lexists(file):\n            raise InputError(\n                f"{file}: exists already"',
-        '        if not file.name:\n            raise InputError(\n                f"{file}: exists already"',
+        "        if os.path.lexists(file):\n            raise _taken(file)",
+        "        if os.path.lexists(file):\n            file.unlink()",
         (_EXPORT + "test_signing.py::test_a_key_is_not_replaced",),
     ),
     Mutant(
