@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 import numbers
 import os
+import shlex
 import typing
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import OptionError, as_flag
@@ -357,6 +359,28 @@ def arguments(options: Options) -> list[str]:
     return [
         word for one in options_of(type(options)) if one.name in changed for word in one.arguments(changed[one.name])
     ]
+
+
+def command_text(words: Sequence[str], options: Options) -> str:
+    """Return a command line to read and copy: ``words``, then a flag for each changed option, quoted for a shell.
+
+    Documents that record it travel, so of each path it has only the last part.
+    """
+    changed, found = options.changed(), list(map(_last_part, words))
+    for one in options_of(type(options)):
+        if one.name not in changed:
+            continue
+        value = changed[one.name]
+        if one.kind is bool or (one.many and one.split is not _at_commas):
+            found += one.arguments(value)
+        else:
+            text = _last_part(one.text(value))
+            found += [f"{one.flag}={text}"] if text.startswith("-") else [one.flag, text]
+    return shlex.join(found)
+
+
+def _last_part(text: str) -> str:
+    return Path(text).resolve().name if os.sep in text or text in (".", "..") else text
 
 
 def markdown_table(kind: type[Options]) -> str:

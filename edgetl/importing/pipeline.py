@@ -48,7 +48,7 @@ from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, wri
 from edgetl_device import documents
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_file
-from edgetl_device.options import Value
+from edgetl_device.options import Value, command_text
 from edgetl_device.preprocess import Preprocess
 
 from . import agreement, inputs, keras_graph, labels
@@ -318,6 +318,7 @@ def _write(
         seconds_to_model=round(seconds_to_model, 3),
         seconds=round(time.perf_counter() - started, 3),
         versions={"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
+        command=command_text(["edgetl", "import", str(source.path), "--data", str(dataset.root)], options),
         imported=ImportRecord(
             name=source.path.name,
             format=source.format,

@@ -196,6 +196,7 @@ class RunDocument:
         resumed: The point where training was last resumed.
         teacher: The teacher run of distillation.
         imported: The model that the run was imported from, if edgetl did not train it.
+        command: The command that makes such a run, of each path the last part; absent in runs of earlier versions.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.run/2"
@@ -224,6 +225,7 @@ class RunDocument:
     resumed: ResumedFrom | None = optional()
     teacher: TeacherRecord | None = optional()
     imported: ImportRecord | None = optional()
+    command: str | None = optional()
 
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):

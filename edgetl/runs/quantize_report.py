@@ -230,6 +230,7 @@ class QuantizeReport:
         target: The deployment target.
         candidates: The search for int8 files within the bounds; null without bounds.
         warnings: Bounds that are uncertain with so few photos, or missed on the held-out photos.
+        command: The command that wrote it, of each path the last part; absent in reports of earlier versions.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.quantize/2"
@@ -244,3 +245,4 @@ class QuantizeReport:
     target: TargetReport
     candidates: Candidates | None
     warnings: tuple[BoundWarning, ...] = optional(())
+    command: str | None = optional()

@@ -26,6 +26,7 @@ from edgetl.runs.history import write_history
 from edgetl.runs.model_file import write_model
 from edgetl_device import documents
 from edgetl_device.files import sha256_file
+from edgetl_device.options import command_text
 
 from .plan import Decision, TrainPlan
 from .report import write_report
@@ -108,6 +109,7 @@ def write_run(
         versions=library_versions(),
         resumed=ResumedFrom(start.stage, start.epoch, file.moved_from or None) if start and file else None,
         teacher=_describe_teacher(context.teacher) if context.teacher else None,
+        command=command_text(["edgetl", "train", str(dataset.root)], request.options),
     )
     documents.write(folder / DOCUMENT, document)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import dataclass, fields
+import shlex
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -14,6 +16,7 @@ from edgetl_device.options import (
     Options,
     add_arguments,
     arguments,
+    command_text,
     from_arguments,
     markdown_table,
     option,
@@ -136,3 +139,14 @@ def test_flags_of_every_shape_are_read_back() -> None:
         add_arguments(parser, Oven)
         assert from_arguments(Oven, parser.parse_args(arguments(asked))) == asked
     assert arguments(Oven(fan=False, racks=(4, 3))) == ["--no-fan", "--racks=4", "--racks=3"]
+
+
+def test_a_command_to_copy_has_what_was_changed_and_no_folder(tmp_path: Path) -> None:
+    options = BenchOptions(variants=("int8", "float32"), threads=(1, 2), quick=True, data=str(tmp_path / "my photos"))
+    text = command_text(["edgetl", "bench", str(tmp_path / "parts.edgetl")], options)
+    assert text == "edgetl bench parts.edgetl --variants int8,float32 --threads 1,2 --data 'my photos' --quick"
+    parser = argparse.ArgumentParser()
+    add_arguments(parser, BenchOptions)
+    read = from_arguments(BenchOptions, parser.parse_args(shlex.split(text)[3:]))
+    assert read == replace(options, data="my photos")
+    assert command_text(["edgetl", "bench", "."], BenchOptions()) == f"edgetl bench {Path.cwd().name}"

@@ -76,6 +76,7 @@ class Settings:
         rounds: Number of rounds; runs are interleaved, and each is sampled in every round.
         order: Order of the runs in each round.
         percentiles: Definition of percentiles.
+        command: The command that measures so, of each path the last part; absent in older results.
     """
 
     variants: Annotated[tuple[str, ...], Is(items=1)]
@@ -90,6 +91,7 @@ class Settings:
     rounds: Positive
     order: str | None = optional()
     percentiles: Literal["nearest rank"] = documents.stated("nearest rank")
+    command: str | None = optional()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from edgetl_device.errors import InputError, OptionError, Unavailable
 from edgetl_device.machine import energy, environment
 from edgetl_device.machine.cores import usable_cores
 from edgetl_device.machine.environment import Environment, State
+from edgetl_device.options import command_text
 from edgetl_device.runtime.trial_run import trial_run
 
 from . import (
@@ -309,7 +310,7 @@ def _verdict(
 
 
 def _settings(plan: Plan, *, photos_timed: int) -> Settings:
-    options, setups = plan.options, plan.sweep.setups
+    options, setups, place = plan.options, plan.sweep.setups, plan.bundle.path.resolve()
     delegates = parse_delegates(options.delegates)
     return Settings(
         variants=tuple(dict.fromkeys(setup.variant.name for setup in setups)),
@@ -323,6 +324,7 @@ def _settings(plan: Plan, *, photos_timed: int) -> Settings:
         sustained=options.sustained is not None,
         rounds=plan.rounds,
         order=f"shuffled in each round, seed {sweep.SEED}",
+        command=command_text(["edgetl", "bench", (place.parent if place.name == "bundle" else place).name], options),
     )
 
 
