@@ -35,6 +35,10 @@ def draw(advice: Advice, target: Path) -> None:
         if cost == "int8_bytes":
             # Most weights are in the last blocks: on a linear axis the others would coincide.
             axes.set_xscale("log")
+            ticker = require("matplotlib.ticker")
+            axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
+            axes.xaxis.set_major_formatter(ticker.FormatStrFormatter("%g"))
+            axes.xaxis.set_minor_formatter(ticker.NullFormatter())
         axes.spines[["top", "right"]].set_visible(False)
         if cost == "multiply_adds":
             axes.set_ylabel("top-1 of the probe, %, with its 95% interval")

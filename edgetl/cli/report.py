@@ -31,15 +31,23 @@ def report(
     data: Path | None = typer.Option(
         None, help="Run: path of its data set, if it has moved.", readable=False, show_default=False
     ),
+    latency: list[Path] = typer.Option(
+        [],
+        "--latency",
+        metavar="RESULT",
+        readable=False,
+        show_default=False,
+        help="Run: bench result for the latency by board; may be repeated. Those in RUN/bench are always shown.",
+    ),
 ) -> None:
     """Write a self-contained HTML page about bench results or a training run.
 
-    For results: charts, classes, changed photos, environment. For a run: data audit, curves, classes, calibration, the
-    most confident mistakes, provenance, and the results of quantization.
+    For results: charts, classes, changed photos, environment. For a run: results, int8, classes, the most confident
+    mistakes, calibration, data audit, curves, provenance; also RUN/MODEL_CARD.md, in which fields are yours to fill in.
 
     Example: edgetl report result.json -o report.html --bundle runs/parts/bundle
 
-    Example: edgetl report runs/parts --grad-cam
+    Example: edgetl report runs/parts --grad-cam --latency pi5.json
     """
     from edgetl_device.errors import InputError
 
@@ -51,13 +59,14 @@ def report(
         )
     if runs and bundle:
         raise InputError("--bundle", why=f"{runs[0]} is a run; --bundle is for bench results")
-    if not runs and (grad_cam or data):
-        raise InputError("--grad-cam" if grad_cam else "--data", why=f"is for runs, and {sources[0]} is not a run")
+    for flag, given in (("--grad-cam", grad_cam), ("--data", data), ("--latency", latency)):
+        if given and not runs:
+            raise InputError(flag, why=f"is for runs, and {sources[0]} is not a run")
     if runs:
         from edgetl.reports.run import write_run_report
         from edgetl.runs.directory import Run
 
-        written = write_run_report(Run.open(runs[0]), out, grad_cam=grad_cam, data=data)
+        written = write_run_report(Run.open(runs[0]), out, grad_cam=grad_cam, data=data, results=latency)
     else:
         from edgetl._lib.owned import check_written
         from edgetl.reports import write_report

@@ -11,6 +11,7 @@ from edgetl._lib.lock import bundle_locked
 from edgetl._lib.owned import check_bundle
 from edgetl._lib.progress import note, step
 from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
+from edgetl.reports.run import refresh_page
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos, held_out
 from edgetl.runs.quantize_report import (
@@ -27,6 +28,7 @@ from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import ReferenceArrays
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import check_writable, sha256_bytes
+from edgetl_device.options import command_text
 from edgetl_device.scores import Agreement
 
 from .bounds import bound_warnings
@@ -73,8 +75,14 @@ def quantize(
     check_bundle(run.folder / "bundle")
     if options.explain:
         check_explained(run.folder / EXPLAINED)
-    with bundle_locked(run.folder / "bundle"):
-        return _quantize(run, options, data, overwrite=overwrite)
+    try:
+        with bundle_locked(run.folder / "bundle"):
+            report = _quantize(run, options, data, overwrite=overwrite)
+    except GateFailed:
+        refresh_page(run, data=data)  # it says that, and why
+        raise
+    refresh_page(run, data=data)
+    return report
 
 
 def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrite: bool) -> QuantizeReport:
@@ -270,6 +278,7 @@ def _report(
         target=TargetReport(options.target, search_result.incompatibility if search_result else None),
         candidates=candidates,
         warnings=warnings,
+        command=command_text(["edgetl", "quantize", str(run.folder)], options),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -17,8 +18,14 @@ Values = npt.NDArray[np.float64]
 
 # Beyond this ratio of the ends, a linear axis would squeeze the fast runs into a corner.
 _LOG_FROM = 12.0
+# A text beyond this would reach over the edge of a phone: it ends at its tick.
+LAST_PERCENT = 90.0
 _BINS = 200
 _TIME_BINS = 80
+# Bins on the whole axis of a distribution: the page can be zoomed until each of 200 drawn bins is one of these.
+_FINE_BINS = 4000
+# Width of the narrowest axis, on a phone, and of the text on it: digits of 13 px, with a gap.
+_AXIS_PX, _DIGIT_PX, _GAP_PX = 310, 7.6, 9
 
 
 @dataclass(frozen=True)
@@ -62,7 +69,7 @@ class Scale:
         return min(100.0, max(0.0, 100 * (value - low) / (high - low)))
 
     def ticks(self, *, about: int = 7) -> list[Tick]:
-        """Return about ``about`` round numbers on the axis; none at the ends, where text has no room."""
+        """Return at most about ``about`` round numbers on the axis; none at the ends, where text has no room."""
         values = self._log_ticks() if self.log else []
         if len(values) < 3:
             values = self._linear_ticks(about)
@@ -71,6 +78,15 @@ class Scale:
         return [
             Tick(self.at(value), f"{value:.{_decimals(value) if self.log else digits}f}", value) for value in values
         ]
+
+    def x_ticks(self) -> list[Tick]:
+        """Return ticks whose texts do not touch on a horizontal axis of a phone."""
+        for about in (7, 5, 4, 3, 2):
+            found = self.ticks(about=about)
+            if not touching(found) or (self.log and len(self._log_ticks()) >= 3):
+                break
+        # On a logarithmic axis, where all ticks are given, leave out those that touch the one before.
+        return apart(found)
 
     def _linear_ticks(self, about: int) -> list[float]:
         rough = (self.high - self.low) / about
@@ -83,6 +99,50 @@ class Scale:
         first, last = math.floor(math.log10(self.low)), math.ceil(math.log10(self.high))
         values = [nice * 10.0**power for power in range(first, last + 1) for nice in (1, 2, 5)]
         return [value for value in values if self.low <= value <= self.high]
+
+
+def apart(ticks: Sequence[Tick]) -> list[Tick]:
+    """Return ticks without those whose text would touch that of the tick before, on a horizontal axis of a phone."""
+    kept: list[Tick] = []
+    for tick in ticks:
+        if not kept or not touching([kept[-1], tick]):
+            kept.append(tick)
+    return kept
+
+
+def touching(ticks: Sequence[Tick]) -> bool:
+    """Return whether two neighbouring texts touch on a horizontal axis of a phone."""
+    ends = [_extent_px(tick) for tick in ticks]
+    return any(right[0] - left[1] < _GAP_PX for left, right in pairwise(ends))
+
+
+def _extent_px(tick: Tick) -> tuple[float, float]:
+    """Return where the text of a tick begins and ends: centred, but right-aligned near the end, as style.css has it."""
+    x, width = tick.percent * _AXIS_PX / 100, _DIGIT_PX * len(tick.text)
+    return (x - width, x) if tick.percent > LAST_PERCENT else (x - width / 2, x + width / 2)
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Samples of a run in fine bins, for the page's script: to zoom, and to say how many are at or below a value.
+
+    Attributes:
+        sparse: Pairs of a bin's number and its samples, of 4000 bins on the axis, as text.
+        below: Number of samples below the axis.
+        total: Number of all samples.
+    """
+
+    sparse: str
+    below: int
+    total: int
+
+
+def fine_counts(samples: Values, scale: Scale) -> Counts:
+    """Return the samples in fine bins on an axis; those above it are only in the total."""
+    inside = np.array([scale.at(value) for value in samples if scale.low <= value <= scale.high])
+    counts, _ = np.histogram(inside, bins=_FINE_BINS, range=(0, 100))
+    pairs = " ".join(f"{place} {counts[place]}" for place in np.flatnonzero(counts))
+    return Counts(pairs, int((samples < scale.low).sum()), len(samples))
 
 
 def density_path(samples: Values, scale: Scale) -> str:
@@ -107,10 +167,12 @@ class Course:
     Attributes:
         band: The 10th to 90th percentile of each interval.
         line: The median of each interval.
+        scale: The vertical axis.
     """
 
     band: str
     line: str
+    scale: Scale
 
 
 def course(samples: Values, scale: Scale) -> Course:
@@ -121,7 +183,7 @@ def course(samples: Values, scale: Scale) -> Course:
         [f"{x:.2f},{100 - scale.at(float(np.percentile(part, rank))):.2f}" for x, part in zip(xs, parts, strict=True)]
         for rank in (10, 50, 90)
     )
-    return Course(f"M{' L'.join([*high, *reversed(low)])} Z", f"M{' L'.join(middle)}")
+    return Course(f"M{' L'.join([*high, *reversed(low)])} Z", f"M{' L'.join(middle)}", scale)
 
 
 def line_path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:

@@ -12,7 +12,7 @@ from edgetl_device.delegates.share import External
 from edgetl_device.documents import Unknown
 from edgetl_device.machine.cores import Cluster
 
-from .charts import Scale, Tick, line_path
+from .charts import Scale, line_path
 
 T = TypeVar("T")
 Pairs = tuple[tuple[str, str], ...]
@@ -27,7 +27,7 @@ class Gauge:
     name: str
     unit: str
     path: str
-    ticks: list[Tick]
+    scale: Scale
     seconds: float
     least: float
     most: float
@@ -46,7 +46,7 @@ def gauges(environment: BenchEnvironment) -> tuple[Gauge, ...]:
         seconds = points[-1][0] - start
         y = Scale.around([*values, max(values) + 1], margin=0.1, log=False)
         path = line_path([(clock - start, value) for clock, value in points], Scale(0, seconds or 1.0), y)
-        found.append(Gauge(name, unit, path, y.ticks(about=3), seconds, min(values), max(values)))
+        found.append(Gauge(name, unit, path, y, seconds, min(values), max(values)))
     return tuple(found)
 
 

@@ -1,7 +1,9 @@
-"""Templates of the pages."""
+"""Templates of the pages: the one place where text is escaped, and where a page's script is allowed."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.text import shown_lines
 
 _TEMPLATES = Path(__file__).parent / "templates"
+_SCRIPT = _TEMPLATES / "page.js"
 
 
 def fill(template: str, **values: Any) -> str:
@@ -21,6 +24,11 @@ def fill(template: str, **values: Any) -> str:
     """
     html: str = environment().get_template(template).render(version=__version__, **values)
     return html
+
+
+def script_hash() -> str:
+    """Return the hash of the pages' script, as a Content Security Policy names it: the browser runs nothing else."""
+    return f"sha256-{base64.b64encode(hashlib.sha256(_SCRIPT.read_bytes()).digest()).decode()}"
 
 
 def environment() -> Any:
@@ -38,6 +46,8 @@ def environment() -> Any:
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     made.globals["wilson95"] = wilson95
+    made.globals["script_hash"] = script_hash()
     return made

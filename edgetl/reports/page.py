@@ -14,12 +14,30 @@ from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import Bundle
 from edgetl_device.documents import Unknown
 
-from .charts import Course, Place, Scale, Tick, course, density_path, frontier, line_path, place_labels
+from .charts import (
+    Counts,
+    Course,
+    Place,
+    Scale,
+    Tick,
+    course,
+    density_path,
+    fine_counts,
+    frontier,
+    line_path,
+    place_labels,
+)
 from .environment import Gauge, facts, gauges
 from .gallery import Gallery, flipped, one_per_variant
-from .text import top1_text
+from .text import Figure, Warned, drop_text, interval_text
 
 COLOURS = 8
+SHORT_FLOAT_MODEL = "the float model"
+VERDICTS = {
+    "valid": "Valid: the measurement is reliable.",
+    "degraded": "Degraded: interpret the times with care.",
+    "invalid": "Invalid: some times are meaningless; measure again.",
+}
 _STAGES = {
     "decode": "decode: a file's bytes to an image",
     "fit": "fit: to the model's size",
@@ -60,15 +78,17 @@ class Distribution:
     p50: float
     p95: float | None
     course: Course
+    counts: Counts
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One stage of a photo: its median and its share of the slowest run's sum, in percent."""
+    """One stage of a photo: its median, its share of this run's sum and of the slowest run's, in percent."""
 
     key: str
     name: str
     ms: float
+    share: float
     percent: float
 
 
@@ -83,6 +103,7 @@ class Point:
     bottom: float
     diameter_px: float
     label: Place
+    median_ms: float
 
 
 @dataclass(frozen=True)
@@ -151,37 +172,63 @@ def bench(name: str, result: Result, *, first_number: int, with_way: bool, bundl
         gallery=flipped(result, bundle),
         has_bundle=bundle is not None,
         of_folder=evalset.source == "folder",
-        against="" if unpaired else evalset.reference_name or FLOAT_MODEL,
+        against="" if unpaired else _reference(result),
     )
 
 
-def headline(rows: Sequence[Row]) -> str:
-    """Return the fastest run with a usable measurement in one sentence."""
+def _reference(result: Result) -> str:
+    """Return what variants are compared with, in few words."""
+    name = result.evalset.reference_name
+    return SHORT_FLOAT_MODEL if name in (None, FLOAT_MODEL) else name
+
+
+def verdict(benches: Sequence[Bench]) -> tuple[str, str]:
+    """Return the worst verdict of all results, and its sentence."""
+    statuses = {one.status for one in benches}
+    status = next(one for one in ("invalid", "degraded", "valid") if one in statuses)
+    of = [one.name for one in benches if one.status == status]
+    some = f" ({', '.join(of)})" if len(of) < len(benches) else ""
+    return status, VERDICTS[status].replace(":", f"{some}:", 1)
+
+
+def figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
+    """Return latency, accuracy, drop and size of the fastest run with a usable measurement; nothing without one."""
     believed = [row for row in rows if row.run.verdict.status != "invalid"]
     if not believed:
-        return "No measurement is valid: measure again."
+        return ()
     row = min(believed, key=lambda one: _median_ms(one.run.samples_ns.invoke))
     run, environment = row.run, row.benched.environment
     board = next((one for one in (environment.board, environment.cpu) if isinstance(one, str)), "this machine")
     ranks = {percent: run.latency.of(percent) for percent in (95, 90, 50)}
     known = {percent: ms for percent, ms in ranks.items() if not isinstance(ms, Unknown)}
     percent, ms = next(iter(known.items()), (50, _median_ms(run.samples_ns.invoke)))
-    text = f"{row.name}: {run.bytes / 1e6:.2f} MB, {ms:.2f} ms at p{percent} on {board}, {top1_text(run.accuracy)}"
-    agreement = run.agreement
-    if isinstance(agreement, Unknown):
-        return text + "."
-    low, high = agreement.drop_ci95_pp
-    drop = agreement.drop_pp
-    side = "as accurate as" if drop == 0 else f"{abs(drop):.2f} pp {'below' if drop > 0 else 'above'}"
-    return f"{text}, {side} the float model (95% interval of the drop {low:+.1f} to {high:+.1f} pp)."
+    per = "photo" if run.batch == 1 else f"{run.batch} photos"
+    doubt = run.verdict.status == "degraded"
+    found = [
+        Figure(f"{row.name}, model, p{percent}", f"{ms:.2f} ms", f"per {per}, on {board}", doubtful=doubt),
+        Figure("Top-1 accuracy", f"{run.accuracy.top1:.1%}", interval_text(run.accuracy)),
+    ]
+    if not isinstance(run.agreement, Unknown):
+        found.append(Figure(f"Drop against {_reference(row.benched)}", *drop_text(run.agreement)))
+    return (*found, Figure("Size", f"{run.bytes / 1e6:.2f} MB", run.precision))
+
+
+def warnings(benches: Sequence[Bench], compared: Sequence[str]) -> tuple[Warned, ...]:
+    """Return what readers must know before they use a number: reasons of verdicts, lost variants, unlike conditions."""
+    found = []
+    for one in benches:
+        place = f" ({one.name})" if len(benches) > 1 else ""
+        found += [Warned(reason + place, "measurement") for reason in one.reasons]
+        found += [Warned(f"{left.variant} was not measured: {left.why}{place}", "runs") for left in one.result.skipped]
+    return (*found, *(Warned(text, "comparison") for text in compared))
 
 
 @dataclass(frozen=True)
 class Latency:
-    """The chart of latencies: its axis in ms, its runs, and the axis of their courses."""
+    """The chart of latencies: its axis in ms, and its runs."""
 
+    scale: Scale
     ticks: list[Tick]
-    log: bool
     distributions: tuple[Distribution, ...]
 
 
@@ -197,8 +244,9 @@ def latency(rows: Sequence[Row]) -> Latency:
         p50 = scale.at(_median_ms(row.run.samples_ns.invoke))
         p95 = None if isinstance(p95_ms, Unknown) else scale.at(p95_ms)
         own = Scale.around([float(np.percentile(one, 1)), float(np.percentile(one, _END))], log=False)
-        found.append(Distribution(row, density_path(one, scale), p50, p95, course(one, own)))
-    return Latency(scale.ticks(), scale.log, tuple(found))
+        counts = fine_counts(one, scale)
+        found.append(Distribution(row, density_path(one, scale), p50, p95, course(one, own), counts))
+    return Latency(scale, scale.x_ticks(), tuple(found))
 
 
 def stages(rows: Sequence[Row]) -> list[tuple[Row, list[Stage]]]:
@@ -206,7 +254,13 @@ def stages(rows: Sequence[Row]) -> list[tuple[Row, list[Stage]]]:
     medians = [{stage: _median_ms(getattr(row.run.samples_ns, stage)) for stage in _STAGES} for row in rows]
     longest = max(sum(one.values()) for one in medians)
     return [
-        (row, [Stage(stage, _STAGES[stage], ms, 100 * ms / longest) for stage, ms in one.items()])
+        (
+            row,
+            [
+                Stage(stage, _STAGES[stage], ms, 100 * ms / sum(one.values()), 100 * ms / longest)
+                for stage, ms in one.items()
+            ],
+        )
         for row, one in zip(rows, medians, strict=True)
     ]
 
@@ -239,10 +293,10 @@ def pareto(rows: Sequence[Row]) -> Pareto:
         left, top = places[index]
         # The eye compares areas, not diameters.
         diameter = 12 + 22 * (row.run.bytes / largest) ** 0.5
-        points.append(Point(row, left, top, 100 - y.at(high), 100 - y.at(low), diameter, labels[index]))
+        points.append(Point(row, left, top, 100 - y.at(high), 100 - y.at(low), diameter, labels[index], costs[index]))
     path = line_path([(costs[index], gains[index]) for index in best], x, y)
     y_ticks = [tick for tick in y.ticks(about=8) if tick.value <= 100]
-    return Pareto(x.ticks(), y_ticks, x.log, tuple(points), path)
+    return Pareto(x.x_ticks(), y_ticks, x.log, tuple(points), path)
 
 
 def _median_ms(samples_ns: Sequence[int]) -> float:

@@ -58,12 +58,13 @@ def learning_curves(history: Sequence[HistoryRow], target: Path) -> None:
         for prefix, label in (("", "training"), ("val_", "validation")):
             if points := points_of(rows, prefix + name):
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-        axes.set_xlabel("epoch (0: head alone)")
+        axes.set_xlabel("epoch (0: head alone)" if any(row.epoch == 0 for row in rows) else "epoch")
+        axes.xaxis.set_major_locator(whole_numbers())
         axes.set_ylabel("cross-entropy, nats" if name == "loss" else "top-1 accuracy")
         axes.grid(alpha=0.3)
         if axes.lines:
             axes.legend()
-    left.set_title("Loss (training: smoothed, augmented)", fontsize=10)
+    left.set_title("Loss (training: as minimized)", fontsize=10)
     right.set_title("Accuracy", fontsize=10)
     figure.savefig(target, dpi=130)
 
@@ -142,22 +143,23 @@ def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: st
         title: Title of the picture.
         target: The PNG to write.
     """
-    figure = require("matplotlib.figure").Figure(figsize=(9.6, 4.9), layout="constrained")
-    figure.suptitle(drawn(title), fontsize=11)
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.35))
+    # Shown at half its size on pages, so its smallest text is large.
+    figure = require("matplotlib.figure").Figure(figsize=(9.6, 6.2), layout="constrained")
+    figure.suptitle(drawn(title), fontsize=13)
+    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.6))
     for axes, photo in zip(above.subplots(1, len(photos), squeeze=False)[0], photos, strict=True):
         axes.imshow(photo.pixels)
-        axes.set_title(f"{drawn(photo.predicted)} {photo.probability:.2f}", fontsize=8, color=photo.color)
+        axes.set_title(f"{drawn(photo.predicted)}\n{photo.probability:.2f}", fontsize=11, color=photo.color)
         axes.set_axis_off()
     threads = result.runs[0].threads
     runs = [run for run in result.runs if run.threads == threads]
     panels = (
         (
-            f"model, ms per photo, {threads} thread: p50, whisker p95",
+            f"model, ms a photo, {threads} thread{'s' if threads > 1 else ''}\np50, whisker to p95",
             [_median_ms(run) for run in runs],
         ),
-        ("size, MB", [run.bytes / 1e6 for run in runs]),
-        ("top-1, %, with its 95% interval", [100 * run.accuracy.top1 for run in runs]),
+        ("size of the file, MB", [run.bytes / 1e6 for run in runs]),
+        ("top-1 accuracy, %\nwith its 95% interval", [100 * run.accuracy.top1 for run in runs]),
     )
     whiskers = (
         [(0.0, _above_median(run)) for run in runs],
@@ -171,10 +173,21 @@ def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: st
             axes.errorbar(
                 range(len(runs)), values, yerr=list(zip(*errors, strict=True)), fmt="none", ecolor="black", capsize=4
             )
-        axes.bar_label(bars, fmt="%.2f" if max(values) < 20 else "%.1f", label_type="center", fontsize=9)
-        axes.set_title(name, fontsize=9)
+        axes.bar_label(
+            bars, fmt="%.2f" if max(values) < 20 else "%.1f", label_type="center", fontsize=12, color="white",
+            bbox={"boxstyle": "round,pad=0.2", "facecolor": "#1b2129", "edgecolor": "none"},
+        )  # fmt: skip
+        axes.set_title(name, fontsize=11)
+        axes.tick_params(labelsize=11)
+        if len(runs) > 2:  # so that their names do not touch
+            axes.set_xticks(range(len(runs)), [run.variant for run in runs], rotation=30, ha="right")
         axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(target, dpi=130)
+
+
+def whole_numbers() -> Any:
+    """Return a locator of ticks at whole numbers, for axes of things that are counted."""
+    return require("matplotlib.ticker").MaxNLocator(integer=True)
 
 
 def _median_ms(run: ResultRun) -> float:

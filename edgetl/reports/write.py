@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl._lib import extras
@@ -58,16 +59,20 @@ def render(results: Sequence[Path], *, bundle: Path | None = None) -> str:
             )
         )
     rows = [row for bench in benches for row in bench.rows]
+    compared = _compared(results) if len(results) > 1 else None
     return fill(
         "report.html",
         benches=benches,
         listed=LISTED,
+        float_model=page.SHORT_FLOAT_MODEL,
         rows=rows,
-        headline=page.headline(rows),
+        verdict=page.verdict(benches),
+        figures=page.figures(rows),
+        warnings=page.warnings(benches, compared.warnings if compared else ()),
         latency=page.latency(rows),
         stages=page.stages(rows),
         pareto=page.pareto(rows),
-        comparison=_comparison(results) if len(results) > 1 else [],
+        compared=compared,
     )
 
 
@@ -76,9 +81,30 @@ def _names(results: Sequence[Path]) -> list[str]:
     return stems if len(set(stems)) == len(stems) else [str(path) for path in results]
 
 
-def _comparison(results: Sequence[Path]) -> list[str]:
+@dataclass(frozen=True)
+class Compared:
+    """Results against the first one.
+
+    Attributes:
+        conclusions: One sentence each, or why they cannot be compared.
+        warnings: Conditions in which they differ.
+        tables: A title, the names of columns, and rows of a name and one cell a column.
+    """
+
+    conclusions: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+    tables: tuple[tuple[str, list[str], list[list[str]]], ...] = ()
+
+
+def _compared(results: Sequence[Path]) -> Compared:
     """Return the comparison of the results with the first, or why they cannot be compared."""
     try:
-        return text.conclusion_lines(compare_results(results))
+        document = compare_results(results)
     except InputError as refusal:
-        return [" ".join(part for part in (refusal.what, refusal.why) if part)]
+        return Compared((" ".join(part for part in (refusal.what, refusal.why) if part),))
+    warnings = text.warning_lines(document)
+    return Compared(
+        tuple(line for line in text.conclusion_lines(document) if line not in warnings),
+        tuple(line.removeprefix("warning: ") for line in warnings),
+        tuple((title, text.column_names(group), text.table_rows(group)) for title, group in text.groups(document)),
+    )

@@ -17,7 +17,7 @@ from edgetl_device.files import heal, sha256_file
 from edgetl_device.given import advice
 from edgetl_device.preprocess import Preprocess
 
-from . import confusion, predictions
+from . import confusion, model_card, predictions
 from .confusion import Confusion
 from .document import RunDocument
 from .metrics import Metrics
@@ -39,6 +39,7 @@ _FILES = (
     "predictions.csv",
     confusion.FILE,
     "report.html",
+    model_card.FILE,
     "plots/curves.png",
     "plots/confusion_*.png",
     "plots/photos_*.png",
@@ -188,7 +189,7 @@ def check_run_replaceable(folder: Path) -> None:
     """Check that a folder is a run directory without foreign files, so that it may be replaced.
 
     Raises:
-        InputError: It is not a run, or has files that edgetl did not write.
+        InputError: It is not a run, or has files or words that edgetl did not write.
     """
     heal(folder)
     heal(folder / "bundle")
@@ -198,6 +199,11 @@ def check_run_replaceable(folder: Path) -> None:
     bundle = [f"bundle/{name}" for name in ("bundle.json", *bundle_files(folder / "bundle"))]
     kind = Kind("a run", DOCUMENT, RunDocument.SCHEMA, (*_FILES, *exports, *bundle), tuple(RunDocument.OLDER))
     check_replaceable(folder, kind, hint="Move it away, or choose another place with --out.")
+    if model_card.read_words(folder / model_card.FILE).any:
+        raise InputError(
+            f"{folder / model_card.FILE}: is filled in, and would be lost with the run",
+            hint="Move the file away, or choose another place with --out.",
+        )
 
 
 def check_new_run(out: Path, *, overwrite: bool) -> None:

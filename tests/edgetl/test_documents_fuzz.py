@@ -16,10 +16,12 @@ from hypothesis import strategies as st
 
 from edgetl.remote.fleet import read_fleet
 from edgetl.reports.run import facts, page
+from edgetl.reports.run.card import card
 from edgetl.reports.run.int8 import read_int8
 from edgetl.runs.directory import Run
 from edgetl.runs.evaluation import Evaluation
 from edgetl.runs.explain_report import ExplainReport
+from edgetl.runs.model_card import Words
 from edgetl.runs.quantize_report import QuantizeReport
 from edgetl_device import documents
 from edgetl_device.errors import EdgetlError, InputError
@@ -31,7 +33,8 @@ def read_all_of(run: Run) -> None:
     facts.provenance(document), facts.configuration(document), facts.stages(document), facts.reasons(document)
     page.scores(document)
     for split, metrics in document.metrics.items():
-        page.cautions(document, split), page.headline(metrics, split)
+        page.cautions(document, split), page.limits(document, split), page.figures(document, split, None)
+        card("run", document, split, None, (), Words(None, {}))
         page.classes(metrics), page.pairs(run.confusion(split), metrics)
 
 

@@ -85,8 +85,10 @@ def test_nothing_personal_is_in_a_bundle(run: Run, tmp_path: Path) -> None:
     assert {row["path"].startswith(USER) for row in names} == {True}
 
 
-def test_nothing_personal_is_in_a_report(run: Run) -> None:
-    page = (run.folder / "report.html").read_text()
+@pytest.mark.parametrize("name", ["report.html", "MODEL_CARD.md"])
+def test_nothing_personal_is_in_a_report(run: Run, name: str) -> None:
+    page = (run.folder / name).read_text()
+    assert "edgetl train photos --size" in page
     assert USER not in page
     assert str(run.folder.parent.parent) not in page
 

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.extras import plain_figures, require
+from edgetl.reports.plots import whole_numbers
 from edgetl.reports.text import drawn
 from edgetl.runs.explain_report import Flip
 
@@ -67,6 +68,8 @@ def error_by_layer(explanation: Explanation, target: Path) -> None:
     below.set_xlim(-0.8, len(layers) - 0.2)
     if len(layers) <= _MAX_NAMED_LAYERS:
         below.set_xticks(places, list(map(drawn, _titles(layers))), rotation=90, fontsize=6)
+    else:
+        below.xaxis.set_major_locator(whole_numbers())
     figure.savefig(target, dpi=130)
 
 
@@ -99,6 +102,7 @@ def channels_of(layer: Layer, before: Layer | None, target: Path) -> None:
         rows[2].set_yscale("symlog", linthresh=max(float(np.median(kernel.high - kernel.low)), 1e-6))
     rows[1].legend(fontsize=8)
     rows[-1].set_xlabel("channels, narrowest output range first")
+    rows[-1].xaxis.set_major_locator(whole_numbers())
     for axes in rows:
         axes.grid(alpha=0.3)
     figure.savefig(target, dpi=130)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from edgetl.reports.charts import Scale, Tick, line_path
+from edgetl.reports.charts import Scale, Tick, apart, line_path
 from edgetl.runs.history import Epoch, HeadFit, HistoryRow, points_of
 
 
@@ -21,13 +21,18 @@ class Line:
 
 @dataclass(frozen=True)
 class Plot:
-    """A chart over the epochs; ``kept_percent`` is the position of the kept epoch, None without one."""
+    """A chart over the epochs; ``kept_percent`` is the position of the kept epoch, None without one.
+
+    ``from_before`` says whether it begins with the state before the first epoch."""
 
     name: str
     lines: tuple[Line, ...]
+    x: Scale
+    y: Scale
     x_ticks: list[Tick]
     y_ticks: list[Tick]
     kept_percent: float | None
+    from_before: bool
 
 
 def fits(rows: Sequence[HistoryRow]) -> tuple[HeadFit, ...]:
@@ -48,7 +53,8 @@ def plots(rows: Sequence[HistoryRow], *, kept_epoch: int) -> tuple[Plot, ...]:
         return ()
     x = Scale(0, last)
     whole = [tick for tick in Scale(-0.02 * last, 1.02 * last).ticks() if tick.value.is_integer()]
-    x_ticks = [Tick(x.at(tick.value), f"{tick.value:.0f}", tick.value) for tick in whole]
+    x_ticks = apart([Tick(x.at(tick.value), f"{tick.value:.0f}", tick.value) for tick in whole])
+    before = any(row.epoch == 0 for row in epochs)
     found = []
     for name, key, factor in (("Loss, nats", "loss", 1.0), ("Accuracy, %", "accuracy", 100.0)):
         series = {
@@ -64,5 +70,5 @@ def plots(rows: Sequence[HistoryRow], *, kept_epoch: int) -> tuple[Plot, ...]:
             )
             y_ticks = [tick for tick in y.ticks(about=5) if factor == 1.0 or tick.value <= 100]
             kept = x.at(kept_epoch) if "validation" in drawn else None
-            found.append(Plot(name, lines, x_ticks, y_ticks, kept))
+            found.append(Plot(name, lines, x, y, x_ticks, y_ticks, kept, before))
     return tuple(found)

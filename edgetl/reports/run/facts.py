@@ -27,8 +27,12 @@ def stages(document: RunDocument) -> tuple[Stage, ...]:
 
 
 def configuration(document: RunDocument) -> Pairs:
-    """Return the settings as resolved."""
-    return tuple((name.replace("_", " "), _text(value)) for name, value in document.config.by_name().items())
+    """Return the settings as resolved, without those that are not used."""
+    unused = ("backbone", "width", "augment") if document.imported else ()
+    settings = document.config.by_name().items()
+    return tuple(
+        (name.replace("_", " "), _text(value)) for name, value in settings if value is not None and name not in unused
+    )
 
 
 def reasons(document: RunDocument) -> tuple[str, ...]:
@@ -38,16 +42,13 @@ def reasons(document: RunDocument) -> tuple[str, ...]:
 
 def provenance(document: RunDocument) -> Pairs:
     """Return the provenance of the model: files, hashes, versions."""
-    model, weights, dataset = document.model, document.weights, document.dataset
+    model, dataset = document.model, document.dataset
     everything = [
         ("Written", document.created.replace("T", " ").replace("Z", " UTC")),
         ("By", document.producer),
         ("Model", f"{model.file}, {model.bytes / 1e6:.2f} MB, {model.parameters:,} parameters"),
         ("SHA-256 of the model", model.sha256),
-        ("Trained after layer", model.cut_layer or "none: all layers are trained"),
-        ("Weights", " ".join(str(part) for part in (weights.source, weights.file) if part)),
-        ("SHA-256 of the weights", weights.sha256 or "-"),
-        ("Licence of the weights", weights.licence or "-"),
+        *_origin(document),
         ("Photos", _text(dataset.root)),
         ("Fingerprint of the data set", dataset.fingerprint),
         ("Input", document.preprocess.described()),
@@ -55,6 +56,30 @@ def provenance(document: RunDocument) -> Pairs:
         *document.versions.items(),
     ]
     return tuple((name, str(value)) for name, value in everything)
+
+
+def _origin(document: RunDocument) -> Pairs:
+    """Return what training began with; nothing for an imported model, which edgetl did not train."""
+    if document.imported:
+        return ()
+    weights = document.weights
+    found = [
+        ("Trained after layer", document.model.cut_layer or "none: all layers are trained"),
+        ("Weights", " ".join(str(part) for part in (weights.source, weights.file) if part)),
+    ]
+    found += [("SHA-256 of the weights", weights.sha256)] if weights.sha256 else []
+    return (*found, *((("Licence of the weights", weights.licence),) if weights.licence else ()))
+
+
+def licences(document: RunDocument) -> tuple[str, ...]:
+    """Return what is known about the licence of what the model is made of."""
+    weights = document.weights
+    if document.imported:
+        return (f"Model {document.imported.name}: licence not known, it was imported",)
+    if weights.source == "none":
+        return ("Weights: trained from scratch, from no others",)
+    source = " ".join(part for part in (weights.source, weights.file) if part)
+    return (f"Weights that training began with ({source}): {weights.licence or 'not known'}",)
 
 
 def _imported(document: RunDocument) -> Pairs:
@@ -68,6 +93,7 @@ def _imported(document: RunDocument) -> Pairs:
     return (
         ("Imported from", f"{record.name} ({record.format}{f', {record.producer}' if record.producer else ''})"),
         ("Input of the original", f"{found.name}, {found.fit}: {how[found.chosen_by]}{undecided}"),
+        ("SHA-256 of the original", record.sha256),
         ("Against the original", f"{same.agree} of {same.photos} photos alike, outputs differ by {same.max_abs:.1e}"),
         ("Held out of its training", "the user says so" if record.held_out == "user" else "not known"),
     )

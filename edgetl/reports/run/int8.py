@@ -53,6 +53,9 @@ class Int8:
         bundle: Whether these files are in ``RUN/bundle``, in one sentence.
         explained: Hash of the int8 file that ``layers`` and ``links`` describe, and whether it is in the table or in
             the bundle; empty without an explanation.
+        refused: Why quantize wrote no int8 file; empty if it did.
+        warnings: What readers must know before they use these numbers.
+        command: The command that quantized the run; None in reports of earlier versions.
     """
 
     photos: int
@@ -65,6 +68,14 @@ class Int8:
     links: tuple[Link, ...]
     bundle: str
     explained: str
+    refused: str
+    warnings: tuple[str, ...]
+    command: str | None
+
+    @property
+    def int8(self) -> VariantScores | None:
+        """The int8 variant of the report, TFLite first; None if it has none."""
+        return next((one for one in self.variants if one.name.startswith("int8")), None)
 
 
 def read_int8(run: Path, page: Path) -> Int8 | None:
@@ -95,6 +106,9 @@ def read_int8(run: Path, page: Path) -> Int8 | None:
         links=_links(run, page) if explained else (),
         bundle=_bundle_text(report, in_bundle),
         explained=_explained_text(explained, report, in_bundle) if explained else "",
+        refused=_refused(report),
+        warnings=_warnings(report, in_bundle, explained),
+        command=report.command,
     )
 
 
@@ -105,19 +119,39 @@ def _in_bundle(run: Path) -> dict[str, str] | None:
     return {variant.name: variant.sha256 for variant in Bundle.open(run / "bundle").variants}
 
 
-def _bundle_text(report: QuantizeReport, in_bundle: dict[str, str] | None) -> str:
-    refused = report.candidates is not None and report.candidates.taken is None
-    refused |= report.target.incompatibility is not None
-    why = "quantize was refused: no int8 candidate is within the bounds" if refused else ""
+def _refused(report: QuantizeReport) -> str:
+    """Return why quantize made no int8 file; empty if it did."""
     if report.target.incompatibility is not None:
-        why = f"quantize was refused: {report.target.incompatibility}"
+        return report.target.incompatibility
+    return "no int8 candidate is within the bounds" if report.candidates and report.candidates.taken is None else ""
+
+
+def _is_earlier(report: QuantizeReport, in_bundle: dict[str, str]) -> bool:
+    """Whether the bundle has other files than the report."""
+    return bool(_refused(report)) or any(one.sha256 not in (None, in_bundle.get(one.name)) for one in report.variants)
+
+
+def _bundle_text(report: QuantizeReport, in_bundle: dict[str, str] | None) -> str:
+    refused = _refused(report)
+    why = f"quantize was refused: {refused}" if refused else ""
     if in_bundle is None:
         return f"There is no bundle{': ' + why if why else ''}."
-    other = [one.name for one in report.variants if one.sha256 not in (None, in_bundle.get(one.name))]
-    if refused or other:
+    if _is_earlier(report, in_bundle):
         held = ", ".join(f"{name} {sha256[:12]}" for name, sha256 in in_bundle.items())
         return f"The bundle is of an earlier quantize ({held}){'; the last ' + why if why else ''}."
     return "The bundle contains these files."
+
+
+def _warnings(
+    report: QuantizeReport, in_bundle: dict[str, str] | None, explained: ExplainReport | None
+) -> tuple[str, ...]:
+    found = [one.message for one in report.warnings]
+    if _refused(report) or in_bundle is None or _is_earlier(report, in_bundle):
+        found.append(_bundle_text(report, in_bundle))
+    if explained is not None and explained.int8.sha256 not in (in_bundle or {}).values():
+        found.append(f"The errors by layer are of {_explained_text(explained, report, in_bundle)}.")
+    audit = report.calibration.audit.findings if report.calibration else ()
+    return (*found, *(f"Calibration photos: {one.message}" for one in audit if one.severity != "info"))
 
 
 def _explained_text(explained: ExplainReport, report: QuantizeReport, in_bundle: dict[str, str] | None) -> str:

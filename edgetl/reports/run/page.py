@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgetl.data import Split, SplitCounts
-from edgetl.reports.text import top1_text
+from edgetl.reports.text import Figure, Warned, drop_text, interval_text
 from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.document import RunDocument
 from edgetl.runs.import_record import ImportRecord
@@ -15,9 +15,15 @@ from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Unknown
 from edgetl_device.text import LISTED
 
+from .int8 import Int8
+from .photos import Album, Found
+
 # With more classes the matrix is unreadable; the list of confused pairs below it still works.
 _MATRIX_CLASSES = 24
 _PAIRS = 10
+# So many of the weakest classes are limits of the model.
+_WEAK = 3
+_INTERRUPTED = "Training was interrupted: these are the best weights up to then."
 # The splits, most important first.
 SIDES: tuple[Split, ...] = ("test", "val")
 
@@ -47,31 +53,86 @@ class Pair:
     photos: int
 
 
-def headline(metrics: Metrics, split: Split) -> str:
-    """Return the result in one sentence."""
-    accuracy = metrics.accuracy
-    kind = {"test": "test", "val": "validation"}[split]
-    return f"{accuracy.correct} of {accuracy.photos} {kind} photos right: {top1_text(accuracy)}."
+def figures(document: RunDocument, split: Split, int8: Int8 | None) -> tuple[Figure, ...]:
+    """Return accuracy, int8 accuracy and size, each with its interval or origin."""
+    accuracy, doubtful = document.metrics[split].accuracy, bool(doubts(document, split))
+    kind = {"test": "test photos", "val": "validation photos", "train": "training photos"}[split]
+    found = [Figure("Top-1 accuracy", f"{accuracy.top1:.1%}", interval_text(accuracy, kind), doubtful)]
+    model = document.model
+    whole = f"{model.file}: {model.bytes / 1e6:.2f} MB, {model.parameters:,} parameters"
+    if int8 is None:
+        made = Figure("int8", "not made yet", "edgetl quantize makes it", doubtful=True)
+        return (*found, made, Figure("Size", f"{model.bytes / 1e6:.2f} MB", f"{model.parameters:,} parameters"))
+    row = int8.int8
+    if row is None:
+        why = int8.refused or "the last quantize made float files only"
+        made = Figure("int8", "refused" if int8.refused else "not made", why, doubtful=True)
+        return (*found, made, Figure("Size", f"{model.bytes / 1e6:.2f} MB", f"{model.parameters:,} parameters"))
+    drop, interval = drop_text(row.agreement)
+    return (
+        *found,
+        Figure(f"{row.name}: drop against float", drop, f"{interval}; {row.accuracy.top1:.1%} right", doubtful),
+        Figure(f"{row.name}: size", f"{row.bytes / 1e6:.2f} MB", whole),
+    )
 
 
-def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
-    """Return caveats on the numbers of a run."""
+def warnings(
+    document: RunDocument, split: Split | None, findings: Sequence[Found], album: Album, int8: Int8 | None
+) -> tuple[Warned, ...]:
+    """Return what readers must know before they use a number of the page."""
     found = []
-    if document.interrupted:
-        found.append("Training was interrupted: these are the best weights up to then.")
-    if document.imported:
-        found += _cautions_of_import(document.imported)
-    elif split == "val":
-        found.append(
-            "There are no test photos. The validation photos also chose the epoch, so this accuracy is optimistic."
-        )
-    low, high = document.metrics[split].accuracy.ci95
-    if high - low > 0.15:
-        found.append(f"With so few photos, the interval is {100 * (high - low):.0f} percentage points wide.")
+    if split is not None:
+        found += [Warned(text, "result") for text in (*doubts(document, split)[1:], *cautions(document, split))]
+    elif document.interrupted:
+        found.append(Warned(_INTERRUPTED, ""))
+    if int8 is not None:
+        found += [Warned(text, "int8") for text in int8.warnings]
+    found += [Warned(one.message, "photos") for one in findings if one.severity in ("error", "warning")]
+    if album.folder is None:
+        found.append(Warned(f"The photos cannot be shown. {album.why}. Give their current path with --data.", "photos"))
     return tuple(found)
 
 
-def _cautions_of_import(record: ImportRecord) -> list[str]:
+def doubts(document: RunDocument, split: Split | None) -> tuple[str, ...]:
+    """Return what makes the accuracy of a run doubtful, the most important first."""
+    found = [_INTERRUPTED] if document.interrupted else []
+    if document.imported:
+        found += _doubts_of_import(document.imported)
+    elif split == "val":
+        found.append(
+            "There are no test photos. The validation photos also steered the training, so this accuracy is optimistic."
+        )
+    return tuple(found)
+
+
+def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
+    """Return caveats on a number that is sound in itself."""
+    low, high = document.metrics[split].accuracy.ci95
+    wide = f"With so few photos, the interval is {100 * (high - low):.0f} percentage points wide."
+    return (wide,) if high - low > 0.15 else ()
+
+
+def limits(document: RunDocument, split: Split | None) -> tuple[str, ...]:
+    """Return the limits of a run that its records show."""
+    found = [*doubts(document, split)]
+    if split is not None:
+        metrics = document.metrics[split]
+        found += cautions(document, split)
+        found.append(
+            f"It was measured on photos of its {len(document.labels)} classes, from the same data set as the training "
+            "photos. How it answers to other things, or to photos from elsewhere, was not measured."
+            if not document.imported
+            else f"It was measured on photos of its {len(document.labels)} classes. How it answers to other things was "
+            "not measured."
+        )
+        for row in classes(metrics)[:_WEAK]:
+            if not isinstance(row.recall, Unknown) and row.recall < metrics.accuracy.top1:
+                found.append(f"Of {row.label}, {row.recall:.1%} of {row.photos} photos are right.")
+    found += [one.message for one in document.dataset.findings if one.severity in ("error", "warning")]
+    return tuple(found)
+
+
+def _doubts_of_import(record: ImportRecord) -> list[str]:
     found, chosen, order = [], record.input, record.label_order
     if record.held_out == "unknown":
         found.append("Whether the model was trained on these photos is not known: if it was, this is optimistic.")
@@ -142,7 +203,9 @@ def matrix(confusion: Confusion, labels: Sequence[str]) -> list[list[int]]:
 
 
 def pairs(confusion: Confusion, metrics: Metrics) -> tuple[Pair, ...]:
-    """Return the confused pairs of classes, the most frequent first."""
+    """Return the confused pairs of classes, the most frequent first; nothing where the matrix shows them."""
+    if len(metrics.per_class) <= _MATRIX_CLASSES:
+        return ()
     photos = {row.label: row.photos for row in metrics.per_class}
     found = [
         Pair(cell.label, cell.predicted, cell.photos, photos[cell.label])

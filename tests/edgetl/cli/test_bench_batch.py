@@ -108,7 +108,7 @@ def test_a_result_from_before_batches_is_compared_as_of_batch_1(swept: tuple[Pat
     old, new = saved(swept, tmp_path / "old.json", age), saved(swept, tmp_path / "new.json", believed)
     assert [one.other.batch for one in compare_results([old, new]).comparisons] == [1, 1]
     write_report([old], tmp_path / "old.html")
-    assert "relative to the float model that the bundle was made from" in Page((tmp_path / "old.html").read_text()).text
+    assert "relative to the float model, on the same photos" in Page((tmp_path / "old.html").read_text()).text
 
 
 def test_the_report_names_the_batch(swept: tuple[Path, str], tmp_path: Path) -> None:

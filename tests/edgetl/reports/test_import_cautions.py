@@ -43,13 +43,13 @@ RECORD = ImportRecord(
 
 def test_what_is_not_certain_is_said(tiny_run: Run) -> None:
     document = replace(tiny_run.document, imported=RECORD)
-    text = " ".join(page.cautions(document, "test"))
+    text = " ".join(page.doubts(document, "test"))
     for part in ("is not known", "imagenet, crop from -1..1, stretch", "look permuted: 10.0%", "the order b, a"):
         assert part in text
     sure = replace(RECORD, held_out="user", input=replace(RECORD.input, undecided=()))
     sure = replace(sure, label_order=replace(RECORD.label_order, permuted=False))
-    plain = page.cautions(tiny_run.document, "test")
-    assert page.cautions(replace(document, imported=sure), "test") == plain
+    plain = page.doubts(tiny_run.document, "test")
+    assert page.doubts(replace(document, imported=sure), "test") == plain
     rows = dict(facts.provenance(document))
     assert rows["Imported from"] == "theirs.onnx (onnx, pytorch 2)"
     assert "Imported from" not in dict(facts.provenance(tiny_run.document))

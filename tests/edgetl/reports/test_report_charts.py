@@ -7,7 +7,17 @@ import re
 import numpy as np
 import pytest
 
-from edgetl.reports.charts import Scale, course, density_path, frontier, place_labels
+from edgetl.reports.charts import (
+    Scale,
+    Tick,
+    apart,
+    course,
+    density_path,
+    fine_counts,
+    frontier,
+    place_labels,
+    touching,
+)
 
 
 @pytest.mark.parametrize("ends", [(0.72, 2.28), (0.0001, 0.00013), (81.2, 93.4), (3, 3), (0.5, 80), (120, 9000)])
@@ -21,6 +31,29 @@ def test_axes_hold_their_values_and_have_round_ticks(ends: tuple[float, float]) 
         # Labels are at the positions of their values.
         assert scale.at(float(tick.text)) == pytest.approx(tick.percent, abs=0.01)
         assert float(f"{float(tick.text):.3g}") == float(tick.text)
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [(0.72, 2.28), (0.0001, 0.00013), (81.2, 93.4), (3, 3), (0.5, 80), (120, 9000), (0.001, 9000), (98_000, 99_000)],
+)
+def test_texts_of_an_axis_do_not_touch_on_a_phone(ends: tuple[float, float]) -> None:
+    ticks = Scale.around(ends).x_ticks()
+    assert not touching(ticks)
+    assert len(ticks) >= 2
+    assert touching([Tick(10, "1000", 1000), Tick(15, "1100", 1100)])
+    assert [tick.value for tick in apart([Tick(10, "1.0", 1), Tick(11, "1.1", 1.1), Tick(40, "2.0", 2)])] == [1, 2]
+
+
+def test_fine_counts_hold_all_samples_on_the_axis() -> None:
+    samples = np.array([0.5, 1.0, 1.0, 5.0, 9.99, 20.0])
+    found = fine_counts(samples, Scale(1, 10))
+    numbers = [int(one) for one in found.sparse.split()]
+    assert numbers[0::2] == sorted(set(numbers[0::2]))
+    assert sum(numbers[1::2]) == 4
+    assert numbers[:2] == [0, 2]
+    assert numbers[-2] < 4000
+    assert (found.below, found.total) == (1, 6)
 
 
 def test_the_density_peaks_where_the_samples_are() -> None:
