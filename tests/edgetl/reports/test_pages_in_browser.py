@@ -91,7 +91,7 @@ def run_page(name: str, request: pytest.FixtureRequest, folder: Path) -> str:
 
 
 def deployment_page() -> str:
-    boards = tuple(
+    boards = (
         BoardOutcome("cam-01", 0, "installed", None, 0, 3.2, None),
         BoardOutcome("cam-02", 1, "refused", "the bundle is not signed by a trusted key", 2, 1.1, None),
         BoardOutcome("cam-03", 1, "not started", None, 0, 0.0, None),
