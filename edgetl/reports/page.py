@@ -179,7 +179,7 @@ def bench(name: str, result: Result, *, first_number: int, with_way: bool, bundl
 def _reference(result: Result) -> str:
     """Return what variants are compared with, in few words."""
     name = result.evalset.reference_name
-    return SHORT_FLOAT_MODEL if name in (None, FLOAT_MODEL) else name
+    return SHORT_FLOAT_MODEL if name is None or name == FLOAT_MODEL else name
 
 
 def verdict(benches: Sequence[Bench]) -> tuple[str, str]:

@@ -174,9 +174,13 @@ def written_page(run: Run, *, data: Path | None = None) -> str:
 
 def refresh_page(run: Run, *, data: Path | None = None) -> None:
     """Write report and model card again, because the run has new results; say so where that is not possible."""
+    why = ""
     try:
         found = written_page(run, data=data)
-    except InputError as error:
-        found = f"none: {error}"
-    if found.startswith("none: "):
-        note(f"note: {run.folder / PAGE} is not up to date: {found.removeprefix('none: ')}")
+        # Where there was no page, training has said why.
+        if found.startswith("none: ") and (run.folder / PAGE).exists():
+            why = found.removeprefix("none: ")
+    except (InputError, OSError) as error:
+        why = str(error)
+    if why:
+        note(f"note: {run.folder / PAGE} is not up to date: {why}")
