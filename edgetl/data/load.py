@@ -162,8 +162,11 @@ def require_training(dataset: Dataset) -> None:
             hint="Add a train folder, or put the class folders directly under it to have them split.",
         )
     if len(dataset.labels) < 2:
+        what = f"{dataset.root}: has only one class, {dataset.labels[0]}"
+        if dropped := [path for path in _dropped(dataset) if dataset.labels[0] not in Path(path).parts]:
+            raise _all_dropped(what, dropped)
         raise InputError(
-            f"{dataset.root}: has only one class, {dataset.labels[0]}",
+            what,
             why="a classifier needs at least two",
             hint="Add a folder with photos of something else.",
         )

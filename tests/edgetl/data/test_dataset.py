@@ -258,6 +258,16 @@ def test_a_class_whose_training_photos_are_all_copies_says_so(photo_folder: Make
     assert "in one split only" in caught.value.hint
 
 
+def test_a_class_that_is_dropped_as_copies_of_another_says_so(photo_folder: Make) -> None:
+    root = photo_folder({"train/a": 6, "train/b": 6, "test/a": 5})
+    for photo in (root / "train" / "b").iterdir():
+        with Image.open(photo) as image:
+            image.transpose(Image.Transpose.ROTATE_90).save(root / "test" / "a" / f"turned {photo.stem}.png")
+    with pytest.raises(InputError, match="has only one class, a") as caught:
+        require_training(load(root))
+    assert caught.value.why.startswith("6 photos were dropped, because copies are in folders for evaluation: train/b/")
+
+
 # Splits
 
 
