@@ -62,7 +62,7 @@ def conclusion_lines(document: Comparison) -> list[str]:
             lines.append(f"{name}: {_conclusion(one)}")
             if classes := _classes(one):
                 lines.append(f"{name}: photos right by class: {classes}")
-    lines += _caution_lines(document)
+    lines += caution_lines(document)
     return [*lines, *warning_lines(document), *(f"no counterpart: {name}" for name in document.unpaired)]
 
 
@@ -198,7 +198,7 @@ def _conclusion(comparison: Compared) -> str:
     return "; ".join(parts)
 
 
-def _caution_lines(document: Comparison) -> list[str]:
+def caution_lines(document: Comparison) -> list[str]:
     """Return notes on what the intervals of times do not cover: the variation between benches."""
     sources = [source for source in document.sources if isinstance(source, ResultSource)]
     if len(sources) < 2:

@@ -102,7 +102,7 @@ def _compared(results: Sequence[Path]) -> Compared:
         document = compare_results(results)
     except InputError as refusal:
         return Compared((" ".join(part for part in (refusal.what, refusal.why) if part),))
-    warnings = text.warning_lines(document)
+    warnings = [*text.warning_lines(document), *text.caution_lines(document)]
     return Compared(
         tuple(line for line in text.conclusion_lines(document) if line not in warnings),
         tuple(line.removeprefix("warning: ") for line in warnings),
