@@ -19,6 +19,7 @@ from edgetl.data import Dataset, load_dataset, require_training
 from edgetl.data.readers.source import check_source, refuse_inside
 from edgetl.runs.directory import Run, check_new_run, check_run_replaceable
 from edgetl.runs.document import Baseline
+from edgetl.runs.provenance import StageTimer, library_versions
 from edgetl_device.documents import to_json
 from edgetl_device.files import atomic_path, heal
 from edgetl_device.options import Value
@@ -43,8 +44,8 @@ from .resume_state import (
     read_request,
     refuse_leftover,
 )
-from .run_files import library_versions, write_run
-from .stages import StageTimer, TrainingContext, check_teachable, has_later_stages, run_stages
+from .run_files import LIBRARIES, write_run
+from .stages import TrainingContext, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
 
@@ -227,7 +228,7 @@ def _identity(dataset: Dataset, ready: _Ready, teacher: Run | None) -> dict[str,
         "pretrained weights": ready.decision.weights.sha256,
         "network": [list(weight.shape) for weight in ready.network.weights],
         "teacher": teacher.document.model.sha256 if teacher else None,
-        "libraries": library_versions(),
+        "libraries": library_versions(*LIBRARIES),
     }
 
 

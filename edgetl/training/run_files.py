@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import platform
 import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 
 from edgetl import __version__
@@ -24,6 +22,7 @@ from edgetl.runs.document import (
 )
 from edgetl.runs.history import write_history
 from edgetl.runs.model_file import write_model
+from edgetl.runs.provenance import library_versions
 from edgetl_device import documents
 from edgetl_device.files import sha256_file
 from edgetl_device.options import command_text
@@ -37,7 +36,8 @@ from .temperature import calibrate
 _MODEL = "model.keras"
 # Options that may be paths. For values such as ``auto`` the last part is the value itself.
 _PATHS = ("weights", "teacher")
-_PACKAGES = ("edgetl", "tensorflow", "keras", "ai-edge-litert", "numpy", "pillow", "scikit-learn")
+# Frozen layers are run by LiteRT.
+LIBRARIES = ("ai-edge-litert",)
 
 
 def write_run(
@@ -106,7 +106,7 @@ def write_run(
         stages=tuple(timer.stages),
         seconds_to_model=round(seconds_to_model, 3),
         seconds=round(time.perf_counter() - started, 3),
-        versions=library_versions(),
+        versions=library_versions(*LIBRARIES),
         resumed=ResumedFrom(start.stage, start.epoch, file.moved_from or None) if start and file else None,
         teacher=_describe_teacher(context.teacher) if context.teacher else None,
         command=command_text(["edgetl", "train", str(dataset.root)], request.options),
@@ -119,11 +119,6 @@ def _settings(plan: TrainPlan) -> TrainedSettings:
     settings = plan.by_name()
     paths = {name: str(settings[name]) for name in _PATHS if settings[name]}
     return TrainedSettings.of(settings | {name: Path(path).resolve().name for name, path in paths.items()})
-
-
-def library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that affect a run's numbers."""
-    return {"python": platform.python_version()} | {package: version(package) for package in _PACKAGES}
 
 
 def _describe_teacher(teacher: Run) -> TeacherRecord:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,8 +13,8 @@ from edgetl.data import Dataset, Split, stratified_rows, targets_of
 from edgetl.features import frozen_base
 from edgetl.features.augment import mixes
 from edgetl.runs.directory import Run
-from edgetl.runs.document import StageSeconds
 from edgetl.runs.history import Epoch, HistoryRow
+from edgetl.runs.provenance import StageTimer
 from edgetl_device.errors import OptionError
 
 from .head import Labelled, fit_head
@@ -29,20 +27,6 @@ from .teacher import teacher_targets
 
 # The head is fitted in memory. More rows hardly change it, and the second stage uses all photos.
 _HEAD_MAX_ROWS = 20_000
-
-
-@dataclass
-class StageTimer:
-    """Seconds of each stage, in order."""
-
-    stages: list[StageSeconds] = field(default_factory=list)
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time a block."""
-        started = time.perf_counter()
-        yield
-        self.stages.append(StageSeconds(name, round(time.perf_counter() - started, 3)))
 
 
 @dataclass(frozen=True)
