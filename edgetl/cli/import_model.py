@@ -11,13 +11,14 @@ from edgetl._lib.progress import note
 from edgetl.cli.console.output import echo, print_json, print_table, word
 from edgetl.importing.options import ImportOptions
 from edgetl_device.options import BASICS
+from edgetl_device.text import listed
 
 from .evaluate import print_classes
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
     from edgetl.runs.directory import Run
-    from edgetl.runs.import_record import ImportRecord
+    from edgetl.runs.import_record import ImportRecord, TriedInput
 
 
 def register(app: typer.Typer) -> None:
@@ -89,12 +90,16 @@ def _print_tried(record: ImportRecord) -> None:
     tried = record.input.tried
     if len(tried) < 2:
         return
-    rows = [
-        (one.input, one.fit, f"{one.accuracy.top1:.3f}", "{:.2f}..{:.2f}".format(*one.accuracy.ci95), f"{one.loss:.3f}")
-        for one in tried
-    ]
+    rows = [_tried_row(one) for one in tried]
     title = f"inputs tried on {record.input.photos} photos, none of them among the results below"
     print_table(("input", "fit", "top-1", "95% CI", "loss"), rows, title=title)
+
+
+def _tried_row(one: TriedInput) -> tuple[str, ...]:
+    if one.accuracy is None or one.loss is None:
+        return one.input, one.fit, "NaN or infinite outputs", "", ""
+    interval = "{:.2f}..{:.2f}".format(*one.accuracy.ci95)
+    return one.input, one.fit, f"{one.accuracy.top1:.3f}", interval, f"{one.loss:.3f}"
 
 
 def _print_warnings(record: ImportRecord) -> None:
@@ -107,13 +112,13 @@ def _print_warnings(record: ImportRecord) -> None:
     if order.permuted:
         note(
             f"warning: the labels look permuted: {order.accuracy:.1%} of {order.photos} photos are right, and "
-            f"{order.assigned_accuracy:.1%} in the order {', '.join(order.order)}; nothing was reordered: "
-            "if that order is right, give it with --labels FILE"
+            f"{order.assigned_accuracy:.1%} in the order {listed(order.order)}; nothing was reordered: "
+            "if that order is right, which run.json has whole, give it with --labels FILE"
         )
     if record.held_out == "unknown":
         note(
-            "note: edgetl cannot know whether the model was trained on these photos; "
-            "if it was not, say so with --held-out"
+            "note: edgetl cannot know whether these photos were used to train the model; "
+            "if they were not, state it with --held-out"
         )
 
 

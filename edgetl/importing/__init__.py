@@ -5,6 +5,7 @@
 ``source``        the file: its format, and what is refused before it is parsed
 ``scan``          the file in a child process: native parsers meet it there first
 ``original``      the original model, run by its own runtime: the reference
+``keras_config``  architectures in Keras files, checked before Keras reads them
 ``keras_graph``   Keras models to one flat graph of plain layers
 ``onnx_graph``    ONNX graphs to the same
 ``plain``         names, ends and BatchNorms as the rest of edgetl expects them

@@ -15,12 +15,13 @@ from edgetl.backbones.spec import CAFFE, TF, TORCH, Scaling
 from edgetl.runs.import_record import Fit, InputRecord, TriedInput
 from edgetl.runs.metrics import accuracy_of
 from edgetl_device.bench.accuracy import mcnemar_exact
+from edgetl_device.errors import InputError, OptionError
 from edgetl_device.scores import Accuracy
 
 from .labels import best_order, looks_permuted
 from .options import AUTO, ImportOptions, numbers
 from .original import Original
-from .plain import End, class_scores
+from .plain import End, are_probabilities, class_scores
 
 RAW = Scaling((1.0,), (0.0,))
 CONVENTIONS: Mapping[str, Scaling] = {
@@ -44,6 +45,7 @@ class Tried:
     Attributes:
         name: Name of the scaling.
         fit: Fit of the photos.
+        finite: Whether all outputs are finite. If not, nothing is correct, and the loss is infinite.
         scores: Log-probabilities or logits, float64 [n, classes].
         correct: bool [n].
         loss: Cross-entropy of each photo, nats, float64 [n].
@@ -52,6 +54,7 @@ class Tried:
 
     name: str
     fit: Fit
+    finite: bool
     scores: npt.NDArray[np.float64]
     correct: npt.NDArray[np.bool_]
     loss: npt.NDArray[np.float64]
@@ -63,9 +66,16 @@ class Tried:
         return accuracy_of(int(self.correct.sum()), len(self.correct))
 
     @property
-    def rank(self) -> tuple[int, float]:
+    def described(self) -> TriedInput:
+        """The same for ``run.json``."""
+        if not self.finite:
+            return TriedInput(self.name, self.fit, None, None)
+        return TriedInput(self.name, self.fit, self.accuracy, round(float(self.loss.mean()), 6))
+
+    @property
+    def rank(self) -> tuple[bool, int, float]:
         """Sorts the best first."""
-        return -int(self.correct.sum()), float(self.loss.mean())
+        return not self.finite, -int(self.correct.sum()), float(self.loss.mean())
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,32 +140,67 @@ def try_inputs(
         photos: uint8 [n, S, S, 3] for each fit to try.
         targets: Class indices, int64 [n].
         scalings: Scalings to try, by name.
+
+    Raises:
+        InputError: All outputs are NaN or infinite, or probabilities that no end of the graph explains.
     """
-    found = []
+    found: list[tuple[str, Fit, npt.NDArray[np.float64] | None]] = []
+    raw = []
     with track("Trying inputs", len(photos) * len(scalings) * len(targets), unit="photos") as advance:
         for fit, pixels in photos.items():
             for name, scaling in scalings.items():
                 parts = []
                 for start in range(0, len(pixels), _BATCH):
                     batch = np.asarray(pixels[start : start + _BATCH])
-                    parts.append(class_scores(original.outputs(feed(batch, scaling)), ends_in))
+                    parts.append(original.outputs(feed(batch, scaling)))
                     advance(len(batch))
-                found.append((name, fit, np.concatenate(parts)))
+                outputs = np.concatenate(parts)
+                finite = bool(np.isfinite(outputs).all())
+                found.append((name, fit, class_scores(outputs, ends_in) if finite else None))
+                if finite:
+                    raw.append(outputs)
+    usable = [scores for _, _, scores in found if scores is not None]
+    _check_outputs(raw, ends_in, tried=len(found))
     permuted = max(
-        (best_order(scores.argmax(axis=1), targets, scores.shape[1]) for _, _, scores in found),
+        (best_order(scores.argmax(axis=1), targets, scores.shape[1]) for scores in usable),
         key=lambda order: order.correct,
     )
-    most = max(int((scores.argmax(axis=1) == targets).sum()) for _, _, scores in found)
+    most = max(int((scores.argmax(axis=1) == targets).sum()) for scores in usable)
     judged = permuted.outputs[targets] if looks_permuted(most, permuted.correct, len(targets)) else targets
     return sorted((_tried(name, fit, scores, judged) for name, fit, scores in found), key=lambda one: one.rank)
 
 
-def _tried(name: str, fit: Fit, scores: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> Tried:
+def _check_outputs(outputs: Sequence[npt.NDArray[np.float32]], ends_in: End, *, tried: int) -> None:
+    """Refuse a model by its finite outputs in each way that it was fed."""
+    if not outputs:
+        raise OptionError(
+            "the model puts out NaN or infinite scores",
+            why=f"with each of the {tried} inputs that were tried",
+            hint="Name the scaling that it was trained with: {input}, or {mean} and {std}. If it was that, import an "
+            "earlier checkpoint.",
+        )
+    if are_probabilities(np.concatenate(outputs), ends_in):
+        one = ends_in == "one logit"
+        raise InputError(
+            "the model puts out probabilities, but does not end in a softmax or sigmoid",
+            why=f"its outputs {'are from 0 to 1' if one else 'sum to 1'} on every photo, and the scores that they were "
+            "made of are not in its graph",
+            hint="Export it so that it ends in one softmax or sigmoid, or in logits. Of an ensemble, take the mean of "
+            "the logits.",
+        )
+
+
+def _tried(name: str, fit: Fit, scores: npt.NDArray[np.float64] | None, targets: npt.NDArray[np.int64]) -> Tried:
+    rows = np.arange(len(targets))
+    if scores is None:
+        never = np.full(len(targets), np.inf)
+        return Tried(name, fit, False, never[:, None], np.zeros(len(targets), bool), never, never)
     wide = scores - scores.max(axis=1, keepdims=True)
     logarithms = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
-    loss = -logarithms[np.arange(len(targets)), targets]
-    brier = ((np.exp(logarithms) - np.eye(scores.shape[1])[targets]) ** 2).sum(axis=1)
-    return Tried(name, fit, scores, scores.argmax(axis=1) == targets, loss, brier)
+    probabilities = np.exp(logarithms)
+    of_target = probabilities[rows, targets]
+    brier = (probabilities**2).sum(axis=1) + 1 - 2 * of_target
+    return Tried(name, fit, True, scores, scores.argmax(axis=1) == targets, -logarithms[rows, targets], brier)
 
 
 def chosen(
@@ -169,9 +214,9 @@ def chosen(
         options: The user's options.
         by_model: Whether the model itself says what it takes.
     """
-    best = tried[0]
-    others = {one.name: one for one in reversed(tried) if one.name != best.name}
-    fits = {one.fit: one for one in reversed(tried) if one.name == best.name and one.fit != best.fit}
+    best, usable = tried[0], [one for one in tried if one.finite]
+    others = {one.name: one for one in reversed(usable) if one.name != best.name}
+    fits = {one.fit: one for one in reversed(usable) if one.name == best.name and one.fit != best.fit}
     undecided = [name for name, one in (*others.items(), *fits.items()) if not _is_better(best, one)]
     scaling = scalings[best.name]
     by_user = best.name == CUSTOM or options.input != AUTO
@@ -183,7 +228,7 @@ def chosen(
         fit=best.fit,
         chosen_by="user" if by_user else "model" if by_model else "photos",
         photos=len(best.loss) if len(tried) > 1 else 0,
-        tried=tuple(TriedInput(one.name, one.fit, one.accuracy, round(float(one.loss.mean()), 6)) for one in tried),
+        tried=tuple(one.described for one in tried),
         undecided=tuple(sorted(undecided)),
     )
     return Choice(scaling, record)

@@ -1,12 +1,13 @@
 """Keras models to one flat graph of plain layers: nested models opened, shared layers copied, training layers left out.
 
-Files of Keras 2 and 3. A file cannot bring code: its configuration is looked through before Keras sees it.
+Files of Keras 2 and 3. What Keras reads was checked first, by :mod:`edgetl.importing.keras_config`.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,45 +17,14 @@ import numpy as np
 from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.quiet import quietly
-from edgetl_device.documents import Json
 from edgetl_device.errors import InputError, OptionError
 
-from .plain import Keras, Names, called, cloned, kind, nodes_of, per_channel, transformed
+from .keras_config import IDLE, KNOWN, OPERATIONS, WITHOUT_CODE
+from .options import MOST_SIDE
+from .plain import Keras, Names, called, check_feature_maps, cloned, kind, nodes_of, per_channel, transformed
 
-# Layers that are the same for the converters and the int8 preparation of edgetl's own models, by class name.
-KNOWN = (
-    "Activation", "Add", "Average", "AveragePooling2D", "BatchNormalization", "Concatenate", "Conv2D", "Cropping2D",
-    "Dense", "DepthwiseConv2D", "ELU", "Flatten", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "LayerNormalization",
-    "LeakyReLU", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "Normalization", "Permute", "ReLU", "Rescaling",
-    "Reshape", "Resizing", "SeparableConv2D", "Softmax", "Subtract", "UpSampling2D", "ZeroPadding2D",
-)  # fmt: skip
-# Layers that do nothing after training.
-IDLE = (
-    "ActivityRegularization", "AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity", "RandomApply",
-    "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop", "RandomErasing",
-    "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHeight", "RandomHue", "RandomInvert",
-    "RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation", "RandomSharpness", "RandomShear",
-    "RandomTranslation", "RandomWidth", "RandomZoom", "SpatialDropout2D",
-)  # fmt: skip
-_CONTAINERS = ("Functional", "Model", "Sequential", "InputLayer")
-# Operations of keras.ops and of Keras 2's functional TensorFlow calls that Keras 3 reads.
-OPERATIONS = (
-    "Absolute", "Add", "Clip", "Divide", "Exp", "GetItem", "Maximum", "Mean", "Minimum", "Multiply", "Negative", "Pad",
-    "Power", "Relu", "Relu6", "Reshape", "Rsqrt", "Sigmoid", "Silu", "Softmax", "Sqrt", "Square", "Subtract", "Tanh",
-    "Transpose", "TrueDivide",
-)  # fmt: skip
-_LAMBDA = ("Lambda", "__lambda__", "TFOpLambda", "SlicingOpLambda", "TensorFlowOpLayer")
-_WITHOUT_CODE = (
-    "Where its code is, build the model from standard layers, or export it to ONNX: tf2onnx.convert.from_keras(model)."
-)
-_MOST_DEPTH = 100
-_KERNEL = ("kernel_initializer", "kernel_regularizer", "kernel_constraint")
-# By class of layer: settings that Keras 2 wrote, with no effect or one effect only, and that Keras 3 does not take.
-_OF_KERAS_2 = {
-    "BatchNormalization": ("fused", "renorm", "renorm_clipping", "renorm_momentum", "virtual_batch_size", "adjustment"),
-    "DepthwiseConv2D": ("groups", *_KERNEL),
-    "SeparableConv2D": ("groups", *_KERNEL),
-}
+# The states of random generators are variables that a file may lack.
+_SPARE_WEIGHTS = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,67 +44,52 @@ class KerasNetwork:
     fit: str
 
 
-def check_config(text: str, path: Path) -> None:
-    """Refuse an architecture with code or unknown layers, before Keras reads it.
+@uninterrupted()
+def check_weights(text: str, stored: int, *, shown: Path) -> None:
+    """Refuse an architecture with more weights than its file, before memory is taken for them.
+
+    Args:
+        text: A checked architecture, from :func:`edgetl.importing.keras_config.prepared`.
+        stored: Number of weights in the file.
+        shown: Its name in messages.
 
     Raises:
-        InputError: It has a Lambda, a custom layer, or a layer that edgetl does not know; the layer is named.
+        InputError: It has more, or Keras cannot build it.
     """
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: its architecture is damaged", why=str(error)) from None
-    for class_name, name, registered in _classes(config, 0):
-        if class_name in _LAMBDA:
-            raise InputError(
-                f"{path}: layer {name!r} is a {class_name}", why="it is Python code in a file", hint=_WITHOUT_CODE
-            )
-        if registered:
-            raise InputError(
-                f"{path}: layer {name!r} is a custom {class_name}",
-                why="its code is not in the file",
-                hint=_WITHOUT_CODE,
-            )
+    config = json.loads(text)
+    found: list[int | Exception] = []
+
+    def build() -> None:
+        # Variables made in this scope take no memory. Keras keeps a list of them for each thread, and makes them real
+        # at the end of the next such scope: the list ends with this thread.
+        with keras().StatelessScope(initialize_variables=False):
+            try:
+                if "module" in config:
+                    model = keras().saving.deserialize_keras_object(config, safe_mode=True)
+                else:
+                    sort = keras().Sequential if config["class_name"] == "Sequential" else keras().Model
+                    model = sort.from_config(config["config"])
+                found.append(sum(math.prod(variable.shape) for variable in model.variables))
+            except Exception as error:  # as in load_keras
+                found.append(error)
+
+    thread = threading.Thread(target=build, name="edgetl weights")
+    with quietly():
+        thread.start()
+        thread.join()
+    (wanted,) = found
+    if isinstance(wanted, Exception):
+        raise _not_loaded(wanted, shown) from None
+    if wanted > stored + _SPARE_WEIGHTS:
+        raise InputError(
+            f"{shown}: has {stored:,} weights for an architecture of {wanted:,}",
+            hint="It is damaged, or weights and architecture are of two models: save the whole model again.",
+        )
 
 
-def _classes(config: Json, depth: int) -> Iterator[tuple[str, str, bool]]:
-    """Yield class name, layer name, and whether it is registered by the user, of every object in a configuration."""
-    if depth > _MOST_DEPTH:
-        raise InputError("the architecture is nested too deeply")
-    if isinstance(config, dict):
-        if isinstance(class_name := config.get("class_name"), str):
-            inner = config.get("config")
-            name = config.get("name") or (inner.get("name") if isinstance(inner, dict) else "") or class_name
-            registered = config.get("registered_name") or ""
-            module = config.get("module") or ""
-            custom = ">" in str(registered) and not str(registered).startswith("keras")
-            yield class_name, str(name), custom or not str(module or "keras").startswith(("keras", "builtins"))
-        for value in config.values():
-            yield from _classes(value, depth + 1)
-    elif isinstance(config, list):
-        for value in config:
-            yield from _classes(value, depth + 1)
-
-
-def as_keras_3(text: str) -> str:
-    """Return the architecture of a checked ``.h5`` without settings of Keras 2 that Keras 3 refuses."""
-
-    def modern(config: Json) -> Json:
-        if isinstance(config, list):
-            return [modern(value) for value in config]
-        if not isinstance(config, dict):
-            return config
-        found = {name: modern(value) for name, value in config.items()}
-        settings, class_name = found.get("config"), found.get("class_name")
-        if isinstance(settings, dict) and isinstance(class_name, str):
-            for name in _OF_KERAS_2.get(class_name, ()):
-                settings.pop(name, None)
-            axis = settings.get("axis")
-            if class_name == "BatchNormalization" and isinstance(axis, list) and len(axis) == 1:
-                settings["axis"] = axis[0]
-        return found
-
-    return json.dumps(modern(json.loads(text)))
+def _not_loaded(error: Exception, shown: Path) -> InputError:
+    text = " ".join(str(error).split())
+    return InputError(f"{shown}: Keras {keras().__version__} cannot load it", why=text[:300], hint=WITHOUT_CODE)
 
 
 @uninterrupted()
@@ -149,10 +104,7 @@ def load_keras(path: Path, *, shown: Path) -> Keras:
         with quietly():
             return saving.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises TypeError, ValueError and others for one and the same cause
-        text = " ".join(str(error).split())
-        raise InputError(
-            f"{shown}: Keras {keras().__version__} cannot load it", why=text[:300], hint=_WITHOUT_CODE
-        ) from None
+        raise _not_loaded(error, shown) from None
 
 
 @uninterrupted()
@@ -168,6 +120,11 @@ def flat_network(model: Keras, *, size: int | None, shown: Path) -> KerasNetwork
         InputError: It has several inputs or outputs, another input than square RGB photos, or a layer that edgetl does
             not know.
     """
+    if not getattr(model, "inputs", None):
+        raise InputError(
+            f"{shown}: does not say the shape of its input",
+            hint="Begin the model with keras.Input((S, S, 3)), set its weights, and save that.",
+        )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InputError(
             f"{shown}: has {len(model.inputs)} inputs and {len(model.outputs)} outputs",
@@ -179,11 +136,16 @@ def flat_network(model: Keras, *, size: int | None, shown: Path) -> KerasNetwork
     shape = tuple(model.inputs[0].shape)
     side = _side(shape, size, resized, shown)
     pixels = keras().layers.Input((side, side, 3), name="input")
-    (output,) = flattening.run(model, [pixels], "", skip=resized if None in shape[1:3] else None)
+    try:
+        (output,) = flattening.run(model, [pixels], "", skip=resized if None in shape[1:3] else None)
+    except (TypeError, ValueError) as error:  # what Keras raises for shapes that do not fit
+        text = " ".join(str(error).split())
+        raise InputError(f"{shown}: cannot be built for photos of {side} x {side}", why=text[:300]) from error
     fit = ""
     if resized is not None and None in shape[1:3]:
         fit = "crop" if resized.crop_to_aspect_ratio else "pad" if resized.pad_to_aspect_ratio else "stretch"
     network = keras().Model(pixels, output)
+    check_feature_maps(network, shown=str(shown))
     return KerasNetwork(network, side, _scales_pixels(network), fit)
 
 
@@ -208,6 +170,10 @@ def _side(shape: tuple[Any, ...], size: int | None, resized: Keras | None, shown
     height, width = (sides * 2)[:2] if sides else (size, size)
     if height != width:
         raise InputError(f"{shown}: its input is {height} x {width}", why="edgetl takes square ones")
+    if height is not None and height > MOST_SIDE:
+        raise InputError(
+            f"{shown}: its input is {height} x {width}", why=f"edgetl takes up to {MOST_SIDE} x {MOST_SIDE}"
+        )
     assert height is not None
     return int(height)
 
@@ -255,11 +221,29 @@ class _Flattening:
                 f"{self._shown}: layer {operation.name!r} has its channels first",
                 hint="Build the model with data_format='channels_last', or export it to ONNX.",
             )
+        self._check_axis(operation, args[0])
         if name_of_class == "Normalization":
             return _normalized(operation, args[0], name)
         if name_of_class == "LayerNormalization":
             return _layer_normalized(operation, args[0], name, self._names)
         return called(cloned(operation, name), *args, **kwargs)
+
+    def _check_axis(self, layer: Keras, tensor: Keras) -> None:
+        """Refuse normalizations that no later step knows."""
+        if kind(layer) not in ("BatchNormalization", "LayerNormalization"):
+            return
+        axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
+        rank = len(tensor.shape)
+        if [axis % rank for axis in axes] != [rank - 1]:
+            raise InputError(
+                f"{self._shown}: layer {layer.name!r} normalizes axes {list(axes)}",
+                why="only the last one is supported",
+            )
+        if getattr(layer, "rms_scaling", False):
+            raise InputError(
+                f"{self._shown}: layer {layer.name!r} has rms_scaling",
+                why="a LayerNormalization is imported if it subtracts the mean, too",
+            )
 
     def _unknown(self, operation: Keras) -> InputError:
         kind_of = "layer" if isinstance(operation, keras().layers.Layer) else "operation"
@@ -307,10 +291,6 @@ def layer_normalized(tensor: Keras, epsilon: float, name: str, names: Names) -> 
 
 
 def _layer_normalized(layer: Keras, tensor: Keras, name: str, names: Names) -> Keras:
-    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else [layer.axis]
-    rank = len(tensor.shape)
-    if [axis % rank for axis in axes] != [rank - 1]:
-        raise InputError(f"layer {layer.name!r}: normalizes axes {list(axes)}", why="only the last one is supported")
     normed = layer_normalized(tensor, layer.epsilon, name, names)
     channels = tensor.shape[-1]
     gamma = np.asarray(layer.gamma) if layer.scale else np.ones(channels)

@@ -93,12 +93,16 @@ def resolved(file: str | None, of_photos: Sequence[str], *, outputs: int, shown:
 
 def best_order(predicted: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], classes: int) -> Order:
     """Return the order of outputs with the most photos right: an assignment on the confusion matrix."""
-    confusion = np.zeros((classes, classes), np.int64)
-    np.add.at(confusion, (targets, predicted), 1)
+    # Classes without photos whose output was never predicted stay where they are: the matrix grows with the photos.
+    seen, places = np.unique(np.concatenate([targets, predicted]), return_inverse=True)
+    confusion = np.zeros((len(seen), len(seen)), np.int64)
+    np.add.at(confusion, (places[: len(targets)], places[len(targets) :]), 1)
     # Where several orders are as good, the given one: a class without photos stays where it is.
-    scores = confusion * (classes + 1) + np.eye(classes, dtype=np.int64)
-    rows, outputs = require("scipy.optimize").linear_sum_assignment(scores, maximize=True)
-    return Order(outputs.astype(np.int64), int(confusion[rows, outputs].sum()))
+    scores = confusion * (len(seen) + 1) + np.eye(len(seen), dtype=np.int64)
+    rows, columns = require("scipy.optimize").linear_sum_assignment(scores, maximize=True)
+    outputs = np.arange(classes)
+    outputs[seen[rows]] = seen[columns]
+    return Order(outputs, int(confusion[rows, columns].sum()))
 
 
 def looks_permuted(correct: int, assigned: int, photos: int) -> bool:

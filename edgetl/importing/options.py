@@ -11,6 +11,8 @@ from edgetl_device.options import Options, option
 # Copy of the names in edgetl.importing.inputs, which would load NumPy; a test compares them.
 INPUT_NAMES = ("raw", "0..1", "-1..1", "imagenet", "caffe")
 AUTO = "auto"
+# Height and width of an input, in pixels.
+MOST_SIDE = 2048
 
 _PHOTOS, _INPUT = "Photos", "Input of the model"
 
@@ -54,7 +56,7 @@ class ImportOptions(Options):
         None,
         group=_INPUT,
         low=16,
-        high=2048,
+        high=MOST_SIDE,
         metavar="PIXELS",
         unset="what the model says",
         help="Height and width of the input, for models that take any.",

@@ -26,10 +26,17 @@ class Original(Protocol):
 
 
 class KerasOriginal:
-    """A Keras model."""
+    """A Keras model.
 
-    def __init__(self, model: Any) -> None:
+    Args:
+        model: keras.Model that computes in float32.
+        instead_of: The policy of mixed precision that its file has; empty without one.
+    """
+
+    def __init__(self, model: Any, *, instead_of: str = "") -> None:
         self.runtime = f"keras {extras.keras().__version__}"
+        if instead_of:
+            self.runtime += f" in float32 instead of {instead_of}"
         self._model = model
 
     def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -39,19 +38,20 @@ from edgetl.runs import float_model
 from edgetl.runs.confusion import FILE as CONFUSION
 from edgetl.runs.confusion import Confusion, confusion_of, write_confusion
 from edgetl.runs.directory import DOCUMENT, Run, check_new_run, check_run_replaceable, write_data_root
-from edgetl.runs.document import RunDocument, StageSeconds, TrainedModel, TrainedSettings
+from edgetl.runs.document import RunDocument, TrainedModel, TrainedSettings
 from edgetl.runs.history import write_history
 from edgetl.runs.import_record import Fit, ImportAgreement, ImportRecord, LabelOrder
 from edgetl.runs.metrics import Metrics, classification_report
 from edgetl.runs.model_file import write_model
 from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
+from edgetl.runs.provenance import StageTimer, library_versions
 from edgetl_device import documents
 from edgetl_device.errors import InputError
 from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.options import Value, command_text
 from edgetl_device.preprocess import Preprocess
 
-from . import agreement, inputs, keras_graph, labels
+from . import agreement, inputs, keras_config, keras_graph, labels
 from .onnx_graph import network_of
 from .options import ImportOptions
 from .original import KerasOriginal, OnnxOriginal, Original
@@ -62,7 +62,7 @@ from .source import Source, open_source
 # More change nothing in the choice of the input, and take as long again.
 _MOST_CHOOSING = 400
 _MODEL, _ORIGINAL = "model.keras", "original"
-_PACKAGES = ("edgetl", "tensorflow", "keras", "onnx", "onnxruntime", "numpy", "pillow", "scikit-learn")
+_LIBRARIES = ("onnx", "onnxruntime")
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,19 +100,6 @@ class Loaded:
         return max(2, int(np.prod(self.network.outputs[0].shape[1:])))
 
 
-class _Stages:
-    """Durations of the steps, for ``run.json``."""
-
-    def __init__(self) -> None:
-        self.found: list[StageSeconds] = []
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        started = time.perf_counter()
-        yield
-        self.found.append(StageSeconds(name, round(time.perf_counter() - started, 3)))
-
-
 def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, overwrite: bool = False) -> Run:
     """Import a Keras or ONNX model and write a run directory, which appears once it is complete.
 
@@ -135,22 +122,22 @@ def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, o
     refuse_inside(data, out)
     check_new_run(out, overwrite=overwrite)
     check_installed("tensorflow")
-    stages = _Stages()
-    with stages.stage("model"):
+    timer = StageTimer()
+    with timer.stage("model"):
         loaded = load(path, options)
-    with stages.stage("data"):
+    with timer.stage("data"):
         dataset = _dataset(data, loaded, options, fit="stretch")
         names = labels.resolved(options.labels, dataset.labels, outputs=loaded.classes, shown=str(path), data=data)
         choosing = _choosing(dataset, options)
-    with stages.stage("input"):
+    with timer.stage("input"):
         choice, order = _choose(loaded, dataset, choosing, names, options)
         dataset = _dataset(data, loaded, options, fit=choice.record.fit)
-    with stages.stage("conversion"), step("Converting"):
+    with timer.stage("conversion"), step("Converting"):
         scaling = None if choice.scaling == inputs.RAW else choice.scaling
         made = finished(loaded.network, scaling, size=loaded.size, name=_name(path))
         compared = _compared(made, loaded, choice, dataset, options)
     with atomic_path(out, directory=True, replaceable=partial(_check_replaceable, out)) as folder:
-        _write(folder, loaded, made, dataset, names, options, choice, order, compared, stages, started)
+        _write(folder, loaded, made, dataset, names, options, choice, order, compared, timer, started)
     return Run.open(out)
 
 
@@ -176,19 +163,30 @@ def _onnx(source: Source, found: Scanned) -> Loaded:
 
 
 def _keras(source: Source, found: Scanned, options: ImportOptions) -> Loaded:
-    keras_graph.check_config(found.scan.config, source.path)
+    keras_config.check_config(found.scan.config, source.path)
+    architecture = keras_config.prepared(found.scan.config)
+    keras_graph.check_weights(architecture, found.scan.weights, shown=source.path)
     with tempfile.TemporaryDirectory(prefix="edgetl-") as folder:
         # The bytes that were checked; Keras goes by the suffix.
         copy = Path(folder) / f"{_ORIGINAL}{source.suffix}"
-        copy.write_bytes(source.data)
-        if source.format == "h5":
-            with require("h5py").File(copy, "r+") as file:
-                file.attrs["model_config"] = keras_graph.as_keras_3(found.scan.config)
+        _write_copy(source, architecture, copy)
         model = keras_graph.load_keras(copy, shown=source.path)
     flat = keras_graph.flat_network(model, size=options.size, shown=source.path)
-    return Loaded(
-        source, found, flat.network, KerasOriginal(model), flat.size, flat.scales_pixels, flat.fit, source.data
-    )
+    original = KerasOriginal(model, instead_of=keras_config.mixed_precision(found.scan.config))
+    return Loaded(source, found, flat.network, original, flat.size, flat.scales_pixels, flat.fit, source.data)
+
+
+def _write_copy(source: Source, architecture: str, copy: Path) -> None:
+    """Write a Keras file with the architecture that was checked."""
+    if source.format == "h5":
+        copy.write_bytes(source.data)
+        with require("h5py").File(copy, "r+") as file:
+            file.attrs["model_config"] = architecture
+        return
+    with zipfile.ZipFile(BytesIO(source.data)) as archive, zipfile.ZipFile(copy, "w") as written:
+        written.writestr("config.json", architecture)
+        for name in ("metadata.json", "model.weights.h5"):
+            written.writestr(name, archive.read(name) if name in archive.namelist() else "{}")
 
 
 def _dataset(data: Path, loaded: Loaded, options: ImportOptions, *, fit: Fit) -> Dataset:
@@ -281,7 +279,7 @@ def _write(
     choice: inputs.Choice,
     order: LabelOrder,
     compared: ImportAgreement,
-    stages: _Stages,
+    timer: StageTimer,
     started: float,
 ) -> None:
     source, scan = loaded.source, loaded.scanned.scan
@@ -292,7 +290,7 @@ def _write(
     write_history(folder / "history.csv", ())
     write_split(folder / "split.csv", dataset.samples)
     write_data_root(folder, dataset.root)
-    with stages.stage("report"):
+    with timer.stage("report"):
         metrics = _report(made.model, dataset, names, folder)
     settings: dict[str, Value] = options.by_name() | {"labels": Path(options.labels).name if options.labels else None}
     base: dict[str, Value] = {"backbone": source.path.stem, "width": 1.0, "augment": "none", "size": loaded.size}
@@ -314,10 +312,10 @@ def _write(
         ),
         interrupted=False,
         metrics=metrics,
-        stages=tuple(stages.found),
+        stages=tuple(timer.stages),
         seconds_to_model=round(seconds_to_model, 3),
         seconds=round(time.perf_counter() - started, 3),
-        versions={"python": platform.python_version()} | {package: version(package) for package in _PACKAGES},
+        versions=library_versions(*_LIBRARIES),
         command=command_text(["edgetl", "import", str(source.path), "--data", str(dataset.root)], options),
         imported=ImportRecord(
             name=source.path.name,

@@ -5,6 +5,7 @@ Names matter: exported files are searched for a layer by its name, and converter
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -27,11 +28,24 @@ Call = Callable[[Keras, tuple[Any, ...], dict[str, Any]], Any]
 
 LINEAR = ("Conv2D", "DepthwiseConv2D", "Dense")
 _DRAWN = ("kernel_initializer", "depthwise_initializer", "pointwise_initializer")
+# A diagonal matrix of more rows is larger than most models: 4096 take 64 MB.
+_MOST_DIAGONAL = 2048
+# Of one layer for one photo: 64 channels of 1024 x 1024. Photos are computed in batches.
+MOST_OUTPUTS = 1 << 26
 _LOGITS, _PROBABILITIES, _POOL = "logits", "probabilities", "pool"
 _RESERVED = (INPUT_LAYER, SCALE_LAYER, _LOGITS, _PROBABILITIES, _POOL)
 _ENDS = {"softmax": "softmax", "log_softmax": "log-softmax", "sigmoid": "sigmoids"}
 # Keras' operations of the same meaning as its layers and activations, by class name.
 _END_OPERATIONS = {"Softmax": "softmax", "LogSoftmax": "log_softmax", "Sigmoid": "sigmoid"}
+# Operations that put out the values they get, if as many, in another shape or order.
+_SHAPING = (
+    "ExpandDims", "Flatten", "GetItem", "GlobalAveragePooling2D", "GlobalMaxPooling2D", "Identity", "Permute",
+    "Reshape", "Squeeze", "Transpose",
+)  # fmt: skip
+# Outputs that sum to 1 within this are probabilities: float16 sums are off by less.
+_OF_ONE = 1e-3
+# Fewer single outputs may be from 0 to 1 by chance.
+_LEAST_SINGLE = 20
 
 
 class Names:
@@ -93,6 +107,23 @@ def transformed(model: Keras, inputs: Sequence[Keras], call: Call) -> list[Keras
     return [values[id(tensor)] for tensor in flatten(functional.outputs)]
 
 
+def check_feature_maps(network: Keras, *, shown: str) -> None:
+    """Refuse a flat network whose outputs of a layer take too much memory, before it is run.
+
+    Raises:
+        InputError: One does; it is named.
+    """
+    for node in nodes_of(network):
+        for tensor in node.outputs:
+            count = math.prod(side or 1 for side in tensor.shape[1:])
+            if count > MOST_OUTPUTS:
+                raise InputError(
+                    f"{shown}: layer {node.operation.name!r} puts out {4 * count / 1e9:.1f} GB a photo",
+                    why=f"at most {4 * MOST_OUTPUTS / 1e9:.1f} GB are computed",
+                    hint="Export the model for a smaller input.",
+                )
+
+
 def cloned(operation: Keras, name: str, **changes: Any) -> Keras:
     """Return a float32 copy of a layer under another name, with its weights; call it with :func:`called`."""
     config = operation.get_config()
@@ -121,6 +152,10 @@ def per_channel(
     factor, shift = (np.broadcast_to(part, channels).astype(np.float32) for part in (factor, shift))
     if len(tensor.shape) == 4:
         return called(layers.DepthwiseConv2D(1, name=name), tensor, weights=[factor.reshape(1, 1, -1, 1), shift])
+    if len(tensor.shape) == 2 and channels > _MOST_DIAGONAL:
+        pixel = layers.Reshape((1, 1, channels), name=f"{name}.pixel")(tensor)
+        scaled = called(layers.DepthwiseConv2D(1, name=name), pixel, weights=[factor.reshape(1, 1, -1, 1), shift])
+        return layers.Flatten(name=f"{name}.flat")(scaled)
     return called(layers.Dense(channels, name=name), tensor, weights=[np.diag(factor), shift])
 
 
@@ -174,7 +209,7 @@ def finished(network: Keras, scaling: Scaling | None, *, size: int, name: str) -
     pixels = layers.Input((size, size, 3), name=INPUT_LAYER)
     start = pixels if scaling is None else scale_pixels(pixels, scaling)
     (scores,) = transformed(network, [start], call)
-    if len(scores.shape) > 2 and all(side == 1 for side in scores.shape[1:-1]):
+    if len(scores.shape) > 2 and max(scores.shape[1:]) == math.prod(scores.shape[1:]):
         scores = layers.Flatten(name=names.of("flat_scores"))(scores)
     if len(scores.shape) != 2:
         raise InputError(
@@ -190,7 +225,7 @@ def finished(network: Keras, scaling: Scaling | None, *, size: int, name: str) -
         writer.name = _LOGITS
     model = keras().Model(pixels, layers.Softmax(name=_PROBABILITIES)(scores), name=name)
     _name_pool(model)
-    single = network.outputs[0].shape[-1] == 1
+    single = _is_single(network)
     if single and end == "softmax":
         raise InputError("the model's output is one softmax", why="that is always 1, whatever the photo")
     return Finished(model, _single(end) if single else end)
@@ -231,6 +266,19 @@ def class_scores(outputs: npt.NDArray[np.float32], ends_in: End) -> npt.NDArray[
     return scores - np.log(np.maximum(1 - found, np.finfo(np.float64).eps)) if ends_in == "sigmoids" else scores
 
 
+def are_probabilities(outputs: npt.NDArray[np.float32], ends_in: End) -> bool:
+    """Return whether outputs that count as logits by the end of the graph are probabilities on each of these photos.
+
+    They are if they are not negative and sum to 1; single ones, if they are from 0 to 1 on 20 photos or more.
+    """
+    rows = outputs.reshape(len(outputs), -1).astype(np.float64)
+    if ends_in == "one logit":
+        return len(rows) >= _LEAST_SINGLE and bool((rows >= 0).all() and (rows <= 1).all())
+    if ends_in != "logits" or not (rows >= 0).all():
+        return False
+    return bool((np.abs(rows.sum(axis=1) - 1) <= _OF_ONE).all())
+
+
 def softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Return the softmax over the last axis."""
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
@@ -245,7 +293,11 @@ def sigmoid(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def ends_in(network: Keras) -> End:
     """Return what a flat network ends in."""
     _, end = _end(nodes_of(network), network.outputs[0])
-    return _single(end) if network.outputs[0].shape[-1] == 1 else end
+    return _single(end) if _is_single(network) else end
+
+
+def _is_single(network: Keras) -> bool:
+    return int(math.prod(network.outputs[0].shape[1:])) == 1
 
 
 def _single(end: End) -> End:
@@ -253,14 +305,46 @@ def _single(end: End) -> End:
 
 
 def _end(nodes: Sequence[Keras], output: Keras) -> tuple[Keras | None, End]:
-    """Return the operation that turns scores into the output, if there is one, and what it makes."""
-    (node,) = (one for one in nodes if one.outputs[0] is output)
+    """Return the operation that turns scores into the output, if there is one, and what it makes.
+
+    Operations after it that change no values do not hide it.
+    """
+    node = next((one for one in nodes if one.outputs[0] is output), None)
+    while node is not None:
+        if end := _end_of(node):
+            return node.operation, end
+        if not _changes_no_values(node):
+            break
+        source = node.input_tensors[0]
+        node = next((one for one in nodes if one.outputs[0] is source), None)
+    return None, "logits"
+
+
+def _end_of(node: Keras) -> End | None:
+    """Return what an operation makes of scores; None if it is no end, or one over a part of the scores only."""
     operation = node.operation
     name = _END_OPERATIONS.get(kind(operation))
     if kind(operation) == "Activation" or kind(operation) in LINEAR:
         name = getattr(operation.activation, "__name__", None)
     found = _ENDS.get(name or "")
-    return (operation, found) if found else (None, "logits")  # type: ignore[return-value]
+    if found in ("softmax", "log-softmax"):
+        shape = node.outputs[0].shape
+        axis = getattr(operation, "axis", -1)
+        axes = axis if isinstance(axis, (list, tuple)) else [axis]
+        if math.prod(shape[one] or 0 for one in axes) != math.prod(shape[1:]):
+            return None
+    return found  # type: ignore[return-value]  # one of them
+
+
+def _changes_no_values(node: Keras) -> bool:
+    """Return whether an operation puts out what it gets, in any order and shape."""
+    operation = node.operation
+    if kind(operation) == "Activation":
+        return bool(operation.activation is keras().activations.linear)
+    if kind(operation) not in _SHAPING or len(node.input_tensors) != 1:
+        return False
+    before, after = (math.prod(tensor.shape[1:]) for tensor in (node.input_tensors[0], node.outputs[0]))
+    return bool(before == after)
 
 
 def _folds(node: Keras, writers: dict[int, Keras], readers: Counter[int]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import sys
 import tempfile
 import zipfile
@@ -20,14 +21,23 @@ from typing import Any, BinaryIO
 from edgetl._lib import extras, reader_process
 from edgetl_device.documents import of_json, optional, to_json
 from edgetl_device.errors import InputError
+from edgetl_device.text import shown
 
+from .options import MOST_SIDE
+from .plain import MOST_OUTPUTS
 from .source import Source
 
 # A model of 100 MB takes seconds.
 _TIMEOUT_S = 300.0
 OPSETS = (9, 23)
 _AS_FLOAT = "Convert the model to float32 (in PyTorch: model.float()), and export it again."
+_SMALLER = "Export it for a smaller input."
 _MOST_WEIGHTS = 1 << 31
+# Integer weights become float32.
+_MOST_TIMES, _MOST_MORE = 8, 1 << 26
+_MOST_CONFIG = 1 << 26
+_LARGE_CONFIG = f"its architecture has over {_MOST_CONFIG >> 20} MB"
+_MOST_PRODUCER = 100
 
 
 @dataclass(frozen=True)
@@ -36,6 +46,7 @@ class Scan:
 
     Attributes:
         config: Keras: the architecture, JSON as text.
+        weights: Keras: the number of weights in the file.
         producer: The program that wrote it.
         opset: ONNX: its opset.
         layout: ONNX: ``nchw`` or ``nhwc``.
@@ -45,6 +56,7 @@ class Scan:
     """
 
     config: str = optional("")
+    weights: int = optional(0)
     producer: str = optional("")
     opset: int | None = optional()
     layout: str = optional("nhwc")
@@ -106,11 +118,10 @@ def scan_here(data: bytes, format: str, folder: Path, size: int) -> Scanned:
     """Scan a file in this process, which may crash; any exception means that it cannot be imported."""
     if format == "onnx":
         return _onnx(data, folder, size)
-    config, producer = _h5(data) if format == "h5" else _keras(data)
-    return Scanned(Scan(config=config, producer=producer), b"", b"")
+    return Scanned(_h5(data) if format == "h5" else _keras(data), b"", b"")
 
 
-def _h5(data: bytes) -> tuple[str, str]:
+def _h5(data: bytes) -> Scan:
     import h5py
 
     from edgetl.backbones.hdf5 import check_links
@@ -124,31 +135,40 @@ def _h5(data: bytes) -> tuple[str, str]:
                 'Save the whole model where its code is: model.save("model.keras").',
             )
         version = file.attrs.get("keras_version", "")
-        _read_all(file)
+        weights = _read_all(file)
     text, version = (one.decode() if isinstance(one, bytes) else str(one) for one in (config, version))
+    if len(text) > _MOST_CONFIG:
+        raise Refusal(_LARGE_CONFIG)
     json.loads(text)
-    return text, f"keras {version}".strip()
+    return Scan(config=text, weights=weights, producer=_shown(f"keras {version}"))
 
 
-def _read_all(file: Any) -> None:
+def _shown(producer: str) -> str:
+    return shown(" ".join(producer.split())[:_MOST_PRODUCER])
+
+
+def _read_all(file: Any) -> int:
+    """Read every array once; return the number of their elements."""
     import h5py
     import numpy as np
 
-    total = 0
+    total = count = 0
 
     def visit(_: str, node: Any) -> None:
-        nonlocal total
+        nonlocal total, count
         if isinstance(node, h5py.Dataset):
             total += node.nbytes
+            count += node.size
             if total > _MOST_WEIGHTS:
                 raise Refusal("it has over 2 GB of weights")
             if not np.isfinite(np.asarray(node[()], np.float64)).all() and node.dtype.kind == "f":
                 raise Refusal(f"{node.name} has NaN or infinite weights", "Import an earlier checkpoint.")
 
     file.visititems(visit)
+    return count
 
 
-def _keras(data: bytes) -> tuple[str, str]:
+def _keras(data: bytes) -> Scan:
     import h5py
 
     from edgetl.backbones.hdf5 import check_links
@@ -156,15 +176,17 @@ def _keras(data: bytes) -> tuple[str, str]:
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
         if sum(one.file_size for one in archive.infolist()) > _MOST_WEIGHTS:
             raise Refusal("it unpacks to over 2 GB")
+        if archive.getinfo("config.json").file_size > _MOST_CONFIG:
+            raise Refusal(_LARGE_CONFIG)
         config = archive.read("config.json").decode()
         about = json.loads(archive.read("metadata.json")) if "metadata.json" in archive.namelist() else {}
         if "model.weights.h5" not in archive.namelist():
             raise Refusal("it has no model.weights.h5")
         with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
             check_links(file)
-            _read_all(file)
+            weights = _read_all(file)
     json.loads(config)
-    return config, f"keras {about.get('keras_version', '')}".strip()
+    return Scan(config=config, weights=weights, producer=_shown(f"keras {about.get('keras_version', '')}"))
 
 
 def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
@@ -190,6 +212,7 @@ def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
     whole = model.SerializeToString(deterministic=True) if external else data
     _fix_shapes(model, inputs[0], scan)
     onnx.checker.check_model(model)
+    _check_sizes(model)
     simplified = _simplified(model.SerializeToString(), [1, *_sides(scan)], inputs[0].name)
     about = Scan(
         producer=_producer(model),
@@ -205,7 +228,7 @@ def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
 def _producer(model: Any) -> str:
     """Return program and version; tf2onnx adds the commit, which may be ``None``."""
     version = str(model.producer_version).split(" ")[0]
-    return f"{model.producer_name} {version}".strip()
+    return _shown(f"{model.producer_name} {version}")
 
 
 def _sides(scan: Scan) -> list[int]:
@@ -217,6 +240,8 @@ def _load_external(model: Any, folder: Path) -> tuple[str, ...]:
     """Load weights from files beside the model, never from elsewhere; return the names of the files."""
     onnx = extras.require("onnx")
     helper = onnx.external_data_helper
+    if any(tensor.DESCRIPTOR.name == "SparseTensorProto" for tensor in _tensors(model)):
+        raise Refusal("it has sparse weights", "Export it with dense weights.")
     names = []
     for tensor in helper._get_all_tensors(model):
         if not helper.uses_external_data(tensor):
@@ -228,9 +253,40 @@ def _load_external(model: Any, folder: Path) -> tuple[str, ...]:
         if not place.is_file():
             raise Refusal(f"its weights are in {name}, which is not there", f"Copy {name} into the same folder.")
         names.append(name)
+    if sum((folder / name).stat().st_size for name in set(names)) > _MOST_WEIGHTS:
+        raise Refusal("it has over 2 GB of weights")
     if names:
         helper.load_external_data_for_model(model, str(folder))
+    for tensor in _tensors(model):
+        if tensor.external_data or tensor.data_location:
+            # ONNX Runtime would read it.
+            raise Refusal(f"{tensor.name!r} has its values in another file", "Export it with all weights in one file.")
     return tuple(sorted(set(names)))
+
+
+def _tensors(model: Any) -> Iterator[Any]:
+    """Yield every tensor of a model, dense and sparse, wherever it is."""
+    messages = [model]
+    while messages:
+        message = messages.pop()
+        if message.DESCRIPTOR.name in ("SparseTensorProto", "TensorProto"):
+            yield message
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                messages.extend([value] if hasattr(value, "ListFields") else value)
+
+
+def _check_sizes(model: Any) -> None:
+    """Refuse a graph for one photo with a huge tensor, before it is computed."""
+    onnx = extras.require("onnx")
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    for value in (*inferred.value_info, *inferred.output):
+        count = math.prod(side.dim_value for side in value.type.tensor_type.shape.dim if side.HasField("dim_value"))
+        if count > MOST_OUTPUTS:
+            raise Refusal(
+                f"{value.name!r} has {count:,} values for one photo; at most {MOST_OUTPUTS:,} are computed",
+                _SMALLER,
+            )
 
 
 def _input(value: Any, size: int) -> Scan:
@@ -256,6 +312,8 @@ def _input(value: Any, size: int) -> Scan:
     height, width = (side or size for side in sides)
     if height != width:
         raise Refusal(f"its input is {height} x {width}; edgetl takes square ones", "Export it with a square input.")
+    if height > MOST_SIDE:
+        raise Refusal(f"its input is {height} x {width}; edgetl takes up to {MOST_SIDE} x {MOST_SIDE}", _SMALLER)
     return Scan(layout=layout, size=height, batch=shape[0] is None)
 
 
@@ -293,6 +351,11 @@ def _simplified(data: bytes, shape: list[int], name: str) -> bytes:
             raise Refusal(f"ONNX Runtime {runtime.__version__} cannot run it: {text[:250]}") from None
         if output.dtype != np.float32:
             raise Refusal(f"its output is {output.dtype}, not float32", _AS_FLOAT)
+        # Constants that are computed may be larger than the file.
+        if path.stat().st_size > len(data) * _MOST_TIMES + _MOST_MORE:
+            raise Refusal(
+                f"its constants take {path.stat().st_size / 1e6:,.0f} MB, and the file {len(data) / 1e6:,.0f} MB"
+            )
         return path.read_bytes()
 
 

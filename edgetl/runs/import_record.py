@@ -18,14 +18,14 @@ class TriedInput:
     Attributes:
         input: Name of the scaling.
         fit: How photos were fitted to the input.
-        accuracy: Accuracy on the photos used to choose.
-        loss: Mean cross-entropy on them, nats.
+        accuracy: Accuracy on the photos used to choose; null if an output was NaN or infinite.
+        loss: Mean cross-entropy on them, nats; null likewise.
     """
 
     input: Text
     fit: Fit
-    accuracy: Accuracy
-    loss: float
+    accuracy: Accuracy | None
+    loss: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,12 +83,14 @@ class ImportAgreement:
         agree: Photos with the same most likely class.
         max_abs: Largest difference of an output, after softmax or sigmoid.
         rounding: Largest change of an output of the original itself when the last bit of every input changes.
+        near_ties: Photos with another most likely class whose two best ones are equal but for rounding.
     """
 
     photos: Positive
     agree: Count
     max_abs: float
     rounding: float
+    near_ties: Count = optional(0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ from edgetl.data.readers.exports import find_export
 from edgetl.data.readers.tables import scan_table
 from edgetl.data.split_table import read_split
 from edgetl.export.metadata import without_metadata
-from edgetl.importing.keras_graph import as_keras_3, check_config
+from edgetl.importing.keras_config import check_config, prepared
 from edgetl.importing.labels import read_labels
 from edgetl.importing.options import ImportOptions
 from edgetl.importing.source import open_source
@@ -419,7 +419,7 @@ def _read_onnx(data: bytes) -> None:
 def _read_architecture(data: bytes) -> None:
     text = _text(data)
     check_config(text, Path("x.h5"))
-    as_keras_3(text)
+    prepared(text)
 
 
 def _model_files() -> list[bytes]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import numpy as np
 
 from edgetl._lib import extras
 from edgetl._lib.interrupts import uninterrupted
+from edgetl.importing.plain import check_feature_maps
 from edgetl_device.errors import InputError
 
 from . import convolutions, elementwise, shapes
-from .values import NHWC, Graph, Keras, Node, Refused, Tensor, Value, refusal, standard
+from .values import NHWC, Array, Graph, Keras, Node, Refused, Tensor, Value, refusal, standard
 from .written_out import joined
 
 Convert = Callable[[Graph, Node], Tensor | list[Tensor]]
@@ -46,9 +48,9 @@ _TABLE: Mapping[str, Convert] = {
     "LeakyRelu": elementwise.unary(lambda graph, tensor, own: graph.layers.LeakyReLU(own.get("alpha", 0.01))(tensor)),
     "LogSoftmax": elementwise.softmax("log_softmax"),
     "MatMul": convolutions.matmul,
-    "Max": elementwise.arithmetic,
+    "Max": elementwise.variadic,
     "MaxPool": convolutions.max_pool,
-    "Min": elementwise.arithmetic,
+    "Min": elementwise.variadic,
     "Mul": elementwise.arithmetic,
     "Neg": elementwise.operation("negative"),
     "Pad": convolutions.pad,
@@ -68,6 +70,7 @@ _TABLE: Mapping[str, Convert] = {
     "Sqrt": elementwise.operation("sqrt"),
     "Squeeze": shapes.squeeze,
     "Sub": elementwise.arithmetic,
+    "Sum": elementwise.variadic,
     "Tanh": elementwise.activation("tanh"),
     "Transpose": shapes.transpose,
     "Unsqueeze": shapes.unsqueeze,
@@ -75,6 +78,10 @@ _TABLE: Mapping[str, Convert] = {
 }
 KNOWN = tuple(_TABLE)
 _LINEAR = ("Conv", "Gemm", "MatMul")
+# Of all constants that are computed: those in the file are not counted.
+_MOST_COMPUTED_BYTES = 1 << 28
+# Shapes and sizes, whose values shape inference needs.
+_MOST_SIZES = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +114,8 @@ def network_of(simplified: bytes, *, nchw: bool, size: int, shown: str) -> OnnxN
     _check_known(nodes, shown)
     readers = Counter(name for node in nodes for name in node.input)
     (output,) = (one.name for one in model.graph.output)
-    graph = Graph(readers, [output])
+    opset = max(one.version for one in model.opset_import if one.domain in ("", "ai.onnx"))
+    graph = Graph(readers, [output], opset)
     for tensor in model.graph.initializer:
         graph.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
     (pixels_name,) = (one.name for one in model.graph.input if one.name not in graph.values)
@@ -115,7 +123,7 @@ def network_of(simplified: bytes, *, nchw: bool, size: int, shown: str) -> OnnxN
     graph.values[pixels_name] = Value(pixels, NHWC if nchw else (0, 1, 2, 3))
     for node in nodes:
         try:
-            found = _constants(graph, node) or _TABLE[node.op_type](graph, node)
+            found = computed(graph, node) or _TABLE[node.op_type](graph, node)
         except Refused as error:
             raise refusal(node, str(error), shown) from None
         except InputError:
@@ -131,12 +139,16 @@ def network_of(simplified: bytes, *, nchw: bool, size: int, shown: str) -> OnnxN
     value = graph.value(output)
     last = [node for node in nodes if output in node.output][-1]
     scores = shapes.in_order(graph, value, last)
-    return OnnxNetwork(extras.keras().Model(pixels, standard(graph, scores, last)))
+    network = extras.keras().Model(pixels, standard(graph, scores, last))
+    check_feature_maps(network, shown=shown)
+    return OnnxNetwork(network)
 
 
 def _check_known(nodes: list[Node], shown: str) -> None:
     for node in nodes:
-        if node.op_type not in _TABLE and node.op_type not in ("Constant", "Shape"):
+        known = node.op_type in _TABLE or node.op_type in ("Constant", "Shape")
+        # ONNX Runtime's Gelu is that of ONNX.
+        if not known or (node.domain not in ("", "ai.onnx") and node.op_type != "Gelu"):
             domain = f"{node.domain}." if node.domain not in ("", "ai.onnx") else ""
             raise InputError(
                 f"{shown}: {domain}{node.op_type} {node.name or node.output[0]!r} is an unknown operator",
@@ -145,14 +157,50 @@ def _check_known(nodes: list[Node], shown: str) -> None:
             )
 
 
-def _constants(graph: Graph, node: Node) -> list[Tensor] | None:
+def computed(graph: Graph, node: Node) -> list[Tensor] | None:
     """Compute a node that depends on constants and shapes alone; None if it depends on the photo."""
     if node.op_type == "Shape" and not graph.is_constant(node.input[0]):
         own = {one.name: one.i for one in node.attribute}
         shape = np.array(graph.value(node.input[0]).shape, np.int64)
         return [shape[own.get("start", 0) : own.get("end", len(shape))]]
-    names = [name for name in node.input if name]
+    names = sorted({name for name in node.input if name})
     if any(not graph.is_constant(name) for name in names):
         return None
-    evaluator: Any = extras.require("onnx.reference").ReferenceEvaluator(node)
-    return list(evaluator.run(None, {name: graph.constant(name) for name in names}))
+    given = {name: graph.constant(name) for name in names}
+    model = _of_one(node, given, graph.opset)
+    graph.computed_bytes += _bytes_of(model) if given else 0
+    if graph.computed_bytes > _MOST_COMPUTED_BYTES:
+        raise Refused(f"its constants take over {_MOST_COMPUTED_BYTES >> 20} MB")
+    evaluator: Any = extras.require("onnx.reference").ReferenceEvaluator(model)
+    return list(evaluator.run(None, given))
+
+
+def _of_one(node: Node, given: Mapping[str, Array], opset: int) -> Any:
+    """Return a model of one node on constants."""
+    helper = extras.require("onnx").helper
+    inputs = [
+        helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in given.items()
+    ]
+    outputs = [helper.make_empty_tensor_value_info(name) for name in node.output if name]
+    opsets = [helper.make_opsetid("", opset)]
+    if node.domain not in ("", "ai.onnx"):
+        opsets.append(helper.make_opsetid(node.domain, 1))
+    model = helper.make_model(helper.make_graph([node], "constants", inputs, outputs), opset_imports=opsets)
+    numpy_helper = extras.require("onnx").numpy_helper
+    sizes = [numpy_helper.from_array(array, name) for name, array in given.items() if array.size <= _MOST_SIZES]
+    model.graph.initializer.extend(sizes)
+    return model
+
+
+def _bytes_of(model: Any) -> int:
+    """Return how many bytes the outputs of a model on constants take, without computing them."""
+    onnx = extras.require("onnx")
+    total = 0
+    for output in onnx.shape_inference.infer_shapes(model, data_prop=True).graph.output:
+        kind = output.type.tensor_type
+        if not kind.HasField("shape") or not all(side.HasField("dim_value") for side in kind.shape.dim):
+            raise Refused("it is constant, but of no size that is known before it is computed")
+        width = int(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize)
+        total += width * math.prod(side.dim_value for side in kind.shape.dim)
+    return total

@@ -28,6 +28,7 @@ from .values import (
 
 Pads = tuple[int, int, int, int]  # top, left, bottom, right
 _NONE: Pads = (0, 0, 0, 0)
+_RESIZE_WITH_COORDINATES = 11
 # Layers whose outputs are never below 0.
 _NOT_NEGATIVE = ("ReLU",)
 
@@ -42,10 +43,11 @@ def convolution(graph: Graph, node: Node) -> Tensor:
     groups, strides, dilations = own.get("group", 1), _pair(own, "strides"), _pair(own, "dilations")
     value = graph.value(node.input[0])
     tensor, before = channels_last(graph, value, node), _NONE
+    size = [(side - 1) * dilation + 1 for side, dilation in zip(kernel.shape[2:], dilations, strict=True)]
+    # SAME goes by the size with what a Pad added.
+    pads = _pads(own, tensor.shape[1:3], size, strides)
     if value.padded is not None:
         tensor, before = value.padded
-    size = [(side - 1) * dilation + 1 for side, dilation in zip(kernel.shape[2:], dilations, strict=True)]
-    pads = _pads(own, tensor.shape[1:3], size, strides)
     pads = tuple(one + other for one, other in zip(pads, before, strict=True))  # type: ignore[assignment]
     tensor, padding = _padded(graph, tensor, pads, size, strides, node)
     channels = tensor.shape[-1]
@@ -100,6 +102,8 @@ def max_pool(graph: Graph, node: Node) -> Tensor:
 def average_pool(graph: Graph, node: Node) -> Tensor:
     """Convert AveragePool."""
     own, size, strides = attributes(node), _pair(attributes(node), "kernel_shape"), _pair(attributes(node), "strides")
+    if max(_pair(own, "dilations")) > 1:
+        raise Refused("it has dilations")
     tensor = channels_last(graph, graph.value(node.input[0]), node)
     shape = tensor.shape[1:3]
     pads = _pads(own, shape, size, strides)
@@ -159,6 +163,8 @@ def upsample(graph: Graph, node: Node) -> Tensor:
     own, value = attributes(node), graph.value(node.input[0])
     tensor = channels_last(graph, value, node)
     sides = value.shape
+    if own.get("axes"):
+        raise Refused("it names its axes")
     constants = [graph.constant(name) if name else np.zeros(0) for name in node.input[1:]]
     scales = own.get("scales") or next((c.tolist() for c in constants[:2] if c.size == 4 and c.dtype.kind == "f"), None)
     if scales is None:
@@ -169,12 +175,31 @@ def upsample(graph: Graph, node: Node) -> Tensor:
     if factors == (1, 1):
         return value
     mode = {"nearest": "nearest", "linear": "bilinear"}.get(own.get("mode", "nearest"))
-    coordinates = own.get("coordinate_transformation_mode", "half_pixel")
-    fits = mode == "nearest" and coordinates in ("asymmetric", "half_pixel") if mode else False
-    if not fits and not (mode == "bilinear" and coordinates == "half_pixel"):
-        raise Refused(f"it is {own.get('mode')} with {coordinates}")
+    if graph.opset < _RESIZE_WITH_COORDINATES:
+        coordinates, rounding = "asymmetric", "floor"
+    else:
+        coordinates = own.get("coordinate_transformation_mode", "half_pixel")
+        rounding = own.get("nearest_mode", "round_prefer_floor")
+    # These differ for outputs of one pixel only, and outputs are larger than inputs here.
+    coordinates = "half_pixel" if coordinates == "pytorch_half_pixel" else coordinates
+    repeats = mode == "nearest" and _repeats(coordinates, rounding, max(factors))
+    if not repeats and not (mode == "bilinear" and coordinates == "half_pixel"):
+        how = f"{coordinates} and {rounding}" if mode == "nearest" else coordinates
+        raise Refused(f"it is {own.get('mode', 'nearest')} with {how}")
     scaled = graph.layers.UpSampling2D(factors, interpolation=mode)(tensor)
     return Value(graph.named(scaled, node), NHWC)
+
+
+def _repeats(coordinates: str, rounding: str, factor: int) -> bool:
+    """Return whether the nearest pixel makes each pixel ``factor`` pixels, as Keras does.
+
+    Output pixel x is at (x + 0.5) / factor - 0.5 (half_pixel) or x / factor (asymmetric) of the input.
+    """
+    if coordinates == "half_pixel":
+        return rounding in ("round_prefer_floor", "round_prefer_ceil")
+    if coordinates == "asymmetric":
+        return rounding == "floor" or (rounding == "round_prefer_floor" and factor == 2)
+    return False
 
 
 def gemm(graph: Graph, node: Node) -> Tensor:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
+from edgetl._lib import extras
 from edgetl.importing.keras_graph import layer_normalized
 from edgetl.importing.plain import called, kind, per_channel
 
@@ -15,6 +17,7 @@ from .shapes import in_order, to_shape
 from .values import NHWC, Array, Graph, Keras, Node, Refused, Tensor, Value, aligned, attributes, given, title
 
 _LAYERS = {"Add": "Add", "Sub": "Subtract", "Mul": "Multiply", "Max": "Maximum", "Min": "Minimum"}
+_SOFTMAX_OF_ONE_AXIS = 13
 
 
 def unary(make: Callable[[Graph, Keras, dict[str, Any]], Keras]) -> Callable[[Graph, Node], Tensor]:
@@ -91,14 +94,48 @@ def softmax(name: str) -> Callable[[Graph, Node], Tensor]:
 
     def convert(graph: Graph, node: Node) -> Tensor:
         value = in_order(graph, graph.value(node.input[0]), node)
+        if graph.opset < _SOFTMAX_OF_ONE_AXIS:
+            return _flat_softmax(graph, value, node, convert_axis)
+        return convert_axis(graph, value, attributes(node).get("axis", -1) % len(value.order), node)
+
+    def convert_axis(graph: Graph, value: Value, axis: int, node: Node) -> Value:
         rank = len(value.order)
-        axis = attributes(node).get("axis", -1) % rank
         order = value.order if value.order[-1] == axis else (*(one for one in range(rank) if one != axis), axis)
         tensor = aligned(graph, value, order, node)
         layer = graph.layers.Softmax() if name == "softmax" else graph.layers.Activation(name)
         return Value(graph.named(layer(tensor), node), order)
 
     return convert
+
+
+def _flat_softmax(graph: Graph, value: Value, node: Node, of_axis: Callable[[Graph, Value, int, Node], Value]) -> Value:
+    """Convert Softmax before opset 13, over the axes from ``axis`` on as if they were one."""
+    shape = value.shape
+    axis = attributes(node).get("axis", 1) % len(shape)
+    if axis == 0:
+        raise Refused("it is over the batch")
+    long = [one for one in range(axis, len(shape)) if shape[one] > 1]
+    if len(long) < 2:
+        return of_axis(graph, value, long[0] if long else axis, node)
+    order = tuple(range(len(shape)))
+    value = Value(aligned(graph, value, order, node), order)
+    flat = to_shape(graph, value, [*shape[:axis], math.prod(shape[axis:])], node)
+    return to_shape(graph, of_axis(graph, flat, axis, node), list(shape), node)
+
+
+def variadic(graph: Graph, node: Node) -> Tensor:
+    """Convert Sum, Max and Min of any number of inputs, two at a time."""
+    names = sorted(node.input, key=graph.is_constant)
+    make = extras.require("onnx").helper.make_node
+    operator = "Add" if node.op_type == "Sum" else node.op_type
+    before, *others = names
+    for place, other in enumerate(others, 1):
+        last = place == len(others)
+        after = node.output[0] if last else f"{node.output[0]}.{place}"
+        pair = make(operator, [before, other], [after], name=title(node) if last else f"{title(node)}.{place}")
+        graph.values[after] = arithmetic(graph, pair)
+        before = after
+    return graph.values[before]
 
 
 def arithmetic(graph: Graph, node: Node) -> Tensor:

@@ -59,9 +59,13 @@ class Graph:
     Args:
         readers: How many nodes read each tensor.
         outputs: Names of the graph's outputs.
+        opset: Its opset, which decides what defaults mean.
     """
 
-    def __init__(self, readers: Counter[str], outputs: Sequence[str]) -> None:
+    def __init__(self, readers: Counter[str], outputs: Sequence[str], opset: int) -> None:
+        self.opset = opset
+        # Bytes of the constants that were computed.
+        self.computed_bytes = 0
         self.values: dict[str, Tensor] = {}
         # Layers whose weights may still change, by the name of the ONNX tensor that they alone write.
         self.linear: dict[str, Keras] = {}

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgetl.importing.inputs import CONVENTIONS, FITS, Choice, candidates, chosen, feed, try_inputs
+from edgetl.importing.inputs import CONVENTIONS, FITS, RAW, Choice, candidates, chosen, feed, try_inputs
 from edgetl.importing.labels import best_order, check_order
 from edgetl.importing.options import ImportOptions
 from edgetl.importing.plain import End, class_scores, comparable, original_outputs
 from edgetl.runs.import_record import Fit
+from edgetl_device.errors import InputError
 
 SIDE, CLASSES, NOISE = 8, 4, 45
 Pixels = npt.NDArray[np.uint8]
@@ -176,3 +179,95 @@ def test_outputs_of_each_end_are_scores_of_classes(end: End, outputs: list[list[
     scores = class_scores(given, end).astype(np.float32)
     assert scores.shape == (1, max(2, given.shape[1]))
     np.testing.assert_allclose(original_outputs(scores, end), comparable(given, end), atol=1e-6)
+
+
+@dataclass(frozen=True)
+class Function:
+    """A model that is a function of the mean colours, float32 [n, 3]."""
+
+    function: Callable[[npt.NDArray[np.float32]], npt.NDArray[np.float32]]
+    runtime: str = "numpy"
+
+    def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return np.asarray(self.function(inputs.mean(axis=(1, 2))), np.float32)
+
+
+def _shares(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Return the mean of two softmaxes, [n, 4]."""
+    wide = np.concatenate([colours, colours[:, :1]], axis=1).astype(np.float64)
+    parts = [np.exp(part - part.max(axis=1, keepdims=True)) for part in (wide, wide[:, ::-1] / 50)]
+    return np.asarray(sum(part / part.sum(axis=1, keepdims=True) for part in parts) / 2, np.float32)
+
+
+@pytest.mark.parametrize(
+    ("function", "end", "what"),
+    [
+        (_shares, "logits", "sum to 1 on every photo"),
+        (lambda colours: _shares(colours)[:, 1:2], "one logit", "are from 0 to 1 on every photo"),
+    ],
+    ids=["several", "one"],
+)
+def test_probabilities_without_an_end_that_makes_them_are_refused(
+    function: Callable[..., npt.NDArray[np.float32]], end: End, what: str
+) -> None:
+    photos, targets = _photos(30, noise=NOISE)
+    with pytest.raises(InputError, match="puts out probabilities, but does not end in a softmax") as refused:
+        try_inputs(Function(function), end, photos, targets, {"raw": RAW})
+    assert what in refused.value.why
+    # As the graph says so, they are taken as they are.
+    if end == "logits":
+        assert try_inputs(Function(function), "softmax", photos, targets, {"raw": RAW})
+
+
+def test_an_input_with_outputs_that_are_not_finite_is_out() -> None:
+    def overflowing(colours: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        scores = colours @ np.random.default_rng(0).normal(0, 1, (3, CLASSES))
+        return np.asarray(np.where(np.abs(colours).max() > 50, np.nan, scores), np.float32)
+
+    photos, targets = _photos(40, noise=NOISE)
+    options = ImportOptions()
+    record = chosen(
+        try_inputs(Function(overflowing), "logits", photos, targets, CONVENTIONS), CONVENTIONS, options, by_model=False
+    ).record
+    assert record.name in ("0..1", "-1..1", "imagenet")
+    out = {(one.input, one.fit) for one in record.tried if one.accuracy is None}
+    assert out == {(name, fit) for name in ("raw", "caffe") for fit in FITS}
+    assert not set(record.undecided) & {"raw", "caffe"}
+    assert all(one.loss is None for one in record.tried[-6:])
+    wrong = {"raw": CONVENTIONS["raw"], "caffe": CONVENTIONS["caffe"]}
+    with pytest.raises(InputError, match="NaN or infinite scores") as refused:
+        try_inputs(Function(overflowing), "logits", photos, targets, wrong)
+    assert "each of the 6 inputs" in refused.value.why
+
+
+def test_thousands_of_classes_take_memory_with_the_photos() -> None:
+    classes, photos = 50_000, 40
+    targets = np.arange(photos) * 7 % classes
+    predicted = (targets + 1) % classes
+    tracemalloc.start()
+    try:
+        order = best_order(predicted, targets, classes)
+        scores = np.zeros((photos, classes), np.float32)
+        scores[np.arange(photos), predicted] = 9
+        tried = try_inputs(Scores(scores), "logits", {"crop": np.zeros((photos, 1, 1, 3), np.uint8)}, targets,
+                           {"raw": RAW})  # fmt: skip
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert order.correct == photos
+    assert sorted(order.outputs.tolist()) == list(range(classes))
+    # The best order has all photos right, so they are judged in it.
+    assert tried[0].correct.all()
+    # A matrix of classes by classes would be 20 GB.
+    assert most < 400e6
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A model that puts out given scores, whatever the photos."""
+
+    scores: npt.NDArray[np.float32]
+    runtime: str = "numpy"
+
+    def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        return self.scores[: len(inputs)]

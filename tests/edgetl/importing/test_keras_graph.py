@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from edgetl._lib.extras import keras
-from edgetl.importing import keras_graph
+from edgetl.importing import keras_config, keras_graph
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl_device.errors import InputError
 
@@ -40,8 +40,18 @@ def _sequential(*last: Any) -> Any:
         (lambda k: [k.Dense(1)], "one logit"),
         (lambda k: [k.Dense(4), k.Reshape((1, 1, 4)), k.Conv2D(1, 1), k.Flatten(), k.Activation("sigmoid")],
          "one sigmoid"),
+        (lambda k: [k.Dense(3, "softmax"), k.Activation("linear")], "softmax"),
+        (lambda k: [k.Dense(3, "softmax"), k.Reshape((1, 1, 3)), k.Permute((3, 1, 2)), k.Flatten()], "softmax"),
+        (lambda k: [k.Reshape((1, 1, 8)), k.Conv2D(3, 1, activation="softmax"), k.GlobalAveragePooling2D()], "softmax"),
+        (lambda k: [k.Reshape((1, 1, 8)), k.Conv2D(2, 1, activation="sigmoid"), k.Flatten()], "sigmoids"),
+        (lambda k: [k.Dense(1, "sigmoid"), k.Activation("linear"), k.Flatten()], "one sigmoid"),
+        # Over a part of the scores it is no end.
+        (lambda k: [k.Dense(4), k.Reshape((2, 2)), k.Softmax(), k.Flatten()], "logits"),
     ],
-    ids=["softmax", "layer", "activation", "logits", "two-sigmoids", "one-sigmoid", "one-logit", "conv"],
+    ids=[
+        "softmax", "layer", "activation", "logits", "two-sigmoids", "one-sigmoid", "one-logit", "conv",
+        "softmax-linear", "softmax-permuted", "softmax-pool", "sigmoids-flat", "one-sigmoid-flat", "softmax-of-pairs",
+    ],
 )  # fmt: skip
 def test_ends(last: Any, end: str) -> None:
     made = foreign.import_keras(_sequential(*last(_layers())))
@@ -145,46 +155,6 @@ def test_files_of_keras_3(tmp_path: Path, name: str) -> None:
     np.testing.assert_allclose(again.predict_on_batch(given), model.predict_on_batch(given), atol=1e-7)
 
 
-def test_settings_of_keras_2_are_left_out() -> None:
-    def config(**settings: Any) -> dict[str, Any]:
-        return {
-            "class_name": "Functional",
-            "config": {"layers": [{"class_name": "DepthwiseConv2D", "config": settings}]},
-        }
-
-    kept = {"name": "depthwise", "kernel_size": [3, 3], "depthwise_initializer": "ones"}
-    old = config(groups=1, kernel_initializer={"class_name": "GlorotUniform", "config": {"seed": None}}, **kept)
-    assert json.loads(keras_graph.as_keras_3(json.dumps(old))) == config(**kept)
-    norm = {"class_name": "BatchNormalization", "config": {"axis": [3], "name": "bn"}}
-    assert json.loads(keras_graph.as_keras_3(json.dumps([norm])))[0]["config"] == {"axis": 3, "name": "bn"}
-
-
-def _config(**layer: Any) -> str:
-    """Return the configuration of a model with one odd layer, as Keras 3 writes it."""
-    usual = {"module": "keras.layers", "class_name": "ReLU", "config": {"name": "fine"}, "registered_name": None}
-    layers = [usual, {"module": "keras.layers", "config": {"name": "odd"}, "registered_name": None} | layer]
-    return json.dumps({"class_name": "Sequential", "module": "keras", "config": {"name": "m", "layers": layers}})
-
-
-@pytest.mark.parametrize(
-    ("config", "what"),
-    [
-        (_config(class_name="Lambda"), "layer 'odd' is a Lambda"),
-        (_config(class_name="TFOpLambda"), "layer 'odd' is a TFOpLambda"),
-        (_config(class_name="Swish", registered_name="Custom>Swish", module=None), "layer 'odd' is a custom Swish"),
-        (_config(class_name="Swish", module="their.code"), "layer 'odd' is a custom Swish"),
-        (_config(class_name="ReLU", config={"name": "odd", "f": {"class_name": "__lambda__"}}), "is a __lambda__"),
-        ("{", "its architecture is damaged"),
-        ("[" * 5000 + "]" * 5000, "damaged|too deeply"),
-    ],
-    ids=["lambda", "tf-op", "registered", "module", "function", "damaged", "deep"],
-)
-def test_code_is_refused_by_the_name_of_its_layer(config: str, what: str) -> None:
-    with pytest.raises(InputError, match=what):
-        keras_graph.check_config(config, Path("theirs.keras"))
-    keras_graph.check_config(_config(class_name="ReLU"), Path("theirs.keras"))
-
-
 def test_an_unknown_layer_is_refused_with_those_that_are_known() -> None:
     k = _layers()
     model = keras().Sequential([k.Input(SHAPE), k.Conv2DTranspose(4, 3, name="up"), k.Flatten(), k.Dense(3)])
@@ -193,16 +163,95 @@ def test_an_unknown_layer_is_refused_with_those_that_are_known() -> None:
     assert "SeparableConv2D" in refused.value.why
 
 
+def test_a_model_that_does_not_say_its_input_is_refused() -> None:
+    with pytest.raises(InputError, match="does not say the shape of its input"):
+        keras_graph.flat_network(keras().Sequential([_layers().Dense(3)]), size=None, shown=Path("theirs.keras"))
+
+
+def test_a_size_that_does_not_fit_is_refused() -> None:
+    k = _layers()
+    pixels = k.Input((None, None, 3))
+    x = k.Conv2D(4, 3, strides=2)(pixels)
+    model = keras().Model(pixels, k.Dense(3)(k.Reshape((900,))(x)))
+    assert keras_graph.flat_network(model, size=32, shown=Path("theirs.keras")).size == 32
+    with pytest.raises(InputError, match="cannot be built for photos of 48 x 48"):
+        keras_graph.flat_network(model, size=48, shown=Path("theirs.keras"))
+
+
+def _rms(k: Any) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Keras has deprecated it
+        return k.LayerNormalization(rms_scaling=True, name="odd")
+
+
+@pytest.mark.parametrize(
+    ("odd", "what"),
+    [
+        (lambda k: k.BatchNormalization(axis=1, name="odd"), r"layer 'odd' normalizes axes \[1\]"),
+        (lambda k: k.LayerNormalization(axis=[1, 2], name="odd"), r"layer 'odd' normalizes axes \[1, 2\]"),
+        (_rms, "layer 'odd' has rms_scaling"),
+        (lambda k: k.RandomCrop(24, 24, name="odd"), "layer 'odd' is a RandomCrop"),
+        (lambda k: k.CenterCrop(24, 24, name="odd"), "layer 'odd' is a CenterCrop"),
+        (lambda k: k.AutoContrast(name="odd"), "layer 'odd' is a AutoContrast"),
+    ],
+    ids=["batch-norm", "layer-norm", "rms", "random-crop", "center-crop", "auto-contrast"],
+)
+def test_a_form_that_is_not_imported_is_refused_by_place(odd: Any, what: str) -> None:
+    k = _layers()
+    model = keras().Sequential([k.Input(SHAPE), odd(k), k.Conv2D(4, 3), k.GlobalAveragePooling2D(), k.Dense(3)])
+    with pytest.raises(InputError, match=rf"theirs\.keras: {what}"):
+        foreign.import_keras(model)
+
+
+_NEEDS: dict[str, Any] = {
+    "Dropout": 0.5, "AlphaDropout": 0.5, "GaussianDropout": 0.5, "GaussianNoise": 0.5, "SpatialDropout2D": 0.5,
+    "RandomBrightness": 0.2, "RandomColorDegeneration": 0.2, "RandomContrast": 0.2, "RandomHue": 0.2,
+    "RandomPosterization": 4, "RandomRotation": 0.2, "RandomSaturation": 0.2, "RandomSharpness": 0.2,
+}  # fmt: skip
+
+
+def test_what_only_training_does_is_left_out() -> None:
+    k = _layers()
+    made = []
+    for name in keras_config.IDLE:
+        if name == "RandomApply":
+            made.append(keras().layers.RandomApply([k.RandomFlip()]) if hasattr(k, name) else None)
+        elif name == "RandomColorJitter":
+            made.append(k.RandomColorJitter(brightness_factor=0.2))
+        elif name == "RandomTranslation":
+            made.append(k.RandomTranslation(0.1, 0.1))
+        elif hasattr(k, name):
+            made.append(getattr(k, name)(*([_NEEDS[name]] if name in _NEEDS else [])))
+    idle = [layer for layer in made if layer is not None]
+    assert len(idle) >= 24
+    model = keras().Sequential(
+        [k.Input(SHAPE), *idle, k.Conv2D(8, 3), k.GlobalAveragePooling2D(), k.Dense(3, name="scores")]
+    )
+    made_of = foreign.import_keras(foreign.randomized(model), scaling=None)
+    assert foreign.kinds(made_of.model) == ["Conv2D", "GlobalAveragePooling2D"]
+
+
+def test_a_norm_of_many_features_takes_memory_with_them() -> None:
+    k = _layers()
+    pixels = k.Input(SHAPE)
+    # A matrix of features by features would take 1.4 GB.
+    x = k.BatchNormalization()(k.Flatten()(k.Conv2D(21, 3, activation="relu")(pixels)))
+    made = foreign.import_keras(foreign.randomized(keras().Model(pixels, k.Dense(3)(x))))
+    assert made.model.count_params() < 200_000
+    fold_batch_norm(made.model)
+
+
 @pytest.mark.parametrize(
     ("build", "what"),
     [
         (lambda k: ([k.Input((32, 24, 3))] * 2), "its input is 32 x 24"),
+        (lambda k: ([k.Input((90000, 90000, 3))] * 2), "its input is 90000 x 90000"),
         (lambda k: ([k.Input((32, 32, 1))] * 2), r"its input has shape \[\?, 32, 32, 1\]"),
         (lambda k: ([k.Input((None, None, 3))] * 2), "it takes any size"),
         (lambda k: (lambda one: [one, [k.Conv2D(4, 3)(one), k.Conv2D(4, 3)(one)]])(k.Input(SHAPE)),
          "has 1 inputs and 2 outputs"),
     ],
-    ids=["not-square", "one-channel", "any-size", "two-outputs"],
+    ids=["not-square", "huge", "one-channel", "any-size", "two-outputs"],
 )  # fmt: skip
 def test_what_is_no_classifier_of_square_photos_is_refused(build: Any, what: str) -> None:
     source, output = build(_layers())

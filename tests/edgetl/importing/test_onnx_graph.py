@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from collections import Counter
 from collections.abc import Callable
 
 import foreign
@@ -11,6 +13,9 @@ import pytest
 from foreign import Onnx
 
 from edgetl.importing.onnx_graph import KNOWN
+from edgetl.importing.onnx_graph.convert import computed
+from edgetl.importing.onnx_graph.values import Graph, Refused
+from edgetl.importing.scan import Refusal
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl_device.errors import InputError
 
@@ -54,6 +59,42 @@ def _batch_norm(m: Onnx) -> str:
     one, two = m.conv("pixels", 3, 8, kernel=1), m.conv("pixels", 3, 8, pads=[1, 1, 1, 1])
     # RepVGG: a BatchNormalization after a sum, and one on the input.
     return m.head(norm(m.add("Add", norm(m.add("Add", one, two), 8), m.conv(norm("pixels", 3), 3, 8, kernel=1)), 8), 8)
+
+
+def _pad_same(m: Onnx) -> str:
+    """SAME goes by the padded size: 38 and not 32 pixels."""
+    padded = m.add("Pad", "pixels", m.constant([0, 0, 3, 3, 0, 0, 3, 3], np.int64))
+    x = m.conv(padded, 3, 8, kernel=4, strides=[4, 4], auto_pad="SAME_UPPER")
+    lower = m.add("Pad", x, m.constant([0, 0, 1, 0, 0, 0, 0, 1], np.int64))
+    return m.head(m.conv(lower, 8, 8, auto_pad="SAME_LOWER", strides=[2, 2]), 8)
+
+
+def _of_three(m: Onnx) -> str:
+    one, two, three = (m.conv("pixels", 3, 8) for _ in range(3))
+    most = m.add("Max", one, two, m.constant(0.1), three)
+    least = m.add("Min", m.add("Sum", one, two, three), most, m.constant(1.5))
+    return m.head(m.add("Sum", m.add("Max", least), m.weights(8, 1, 1), one), 8)
+
+
+def _of_map(m: Onnx) -> str:
+    """A fully convolutional head without a Flatten."""
+    return m.conv(m.add("GlobalAveragePool", m.conv("pixels", 3, 8)), 8, 4, kernel=1)
+
+
+def _of_one_map(m: Onnx) -> str:
+    return str(m.add("Sigmoid", m.conv(m.add("GlobalAveragePool", m.conv("pixels", 3, 8)), 8, 1, kernel=1)))
+
+
+def _resize_coordinates(m: Onnx) -> str:
+    def resize(source: str, *scales: float, **how: str) -> str:
+        return str(m.add("Resize", source, "", m.constant([1, 1, *scales]), **how))
+
+    x = m.conv("pixels", 3, 8, kernel=4, strides=[4, 4])
+    x = m.conv(resize(x, 2, 2, mode="linear", coordinate_transformation_mode="pytorch_half_pixel"), 8, 8)
+    x = m.conv(resize(x, 2, 2, mode="nearest", coordinate_transformation_mode="asymmetric"), 8, 8, kernel=4)
+    x = m.conv(resize(x, 3, 3, nearest_mode="round_prefer_ceil"), 8, 8, kernel=4)
+    x = resize(x, 3, 3, coordinate_transformation_mode="asymmetric", nearest_mode="floor")
+    return m.head(m.conv(x, 8, 8, kernel=4), 8)
 
 
 def _hard_swish(m: Onnx) -> str:
@@ -227,7 +268,7 @@ PATTERNS: dict[Build, str] = {
             _hard_swish_written_out, _silu, _squeeze_excite, _squeeze_excite_dense, _gelu_written_out, _layer_norm,
             _channel_shuffle, _slice, _pools, _flatten_map, _reshape_matmul, _flat_features, _normalized_input,
             _arithmetic, _shared_convolution, _pad_convolution, _as_strided, _resize, _dynamic_shape,
-            _convolutional_head,
+            _convolutional_head, _pad_same, _of_three, _of_map, _resize_coordinates,
         ),
         "logits",
     ),
@@ -235,6 +276,7 @@ PATTERNS: dict[Build, str] = {
     _log_softmax: "log-softmax",
     _sigmoids: "sigmoids",
     _one_logit: "one logit",
+    _of_one_map: "one sigmoid",
 }  # fmt: skip
 
 
@@ -245,6 +287,25 @@ def test_a_pattern_equals_onnx_runtime(build: Build) -> None:
     assert made.ends_in == PATTERNS[build]
     assert not [kind for kind in foreign.kinds(made.model) if kind in ("Lambda", "Transpose")]
     fold_batch_norm(made.model)  # what int8 begins with takes it
+
+
+@pytest.mark.parametrize("end", ["Softmax", "Sigmoid"])
+@pytest.mark.parametrize(
+    "after",
+    [
+        lambda m, x: m.add("Flatten", x),
+        lambda m, x: m.add("Reshape", x, m.constant([1, -1], np.int64)),
+        lambda m, x: m.add("Squeeze", m.add("Unsqueeze", x, m.constant([2], np.int64)), m.constant([2], np.int64)),
+        lambda m, x: m.add("Identity", x),
+        lambda m, x: m.add("Unsqueeze", x, m.constant([2, 3], np.int64)),
+        lambda m, x: m.add("Transpose", m.add("Unsqueeze", x, m.constant([2], np.int64)), perm=[0, 2, 1]),
+    ],
+    ids=["flatten", "reshape", "squeeze", "identity", "map", "transpose"],
+)
+def test_what_changes_no_values_does_not_hide_the_end(end: str, after: Callable[[Onnx, str], str]) -> None:
+    model = Onnx()
+    made = foreign.import_onnx(model.model(after(model, model.add(end, model.head(model.conv("pixels", 3, 8), 8)))))
+    assert made.ends_in == {"Softmax": "softmax", "Sigmoid": "sigmoids"}[end]
 
 
 @pytest.mark.parametrize("opset", [9, 11, 13, 18, 20, 23])
@@ -311,14 +372,115 @@ def test_an_unknown_operator_is_refused_by_name_and_place() -> None:
         (lambda m: m.head(m.conv("pixels", 3, 8, dilations=[2, 2], strides=[2, 2]), 8), "strides and dilations"),
         (lambda m: m.head(m.add("AveragePool", m.conv("pixels", 3, 8), kernel_shape=[3, 3], pads=[1, 0, 0, 0]), 8),
          "does not count what it pads"),
+        *((lambda m, how=how: m.head(m.add("Resize", m.conv("pixels", 3, 8), "", m.constant([1, 1, 3, 3]), **how), 8),
+           f"it is {shown}") for how, shown in (
+            ({"nearest_mode": "ceil"}, "nearest with half_pixel and ceil"),
+            ({"nearest_mode": "floor"}, "nearest with half_pixel and floor"),
+            ({"coordinate_transformation_mode": "asymmetric"}, "nearest with asymmetric and round_prefer_floor"),
+            ({"coordinate_transformation_mode": "asymmetric", "nearest_mode": "ceil"}, "nearest with asymmetric and"),
+            ({"coordinate_transformation_mode": "asymmetric", "mode": "linear"}, "linear with asymmetric"),
+            ({"coordinate_transformation_mode": "align_corners", "mode": "linear"}, "linear with align_corners"),
+            ({"mode": "cubic"}, "cubic with half_pixel"),
+        )),
     ],
-    ids=["slice", "pow", "conv", "pool"],
+    ids=["slice", "pow", "conv", "pool", *(f"resize-{number}" for number in range(7))],
 )  # fmt: skip
 def test_a_form_that_tflite_has_not_is_refused_by_place(build: Build, why: str) -> None:
     model = Onnx()
     with pytest.raises(InputError, match=r"theirs\.onnx: \w+ '/part/\w+' cannot be imported") as refused:
         foreign.import_onnx(model.model(build(model)))
     assert why in refused.value.why
+
+
+def test_dilations_of_a_pool_are_refused() -> None:
+    model = Onnx(opset=19)
+    x = model.add("AveragePool", model.conv("pixels", 3, 8), kernel_shape=[2, 2], dilations=[2, 2])
+    with pytest.raises(InputError, match="cannot be imported") as refused:
+        foreign.import_onnx(model.model(model.head(x, 8)))
+    assert refused.value.why == "it has dilations"
+
+
+@pytest.mark.parametrize(("operator", "mode"), [("Resize", "nearest"), ("Upsample", "nearest"), ("Resize", "linear")])
+def test_resizing_without_coordinates_is_asymmetric(operator: str, mode: str) -> None:
+    model = Onnx(opset=10 if operator == "Resize" else 9)
+    x = model.add(operator, model.conv("pixels", 3, 8), model.constant([1, 1, 3, 3]), mode=mode)
+    whole = model.model(model.head(model.conv(x, 8, 8, kernel=4), 8))
+    if mode == "nearest":
+        foreign.import_onnx(whole)
+        return
+    with pytest.raises(InputError, match="cannot be imported") as refused:
+        foreign.import_onnx(whole)
+    assert refused.value.why == "it is linear with asymmetric"
+
+
+@pytest.mark.parametrize("operator", ["Softmax", "LogSoftmax"])
+@pytest.mark.parametrize("opset", [11, 13])
+def test_softmax_before_opset_13_is_over_all_later_axes(operator: str, opset: int) -> None:
+    model = Onnx(opset=opset)
+    # Over 8 x 2 x 2 values, and over the last axis, 2.
+    x = model.conv("pixels", 3, 8, kernel=17, strides=[15, 15])
+    soft = model.add(operator, x)
+    last = model.add(operator, x, axis=3)
+    third = model.add(operator, x, axis=2)
+    joined = model.add("Concat", soft, last, third, axis=1)
+    made = foreign.import_onnx(model.model(model.head(model.conv(joined, 24, 8, kernel=2), 8)))
+    assert made.ends_in == "logits"
+    # At the end, of [1, 4, 1, 1]: the default axis is the classes, or the last one, of length 1.
+    end = Onnx(opset=opset)
+    scores = end.conv(end.add("GlobalAveragePool", end.conv("pixels", 3, 8)), 8, 4, kernel=1)
+    made = foreign.import_onnx(end.model(end.add(operator, scores, **({} if opset < 13 else {"axis": 1}))))
+    assert made.ends_in == {"Softmax": "softmax", "LogSoftmax": "log-softmax"}[operator]
+
+
+def _constant_part(model: Onnx, make: Callable[[Onnx], str]) -> onnx.ModelProto:
+    scores = model.head(model.conv("pixels", 3, 8), 8)
+    return model.model(model.add("Add", scores, model.add("ReduceMax", make(model), keepdims=0)))
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda m: m.add("Expand", m.constant([1.0]), m.constant([40000, 40000], np.int64)),
+        lambda m: m.add("ConstantOfShape", m.constant([40000, 40000], np.int64)),
+        lambda m: m.add("Tile", m.constant([[1.0]]), m.constant([40000, 40000], np.int64)),
+        lambda m: m.add("Add", m.constant(np.ones((40000, 1))), m.constant(np.ones((1, 40000)))),
+    ],
+    ids=["expand", "constant-of-shape", "tile", "broadcast"],
+)
+def test_a_small_file_cannot_make_large_constants(make: Callable[[Onnx], str]) -> None:
+    model = _constant_part(Onnx(), make)
+    with pytest.raises(Refusal, match="has 1,600,000,000 values for one photo"):
+        foreign.scan_onnx(model)
+    # Nor in this process, whatever the scan let through.
+    node = next(one for one in model.graph.node if one.op_type in ("Expand", "ConstantOfShape", "Tile", "Add"))
+    graph = Graph(Counter(), [], 17)
+    for tensor in model.graph.initializer:
+        graph.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
+    tracemalloc.start()
+    try:
+        with pytest.raises(Refused, match="its constants take over 256 MB"):
+            computed(graph, node)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_many_constants_are_bounded_together() -> None:
+    graph = Graph(Counter(), [], 17)
+    graph.values |= {"one": np.ones(1, np.float32), "shape": np.array([1 << 24], np.int64)}
+    node = onnx.helper.make_node("Expand", ["one", "shape"], ["large"])
+    for _ in range(4):  # of 64 MB
+        (made,) = computed(graph, node) or []
+        assert np.asarray(made).nbytes == 1 << 26
+    with pytest.raises(Refused, match="its constants take over 256 MB"):
+        computed(graph, node)
+
+
+def test_a_feature_map_that_is_too_large_is_refused() -> None:
+    model = Onnx()
+    x = model.add("Resize", "pixels", "", model.constant([1, 1, 1000, 1000]))
+    with pytest.raises(Refusal, match="has 3,072,000,000 values for one photo"):
+        foreign.scan_onnx(model.model(model.head(x, 3)))
 
 
 def test_a_model_that_does_not_look_at_the_photo_is_refused() -> None:

@@ -88,6 +88,33 @@ def _external(location: str) -> onnx.ModelProto:
     return model
 
 
+def _one_value() -> tuple[onnx.TensorProto, onnx.TensorProto]:
+    return (
+        onnx.numpy_helper.from_array(np.array([2], np.float32), "sparse"),
+        onnx.numpy_helper.from_array(np.array([0], np.int64), "places"),
+    )
+
+
+def _sparse() -> onnx.ModelProto:
+    model = _plain()
+    values, places = _one_value()
+    model.graph.sparse_initializer.append(onnx.helper.make_sparse_tensor(values, places, [4]))
+    return model
+
+
+def _sparse_elsewhere() -> onnx.ModelProto:
+    model = _sparse()
+    onnx.external_data_helper.set_external_data(model.graph.sparse_initializer[0].values, "/etc/passwd")
+    return model
+
+
+def _sparse_constant() -> onnx.ModelProto:
+    model = Onnx()
+    values, places = _one_value()
+    constant = model.add("Constant", sparse_value=onnx.helper.make_sparse_tensor(values, places, [4]))
+    return model.model(model.add("Add", model.head(model.conv("pixels", 3, 4), 4), constant))
+
+
 def _not_square() -> onnx.ModelProto:
     model = _plain()
     model.graph.input[0].type.tensor_type.shape.dim[3].dim_value = 48
@@ -102,12 +129,30 @@ def _not_square() -> onnx.ModelProto:
         (lambda: _typed(_plain(), onnx.TensorProto.FLOAT16), "its input is float16, not float32"),
         (lambda: _plain(size="side"), r"its input has shape \[1, 3, \?, \?\]: it takes any size"),
         (_not_square, "its input is 32 x 48"),
+        (lambda: _plain(size=90000), "its input is 90000 x 90000; edgetl takes up to 2048"),
         (lambda: _plain(opset=3), "it has opset 3; edgetl reads 9 to 23"),
         (lambda: _external("model.onnx.data"), "its weights are in model.onnx.data, which is not there"),
         (lambda: _external("../weights"), "its weights are in '../weights'"),
         (lambda: _external("/etc/passwd"), "its weights are in '/etc/passwd'"),
+        (_sparse, "it has sparse weights"),
+        (_sparse_elsewhere, "it has sparse weights"),
+        (_sparse_constant, "it has sparse weights"),
     ],
-    ids=["outputs", "float64", "float16", "any-size", "not-square", "opset", "external", "outside", "absolute"],
+    ids=[
+        "outputs",
+        "float64",
+        "float16",
+        "any-size",
+        "not-square",
+        "huge",
+        "opset",
+        "external",
+        "outside",
+        "absolute",
+        "sparse",
+        "sparse-elsewhere",
+        "sparse-constant",
+    ],
 )
 def test_an_onnx_file_that_is_no_classifier_says_why(build: Any, why: str) -> None:
     with pytest.raises(Refusal, match=why) as refused:
@@ -137,6 +182,14 @@ def test_the_size_of_a_model_that_takes_any_is_given() -> None:
     assert (found.scan.size, found.scan.batch, found.scan.layout) == (40, True, "nchw")
     with pytest.raises(Refusal, match="not --size 40"):
         foreign.scan_onnx(_plain(), size=40)
+
+
+def test_the_name_of_the_producer_is_bounded_and_escaped() -> None:
+    model = _plain()
+    model.producer_name, model.producer_version = "evil\x1b[2J\n" + "x" * 100_000, "1"
+    producer = foreign.scan_onnx(model).scan.producer
+    assert producer.startswith("evil\\x1b[2J xxx")
+    assert len(producer) < 200
 
 
 def _h5(write: Any) -> bytes:
