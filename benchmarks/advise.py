@@ -164,7 +164,7 @@ def _latency(data: DataSet, measured: dict[str, Any], runs: Path) -> dict[str, A
         say(f"quantize and bench {measured['name']}, {name}")
         run([*EDGETL, "quantize", runs / name])
         out = runs / f"{name}.json"
-        run([*EDGETL, "bench", runs / name / "bundle", "--variants", "int8", "--duration", _BENCH_S, "--json", out])
+        run([*EDGETL, "bench", runs / name / "bundle", "--variants", "int8", "--duration", _BENCH_S, "--out", out])
         (rows[name],) = result.read(out).to_json()["runs"]
         right[name] = _int8_right(runs / name)
     p50 = {name: row["latency_ms"]["invoke"]["p50"] for name, row in rows.items()}

@@ -48,7 +48,7 @@ def main() -> None:
         recorded = folder / "recorded.json"
         bench = [sys.executable, "-m", "edgetl", "bench", str(TINY)]
         subprocess.run(
-            [*bench, "--variants", "int8", "--quick", "--json", str(recorded)],
+            [*bench, "--variants", "int8", "--quick", "--out", str(recorded)],
             check=True,
             capture_output=True,
         )

@@ -3,7 +3,7 @@
 The files are those of ``export_timm.py``, from an environment with PyTorch. The photos are the shared flowers' test
 photos.
 
-    python benchmarks/importing.py --models models/ [--run RUN] --json result.json
+    python benchmarks/importing.py --models models/ [--run RUN] --out result.json
 
 With ``--run``, a run of ``edgetl train`` on the flowers: it is exported once for each convention of its input, and
 ``--input auto`` has to find that on 60 test photos, another draw each time.
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--models", type=Path, required=True, help="folder of ONNX files")
     parser.add_argument("--run", type=Path, help="run of edgetl train on the shared flowers")
     parser.add_argument("--data", type=Path, default=SHARED_DATA)
-    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     flowers = given.data / "flowers"
     document: dict[str, Any] = {"schema": SCHEMA, "equality": [], "conventions": []}
@@ -114,13 +114,13 @@ def main() -> None:
         row = equality(path, flowers)
         document["equality"].append(row)
         say(f"{row['model']}: {row.get('refused') or row['max_abs']}")
-        write_json(given.json, document)
+        write_json(given.out, document)
     if given.run:
         rows = document["conventions"] = conventions(Run.open(given.run), flowers)
         sure = [row for row in rows if not row["undecided"]]
         right = sum(row["found"] == row["convention"] for row in sure)
         say(f"sure in {len(sure)} of {len(rows)}, right in {right} of these")
-        write_json(given.json, document)
+        write_json(given.out, document)
     refused = [row for row in document["equality"] if "refused" in row]
     sys.exit(1 if refused else 0)
 

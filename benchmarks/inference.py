@@ -177,7 +177,7 @@ def device(work: Workspace) -> Outcome:
 
 def _bench(work: Workspace, bundle: Path, variants: str, *, duration_s: float = _BENCH_S) -> dict[str, dict[str, Any]]:
     out = work.new_folder("bench").with_suffix(".json")
-    run([*EDGETL, "bench", bundle, "--variants", variants, "--duration", duration_s, "--json", out])
+    run([*EDGETL, "bench", bundle, "--variants", variants, "--duration", duration_s, "--out", out])
     return {row["variant"]: row for row in result.read(out).to_json()["runs"]}
 
 

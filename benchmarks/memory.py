@@ -5,7 +5,7 @@ irrelevant. Samples RssAnon (``/proc/PID/status``, proc(5)) of the process and i
 only reclaim by swapping. The cache's memory maps are file-backed and not included; the system drops those pages under
 memory pressure. Linux only.
 
-Example: python benchmarks/memory.py --photos 20000 --json memory.json
+Example: python benchmarks/memory.py --photos 20000 --out memory.json
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def main() -> None:
     parser.add_argument("--views", type=int, default=1)
     parser.add_argument("--data-only", action="store_true", help="run `edgetl data check`: hash, decode, audit, split")
     parser.add_argument("--work", type=Path, help="folder for photos and cache; needs about 0.2 MB a photo at 160 px")
-    parser.add_argument("--json", type=Path, help="also write the result to this file")
+    parser.add_argument("--out", type=Path, help="also write the result to this file")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=arguments.work, prefix="edgetl-memory-") as name:
         work = Path(name)
@@ -72,9 +72,9 @@ def main() -> None:
         f"edgetl {what}, {arguments.photos:,} photos at {arguments.size} px: peak of private memory {peak_gb:.2f} GB "
         f"after {measured.peak_after_s:.0f} of {measured.seconds:.0f} s (limit {LIMIT_GB} GB)"
     )
-    if arguments.json:
+    if arguments.out:
         write_json(
-            arguments.json,
+            arguments.out,
             {
                 "command": what,
                 "photos": arguments.photos,

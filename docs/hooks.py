@@ -17,6 +17,8 @@ from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parent.parent
 REPOSITORY = "https://github.com/edgetl/edgetl/tree/main"
+# Links of the READMEs, which package indexes show without the files beside them.
+FILES = "https://github.com/edgetl/edgetl/blob/main/"
 
 # File in the repository -> page of the site.
 OUTSIDE = {
@@ -71,9 +73,12 @@ def relink(markdown: str, page: str) -> str:
     def replaced(match: re.Match[str]) -> str:
         text, target = match["text"], match["target"]
         path, hash, anchor = target.partition("#")
-        if not path or re.match(r"[a-z]+:", target):
+        if path.startswith(FILES):
+            file = path.removeprefix(FILES)
+        elif not path or re.match(r"[a-z]+:", target):
             return match[0]
-        file = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
+        else:
+            file = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         if file == "README.md":
             file = "docs/index.md"
         to = PAGES.get(file) or (file.removeprefix("docs/") if file.startswith("docs/") else None)

@@ -9,16 +9,18 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
+from edgetl._lib.extras import install
 from edgetl.inspection.edgetpu.compiler import PROGRAM
 from edgetl_device import doctor
 from edgetl_device.doctor import Check, Report, lacking
 from edgetl_device.documents import Unknown
 from edgetl_device.machine.environment import package_version
 from edgetl_device.reasons import Reason, table
+from edgetl_device.text import GUIDES
 
 # The extra [train] of pyproject.toml.
 TRAINING = ("tensorflow", "keras", "tf2onnx", "onnx", "onnxruntime", "scikit-learn", "matplotlib")
-_INSTALL = "In edgetl's checkout: pip install ./device '.[train]'"
+_INSTALL = install("train")
 
 # Beside those of the device package.
 WORKSTATION = table(
@@ -34,7 +36,7 @@ WORKSTATION = table(
         "edge-tpu-compiler-missing",
         "info",
         "The Edge TPU compiler is not installed; only edgetl compile needs it.",
-        "See docs/guides/coral.md.",
+        f"See {GUIDES}/coral.md",
     ),
 )
 

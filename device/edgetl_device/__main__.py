@@ -18,7 +18,8 @@ from . import __version__
 from .bench.options import BenchOptions
 from .documents import Document
 from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
-from .options import add_arguments, from_arguments
+from .files import check_writable
+from .options import add_arguments, from_arguments, refuse_json_value
 from .process import prepare
 from .text import shown_lines
 from .update.options import UpdateOptions
@@ -44,6 +45,8 @@ def main(arguments: Sequence[str] | None = None, *, as_text: bool = False) -> in
         # edgetl reports problems with photos itself; Pillow's warnings would only clutter its output.
         warnings.filterwarnings("ignore", module=r"PIL\.")
         options = _parser(as_text=as_text).parse_args(arguments)
+        if options.out is not None:
+            check_writable(options.out)
         options.run(options)
         sys.stdout.flush()
         return 0
@@ -85,15 +88,31 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(message, hint=f"See: {self.prog} --help")
 
 
+class _DocumentParser(_Parser):
+    """The parser of a command; each command prints or writes one document."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        # Absent unless given, so that it does not replace what the main parser has set.
+        self.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document on stdout"
+        )
+        self.add_argument("--out", "-o", type=Path, metavar="FILE", help="write the JSON document to a file")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse the arguments of the command."""
+        refuse_json_value(self.prog, args or [])
+        return super().parse_known_args(args, namespace)
+
+
 def _parser(*, as_text: bool = False) -> argparse.ArgumentParser:
     about = "Run, measure and check edgetl bundles" + ("." if as_text else "; prints JSON.")
     parser = _Parser(prog="edgetl-device" if as_text else "python -m edgetl_device", description=about)
-    if as_text:
-        parser.add_argument("--json", action="store_true", help="before the command: print JSON instead of text")
-    else:
-        parser.set_defaults(json=True)
+    parser.add_argument("--json", action="store_true", default=not as_text, help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=f"edgetl-device {__version__}")
-    commands = parser.add_subparsers(required=True, metavar="{classify,bench,verify,doctor,update,slots}")
+    commands = parser.add_subparsers(
+        required=True, metavar="{classify,bench,verify,doctor,update,slots}", parser_class=_DocumentParser
+    )
 
     classify = _command(
         commands,
@@ -215,6 +234,8 @@ def _classify(options: argparse.Namespace) -> None:
         frames=options.frames,
         threshold=options.threshold,
     )
+    if live and options.out:
+        raise InputError("--out with --camera, --video or --watch", why="they have no end", hint="Redirect stdout.")
     delegate = _delegate(options)
     with open_classifier(
         options.bundle,
@@ -230,8 +251,12 @@ def _classify(options: argparse.Namespace) -> None:
         else:
             failures, top = Failures(), 5 if options.top is None else options.top
             rows = classify_each(classifier, options.photos, failures, top)
+            if options.json or options.out:
+                found = predictions(classifier, rows)
+                rows = iter(found.photos)
+                _write_out(options, found)
             if options.json:
-                _write(dumps(predictions(classifier, rows)))
+                _write(dumps(found))
             else:
                 for row in rows:
                     _write(f"{prediction_line(row.photo, row.predictions, row.error)}\n")
@@ -311,7 +336,16 @@ def _say(text: str) -> None:
 def _print(options: argparse.Namespace, document: D, lines: Callable[[D], list[str]]) -> None:
     from .documents import dumps
 
+    _write_out(options, document)
     _write(dumps(document) if options.json else "".join(f"{line}\n" for line in lines(document)))
+
+
+def _write_out(options: argparse.Namespace, document: Document) -> None:
+    from .documents import write_or_keep
+
+    if options.out is not None:
+        write_or_keep(options.out, document)
+        _say(f"written: {options.out}")
 
 
 def _write(text: str) -> None:

@@ -18,7 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .errors import OptionError, as_flag
+from .errors import InputError, OptionError, as_flag
 
 if TYPE_CHECKING:
     import argparse
@@ -430,3 +430,20 @@ def _at_commas(text: str) -> list[str]:
 def _number(value: float) -> str:
     """Format a number without trailing zeros: 1, 0.15, 3e-05."""
     return str(int(value)) if value == int(value) and abs(value) < 1e15 else repr(value)
+
+
+def refuse_json_value(command: str, arguments: Sequence[str]) -> None:
+    """Refuse ``--json FILE`` and ``--json -``, which wrote and printed documents in earlier versions.
+
+    Raises:
+        InputError: A value that can be no argument of the command follows ``--json``.
+    """
+    for flag, value in zip(arguments, [*arguments[1:], ""], strict=False):
+        if flag == "--json" and (value == "-" or value.endswith(".json")):
+            file = value
+        elif flag.startswith("--json="):
+            file = flag.removeprefix("--json=")
+        else:
+            continue
+        hint = "--json alone prints on stdout." if file == "-" else f"Write the file with --out {file}"
+        raise InputError(f"{command} --json {file}: --json takes no value", hint=hint)

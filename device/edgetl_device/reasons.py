@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from .documents import Is
+from .text import GUIDES
 
 Code = Annotated[str, Is(pattern="[a-z0-9]+(-[a-z0-9]+)*")]
 Severity = Literal["error", "warning", "info"]
@@ -129,13 +130,13 @@ DOCTOR = table(
         "edge-tpu-hindered",
         "warning",
         "An Edge TPU is plugged in but cannot be used, or not at full speed.",
-        "See docs/guides/coral.md.",
+        f"See {GUIDES}/coral.md",
     ),
     Reason(
         "edge-tpu-library-missing",
         "warning",
         "An Edge TPU is plugged in but libedgetpu is missing.",
-        "sudo apt install libedgetpu1-std from Coral's source, or a build for your runtime: see docs/guides/coral.md",
+        f"sudo apt install libedgetpu1-std from Coral's source, or a build for your runtime: see {GUIDES}/coral.md",
     ),
     Reason(
         "clock-governor",

@@ -8,6 +8,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+# The guides, for messages: whoever installed edgetl from an index has no docs/ folder.
+GUIDES = "https://github.com/edgetl/edgetl/blob/main/docs/guides"
 # Maximum number of classes in sentences and tables.
 LISTED = 20
 # Control characters, which a terminal obeys; lone surrogates, by which Python represents bytes that are not UTF-8; line

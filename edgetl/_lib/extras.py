@@ -83,8 +83,16 @@ def check_installed(module: str, *, extra: str = "train") -> None:
 def _absent(module: str, extra: str) -> Unavailable:
     return Unavailable(
         f"this command needs {module.split('.')[0]}, which is not installed here",
-        hint=f"In edgetl's checkout: pip install ./device '.[{extra}]'",
+        hint=install(extra),
     )
+
+
+def install(extra: str = "") -> str:
+    """Return how to install edgetl with an extra, or edgetl-device without one: from a checkout, else by its name."""
+    asked = f"[{extra}]" if extra else ""
+    if (Path(__file__).parents[2] / "device" / "pyproject.toml").is_file():
+        return "In edgetl's checkout: pip install ./device" + (f" '.{asked}'" if extra else "")
+    return f"Run: pip install 'edgetl{asked}'" if extra else "Run: pip install edgetl-device"
 
 
 def tensorflow() -> ModuleType:

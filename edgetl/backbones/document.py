@@ -1,4 +1,4 @@
-"""The document that ``edgetl models --json`` prints."""
+"""The documents that ``edgetl models --json`` prints."""
 
 from __future__ import annotations
 
@@ -95,3 +95,37 @@ def _described(facts: Facts) -> BackboneDescription:
         paper=row.paper,
         concerns=tuple(table.concerns(facts)),
     )
+
+
+@dataclass(frozen=True)
+class MatchedLayer:
+    """A layer of a backbone or of a weights file.
+
+    Attributes:
+        layer: Name of the layer.
+        status: ``set``, ``missing``, ``other shape``, or ``unused`` for a layer of the file that matches none.
+        wanted: Shapes of the layer's variables.
+        found: Shapes of the file's arrays.
+    """
+
+    layer: str
+    status: str
+    wanted: str
+    found: str
+
+
+@dataclass(frozen=True)
+class WeightsMatch:
+    """A weights file, matched with a backbone layer by layer.
+
+    Attributes:
+        backbone: Name of the backbone.
+        width: Width multiplier of the backbone.
+        layers: Layers of the backbone, then those of the file that match none.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.weights-match/1"
+
+    backbone: Text
+    width: float
+    layers: tuple[MatchedLayer, ...]

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import echo, note, print_json, print_table, word
+from edgetl.cli.console.output import DATA_FORMS, echo, note, print_table, word
+
+from .json_output import JSON, OUT, check_out, deliver
 
 if TYPE_CHECKING:
     from edgetl.advice import Advice, BackboneAdvice
@@ -21,7 +23,7 @@ def register(app: typer.Typer) -> None:
 def advise(
     data: Path = typer.Argument(
         ...,
-        help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/guides/data.md).",
+        help=DATA_FORMS,
         readable=False,
     ),
     backbone: list[str] = typer.Option(
@@ -36,7 +38,8 @@ def advise(
     on_conflict: str = typer.Option("error", help="A photo with two labels: error, or drop it."),
     seed: int = typer.Option(0, help="Seed of the split and the folds."),
     plot: Path | None = typer.Option(None, help="Draw accuracy by depth into this PNG file."),
-    json: bool = typer.Option(False, "--json", help="Print JSON."),
+    json: bool = JSON,
+    out: Path | None = OUT,
 ) -> None:
     """Recommend what to train on these photos: the head, the last blocks, all layers, or a shorter backbone.
 
@@ -50,6 +53,7 @@ def advise(
 
     if plot:
         refuse_inside(data, plot, file=True)
+    check_out(out, data=data)
     advice = advise_on(
         data,
         backbones=backbone,
@@ -68,9 +72,7 @@ def advise(
 
         with atomic_path(plot) as temporary:
             draw(advice, temporary)
-    if json:
-        print_json(advice.document)
-    else:
+    if not deliver(advice.document, json=json, out=out):
         _print(data, advice)
     if plot:
         note(f"picture  {plot}")

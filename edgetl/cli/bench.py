@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.formats import Format, print_csv, require_one_output
-from edgetl.cli.console.output import note, print_json
+from edgetl.cli.console.output import note
 from edgetl_device.bench.options import BenchOptions
-from edgetl_device.errors import InputError
+from edgetl_device.text import GUIDES
 
+from .gating import FAIL_IF, SUMMARY, write_summary
+from .json_output import JSON, check_out, deliver
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
@@ -33,11 +35,17 @@ def register(app: typer.Typer) -> None:
 def bench(
     asked: Asked[BenchOptions],
     bundle: Path = _Bundle,
-    fail_if: list[str] = typer.Option(
-        [], metavar="EXPR", help='Exit with 3 if true: "int8.p95_ms>40". May be repeated.', show_default=False
-    ),
+    fail_if: list[str] = FAIL_IF,
+    summary: Path | None = SUMMARY,
     form: Format = typer.Option(Format.table, "--format", help="How to print the result."),
-    json: str = typer.Option("", "--json", metavar="OUT", help="Write the result with its raw samples; - prints it."),
+    json: bool = JSON,
+    out: Path | None = typer.Option(
+        None,
+        "--out",
+        "-o",
+        help="Write the result with its raw samples: FILE.json; with boards also a folder, for NAME.json of each.",
+        show_default=False,
+    ),
     on: list[str] = typer.Option(
         [],
         metavar="HOST",
@@ -48,14 +56,7 @@ def bench(
     fleet: str = typer.Option(
         "",
         metavar="FILE",
-        help="Bench on all boards of a fleet.toml: docs/guides/fleet.md.",
-        show_default=False,
-        rich_help_panel=_BOARDS,
-    ),
-    out: str = typer.Option(
-        "",
-        metavar="DIR",
-        help="Write each board's result to DIR/NAME.json.",
+        help=f"Bench on all boards of a fleet.toml: {GUIDES}/fleet.md.",
         show_default=False,
         rich_help_panel=_BOARDS,
     ),
@@ -65,63 +66,67 @@ def bench(
 ) -> None:
     """Measure a bundle, here or on boards: float and int8 side by side, with a verdict on the measurement.
 
-    --fail-if also takes accuracy_drop_pp, size_mb, photo_p95_ms, ... and codes of the verdict, such as noisy-latency.
-    The result is written in any case.
+    --fail-if also takes accuracy_drop_pp, ece, recall_pct[tulips], size_mb, ... and codes of the verdict, such as
+    noisy-latency; "int8.p95_ms>40" is for one variant. The result is written in any case.
 
-    Example: edgetl bench runs/parts/bundle --threads 1,2 --delegates none,xnnpack --json result.json
+    Example: edgetl bench runs/parts/bundle --threads 1,2 --delegates none,xnnpack --out result.json
 
     Example: edgetl bench parts.edgetl --data field-photos --fail-if "int8.accuracy_drop_pp>1"
     """
     from edgetl.cli import bench_remote
     from edgetl.comparison import gates
     from edgetl_device.bundle import Bundle
-    from edgetl_device.files import check_writable
 
-    require_one_output(form, json=json == "-")
-    opened, options = Bundle.open(bundle), asked.options
+    require_one_output(form, json=json)
     # Check gates and output paths before the bench, not after.
-    wanted = gates.parse_gates(fail_if, gates.RUN_METRICS)
+    wanted = gates.parse_gates(fail_if, gates.BENCH_METRICS)
+    opened, options = Bundle.open(bundle), asked.options
+    gates.check_labels(wanted, opened.labels)
     gates.check_variants(wanted, options.named_variants or [variant.name for variant in opened.variants])
     boards = bench_remote.chosen_boards(on, fleet)
     if options.data is not None:
         require_reference(opened, wanted, here=not boards)
-    if json not in ("", "-"):
-        check_writable(json)
+    check_out(summary)
     if boards:
-        printing = bench_remote.Printing(form, json, out)
+        printing = bench_remote.Printing(form, json, summary, out)
         bench_remote.bench_boards(opened, boards, options, wanted, printing, offline=offline)
         return
-    if out:
-        raise InputError("--out is for boards", hint="Use --json OUT, or name boards with --on.")
-    _bench_here(opened, options, wanted, form, json)
+    check_out(out)
+    _bench_here(opened, options, wanted, form, json=json, out=out, summary=summary)
 
 
-def _bench_here(bundle: Bundle, options: BenchOptions, wanted: Sequence[AnyGate], form: Format, json: str) -> None:
+def _bench_here(
+    bundle: Bundle,
+    options: BenchOptions,
+    wanted: Sequence[AnyGate],
+    form: Format,
+    *,
+    json: bool,
+    out: Path | None,
+    summary: Path | None,
+) -> None:
     """Bench on this machine, write the result, print it, and check the gates."""
-    from edgetl.cli.console.bench import print_result, records
+    from edgetl.cli.console.bench import photos_text, print_result, records, short_table, verdict_lines
     from edgetl.comparison import gates
     from edgetl.comparison.results import gate_subjects
     from edgetl_device.bench.run import run_bench
-    from edgetl_device.documents import write_or_keep
 
     # LoadGen's log goes beside the result that refers to it.
-    log = Path(json).with_suffix(".loadgen") if json not in ("", "-") else Path("loadgen")
+    log = out.with_suffix(".loadgen") if out is not None else Path("loadgen")
     result = run_bench(bundle, options, log=log, say=note)
-    if json not in ("", "-"):
-        write_or_keep(json, result)
+    printed = deliver(result, json=json, out=out)
     outcomes = gates.judge(wanted, gate_subjects(result))
     gate_lines = gates.outcome_lines(outcomes)
-    if json == "-" or form is Format.csv:
-        if json == "-":
-            print_json(result.to_json())
-        else:
+    table = short_table("On this machine", {"": result})
+    about = [*verdict_lines(result), f"accuracy on {photos_text(result)}"]
+    write_summary(summary, f"edgetl bench {result.bundle.name}", outcomes, [table], about)
+    if printed or form is Format.csv:
+        if not printed:
             print_csv(records(result))
         for line in gate_lines:
             note(line)
     else:
         print_result(result, form, gate_lines)
-    if json not in ("", "-"):
-        note(f"written: {json}")
     gates.raise_failed(outcomes)
 
 

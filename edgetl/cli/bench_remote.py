@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from edgetl.cli.console.formats import Format, Table, print_csv, print_report
+from edgetl.cli.console.formats import Format, print_csv, print_report
 from edgetl.cli.console.output import note, print_json
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 
 from .boards import BoardView, reason
+from .gating import write_summary
+from .json_output import check_out, deliver
 
 if TYPE_CHECKING:
     from edgetl.comparison.gates import AnyGate
@@ -25,11 +27,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Printing:
-    """How to print results, and where to write them (empty: nowhere; -: stdout)."""
+    """How to print results, and where to write them.
+
+    Attributes:
+        form: Format of the tables.
+        json: Print the result of a single board as JSON.
+        summary: File for a summary in Markdown.
+        out: A ``.json`` file for the result of a single board, or a folder for ``NAME.json`` of each; None for neither.
+    """
 
     form: Format
-    json: str
-    out: str
+    json: bool
+    summary: Path | None
+    out: Path | None
+
+    def file(self, board: Board) -> Path | None:
+        """Return the file for a board's result, or None."""
+        if self.out is None or self.out.suffix == ".json":
+            return self.out
+        return self.out / f"{board.name}.json"
 
 
 def chosen_boards(on: Sequence[str], fleet: str) -> tuple[Board, ...]:
@@ -63,26 +79,28 @@ def bench_boards(
         Unavailable: A board gave no result; the results of the others have been written and printed.
         GateFailed: All boards gave a result, but a gate failed.
     """
-    from edgetl.cli.console.bench import print_result, records
+    from edgetl.cli.console.bench import print_result, records, short_table
     from edgetl.comparison.gates import judge, outcome_lines, raise_failed
     from edgetl.comparison.results import gate_subjects
     from edgetl.remote.board import Upload, bench_board
     from edgetl.remote.connection import ssh_command
     from edgetl.remote.parallel import on_boards
     from edgetl_device.bench.photoset import of_folder
-    from edgetl_device.files import check_writable
 
-    if printing.json and len(boards) > 1:
-        raise InputError(f"--json writes one result, but there are {len(boards)} boards", hint="Use --out DIR.")
+    if len(boards) > 1:
+        hint = "Name a folder with --out DIR: it gets NAME.json of each board."
+        if printing.json:
+            raise InputError(f"--json prints one result, but there are {len(boards)} boards", hint=hint)
+        if printing.out is not None and printing.out.suffix == ".json":
+            raise InputError(f"--out {printing.out}: one file, but there are {len(boards)} boards", hint=hint)
     if options.scenario is not None:
         raise InputError("--scenario works on this machine only: LoadGen is not sent to boards", hint="Leave it out.")
     ssh_command()  # raises if there is none
     for board in boards:
         _check(bundle, board.options(options))
     photos = of_folder(options.data, bundle) if options.data is not None else None
-    if printing.out:
-        for board in boards:
-            check_writable(_file(printing.out, board))
+    for board in boards:
+        check_out(printing.file(board))
     unwritten: list[EdgetlError] = []
     with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch, BoardView(boards) as view:
         upload = Upload(bundle, Path(scratch), photos)
@@ -90,7 +108,7 @@ def bench_boards(
         def finished(outcome: Outcome[Result]) -> None:
             if outcome.document is not None:
                 try:
-                    _write(outcome.document, outcome.board, printing)
+                    deliver(outcome.document, json=False, out=printing.file(outcome.board))
                 except EdgetlError as error:
                     # The others are still running.
                     unwritten.append(error)
@@ -113,13 +131,16 @@ def bench_boards(
     ]
     judged = judge(gates, subjects) if results else ()
     lines = outcome_lines(judged)
+    documents = {outcome.board.name: outcome.document for outcome in outcomes}
+    table = short_table(f"{upload.name} on {len(boards)} board{'s' * (len(boards) > 1)}", documents, by="board")
+    write_summary(printing.summary, f"edgetl bench {upload.name}", judged, [table], _about(outcomes))
     if len(boards) > 1 and printing.form is not Format.csv:
-        print_report(printing.form, [_summary(upload.name, outcomes)], [*_about(outcomes), *lines])
-    elif printing.json != "-" and printing.form is not Format.csv:
+        print_report(printing.form, [table], [*_about(outcomes), *lines])
+    elif not printing.json and printing.form is not Format.csv:
         for result in results.values():
             print_result(result, printing.form, lines)
     elif results:
-        if printing.json == "-":
+        if printing.json:
             print_json(results[boards[0].name].to_json())
         else:
             print_csv([{"on": name, **row} for name, result in results.items() for row in records(result)])
@@ -158,50 +179,6 @@ def raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
         f"{len(failed)} of {len(outcomes)} boards gave no result: {', '.join(one.board.name for one in failed)}",
         why=f"{failed[0].board.name}: {reason(failed[0])}",
     )
-
-
-def _write(result: Result, board: Board, printing: Printing) -> None:
-    from edgetl_device.documents import write_or_keep
-
-    if printing.json not in ("", "-"):
-        write_or_keep(printing.json, result)
-        note(f"written: {printing.json}")
-    if printing.out:
-        path = _file(printing.out, board)
-        write_or_keep(path, result)
-        note(f"written: {path}")
-
-
-def _file(folder: str, board: Board) -> Path:
-    return Path(folder) / f"{board.name}.json"
-
-
-def _summary(bundle: str, outcomes: Sequence[Outcome[Result]]) -> Table:
-    from edgetl.cli.console.bench import drop_with_interval, megabytes, milliseconds
-
-    numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp (95%)", "memory"]
-    columns = ["board", "variant", "threads", *numbers, "verdict"]
-    rows = []
-    for outcome in outcomes:
-        if outcome.document is None:
-            rows.append([outcome.board.name, *["-"] * (len(columns) - 2), "no result"])
-            continue
-        rows += [
-            [
-                outcome.board.name,
-                run.variant + (f", batch {run.batch}" if run.batch > 1 else ""),
-                str(run.threads),
-                milliseconds(run.latency.p50_ms),
-                milliseconds(run.latency.p95_ms),
-                milliseconds(run.latency_ms.total.p95_ms),
-                "{:.1%} ({:.1f}..{:.1f})".format(run.accuracy.top1, *(100 * bound for bound in run.accuracy.ci95)),
-                drop_with_interval(run),
-                megabytes(run.peak_rss_bytes),
-                run.verdict.status,
-            ]
-            for run in outcome.document.runs
-        ]
-    return Table(f"{bundle} on {len(outcomes)} boards", columns, rows)
 
 
 def _about(outcomes: Sequence[Outcome[Result]]) -> list[str]:

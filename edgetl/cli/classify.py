@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import echo, note, print_json
+from edgetl.cli.console.output import echo, note
+
+from .json_output import OUT, check_out, deliver
 
 if TYPE_CHECKING:
     from edgetl_device.classifier import AnyClassifier
@@ -67,7 +69,10 @@ def classify(
     weights: str = typer.Option("imagenet", help="With --backbone: imagenet (Keras' own), or a weights file with top."),
     width: float = typer.Option(1.0, help="With --backbone: width multiplier."),
     size: int | None = typer.Option(None, help="With --backbone: input size in pixels.  [default: its training size]"),
-    json: bool = typer.Option(False, "--json", help="Print JSON; for live sources one line per frame or photo."),
+    json: bool = typer.Option(
+        False, "--json", help="Print one JSON document; for live sources one per line, for each frame or photo."
+    ),
+    out: Path | None = OUT,
 ) -> None:
     """Classify photos, a camera, a video or a watched folder with a model of a bundle.
 
@@ -80,6 +85,7 @@ def classify(
     from edgetl_device.classifier import Failures, classify_each, open_classifier, predictions
     from edgetl_device.console import prediction_line
     from edgetl_device.delegates.delegate import parse_delegate
+    from edgetl_device.errors import InputError
     from edgetl_device.live.session import Live
     from edgetl_device.signature import read_keys
 
@@ -102,15 +108,16 @@ def classify(
         not backbone,
         {"--variant": variant != "int8", "--threads": threads != 1, "--delegate": delegate, "--trust": trust},
     )
+    if live and out:
+        raise InputError("--out with --camera, --video or --watch", why="they have no end", hint="Redirect --json.")
+    check_out(out)
     shown = 5 if top is None else top
     failures = Failures()
     if backbone:
         from edgetl.backbones.imagenet import imagenet_predictions
 
         document = imagenet_predictions(named, backbone, failures, weights=weights, width=width, size=size, top=shown)
-        if json:
-            print_json(document)
-        else:
+        if not deliver(document, json=json, out=out):
             for row in document.photos:
                 echo(prediction_line(row.photo, row.predictions, row.error))
         failures.raise_any()
@@ -123,10 +130,12 @@ def classify(
         if live:
             _stream(classifier, live, json=json)
         else:
-            rows = classify_each(classifier, named, failures, top=shown)
-            if json:
-                print_json(predictions(classifier, rows).to_json())
-            else:
+            printed, rows = False, classify_each(classifier, named, failures, top=shown)
+            if json or out:
+                found = predictions(classifier, rows)
+                rows = iter(found.photos)
+                printed = deliver(found, json=json, out=out)
+            if not printed:
                 for one in rows:
                     echo(prediction_line(one.photo, one.predictions, one.error))
             failures.raise_any()

@@ -9,8 +9,10 @@ import typer
 
 from edgetl.cli.console.formats import Format
 
+from .json_output import JSON, OUT, check_out, deliver
+
 _Paths = typer.Argument(
-    ..., help="Results of edgetl bench --json, or run folders of edgetl train.", readable=False, show_default=False
+    ..., help="Results of edgetl bench --out, or run folders of edgetl train.", readable=False, show_default=False
 )
 
 
@@ -28,7 +30,8 @@ def compare(
         [], metavar="EXPR", help='Exit with 3 if true: "p50_ratio_low>1.05". May be repeated.', show_default=False
     ),
     form: Format = typer.Option(Format.table, "--format", help="How to print the report."),
-    json: bool = typer.Option(False, "--json", help="Print the comparison as JSON."),
+    json: bool = JSON,
+    out: Path | None = OUT,
 ) -> None:
     """Compare bench results, or training runs, with the first: latency, size, and accuracy photo by photo.
 
@@ -38,12 +41,13 @@ def compare(
     Example: edgetl compare before.json after.json --fail-if "accuracy_drop_pp>0.5"
     """
     from edgetl.cli.console.formats import Table, print_csv, print_report, require_one_output
-    from edgetl.cli.console.output import note, print_json
+    from edgetl.cli.console.output import note
     from edgetl.comparison import compare as run
     from edgetl.comparison import gates, text
     from edgetl_device.reasons import VERDICT
 
     require_one_output(form, json=json)
+    check_out(out)
     metrics = gates.TRAINED_METRICS if any(path.is_dir() for path in paths) else gates.COMPARISON_METRICS
     trained = metrics is gates.TRAINED_METRICS
     wanted = gates.parse_gates(fail_if, metrics, {} if trained else VERDICT)
@@ -51,10 +55,9 @@ def compare(
     outcomes = gates.judge(wanted, text.subjects(document))
     document = replace(document, gates=tuple(outcome.judged() for outcome in outcomes))
     gate_lines = gates.outcome_lines(outcomes)
-    if json or form is Format.csv:
-        if json:
-            print_json(document.to_json())
-        else:
+    printed = deliver(document, json=json, out=out)
+    if printed or form is Format.csv:
+        if not printed:
             print_csv(text.records(document))
         for line in [*text.warning_lines(document), *gate_lines]:
             note(line)

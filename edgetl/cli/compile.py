@@ -9,6 +9,8 @@ import typer
 
 from edgetl.cli.console.output import echo, word
 
+from .json_output import JSON
+
 if TYPE_CHECKING:
     from edgetl.export.edgetpu import CompileReport
     from edgetl_device.documents import Unknown
@@ -39,7 +41,7 @@ def compile_(
     compiled: Path | None = typer.Option(
         None, metavar="FILE", help="Add a file compiled elsewhere, with its .log beside it."
     ),
-    json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
+    json: bool = JSON,
 ) -> None:
     """Compile a bundle's int8 model for the Edge TPU and add it to the bundle as int8-edgetpu.
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli import data_fetch, data_preview
-from edgetl.cli.console.output import echo, note, print_json, print_table
+from edgetl.cli.console.output import DATA_FORMS, echo, note, print_json, print_table
+from edgetl.cli.json_output import JSON, OUT, check_out, deliver
 from edgetl_device.text import LISTED
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ class OnConflict(str, Enum):
 _Data = typer.Argument(
     ...,
     metavar="DATA",
-    help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/guides/data.md).",
+    help=DATA_FORMS,
     readable=False,
     show_default=False,
 )
@@ -42,7 +43,6 @@ _Out = typer.Argument(..., metavar="OUT", help="Folder to create; must not exist
 _Link = typer.Option(
     False, "--link/--copy", help="Make hard links: they take no space, but editing one file in place changes both."
 )
-_Json = typer.Option(False, "--json", help="Print one JSON document with all files.")
 
 
 def register(app: typer.Typer) -> None:
@@ -62,7 +62,8 @@ def check(
     val: float = _Val,
     test: float = _Test,
     on_conflict: OnConflict = _OnConflict,
-    json: bool = _Json,
+    json: bool = JSON,
+    out: Path | None = OUT,
 ) -> None:
     """List classes, splits and problems of a data set, with the same audit as `train`.
 
@@ -74,10 +75,9 @@ def check(
     from edgetl_device.errors import InputError
     from edgetl_device.preprocess import Preprocess
 
+    check_out(out, data=data)
     dataset = check_dataset(data, Preprocess(size=size), seed=seed, val=val, test=test, on_conflict=on_conflict.value)
-    if json:
-        print_json(dataset.describe())
-    else:
+    if not deliver(dataset.describe(), json=json, out=out):
         _print_counts(dataset)
         for finding in dataset.findings:
             _print_finding(finding)
@@ -99,7 +99,7 @@ def split(
     test: float = _Test,
     link: bool = _Link,
     on_conflict: OnConflict = _OnConflict,
-    json: bool = _Json,
+    json: bool = JSON,
 ) -> None:
     """Write the split that `train` would use as OUT/{train,val,test}/<class>/; the originals are not changed.
 

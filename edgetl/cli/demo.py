@@ -8,6 +8,8 @@ import typer
 
 from edgetl.cli.console.output import echo, note
 
+# Of the extra [train]: what the demo would miss only after minutes.
+_NEEDED = ("tensorflow", "ai_edge_litert", "sklearn", "onnx", "onnxruntime", "tf2onnx", "matplotlib", "jinja2")
 _WRITTEN = ("run", "run.unfinished", "parts.edgetl", "result.json", "result.png")
 
 
@@ -25,6 +27,10 @@ def demo(
 
     Example: edgetl demo
     """
+    from edgetl._lib.extras import check_installed
+
+    for module in _NEEDED:
+        check_installed(module)
     from edgetl import synthetic
     from edgetl._lib.progress import track
     from edgetl.cli.console.bench import print_result

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import echo, note, print_json, print_table
+from edgetl.cli.console.output import echo, note, print_table
 from edgetl.remote.deploy_options import DeployOptions
 from edgetl_device.errors import InputError, OptionError
 
 from .boards import BoardView
+from .json_output import JSON, check_out, deliver
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _BOARDS = "Boards"
 # The options that --status and --rollback accept.
 _SHARED = ("slots", "parallel")
+_PAGES = (".html", ".htm")
 
 
 def register(app: typer.Typer) -> None:
@@ -52,8 +55,15 @@ def deploy(
     offline: bool = typer.Option(
         False, "--offline", help="Send all wheels from this machine over SSH.", rich_help_panel=_BOARDS
     ),
-    json: str = typer.Option("", "--json", metavar="OUT", help="Write the deployment as JSON; - prints it."),
-    out: str = typer.Option("", "--out", "-o", metavar="PAGE", help="Write an HTML page.", show_default=False),
+    json: bool = JSON,
+    out: list[Path] = typer.Option(
+        [],
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Write the deployment: .json, or .html for a page. May be repeated.",
+        show_default=False,
+    ),
 ) -> None:
     """Install a bundle on boards: each board checks it, switches atomically, and rolls back if anything fails.
 
@@ -68,7 +78,6 @@ def deploy(
     from edgetl.remote import deploy as remote
     from edgetl.remote.deployment import raise_failures
     from edgetl_device.bundle import Bundle
-    from edgetl_device.files import check_writable
 
     if (bundle is not None) + status + rollback != 1:
         raise InputError("give a bundle, --status or --rollback", why="exactly one of them is needed")
@@ -77,20 +86,13 @@ def deploy(
     boards = chosen_boards(on, fleet)
     if not boards:
         raise InputError("no boards", hint="Name them: --on HOST, or --fleet FILE.")
-    for path in (json, out):
-        if path not in ("", "-"):
-            check_writable(path)
-    if out:
-        from edgetl._lib import extras
-
-        extras.check_installed("jinja2", extra="report")
-
+    _check_out(out)
     with BoardView(boards) as view:
 
         def changed(row: BoardOutcome, deployment: Deployment) -> None:
             failure = f"{row.outcome}: {row.why}" if row.failed else None
             view.ended(row.name, row.elapsed_s, failure, done=row.outcome)
-            _write(deployment, json, out)
+            _write(deployment, out)
 
         if bundle is not None:
             opened = Bundle.open(bundle)
@@ -98,14 +100,11 @@ def deploy(
         else:
             work = remote.status if status else remote.roll_back
             done = work(boards, asked.options, offline=offline, say=view.say, changed=changed)
-    _write(done, json, out)
-    if json == "-":
-        print_json(done.to_json())
-    else:
+    _write(done, out)
+    if not deliver(done, json=json, out=None):
         _print(done)
-    for path in (json, out):
-        if path not in ("", "-"):
-            note(f"written: {path}")
+    for path in out:
+        note(f"written: {path}")
     raise_failures(done)
 
 
@@ -114,16 +113,29 @@ def _refuse_options(asked: Asked[DeployOptions]) -> None:
         raise OptionError(f"{{{unused[0]}}} is for a bundle", why="--status and --rollback do not install one")
 
 
-def _write(deployment: Deployment, json: str, out: str) -> None:
+def _check_out(out: Sequence[Path]) -> None:
+    """Refuse files of other kinds, files that cannot be written, and a page without what makes it."""
+    from edgetl._lib import extras
+
+    for path in out:
+        if path.suffix not in (".json", *_PAGES):
+            raise InputError(f"--out {path}: unknown kind of file", why="it must end in .json or .html")
+        check_out(path)
+    if any(path.suffix in _PAGES for path in out):
+        extras.check_installed("jinja2", extra="report")
+
+
+def _write(deployment: Deployment, out: Sequence[Path]) -> None:
     """Write the deployment so far; called again as boards finish."""
     from edgetl.remote.status_page import render
     from edgetl_device import documents
     from edgetl_device.files import write_text
 
-    if json not in ("", "-"):
-        documents.write(json, deployment)
-    if out:
-        write_text(out, render(deployment))
+    for path in out:
+        if path.suffix in _PAGES:
+            write_text(path, render(deployment))
+        else:
+            documents.write(path, deployment)
 
 
 def _print(deployment: Deployment) -> None:

@@ -10,6 +10,8 @@ import typer
 
 from edgetl.cli.console.output import echo
 
+from .json_output import JSON, OUT, check_out, deliver
+
 if TYPE_CHECKING:
     from edgetl.remote.fleet import Board
     from edgetl_device.doctor import Report
@@ -21,7 +23,8 @@ def register(app: typer.Typer) -> None:
 
 
 def doctor(
-    json: bool = typer.Option(False, "--json", help="Print JSON."),
+    json: bool = JSON,
+    out: Path | None = OUT,
     on: list[str] = typer.Option(
         [], metavar="HOST", help="Check a board, through SSH: pi@host. May be repeated.", show_default=False
     ),
@@ -35,33 +38,31 @@ def doctor(
     Example: edgetl doctor
     """
     from edgetl.cli.bench_remote import chosen_boards
-    from edgetl.cli.console.output import print_json
     from edgetl.doctor import examine
     from edgetl_device.doctor import raise_problems
 
+    check_out(out)
     if boards := chosen_boards(on, fleet):
-        _doctor_boards(boards, json=json, offline=offline)
+        _doctor_boards(boards, json=json, out=out, offline=offline)
         return
     report = examine(place=Path())
-    if json:
-        print_json(report.to_json())
-    else:
+    if not deliver(report, json=json, out=out):
         _print_checks(report)
     raise_problems(report)
 
 
-def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> None:
+def _doctor_boards(boards: Sequence[Board], *, json: bool, out: Path | None, offline: bool) -> None:
     from edgetl.cli.bench_remote import raise_failures
     from edgetl.cli.boards import BoardView
-    from edgetl.cli.console.output import print_json
     from edgetl.remote.board import examine_board
     from edgetl.remote.connection import ssh_command
     from edgetl.remote.parallel import on_boards
     from edgetl_device.doctor import raise_problems
     from edgetl_device.errors import InputError, Unavailable
 
-    if json and len(boards) > 1:
-        raise InputError(f"--json reports one board, but there are {len(boards)}", hint="Check them one at a time.")
+    if (json or out) and len(boards) > 1:
+        flag = "--json" if json else "--out"
+        raise InputError(f"{flag} reports one board, but there are {len(boards)}", hint="Check them one at a time.")
     ssh_command()  # raises if there is none
     with BoardView(boards) as view:
         outcomes = on_boards(
@@ -72,9 +73,7 @@ def _doctor_boards(boards: Sequence[Board], *, json: bool, offline: bool) -> Non
         )
     examined = {outcome.board.name: outcome.document for outcome in outcomes if outcome.document is not None}
     for name, report in examined.items():
-        if json:
-            print_json(report.to_json())
-        else:
+        if not deliver(report, json=json, out=out):
             echo(f"{name}:")
             _print_checks(report)
     raise_failures(outcomes)

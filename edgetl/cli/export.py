@@ -27,7 +27,9 @@ def export(
     c_array: bool = typer.Option(
         False, "--c-array", help="TFLite only: C source and header for microcontrollers.  [default: RUN/<run>.c]"
     ),
-    data: Path | None = typer.Option(None, help="Folder of the photos, if they have moved.", show_default=False),
+    data: Path | None = typer.Option(
+        None, metavar="PHOTOS", help="Path of the run's photos, if they have moved.", show_default=False
+    ),
 ) -> None:
     """Write a single model file: from the run's bundle if it is there, else made now and not measured.
 

@@ -14,6 +14,7 @@ from edgetl_device.options import BASICS
 from edgetl_device.text import listed
 
 from .evaluate import print_classes
+from .json_output import JSON
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def import_model(
         None, metavar="RUN", help="Run directory to write.  [default: runs/<name of MODEL>]", rich_help_panel=BASICS
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing run."),
-    json: bool = typer.Option(False, "--json", help="Print run.json on stdout."),
+    json: bool = JSON,
 ) -> None:
     """Import a model that edgetl did not train: the result is a run like any other.
 

@@ -10,6 +10,8 @@ import typer
 from edgetl.cli.console.output import echo
 from edgetl_device.text import listed
 
+from .json_output import JSON, OUT, check_out, deliver
+
 if TYPE_CHECKING:
     from edgetl.inspection.contents import BundleContents
     from edgetl.inspection.description import ONNXDescription, TensorDescription, TFLiteDescription
@@ -28,7 +30,8 @@ def register(app: typer.Typer) -> None:
 def inspect(
     path: Path = _Path,
     other: Path | None = typer.Argument(None, help="A second .tflite file to compare with.", show_default=False),
-    json: bool = typer.Option(False, "--json", help="Print JSON."),
+    json: bool = JSON,
+    out: Path | None = OUT,
     tensors: bool = typer.Option(False, "--tensors", help="List every tensor: type, shape, scale, zero point, bytes."),
     edgetpu: bool = typer.Option(False, "--edgetpu", help="Predict which operators an Edge TPU will run, and why."),
 ) -> None:
@@ -38,38 +41,35 @@ def inspect(
 
     Example: edgetl inspect runs/parts/bundle
     """
+    check_out(out)
     if other is not None:
-        _compare(path, other, json=json, tensors=tensors, edgetpu=edgetpu)
+        _compare(path, other, json=json, out=out, tensors=tensors, edgetpu=edgetpu)
         return
     if edgetpu:
         from edgetl.cli.console.edgetpu import show
 
-        show(path, json=json)
+        show(path, json=json, out=out)
         return
     from edgetl.inspection.contents import BundleContents, inspect_path
 
     contents = inspect_path(path, tensors=tensors)
-    if json:
-        from edgetl.cli.console.output import print_json
-
-        print_json(contents.to_json())
-    elif isinstance(contents, BundleContents):
+    if deliver(contents, json=json, out=out):
+        return
+    if isinstance(contents, BundleContents):
         _print_bundle(contents)
     else:
-        echo(f"{contents.path}: {contents.model.FORMAT}")
+        echo(f"{contents.path}: {contents.model.format}")
         _print_model(contents.model)
 
 
-def _compare(first: Path, second: Path, *, json: bool, tensors: bool, edgetpu: bool) -> None:
-    from edgetl.cli.console.output import print_json
+def _compare(first: Path, second: Path, *, json: bool, out: Path | None, tensors: bool, edgetpu: bool) -> None:
     from edgetl.inspection.difference import compare_files
     from edgetl_device.errors import InputError
 
     if edgetpu:
         raise InputError("--edgetpu with two files", why="the prediction is for one file")
     difference = compare_files(first, second)
-    if json:
-        print_json(difference)
+    if deliver(difference, json=json, out=out):
         return
     from edgetl.cli.console.difference import print_difference
 
@@ -85,7 +85,7 @@ def _print_bundle(bundle: BundleContents) -> None:
     echo("preprocess: " + bundle.preprocess.described())
     for variant in bundle.variants:
         echo()
-        echo(f"{variant.name} ({variant.model.FORMAT})")
+        echo(f"{variant.name} ({variant.model.format})")
         _print_model(variant.model)
         if variant.accuracy:
             echo(f"  accuracy    {accuracy_text(variant.accuracy)}")

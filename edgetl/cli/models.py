@@ -9,6 +9,8 @@ import typer
 
 from edgetl.cli.console.output import echo
 
+from .json_output import JSON, OUT, check_out, deliver
+
 if TYPE_CHECKING:
     from edgetl.backbones.document import ModelsDocument
 
@@ -31,7 +33,8 @@ def models(
         None, "--weights", help="With a backbone: match this weights file with it, layer by layer.", show_default=False
     ),
     width: float = typer.Option(1.0, "--width", help="With --weights: width multiplier of the backbone."),
-    json: bool = typer.Option(False, "--json", help="Print JSON."),
+    json: bool = JSON,
+    out: Path | None = OUT,
 ) -> None:
     """List backbones: size, multiply-adds, licence, Edge TPU mapping, and the source of their weights on this machine.
 
@@ -40,18 +43,16 @@ def models(
     Example: edgetl models mobilenet_v2 --weights my_model.keras
     """
     from edgetl.backbones.document import describe_models
-    from edgetl.cli.console.output import print_json
     from edgetl_device.errors import InputError
 
+    check_out(out)
     if weights is not None:
         if not backbone:
             raise InputError("--weights needs a backbone", hint="edgetl models mobilenet_v2 --weights FILE")
-        _match(backbone, weights, width=width, json=json)
+        _match(backbone, weights, width=width, json=json, out=out)
         return
     document = describe_models(backbone)
-    if json:
-        print_json(document)
-    else:
+    if not deliver(document, json=json, out=out):
         _print(document)
 
 
@@ -92,12 +93,13 @@ def _print(document: ModelsDocument) -> None:
             echo(f"    - {concern}")
 
 
-def _match(name: str, path: Path, *, width: float, json: bool) -> None:
+def _match(name: str, path: Path, *, width: float, json: bool, out: Path | None) -> None:
     from collections import Counter
 
     from edgetl.backbones import backbone, build_base, resolve_weights
     from edgetl.backbones.arrays import match, status_lines
-    from edgetl.cli.console.output import print_json, print_table
+    from edgetl.backbones.document import MatchedLayer, WeightsMatch
+    from edgetl.cli.console.output import print_table
     from edgetl_device.errors import InputError
 
     row = backbone(name)
@@ -108,10 +110,8 @@ def _match(name: str, path: Path, *, width: float, json: bool) -> None:
     nothing = resolve_weights(name, width=width, request="none")
     found = match(build_base(name, size=row.min_size, width=width, weights=nothing), weights)
     lines = list(status_lines(found))
-    if json:
-        keys = ("layer", "status", "wanted", "found")
-        layers = [dict(zip(keys, line, strict=True)) for line in lines]
-        print_json({"schema": "edgetl.weights-match/1", "backbone": name, "width": width, "layers": layers})
+    document = WeightsMatch(name, width, tuple(MatchedLayer(*line) for line in lines))
+    if deliver(document, json=json, out=out):
         return
     print_table(("layer", "status", "expected", "in the file"), lines)
     counts = Counter(line[1] for line in lines)

@@ -13,12 +13,14 @@ from typing import Any, Generic, TypeVar
 import typer
 from typer.core import TyperCommand
 
-from edgetl_device.options import Option, Options, Value, groups_of, options_of, parsed
+from edgetl_device.options import Option, Options, Value, groups_of, options_of, parsed, refuse_json_value
 
 O = TypeVar("O", bound=Options)  # noqa: E741  # a class of options
 
 _FILE = "Configuration file"
 _PRINT_CONFIG = "--print-config"
+# Of these, --json FILE is an earlier spelling of --out FILE.
+_JSON_TOOK_A_FILE = ("bench", "deploy")
 # Width of the first column of help; a longer flag gets its own line.
 _FIRST_COLUMN = 30
 
@@ -79,6 +81,8 @@ class PanelCommand(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the command line; --print-config needs no input argument."""
+        if self.name in _JSON_TOOK_A_FILE:
+            refuse_json_value(self.name, args)
         required = [one for one in self.params if one.required] if _PRINT_CONFIG in args else []
         for one in required:
             one.required = False

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgetl.cli.console.formats import Table
 from edgetl.cli.console.output import (
     LEGEND,
     accuracy_text,
@@ -19,6 +20,8 @@ from edgetl.cli.console.output import (
 )
 from edgetl.quantization.options import QuantizeOptions
 
+from .gating import FAIL_IF, SUMMARY, print_outcomes, write_summary
+from .json_output import JSON, check_out
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
@@ -37,33 +40,51 @@ def quantize(
     asked: Asked[QuantizeOptions],
     run: Path = typer.Argument(..., help="Run directory that edgetl train wrote.", readable=False, show_default=False),
     data: Path | None = typer.Option(
-        None, metavar="DATA", help="Path of the data set, if it has moved.", show_default=False
+        None, metavar="PHOTOS", help="Path of the run's photos, if they have moved.", show_default=False
     ),
     overwrite: bool = typer.Option(
         False,
         "--overwrite",
         help="Replace int8 files made with other settings, or a bundle of another model.",
     ),
-    json: bool = typer.Option(False, "--json", help="Print the report on stdout."),
+    fail_if: list[str] = FAIL_IF,
+    summary: Path | None = SUMMARY,
+    json: bool = JSON,
 ) -> None:
     """Write RUN/bundle: float32 and int8 files, each measured against the float model on held-out photos.
 
-    Files of an existing bundle that are not made again stay in it.
+    Files of an existing bundle that are not made again stay in it. --fail-if takes accuracy_low_pct, accuracy_drop_pp,
+    agreement_low_pct, ece, size_mb, ...; int8.accuracy_pct is about one file. The bundle is written in any case:
+    --max-drop and --min-agreement look for a better one.
 
     Example: edgetl quantize runs/photos --max-drop 0.5
     """
+    from edgetl.comparison import gates
     from edgetl.quantization.pipeline import quantize as run_quantize
+    from edgetl.quantization.pipeline import variant_names
     from edgetl.runs.directory import Run
 
-    report = run_quantize(Run.open(run), asked.options, data=data, overwrite=overwrite)
+    wanted = gates.parse_gates(fail_if, gates.QUANTIZED_METRICS, {})
+    opened = Run.open(run)
+    gates.check_variants(wanted, variant_names(opened, asked.options))
+    check_out(summary)
+    report = run_quantize(opened, asked.options, data=data, overwrite=overwrite)
+    outcomes = gates.judge(wanted, gates.quantized_subjects(report))
+    write_summary(summary, f"edgetl quantize {opened.folder.name}", outcomes, [variants_table(report)], [LEGEND])
     print_calibration_notes(report.calibration)
     for warning in report.warnings:
         note(f"warning: {warning.message}")
     if json:
         print_json(report)
-        return
+    else:
+        _print(report, asked.options, run)
+    print_outcomes(outcomes)
+    gates.raise_failed(outcomes)
+
+
+def _print(report: QuantizeReport, options: QuantizeOptions, run: Path) -> None:
     print_report(report)
-    if asked.options.explain:
+    if options.explain:
         from edgetl.cli.console.explain import print_explanation
 
         print_explanation(run)
@@ -81,10 +102,16 @@ def print_report(report: QuantizeReport) -> None:
     """Print the candidates that were tried, and one row per variant: size, accuracy, drop against float."""
     if report.candidates:
         _print_candidates(report.candidates)
+    table = variants_table(report)
+    print_table(table.columns, table.rows, title=table.title)
+    echo(LEGEND)
+
+
+def variants_table(report: QuantizeReport) -> Table:
+    """Return one row per variant: size, accuracy, drop against float."""
     title = f"held-out photos ({report.held_out.split}); float model: {accuracy_text(report.reference)}"
     rows = [(one.name, *_accuracy_cells(one.accuracy, one.agreement, size_bytes=one.bytes)) for one in report.variants]
-    print_table(("variant", *_ACCURACY_COLUMNS), rows, title=title)
-    echo(LEGEND)
+    return Table(title, ("variant", *_ACCURACY_COLUMNS), rows)
 
 
 def _print_candidates(candidates: Candidates) -> None:

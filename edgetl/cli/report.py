@@ -9,7 +9,7 @@ import typer
 from edgetl.cli.console.output import echo
 
 _Sources = typer.Argument(
-    ..., metavar="RESULTS... | RUN", help="Results of edgetl bench --json, or one run directory.", readable=False,
+    ..., metavar="RESULTS... | RUN", help="Results of edgetl bench --out, or one run directory.", readable=False,
     show_default=False,
 )  # fmt: skip
 
@@ -29,7 +29,11 @@ def report(
     ),
     grad_cam: bool = typer.Option(False, "--grad-cam", help="Run: add Grad-CAM heat maps to the misclassified photos."),
     data: Path | None = typer.Option(
-        None, help="Run: path of its data set, if it has moved.", readable=False, show_default=False
+        None,
+        metavar="PHOTOS",
+        help="Run: path of its photos, if they have moved.",
+        readable=False,
+        show_default=False,
     ),
     latency: list[Path] = typer.Option(
         [],

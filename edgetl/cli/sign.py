@@ -8,6 +8,8 @@ import typer
 
 from edgetl.cli.console.output import echo, word
 
+from .json_output import JSON
+
 
 def register(app: typer.Typer) -> None:
     """Add the command to the application."""
@@ -30,19 +32,22 @@ def sign(
     expires: str | None = typer.Option(
         None, metavar="DATE", help="Last day on which boards accept the signature.", show_default=False
     ),
-    json: bool = typer.Option(False, "--json", help="Print the signatures as JSON."),
+    json: bool = JSON,
 ) -> None:
     """Sign a bundle in place. Its digest does not change, and signatures by other keys are kept.
 
     Example: edgetl sign parts.edgetl --key release-2027.key
     """
     from edgetl.export.signature import sign as write_signatures
+    from edgetl_device.documents import Named
+    from edgetl_device.signature import Signatures
 
     signatures = write_signatures(bundle, key, version=version, expires=expires)
     if json:
+        from edgetl import __version__
         from edgetl.cli.console.output import print_json
 
-        print_json(signatures)
+        print_json(Signatures(Named("edgetl", __version__), signatures))
         return
     for one in signatures:
         until = f", until {one.expires}" if one.expires else ""

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import accuracy_text, echo, note, print_json, word
+from edgetl.cli.console.output import DATA_FORMS, accuracy_text, echo, note, print_json, word
 from edgetl.training.options import TrainOptions
 from edgetl_device.errors import InputError
 from edgetl_device.options import BASICS
 
-from .evaluate import print_classes
+from .evaluate import classes_table, print_classes
+from .gating import FAIL_IF, SUMMARY, print_outcomes, write_summary
+from .json_output import JSON, check_out
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
+    from edgetl.comparison.gates import AnyGate, Outcome
     from edgetl.runs.directory import Run
     from edgetl.runs.document import Baseline, RunDocument
 
@@ -29,7 +34,7 @@ def train(
     asked: Asked[TrainOptions],
     data: Path | None = typer.Argument(
         None,
-        help="FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays (docs/guides/data.md).",
+        help=DATA_FORMS,
         readable=False,
     ),
     out: Path | None = typer.Option(
@@ -39,24 +44,37 @@ def train(
         None, metavar="RUN", help="Resume an interrupted run with its settings.", show_default=False
     ),
     overwrite: bool = typer.Option(False, "--overwrite", help="Replace an existing run, finished or not."),
-    json: bool = typer.Option(False, "--json", help="Print run.json on stdout."),
+    fail_if: list[str] = FAIL_IF,
+    summary: Path | None = SUMMARY,
+    json: bool = JSON,
 ) -> None:
     """Train an image classifier on photos: fine-tune a pretrained backbone, or train one from scratch.
 
+    --fail-if is about the test photos, else the validation photos; val.accuracy_pct is about the latter. It takes
+    accuracy_pct, accuracy_low_pct (the low end of its interval), ece, recall_low_pct[tulips], recall_pct[*], ...
+    The run is written in any case.
+
     Example: edgetl train photos/ --out runs/photos
     """
+    from edgetl.comparison import gates
     from edgetl.reports.run import written_page
     from edgetl.runs.directory import default_folder
     from edgetl.training import resume as resume_training
     from edgetl.training import train as run_training
 
+    wanted = gates.parse_gates(fail_if, gates.EVALUATION_METRICS, {})
+    gates.check_variants(wanted, ("val", "test"))
+    check_labels = partial(gates.check_labels, wanted)
+    check_out(summary)
     if resume is not None:
         _refuse_other_place(resume, out)
-        run = resume_training(resume, given=asked.given, root=data, overwrite=overwrite)
+        run = resume_training(resume, given=asked.given, root=data, overwrite=overwrite, check_labels=check_labels)
     elif data is None:
         raise InputError("no photos were given", hint="edgetl train PHOTOS, or edgetl train --resume RUN")
     else:
-        run = run_training(data, out or default_folder(data), asked.options, overwrite=overwrite)
+        run = run_training(
+            data, out or default_folder(data), asked.options, overwrite=overwrite, check_labels=check_labels
+        )
     page = written_page(run)
     if json:
         note(f"report: {page}")
@@ -66,6 +84,27 @@ def train(
     if run.document.interrupted:
         note(f"interrupted: resume with edgetl train --resume {run.folder}")
         raise typer.Exit(130)
+    _check_gates(run, wanted, summary)
+
+
+def _check_gates(run: Run, wanted: Sequence[AnyGate], summary: Path | None) -> None:
+    """Write the summary and check the gates, on the test photos, else on the validation photos."""
+    from edgetl.comparison import gates
+
+    document = run.document
+    found = {str(split): metrics for split, metrics in document.metrics.items()}
+    # Without a name, a gate is about the photos that give the final number.
+    final = "test" if "test" in found else "val"
+    outcomes: list[Outcome] = []
+    for gate in wanted:
+        split = gate.variant or final
+        outcomes += gates.judge([gate], [gates.evaluation_subject(f"{split} photos", split, found.get(split))])
+    tables = [classes_table(f"{split} photos", metrics) for split, metrics in document.metrics.items()]
+    config = document.config
+    lines = [f"backbone {config.backbone}, {document.model.parameters:,} parameters, {document.seconds:.0f} s"]
+    write_summary(summary, f"edgetl train {run.folder.name}", outcomes, tables, lines)
+    print_outcomes(outcomes)
+    gates.raise_failed(outcomes)
 
 
 def _refuse_other_place(resume: Path, out: Path | None) -> None:

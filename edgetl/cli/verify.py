@@ -8,6 +8,8 @@ import typer
 
 from edgetl.cli.console.output import echo
 
+from .json_output import JSON, OUT, check_out, deliver
+
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
 )
@@ -27,7 +29,8 @@ def verify(
         show_default=False,
     ),
     min_version: int = typer.Option(0, metavar="N", help="With --trust: refuse signatures with a lower version."),
-    json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
+    json: bool = JSON,
+    out: Path | None = OUT,
 ) -> None:
     """Check a bundle: signature, hashes, labels, pixels, and each variant against the float reference on a few photos.
 
@@ -45,12 +48,9 @@ def verify(
 
     check_request(trust, min_version)
     keys = read_keys(trust)
+    check_out(out)
     report = run(Bundle.open(bundle), trust=keys, min_version=min_version)
-    if json:
-        from edgetl.cli.console.output import print_json
-
-        print_json(report.to_json())
-    else:
+    if not deliver(report, json=json, out=out):
         for line in verification_lines(report):
             echo(line)
     raise_failures(report)

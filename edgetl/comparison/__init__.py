@@ -18,7 +18,7 @@ def compare(paths: Sequence[Path], *, baseline: str | None = None) -> Comparison
     """Compare bench results, or training runs, with the first of them.
 
     Args:
-        paths: Files written by ``edgetl bench --json``, or folders written by ``edgetl train``.
+        paths: Files written by ``edgetl bench --out``, or folders written by ``edgetl train``.
         baseline: For results: compare every run with this variant of the first result.
 
     Raises:

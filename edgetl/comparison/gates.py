@@ -1,6 +1,6 @@
-"""Gates on metrics and on codes of the verdict: ``--fail-if "int8.p95_ms>40"``.
+"""Gates on metrics, of a class too, and on codes of the verdict: ``--fail-if "int8.p95_ms>40"``.
 
-One table of metrics serves ``edgetl bench`` and ``edgetl compare``, their gates and their CSV.
+One table of metrics serves every command with ``--fail-if``, and the CSV of ``edgetl bench`` and ``edgetl compare``.
 """
 
 from __future__ import annotations
@@ -10,13 +10,19 @@ import math
 import operator
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Unknown, optional
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.reasons import VERDICT, Reason
+from edgetl_device.text import listed
+
+if TYPE_CHECKING:
+    from edgetl.runs.metrics import ClassMetrics, Metrics
+    from edgetl.runs.quantize_report import QuantizeReport
 
 Value = float | Unknown
 # A run of a result, or a comparison that has attributes of the same names.
@@ -35,6 +41,7 @@ class Metric:
         timed: Whether it is a time, which an invalid measurement does not give.
         interval: Names of the metrics for the ends of its 95% interval, or None.
         paired: Whether it compares with another model's predictions for the same photos.
+        of_class: Whether it is of one class, so that a gate names it: ``recall_pct[tulips]``.
     """
 
     name: str
@@ -43,6 +50,10 @@ class Metric:
     timed: bool = False
     interval: tuple[str, str] | None = None
     paired: bool = False
+    of_class: bool = False
+
+
+_OLD = Unknown("written by an earlier edgetl, which did not measure it")
 
 
 def _path(*names: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
@@ -53,7 +64,11 @@ def _path(*names: str | int, times: float = 1.0, per: float = 1.0) -> Reader:
         for name in names:
             if isinstance(value, Unknown):
                 return value
+            if value is None:
+                return _OLD
             value = value[name] if isinstance(name, int) else getattr(value, name)
+        if value is None:
+            return _OLD
         return value if isinstance(value, Unknown) else times * value / per
 
     return read
@@ -132,6 +147,25 @@ _COST = (
     Metric("peak_rss_mb", "peak memory of a process with this variant alone", _path("peak_rss_bytes", per=1e6)),
 )
 
+_CALIBRATION = (
+    Metric("ece", "expected calibration error, 0 to 1", _path("calibration_error", "ece")),
+    Metric("ece_by_chance", "the error that chance alone would show", _path("calibration_error", "ece_by_chance")),
+)
+# Of one class; rows are edgetl.runs.metrics.ClassMetrics.
+CLASS_METRICS = tuple(
+    replace(metric, of_class=True)
+    for metric in (
+        *_bounded(
+            "recall{}_pct",
+            "photos of the class that are recognized",
+            _path("recall", times=100),
+            *_ends("recall_ci95", times=100),
+        ),
+        Metric("precision_pct", "predictions of the class that are right", _path("precision", times=100)),
+        Metric("f1_pct", "harmonic mean of precision and recall", _path("f1", times=100)),
+    )
+)
+
 # Metrics of a bench run; drop and agreement are against the reference of its photos.
 RUN_METRICS = (
     *_COST,
@@ -148,25 +182,64 @@ COMPARISON_METRICS = (
     *_ratio("photo_", "photo", "a photo"),
     Metric("size_ratio", "size over the baseline's", _path("ratios", "size")),
 )
-# The same two for training runs.
+# Metrics of the gates of edgetl bench.
+BENCH_METRICS = (*RUN_METRICS, *_CALIBRATION, *CLASS_METRICS)
+# Metrics of classified photos (edgetl.runs.metrics.Metrics), for edgetl evaluate and edgetl train.
+EVALUATION_METRICS = (
+    *_ACCURACY[:3],
+    Metric("macro_f1_pct", "mean F1 of the classes", _path("macro_f1", times=100)),
+    *_CALIBRATION,
+    *CLASS_METRICS,
+)
+# Metrics of a file that edgetl quantize wrote; drop and agreement are against the float model.
+QUANTIZED_METRICS = (
+    _SIZE,
+    *_ACCURACY,
+    Metric("mae", "mean absolute difference of probabilities", _path("agreement", "mae"), paired=True),
+    *_CALIBRATION,
+)
+# Metrics of training runs that are compared, and of their baseline.
 TRAINED_BASELINE_METRICS = (_SIZE, _ACCURACY[0])
 TRAINED_METRICS = (_SIZE, *_ACCURACY)
 
 
 def values(metrics: Iterable[Metric], row: Row) -> dict[str, Value]:
     """Return every metric of a row by its name."""
-    return {metric.name: metric.value(row) for metric in metrics}
+    return {metric.name: metric.value(row) for metric in metrics if not metric.of_class}
+
+
+def class_values(rows: Iterable[ClassMetrics]) -> dict[str, Value]:
+    """Return the metrics of each class by their names, such as ``recall_pct[tulips]``."""
+    return {_of(metric.name, row.label): metric.value(row) for row in rows for metric in CLASS_METRICS}
+
+
+def _of(name: str, label: str) -> str:
+    return f"{name}[{label}]"
 
 
 @dataclass(frozen=True)
 class Gate:
-    """A bound: the gate fails if ``metric`` of ``variant`` (or of any) is ``sign`` ``bound``."""
+    """A bound: the gate fails if ``metric`` of ``variant`` (or of any) is ``sign`` ``bound``.
+
+    Attributes:
+        text: The gate as given.
+        variant: The variant; None for any.
+        metric: The metric.
+        sign: ``>``, ``>=``, ``<`` or ``<=``.
+        bound: The bound.
+        label: The class, for a metric of one; ``*`` for each class.
+    """
 
     text: str
     variant: str | None
     metric: Metric
     sign: str
     bound: float
+    label: str | None = None
+
+    def key(self, name: str) -> str:
+        """Return the name of a metric of the gate's class."""
+        return name if self.label is None else _of(name, self.label)
 
 
 @dataclass(frozen=True)
@@ -243,7 +316,10 @@ class Outcome:
 
 
 _SIGNS = {">=": operator.ge, "<=": operator.le, ">": operator.gt, "<": operator.lt}
-_GATE = re.compile(r"\s*(?:(?P<variant>\S+)\.)?(?P<name>[A-Za-z]\w*)\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>\S+)\s*")
+_GATE = re.compile(
+    r"\s*(?:(?P<variant>[^\s\[]+)\.)?(?P<name>[A-Za-z]\w*)(?:\[(?P<label>.+)\])?\s*(?P<sign>>=|<=|>|<)\s*(?P<bound>\S+)\s*"
+)
+EACH_CLASS = "*"
 _CODE = re.compile(r"\s*(?:(?P<variant>[\w-]+)\.)?(?P<code>[a-z0-9]+(?:-[a-z0-9]+)*)\s*")
 _EXAMPLE = 'Write it as "p95_ms>40" or "int8.accuracy_drop_pp>0.5".'
 
@@ -286,13 +362,18 @@ def _parse(text: str, metrics: Mapping[str, Metric], codes: Mapping[str, Reason]
             why=f"there are {', '.join(metrics)}",
             hint=f"Did you mean {close[0]}?" if close else "",
         )
+    metric = metrics[match["name"]]
+    if metric.of_class != (match["label"] is not None):
+        why = "is of one class" if metric.of_class else "is of all classes together"
+        hint = f"Name a class, or each: {metric.name}[*]." if metric.of_class else f"Leave [{match['label']}] out."
+        raise InputError(f"--fail-if {text!r}", why=f"{metric.name} {why}", hint=hint)
     try:
         bound = float(match["bound"])
     except ValueError:
         bound = math.nan
     if not math.isfinite(bound):
         raise InputError(f"--fail-if {text!r}: {match['bound']} is not a number", hint=_EXAMPLE)
-    return Gate(text.strip(), match["variant"], metrics[match["name"]], match["sign"], bound)
+    return Gate(text.strip(), match["variant"], metric, match["sign"], bound, match["label"])
 
 
 def check_variants(gates: Iterable[AnyGate], variants: Iterable[str]) -> None:
@@ -305,6 +386,20 @@ def check_variants(gates: Iterable[AnyGate], variants: Iterable[str]) -> None:
             )
 
 
+def check_labels(gates: Iterable[AnyGate], labels: Iterable[str]) -> None:
+    """Raise InputError if a gate names a class that is not among ``labels``."""
+    known = list(labels)
+    for gate in gates:
+        label = gate.label if isinstance(gate, Gate) else None
+        if label is not None and label not in (*known, EACH_CLASS):
+            close = difflib.get_close_matches(label, known, n=1)
+            raise InputError(
+                f"--fail-if {gate.text!r}: no class is called {label}",
+                why=f"there are {listed(known)}",
+                hint=f"Did you mean {close[0]}?" if close else "",
+            )
+
+
 def judge(gates: Iterable[AnyGate], subjects: Sequence[Subject]) -> tuple[Outcome, ...]:
     """Check gates. Unknown values fail, and so do times of an invalid measurement.
 
@@ -314,8 +409,26 @@ def judge(gates: Iterable[AnyGate], subjects: Sequence[Subject]) -> tuple[Outcom
     gates = tuple(gates)
     check_variants(gates, (subject.variant for subject in subjects))
     return tuple(
-        _judge(gate, subject) for gate in gates for subject in subjects if gate.variant in (None, subject.variant)
+        _judge(one, subject)
+        for gate in gates
+        for subject in subjects
+        if gate.variant in (None, subject.variant)
+        for one in _each_class(gate, subject)
     )
+
+
+def _each_class(gate: AnyGate, subject: Subject) -> list[AnyGate]:
+    """Return a gate on each class as one gate for each; any other gate alone."""
+    if isinstance(gate, CodeGate) or gate.label != EACH_CLASS:
+        return [gate]
+    start = _of(gate.metric.name, "")[:-1]
+    labels = [key[len(start) : -1] for key in subject.values if key.startswith(start)]
+    each: list[AnyGate] = [replace(gate, label=label, text=gate.text.replace("[*]", f"[{label}]")) for label in labels]
+    # Without photos it is unknown, and fails.
+    return each or [gate]
+
+
+_NO_PHOTOS = Unknown("there are no photos of this class")
 
 
 def _judge(gate: AnyGate, subject: Subject) -> Outcome:
@@ -324,12 +437,34 @@ def _judge(gate: AnyGate, subject: Subject) -> Outcome:
             return Outcome(gate, subject, subject.codes, True, f"unknown: {subject.codes.unknown}")
         given = gate.code in subject.codes
         return Outcome(gate, subject, given, given, VERDICT[gate.code].meaning.rstrip(".") if given else "")
-    value = subject.values[gate.metric.name]
+    value = subject.values.get(gate.key(gate.metric.name), _NO_PHOTOS)
     if isinstance(value, Unknown):
         return Outcome(gate, subject, value, True, f"unknown: {value.unknown}")
     if gate.metric.timed and subject.invalid:
         return Outcome(gate, subject, value, True, f"the measurement is invalid: {subject.invalid}")
     return Outcome(gate, subject, value, bool(_SIGNS[gate.sign](value, gate.bound)))
+
+
+def evaluation_subject(name: str, variant: str, metrics: Metrics | None) -> Subject:
+    """Return classified photos as a subject.
+
+    Args:
+        name: Name in messages.
+        variant: The prefix that selects it.
+        metrics: Its metrics; None if there are no such photos, so that every gate fails.
+    """
+    if metrics is None:
+        why = Unknown(f"there are no {name}")
+        return Subject(name, variant, {metric.name: why for metric in EVALUATION_METRICS})
+    numbers = values(EVALUATION_METRICS, metrics) | class_values(metrics.per_class)
+    return Subject(name, variant, numbers)
+
+
+def quantized_subjects(report: QuantizeReport) -> list[Subject]:
+    """Return the files of a bundle as subjects."""
+    # Under the names that the metrics read.
+    rows = [SimpleNamespace(**vars(one), calibration_error=one.calibration) for one in report.variants]
+    return [Subject(row.name, row.name, values(QUANTIZED_METRICS, row)) for row in rows]
 
 
 def outcome_lines(outcomes: Iterable[Outcome]) -> list[str]:
@@ -346,7 +481,8 @@ def _named(outcome: Outcome) -> str:
 def _interval(outcome: Outcome) -> str:
     if isinstance(outcome.gate, CodeGate):
         return ""
-    ends = [outcome.subject.values[name] for name in outcome.gate.metric.interval or ()]
+    gate = outcome.gate
+    ends = [outcome.subject.values.get(gate.key(name), _NO_PHOTOS) for name in gate.metric.interval or ()]
     bounds = [end for end in ends if not isinstance(end, Unknown)]
     if isinstance(outcome.value, Unknown) or len(bounds) < 2:
         return ""

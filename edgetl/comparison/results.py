@@ -8,8 +8,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
+
 from edgetl import __version__
-from edgetl.comparison.gates import BASELINE_METRICS, COMPARISON_METRICS, RUN_METRICS, Subject, values
+from edgetl.comparison.gates import BASELINE_METRICS, BENCH_METRICS, COMPARISON_METRICS, Subject, class_values, values
+from edgetl.runs.calibration_error import CalibrationError, calibration_error
+from edgetl.runs.metrics import ClassMetrics, per_class
 from edgetl_device.bench import result
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import BundleName
@@ -220,11 +224,28 @@ def gate_subjects(benched: Result) -> list[Subject]:
     found = []
     for run in benched.runs:
         invalid = "; ".join(run.verdict.reasons) if run.verdict.status == "invalid" else ""
-        numbers, codes = values(RUN_METRICS, run), codes_of(run.verdict.codes)
+        numbers = values(BENCH_METRICS, SimpleNamespace(**vars(run), calibration_error=_calibration(benched, run)))
+        numbers |= class_values(class_metrics(benched, run))
+        codes = codes_of(run.verdict.codes)
         found.append(Subject(run_name(run), run.variant, numbers, invalid, codes))
     measured = {run.variant for run in benched.runs}
     # A variant that failed with one delegate may have been measured with another.
     for left in (left for left in benched.skipped if left.variant not in measured):
         why = Unknown(left.why)
-        found.append(Subject(left.variant, left.variant, {metric.name: why for metric in RUN_METRICS}, codes=why))
+        numbers = {metric.name: why for metric in BENCH_METRICS if not metric.of_class}
+        # Of each class, so that a gate on any class fails too.
+        numbers |= dict.fromkeys(class_values(class_metrics(benched, benched.runs[0])), why)
+        found.append(Subject(left.variant, left.variant, numbers, codes=why))
     return found
+
+
+def _calibration(benched: Result, run: ResultRun) -> CalibrationError:
+    truth = np.array([photo.index for photo in benched.evalset.photos])
+    return calibration_error(np.array(run.answers.probability), np.array(run.answers.predicted) == truth)
+
+
+def class_metrics(benched: Result, run: ResultRun) -> tuple[ClassMetrics, ...]:
+    """Return the metrics of each class, from a run's predictions for its photos."""
+    labels = benched.bundle.labels
+    targets = np.array([photo.index for photo in benched.evalset.photos], np.int64)
+    return per_class(np.array(run.answers.predicted, np.int64), targets, labels)

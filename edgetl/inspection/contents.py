@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 
 from edgetl.inspection.tflite.file import MAGIC, Tensor, describe
 from edgetl.inspection.tflite.metadata import read_metadata
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Json, Unknown, to_json
+from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.files import check_regular
 from edgetl_device.preprocess import Preprocess
@@ -27,12 +28,10 @@ class FileContents:
         model: Its contents.
     """
 
+    SCHEMA: ClassVar[str] = "edgetl.inspection.model/1"
+
     path: str
     model: TFLiteDescription | ONNXDescription
-
-    def to_json(self) -> Json:
-        """Return the fields of the model after ``path`` and ``kind``, its format."""
-        return {"path": self.path, "kind": self.model.FORMAT} | to_json(self.model)
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,6 @@ class VariantContents:
     accuracy: Accuracy | None
     agreement: Agreement | Unknown | None
 
-    def to_json(self) -> Json:
-        """Return ``name`` and ``format``, the fields of the model, and the measurements."""
-        measured = {"accuracy": to_json(self.accuracy), "agreement": to_json(self.agreement)}
-        return {"name": self.name, "format": self.model.FORMAT} | to_json(self.model) | measured
-
 
 @dataclass(frozen=True)
 class BundleContents:
@@ -69,22 +63,13 @@ class BundleContents:
         variants: The variants.
     """
 
+    SCHEMA: ClassVar[str] = "edgetl.inspection.bundle/1"
+
     path: str
     digest: str
     labels: tuple[str, ...]
     preprocess: Preprocess
     variants: tuple[VariantContents, ...]
-
-    def to_json(self) -> Json:
-        """Return all fields, with ``kind`` after ``path``."""
-        return {
-            "path": self.path,
-            "kind": "bundle",
-            "digest": self.digest,
-            "labels": list(self.labels),
-            "preprocess": to_json(self.preprocess),
-            "variants": [variant.to_json() for variant in self.variants],
-        }
 
 
 def inspect_path(path: Path, *, tensors: bool = False) -> FileContents | BundleContents:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypedDict
+from typing import Literal, TypedDict
 
 from edgetl.inspection.tflite.metadata import Metadata
 from edgetl_device.documents import optional
@@ -71,13 +71,13 @@ class TFLiteDescription(ModelDescription):
     """Contents of a TFLite model.
 
     Attributes:
+        format: The format of the file.
         metadata: Names of the metadata entries.
-        about: The standard metadata, or None.
+        about: The standard metadata, or null.
         tensors: All tensors, if requested.
     """
 
-    FORMAT: ClassVar[Literal["tflite"]] = "tflite"
-
+    format: Literal["tflite"] = "tflite"
     metadata: tuple[str, ...]
     about: Metadata | None
     tensors: tuple[TensorDescription, ...] | None = optional()
@@ -88,12 +88,12 @@ class ONNXDescription(ModelDescription):
     """Contents of an ONNX model.
 
     Attributes:
+        format: The format of the file.
         opset: Version of ONNX's operator set.
         tensors: All tensors, if requested.
     """
 
-    FORMAT: ClassVar[Literal["onnx"]] = "onnx"
-
+    format: Literal["onnx"] = "onnx"
     opset: int
     tensors: tuple[TensorDescription, ...] | None = optional()
 

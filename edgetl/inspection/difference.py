@@ -9,7 +9,7 @@ from collections import Counter
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -156,13 +156,13 @@ class FileDifference:
     """Two TFLite files, compared.
 
     Attributes:
-        kind: ``comparison``, unlike the contents of one file.
         files: The two files.
         operators: Differences between the operators.
         tensors: Differences between the tensors.
     """
 
-    kind: Literal["comparison"]
+    SCHEMA: ClassVar[str] = "edgetl.inspection.difference/1"
+
     files: tuple[ComparedFile, ComparedFile]
     operators: OperatorDifference
     tensors: TensorDifference
@@ -208,7 +208,6 @@ def compare_files(first: Path, second: Path) -> FileDifference:
         else:
             changed.append(row)
     return FileDifference(
-        kind="comparison",
         files=(ours.described(), theirs.described()),
         operators=_operators(ours.model, theirs.model),
         tensors=TensorDifference(

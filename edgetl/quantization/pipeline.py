@@ -25,7 +25,7 @@ from edgetl.runs.quantize_report import (
 )
 from edgetl_device import documents
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.bundle import ReferenceArrays
+from edgetl_device.bundle import Bundle, ReferenceArrays
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.files import check_writable, sha256_bytes
 from edgetl_device.options import command_text
@@ -121,6 +121,13 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
     if kept.signed:
         note("note: the new bundle is not signed, as the one before was: sign it again")
     return report
+
+
+def variant_names(run: Run, options: QuantizeOptions) -> tuple[str, ...]:
+    """Return the names of the variants that a run's bundle will have: those to make, and those that it has."""
+    made = [*_float_names(options), *(int8_names(TARGETS[options.target]) if options.int8 else ())]
+    there = Bundle.open(run.folder / "bundle").variants if (run.folder / "bundle").is_dir() else ()
+    return tuple(dict.fromkeys([*made, *(one.name for one in there)]))
 
 
 def _still_valid(kept: Kept, variants: list[Measured]) -> list[VariantFile]:

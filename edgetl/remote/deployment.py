@@ -71,7 +71,7 @@ class Deployment:
     boards: tuple[BoardOutcome, ...]
 
     def to_json(self) -> Json:
-        """Return the document that ``edgetl deploy --json`` writes."""
+        """Return the document that ``edgetl deploy --json`` prints."""
         return documents.to_json(self)
 
     def counted(self) -> str:
@@ -81,7 +81,7 @@ class Deployment:
 
 
 def read(path: str | os.PathLike[str]) -> Deployment:
-    """Read a deployment that ``edgetl deploy --json`` wrote.
+    """Read a deployment that ``edgetl deploy --out`` wrote.
 
     Raises:
         InputError: It is missing, damaged, or another document.

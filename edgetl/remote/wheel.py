@@ -17,6 +17,7 @@ from importlib import metadata
 from pathlib import Path
 
 import edgetl_device
+from edgetl._lib.extras import install
 from edgetl_device.errors import Unavailable
 
 _WHEEL = "Wheel-Version: 1.0\nGenerator: edgetl\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
@@ -56,7 +57,7 @@ def device_wheel() -> Wheel:
     except metadata.PackageNotFoundError:
         raise Unavailable(
             "edgetl-device is importable but not installed here, so it cannot be sent to boards",
-            hint="In edgetl's checkout: pip install ./device",
+            hint=install(),
         ) from None
     stem = f"edgetl_device-{about.version}"
     package = Path(edgetl_device.__file__).resolve().parent

@@ -24,7 +24,7 @@ def write_report(results: Sequence[Path], out: str | os.PathLike[str], *, bundle
     """Write results as one self-contained page.
 
     Args:
-        results: Files written by ``edgetl bench --json``.
+        results: Files written by ``edgetl bench --out``.
         out: The HTML file to write.
         bundle: Source of the held-out photos; without it, photos are named but not shown.
 

@@ -77,6 +77,16 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
     return _score_bundle(target / "bundle", data, variant, split, trained)
 
 
+def labels_of(target: Path) -> tuple[str, ...]:
+    """Return the classes of a run or a bundle.
+
+    Raises:
+        InputError: It is neither.
+    """
+    labels = Run.open(target).labels if (target / "run.json").is_file() else Bundle.open(target).labels
+    return normal_names(labels)
+
+
 def _score_bundle(target: Path, data: Path, variant: str, split: str | None, trained: set[str] | None) -> Evaluation:
     bundle = Bundle.open(target)
     with Classifier(bundle, variant) as classifier:

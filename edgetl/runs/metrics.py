@@ -9,7 +9,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgetl._lib.extras import require
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.documents import Count, Interval, Share, Unknown, optional
 from edgetl_device.errors import InputError
@@ -83,29 +82,39 @@ def classification_report(
         targets: Class indices, int64 [n].
         labels: Class names, [classes].
     """
-    sk = require("sklearn.metrics")
     predicted = probabilities.argmax(axis=1)
-    indices = np.arange(len(labels))
-    precision, recall, f1, support = sk.precision_recall_fscore_support(
-        targets, predicted, labels=indices, zero_division=0.0
-    )
-    said = np.bincount(predicted, minlength=len(labels))
-    right = np.bincount(targets[predicted == targets], minlength=len(labels))
+    rows = per_class(predicted, targets, labels)
     return Metrics(
         accuracy=accuracy_of(int((predicted == targets).sum()), len(targets)),
-        macro_f1=float(f1[support > 0].mean()),
-        per_class=tuple(
-            ClassMetrics(
-                label=label,
-                photos=int(support[index]),
-                precision=float(precision[index]) if said[index] else Unknown("this class was never predicted"),
-                recall=float(recall[index]) if support[index] else _NO_PHOTOS,
-                f1=float(f1[index])
-                if said[index] or support[index]
-                else Unknown("no photos of this class, and it was never predicted"),
-                recall_ci95=wilson95(int(right[index]), int(support[index])) if support[index] else _NO_PHOTOS,
-            )
-            for index, label in enumerate(labels)
-        ),
+        macro_f1=float(np.mean([row.f1 for row in rows if row.photos])),
+        per_class=rows,
         calibration_error=calibration_error(probabilities.max(axis=1), predicted == targets),
+    )
+
+
+def per_class(
+    predicted: npt.NDArray[np.int64], targets: npt.NDArray[np.int64], labels: Sequence[str]
+) -> tuple[ClassMetrics, ...]:
+    """Return the metrics of each class.
+
+    Args:
+        predicted: Predicted class indices, int64 [n].
+        targets: Class indices, int64 [n].
+        labels: Class names, [classes].
+    """
+    said, photos = (np.bincount(which, minlength=len(labels)).tolist() for which in (predicted, targets))
+    right = np.bincount(targets[predicted == targets], minlength=len(labels)).tolist()
+    return tuple(
+        ClassMetrics(
+            label=label,
+            photos=photos[index],
+            precision=right[index] / said[index] if said[index] else Unknown("this class was never predicted"),
+            recall=right[index] / photos[index] if photos[index] else _NO_PHOTOS,
+            # The harmonic mean of both.
+            f1=2 * right[index] / (said[index] + photos[index])
+            if said[index] or photos[index]
+            else Unknown("no photos of this class, and it was never predicted"),
+            recall_ci95=wilson95(right[index], photos[index]) if photos[index] else _NO_PHOTOS,
+        )
+        for index, label in enumerate(labels)
     )

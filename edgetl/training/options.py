@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from edgetl_device.errors import OptionError
 from edgetl_device.options import Options, option
+from edgetl_device.text import GUIDES
 
 from .devices import check_devices
 from .strategy import AUTO, STRATEGIES, check_strategy
@@ -67,7 +68,7 @@ class TrainOptions(Options):
         help="Maximum number of epochs after the head is fitted.",
     )
     augment: str = option(
-        "standard", choices=AUGMENT, metavar="PRESET", help="Augmentation preset (docs/guides/training.md)."
+        "standard", choices=AUGMENT, metavar="PRESET", help=f"Augmentation preset: {GUIDES}/training.md."
     )
     views: int | None = option(
         None,

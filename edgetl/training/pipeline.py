@@ -49,8 +49,17 @@ from .stages import TrainingContext, check_teachable, has_later_stages, run_stag
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
 
+CheckLabels = Callable[[tuple[str, ...]], None]
 
-def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = False) -> Run:
+
+def train(
+    root: Path,
+    out: Path,
+    options: TrainOptions,
+    *,
+    overwrite: bool = False,
+    check_labels: CheckLabels | None = None,
+) -> Run:
     """Train a classifier and write its run directory.
 
     The directory appears once it is complete. Until then the state after each epoch is kept next to it, in
@@ -62,6 +71,7 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
         out: The run directory to write.
         options: Options of the run.
         overwrite: Replace an existing run, finished or not.
+        check_labels: Called with the classes once the photos are read; what it raises ends the run before training.
 
     Raises:
         InputError: The options or the data are invalid, there is an unfinished run, or the folder to replace contains
@@ -72,11 +82,16 @@ def train(root: Path, out: Path, options: TrainOptions, *, overwrite: bool = Fal
     check_new_run(out, overwrite=overwrite)
     if not overwrite:
         refuse_leftover(out)
-    return _run(Request.new(root, out, options, overwrite=overwrite), anew=True)
+    return _run(Request.new(root, out, options, overwrite=overwrite), anew=True, check_labels=check_labels)
 
 
 def resume(
-    out: Path, *, given: Mapping[str, Value] | None = None, root: Path | None = None, overwrite: bool = False
+    out: Path,
+    *,
+    given: Mapping[str, Value] | None = None,
+    root: Path | None = None,
+    overwrite: bool = False,
+    check_labels: CheckLabels | None = None,
 ) -> Run:
     """Resume a run from its last epoch; the weights are the same as without the interruption.
 
@@ -87,6 +102,7 @@ def resume(
         given: Settings that the user gave again; each must be unchanged.
         root: New path of the photos; None if they have not moved.
         overwrite: Replace another run at the same path, or a bundle made of the interrupted run.
+        check_labels: As for :func:`train`.
 
     Raises:
         InputError: There is nothing to resume, or settings, photos or network have changed.
@@ -98,10 +114,12 @@ def resume(
         return Run.open(out)
     if out.exists():
         _check_replaceable(request, out)
-    return _run(request, anew=False)
+    return _run(request, anew=False, check_labels=check_labels)
 
 
-def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
+def _run(
+    request: Request, *, anew: bool, loaded: Dataset | None = None, check_labels: CheckLabels | None = None
+) -> Run:
     # loaded: the photos, if they have already been read with the same settings.
     started = time.perf_counter()
     options = request.options
@@ -114,6 +132,8 @@ def _run(request: Request, *, anew: bool, loaded: Dataset | None = None) -> Run:
         with timer.stage("data"), _while_importing(keras):
             dataset = loaded or _load(request)
             require_training(dataset)
+            if check_labels is not None:
+                check_labels(dataset.labels)
             say_formats(dataset)
             check_photos(request, dataset)
             if teacher:

@@ -72,7 +72,7 @@ def test_the_device_package_verifies_the_bundle(shell: Shell, flowers: Path) -> 
 
 def test_bench_measures_it(shell: Shell, flowers: Path, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    done = shell("edgetl", "bench", flowers / "bundle", "--variants", "float32,int8", "--duration", 1, "--json", out)
+    done = shell("edgetl", "bench", flowers / "bundle", "--variants", "float32,int8", "--duration", 1, "--out", out)
     document = json.loads(out.read_text())
     recorded = {row["name"]: row for row in json.loads((flowers / "quantize.json").read_text())["variants"]}
     assert [run["variant"] for run in document["runs"]] == ["float32", "int8"]

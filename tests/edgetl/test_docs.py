@@ -38,6 +38,9 @@ PAGES = sorted(
         ROOT / "benchmarks" / "results" / "FIGURES.md",
     }
 )
+# Links of the READMEs, which package indexes show without the files beside them.
+FILES = "https://github.com/edgetl/edgetl/blob/main/"
+RAW = "https://raw.githubusercontent.com/edgetl/edgetl/main/"
 FENCE = re.compile(r"^```(?P<language>[\w-]*)\n(?P<code>.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -64,17 +67,33 @@ def anchors(page: Path) -> set[str]:
     return named | {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
 
 
+def file_of(path: str, page: Path) -> Path | None:
+    """The file of this repository that a link of a page leads to; None for another site."""
+    for start in (FILES, RAW):
+        if path.startswith(start):
+            return ROOT / path.removeprefix(start)
+    return None if re.match(r"[a-z]+:", path) else (page.parent / path).resolve()
+
+
 @each_page
 def test_links_lead_somewhere(page: Path) -> None:
     wrong = []
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
-        if re.match(r"[a-z]+:", target):
-            continue
         path, _, anchor = target.partition("#")
-        to = (page.parent / path).resolve() if path else page
+        to = file_of(path, page) if path else page
+        if to is None:
+            continue
         if not to.exists() or (anchor and anchor not in anchors(to)):
             wrong.append(target)
     assert wrong == []
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", ROOT / "device" / "README.md"], ids=name_of)
+def test_a_readme_works_where_only_it_is_shown(page: Path) -> None:
+    """Package indexes show it without the files beside it."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8"))
+    assert len(targets) >= 5
+    assert [one for one in targets if not re.match(r"https://|#", one)] == []
 
 
 def test_every_page_of_the_repository_is_reached_from_the_readme() -> None:
@@ -85,9 +104,9 @@ def test_every_page_of_the_repository_is_reached_from_the_readme() -> None:
             continue
         seen.add(page)
         for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", prose(page)):
-            to = page.parent / target
-            if not re.match(r"[a-z]+:", target) and to.suffix == ".md":
-                waiting.append(to.resolve())
+            to = file_of(target, page)
+            if to is not None and to.suffix == ".md":
+                waiting.append(to)
     # The site's own home page, and pages read in the repository.
     apart = {ROOT / "docs" / "index.md", *(one for one in ROOT.glob("*.md"))}
     assert sorted(name_of(page) for page in set(PAGES) - seen - apart) == []
@@ -218,7 +237,7 @@ def check_device(words: list[str], *, whole: bool, as_text: bool) -> None:
     parser = _parser(as_text=as_text)
     if not whole:
         (found,) = (action for action in parser._actions if isinstance(action, argparse._SubParsersAction))
-        (name, *_) = [word for word in words if word != "--json"] or ["nothing"]
+        (name, *_) = words or ["nothing"]
         if name not in found.choices:
             raise NoSuchCommand(f"{parser.prog} has no command {name}")
         return
@@ -264,8 +283,8 @@ cd there && edgetl bench
 .venv/bin/edgetl verify a b | tail
 python -m edgetl_device bench a --thread-count 2 > x.json
 edgetl verify flowers.edgetl && edgetl bench flowers.edgetl --threads 1,2
-edge/bin/edgetl-device --json classify flowers.edgetl --nothing
-edgetl-device --json verify flowers.edgetl
+edge/bin/edgetl-device classify flowers.edgetl --nothing
+edgetl-device verify flowers.edgetl --json
 ```
 
 ```yaml
@@ -276,7 +295,7 @@ edgetl-device --json verify flowers.edgetl
 ```
 """
     refused = [re.split(" |:", one.removeprefix("python -m "))[1] for one in refusals(text)]
-    assert refused == ["quantize", "nothing", "train", "bench", "verify", "bench", "--json", "compare", "train"]
+    assert refused == ["quantize", "nothing", "train", "bench", "verify", "bench", "classify", "compare", "train"]
 
 
 # The site

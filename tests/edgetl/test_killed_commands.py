@@ -186,7 +186,7 @@ def quantize_of(run: Path, tmp_path: Path) -> Command:
 def bench_of(run: Path, tmp_path: Path) -> Command:
     place = folder(tmp_path)
     out = place / "result.json"
-    words = ("bench", TINY, "--variants", "float32,int8", "--quick", "--duration", "0.1", "--json", out)
+    words = ("bench", TINY, "--variants", "float32,int8", "--quick", "--duration", "0.1", "--out", out)
 
     def check() -> None:
         assert [one.variant for one in result.read(out).runs] == ["float32", "int8"]
@@ -258,7 +258,7 @@ def test_a_bench_on_a_board_is_killed_50_times(lab: Lab, tmp_path: Path) -> None
     place, board = folder(tmp_path), lab.board("board")
     out = place / "result.json"
     fleet = lab.fleet(board)
-    words = ("bench", TINY, "--fleet", fleet, "--variants", "int8", "--quick", "--duration", "0.1", "--json", out)
+    words = ("bench", TINY, "--fleet", fleet, "--variants", "int8", "--quick", "--duration", "0.1", "--out", out)
 
     def check() -> None:
         assert [one.variant for one in result.read(out).runs] == ["int8"]

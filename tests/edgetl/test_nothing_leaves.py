@@ -26,7 +26,7 @@ commands = [
     "quantize run --calibration 12 --int8 --no-repair",
     "evaluate run photos --variant int8-onnx",
     "verify run/bundle",
-    "bench run/bundle --variants float32-onnx,int8-onnx,int8 --quick --duration 0.2 --json result.json",
+    "bench run/bundle --variants float32-onnx,int8-onnx,int8 --quick --duration 0.2 --out result.json",
     "classify run/bundle --variant int8-onnx photos/bolt/000.jpg",
     "export run",
     "inspect run/bundle",

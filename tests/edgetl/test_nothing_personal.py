@@ -95,12 +95,12 @@ def test_nothing_personal_is_in_a_report(run: Run, name: str) -> None:
 
 def test_nothing_personal_is_in_a_result(run: Run, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    done = small.edgetl("bench", run.folder, "--quick", "--duration", "0.05", "--variants", "int8", "--json", out)
+    done = small.edgetl("bench", run.folder, "--quick", "--duration", "0.05", "--variants", "int8", "--out", out)
     assert done.returncode == 0, done.stderr
     assert USER not in out.read_text()
     done = small.edgetl(
         "bench", run.folder, "--quick", "--duration", "0.05", "--variants", "int8",
-        "--data", run.data_root, "--json", tmp_path / "folder.json",
+        "--data", run.data_root, "--out", tmp_path / "folder.json",
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert USER not in (tmp_path / "folder.json").read_text()

@@ -48,8 +48,8 @@ class BenchOptions(Options):
     )
     data: str | None = option(
         None,
-        metavar="DIR",
-        help="Use photos in DIR/<class>/ instead of the bundle's; the reference is float32 on this device.",
+        metavar="PHOTOS",
+        help="Use the photos in PHOTOS/<class>/ instead of the bundle's; the reference is float32 on this device.",
     )
     duration: float | None = option(
         None,

@@ -265,7 +265,7 @@ class Result:
         )
 
     def to_json(self) -> Json:
-        """Return the document that ``edgetl bench --json`` writes."""
+        """Return the document that ``edgetl bench --json`` prints."""
         return documents.to_json(self)
 
 

@@ -24,6 +24,7 @@ from typing import Any
 from edgetl_device import child, documents
 from edgetl_device.documents import Unknown
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
+from edgetl_device.text import GUIDES
 
 NONE, XNNPACK = "none", "xnnpack"
 EDGETPU = "edgetpu"
@@ -34,8 +35,8 @@ _EDGETPU_OPERATOR = b"edgetpu-custom-op\0"
 _CREATE = "tflite_plugin_create_delegate"
 _ASK_S = 20.0
 
-# An error has three lines; docs/guides/coral.md has the details.
-TRAP = "It must be built for the runtime's TFLite ({runtime}); Coral's own 16.0 is for 2.5: see docs/guides/coral.md."
+# An error has three lines; the guide has the details.
+TRAP = "It must be built for the runtime's TFLite ({runtime}); Coral's own 16.0 is for 2.5: " + f"see {GUIDES}/coral.md"
 
 
 @dataclass(frozen=True)

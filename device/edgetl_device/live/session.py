@@ -10,10 +10,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from edgetl_device import jsonfile
 from edgetl_device.classifier import AnyClassifier
+from edgetl_device.documents import Count, Share, optional, to_json
 from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.text import shown
 
@@ -95,6 +96,49 @@ class Live:
         return None
 
 
+@dataclass(frozen=True)
+class Smoothed:
+    """A class and its probability, smoothed over time."""
+
+    label: str
+    probability: Share
+
+
+@dataclass(frozen=True, kw_only=True)
+class LivePrediction:
+    """One frame or photo of a live source: a line of JSON.
+
+    Attributes:
+        photo: Path of a photo.
+        frame: Number of a frame in its source, from 0.
+        error: Why it could not be read; the following fields are then absent.
+        time_s: Seconds since the first frame; for photos, since the start of the stream.
+        label: The likeliest class of this frame alone.
+        probability: Its probability.
+        smoothed: The likeliest class after smoothing.
+        sure: Whether its probability reaches the threshold.
+        decode_ms: Reading or waiting for it, and decoding it.
+        fit_ms: Resizing to the model's input.
+        invoke_ms: Inference.
+        fps: Frames per second over the last 30 frames; absent for photos.
+    """
+
+    SCHEMA: ClassVar[str] = "edgetl.live-prediction/1"
+
+    photo: str | None = optional()
+    frame: Count | None = optional()
+    error: str | None = optional()
+    time_s: float | None = optional()
+    label: str | None = optional()
+    probability: Share | None = optional()
+    smoothed: Smoothed | None = optional()
+    sure: bool | None = optional()
+    decode_ms: float | None = optional()
+    fit_ms: float | None = optional()
+    invoke_ms: float | None = optional()
+    fps: float | None = optional()
+
+
 @contextmanager
 def classify_live(classifier: AnyClassifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
     """Open the source of ``live``; yield its description and its lines; always close it.
@@ -119,7 +163,7 @@ def classify_live(classifier: AnyClassifier, live: Live) -> Iterator[tuple[str, 
 
 def as_json(line: Line, live: Live) -> str:
     """Return a line as one line of JSON."""
-    return jsonfile.dumps_line(_document(line, live))
+    return jsonfile.dumps_line(to_json(_document(line, live)))
 
 
 def as_text(line: Line, live: Live) -> str:
@@ -143,21 +187,23 @@ def _reason(line: Unread) -> str:
     return line.error.what + (f" ({line.error.why})" if line.error.why else "")
 
 
-def _document(line: Line, live: Live) -> dict[str, object]:
-    where: dict[str, object] = {"photo" if isinstance(line.name, str) else "frame": line.name}
+def _document(line: Line, live: Live) -> LivePrediction:
+    photo, frame = (line.name, None) if isinstance(line.name, str) else (None, line.name)
     if isinstance(line, Unread):
-        return where | {"error": _reason(line)}
-    document = where | {
-        "time_s": round(line.time_s, 4),
-        "label": line.prediction.label,
-        "probability": line.prediction.probability,
-        "smoothed": {"label": line.smoothed.label, "probability": line.smoothed.probability},
-        "sure": line.smoothed.probability >= live.threshold,
-        "decode_ms": round(line.decode_ms, 3),
-        "fit_ms": round(line.fit_ms, 3),
-        "invoke_ms": round(line.invoke_ms, 3),
-    }
-    return document if live.watch else document | {"fps": round(line.fps, 2)}
+        return LivePrediction(photo=photo, frame=frame, error=_reason(line))
+    return LivePrediction(
+        photo=photo,
+        frame=frame,
+        time_s=round(line.time_s, 4),
+        label=line.prediction.label,
+        probability=line.prediction.probability,
+        smoothed=Smoothed(line.smoothed.label, line.smoothed.probability),
+        sure=line.smoothed.probability >= live.threshold,
+        decode_ms=round(line.decode_ms, 3),
+        fit_ms=round(line.fit_ms, 3),
+        invoke_ms=round(line.invoke_ms, 3),
+        fps=None if live.watch else round(line.fps, 2),
+    )
 
 
 @dataclass

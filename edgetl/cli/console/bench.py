@@ -35,6 +35,40 @@ def print_result(result: Result, form: Format = Format.table, more: Sequence[str
     print_report(form, tables, [*lines, *more])
 
 
+def short_table(title: str, results: Mapping[str, Result | None], *, by: str = "") -> Table:
+    """Return a table with a row for each run of each result; ``by`` heads a first column with the results' names.
+
+    Args:
+        title: Title of the table.
+        results: Results by name; None for one that is missing.
+        by: What the results are of, such as ``board``.
+    """
+    numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp (95%)", "memory"]
+    columns = [*([by] if by else []), "variant", "threads", *numbers, "verdict"]
+    rows = []
+    for name, result in results.items():
+        named = [name] if by else []
+        if result is None:
+            rows.append([*named, *["-"] * (len(columns) - len(named) - 1), "no result"])
+            continue
+        rows += [
+            [
+                *named,
+                run.variant + (f", batch {run.batch}" if run.batch > 1 else ""),
+                str(run.threads),
+                milliseconds(run.latency.p50_ms),
+                milliseconds(run.latency.p95_ms),
+                milliseconds(run.latency_ms.total.p95_ms),
+                "{:.1%} ({:.1f}..{:.1f})".format(run.accuracy.top1, *(100 * bound for bound in run.accuracy.ci95)),
+                drop_with_interval(run),
+                megabytes(run.peak_rss_bytes),
+                run.verdict.status,
+            ]
+            for run in result.runs
+        ]
+    return Table(title, columns, rows)
+
+
 def records(result: Result) -> list[Record]:
     """Return a flat record for each run, for CSV."""
     environment, evalset = result.environment, result.evalset

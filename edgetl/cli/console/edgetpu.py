@@ -13,16 +13,13 @@ if TYPE_CHECKING:
 _MIB = 1 << 20
 
 
-def show(path: Path, *, json: bool) -> None:
-    """Predict for a model or a bundle and print it."""
-    from edgetl.cli.console.output import print_json
+def show(path: Path, *, json: bool, out: Path | None) -> None:
+    """Predict for a model or a bundle, and print it or write it."""
+    from edgetl.cli.json_output import deliver
     from edgetl.inspection.edgetpu.predict import predict_path
-    from edgetl_device.documents import to_json
 
     name, prediction = predict_path(path)
-    if json:
-        print_json({"path": name} | to_json(prediction))
-    else:
+    if not deliver(prediction, json=json, out=out):
         print_prediction(name, prediction, every=True)
 
 

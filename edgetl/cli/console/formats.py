@@ -23,7 +23,10 @@ class Format(str, Enum):
 
 @dataclass(frozen=True)
 class Table:
-    """Cells with a title; the first column names the rows, with lower levels indented by spaces."""
+    """Cells with a title; the first column names the rows, with lower levels indented by spaces.
+
+    Without columns it is a title alone.
+    """
 
     title: str
     columns: Sequence[str]
@@ -39,7 +42,7 @@ def require_one_output(form: Format, *, json: bool) -> None:
 def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) -> None:
     """Print tables and then lines of text, for a terminal or as Markdown."""
     if form is Format.markdown:
-        sys.stdout.write("".join([*map(_markdown, tables), *(f"- {_escaped(line)}\n" for line in lines)]))
+        sys.stdout.write(markdown(tables, lines))
         return
     from edgetl.cli.console.output import echo, print_table
 
@@ -49,6 +52,16 @@ def print_report(form: Format, tables: Sequence[Table], lines: Sequence[str]) ->
         echo(line)
 
 
+def markdown(tables: Sequence[Table], lines: Sequence[str]) -> str:
+    """Return tables, and then a list of lines, as Markdown."""
+    return "".join(map(_markdown, tables)) + markdown_list(lines, gap=False)
+
+
+def markdown_list(lines: Sequence[str], *, gap: bool = True) -> str:
+    """Return lines as a list in Markdown, with an empty line after it if ``gap``."""
+    return "".join(f"- {_escaped(line)}\n" for line in lines) + ("\n" if lines and gap else "")
+
+
 def print_csv(records: Sequence[Record]) -> None:
     """Print records with the same fields as CSV with a header; unknown values are ``unknown``."""
     rows = (["unknown" if isinstance(value, Unknown) else value for value in record.values()] for record in records)
@@ -56,6 +69,8 @@ def print_csv(records: Sequence[Record]) -> None:
 
 
 def _markdown(table: Table) -> str:
+    if not table.columns:
+        return f"### {_escaped(table.title)}\n\n"
     lines = [
         f"### {_escaped(table.title)}",
         "",

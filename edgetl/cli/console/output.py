@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgetl._lib.progress import note as note
-from edgetl_device.text import shown
+from edgetl_device.text import GUIDES, shown
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,6 +20,8 @@ _PIPE_COLUMNS = 10_000
 # Verdicts are coloured in these rows and columns only: a class may be called "valid" or "no".
 _VERDICTS = frozenset({"measurement", "passed"})
 _COLOURS = {"valid": "green", "yes": "green", "degraded": "yellow", "invalid": "bold red", "no": "bold red"}
+# The forms of a data set, for help.
+DATA_FORMS = "FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv, or arrays: " + f"{GUIDES}/data.md"
 # What short column names mean.
 LEGEND = (
     "drop pp: accuracy of the float model minus that of the file, in percentage points; agree: photos with the same"

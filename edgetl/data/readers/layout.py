@@ -11,11 +11,12 @@ from edgetl.data.types import Split
 from edgetl_device.errors import InputError
 from edgetl_device.folders import PHOTO_SUFFIXES, children, is_junk, is_output
 from edgetl_device.given import advice
+from edgetl_device.text import GUIDES
 
 from .split_names import split_of
 
 LAYOUTS = (
-    "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz (docs/guides/data.md)."
+    "Expected FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .csv or an .npz: " + f"{GUIDES}/data.md"
 )
 
 # Names that data sets of detection and segmentation give to what belongs to their photos. Each of them may be a class

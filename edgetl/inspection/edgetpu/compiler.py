@@ -15,6 +15,7 @@ from pathlib import Path
 
 from edgetl_device.documents import Count
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.text import GUIDES
 
 PROGRAM = "edgetpu_compiler"
 
@@ -180,7 +181,7 @@ def find_compiler() -> str:
         raise Unavailable(
             f"{PROGRAM} is not installed here",
             why=f"it exists for x86-64 Linux only, and this is {machine}" if machine != "x86_64" else "not on PATH",
-            hint="sudo apt install edgetpu-compiler from Coral's source, or Docker, or Colab: docs/guides/coral.md.",
+            hint=f"sudo apt install edgetpu-compiler from Coral's source, or Docker, or Colab: {GUIDES}/coral.md",
         )
     return program
 

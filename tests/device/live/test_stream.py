@@ -134,7 +134,8 @@ def test_lines_for_people_and_for_programs(classifier: Classifier) -> None:
     assert document["sure"] is False
     assert document["label"] == document["smoothed"]["label"] == "circle"
     assert set(document) == {
-        "frame", "time_s", "label", "probability", "smoothed", "sure", "decode_ms", "fit_ms", "invoke_ms", "fps",
+        "schema", "frame", "time_s", "label", "probability", "smoothed", "sure", "decode_ms", "fit_ms", "invoke_ms",
+        "fps",
     }  # fmt: skip
     tally = session.Tally(asked)
     assert tally.add(answer) == "unsure"

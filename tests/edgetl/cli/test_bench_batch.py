@@ -29,7 +29,7 @@ QUICK = ("--quick", "--duration", "0.05")
 def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A quick sweep of batches, its file and its tables."""
     out = tmp_path_factory.mktemp("batches") / "result.json"
-    options = ("--variants", "int8,float32", "--batch", "1,4", *QUICK, "--json", out)
+    options = ("--variants", "int8,float32", "--batch", "1,4", *QUICK, "--out", out)
     done = small.edgetl("bench", benched.TINY, *options)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
@@ -147,7 +147,7 @@ def fixed(tmp_path: Path) -> Path:
 
 def test_a_file_that_cannot_be_resized_is_left_out_with_its_batch(fixed: Path, tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    done = small.edgetl("bench", fixed, "--variants", "int8,float32", "--batch", "1,4", *QUICK, "--json", out)
+    done = small.edgetl("bench", fixed, "--variants", "int8,float32", "--batch", "1,4", *QUICK, "--out", out)
     assert done.returncode == 0, done.stderr
     document = result.read(out).to_json()
     assert [(run["variant"], run["batch"]) for run in document["runs"]] == [

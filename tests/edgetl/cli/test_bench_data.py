@@ -53,7 +53,7 @@ def measured(data: Path) -> tuple[Path, str]:
     """The result and the output of a bench on the folder, with a gate that passes."""
     out = data.parent / "data.json"
     bounds = ("--fail-if", "int8.accuracy_drop_pp>50", "--fail-if", "agreement_pct<10")
-    done = small.edgetl("bench", benched.TINY, "--data", data, *QUICK, *bounds, "--json", out)
+    done = small.edgetl("bench", benched.TINY, "--data", data, *QUICK, *bounds, "--out", out)
     assert done.returncode == 0, done.stderr
     return out, done.stdout
 
@@ -88,7 +88,7 @@ def test_what_needs_a_reference_is_what_is_unknown_without_one() -> None:
 
 def test_without_a_reference_everything_else_is_told(data: Path, lone: Path, tmp_path: Path) -> None:
     out = tmp_path / "lone.json"
-    done = small.edgetl("bench", lone, "--data", data, *QUICK, "--fail-if", "accuracy_pct<1", "--json", out)
+    done = small.edgetl("bench", lone, "--data", data, *QUICK, "--fail-if", "accuracy_pct<1", "--out", out)
     assert done.returncode == 0, done.stderr
     assert "drop and agreement: unknown: lone has no float32 variant" in done.stdout
     cells = [
@@ -128,7 +128,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 def test_a_board_gets_the_photos_once(lab: Lab, data: Path, measured: tuple[Path, str], tmp_path: Path) -> None:
     board = lab.board("good")
-    options = ("--fleet", lab.fleet(board), "--data", data, "--batch", "2", *QUICK, "--json", tmp_path / "there.json")
+    options = ("--fleet", lab.fleet(board), "--data", data, "--batch", "2", *QUICK, "--out", tmp_path / "there.json")
     first = small.edgetl("bench", benched.TINY, *options, env=lab.environment)
     assert first.returncode == 0, first.stderr
     assert "good: copying 11 photos" in first.stderr

@@ -29,7 +29,7 @@ def swept(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     out = tmp_path_factory.mktemp("bench") / "result.json"
     done = small.edgetl(
         "bench", benched.TINY, "--variants", "int8,float32", "--delegates", "none,xnnpack", "--quick", "--duration",
-        "0.05", "--profile", "--energy", "--json", out,
+        "0.05", "--profile", "--energy", "--out", out,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     return out, done.stdout
@@ -171,7 +171,7 @@ def test_lines_about_the_board_energy_and_loadgen() -> None:
 
 
 def test_a_place_that_cannot_be_written_is_refused_before_the_bench() -> None:
-    for arguments in (("--json", "/proc/result.json"), ("--json", "/proc")):
+    for arguments in (("--out", "/proc/result.json"), ("--out", "/proc")):
         done = small.edgetl("bench", benched.TINY, "--duration", "600", *arguments)
         assert "/proc" in small.refused(done)
         assert done.stdout == ""

@@ -84,7 +84,7 @@ def test_verify(folder: Path) -> None:
 
 def test_bench_prints_a_table_and_writes_the_result(tmp_path: Path) -> None:
     out = tmp_path / "result.json"
-    done = edgetl("bench", TINY, "--variants", "float32,int8", "--threads", "1,2", "--duration", 0.05, "--json", out)
+    done = edgetl("bench", TINY, "--variants", "float32,int8", "--threads", "1,2", "--duration", 0.05, "--out", out)
     assert done.returncode == 0, done.stderr
     document = result.read(out).to_json()
     assert [(run["variant"], run["threads"]) for run in document["runs"]] == [
@@ -96,7 +96,7 @@ def test_bench_prints_a_table_and_writes_the_result(tmp_path: Path) -> None:
 
 
 def test_bench_prints_json_alone_on_stdout() -> None:
-    done = edgetl("bench", TINY, "--variants", "int8", "--duration", 0.05, "--json", "-")
+    done = edgetl("bench", TINY, "--variants", "int8", "--duration", 0.05, "--json")
     assert json.loads(done.stdout)["schema"] == "edgetl.result/1"
 
 
@@ -121,10 +121,10 @@ def test_bad_input_is_explained(folder: Path, tmp_path: Path) -> None:
 
 
 def test_a_result_that_cannot_be_written_is_found_out_before_the_bench(tmp_path: Path) -> None:
-    done = edgetl("bench", TINY, "--json", tmp_path / "none" / "deep" / "r.json", "--duration", "0.05")
+    done = edgetl("bench", TINY, "--out", tmp_path / "none" / "deep" / "r.json", "--duration", "0.05")
     assert done.returncode == 0
     (tmp_path / "file").write_text("")
-    done = edgetl("bench", TINY, "--json", tmp_path / "file" / "r.json", "--duration", "60")
+    done = edgetl("bench", TINY, "--out", tmp_path / "file" / "r.json", "--duration", "60")
     assert done.returncode == 2
     assert "measuring" not in done.stderr
     assert "file" in error(done)

@@ -71,7 +71,7 @@ def evil(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("bench", "--quick", "--duration", "0.05", "--variants", "int8"),
         ("bench", "--quick", "--duration", "0.05", "--variants", "int8", "--format", "markdown"),
         ("bench", "--quick", "--duration", "0.05", "--variants", "int8", "--format", "csv"),
-        ("bench", "--quick", "--duration", "0.05", "--variants", "int8", "--json", "-"),
+        ("bench", "--quick", "--duration", "0.05", "--variants", "int8", "--json"),
     ],
     ids=lambda arguments: " ".join(map(str, arguments)).replace(str(PHOTO), "PHOTO").encode("ascii", "ignore").decode(),
 )

@@ -185,7 +185,7 @@ def test_variants_that_were_left_out_and_invalid_ones_are_subjects() -> None:
 def test_bench_writes_the_result_and_fails(tmp_path: Any) -> None:
     out = tmp_path / "result.json"
     bench = ("bench", benched.TINY, "--variants", "float32,int8", "--duration", "0.05")
-    done = small.edgetl(*bench, "--json", out, "--fail-if", "int8.size_mb>0.001", "--fail-if", "float32.size_mb>9")
+    done = small.edgetl(*bench, "--out", out, "--fail-if", "int8.size_mb>0.001", "--fail-if", "float32.size_mb>9")
     text = small.refused(done, 3)
     size_mb = benched.run_of(benched.result(), "int8")["bytes"] / 1e6
     assert text.splitlines() == ["1 gate failed", f"int8.size_mb>0.001: int8, 1 thread ({size_mb:.4g})"]
@@ -213,9 +213,9 @@ def test_wrong_gates_are_found_out_before_the_bench(tmp_path: Any) -> None:
     out = tmp_path / "result.json"
     for gate, said in (("p95>40", "p95_ms"), ("int9.p95_ms>40", "int9"), ("float32.p95_ms>40", "float32")):
         done = small.edgetl(
-            "bench", benched.TINY, "--variants", "int8", "--duration", "60", "--json", out, "--fail-if", gate
+            "bench", benched.TINY, "--variants", "int8", "--duration", "60", "--out", out, "--fail-if", gate
         )
         assert said in small.refused(done)
         assert "measuring" not in done.stderr
         assert not out.exists()
-    assert "both print" in small.refused(small.edgetl("bench", benched.TINY, "--json", "-", "--format", "csv"))
+    assert "both print" in small.refused(small.edgetl("bench", benched.TINY, "--json", "--format", "csv"))

@@ -153,7 +153,7 @@ def test_the_bundle_still_works_where_there_is_no_edge_tpu(
     assert "--delegate edgetpu" in refused(
         edgetl("classify", bundle, bundle / "evalset", "--variant", "int8-edgetpu"), 4
     )
-    done = edgetl("bench", bundle, "--duration", 0.05, "--json", "-")
+    done = edgetl("bench", bundle, "--duration", 0.05, "--json")
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert [run["variant"] for run in document["runs"]] == ["int8"]
@@ -168,7 +168,7 @@ def test_compile_then_run_through_the_delegate(
     delegate_library.build(tmp_path / "lib" / "libedgetpu.so.1", "-DEDGETPU")
     env = compiler(MAPPED, twin) | {"LD_LIBRARY_PATH": str(tmp_path / "lib")}
     assert edgetl("compile", bundle, "--edgetpu", env=env).returncode == 0
-    done = edgetl("bench", bundle, "--delegate", "edgetpu:usb", "--duration", 0.05, "--json", "-", env=env)
+    done = edgetl("bench", bundle, "--delegate", "edgetpu:usb", "--duration", 0.05, "--json", env=env)
     assert done.returncode == 0, done.stderr
     document = json.loads(done.stdout)
     assert document["environment"]["delegate"] == {

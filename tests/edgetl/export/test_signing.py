@@ -182,7 +182,7 @@ def test_the_commands(file: Path, tmp_path: Path) -> None:
     assert "signature" in refused(command("verify", file, "--trust", tmp_path / "site", "--min-version", "8"))
     assert "--min-version 8 without --trust" in refused(command("verify", file, "--min-version", "8"))
     done = command("sign", file, "--key", "site/release.key", "--version", "8", "--json", cwd=tmp_path)
-    assert [one["version"] for one in json.loads(done.stdout)] == [8]
+    assert [one["version"] for one in json.loads(done.stdout)["signatures"]] == [8]
 
 
 def test_in_python(file: Path, keys: KeyFiles) -> None:

@@ -228,7 +228,7 @@ def test_inspect_shows_the_labels(tmp_path: Path) -> None:
     assert "metadata    Schrauben, 5 labels: hex nut, große Mutter, ナット" in shown.output
     assert "metadata    none" in CliRunner().invoke(app, ["inspect", str(tmp_path / "without.tflite")]).output
     document = json.loads(CliRunner().invoke(app, ["inspect", str(tmp_path / "with.tflite"), "--json"]).output)
-    assert document["about"]["labels"] == list(LABELS)
+    assert document["model"]["about"]["labels"] == list(LABELS)
 
 
 def test_every_tflite_file_of_a_bundle_has_the_labels(tiny_bundle: Path) -> None:

@@ -114,8 +114,8 @@ def test_command_prints_a_tflite_file(models: Path) -> None:
 
 def test_command_lists_tensors_as_json(models: Path) -> None:
     result = CliRunner().invoke(app, ["inspect", str(models / "float.onnx"), "--json", "--tensors"])
-    document = json.loads(result.output)
-    assert document["kind"] == "onnx"
+    document = json.loads(result.output)["model"]
+    assert document["format"] == "onnx"
     assert document["operators"]["Conv"] == 27
     assert document["inputs"] == [{"name": "pixels", "dtype": "float32", "shape": [1, 96, 96, 3]}]
     assert document["bytes"] > document["parameter_bytes"] > 0.8 * document["bytes"]
@@ -155,14 +155,14 @@ def test_a_bundle_shows_labels_and_variants(tmp_path: Path) -> None:
     )
     result = CliRunner().invoke(app, ["inspect", str(tmp_path / "bundle"), "--json"])
     document = json.loads(result.output)
-    assert document["kind"] == "bundle"
+    assert document["schema"] == "edgetl.inspection.bundle/1"
     assert document["labels"] == labels
     assert document["preprocess"]["size"] == lively.SIZE
-    assert [(variant["name"], variant["format"]) for variant in document["variants"]] == [
+    assert [(variant["name"], variant["model"]["format"]) for variant in document["variants"]] == [
         ("int8", "tflite"),
         ("float32-onnx", "onnx"),
     ]
-    assert document["variants"][0]["tensor_types"]["int8"] > 50
+    assert document["variants"][0]["model"]["tensor_types"]["int8"] > 50
     text = CliRunner().invoke(app, ["inspect", str(tmp_path / "bundle")]).output
     assert "5 labels: class 0, class 1" in text
     assert "float32-onnx (onnx)" in text

@@ -133,7 +133,7 @@ def test_the_command(files: Path) -> None:
     assert "logits/MatMul" in run.output.replace("_1/", "/")
     arguments = ["inspect", str(files / "float.tflite"), str(files / "int8.tflite"), "--json"]
     document = json.loads(CliRunner().invoke(app, arguments).output)
-    assert document["kind"] == "comparison"
+    assert document["schema"] == "edgetl.inspection.difference/1"
     assert document["files"][0]["bytes"] == len(_float())
 
 

@@ -98,7 +98,7 @@ def test_a_fleet_gets_a_bundle_and_goes_back(
     page, written = tmp_path / "status.html", tmp_path / "deployment.json"
     shared = ("--fleet", all_of_them, "--photos", "2")
     done = edgetl(
-        "deploy", releases[1], *shared, "--trust", trust, "--out", page, "--json", written, env=lab.environment
+        "deploy", releases[1], *shared, "--trust", trust, "--out", page, "--out", written, env=lab.environment
     )
     assert done.returncode == 0, done.stderr
     assert "v1.edgetl: 2 installed" in done.stdout
@@ -119,7 +119,7 @@ def test_a_fleet_gets_a_bundle_and_goes_back(
 
     # From then on they refuse bundles that the trusted key has not signed.
     stranger = release(TINY, tmp_path / "stranger.edgetl", 9, OTHER)
-    done = edgetl("deploy", stranger, *shared, "--json", written, env=lab.environment)
+    done = edgetl("deploy", stranger, *shared, "--out", written, env=lab.environment)
     error = refused(done)
     assert "1 of 2 boards failed: one" in error
     assert "is trusted" in error
@@ -129,14 +129,14 @@ def test_a_fleet_gets_a_bundle_and_goes_back(
 
     # A check after the switch fails on one board, which rolls back by itself.
     health = 'case "$EDGETL_SLOTS" in */two/slots) echo the camera is dark; exit 1;; esac'
-    done = edgetl("deploy", releases[2], *shared, "--health", health, "--json", written, env=lab.environment)
+    done = edgetl("deploy", releases[2], *shared, "--health", health, "--out", written, env=lab.environment)
     error = refused(done, 3)
     assert "two: undone: the health command ended with 1; the camera is dark" in error
     outcomes = {board.name: board.outcome for board in deployment.read(written).boards}
     assert outcomes == {"one": "installed", "two": "undone"}
     assert [runs(board) for board in boards] == [digest(releases[n]) for n in (2, 1)]
 
-    done = edgetl("deploy", "--status", "--fleet", all_of_them, "--json", "-", env=lab.environment)
+    done = edgetl("deploy", "--status", "--fleet", all_of_them, "--json", env=lab.environment)
     assert done.returncode == 0, done.stderr
     states = [board["slots"] for board in json.loads(done.stdout)["boards"]]
     assert [state["confirmed"]["version"] for state in states] == [2, 1]
@@ -158,7 +158,7 @@ def test_a_board_that_is_off_and_the_bound_of_failures(
     off.process.terminate()
     off.process.wait()
     written = tmp_path / "deployment.json"
-    request = ("deploy", releases[3], "--fleet", fleet(lab, off, boards[1]), "--photos", "0", "--json", written)
+    request = ("deploy", releases[3], "--fleet", fleet(lab, off, boards[1]), "--photos", "0", "--out", written)
     assert "Connection refused" in refused(edgetl(*request, env=lab.environment), 4)
     assert [board.outcome for board in deployment.read(written).boards] == ["unreachable", "not started"]
     done = edgetl(*request, "--stop-after", "2", env=lab.environment)

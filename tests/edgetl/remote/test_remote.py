@@ -70,7 +70,7 @@ def test_a_board_gives_the_result_that_this_machine_gives(
     good: SshBoard, benched: tuple[str, Path], tmp_path: Path
 ) -> None:
     there = result.read(benched[1]).to_json()
-    done = edgetl("bench", TINY, *QUICK, "--json", tmp_path / "here.json")
+    done = edgetl("bench", TINY, *QUICK, "--out", tmp_path / "here.json")
     assert done.returncode == 0, done.stderr
     here = result.read(tmp_path / "here.json").to_json()
     assert shape(there) == shape(here)
@@ -82,7 +82,7 @@ def test_a_board_gives_the_result_that_this_machine_gives(
 
 
 def test_a_sustained_run_on_a_board_has_its_times_by_the_second(good: SshBoard, lab: Lab, tmp_path: Path) -> None:
-    options = ("--variants", "int8", "--sustained", "0.03", "--json", tmp_path / "result.json")
+    options = ("--variants", "int8", "--sustained", "0.03", "--out", tmp_path / "result.json")
     done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *options, env=lab.environment)
     assert done.returncode == 0, done.stderr
     document = result.read(tmp_path / "result.json").to_json()
@@ -101,7 +101,7 @@ def test_a_second_bench_copies_nothing_and_prints_as_one_of_this_machine(
     before = copy.stat()
     gates = ("--fail-if", "int8.p95_ms>1000", "--fail-if", "int8.size_mb>0")
     written = tmp_path / "result.json"
-    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, *gates, "--json", written, env=lab.environment)
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, *gates, "--out", written, env=lab.environment)
     assert "good: int8, 1 thread" in refused(done, 3)
     assert done.stdout.startswith("tiny.edgetl, 1 thread\n")
     assert result.read(written).to_json()["bundle"]["name"] == "tiny.edgetl"
@@ -116,7 +116,7 @@ def test_a_damaged_file_on_the_board_is_brought_again(
     (copy,) = (good.cache / "edgetl" / "remote" / "bundles").glob("*/tiny.edgetl")
     # An SD card after a power loss: the name and the size, without the content.
     copy.write_bytes(bytes(copy.stat().st_size))
-    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, "--json", tmp_path / "r.json", env=lab.environment)
+    done = edgetl("bench", TINY, "--fleet", lab.fleet(good), *QUICK, "--out", tmp_path / "r.json", env=lab.environment)
     assert done.returncode == 0, done.stderr
     assert "copying the bundle" in done.stderr
     assert copy.read_bytes() == TINY.read_bytes()
@@ -192,7 +192,7 @@ def test_a_result_of_another_bundle_is_found_out(lab: Lab, tmp_path: Path) -> No
     )
     board = lab.board("liar", env=f"PYTHONPATH={tmp_path}:{os.environ.get('PYTHONPATH', '')}")
     done = edgetl(
-        "bench", TINY, "--fleet", lab.fleet(board), *QUICK, "--json", tmp_path / "result.json", env=lab.environment
+        "bench", TINY, "--fleet", lab.fleet(board), *QUICK, "--out", tmp_path / "result.json", env=lab.environment
     )
     assert "the result is of a different bundle than the one sent" in done.stderr
     assert done.returncode == 4
@@ -435,6 +435,6 @@ def test_a_wrong_fleet_is_refused_before_anything_starts(tmp_path: Path, text: s
 
 
 def test_options_that_do_not_fit_together() -> None:
-    assert "--out DIR" in refused(edgetl("bench", TINY, "--on", "a", "--on", "b", "--json", "-"))
+    assert "--out DIR" in refused(edgetl("bench", TINY, "--on", "a", "--on", "b", "--json"))
     assert "--on and --fleet" in refused(edgetl("bench", TINY, "--on", "a", "--fleet", "b"))
-    assert "--out is for boards" in refused(edgetl("bench", TINY, "--out", "x"))
+    assert "--out DIR" in refused(edgetl("bench", TINY, "--on", "a", "--on", "b", "--out", "one.json"))
