@@ -206,7 +206,7 @@ def test_a_form_that_is_not_imported_is_refused_by_place(odd: Any, what: str) ->
 _NEEDS: dict[str, Any] = {
     "Dropout": 0.5, "AlphaDropout": 0.5, "GaussianDropout": 0.5, "GaussianNoise": 0.5, "SpatialDropout2D": 0.5,
     "RandomBrightness": 0.2, "RandomColorDegeneration": 0.2, "RandomContrast": 0.2, "RandomHue": 0.2,
-    "RandomPosterization": 4, "RandomRotation": 0.2, "RandomSaturation": 0.2, "RandomSharpness": 0.2,
+    "RandomPosterization": 4, "RandomRotation": 0.2, "RandomSaturation": 0.2, "RandomSharpness": 0.2, "RandomZoom": 0.2,
 }  # fmt: skip
 
 
@@ -227,8 +227,8 @@ def test_what_only_training_does_is_left_out() -> None:
     model = keras().Sequential(
         [k.Input(SHAPE), *idle, k.Conv2D(8, 3), k.GlobalAveragePooling2D(), k.Dense(3, name="scores")]
     )
-    made_of = foreign.import_keras(foreign.randomized(model), scaling=None)
-    assert foreign.kinds(made_of.model) == ["Conv2D", "GlobalAveragePooling2D"]
+    imported = foreign.import_keras(foreign.randomized(model))
+    assert foreign.kinds(imported.model) == ["Conv2D", "GlobalAveragePooling2D"]
 
 
 def test_a_norm_of_many_features_takes_memory_with_them() -> None:
