@@ -46,9 +46,12 @@ def inspect(
         _compare(path, other, json=json, out=out, tensors=tensors, edgetpu=edgetpu)
         return
     if edgetpu:
-        from edgetl.cli.console.edgetpu import show
+        from edgetl.cli.console.edgetpu import print_prediction
+        from edgetl.inspection.edgetpu.predict import predict_path
 
-        show(path, json=json, out=out)
+        name, prediction = predict_path(path)
+        if not deliver(prediction, json=json, out=out):
+            print_prediction(name, prediction, every=True)
         return
     from edgetl.inspection.contents import BundleContents, inspect_path
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgetl.cli.console.output import echo
@@ -11,16 +10,6 @@ if TYPE_CHECKING:
     from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction
 
 _MIB = 1 << 20
-
-
-def show(path: Path, *, json: bool, out: Path | None) -> None:
-    """Predict for a model or a bundle, and print it or write it."""
-    from edgetl.cli.json_output import deliver
-    from edgetl.inspection.edgetpu.predict import predict_path
-
-    name, prediction = predict_path(path)
-    if not deliver(prediction, json=json, out=out):
-        print_prediction(name, prediction, every=True)
 
 
 def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -> None:
