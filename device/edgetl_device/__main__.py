@@ -218,7 +218,7 @@ def _classify(options: argparse.Namespace) -> None:
     from edgetl_device.live.session import Live
 
     from .classifier import Failures, classify_each, open_classifier, predictions
-    from .console import prediction_line
+    from .console import classified_line
     from .documents import dumps
     from .signature import read_keys
 
@@ -259,7 +259,7 @@ def _classify(options: argparse.Namespace) -> None:
                 _write(dumps(found))
             else:
                 for row in rows:
-                    _write(f"{prediction_line(row.photo, row.predictions, row.error)}\n")
+                    _write(f"{classified_line(row)}\n")
             failures.raise_any()
 
 

@@ -28,6 +28,7 @@ from .runtime import TensorSpec
 from .scores import Accuracy, Agreement
 from .signature import Checked, PublicKey, Signature, Signatures, check
 from .storage import MAX_FILE_BYTES, NPY_DAMAGE, Entry, Storage, damaged
+from .unknown import FeatureBank, UnknownScorer, UnknownTest
 
 MANIFEST = "bundle.json"
 LABELS = "labels.txt"
@@ -36,11 +37,15 @@ SIGNATURES = "signature.json"
 EVALSET = "evalset/"
 INDEX = "evalset/index.csv"
 INDEX_COLUMNS = ("file", "label", "sha256")
+BANK = "unknown/bank.npz"
+UNKNOWN_PHOTOS = "unknown/photos/"
+MAX_UNKNOWN_PHOTOS = 1000
 
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_INDEX_BYTES = 64 << 20
 _MAX_SIGNATURES_BYTES = 64 << 10
 _MAX_GOLDEN = 64
+_MAX_BANK_BYTES = 16 << 20
 _MAX_NPY_HEADER_BYTES = 16 << 10
 
 
@@ -140,6 +145,7 @@ class Manifest:
         reference: The float model's predictions on the held-out photos.
         provenance: Origin of the model.
         files: Size and SHA-256 of every file, by path in the bundle.
+        unknown: How variants tell photos of nothing they were taught, if they can.
         digest: SHA-256 of this document's canonical form without this field; it identifies the bundle.
     """
 
@@ -154,6 +160,7 @@ class Manifest:
     reference: ReferenceFile
     provenance: dict[str, Json]
     files: dict[str, Entry]
+    unknown: UnknownTest | None = optional()
     digest: Sha256 = documents.stated("0" * 64)
 
 
@@ -222,6 +229,7 @@ class Bundle:
         variants: The models, in the order of the file.
         files: Size and SHA-256 of every file, by path in the bundle.
         provenance: Origin of the model.
+        unknown: How variants tell unknown photos, if they can.
         digest: SHA-256 of the canonical ``bundle.json``, which identifies the bundle.
     """
 
@@ -231,6 +239,7 @@ class Bundle:
     variants: tuple[Variant, ...]
     files: Mapping[str, Entry]
     provenance: dict[str, Json]
+    unknown: UnknownTest | None
     digest: str
     _storage: Storage
 
@@ -258,6 +267,7 @@ class Bundle:
             variants=manifest.variants,
             files=manifest.files,
             provenance=manifest.provenance,
+            unknown=manifest.unknown,
             digest=manifest.digest,
             _storage=store,
         )
@@ -384,6 +394,31 @@ class Bundle:
             raise damaged(name, "its probabilities are not all within 0..1, or its logits not all finite")
         return reference
 
+    def unknown_scorer(self, variant: str) -> UnknownScorer | None:
+        """Return what scores the features of a variant; None if the bundle has no threshold for it.
+
+        Raises:
+            InputError: The feature bank does not fit the bundle.
+        """
+        found = self.unknown
+        threshold = {one.name: one.threshold for one in found.variants}.get(variant) if found else None
+        if found is None or threshold is None:
+            return None
+        name = f"{self.path}: {found.file}"
+        # The manifest, whose reader bounds it, determines the size before anything is read.
+        size = (found.features + found.rows) * (found.components + 4) + 4 * found.components
+        data = self.read(found.file, limit_bytes=size + (64 << 10))
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as archive:
+                mean = _array(archive, "mean", "float32", (found.features,), name)
+                components = _scaled(archive, "components", (found.components, found.features), name)
+                rows = _scaled(archive, "rows", (found.rows, found.components), name)
+        except (zipfile.BadZipFile, OSError, RuntimeError, *NPY_DAMAGE) as error:
+            raise damaged(name, str(error)) from None
+        if not all(np.isfinite(array).all() for array in (mean, components, rows)):
+            raise damaged(name, "its numbers are not all finite")
+        return UnknownScorer(FeatureBank(mean, components, rows, found.neighbours), threshold)
+
     def _photo(self, row: dict[str, str], name: str) -> EvalPhoto:
         file = EVALSET + str(row["file"])
         entry = self.files.get(file)
@@ -416,6 +451,12 @@ def _array(
     return np.frombuffer(data, dtype).reshape(found)
 
 
+def _scaled(archive: zipfile.ZipFile, field: str, shape: tuple[int, int], name: str) -> npt.NDArray[np.float32]:
+    """Read an int8 array whose rows have a scale each, float32 in ``<field>_scales``, as float32."""
+    scales = _array(archive, f"{field}_scales", "float32", shape[:1], name)
+    return np.asarray(_array(archive, field, "int8", shape, name) * scales[:, None], np.float32)
+
+
 def read_manifest(data: bytes, *, name: str) -> Manifest:
     """Read a ``bundle.json`` and check that its parts are consistent; error messages use ``name``.
 
@@ -435,4 +476,26 @@ def read_manifest(data: bytes, *, name: str) -> Manifest:
             raise damaged(
                 f"{name}: variants[{place}].file is {variant.file}", "files does not list it with this size and SHA-256"
             )
+    if manifest.unknown is not None:
+        _check_unknown(manifest.unknown, manifest.files, names, name)
     return manifest
+
+
+def _check_unknown(unknown: UnknownTest, files: Mapping[str, Entry], variants: set[str], name: str) -> None:
+    for place, variant in enumerate(unknown.variants):
+        if variant.name not in variants:
+            raise damaged(f"{name}: unknown.variants[{place}].name is {variant.name}", "there is no such variant")
+    if unknown.file not in files:
+        raise damaged(f"{name}: unknown.file is {unknown.file}", "files does not list it")
+    if unknown.neighbours > unknown.rows:
+        raise damaged(f"{name}: unknown.neighbours is {unknown.neighbours}", f"the bank has {unknown.rows} rows")
+    if (unknown.rows + unknown.features) * unknown.components > _MAX_BANK_BYTES:
+        raise damaged(
+            f"{name}: unknown has {unknown.rows} rows and {unknown.components} components of {unknown.features}",
+            "a feature bank is smaller",
+        )
+    if len(unknown.photos) > MAX_UNKNOWN_PHOTOS:
+        raise damaged(f"{name}: unknown.photos has {len(unknown.photos)}", f"at most {MAX_UNKNOWN_PHOTOS} are allowed")
+    for file in unknown.photos:
+        if file not in files or files[file].bytes > MAX_BYTES:
+            raise damaged(f"{name}: unknown.photos has {file}", "files does not list it with the size of a photo")

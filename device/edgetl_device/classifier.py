@@ -37,6 +37,7 @@ from .runtime import (
 from .signature import PublicKey, now
 from .slots import Installed, Slots
 from .storage import damaged
+from .unknown import finite, is_unknown
 
 PhotoLike = Source | npt.NDArray[np.uint8]
 
@@ -56,6 +57,20 @@ class Prediction:
     index: Count
 
 
+class Answer(list[Prediction]):
+    """The likeliest classes of one photo, likeliest first, and whether it is of nothing that the model was taught.
+
+    Attributes:
+        unknown: Whether it is; None if the bundle cannot tell for this variant.
+        unknown_score: How far the photo is from all training photos: above 1, it is unknown. None like ``unknown``.
+    """
+
+    def __init__(self, predictions: Iterable[Prediction], unknown_score: float | None = None) -> None:
+        super().__init__(predictions)
+        self.unknown_score = unknown_score
+        self.unknown = is_unknown(unknown_score)
+
+
 @dataclass(frozen=True)
 class Classified:
     """The likeliest classes of one photo.
@@ -64,11 +79,15 @@ class Classified:
         photo: Path as given.
         predictions: Likeliest first; empty on an error.
         error: Why the photo could not be classified.
+        unknown: Whether the photo is of nothing that the model was taught, if the bundle can tell.
+        unknown_score: How far it is from all training photos: above 1, it is unknown.
     """
 
     photo: str
     predictions: tuple[Prediction, ...]
     error: str | None = documents.optional()
+    unknown: bool | None = documents.optional()
+    unknown_score: float | None = documents.optional()
 
 
 @dataclass(frozen=True)
@@ -145,6 +164,7 @@ class Classifier:
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         self.variant = self.bundle.variant(variant)
         check_threads(threads)
+        self._scorer = self.bundle.unknown_scorer(variant)
         model = self.bundle.read(self.variant.file)
         self.runtime: Runtime = _open(
             self.bundle, self.variant.file, model, self.variant.format, threads, prefer, delegate, batch
@@ -162,8 +182,8 @@ class Classifier:
         """Class names, in the order of the model's output."""
         return self.bundle.labels
 
-    def classify(self, photo: PhotoLike, top: int = 5) -> list[Prediction]:
-        """Return the ``top`` likeliest classes of a photo, likeliest first.
+    def classify(self, photo: PhotoLike, top: int = 5) -> Answer:
+        """Return the ``top`` likeliest classes of a photo, likeliest first, and whether it is unknown.
 
         Args:
             photo: A path, the bytes of an image file, a PIL image, or a uint8 RGB array [H, W, 3]. An array of exactly
@@ -176,10 +196,12 @@ class Classifier:
             InputError: ``top`` or the array is not as above, or the model's output is not probabilities.
             Unavailable: This machine has too little memory for the photo.
         """
-        return self.ranked(self.probabilities(photo), top)
+        check_top(top)
+        probabilities, unknown_score = self.run_scored(self.pixels(photo))
+        return Answer(self.ranked(probabilities, top), unknown_score)
 
-    def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[list[Prediction]]:
-        """Yield the predictions of :meth:`classify` for each photo, in order, one at a time."""
+    def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[Answer]:
+        """Yield the answer of :meth:`classify` for each photo, in order, one at a time."""
         for photo in photos:
             yield self.classify(photo, top)
 
@@ -207,6 +229,20 @@ class Classifier:
             ValueError: The classifier is closed.
         """
         return self.run_batch([pixels])[0]
+
+    def run_scored(self, pixels: Pixels) -> tuple[Probabilities, float | None]:
+        """Return the probabilities of :meth:`run`, and the unknown score of :class:`Answer`, None if there is none.
+
+        Raises:
+            InputError: The model's output is not probabilities.
+            ValueError: The classifier is closed.
+        """
+        with self._lock:
+            self._expect_open()
+            (probabilities,) = run_batch(self.runtime, [pixels])
+            features = self.runtime.pooled() if self._scorer else None
+        self.check(probabilities)
+        return probabilities, self._scorer.score(features) if self._scorer and features is not None else None
 
     def run_batch(self, pixels: Sequence[Pixels]) -> list[Probabilities]:
         """Return the probabilities for several photos in one inference, at most the batch size.
@@ -292,6 +328,13 @@ class Classifier:
                 f"{self.bundle.path}: {self.variant.file}",
                 f"the model maps {list(self.runtime.input.shape)} to {list(self.runtime.output.shape)}, "
                 f"the bundle says size {size} and {classes} labels",
+            )
+        spec, unknown = self.runtime.features, self.bundle.unknown
+        if self._scorer and unknown and (spec is None or spec.shape[1:] != (unknown.features,)):
+            raise damaged(
+                f"{self.bundle.path}: {self.variant.file}",
+                f"the bundle says that it tells unknown photos by {unknown.features} features, "
+                + ("but it has no such output" if spec is None else f"its second output is {list(spec.shape)}"),
             )
 
 
@@ -393,13 +436,13 @@ class Following:
                 loaded.photos -= 1
                 self._let_go(loaded)
 
-    def classify(self, photo: PhotoLike, top: int = 5) -> list[Prediction]:
+    def classify(self, photo: PhotoLike, top: int = 5) -> Answer:
         """Return the ``top`` likeliest classes of a photo, as :meth:`Classifier.classify`."""
         with self.hold() as classifier:
             return classifier.classify(photo, top)
 
-    def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[list[Prediction]]:
-        """Yield the predictions of :meth:`classify` for each photo, in order, one at a time."""
+    def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[Answer]:
+        """Yield the answer of :meth:`classify` for each photo, in order, one at a time."""
         for photo in photos:
             yield self.classify(photo, top)
 
@@ -610,7 +653,10 @@ def classify_each(
         try:
             if isinstance(photo.source, EdgetlError):
                 raise photo.source
-            yield Classified(photo.name, tuple(classifier.classify(photo.source, top)))
+            answer = classifier.classify(photo.source, top)
+            yield Classified(
+                photo.name, tuple(answer), unknown=answer.unknown, unknown_score=finite(answer.unknown_score)
+            )
         except (EdgetlError, OSError) as error:
             yield Classified(photo.name, (), failures.add(error))
 

@@ -10,7 +10,7 @@ from .text import shown
 
 if TYPE_CHECKING:
     from .bench.result import Result, ResultRun
-    from .classifier import Prediction
+    from .classifier import Classified, Prediction
     from .doctor import Report
     from .slots import SlotsState
     from .update.run import UpdateReport
@@ -39,7 +39,18 @@ def prediction_line(photo: str, predictions: Iterable[Prediction], error: str | 
     """Return the predictions of one photo, or why it was not read."""
     if error is not None:
         return shown(f"not read: {error}")
-    return shown(f"{photo}: " + "  ".join(f"{one.label} {one.probability:.3f}" for one in predictions))
+    return shown(f"{photo}: " + _ranked(predictions))
+
+
+def classified_line(row: Classified) -> str:
+    """Return the answer for one photo, or why it was not read."""
+    if row.error is None and row.unknown:
+        return shown(f"{row.photo}: unknown ({_ranked(row.predictions)})")
+    return prediction_line(row.photo, row.predictions, row.error)
+
+
+def _ranked(predictions: Iterable[Prediction]) -> str:
+    return "  ".join(f"{one.label} {one.probability:.3f}" for one in predictions)
 
 
 def result_lines(result: Result) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -15,6 +16,7 @@ from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
 from .signature import PublicKey, described, now
+from .unknown import Accepted, UnknownVariant
 
 # Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within
 # a mean of 0.25; another resampling does not (tf.image.resize: mean 1.65; with antialiasing 0.28, and up to 112).
@@ -28,9 +30,14 @@ FLOAT_TOLERANCE = 1e-3
 # kernels for other processors may round differently.
 ROUNDING_ALLOWANCE = 0.05
 
+# Kernels of other processors move a few photos over the threshold of unknown ones.
+UNKNOWN_TOLERANCE = 0.05
+
 _PHOTOS = 8
+_UNKNOWN_PHOTOS = 100
 _COPY_AGAIN = "Copy the bundle again. If it still fails, make it again or use the versions named in its provenance."
 _REFERENCE = "reference, "
+_UNKNOWN = "unknown, "
 _SIGNATURE = "signature"
 
 
@@ -80,6 +87,8 @@ def verify(
 ) -> Verification:
     """Check every file, the labels, the golden pixels, and, on a few photos, each variant that can run here.
 
+    For variants that tell unknown photos, it counts again how many held-out and unknown photos they take for known.
+
     A damaged file is a failed check, not an exception, so that one report lists all problems.
 
     Args:
@@ -100,6 +109,10 @@ def verify(
         checks += [
             _check(_REFERENCE + variant.name, lambda variant=variant: _reference(bundle, variant, prefer))  # type: ignore[misc]
             for variant in bundle.variants
+        ]
+        checks += [
+            _check(_UNKNOWN + one.name, lambda one=one: _unknown(bundle, one, prefer))  # type: ignore[misc]
+            for one in _telling(bundle)
         ]
     checks.append(signed)
     return Verification(
@@ -156,7 +169,12 @@ class _Skipped(Exception):
 
 
 def _names_of_runs(bundle: Bundle) -> list[str]:
-    return ["golden pixels", *(_REFERENCE + variant.name for variant in bundle.variants)]
+    references = [_REFERENCE + variant.name for variant in bundle.variants]
+    return ["golden pixels", *references, *(_UNKNOWN + one.name for one in _telling(bundle))]
+
+
+def _telling(bundle: Bundle) -> tuple[UnknownVariant, ...]:
+    return bundle.unknown.variants if bundle.unknown else ()
 
 
 def _signature(bundle: Bundle, trust: Sequence[PublicKey], min_version: int, at: datetime | None) -> str:
@@ -228,6 +246,30 @@ def _reference(bundle: Bundle, variant: Variant, prefer: str | None) -> str:
             hint="This runtime does not reproduce the reference predictions; try another version of it.",
         )
     return f"{len(rows)} photos on {runtime}: {found}"
+
+
+def _unknown(bundle: Bundle, recorded: UnknownVariant, prefer: str | None) -> str:
+    photos, unknown = [photo.file for photo in bundle.photos()], bundle.unknown.photos if bundle.unknown else ()
+    some = np.unique(np.linspace(0, len(photos) - 1, min(_UNKNOWN_PHOTOS, len(photos))).round().astype(int))
+    with Classifier(bundle, recorded.name, prefer=prefer) as classifier:
+
+        def counted(what: str, files: Sequence[str], then: Accepted) -> str:
+            accepted = sum(not classifier.classify(bundle.read(file), top=1).unknown for file in files)
+            found = f"{accepted} of {len(files)} {what} photos are taken for known"
+            # One photo of a few is a large share; and a sample of the photos differs from all of them by chance.
+            chance = 0.0 if len(files) == then.photos else 2 * math.sqrt(0.25 / len(files))
+            if abs(accepted / len(files) - then.share) > UNKNOWN_TOLERANCE + 1 / len(files) + chance:
+                raise InputError(
+                    f"{recorded.name}: {found}",
+                    why=f"the bundle was measured with {then.accepted} of {then.photos}",
+                    hint="This runtime does not reproduce the features; try another version of it.",
+                )
+            return found
+
+        found = [counted("held-out", [photos[place] for place in some], recorded.held_out)]
+        if unknown and recorded.in_bundle is not None:
+            found.append(counted("unknown", unknown, recorded.in_bundle))
+    return "; ".join(found)
 
 
 def _limits(variant: Variant) -> tuple[float, float]:

@@ -83,7 +83,7 @@ def classify(
     Example: edgetl classify --backbone mobilenet_v2 photo.jpg
     """
     from edgetl_device.classifier import Failures, classify_each, open_classifier, predictions
-    from edgetl_device.console import prediction_line
+    from edgetl_device.console import classified_line, prediction_line
     from edgetl_device.delegates.delegate import parse_delegate
     from edgetl_device.errors import InputError
     from edgetl_device.live.session import Live
@@ -137,7 +137,7 @@ def classify(
                 printed = deliver(found, json=json, out=out)
             if not printed:
                 for one in rows:
-                    echo(prediction_line(one.photo, one.predictions, one.error))
+                    echo(classified_line(one))
             failures.raise_any()
 
 

@@ -27,6 +27,7 @@ from .options import Asked, add_command
 if TYPE_CHECKING:
     from edgetl.runs.quantize_report import CalibrationRecord, Candidates, QuantizeReport
     from edgetl_device.scores import Accuracy, Agreement
+    from edgetl_device.unknown import Accepted, UnknownVariant
 
 _ACCURACY_COLUMNS = ("top-1 (95% CI)", "drop pp (95% CI)", "agree (95% CI)", "MB", "MAE")
 
@@ -105,6 +106,8 @@ def print_report(report: QuantizeReport) -> None:
     table = variants_table(report)
     print_table(table.columns, table.rows, title=table.title)
     echo(LEGEND)
+    if report.unknown:
+        _print_unknown(report.unknown)
 
 
 def variants_table(report: QuantizeReport) -> Table:
@@ -112,6 +115,25 @@ def variants_table(report: QuantizeReport) -> Table:
     title = f"held-out photos ({report.held_out.split}); float model: {accuracy_text(report.reference)}"
     rows = [(one.name, *_accuracy_cells(one.accuracy, one.agreement, size_bytes=one.bytes)) for one in report.variants]
     return Table(title, ("variant", *_ACCURACY_COLUMNS), rows)
+
+
+def _print_unknown(variants: tuple[UnknownVariant, ...]) -> None:
+    drawn = tuple(variants[0].drawn)
+    rows = [
+        (
+            one.name,
+            _share(one.held_out),
+            "-" if one.unknown is None else _share(one.unknown),
+            *(_share(one.drawn[name]) for name in drawn),
+        )
+        for one in variants
+    ]
+    print_table(("variant", "held-out", "unknown", *drawn), rows, title="photos taken for known (95% CI)")
+
+
+def _share(found: Accepted) -> str:
+    low, high = found.ci95
+    return f"{found.share:.3f} ({low:.2f}..{high:.2f})"
 
 
 def _print_candidates(candidates: Candidates) -> None:

@@ -24,6 +24,7 @@ from edgetl._lib.times import created
 from edgetl.export.metadata import without_metadata
 from edgetl_device import documents
 from edgetl_device.bundle import (
+    BANK,
     EVALSET,
     INDEX,
     INDEX_COLUMNS,
@@ -31,6 +32,7 @@ from edgetl_device.bundle import (
     MANIFEST,
     REFERENCE,
     SIGNATURES,
+    UNKNOWN_PHOTOS,
     Bundle,
     Manifest,
     ReferenceArrays,
@@ -45,6 +47,7 @@ from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement
 from edgetl_device.signature import Signatures
 from edgetl_device.storage import Entry
+from edgetl_device.unknown import UnknownTest, UnknownVariant
 
 # Earliest date a zip can hold. A fixed date makes equal bundles byte-identical.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
@@ -86,6 +89,25 @@ class PhotoFile:
     sha256: str
 
 
+@dataclass(frozen=True, eq=False)
+class UnknownFiles:
+    """What a bundle needs to tell unknown photos.
+
+    Attributes:
+        bank: Arrays of the feature bank (``docs/reference/bundle.md``).
+        neighbours: The score is the distance to this one of the nearest rows.
+        kept: Share of the validation photos that the thresholds keep.
+        variants: The thresholds.
+        photos: Unknown photos, as JPEG files without metadata.
+    """
+
+    bank: dict[str, npt.NDArray[Any]]
+    neighbours: int
+    kept: float
+    variants: tuple[UnknownVariant, ...]
+    photos: tuple[bytes, ...]
+
+
 def write_bundle(
     folder: str | os.PathLike[str],
     *,
@@ -95,6 +117,7 @@ def write_bundle(
     evalset: Sequence[PhotoFile],
     reference: ReferenceArrays,
     provenance: dict[str, Json],
+    unknown: UnknownFiles | None = None,
 ) -> Bundle:
     """Write a bundle to ``folder``, replacing any previous bundle, and return it opened.
 
@@ -109,6 +132,7 @@ def write_bundle(
         evalset: Held-out photos, at least one; copied without metadata (:func:`.metadata.without_metadata`).
         reference: The float model's predictions, in the order of ``evalset``.
         provenance: Origin of the model, as JSON values.
+        unknown: What variants tell unknown photos by, if they can.
 
     Raises:
         InputError: The arguments are inconsistent, a photo does not match its hash, or ``folder`` is not a bundle or
@@ -142,6 +166,7 @@ def write_bundle(
             golden_pixels=_golden_pixels([evalset[row] for row in golden], preprocess),
         )
         files[REFERENCE] = _put(temporary, REFERENCE, arrays)
+        test = unknown and _put_unknown(temporary, unknown, files)
         manifest = Manifest(
             producer=Named("edgetl", __version__),
             created=created(),
@@ -151,6 +176,7 @@ def write_bundle(
             reference=ReferenceFile(REFERENCE, len(evalset), tuple(golden)),
             provenance=provenance,
             files=dict(sorted(files.items())),
+            unknown=test,
         )
         documents.write(temporary / MANIFEST, documents.sealed(manifest))
         Bundle.open(temporary).reference()  # read back what was written
@@ -245,6 +271,23 @@ def _put(folder: Path, name: str, data: bytes) -> Entry:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(data)
     return Entry(sha256_bytes(data), len(data))
+
+
+def _put_unknown(folder: Path, unknown: UnknownFiles, files: dict[str, Entry]) -> UnknownTest:
+    files[BANK] = _put(folder, BANK, npz(**unknown.bank))
+    photos = {f"{UNKNOWN_PHOTOS}{place:03d}.jpg": data for place, data in enumerate(unknown.photos)}
+    for name, data in photos.items():
+        files[name] = _put(folder, name, data)
+    return UnknownTest(
+        file=BANK,
+        features=len(unknown.bank["mean"]),
+        components=len(unknown.bank["components"]),
+        rows=len(unknown.bank["rows"]),
+        neighbours=unknown.neighbours,
+        kept=unknown.kept,
+        variants=unknown.variants,
+        photos=tuple(photos),
+    )
 
 
 def _photo_name(position: int, photo: PhotoFile, count: int, suffix: str) -> str:

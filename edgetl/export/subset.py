@@ -68,6 +68,12 @@ def write_subset(bundle: Bundle, folder: Path, *, variants: Sequence[str] = (), 
         README: _readme(bundle, kept, photos=len(rows), of=len(index)).encode(),
     }
     copied = [variant.file for variant in kept] + [photo.file for photo in chosen]
+    names = {variant.name for variant in kept}
+    unknown = bundle.unknown and replace(
+        bundle.unknown, variants=tuple(one for one in bundle.unknown.variants if one.name in names)
+    )
+    if unknown:
+        copied += [unknown.file, *unknown.photos]
     entries = {name: Entry(sha256_bytes(data), len(data)) for name, data in contents.items()}
     entries |= {name: bundle.files[name] for name in copied}
     for name in entries:
@@ -80,6 +86,7 @@ def write_subset(bundle: Bundle, folder: Path, *, variants: Sequence[str] = (), 
         variants=tuple(kept),
         reference=ReferenceFile(REFERENCE, len(rows), tuple(golden)),
         provenance=manifest.provenance | {"packed_from": bundle.digest},
+        unknown=unknown,
         files=dict(sorted(entries.items())),
     )
     documents.write(folder / MANIFEST, documents.sealed(changed))

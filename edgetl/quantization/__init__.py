@@ -12,6 +12,7 @@
 ``candidates``          search for the cheapest candidate within the bounds
 ``pipeline``            the whole process for a run: quantize, measure on held-out photos, write the bundle
 ``explain``             quantization error of each layer of an int8 file
+``unknown``             feature bank, thresholds and rates of telling photos of nothing that the model was taught
 ======================  ================================================================================
 
 ``preparation``, ``conversion`` and ``distillation`` are pure functions, model in, model or bytes out; accuracy and

@@ -16,7 +16,16 @@ from .options import QuantizeOptions
 from .variants import INT8_NAMES
 
 # The options that int8 files depend on; float files depend on none.
-INT8_SETTINGS = ("repair", "calibration", "calibration_photos", "max_drop", "min_agreement", "target", "seed")
+INT8_SETTINGS = (
+    "repair",
+    "calibration",
+    "calibration_photos",
+    "max_drop",
+    "min_agreement",
+    "target",
+    "seed",
+    "unknown",
+)
 # Their names in documents, where they differ.
 RECORDED = {"max_drop": "max_drop_pp"}
 _ORDER = ("float32", "float32-onnx", "float16", "dynamic", *INT8_NAMES)
@@ -63,7 +72,10 @@ def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, ov
         _check_same_model(bundle, run)
         found = {one.name: _file(bundle, one) for one in bundle.variants}
         signed = bool(bundle.signatures())
-        other = _other_settings(bundle, options) if names & set(INT8_NAMES) else {}
+        other = _other_settings(bundle, options)
+        if not names & set(INT8_NAMES):
+            # int8 files stay as they are, but the bundle has one bank, or none, for all.
+            other = {name: then for name, then in other.items() if name == "unknown"}
     except InputError as error:
         if overwrite:
             return Kept()
@@ -89,7 +101,7 @@ def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, ov
 
 
 def bundled(run: Run, name: str, target: str) -> VariantFile | None:
-    """Return a variant of ``RUN/bundle``; None if there is none of this run's model, or none for the target.
+    """Return a variant of ``RUN/bundle``; None if there is none of this run's model with one output for the target.
 
     Raises:
         InputError: The bundle is damaged.
@@ -101,6 +113,9 @@ def bundled(run: Run, name: str, target: str) -> VariantFile | None:
     variant = {one.name: one for one in bundle.variants}.get(name)
     origin = bundle.provenance.get("run")
     same = isinstance(origin, dict) and origin.get("model_sha256") == run.document.model.sha256
+    # Other programs expect one output.
+    if bundle.unknown is not None:
+        return None
     if variant is None or not same or (variant.precision == "int8" and _settings(bundle).target != target):
         return None
     return _file(bundle, variant)
@@ -129,9 +144,11 @@ def _other_settings(bundle: Bundle, options: QuantizeOptions) -> dict[str, Value
 
 
 def recorded(options: QuantizeOptions) -> QuantizeOptions:
-    """Return options as bundles record them: with the name, not the path, of the user's calibration photos."""
-    own = options.calibration_photos
-    return replace(options, calibration_photos=own and Path(own).name)
+    """Return options as bundles record them: with the names, not the paths, of the user's folders of photos."""
+    own, unknown = options.calibration_photos, options.unknown_photos
+    return replace(
+        options, calibration_photos=own and Path(own).name, unknown_photos=unknown and Path(unknown).resolve().name
+    )
 
 
 def _settings(bundle: Bundle) -> QuantizeOptions:

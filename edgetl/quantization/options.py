@@ -10,7 +10,7 @@ from edgetl_device.options import Options, Value, option
 # Copied from edgetl.quantization.targets, which imports NumPy; a test compares the two.
 TARGET_NAMES = ("generic", "coral", "mcu", "mediapipe")
 
-_CALIBRATION, _MORE = "Calibration", "More files"
+_CALIBRATION, _MORE, _UNKNOWN = "Calibration", "More files", "Unknown photos"
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,38 @@ class QuantizeOptions(Options):
     seed: int = option(
         0, group=_CALIBRATION, low=0, high=2**31 - 1, help="Seed of the calibration sample and of distillation."
     )
+    unknown: bool = option(
+        False,
+        group=_UNKNOWN,
+        help="Let the bundle tell photos of nothing that the model was taught: a second output and a feature bank.",
+    )
+    unknown_photos: str | None = option(
+        None,
+        group=_UNKNOWN,
+        metavar="DIR",
+        help="With --unknown: photos of other things, to measure how many are taken for known; some go into the"
+        " bundle.",
+    )
     explain: bool = option(False, help="Measure the error of each layer: RUN/explain.json and plots in RUN/explain.")
 
     def check_together(self) -> None:
-        """Reject int8 options when no int8 file is written."""
+        """Reject int8 options when no int8 file is written, and what cannot tell unknown photos."""
+        if self.unknown_photos is not None and not self.unknown:
+            raise OptionError(
+                "{unknown_photos=} without {unknown=}",
+                why="they measure how well it works",
+                hint="Add {unknown}.",
+                unknown_photos=self.unknown_photos,
+                unknown=True,
+            )
+        if self.unknown and self.target != "generic":
+            raise OptionError(
+                "{unknown=} with {target=}",
+                why="programs for this target expect one output, and telling unknown photos takes a second",
+                hint="Leave one of them out.",
+                unknown=True,
+                target=self.target,
+            )
         if self.int8:
             return
         for name in ("target", "explain", "max_drop", "min_agreement"):

@@ -40,7 +40,17 @@ from .kept import INT8_SETTINGS, RECORDED, Kept, in_order, kept_variants, record
 from .measurement import Expected, Measured, expected, measured
 from .options import QuantizeOptions
 from .targets import TARGETS
-from .variants import ModelForms, calibration_of, float_variant, int8_variants, plain, repaired
+from .unknown.given import unknown_given
+from .unknown.measure import unknown_files, unknown_pixels
+from .variants import (
+    ModelForms,
+    calibration_of,
+    float_variant,
+    int8_variants,
+    plain,
+    repaired,
+    with_features_output,
+)
 
 # A float export differs only in the order of operations; a larger difference means a conversion error.
 FLOAT_TOLERANCE = 1e-4
@@ -89,34 +99,47 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
     made = (*_float_names(options), *(int8_names(TARGETS[options.target]) if options.int8 else ()))
     kept = kept_variants(run, options, made, overwrite=overwrite)
     calibration = calibration_of(run, options, data) if options.int8 else None
+    given = unknown_given(run, Path(options.unknown_photos)) if options.unknown_photos is not None else None
     model = run.load_model()
     against = expected(
         model, find_photos(run, held_out(run, most=_EVALSET_MAX), data=data), description="Float reference"
     )
-    variants = [measured(float_variant(model, name, run), against, run.labels) for name in _float_names(options)]
+    pixels = unknown_pixels(run, against.photos, given, data=data) if options.unknown else None
+
+    def scored(variant: VariantFile) -> Measured:
+        return measured(with_features_output(variant, run) if options.unknown else variant, against, run.labels)
+
+    variants = [scored(float_variant(model, name, run)) for name in _float_names(options)]
     forms = None if calibration is None else ModelForms(model, calibration)
     search_result = None
     if forms is not None:
         search_result = _int8(forms, run, options, data)
         if search_result.taken is not None:
-            variants += [measured(variant, against, run.labels) for variant in search_result.variants]
+            variants += [scored(variant) for variant in search_result.variants]
+    unknown = None
+    if search_result is None or search_result.taken is not None:
+        taken = in_order([*(one.variant for one in variants), *kept.variants, *_still_valid(kept, variants)])
+        unknown = unknown_files(taken, pixels) if pixels else None
     report = _with_kept(_report(run, options, against, variants, search_result, calibration), run, kept)
+    report = replace(report, unknown=unknown.variants if unknown else ())
     documents.write_or_keep(run.folder / DOCUMENT, report)
     if options.explain and search_result is not None and forms is not None:
-        _explain(run, search_result, against, forms)
+        tested = [one.variant for one in variants if one.variant.name == "int8"] or search_result.variants
+        _explain(run, replace(search_result, variants=tested), against, forms)
     _gate(variants, search_result, options, run)
     with step("Writing the bundle"):
         write_bundle(
             run.folder / "bundle",
             labels=run.labels,
             preprocess=run.preprocess,
-            variants=in_order([*(one.variant for one in variants), *kept.variants, *_still_valid(kept, variants)]),
+            variants=taken,
             evalset=[
                 PhotoFile(path, sample.label, sample.sha256)
                 for path, sample in zip(against.photos.paths, against.photos.samples, strict=True)
             ],
             reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
             provenance=_provenance(run, options, kept),
+            unknown=unknown,
         )
     if kept.signed:
         note("note: the new bundle is not signed, as the one before was: sign it again")

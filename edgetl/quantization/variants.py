@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from edgetl import __version__
 from edgetl._lib.progress import step
 from edgetl.export import conversion
 from edgetl.export.bundle import VariantFile
+from edgetl.export.features_output import with_features
 from edgetl.inspection.tflite.metadata import with_metadata
 from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite
@@ -160,6 +161,15 @@ def int8_variants(
                 exported = int8_onnx(prepared.model, calibration.pixels, layout=layout, ranges=prepared.ranges)
                 variants.append(VariantFile(name, "onnx", "int8", exported, about))
     return variants
+
+
+def with_features_output(variant: VariantFile, run: Run) -> VariantFile:
+    """Return a variant with a second output, its pooled features (:mod:`edgetl.export.features_output`).
+
+    Raises:
+        InputError: The model has no pooled features.
+    """
+    return replace(variant, data=_labelled(with_features(variant.data, variant.format), variant.format, run))
 
 
 def check_name(name: str) -> None:

@@ -10,6 +10,7 @@ from edgetl.data import Finding, Split
 from edgetl_device.documents import Count, Json, Milliseconds, Positive, Seconds, Sha256, Text, Unknown, optional
 from edgetl_device.options import Value
 from edgetl_device.scores import Accuracy, Agreement
+from edgetl_device.unknown import UnknownVariant
 
 from .calibration_error import CalibrationError
 
@@ -231,6 +232,7 @@ class QuantizeReport:
         candidates: The search for int8 files within the bounds; null without bounds.
         warnings: Bounds that are uncertain with so few photos, or missed on the held-out photos.
         command: The command that wrote it, of each path the last part; absent in reports of earlier versions.
+        unknown: How the variants tell unknown photos, of those that can.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.quantize/2"
@@ -246,3 +248,4 @@ class QuantizeReport:
     candidates: Candidates | None
     warnings: tuple[BoundWarning, ...] = optional(())
     command: str | None = optional()
+    unknown: tuple[UnknownVariant, ...] = optional(())

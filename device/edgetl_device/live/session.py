@@ -17,6 +17,7 @@ from edgetl_device.classifier import AnyClassifier
 from edgetl_device.documents import Count, Share, optional, to_json
 from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.text import shown
+from edgetl_device.unknown import finite
 
 from .frames import open_camera, open_video
 from .stream import FramePrediction, Unread, classify_frames, classify_photos
@@ -117,6 +118,8 @@ class LivePrediction:
         probability: Its probability.
         smoothed: The likeliest class after smoothing.
         sure: Whether its probability reaches the threshold.
+        unknown: Whether it is of nothing that the model was taught, if the bundle can tell.
+        unknown_score: How far it is from all training photos: above 1, it is unknown.
         decode_ms: Reading or waiting for it, and decoding it.
         fit_ms: Resizing to the model's input.
         invoke_ms: Inference.
@@ -133,6 +136,8 @@ class LivePrediction:
     probability: Share | None = optional()
     smoothed: Smoothed | None = optional()
     sure: bool | None = optional()
+    unknown: bool | None = optional()
+    unknown_score: float | None = optional()
     decode_ms: float | None = optional()
     fit_ms: float | None = optional()
     invoke_ms: float | None = optional()
@@ -176,7 +181,9 @@ def _text(line: Line, live: Live) -> str:
         return f"not read: {_reason(line)}"
     best = line.smoothed
     said = f"{best.label} {best.probability:.3f}"
-    if best.probability < live.threshold:
+    if line.unknown:
+        said = f"unknown ({said})"
+    elif best.probability < live.threshold:
         said = f"unsure ({said})"
     if isinstance(line.name, str):
         return f"{line.name}: {said}"
@@ -199,6 +206,8 @@ def _document(line: Line, live: Live) -> LivePrediction:
         probability=line.prediction.probability,
         smoothed=Smoothed(line.smoothed.label, line.smoothed.probability),
         sure=line.smoothed.probability >= live.threshold,
+        unknown=line.unknown,
+        unknown_score=finite(line.unknown_score),
         decode_ms=round(line.decode_ms, 3),
         fit_ms=round(line.fit_ms, 3),
         invoke_ms=round(line.invoke_ms, 3),
@@ -217,12 +226,14 @@ class Tally:
     first_error: EdgetlError | None = None
 
     def add(self, line: Line) -> str:
-        """Count a line and return its category: a label, ``unsure`` or ``not read``."""
+        """Count a line and return its category: a label, ``unknown``, ``unsure`` or ``not read``."""
         if isinstance(line, Unread):
             self.unread += 1
             self.first_error = self.first_error or line.error
             return "not read"
         label = line.smoothed.label if line.smoothed.probability >= self.live.threshold else "unsure"
+        if line.unknown:
+            label = "unknown"
         self.labels[label] += 1
         return label
 

@@ -16,6 +16,7 @@ from edgetl_device.classifier import AnyClassifier, Classifier, Prediction
 from edgetl_device.errors import EdgetlError, InputError, Unavailable, from_os_error
 from edgetl_device.preprocess import Pixels, decode, fit
 from edgetl_device.runtime import Probabilities
+from edgetl_device.unknown import is_unknown
 
 from .frames import FrameSource
 
@@ -41,6 +42,7 @@ class FramePrediction:
         fit_ms: Resizing to the model's input.
         invoke_ms: Inference.
         fps: Frames per second over the last 30 frames.
+        unknown_score: Of this frame alone, as of :class:`edgetl_device.classifier.Answer`.
     """
 
     name: str | int
@@ -51,6 +53,12 @@ class FramePrediction:
     fit_ms: float
     invoke_ms: float
     fps: float
+    unknown_score: float | None = None
+
+    @property
+    def unknown(self) -> bool | None:
+        """Whether this frame is of nothing that the model was taught; None if the bundle cannot tell."""
+        return is_unknown(self.unknown_score)
 
 
 @dataclass(frozen=True)
@@ -247,7 +255,7 @@ class _Stream:
     ) -> FramePrediction:
         """Run the model on resized pixels; ``started`` and ``decoded`` are ``perf_counter`` times."""
         fitted = time.perf_counter()
-        probabilities = classifier.run(pixels)
+        probabilities, unknown_score = classifier.run_scored(pixels)
         ended = time.perf_counter()
         if not self._ends:
             self._ends.append(started)
@@ -267,4 +275,5 @@ class _Stream:
             fit_ms=1e3 * (fitted - decoded),
             invoke_ms=1e3 * (ended - fitted),
             fps=(len(self._ends) - 1) / (ended - self._ends[0]),
+            unknown_score=unknown_score,
         )

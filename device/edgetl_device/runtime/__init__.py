@@ -13,12 +13,13 @@ from .batches import Predicted, predict, run_batch
 from .litert import open_tflite, tflite_module, tflite_runtime
 from .null import open_null
 from .onnx import onnx_module, open_onnx
-from .spec import Pixels, Probabilities, Runtime, TensorSpec, check_probabilities
+from .spec import Features, Pixels, Probabilities, Runtime, TensorSpec, check_probabilities
 
 __all__ = [
     "FORMATS",
     "MAX_BATCH",
     "MAX_THREADS",
+    "Features",
     "Pixels",
     "Predicted",
     "Probabilities",

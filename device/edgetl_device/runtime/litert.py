@@ -16,11 +16,13 @@ from edgetl_device.errors import EdgetlError, InputError, NumPyTooNew, Unavailab
 
 from .installed import load, version
 from .spec import (
+    Features,
     Pixels,
     Probabilities,
     Runtime,
     TensorSpec,
     check_classifier,
+    check_outputs,
     check_pixels,
     grid,
     not_a_model,
@@ -75,9 +77,12 @@ class _TFLiteRuntime:
         self.delegate, self.share = (taken[0].name, taken[1]) if taken else share.share(delegate, self._interpreter)
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of(only(inputs, "input"))
-        self.output = _spec_of(only(outputs, "output"))
-        check_classifier(self.input, self.output, batch)
+        self.output, *more = map(_spec_of, check_outputs(outputs))
+        self.features: TensorSpec | None = more[0] if more else None
+        check_classifier(self.input, self.output, batch, features=self.features)
         self._output_index, self._grid = outputs[0]["index"], grid(self.output)
+        self._features_index = outputs[-1]["index"]
+        self._features_grid = None if self.features is None else grid(self.features)
         # Returns a view of the input tensor. Do not keep the view: while it is alive, the interpreter refuses to run,
         # because running may move the memory.
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
@@ -91,6 +96,9 @@ class _TFLiteRuntime:
 
     def probabilities(self, row: int = 0) -> Probabilities:
         return real(self._interpreter.get_tensor(self._output_index)[row], self._grid)
+
+    def pooled(self, row: int = 0) -> Features:
+        return real(self._interpreter.get_tensor(self._features_index)[row], self._features_grid)
 
     def close(self) -> None:
         self._interpreter = self._input_view = None

@@ -8,7 +8,7 @@ import numpy as np
 
 from edgetl_device.delegates.share import External, Share
 
-from .spec import Pixels, Probabilities, Runtime, TensorSpec, check_classifier, check_pixels, not_a_model
+from .spec import Features, Pixels, Probabilities, Runtime, TensorSpec, check_classifier, check_pixels, not_a_model
 
 
 def open_null(model: bytes, threads: int) -> Runtime:
@@ -31,6 +31,7 @@ class _NullRuntime:
             raise not_a_model("null", 'expected {"size": S, "classes": N}') from None
         self.input = TensorSpec("uint8", (1, size, size, 3), 1.0, 0)
         self.output = TensorSpec("float32", (1, classes), None, None)
+        self.features: TensorSpec | None = None
         check_classifier(self.input, self.output)
         self._batch = np.zeros(self.input.shape, np.uint8)
         self._result = np.full(self.output.shape, 1 / classes, np.float32)
@@ -44,6 +45,9 @@ class _NullRuntime:
 
     def probabilities(self, row: int = 0) -> Probabilities:
         return np.asarray(self._result[row].copy())
+
+    def pooled(self, row: int = 0) -> Features:  # noqa: ARG002  # the protocol's
+        raise ValueError("the null runtime has no features")
 
     def close(self) -> None:
         pass

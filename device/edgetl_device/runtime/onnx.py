@@ -12,11 +12,13 @@ from edgetl_device.errors import is_out_of_memory, out_of_memory
 
 from .installed import load
 from .spec import (
+    Features,
     Pixels,
     Probabilities,
     Runtime,
     TensorSpec,
     check_classifier,
+    check_outputs,
     check_pixels,
     grid,
     not_a_model,
@@ -54,23 +56,29 @@ class _OnnxRuntime:
                 raise out_of_memory(f"for {ONNXRUNTIME} to load the model", str(error)) from None
             raise not_a_model("ONNX", str(error)) from None
         self.input = _spec_of(only(self._session.get_inputs(), "input"))
-        self.output = _spec_of(only(self._session.get_outputs(), "output"))
-        check_classifier(self.input, self.output)
+        outputs = check_outputs(self._session.get_outputs())
+        self.output, *more = map(_spec_of, outputs)
+        self.features: TensorSpec | None = more[0] if more else None
+        check_classifier(self.input, self.output, features=self.features)
         self._grid = grid(self.output)
-        self._output_names = [self._session.get_outputs()[0].name]
+        self._features_grid = None if self.features is None else grid(self.features)
+        self._output_names = [output.name for output in outputs]
         self._batch = np.zeros(self.input.shape, self.input.dtype)
         self._feeds = {self._session.get_inputs()[0].name: self._batch}
-        self._result = np.zeros(self.output.shape, self.output.dtype)
+        self._results = [np.zeros(spec.shape, spec.dtype) for spec in (self.output, *more)]
 
     def set_input(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
         self._batch[row] = pixels
 
     def invoke(self) -> None:
-        (self._result,) = self._session.run(self._output_names, self._feeds)
+        self._results = self._session.run(self._output_names, self._feeds)
 
     def probabilities(self, row: int = 0) -> Probabilities:
-        return real(self._result[row], self._grid)
+        return real(self._results[0][row], self._grid)
+
+    def pooled(self, row: int = 0) -> Features:
+        return real(self._results[1][row], self._features_grid)
 
     def close(self) -> None:
         self._session = None

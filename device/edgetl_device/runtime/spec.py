@@ -16,6 +16,7 @@ from edgetl_device.runtime import integer_grid
 
 Pixels = npt.NDArray[np.uint8]
 Probabilities = npt.NDArray[np.float32]
+Features = npt.NDArray[np.float32]
 
 # float16 has steps of 1/1024 near 1.
 _ROUNDING = 1e-3
@@ -47,6 +48,7 @@ class Runtime(Protocol):
         threads: Number of CPU threads.
         input: Spec of the pixels.
         output: Spec of the probabilities.
+        features: Spec of the second output, the pooled features; None for models without it.
         external: The external delegate, if requested.
         delegate: The delegate that runs part of the model, requested or not: ``xnnpack``, the name of the external
             one, or ``none``. None for runtimes without delegates.
@@ -58,6 +60,7 @@ class Runtime(Protocol):
     threads: int
     input: TensorSpec
     output: TensorSpec
+    features: TensorSpec | None
     external: External | None
     delegate: str | None
     share: Share | None
@@ -74,6 +77,12 @@ class Runtime(Protocol):
     def probabilities(self, row: int = 0) -> Probabilities:
         """Return a row's probabilities after the last run: float32 [classes], dequantized, owned by the caller."""
 
+    def pooled(self, row: int = 0) -> Features:
+        """Return a row's pooled features after the last run: float32 [features], dequantized, owned by the caller.
+
+        Only for models with such an output.
+        """
+
     def close(self) -> None:
         """Free the model's memory. The runtime cannot be used afterwards."""
 
@@ -85,20 +94,40 @@ def only(tensors: list[Any], what: str) -> Any:
     return tensors[0]
 
 
-def check_classifier(input: TensorSpec, output: TensorSpec, batch: int = 1) -> None:
-    """Refuse a model whose input is not square RGB photos, or whose output is not one row of readable scores each."""
+def check_outputs(tensors: list[Any]) -> list[Any]:
+    """Return the outputs of a model: the probabilities and, in some, the pooled features; InputError otherwise."""
+    if len(tensors) not in (1, 2):
+        raise InputError(
+            f"the model has {len(tensors)} outputs",
+            why="an image classifier has one, and a second for pooled features if it tells unknown photos",
+        )
+    return tensors
+
+
+def check_classifier(
+    input: TensorSpec, output: TensorSpec, batch: int = 1, *, features: TensorSpec | None = None
+) -> None:
+    """Refuse a model whose input is not square RGB photos, or whose outputs are not a row of readable numbers each."""
     shape, photos = input.shape, "one square RGB photo" if batch == 1 else f"{batch} square RGB photos"
     if len(shape) != 4 or shape[0] != batch or shape[1] != shape[2] or shape[3] != 3:
         raise InputError(f"the model's input has shape {list(shape)}", why=f"expected [{batch}, S, S, 3]: {photos}")
     if len(output.shape) != 2 or output.shape[0] != batch:
         raise InputError(f"the model's output has shape {list(output.shape)}", why=f"expected [{batch}, classes]")
-    for what, spec in (("input", input), ("output", output)):
-        if spec.dtype not in ("float32", "uint8", "int8"):
+    if features is not None and (len(features.shape) != 2 or features.shape[0] != batch):
+        raise InputError(
+            f"the model's second output has shape {list(features.shape)}", why=f"expected [{batch}, features]"
+        )
+    for what, spec in (("input", input), ("output", output), ("second output", features)):
+        if spec is not None and spec.dtype not in ("float32", "uint8", "int8"):
             raise InputError(f"the model's {what} is of type {spec.dtype}", why="expected float32, uint8 or int8")
     if input.dtype == "int8":
         shifted(np.zeros((1, 1, 3), np.uint8), input)
     if output.dtype != "float32" and output.scale is None:
         raise InputError(f"the model's {output.dtype} output has no scale", why="it cannot be read as probabilities")
+    if features is not None and features.dtype != "float32" and features.scale is None:
+        raise InputError(
+            f"the model's second output, {features.dtype}, has no scale", why="it cannot be read as features"
+        )
 
 
 def check_pixels(pixels: Pixels, spec: TensorSpec) -> None:

@@ -146,7 +146,8 @@ def _check_photos(float_: TFLiteModel, pixels: Pixels) -> None:
 
 
 def _check_one_of_each(model: TFLiteModel, what: str) -> None:
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
+    # A second output is that of pooled features.
+    if len(model.inputs) != 1 or len(model.outputs) not in (1, 2):
         raise InputError(
             f"the {what} file has {len(model.inputs)} inputs and {len(model.outputs)} outputs",
             why="an image classifier has one of each",

@@ -1,0 +1,336 @@
+"""Bundles that tell unknown photos: outputs, feature bank, thresholds, rates, and what a device makes of them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import small
+from PIL import Image
+
+from edgetl.export.bundle import PhotoFile, VariantFile, npz, pack, write_bundle
+from edgetl.export.features_output import with_features
+from edgetl.export.subset import write_subset
+from edgetl.inspection.tflite.file import describe
+from edgetl.inspection.tflite.metadata import read_metadata, with_metadata
+from edgetl.quantization.options import QuantizeOptions
+from edgetl.quantization.pipeline import quantize
+from edgetl.quantization.unknown.bank import BANK_BYTES, feature_bank, threshold
+from edgetl.quantization.unknown.distortions import DISTORTIONS, drawn
+from edgetl.quantization.unknown.given import read_unknown
+from edgetl.quantization.unknown.measure import UnknownPixels, unknown_files
+from edgetl.runs.directory import Run
+from edgetl_device import documents
+from edgetl_device.bundle import BANK, MANIFEST, Bundle, Manifest, ReferenceArrays
+from edgetl_device.classifier import Classifier
+from edgetl_device.errors import InputError, OptionError
+from edgetl_device.files import sha256_bytes
+from edgetl_device.preprocess import preprocess
+from edgetl_device.storage import Entry
+from edgetl_device.unknown import FeatureBank, UnknownTest, is_unknown
+from edgetl_device.verify import verify
+
+SOURCE = Path(__file__).parents[2] / "golden" / "tiny.edgetl"
+
+
+@pytest.fixture(scope="module")
+def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Photos of nothing that the models were taught: stripes of strong colours, with a position in their EXIF."""
+    folder = tmp_path_factory.mktemp("strange") / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for place in range(6):
+        random = np.random.default_rng(place)
+        stripes = np.repeat(random.integers(0, 256, (1, 12, 3)), 10, axis=1).repeat(120, axis=0).astype(np.uint8)
+        exif = Image.Exif()
+        exif[0x8825] = {1: "N", 2: (52.0, 31.0, 12.0)}
+        Image.fromarray(stripes).save(folder / "deep" / f"{place}.jpg", exif=exif, comment=b"secret")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def telling(strange: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden bundle with second outputs, a bank and thresholds. Do not write to it."""
+    folder = tmp_path_factory.mktemp("telling")
+    source = Bundle.open(SOURCE)
+    variants = []
+    for one in source.variants:
+        data = with_features(source.read(one.file), one.format)
+        if one.format == "tflite":
+            data = with_metadata(data, name="tiny", labels=source.labels)
+        variants.append(
+            VariantFile(one.name, one.format, one.precision, data, one.calibration, one.accuracy, one.agreement)
+        )
+    evalset = []
+    for photo in source.photos():
+        path = folder / Path(photo.file).name
+        path.write_bytes(source.read(photo.file))
+        evalset.append(PhotoFile(path, source.labels[photo.index], photo.sha256))
+    pixels = np.stack([preprocess(photo.path, source.preprocess) for photo in evalset])
+    given = read_unknown(strange, source.preprocess, {})
+    reference = source.reference()
+    return write_bundle(
+        folder / "bundle",
+        labels=source.labels,
+        preprocess=source.preprocess,
+        variants=variants,
+        evalset=evalset,
+        reference=ReferenceArrays(reference.probabilities, reference.logits),
+        provenance={},
+        unknown=unknown_files(variants, UnknownPixels(pixels, pixels, pixels, given)),
+    ).path
+
+
+def changed(telling: Path, folder: Path, change: Callable[[UnknownTest], UnknownTest], **files: bytes) -> Path:
+    """Copy a bundle with another description of unknown photos, or another bank, under a digest that fits."""
+    shutil.copytree(telling, folder)
+    manifest = documents.read(Manifest, folder / MANIFEST)
+    assert manifest.unknown is not None
+    for name, data in files.items():
+        (folder / "unknown" / name).with_suffix(".npz").write_bytes(data)
+        manifest.files[BANK] = Entry(sha256_bytes(data), len(data))
+    documents.write(folder / MANIFEST, documents.sealed(replace(manifest, unknown=change(manifest.unknown))))
+    return folder
+
+
+def test_every_variant_has_probabilities_first_and_features_second(telling: Path) -> None:
+    bundle = Bundle.open(telling)
+    assert bundle.unknown is not None
+    assert [one.name for one in bundle.unknown.variants] == [one.name for one in bundle.variants]
+    assert len(bundle.variants) == 4
+    for variant in bundle.variants:
+        with Classifier(bundle, variant.name) as classifier:
+            assert classifier.runtime.output.shape == (1, len(bundle.labels))
+            features = classifier.runtime.features
+            assert features is not None
+            assert features.shape == (1, bundle.unknown.features)
+    int8 = bundle.read(bundle.variant("int8").file)
+    assert [describe(int8).tensors[index].dtype for index in describe(int8).outputs] == ["uint8", "int8"]
+    metadata = read_metadata(int8)
+    assert metadata is not None
+    assert metadata.labels == bundle.labels
+
+
+def test_the_second_output_changes_no_probability(telling: Path) -> None:
+    plain, bundle = Bundle.open(SOURCE), Bundle.open(telling)
+    for variant in plain.variants:
+        with Classifier(plain, variant.name) as one, Classifier(bundle, variant.name) as other:
+            assert one.runtime.features is None
+            for photo in bundle.photos()[:3]:
+                data = bundle.read(photo.file)
+                np.testing.assert_allclose(one.probabilities(data), other.probabilities(data), atol=1e-6)
+                answer = one.classify(data)
+                assert (answer.unknown, answer.unknown_score) == (None, None)
+    assert plain.unknown is None
+
+
+def test_rates_are_those_of_a_device(telling: Path, strange: Path) -> None:
+    bundle = Bundle.open(telling)
+    assert bundle.unknown is not None
+    assert bundle.files[BANK].bytes <= BANK_BYTES + 1000
+    assert len(bundle.unknown.photos) == len(list(strange.rglob("*.jpg")))
+    for one in bundle.unknown.variants:
+        assert one.validation.share >= 0.95
+        assert one.in_bundle is not None
+        assert one.unknown is not None
+        assert one.unknown.photos == 6
+        assert set(one.drawn) == set(DISTORTIONS)
+        low, high = one.held_out.ci95
+        assert 0 <= low <= one.held_out.share <= high <= 1
+        with Classifier(bundle, one.name) as classifier:
+            unknown = [classifier.classify(bundle.read(file)).unknown for file in bundle.unknown.photos]
+            known = [classifier.classify(bundle.read(photo.file)).unknown for photo in bundle.photos()]
+        assert unknown.count(False) == one.in_bundle.accepted
+        assert (known.count(False), len(known)) == (one.held_out.accepted, one.held_out.photos)
+
+
+def test_unknown_photos_travel_small_and_without_metadata(telling: Path) -> None:
+    bundle = Bundle.open(telling)
+    assert bundle.unknown is not None
+    for file in bundle.unknown.photos:
+        data = bundle.read(file)
+        assert b"Exif" not in data
+        assert b"secret" not in data
+        assert len(data) < 50_000
+
+
+def test_verify_counts_again_and_finds_another_rate(telling: Path, tmp_path: Path) -> None:
+    report = verify(Bundle.open(telling))
+    checks = {check.name: check for check in report.checks}
+    assert report.ok, report
+    assert "held-out photos are taken for known; " in checks["unknown, int8"].detail
+
+    def strict(unknown: UnknownTest) -> UnknownTest:
+        return replace(unknown, variants=tuple(replace(one, threshold=1e-6) for one in unknown.variants))
+
+    forged = verify(Bundle.open(changed(telling, tmp_path / "strict", strict)))
+    failed = {check.name for check in forged.checks if check.status == "failed"}
+    assert failed == {f"unknown, {name}" for name in ("float32", "float32-onnx", "int8", "int8-onnx")}
+
+
+def test_classify_shows_it(telling: Path, strange: Path, tmp_path: Path) -> None:
+    telling = changed(
+        telling,
+        tmp_path / "strict",
+        lambda unknown: replace(unknown, variants=tuple(replace(one, threshold=0.01) for one in unknown.variants)),
+    )
+    with Classifier(telling) as classifier:
+        found = {str(path): classifier.classify(path) for path in sorted(strange.rglob("*.jpg"))}
+    unknown = [path for path, answer in found.items() if answer.unknown]
+    assert unknown
+    text = small.edgetl("classify", telling, strange).stdout
+    assert text.count(": unknown (") == len(unknown)
+    rows = json.loads(small.edgetl("classify", telling, strange, "--json").stdout)["photos"]
+    assert {row["photo"]: row["unknown"] for row in rows} == {path: answer.unknown for path, answer in found.items()}
+    assert all(row["unknown"] == (row["unknown_score"] > 1) for row in rows)
+    watched = small.edgetl("classify", telling, "--watch", strange / "deep", "--existing", "--frames", 6)
+    assert watched.stdout.count(": unknown (") == len(unknown)
+
+
+def test_a_packed_subset_keeps_what_its_variants_need(telling: Path, tmp_path: Path) -> None:
+    (tmp_path / "small").mkdir()
+    subset = write_subset(Bundle.open(telling), tmp_path / "small", variants=["int8"], photos=3)
+    assert subset.unknown is not None
+    assert [one.name for one in subset.unknown.variants] == ["int8"]
+    packed = Bundle.open(pack(subset.path, tmp_path / "small.edgetl"))
+    assert verify(packed).ok
+    with Classifier(packed) as classifier:
+        assert classifier.classify(packed.read(packed.photos()[0].file)).unknown is not None
+
+
+def test_quantize_makes_a_bundle_that_tells(short_run: Run, strange: Path, tmp_path: Path) -> None:
+    run = Run.open(Path(shutil.copytree(short_run.folder, tmp_path / "run")))
+    report = quantize(run, QuantizeOptions(calibration=6, unknown=True, unknown_photos=str(strange)))
+    bundle = Bundle.open(run.folder)
+    assert verify(bundle).ok
+    assert bundle.unknown is not None
+    names = [one.name for one in bundle.variants]
+    assert [one.name for one in bundle.unknown.variants] == [one.name for one in report.unknown] == names
+    assert len(bundle.unknown.photos) == 6
+    assert str(strange) not in (bundle.path / MANIFEST).read_text()
+    # Other settings are not replaced unasked, nor is the bank of files that stay.
+    for options in (QuantizeOptions(calibration=6), QuantizeOptions(int8=False)):
+        with pytest.raises(InputError, match="other settings") as raised:
+            quantize(run, options)
+        assert "unknown" in raised.value.why
+    quantize(run, QuantizeOptions(int8=False, unknown=True))
+    again = Bundle.open(run.folder)
+    assert again.unknown is not None
+    assert [one.name for one in again.unknown.variants] == names
+    assert again.unknown.photos == ()
+
+
+@pytest.mark.parametrize(
+    ("arrays", "wrong"),
+    [
+        ({"rows": np.zeros((0,), np.int8)}, "rows is int8"),
+        ({"rows": np.zeros((2, 70_000), np.int8)}, "exceed"),
+        ({"mean": np.zeros(3, np.float64)}, "mean is float64"),
+        ({"components_scales": np.nan}, "not all finite"),
+    ],
+)
+def test_a_damaged_bank_is_refused(telling: Path, tmp_path: Path, arrays: dict[str, Any], wrong: str) -> None:
+    with np.load(telling / BANK) as stored:
+        found = dict(stored)
+    for name, value in arrays.items():
+        found[name] = value if isinstance(value, np.ndarray) else np.full_like(found[name], value)
+    bundle = Bundle.open(changed(telling, tmp_path / "bad", lambda unknown: unknown, bank=npz(**found)))
+    with pytest.raises(InputError) as raised:
+        Classifier(bundle)
+    assert wrong in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        ({"rows": 60_000, "components": 60_000}, "a feature bank is smaller"),
+        ({"neighbours": 70_000}, "the bank has"),
+        ({"file": "elsewhere.npz"}, "files does not list it"),
+        ({"photos": ("photo.jpg",)}, "unknown.photos has photo.jpg"),
+    ],
+)
+def test_a_description_that_does_not_fit_is_refused(
+    telling: Path, tmp_path: Path, change: dict[str, object], wrong: str
+) -> None:
+    with pytest.raises(InputError, match=wrong):
+        Bundle.open(changed(telling, tmp_path / "bad", lambda found: replace(found, **change)))
+
+
+def test_a_variant_without_features_is_refused(telling: Path, tmp_path: Path) -> None:
+    bad = changed(telling, tmp_path / "bad", lambda found: replace(found, features=found.features - 1))
+    with pytest.raises(InputError):
+        Classifier(Bundle.open(bad))
+
+
+def test_options_that_contradict_each_other() -> None:
+    with pytest.raises(OptionError, match="without"):
+        QuantizeOptions(unknown_photos="photos")
+    with pytest.raises(OptionError, match="target"):
+        QuantizeOptions(unknown=True, target="mcu")
+
+
+def test_unknown_photos_that_are_none(tmp_path: Path) -> None:
+    source = Bundle.open(SOURCE)
+    known = source.photos()[0]
+
+    def asked(folder: Path) -> str:
+        with pytest.raises(InputError) as raised:
+            read_unknown(folder, source.preprocess, {known.sha256: "circle/1.png, a photo of circle"})
+        return raised.value.what
+
+    assert "no such folder" in asked(tmp_path / "none")
+    (tmp_path / "empty").mkdir()
+    assert "contains no photos" in asked(tmp_path / "empty")
+    (tmp_path / "empty" / "text.jpg").write_text("no photo")
+    assert "readable photo" in asked(tmp_path / "empty")
+    (tmp_path / "empty" / "known").with_suffix(Path(known.file).suffix).write_bytes(source.read(known.file))
+    assert "is circle/1.png, a photo of circle" in asked(tmp_path / "empty")
+
+
+def test_a_model_without_pooled_features_is_refused() -> None:
+    keras = pytest.importorskip("keras")
+    from edgetl.export.conversion import float32_onnx, float32_tflite
+
+    pixels = keras.layers.Input((16, 16, 3), name="pixels")
+    maps = keras.layers.Conv2D(3, 3, name="logits")(pixels)
+    model = keras.Model(pixels, keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(maps)))
+    with pytest.raises(InputError, match="no pooled features"):
+        with_features(float32_tflite(model), "tflite")
+    with pytest.raises(InputError, match="no pooled features"):
+        with_features(float32_onnx(model), "onnx")
+
+
+def test_a_bank_is_small_and_measures_the_distance_to_the_nearest_photos() -> None:
+    random = np.random.default_rng(0)
+    features = random.gamma(0.5, size=(3000, 1280)).astype(np.float32)
+    stored = feature_bank(features).arrays
+    assert sum(array.nbytes for array in stored.values()) <= 1.05 * BANK_BYTES
+    bank = feature_bank(features[:40]).bank
+    unit = features[:41] / np.linalg.norm(features[:41], axis=1, keepdims=True)
+    exact = np.sort(np.linalg.norm(unit[:40] - unit[40], axis=1))
+    assert bank.distance(features[40]) == pytest.approx(exact[bank.neighbours - 1], rel=0.01)
+    # At rank 39 the bank has the photos themselves, but for the rounding of int8.
+    assert FeatureBank(bank.mean, bank.components, bank.rows, 1).distance(features[0]) < 0.03
+    assert bank.distance(np.zeros(1280, np.float32)) > 0
+    assert is_unknown(bank.distance(np.full(1280, np.nan, np.float32)))
+
+
+def test_the_threshold_keeps_what_it_should() -> None:
+    distances = np.arange(1, 101) / 100
+    assert threshold(distances, 0.95) == 0.95
+    assert threshold(distances[:3], 0.95) == 0.03
+
+
+def test_distortions_are_reproducible_and_strong() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    for name in DISTORTIONS:
+        found = drawn(name, pixels)
+        assert found.shape == pixels.shape
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, drawn(name, pixels))
+        assert np.abs(found.astype(int) - pixels).mean() > 20
