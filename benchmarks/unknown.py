@@ -39,7 +39,7 @@ def main() -> None:
     else:
         found = features(arguments.run, dict(pair.split("=", 1) for pair in arguments.unknown))
         if arguments.features:
-            np.savez(arguments.features, **found)
+            np.savez(arguments.features, **found)  # type: ignore[arg-type]  # its stubs take keywords for allow_pickle
     print(json.dumps({"cost": cost(found), "scores": compare(found)}, indent=1))
 
 

@@ -166,7 +166,7 @@ def write_bundle(
             golden_pixels=_golden_pixels([evalset[row] for row in golden], preprocess),
         )
         files[REFERENCE] = _put(temporary, REFERENCE, arrays)
-        test = unknown and _put_unknown(temporary, unknown, files)
+        test = _put_unknown(temporary, unknown, files) if unknown is not None else None
         manifest = Manifest(
             producer=Named("edgetl", __version__),
             created=created(),

@@ -61,11 +61,9 @@ def unknown_pixels(run: Run, held_out: Photos, given: UnknownGiven | None, *, da
             hint="Train with --val 0.15.",
             unknown=True,
         )
-    train, validation = (
-        find_photos(run, stratified_sample(run.of(split), count=most, seed=0), data=data).pixels
-        for split, most in (("train", _BANK_PHOTOS), ("val", _VALIDATION_PHOTOS))
-    )
-    return UnknownPixels(train, validation, held_out.pixels, given)
+    train = find_photos(run, stratified_sample(run.of("train"), count=_BANK_PHOTOS, seed=0), data=data)
+    validation = find_photos(run, stratified_sample(run.of("val"), count=_VALIDATION_PHOTOS, seed=0), data=data)
+    return UnknownPixels(train.pixels, validation.pixels, held_out.pixels, given)
 
 
 def unknown_files(variants: Sequence[VariantFile], pixels: UnknownPixels) -> UnknownFiles:
