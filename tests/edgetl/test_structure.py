@@ -38,7 +38,7 @@ DEVICE_LAYERS = (
     {"runtime"},
     {"delegates", "preprocess", "storage"},
     {"machine", "png_chunks"},
-    {"colour", "reasons", "scores", "signature"},
+    {"colour", "reasons", "scores", "signature", "unknown"},
     {"documents", "options"},
     {"given"},
     {"child", "folders", "jsonfile"},
