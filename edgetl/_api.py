@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from edgetl.advice import Advice
     from edgetl.runs.directory import Run
     from edgetl.runs.evaluation import Evaluation
+    from edgetl.training.trackers import AnyTracker
     from edgetl_device.bench.result import Result
     from edgetl_device.bundle import Bundle
     from edgetl_device.verify import Verification
@@ -49,13 +50,22 @@ def _takes(kind: type[Options]) -> Callable[[F], F]:
 
 
 @_takes(TrainOptions)
-def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False, **options: Any) -> Run:
+def train(
+    data: AnyPath,
+    *,
+    out: AnyPath | None = None,
+    overwrite: bool = False,
+    trackers: Sequence[AnyTracker] = (),
+    **options: Any,
+) -> Run:
     """Train a classifier on photos and write its run directory, with a report if Jinja is installed.
 
     Args:
         data: A folder of photos, a ``.csv``, or arrays, as ``edgetl train`` takes them.
         out: The run directory; ``runs/<name of data>`` when None.
         overwrite: Replace an existing run, finished or not.
+        trackers: What follows the run: a :class:`~edgetl.training.trackers.CSVTracker`, an object with the methods of
+            :class:`~edgetl.training.trackers.Tracker`, or a function that is called with each row of the history.
         **options: Fields of :class:`~edgetl.TrainOptions`.
 
     Raises:
@@ -67,19 +77,28 @@ def train(data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False,
     from edgetl.training import train as run_training
 
     asked = TrainOptions.of(**options)
-    run = run_training(Path(data), Path(out) if out else default_folder(Path(data)), asked, overwrite=overwrite)
+    place = Path(out) if out else default_folder(Path(data))
+    run = run_training(Path(data), place, asked, overwrite=overwrite, trackers=trackers)
     written_page(run)
     return run
 
 
 @_takes(TrainOptions)
-def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False, **options: Any) -> Run:
+def resume(
+    run: AnyPath,
+    *,
+    data: AnyPath | None = None,
+    overwrite: bool = False,
+    trackers: Sequence[AnyTracker] = (),
+    **options: Any,
+) -> Run:
     """Resume a run from its last epoch; the weights are the same as without the interruption.
 
     Args:
         run: The run directory of the unfinished run.
         data: New path of the photos; None if they have not moved.
         overwrite: Replace another run at the same path.
+        trackers: As for :func:`train`.
         **options: Options given again; each must be unchanged.
 
     Raises:
@@ -90,7 +109,8 @@ def resume(run: AnyPath, *, data: AnyPath | None = None, overwrite: bool = False
 
     checked = TrainOptions.of(**options)
     given = {name: getattr(checked, name) for name in options}
-    finished = resume_training(Path(run), given=given, root=Path(data) if data else None, overwrite=overwrite)
+    root = Path(data) if data else None
+    finished = resume_training(Path(run), given=given, root=root, overwrite=overwrite, trackers=trackers)
     written_page(finished)
     return finished
 

@@ -1,14 +1,15 @@
-"""The training log: history, latest checkpoint, TensorBoard events."""
+"""The training log: history, latest checkpoint, trackers."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from edgetl.runs.history import HistoryRow
 
 from .checkpoint import Checkpoint, CheckpointFile
-from .tensorboard import EventLog
+from .trackers import Tracker
 
 
 @dataclass
@@ -18,13 +19,13 @@ class TrainingLog:
     Attributes:
         history: Rows of the completed stages.
         file: The checkpoint file; None writes none.
-        events: Writer of TensorBoard's logs; None writes none.
+        trackers: What follows the run.
         start: Checkpoint left by an earlier process.
     """
 
     history: list[HistoryRow] = field(default_factory=list)
     file: CheckpointFile | None = None
-    events: EventLog | None = None
+    trackers: tuple[Tracker, ...] = ()
     start: Checkpoint | None = None
 
     def resume(self) -> None:
@@ -44,15 +45,15 @@ class TrainingLog:
         return self.start if self.start and self.start.stage == stage else None
 
     def add(self, rows: Sequence[HistoryRow], *, logged: bool = False) -> None:
-        """Record a finished stage; ``logged`` when its rows are in TensorBoard's logs already."""
+        """Record a finished stage; ``logged`` when the trackers have its rows already."""
         self.history.extend(rows)
         for row in () if logged else rows:
             self.log(row)
 
     def log(self, row: HistoryRow) -> None:
-        """Write one row of the history to TensorBoard's logs."""
-        if self.events:
-            self.events.scalars(row)
+        """Give one row of the history to the trackers."""
+        for tracker in self.trackers:
+            tracker.row(row)
 
     def keep(self, checkpoint: Checkpoint) -> None:
         """Save the state after an epoch."""
@@ -61,11 +62,16 @@ class TrainingLog:
             self.file.save(checkpoint)
 
     def close(self) -> None:
-        """Wait until everything is on disk."""
-        if self.events:
-            self.events.close()
+        """Wait until the checkpoint is on disk."""
         if self.file:
             self.file.close()
+
+    def end(self) -> None:
+        """Close the trackers; later calls do nothing."""
+        with ExitStack() as every:
+            for tracker in self.trackers:
+                every.callback(tracker.close)
+            self.trackers = ()
 
 
 STAGES = ("head", "blocks", "finetune")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -48,6 +48,7 @@ from .run_files import LIBRARIES, write_run
 from .stages import TrainingContext, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
+from .trackers import AnyTracker, trackers_of
 
 CheckLabels = Callable[[tuple[str, ...]], None]
 
@@ -59,6 +60,7 @@ def train(
     *,
     overwrite: bool = False,
     check_labels: CheckLabels | None = None,
+    trackers: Sequence[AnyTracker] = (),
 ) -> Run:
     """Train a classifier and write its run directory.
 
@@ -72,6 +74,7 @@ def train(
         options: Options of the run.
         overwrite: Replace an existing run, finished or not.
         check_labels: Called with the classes once the photos are read; what it raises ends the run before training.
+        trackers: What follows the run; a function is called with each row of the history.
 
     Raises:
         InputError: The options or the data are invalid, there is an unfinished run, or the folder to replace contains
@@ -82,7 +85,8 @@ def train(
     check_new_run(out, overwrite=overwrite)
     if not overwrite:
         refuse_leftover(out)
-    return _run(Request.new(root, out, options, overwrite=overwrite), anew=True, check_labels=check_labels)
+    request = Request.new(root, out, options, overwrite=overwrite)
+    return _run(request, anew=True, check_labels=check_labels, trackers=trackers)
 
 
 def resume(
@@ -92,6 +96,7 @@ def resume(
     root: Path | None = None,
     overwrite: bool = False,
     check_labels: CheckLabels | None = None,
+    trackers: Sequence[AnyTracker] = (),
 ) -> Run:
     """Resume a run from its last epoch; the weights are the same as without the interruption.
 
@@ -103,6 +108,7 @@ def resume(
         root: New path of the photos; None if they have not moved.
         overwrite: Replace another run at the same path, or a bundle made of the interrupted run.
         check_labels: As for :func:`train`.
+        trackers: As for :func:`train`.
 
     Raises:
         InputError: There is nothing to resume, or settings, photos or network have changed.
@@ -114,11 +120,16 @@ def resume(
         return Run.open(out)
     if out.exists():
         _check_replaceable(request, out)
-    return _run(request, anew=False, check_labels=check_labels)
+    return _run(request, anew=False, check_labels=check_labels, trackers=trackers)
 
 
 def _run(
-    request: Request, *, anew: bool, loaded: Dataset | None = None, check_labels: CheckLabels | None = None
+    request: Request,
+    *,
+    anew: bool,
+    loaded: Dataset | None = None,
+    check_labels: CheckLabels | None = None,
+    trackers: Sequence[AnyTracker] = (),
 ) -> Run:
     # loaded: the photos, if they have already been read with the same settings.
     started = time.perf_counter()
@@ -141,11 +152,15 @@ def _run(
         process.enter_context(deterministic(options.seed))
         with timer.stage("network"):
             ready = _prepare(options, dataset)
-        events = EventLog(request.folder / EVENTS) if options.tensorboard else None
+        events = [EventLog(request.folder / EVENTS)] if options.tensorboard else []
         file = CheckpointFile(
             request.checkpoint, _identity(dataset, ready, teacher), hardware=hardware_of(ready.devices)
         )
-        with closing(TrainingLog(file=file, events=events)) as log:
+        training_log = TrainingLog(file=file, trackers=(*events, *trackers_of(trackers)))
+        process.callback(training_log.end)
+        with closing(training_log) as log:
+            for tracker in log.trackers:
+                tracker.started(ready.decision.plan.by_name())
             log.resume()
             if log.start:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")

@@ -21,13 +21,13 @@ from edgetl.runs.metrics import Metrics, classification_report
 from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
 
 from .stages import rows_of
-from .tensorboard import EventLog
+from .trackers import Tracker
 
 _SHOWN_PHOTOS = 16
 
 
 def write_report(
-    network: Any, dataset: Dataset, history: Sequence[HistoryRow], folder: Path, events: EventLog | None
+    network: Any, dataset: Dataset, history: Sequence[HistoryRow], folder: Path, trackers: Sequence[Tracker]
 ) -> tuple[dict[Split, Metrics], dict[Split, npt.NDArray[np.float32]]]:
     """Evaluate on validation and test photos, and write predictions, confusion and plots.
 
@@ -36,7 +36,7 @@ def write_report(
         dataset: Its photos.
         history: Rows of all stages.
         folder: The run directory, which gets the files and ``plots/``.
-        events: Writer of TensorBoard's logs, which get the plots too.
+        trackers: What follows the run, which gets the plots too.
 
     Returns:
         Metrics and logits of each split; logits are float32 [photos, classes].
@@ -57,7 +57,7 @@ def write_report(
             found = predictions_of(dataset.of(split), dataset.labels, probabilities)
             predictions += found
             confusion[split] = confusion_of(((one.label, one.predicted) for one in found), dataset.labels)
-            if events:
+            if trackers:
                 answers = [
                     plots.ClassifiedPhoto(
                         dataset.pixels.array[row], dataset.labels[target], one.predicted, one.probability
@@ -66,7 +66,8 @@ def write_report(
                 ]
                 target_file = plots_folder / f"photos_{split}.png"
                 plots.sample_predictions(answers, target_file)
-                events.image(f"photos_{split}", target_file.read_bytes())
+                for tracker in trackers:
+                    tracker.picture(f"photos_{split}", target_file.read_bytes())
     write_predictions(folder / FILE, predictions)
     write_confusion(folder / CONFUSION, confusion)
     with step("Drawing plots"):
@@ -76,8 +77,8 @@ def write_report(
             title = f"{name}: {accuracy.correct} of {accuracy.photos} photos right, {top1_text(accuracy)}"
             target_file = plots_folder / f"confusion_{name}.png"
             plots.confusion_matrix(confusion[name], dataset.labels, title=title, target=target_file)
-            if events:
-                events.image(f"confusion_{name}", target_file.read_bytes())
+            for tracker in trackers:
+                tracker.picture(f"confusion_{name}", target_file.read_bytes())
     return metrics, logits
 
 

@@ -73,11 +73,13 @@ def write_run(
     if baseline:
         with timer.stage("baseline"):
             compared = baseline()
-    events = context.log.events
+    trackers = context.log.trackers
     with timer.stage("report"):
-        metrics, scores = write_report(context.network, dataset, history, folder, events)
-    if events:
-        events.close()
+        metrics, scores = write_report(context.network, dataset, history, folder, trackers)
+    for tracker in trackers:
+        tracker.finished(metrics)
+    context.log.end()
+    if request.options.tensorboard:
         shutil.copytree(request.folder / EVENTS, folder / EVENTS)
     start, file = context.log.start, context.log.file
     document = RunDocument(

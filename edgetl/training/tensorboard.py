@@ -6,12 +6,15 @@ They are written with ``tf.summary``, so neither training nor reading the files 
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from edgetl._lib.extras import tensorflow
 from edgetl._lib.owned import remove
 from edgetl.runs.history import Epoch, HistoryRow
+from edgetl.runs.metrics import Metrics
+from edgetl_device.options import Value
 
 EVENT_FILES = ("*/events.out.tfevents.*",)
 _SCALARS = ("loss", "accuracy", "val_loss", "val_accuracy", "lr", "seconds")
@@ -30,7 +33,10 @@ class EventLog:
         self._counts: dict[str, int] = {}
         remove(folder, EVENT_FILES)
 
-    def scalars(self, row: HistoryRow) -> None:
+    def started(self, settings: Mapping[str, Value]) -> None:
+        """Do nothing: the settings are in ``run.json``."""
+
+    def row(self, row: HistoryRow) -> None:
         """Add a row of the history; the step is its epoch, or for the head the number of the fit."""
         count = self._counts[row.stage] = self._counts.get(row.stage, -1) + 1
         at = row.epoch if isinstance(row, Epoch) else count
@@ -38,10 +44,13 @@ class EventLog:
             if (value := getattr(row, name, None)) is not None:
                 self._write(row.stage, name, float(value), at, kind="scalars")
 
-    def image(self, name: str, png: bytes) -> None:
+    def picture(self, name: str, png: bytes) -> None:
         """Add a picture, a PNG file's bytes."""
         width, height = struct.unpack(">II", png[16:24])  # PNG specification, 11.2.1: IHDR comes first
         self._write("pictures", name, [str(width).encode(), str(height).encode(), png], 0, kind="images")
+
+    def finished(self, metrics: Mapping[str, Metrics]) -> None:
+        """Do nothing: the metrics are in ``run.json``."""
 
     def close(self) -> None:
         """Flush and close the files."""
