@@ -12,6 +12,7 @@ from typing import Any
 
 from edgetl._lib.extras import tensorflow
 from edgetl._lib.owned import remove
+from edgetl.data import Split
 from edgetl.runs.history import Epoch, HistoryRow
 from edgetl.runs.metrics import Metrics
 from edgetl_device.options import Value
@@ -49,7 +50,7 @@ class EventLog:
         width, height = struct.unpack(">II", png[16:24])  # PNG specification, 11.2.1: IHDR comes first
         self._write("pictures", name, [str(width).encode(), str(height).encode(), png], 0, kind="images")
 
-    def finished(self, metrics: Mapping[str, Metrics]) -> None:
+    def finished(self, metrics: Mapping[Split, Metrics]) -> None:
         """Do nothing: the metrics are in ``run.json``."""
 
     def close(self) -> None:

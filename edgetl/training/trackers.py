@@ -7,6 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from edgetl.data import Split
 from edgetl.runs.history import HistoryRow, write_history
 from edgetl.runs.metrics import Metrics
 from edgetl_device.files import atomic_path, check_writable
@@ -29,7 +30,7 @@ class Tracker(Protocol):
     def picture(self, name: str, png: bytes) -> None:
         """Take a picture of the report: a PNG file's bytes."""
 
-    def finished(self, metrics: Mapping[str, Metrics]) -> None:
+    def finished(self, metrics: Mapping[Split, Metrics]) -> None:
         """Take the metrics on the held-out photos by split, at the end."""
 
     def close(self) -> None:
@@ -48,7 +49,7 @@ class _Silent:
     def picture(self, name: str, png: bytes) -> None:
         """Do nothing."""
 
-    def finished(self, metrics: Mapping[str, Metrics]) -> None:
+    def finished(self, metrics: Mapping[Split, Metrics]) -> None:
         """Do nothing."""
 
     def close(self) -> None:

@@ -104,10 +104,10 @@ def test_a_run_is_followed(tiny_photos: Path, tmp_path: Path) -> None:
 @pytest.mark.no_cover
 def test_what_a_tracker_raises_ends_the_run_and_it_can_be_resumed(tiny_photos: Path, tmp_path: Path) -> None:
     def stop(row: HistoryRow) -> None:
-        if isinstance(row, Epoch) and row.epoch == 1:
+        if isinstance(row, Epoch) and row.epoch == 2:
             raise RuntimeError("enough")
 
-    options = {"size": small.SIZE, "views": 1, "epochs": 2, "batch_size": 8, "truncate": "6", "trainable_blocks": 2}
+    options = {"size": small.SIZE, "views": 1, "epochs": 3, "batch_size": 8, "truncate": "6", "trainable_blocks": 2}
     with pytest.raises(RuntimeError, match="enough"):
         edgetl.train(tiny_photos, out=tmp_path / "run", trackers=[stop], **options)
     assert not (tmp_path / "run").exists()
