@@ -27,10 +27,10 @@ from edgetl.advice import advise
 from edgetl.data import load_dataset
 from edgetl.runs.predictions import FILE, read_predictions
 from edgetl.training import train
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.jsonfile import write_json
 from edgetl_device.bench import result
 from edgetl_device.bench.accuracy import paired_drop
-from edgetl_device.documents import to_json
-from edgetl_device.jsonfile import write_json
 from edgetl_device.preprocess import Preprocess
 
 SCHEMA = "edgetl.advice-benchmark/1"

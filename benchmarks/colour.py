@@ -24,8 +24,8 @@ from PIL import Image, ImageCms
 
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
+from edgetl_device._lib.folders import PHOTO_SUFFIXES
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.folders import PHOTO_SUFFIXES
 from edgetl_device.preprocess import Preprocess, preprocess
 
 # For the tests' profiles.

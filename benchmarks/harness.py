@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 from edgetl.runs.document import RunDocument
 from edgetl.runs.quantize_report import DOCUMENT, QuantizeReport
-from edgetl_device.documents import Unknown, read, to_json
-from edgetl_device.jsonfile import read_json
+from edgetl_device._lib.documents import Unknown, read, to_json
+from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.machine import environment
 
 REPO = Path(__file__).resolve().parent.parent

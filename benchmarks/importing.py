@@ -29,8 +29,8 @@ from edgetl.importing import agreement, inputs, pipeline
 from edgetl.importing.options import ImportOptions
 from edgetl.importing.plain import finished
 from edgetl.runs.directory import Run
+from edgetl_device._lib.jsonfile import write_json
 from edgetl_device.errors import EdgetlError
-from edgetl_device.jsonfile import write_json
 from edgetl_device.preprocess import Preprocess
 
 SCHEMA = "edgetl.import-benchmark/1"

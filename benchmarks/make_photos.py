@@ -10,7 +10,7 @@ from pathlib import Path
 
 from edgetl._lib.progress import track
 from edgetl.synthetic import CLASSES, draw_dataset
-from edgetl_device.files import atomic_path
+from edgetl_device._lib.files import atomic_path
 
 
 def main() -> None:

@@ -26,7 +26,7 @@ from PIL import Image
 
 from edgetl._lib.progress import track
 from edgetl._lib.threads import in_threads
-from edgetl_device.jsonfile import write_json
+from edgetl_device._lib.jsonfile import write_json
 
 LIMIT_GB = 2.5
 _CLASSES = 5

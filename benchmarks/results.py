@@ -12,10 +12,10 @@ from typing import Any
 
 from harness import DISTURBED_CORES, REPO, is_scattered
 
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.files import write_text
+from edgetl_device._lib.jsonfile import read_json, write_json
 from edgetl_device.errors import InputError
-from edgetl_device.files import write_text
-from edgetl_device.jsonfile import read_json, write_json
 from edgetl_device.machine import environment
 
 SCHEMA = "edgetl.figures/1"

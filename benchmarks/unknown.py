@@ -49,7 +49,7 @@ def features(folder: Path, unknown: dict[str, str]) -> Found:
     from edgetl.quantization.unknown.distortions import DISTORTIONS, drawn
     from edgetl.runs.directory import Run
     from edgetl.runs.held_out import find_photos
-    from edgetl_device.folders import PHOTO_SUFFIXES, files_below
+    from edgetl_device._lib.folders import PHOTO_SUFFIXES, files_below
     from edgetl_device.preprocess import preprocess
 
     run = Run.open(folder)

@@ -12,8 +12,8 @@ from packaging.requirements import Requirement
 from edgetl._lib.extras import install
 from edgetl.inspection.edgetpu.compiler import PROGRAM
 from edgetl_device import doctor
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.doctor import Check, Report, lacking
-from edgetl_device.documents import Unknown
 from edgetl_device.machine.environment import package_version
 from edgetl_device.reasons import Reason, table
 from edgetl_device.text import GUIDES

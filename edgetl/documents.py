@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 
-from edgetl_device.documents import Document, Json, json_schema
+from edgetl_device._lib.documents import Document, Json, json_schema
 from edgetl_device.errors import InputError
 
 # Loaded on first use, so that listing names does not import every module with a document.

@@ -21,8 +21,8 @@ from edgetl.inspection.edgetpu.dense import per_tensor_dense
 from edgetl.inspection.edgetpu.predict import predict
 from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.preparation.folding import fold_batch_norm
-from edgetl_device.documents import to_json
-from edgetl_device.jsonfile import write_json
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.jsonfile import write_json
 
 CLASSES = 5
 

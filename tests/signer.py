@@ -9,9 +9,9 @@ import zipfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from edgetl_device import documents, ed25519
+from edgetl_device._lib import documents, ed25519
+from edgetl_device._lib.documents import Named
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Named
 from edgetl_device.signature import PublicKey, Signature, Signatures, key_id
 
 ORDER = ed25519._ORDER
@@ -63,7 +63,7 @@ def signed(source: Path, target: Path, *statements: Signature) -> Path:
 
 def release(source: Path, target: Path, number: int, *signers: Signer, expires: str | None = None) -> Path:
     """Make another bundle with the same models, and sign it as version ``number``."""
-    from edgetl_device import jsonfile
+    from edgetl_device._lib import jsonfile
 
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for member in old.infolist():

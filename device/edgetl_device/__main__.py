@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from . import __version__
+from ._lib.documents import Document
+from ._lib.files import check_writable
+from ._lib.process import prepare
 from .bench.options import BenchOptions
-from .documents import Document
 from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
-from .files import check_writable
 from .options import add_arguments, from_arguments, refuse_json_value
-from .process import prepare
 from .text import shown_lines
 from .update.options import UpdateOptions
 
@@ -217,9 +217,9 @@ def _doctor(options: argparse.Namespace) -> None:
 def _classify(options: argparse.Namespace) -> None:
     from edgetl_device.live.session import Live
 
+    from ._lib.documents import dumps
     from .classifier import Failures, classify_each, open_classifier, predictions
     from .console import classified_line
-    from .documents import dumps
     from .signature import read_keys
 
     live = Live.asked(
@@ -334,14 +334,14 @@ def _say(text: str) -> None:
 
 
 def _print(options: argparse.Namespace, document: D, lines: Callable[[D], list[str]]) -> None:
-    from .documents import dumps
+    from ._lib.documents import dumps
 
     _write_out(options, document)
     _write(dumps(document) if options.json else "".join(f"{line}\n" for line in lines(document)))
 
 
 def _write_out(options: argparse.Namespace, document: Document) -> None:
-    from .documents import write_or_keep
+    from ._lib.documents import write_or_keep
 
     if options.out is not None:
         write_or_keep(options.out, document)

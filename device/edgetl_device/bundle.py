@@ -19,10 +19,11 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from . import documents, storage
-from .documents import Count, Is, Json, Named, Positive, Sha256, Text, Time, Unknown, optional
+from . import storage
+from ._lib import documents
+from ._lib.documents import Count, Is, Json, Named, Positive, Sha256, Text, Time, Unknown, optional
+from ._lib.files import heal, sha256_bytes
 from .errors import InputError
-from .files import heal, sha256_bytes
 from .preprocess import MAX_BYTES, Preprocess
 from .runtime import TensorSpec
 from .scores import Accuracy, Agreement

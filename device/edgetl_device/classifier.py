@@ -18,9 +18,9 @@ from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.delegates.share import External, Share
 from edgetl_device.runtime.trial_run import check_model, trial_run
 
-from . import documents
+from ._lib import documents
+from ._lib.documents import Count, Json, Named
 from .bundle import Bundle, BundleName, Variant
-from .documents import Count, Json, Named
 from .errors import EdgetlError, InputError, Unavailable, from_os_error
 from .named_photos import named_photos
 from .preprocess import Pixels, Source, preprocess

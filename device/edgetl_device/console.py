@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from .documents import Unknown
+from ._lib.documents import Unknown
 from .text import shown
 
 if TYPE_CHECKING:

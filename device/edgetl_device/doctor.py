@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from . import __version__
-from .documents import Json, Named, Text, Unknown, optional, to_json
+from ._lib.documents import Json, Named, Text, Unknown, optional, to_json
 from .errors import EdgetlError, NumPyTooNew, Unavailable
 from .machine import accelerators, environment
 from .machine.environment import Environment
@@ -165,7 +165,7 @@ def _packages() -> list[Check]:
 
 def _photo_formats() -> list[Check]:
     try:
-        from .heif import AVIF, HEIC, INSTALL, decoders, load_decoder
+        from .decoding.heif import AVIF, HEIC, INSTALL, decoders, load_decoder
     except ImportError:
         return []  # without Pillow, which is a problem of its own
     missing = [why for container in (HEIC, AVIF) if (why := load_decoder(container))]

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ._lib.folders import PHOTO_SUFFIXES, files_below
 from .errors import EdgetlError, InputError, from_os_error
-from .folders import PHOTO_SUFFIXES, files_below
 from .preprocess import MAX_BYTES, PhotoError
 
 STDIN = "-"

@@ -22,12 +22,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
-from . import child
-from .colour import SRGB, Colours, colours_of
-from .documents import Is, Json, of_json, optional, stated, to_json
+from ._lib import child
+from ._lib.documents import Is, Json, of_json, optional, stated, to_json
+from .decoding.colour import SRGB, Colours, colours_of
+from .decoding.heif import AVIF, HEIC, INSTALL, NAMES, container_of, decoder_bytes, load_decoder
+from .decoding.png_chunks import SIGNATURE, without_large_texts
 from .errors import InputError, Unavailable
-from .heif import AVIF, HEIC, INSTALL, NAMES, container_of, decoder_bytes, load_decoder
-from .png_chunks import SIGNATURE, without_large_texts
 
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image

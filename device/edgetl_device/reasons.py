@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from .documents import Is
+from ._lib.documents import Is
 from .text import GUIDES
 
 Code = Annotated[str, Is(pattern="[a-z0-9]+(-[a-z0-9]+)*")]

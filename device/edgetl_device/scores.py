@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from .documents import Count, Interval, Is, Percentage, Positive, Share, Unknown, optional
+from ._lib.documents import Count, Interval, Is, Percentage, Positive, Share, Unknown, optional
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Signatures of bundles, and the public keys to check them with.
 
 An Ed25519 signature (RFC 8032) covers the bundle's digest, a version, and times. It is checked with ``cryptography`` if
-installed, else with :mod:`edgetl_device.ed25519`; both accept the same signatures.
+installed, else with :mod:`edgetl_device._lib.ed25519`; both accept the same signatures.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from datetime import datetime, time, timezone
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from . import documents, ed25519, jsonfile
-from .documents import Is, Json, Named, Sha256, Time
+from ._lib import documents, ed25519, jsonfile
+from ._lib.documents import Is, Json, Named, Sha256, Time
+from ._lib.files import check_regular
 from .errors import InputError, OptionError
-from .files import check_regular
 
 KeyId = Annotated[str, Is(pattern="[0-9a-f]{16}")]
 Base64Key = Annotated[str, Is(pattern="[A-Za-z0-9+/]{43}=")]

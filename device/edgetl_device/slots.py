@@ -17,10 +17,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
-from . import documents
-from .documents import Sha256, Text, Time
+from ._lib import documents
+from ._lib.documents import Sha256, Text, Time
+from ._lib.files import remove_file, sweep, write_link
 from .errors import InputError, Unavailable
-from .files import remove_file, sweep, write_link
 from .signature import KeyId, PublicKey, Version, moment, now
 
 STATE = "slots.json"

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Protocol
 
-from .documents import Is, Sha256
+from ._lib.documents import Is, Sha256
+from ._lib.files import check_regular
+from ._lib.given import advice
 from .errors import InputError, is_of_machine
-from .files import check_regular
-from .given import advice
 
 # The maximum size of a file in a bundle: that of a TFLite flatbuffer.
 MAX_FILE_BYTES = 2 << 30

@@ -14,7 +14,7 @@ from typing import Annotated
 import numpy as np
 import numpy.typing as npt
 
-from .documents import Count, Interval, Is, Positive, Share, Text, optional
+from ._lib.documents import Count, Interval, Is, Positive, Share, Text, optional
 
 # Of a feature vector of zeros, which has no direction.
 _TINY = 1e-12

@@ -10,9 +10,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
+from ._lib.documents import Json, Text, Unknown, to_json
 from .bundle import LABELS, Bundle, BundleName, BundleReference, EvalPhoto, Variant
 from .classifier import Classifier
-from .documents import Json, Text, Unknown, to_json
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
 from .signature import PublicKey, described, now

@@ -27,8 +27,8 @@ from typing import Any
 
 from edgetl._lib.progress import note
 from edgetl._lib.threads import in_threads
+from edgetl_device._lib.files import naming, write_text
 from edgetl_device.errors import InputError
-from edgetl_device.files import naming, write_text
 
 _DEFAULT_LIMIT_GB = 20.0
 # Marks the folder for edgetl and for backup programs: https://bford.info/cachedir/

@@ -9,9 +9,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
+from edgetl_device._lib.files import check_regular, write_text
 from edgetl_device.errors import InputError
-from edgetl_device.files import check_regular, write_text
 
 # One row of a table, by column.
 Record = dict[str, str | int | float | Unknown | None]

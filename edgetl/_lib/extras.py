@@ -14,7 +14,7 @@ from types import ModuleType
 from edgetl._lib.cache import marked_root
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.quiet import quietly
-from edgetl_device import telemetry
+from edgetl_device._lib import telemetry
 from edgetl_device.errors import Unavailable
 
 # Packages whose import writes to the user's home folder.

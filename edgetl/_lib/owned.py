@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from edgetl_device._lib.files import heal, sweep
+from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.bundle import MANIFEST, SIGNATURES, Manifest
 from edgetl_device.errors import InputError
-from edgetl_device.files import heal, sweep
-from edgetl_device.jsonfile import read_json
 from edgetl_device.text import listed
 
 # Marks every text file whose name edgetl chooses itself.

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from typing import BinaryIO, NoReturn
 
-from edgetl_device import child
+from edgetl_device._lib import child
 
 # Address space, on top of a multiple of the file's size.
 _MOST_BYTES, _TIMES_FILE = 4 << 30, 8

@@ -7,8 +7,8 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from edgetl_device._lib.files import check_regular
 from edgetl_device.errors import InputError, Unavailable
-from edgetl_device.files import check_regular
 
 _MAX_BYTES = 1 << 20
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from edgetl.backbones import WeightsRecord
-from edgetl_device.documents import Count, Positive, Text
+from edgetl_device._lib.documents import Count, Positive, Text
 from edgetl_device.scores import Accuracy
 
 

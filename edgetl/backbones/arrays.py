@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from edgetl._lib.progress import note
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes
 
 from .blocks import blocks
 from .formats import Arrays, canonical, read_arrays

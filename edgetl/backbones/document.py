@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgetl_device.documents import Count, Positive, Text
+from edgetl_device._lib.documents import Count, Positive, Text
 
 from . import facts as table
 from .facts import EdgeTpuFacts, Facts, WeightsHere

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgetl_device.documents import Count, Positive, of_json
-from edgetl_device.jsonfile import read_json
+from edgetl_device._lib.documents import Count, Positive, of_json
+from edgetl_device._lib.jsonfile import read_json
 
 from .registry import BACKBONES
 from .weights import keras_cache_dir, models_dir, read_card

@@ -13,8 +13,8 @@ import numpy as np
 
 from edgetl._lib.extras import check_installed, require
 from edgetl.backbones import ResolvedWeights, WeightsRecord, backbone, resolve_weights
+from edgetl_device._lib.documents import optional
 from edgetl_device.classifier import Failures, Prediction, ranked
-from edgetl_device.documents import optional
 from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.named_photos import NamedPhoto, named_photos
 from edgetl_device.preprocess import Pixels, Preprocess, preprocess

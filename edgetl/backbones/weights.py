@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import edgetl
-from edgetl_device.documents import Sha256, of_json
+from edgetl_device._lib.documents import Sha256, of_json
+from edgetl_device._lib.files import atomic_path, sha256_file
+from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError, OptionError, Unavailable
-from edgetl_device.files import atomic_path, sha256_file
-from edgetl_device.jsonfile import read_json
 
 from .registry import BACKBONES, backbone
 from .spec import Backbone, KerasFile

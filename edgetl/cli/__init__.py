@@ -82,8 +82,8 @@ def _root(
 
 def main() -> None:
     """Run the command line and exit with its exit code."""
+    from edgetl_device._lib.process import prepare
     from edgetl_device.errors import EdgetlError, from_os_error, is_out_of_memory, out_of_memory
-    from edgetl_device.process import prepare
 
     try:
         prepare()

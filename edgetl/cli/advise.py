@@ -68,7 +68,7 @@ def advise(
     )
     if plot:
         from edgetl.advice.plot import draw
-        from edgetl_device.files import atomic_path
+        from edgetl_device._lib.files import atomic_path
 
         with atomic_path(plot) as temporary:
             draw(advice, temporary)

@@ -183,7 +183,7 @@ def raise_failures(outcomes: Sequence[Outcome[Any]]) -> None:
 
 def _about(outcomes: Sequence[Outcome[Result]]) -> list[str]:
     """Describe each board, or why it gave no result, and why its measurements are not valid."""
-    from edgetl_device.documents import Unknown
+    from edgetl_device._lib.documents import Unknown
 
     lines = []
     for outcome in outcomes:

@@ -13,7 +13,7 @@ from .json_output import JSON
 
 if TYPE_CHECKING:
     from edgetl.export.edgetpu import CompileReport
-    from edgetl_device.documents import Unknown
+    from edgetl_device._lib.documents import Unknown
 
 _Bundle = typer.Argument(
     ..., help="A bundle folder, a run folder, or an .edgetl file.", readable=False, show_default=False
@@ -52,9 +52,9 @@ def compile_(
     from edgetl.export.edgetpu import compile_bundle, report_path
     from edgetl.export.edgetpu import prepare as prepare_model
     from edgetl.inspection.edgetpu.compiler import HOW_TO_GET, find_compiler
+    from edgetl_device._lib.files import write_bytes
     from edgetl_device.bundle import Bundle
     from edgetl_device.errors import InputError, Unavailable
-    from edgetl_device.files import write_bytes
 
     if not edgetpu:
         raise InputError("nothing to compile for", hint="Add --edgetpu.")
@@ -92,7 +92,7 @@ def compile_(
 
 def _print_report(report: CompileReport) -> None:
     from edgetl.cli.console.output import print_table
-    from edgetl_device.documents import Unknown
+    from edgetl_device._lib.documents import Unknown
 
     if isinstance(report.operators, Unknown):
         echo(f"operators unknown: {report.operators.unknown}")

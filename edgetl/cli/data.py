@@ -109,7 +109,7 @@ def split(
     """
     from edgetl.data import load_dataset
     from edgetl.data.split_folders import refuse_target, write_folders
-    from edgetl_device.documents import to_json
+    from edgetl_device._lib.documents import to_json
     from edgetl_device.preprocess import Preprocess
 
     refuse_target(data, out)

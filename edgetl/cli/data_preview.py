@@ -37,8 +37,8 @@ def preview(
     from edgetl.features.augment import PRESETS, check_preset
     from edgetl.features.preview import grid
     from edgetl.features.preview import preview as rows_of
+    from edgetl_device._lib.files import atomic_path
     from edgetl_device.errors import InputError
-    from edgetl_device.files import atomic_path
     from edgetl_device.preprocess import Preprocess
 
     if augment != "all":

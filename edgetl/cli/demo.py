@@ -40,11 +40,11 @@ def demo(
     from edgetl.reports import plots
     from edgetl.reports.run import written_page
     from edgetl.training import TrainOptions, train
+    from edgetl_device._lib.documents import write
     from edgetl_device.bench.options import BenchOptions
     from edgetl_device.bench.run import run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.classifier import Classifier
-    from edgetl_device.documents import write
 
     photos, run_folder, picture = out / f"photos-{per_class}", out / "run", out / "result.png"
     _check_place(out)
@@ -85,9 +85,9 @@ def demo(
 
 def _check_place(out: Path) -> None:
     """Refuse a folder with files that are not from a demo."""
+    from edgetl_device._lib.jsonfile import read_json
     from edgetl_device.bench.result import Result
     from edgetl_device.errors import InputError
-    from edgetl_device.jsonfile import read_json
 
     if not out.is_dir():
         return

@@ -128,8 +128,8 @@ def _check_out(out: Sequence[Path]) -> None:
 def _write(deployment: Deployment, out: Sequence[Path]) -> None:
     """Write the deployment so far; called again as boards finish."""
     from edgetl.remote.status_page import render
-    from edgetl_device import documents
-    from edgetl_device.files import write_text
+    from edgetl_device._lib import documents
+    from edgetl_device._lib.files import write_text
 
     for path in out:
         if path.suffix in _PAGES:

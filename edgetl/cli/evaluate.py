@@ -9,7 +9,7 @@ import typer
 
 from edgetl.cli.console.formats import Table
 from edgetl.cli.console.output import accuracy_text, echo, note, print_table
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.text import LISTED
 
 from .gating import FAIL_IF, SUMMARY, print_outcomes, write_summary

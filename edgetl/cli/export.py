@@ -48,7 +48,7 @@ def export(
         repaired,
     )
     from edgetl.runs.directory import Run
-    from edgetl_device.files import write_bytes
+    from edgetl_device._lib.files import write_bytes
 
     check_name(variant)
     options = QuantizeOptions(int8=True, target=target)

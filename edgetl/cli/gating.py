@@ -46,7 +46,7 @@ def write_summary(
 ) -> None:
     """Write a summary: what the gates say, tables, further lines. Does nothing without a path."""
     from edgetl.comparison.gates import outcome_lines
-    from edgetl_device.files import write_text
+    from edgetl_device._lib.files import write_text
 
     if path is None:
         return

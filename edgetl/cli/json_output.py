@@ -10,7 +10,7 @@ import typer
 from edgetl.cli.console.output import note, print_json
 
 if TYPE_CHECKING:
-    from edgetl_device.documents import Document
+    from edgetl_device._lib.documents import Document
 
 JSON: bool = typer.Option(False, "--json", help="Print one JSON document on stdout.")
 OUT: Path | None = typer.Option(
@@ -20,7 +20,7 @@ OUT: Path | None = typer.Option(
 
 def check_out(out: Path | None, *, data: Path | None = None) -> None:
     """Refuse a file that cannot be written, or is inside the data set ``data``, before the work and not after it."""
-    from edgetl_device.files import check_writable
+    from edgetl_device._lib.files import check_writable
 
     if out is not None:
         if data is not None:
@@ -32,7 +32,7 @@ def check_out(out: Path | None, *, data: Path | None = None) -> None:
 
 def deliver(document: Document, *, json: bool, out: Path | None) -> bool:
     """Write and print a document as asked, and return whether it was printed."""
-    from edgetl_device.documents import write_or_keep
+    from edgetl_device._lib.documents import write_or_keep
 
     if out is not None:
         write_or_keep(out, document)

@@ -39,7 +39,7 @@ def sign(
     Example: edgetl sign parts.edgetl --key release-2027.key
     """
     from edgetl.export.signature import sign as write_signatures
-    from edgetl_device.documents import Named
+    from edgetl_device._lib.documents import Named
     from edgetl_device.signature import Signatures
 
     signatures = write_signatures(bundle, key, version=version, expires=expires)

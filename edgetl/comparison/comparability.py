@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.result import Result, ResultRun
-from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.text import listed
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Protocol
 
+from edgetl_device._lib.documents import Interval, Json, Named, Positive, Sha256, Time, Unknown, optional, to_json
 from edgetl_device.bundle import BundleName
-from edgetl_device.documents import Interval, Json, Named, Positive, Sha256, Time, Unknown, optional, to_json
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.reasons import Code

@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+from edgetl_device._lib.documents import Unknown, optional
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.documents import Unknown, optional
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.reasons import VERDICT, Reason
 from edgetl_device.text import listed

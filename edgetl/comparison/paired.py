@@ -10,8 +10,8 @@ from typing import Literal
 
 import numpy as np
 
+from edgetl_device._lib.documents import Count, Interval, Percentage, Positive, Sha256, Share
 from edgetl_device.bench.accuracy import Bools, mcnemar_exact, paired_drop
-from edgetl_device.documents import Count, Interval, Percentage, Positive, Sha256, Share
 
 # The significance level of the exact McNemar test.
 ALPHA = 0.05

@@ -14,10 +14,10 @@ from edgetl import __version__
 from edgetl.comparison.gates import BASELINE_METRICS, BENCH_METRICS, COMPARISON_METRICS, Subject, class_values, values
 from edgetl.runs.calibration_error import CalibrationError, calibration_error
 from edgetl.runs.metrics import ClassMetrics, per_class
+from edgetl_device._lib.documents import Named, Unknown
 from edgetl_device.bench import result
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import BundleName
-from edgetl_device.documents import Named, Unknown
 from edgetl_device.errors import InputError
 
 from .bootstrap import BLOCKS, RESAMPLES, SEED, ratio_of_medians

@@ -12,7 +12,7 @@ from edgetl import __version__
 from edgetl.comparison.gates import TRAINED_BASELINE_METRICS, TRAINED_METRICS, values
 from edgetl.runs.directory import Run
 from edgetl.runs.predictions import FILE, read_predictions
-from edgetl_device.documents import Named
+from edgetl_device._lib.documents import Named
 from edgetl_device.errors import InputError
 from edgetl_device.scores import Accuracy
 from edgetl_device.text import listed

@@ -8,8 +8,8 @@ from itertools import groupby
 
 from edgetl._lib.csv import Record
 from edgetl.comparison.gates import Subject, Value
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.documents import Unknown
 
 from .document import Compared, Comparison, ResultSource, RunSide, TimeRatio, TrainedSource
 from .paired import NO_DIFFERENCE

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgetl.data.pixels import PhotoFacts, Unreadable
 from edgetl.data.readers.folders import Scan
-from edgetl_device.folders import PHOTO_SUFFIXES
-from edgetl_device.heif import INSTALL
+from edgetl_device._lib.folders import PHOTO_SUFFIXES
+from edgetl_device.decoding.heif import INSTALL
 from edgetl_device.preprocess import MAX_DEPTH_VALUE
 from edgetl_device.reasons import Severity
 from edgetl_device.text import listed

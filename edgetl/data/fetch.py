@@ -18,8 +18,8 @@ from urllib.request import Request, urlopen
 
 from edgetl._lib.progress import step, track
 from edgetl.data.readers.class_labels import NAME_FILES
+from edgetl_device._lib.files import atomic_path, sha256_file
 from edgetl_device.errors import InputError, Unavailable
-from edgetl_device.files import atomic_path, sha256_file
 
 from .public_sets import PublicDataset, RemoteFile
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import chain
 
-from edgetl_device.heif import INSTALL
+from edgetl_device.decoding.heif import INSTALL
 from edgetl_device.reasons import Reason, Severity
 
 from .types import Finding

@@ -24,9 +24,9 @@ from edgetl._lib.cache import entry, key_of
 from edgetl._lib.progress import track
 from edgetl._lib.threads import in_threads
 from edgetl.data.near_duplicates import SIDE
+from edgetl_device._lib.files import sha256_bytes, sha256_file
+from edgetl_device.decoding.heif import AVIF, HEIC, NAMES, decoders
 from edgetl_device.errors import InputError, is_of_machine
-from edgetl_device.files import sha256_bytes, sha256_file
-from edgetl_device.heif import AVIF, HEIC, NAMES, decoders
 from edgetl_device.preprocess import (
     MAX_DEPTH_VALUE,
     PhotoError,

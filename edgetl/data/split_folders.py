@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 from edgetl._lib.progress import track
 from edgetl.data.readers.pictures import folder_name
 from edgetl.data.readers.source import refuse_inside
+from edgetl_device._lib.files import atomic_path, sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.text import listed
 
 from .types import Dataset

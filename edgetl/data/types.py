@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.data.pixels import PixelCache
-from edgetl_device.documents import Count, Is, Sha256, optional
+from edgetl_device._lib.documents import Count, Is, Sha256, optional
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.reasons import Code, Severity
 

@@ -22,7 +22,9 @@ from edgetl._lib.csv import table_text
 from edgetl._lib.owned import check_bundle
 from edgetl._lib.times import created
 from edgetl.export.metadata import without_metadata
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Json, Named, Unknown
+from edgetl_device._lib.files import atomic_path, sha256_bytes
 from edgetl_device.bundle import (
     BANK,
     EVALSET,
@@ -39,9 +41,7 @@ from edgetl_device.bundle import (
     ReferenceFile,
     Variant,
 )
-from edgetl_device.documents import Json, Named, Unknown
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, sha256_bytes
 from edgetl_device.preprocess import Preprocess, preprocess, read_photo
 from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement

@@ -11,8 +11,8 @@ from edgetl import __version__
 from edgetl._lib.owned import WRITTEN_BY, check_written
 from edgetl.inspection.tflite.file import Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.micro import PACKAGE, Arena
+from edgetl_device._lib.files import atomic_path, sha256_bytes
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, sha256_bytes
 from edgetl_device.text import shown
 
 # Alignment that TensorFlow Lite for Microcontrollers requires of model and arena.

@@ -10,12 +10,12 @@ from edgetl.export.edgetpu_variant import SUFFIX, add_compiled
 from edgetl.inspection.edgetpu.compiler import Log, OperatorStatus, compile_model, parse_log
 from edgetl.inspection.edgetpu.dense import per_tensor_dense
 from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, MappedPercent, predict
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Count, Sha256, Text, Unknown
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import Bundle, Compilation, CompiledFrom, Variant
 from edgetl_device.delegates.delegate import needs_edgetpu
-from edgetl_device.documents import Count, Sha256, Text, Unknown
 from edgetl_device.errors import GateFailed, InputError
-from edgetl_device.files import sha256_bytes
 
 T = TypeVar("T")
 

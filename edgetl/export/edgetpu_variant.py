@@ -13,10 +13,10 @@ from pathlib import Path
 from edgetl._lib.lock import bundle_locked
 from edgetl.export.bundle import pack
 from edgetl.inspection.tflite.file import Tensor, describe
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import atomic_path, sha256_bytes, write_bytes
 from edgetl_device.bundle import MANIFEST, SIGNATURES, Bundle, Compilation, Manifest, Variant
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, sha256_bytes, write_bytes
 from edgetl_device.storage import Entry
 
 SUFFIX = "-edgetpu"

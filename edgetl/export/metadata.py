@@ -14,7 +14,7 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags
 
-from edgetl_device.colour import colours_of
+from edgetl_device.decoding.colour import colours_of
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess, decode, fit, open_photo, orientation_of
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from edgetl._lib.csv import table_text
 from edgetl.data import stratified_rows
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import (
     EVALSET,
     INDEX,
@@ -24,7 +25,6 @@ from edgetl_device.bundle import (
     Variant,
     read_manifest,
 )
-from edgetl_device.files import sha256_bytes
 from edgetl_device.storage import Entry
 from edgetl_device.text import shown
 

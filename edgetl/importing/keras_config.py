@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetl_device.documents import Json
+from edgetl_device._lib.documents import Json
 from edgetl_device.errors import InputError
 
 # Layers that are the same for the converters and the int8 preparation of edgetl's own models, by class name.

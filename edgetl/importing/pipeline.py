@@ -45,9 +45,9 @@ from edgetl.runs.metrics import Metrics, classification_report
 from edgetl.runs.model_file import write_model
 from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
 from edgetl.runs.provenance import StageTimer, library_versions
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import atomic_path, sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, sha256_file
 from edgetl_device.options import Value, command_text
 from edgetl_device.preprocess import Preprocess
 

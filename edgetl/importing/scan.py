@@ -19,7 +19,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from edgetl._lib import extras, reader_process
-from edgetl_device.documents import of_json, optional, to_json
+from edgetl_device._lib.documents import of_json, optional, to_json
 from edgetl_device.errors import InputError
 from edgetl_device.text import shown
 

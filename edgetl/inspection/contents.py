@@ -8,10 +8,10 @@ from typing import ClassVar
 
 from edgetl.inspection.tflite.file import MAGIC, Tensor, describe
 from edgetl.inspection.tflite.metadata import read_metadata
+from edgetl_device._lib.documents import Unknown
+from edgetl_device._lib.files import check_regular
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
-from edgetl_device.files import check_regular
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy, Agreement
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from edgetl.inspection.tflite.metadata import Metadata
-from edgetl_device.documents import optional
+from edgetl_device._lib.documents import optional
 
 
 class Grid(TypedDict, total=False):

@@ -19,7 +19,7 @@ from edgetl.inspection.sqnr import decibels, sqnr_db
 from edgetl.inspection.tflite.file import TFLiteModel, describe
 from edgetl.inspection.tflite.names import pair_by_name
 from edgetl.inspection.tflite.tree import constant, read_tree, to_real
-from edgetl_device.documents import Unknown, optional
+from edgetl_device._lib.documents import Unknown, optional
 from edgetl_device.errors import InputError
 
 

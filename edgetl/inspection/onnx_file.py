@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Any, BinaryIO
 
 from edgetl._lib import extras, reader_process
-from edgetl_device.documents import of_json, to_json
+from edgetl_device._lib.documents import of_json, to_json
 from edgetl_device.errors import InputError
 
 from .description import ONNXDescription, TensorDescription, counted

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 
 
 def sqnr_db(exact: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> float:

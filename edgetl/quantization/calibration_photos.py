@@ -18,7 +18,7 @@ from edgetl.data import Finding, Sample, finding, stratified_sample
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import find_photos
 from edgetl.runs.quantize_report import CalibrationAudit, CalibrationFile, CalibrationRecord, PixelRanges
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.text import listed
 

@@ -18,8 +18,8 @@ from edgetl.export.bundle import VariantFile
 from edgetl.runs import float_model
 from edgetl.runs.calibration_error import CalibrationError, calibration_error
 from edgetl.runs.held_out import Photos
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.accuracy import score
-from edgetl_device.documents import Unknown
 from edgetl_device.runtime import open_runtime, predict, run_batch
 from edgetl_device.scores import Accuracy, Agreement
 

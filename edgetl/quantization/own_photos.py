@@ -9,8 +9,8 @@ from edgetl.data import Finding, finding
 from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
 from edgetl.data.readers.folders import class_files, class_names
 from edgetl.runs.directory import Run
+from edgetl_device._lib.folders import children
 from edgetl_device.errors import InputError
-from edgetl_device.folders import children
 from edgetl_device.text import listed, normal_names
 
 from .findings import CALIBRATION

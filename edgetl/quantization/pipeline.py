@@ -23,11 +23,11 @@ from edgetl.runs.quantize_report import (
     TargetReport,
     VariantScores,
 )
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import check_writable, sha256_bytes
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import Bundle, ReferenceArrays
 from edgetl_device.errors import GateFailed, InputError
-from edgetl_device.files import check_writable, sha256_bytes
 from edgetl_device.options import command_text
 from edgetl_device.scores import Agreement
 

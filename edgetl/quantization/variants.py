@@ -21,7 +21,7 @@ from edgetl.quantization.preparation.clip_ranges import Range, clip_ranges
 from edgetl.quantization.preparation.equalization import equalize_cross_layer
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.runs.directory import Run
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
 from edgetl_device.errors import InputError
 
 from .calibration_photos import Calibration, calibration_photos

@@ -19,7 +19,9 @@ from edgetl.remote.connection import Children, Connection, Say, in_memory
 from edgetl.remote.fleet import Board
 from edgetl.remote.offline import Target, fetch_wheels
 from edgetl.remote.wheel import Wheel, device_wheel
-from edgetl_device import __version__, documents
+from edgetl_device import __version__
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import PhotoSet
@@ -27,7 +29,6 @@ from edgetl_device.bench.result import Result
 from edgetl_device.bundle import Bundle
 from edgetl_device.doctor import Report
 from edgetl_device.errors import InputError, Unavailable
-from edgetl_device.files import sha256_file
 from edgetl_device.options import arguments
 
 # Number of most recently used items kept on a board.

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
 from edgetl.remote.agent import HELLO, About, Ended
-from edgetl_device.documents import Json, of_json
+from edgetl_device._lib.documents import Json, of_json
 from edgetl_device.errors import InputError, Unavailable
 
 Say = Callable[[str], None]

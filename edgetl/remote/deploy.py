@@ -16,9 +16,9 @@ from edgetl.remote.deploy_options import DeployOptions
 from edgetl.remote.deployment import BoardOutcome, Deployment
 from edgetl.remote.fleet import Board
 from edgetl.remote.parallel import Outcome, on_boards
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Named
 from edgetl_device.bundle import Bundle, BundleName
-from edgetl_device.documents import Named
 from edgetl_device.errors import EdgetlError, OptionError
 from edgetl_device.options import arguments
 from edgetl_device.signature import PublicKey, now, read_keys

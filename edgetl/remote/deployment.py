@@ -6,9 +6,9 @@ import os
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Count, Json, Named, Seconds, Text, Time
 from edgetl_device.bundle import BundleName
-from edgetl_device.documents import Count, Json, Named, Seconds, Text, Time
 from edgetl_device.errors import EdgetlError, GateFailed, InputError, Unavailable
 from edgetl_device.signature import Version
 from edgetl_device.slots import SlotsState

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.predictions import Evalset
 from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import BenchEnvironment, Result, Settings
 from edgetl_device.delegates.share import External
-from edgetl_device.documents import Unknown
 from edgetl_device.machine.cores import Cluster
 
 from .charts import Scale, line_path

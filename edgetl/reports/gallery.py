@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import EVALSET, Bundle
-from edgetl_device.documents import Unknown
 
 from .pictures import data_uri, thumbnail
 

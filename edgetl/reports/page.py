@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from edgetl.comparison.results import run_name
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Unknown
 
 from .charts import (
     Counts,

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from edgetl._lib.extras import plain_figures, require
 from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.history import Epoch, HistoryRow, points_of
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.result import Result, ResultRun
-from edgetl_device.documents import Unknown
 from edgetl_device.text import LISTED
 
 from .text import drawn

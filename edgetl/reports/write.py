@@ -10,10 +10,10 @@ from pathlib import Path
 from edgetl._lib import extras
 from edgetl.comparison import text
 from edgetl.comparison.results import compare_results
+from edgetl_device._lib.files import write_text
 from edgetl_device.bench import photoset, result
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
-from edgetl_device.files import write_text
 from edgetl_device.text import LISTED
 
 from . import page

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.documents import Count, Positive, Share
+from edgetl_device._lib.documents import Count, Positive, Share
 from edgetl_device.errors import InputError
 
 # As in Guo et al. 2017, section 5.

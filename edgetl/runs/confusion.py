@@ -13,7 +13,7 @@ from dataclasses import astuple, dataclass, fields
 
 from edgetl._lib.csv import read_table, write_table
 from edgetl.data import SPLITS, Split
-from edgetl_device.documents import Positive, Text
+from edgetl_device._lib.documents import Positive, Text
 from edgetl_device.errors import InputError
 
 FILE = "confusion.csv"

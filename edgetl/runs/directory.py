@@ -11,10 +11,10 @@ from typing import Any
 
 from edgetl._lib.owned import Kind, bundle_files, check_replaceable
 from edgetl.data import Sample, Split, read_split
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import heal, sha256_file
+from edgetl_device._lib.given import advice
 from edgetl_device.errors import InputError
-from edgetl_device.files import heal, sha256_file
-from edgetl_device.given import advice
 from edgetl_device.preprocess import Preprocess
 
 from . import confusion, model_card, predictions

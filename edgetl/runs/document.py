@@ -8,8 +8,8 @@ from typing import ClassVar
 
 from edgetl.backbones.weights import WeightsRecord
 from edgetl.data import DatasetDescription, Split
-from edgetl_device import documents
-from edgetl_device.documents import Count, Json, Positive, Seconds, Sha256, Text, optional, rest
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Count, Json, Positive, Seconds, Sha256, Text, optional, rest
 from edgetl_device.errors import InputError
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess

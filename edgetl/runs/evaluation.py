@@ -16,9 +16,9 @@ from edgetl.runs import float_model
 from edgetl.runs.confusion import Confusion, confusion_of
 from edgetl.runs.directory import Run
 from edgetl.runs.metrics import Metrics, classification_report
+from edgetl_device._lib.documents import Count, Sha256, Unknown, optional
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Count, Sha256, Unknown, optional
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.text import listed, normal_names

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from edgetl_device.documents import Count, Interval, Percentage, Positive, Sha256, Share, Unknown, optional
+from edgetl_device._lib.documents import Count, Interval, Percentage, Positive, Sha256, Share, Unknown, optional
 
 DOCUMENT = "explain.json"
 

@@ -14,8 +14,8 @@ from edgetl.data import Sample, photos_folder
 from edgetl.data.pixels import PixelCache, decode_files
 from edgetl.data.readers.folders import find_file
 from edgetl.runs.directory import Run
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 
 
 @dataclass(frozen=True)

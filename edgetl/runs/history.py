@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgetl._lib.csv import write_table
-from edgetl_device.documents import Count, Json, of_json, optional, to_json
+from edgetl_device._lib.documents import Count, Json, of_json, optional, to_json
 from edgetl_device.errors import InputError
 
 _TEXTS = ("stage", "fitted_on")

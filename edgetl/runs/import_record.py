@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgetl_device.documents import Count, Positive, Sha256, Share, Text, optional
+from edgetl_device._lib.documents import Count, Positive, Sha256, Share, Text, optional
 from edgetl_device.scores import Accuracy
 
 Fit = Literal["stretch", "crop", "pad"]

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device._lib.documents import Count, Interval, Share, Unknown, optional
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.documents import Count, Interval, Share, Unknown, optional
 from edgetl_device.errors import InputError
 from edgetl_device.scores import Accuracy
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from edgetl.data import Finding, Split
-from edgetl_device.documents import Count, Json, Milliseconds, Positive, Seconds, Sha256, Text, Unknown, optional
+from edgetl_device._lib.documents import Count, Json, Milliseconds, Positive, Seconds, Sha256, Text, Unknown, optional
 from edgetl_device.options import Value
 from edgetl_device.scores import Accuracy, Agreement
 from edgetl_device.unknown import UnknownVariant

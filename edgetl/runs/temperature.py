@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.data import Split
-from edgetl_device.documents import Count, Is
+from edgetl_device._lib.documents import Count, Is
 
 from .calibration_error import CalibrationError, calibration_error
 from .float_model import softmax

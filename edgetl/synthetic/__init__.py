@@ -11,8 +11,8 @@ from pathlib import Path
 
 from edgetl._lib.progress import Advance
 from edgetl._lib.threads import in_threads
+from edgetl_device._lib.files import atomic_path
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path
 
 from .parts import PARTS
 

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.runs.history import Epoch, HistoryRow, history_row
-from edgetl_device.documents import of_json, to_json
+from edgetl_device._lib.documents import of_json, to_json
+from edgetl_device._lib.files import atomic_path
 from edgetl_device.errors import InputError, is_of_machine
-from edgetl_device.files import atomic_path
 
 _SCHEMA = "edgetl.checkpoint/1"
 _LISTS = ("variables", "optimizer", "best")

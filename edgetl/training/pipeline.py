@@ -20,8 +20,8 @@ from edgetl.data.readers.source import check_source, refuse_inside
 from edgetl.runs.directory import Run, check_new_run, check_run_replaceable
 from edgetl.runs.document import Baseline
 from edgetl.runs.provenance import StageTimer, library_versions
-from edgetl_device.documents import to_json
-from edgetl_device.files import atomic_path, heal
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.files import atomic_path, heal
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 

@@ -12,7 +12,7 @@ from edgetl.backbones import ResolvedWeights, backbone, blocks, build_base, reso
 from edgetl.backbones.truncate import find_block, truncate
 from edgetl.data import Dataset
 from edgetl.runs.document import StrategyRecord, Truncation
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
 from edgetl_device.options import Value
 
 from .options import TrainOptions

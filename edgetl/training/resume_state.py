@@ -15,8 +15,8 @@ from edgetl._lib.owned import Kind, check_replaceable, remove
 from edgetl.data import Dataset, read_split, write_split
 from edgetl.runs.directory import DOCUMENT as RUN
 from edgetl.runs.document import RunDocument
-from edgetl_device import documents
-from edgetl_device.documents import Text
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Text
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.options import Value, options_of
 

@@ -23,8 +23,8 @@ from edgetl.runs.document import (
 from edgetl.runs.history import write_history
 from edgetl.runs.model_file import write_model
 from edgetl.runs.provenance import library_versions
-from edgetl_device import documents
-from edgetl_device.files import sha256_file
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.options import command_text
 
 from .plan import Decision, TrainPlan

@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 from edgetl.data import Split
 from edgetl.runs.history import HistoryRow, write_history
 from edgetl.runs.metrics import Metrics
-from edgetl_device.files import atomic_path, check_writable
+from edgetl_device._lib.files import atomic_path, check_writable
 from edgetl_device.options import Value
 
 

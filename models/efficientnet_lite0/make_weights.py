@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from edgetl.backbones.formats import to_npz
+from edgetl_device._lib.files import sha256_bytes, sha256_file, write_bytes
+from edgetl_device._lib.jsonfile import write_json
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes, sha256_file, write_bytes
-from edgetl_device.jsonfile import write_json
 
 HERE = Path(__file__).resolve().parent
 WHEEL_SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"

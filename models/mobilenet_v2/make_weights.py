@@ -15,9 +15,9 @@ import h5py
 import numpy as np
 
 from edgetl.backbones.formats import to_npz
+from edgetl_device._lib.files import sha256_bytes, sha256_file, write_bytes
+from edgetl_device._lib.jsonfile import write_json
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes, sha256_file, write_bytes
-from edgetl_device.jsonfile import write_json
 
 HERE = Path(__file__).resolve().parent
 WHEEL_SHA256 = "6bda608f7a024936e9e8c9c12b9fe2a03dd86ef44accecd2c9dbae5911ada922"

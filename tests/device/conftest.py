@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
 from edgetl_device.bundle import Bundle
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -96,8 +96,9 @@ def test_the_service(service: tuple[str, subprocess.Popen[str]], place: Path) ->
     assert status == 200
     assert document["predictions"][0]["label"] == "circle"
     # The output that the page shows.
-    shown = re.search(r'^\{"predictions".*$', PAGE.read_text(), re.MULTILINE)
+    shown = re.search(r'^\{"unknown".*$', PAGE.read_text(), re.MULTILINE)
     assert shown is not None
+    assert document["unknown"] is json.loads(shown[0])["unknown"] is None
     assert [row["label"] for row in json.loads(shown[0])["predictions"]] == [
         row["label"] for row in document["predictions"]
     ]

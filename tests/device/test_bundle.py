@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes
 
 Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgetl_device._lib.folders import files_below
 from edgetl_device.errors import InputError
-from edgetl_device.folders import files_below
 
 
 @pytest.fixture

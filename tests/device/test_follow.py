@@ -173,8 +173,8 @@ def relabelled(source: Path, target: Path) -> Path:
     """The bundle with renamed classes, one of them without photos."""
     from zipfile import ZipFile
 
-    from edgetl_device import jsonfile
-    from edgetl_device.files import sha256_bytes
+    from edgetl_device._lib import jsonfile
+    from edgetl_device._lib.files import sha256_bytes
 
     with ZipFile(source) as old, ZipFile(target, "w") as new:
         files = {name: old.read(name) for name in old.namelist()}

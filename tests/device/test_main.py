@@ -16,7 +16,7 @@ from branches import UNMEASURED
 from PIL import Image
 
 from edgetl_device.__main__ import main
-from edgetl_device.files import sha256_bytes
+from edgetl_device._lib.files import sha256_bytes
 
 Device = Callable[..., subprocess.CompletedProcess[str]]
 Refuses = Callable[..., None]

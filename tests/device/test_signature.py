@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 from signer import ORDER, Signer, release, signed
 
-from edgetl_device import ed25519
+from edgetl_device._lib import ed25519
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.signature import PublicKey, Signature, check, moment, read_keys

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetl_device import documents, jsonfile
+from edgetl_device._lib import documents, jsonfile
 from edgetl_device.bench.result import Result
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError, Unavailable, from_os_error

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from edgetl_device import documents, jsonfile
 from edgetl_device.__main__ import main
+from edgetl_device._lib import documents, jsonfile
 from edgetl_device.errors import InputError
 from edgetl_device.text import is_utf8, shown, shown_lines
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes
 from edgetl_device.verify import Verification, raise_failures, verify
 
 Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]

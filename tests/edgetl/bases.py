@@ -18,7 +18,7 @@ import pytest
 
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, ResolvedWeights, build_base
-from edgetl_device.files import sha256_file
+from edgetl_device._lib.files import sha256_file
 
 NONE = ResolvedWeights("none", None, None, "none")
 SIZE = lively.SMALL

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from edgetl_device import documents, jsonfile
+from edgetl_device._lib import documents, jsonfile
 from edgetl_device.bench import accuracy, latency, photoset
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.result import Result

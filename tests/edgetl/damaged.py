@@ -11,7 +11,7 @@ from typing import Any
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
 
 Json = Any
 Draw = Callable[[st.SearchStrategy[Any]], Any]

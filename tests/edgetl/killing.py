@@ -16,7 +16,7 @@ from pathlib import Path
 
 from branches import UNMEASURED
 
-from edgetl_device.files import heal
+from edgetl_device._lib.files import heal
 
 # Read by Python when it starts, before anything else. The variables are for this process and not for its children.
 _HOOK = """

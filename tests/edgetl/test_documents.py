@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 
 from edgetl import documents
 from edgetl.runs.directory import Run
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
 from edgetl_device.errors import InputError
 
 ROOT = Path(__file__).parents[2]

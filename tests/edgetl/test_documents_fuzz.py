@@ -23,7 +23,7 @@ from edgetl.runs.evaluation import Evaluation
 from edgetl.runs.explain_report import ExplainReport
 from edgetl.runs.model_card import Words
 from edgetl.runs.quantize_report import QuantizeReport
-from edgetl_device import documents
+from edgetl_device._lib import documents
 from edgetl_device.errors import EdgetlError, InputError
 
 

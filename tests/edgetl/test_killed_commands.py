@@ -19,10 +19,10 @@ from edgetl.export.signature import generate
 from edgetl.runs.directory import Run
 from edgetl.runs.quantize_report import QuantizeReport
 from edgetl.synthetic import draw_dataset
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.bench import result
 from edgetl_device.bundle import Bundle
-from edgetl_device.files import sha256_file
 from edgetl_device.verify import verify
 
 TINY = Path(__file__).resolve().parents[1] / "golden" / "tiny.edgetl"

@@ -15,8 +15,8 @@ import pytest
 import small
 
 from edgetl.runs.directory import Run
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.bundle import Bundle
-from edgetl_device.files import sha256_file
 from edgetl_device.verify import verify
 
 pytestmark = pytest.mark.no_cover

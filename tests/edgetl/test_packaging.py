@@ -189,5 +189,5 @@ def test_installed_alone_they_work(form: str, request: pytest.FixtureRequest, tm
     done = run(command, "train", GOLDEN / "photos", "--out", tmp_path / "run", cwd=tmp_path)
     assert done.returncode == 4
     assert done.stderr.startswith("error: this command needs tensorflow")
-    assert "pip install ./device '.[train]'" in done.stderr
+    assert "pip install 'edgetl[train]'" in done.stderr
     assert len(done.stderr.splitlines()) <= 3

@@ -11,11 +11,11 @@ import benched
 import pytest
 from jsonschema import Draft202012Validator
 
+from edgetl_device._lib.documents import json_schema
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.result import Result
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import json_schema
 
 Document = dict[str, Any]
 SCHEMA = json_schema(Result)

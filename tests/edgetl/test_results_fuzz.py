@@ -22,7 +22,8 @@ from edgetl.comparison.results import gate_subjects
 from edgetl.comparison.text import conclusion_lines, source_lines, subjects
 from edgetl.comparison.text import records as comparison_records
 from edgetl.reports import render
-from edgetl_device import doctor, documents
+from edgetl_device import doctor
+from edgetl_device._lib import documents
 from edgetl_device.bench import photoset, result
 from edgetl_device.bundle import Bundle, Manifest
 from edgetl_device.classifier import Classified, Classifier, Predictions, predictions

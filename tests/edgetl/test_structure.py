@@ -37,14 +37,12 @@ DEVICE_LAYERS = (
     {"bundle", "named_photos", "slots"},
     {"runtime"},
     {"delegates", "preprocess", "storage"},
-    {"machine", "png_chunks"},
-    {"colour", "reasons", "scores", "signature", "unknown"},
-    {"documents", "options"},
-    {"given"},
-    {"child", "folders", "jsonfile"},
-    {"files", "process"},
-    {"errors", "telemetry"},
-    {"ed25519", "heif", "text"},
+    {"machine"},
+    {"decoding", "reasons", "scores", "signature", "unknown"},
+    {"options"},
+    {"_lib"},
+    {"errors"},
+    {"text"},
 )
 
 # Types whose fields only the code reveals.
@@ -55,11 +53,11 @@ _SCHEMA = "a JSON Schema"
 _CARRIED = "what the maker of a bundle says of it, carried to the device and read by nobody there"
 _KERAS = "arguments and configurations of Keras' layers"
 ALLOWED = {
-    "edgetl_device.jsonfile.write_json": _JSON,
-    "edgetl_device.jsonfile.read_json": _JSON,
-    "edgetl_device.jsonfile.parse": _JSON,
-    "edgetl_device.jsonfile.digest": _JSON,
-    "edgetl_device.documents.json_schema": _SCHEMA,
+    "edgetl_device._lib.jsonfile.write_json": _JSON,
+    "edgetl_device._lib.jsonfile.read_json": _JSON,
+    "edgetl_device._lib.jsonfile.parse": _JSON,
+    "edgetl_device._lib.jsonfile.digest": _JSON,
+    "edgetl_device._lib.documents.json_schema": _SCHEMA,
     "edgetl.documents.schema": _SCHEMA,
     "edgetl.documents.section": _SCHEMA,
     "edgetl_device.bundle.Variant.calibration": _CARRIED,
@@ -196,11 +194,11 @@ def test_the_device_package_does_not_know_edgetl(graph: grimp.ImportGraph) -> No
 def test_the_walk_sees_wrong_imports(graph: grimp.ImportGraph) -> None:
     wrong = grimp.build_graph("edgetl", "edgetl_device", cache_dir=None)
     wrong.add_import(importer="edgetl.data.split", imported="edgetl.training.pipeline")
-    wrong.add_import(importer="edgetl_device.errors", imported="edgetl_device.files")
-    wrong.add_import(importer="edgetl_device.files", imported="edgetl._lib.cache")
+    wrong.add_import(importer="edgetl_device.errors", imported="edgetl_device._lib.files")
+    wrong.add_import(importer="edgetl_device._lib.files", imported="edgetl._lib.cache")
     assert circles(wrong) != []
     assert list(upward(wrong, "edgetl", LAYERS)) == ["edgetl.data imports edgetl.training"]
-    assert list(upward(wrong, "edgetl_device", DEVICE_LAYERS)) == ["edgetl_device.errors imports edgetl_device.files"]
+    assert list(upward(wrong, "edgetl_device", DEVICE_LAYERS)) == ["edgetl_device.errors imports edgetl_device._lib"]
     assert wrong.find_shortest_chains("edgetl_device", "edgetl", as_packages=True)
 
 

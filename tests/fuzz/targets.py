@@ -45,7 +45,8 @@ from edgetl.remote.fleet import from_hosts, read_fleet
 from edgetl.runs.history import read_history
 from edgetl.runs.predictions import read_predictions
 from edgetl.training.options import TrainOptions
-from edgetl_device import documents, jsonfile, signature
+from edgetl_device import signature
+from edgetl_device._lib import documents, jsonfile
 from edgetl_device.bench import latency, result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 _DEVICE = "tests/device/"
-_PREPROCESS, _COLOUR = "device/edgetl_device/preprocess.py", "device/edgetl_device/colour.py"
+_PREPROCESS, _COLOUR = "device/edgetl_device/preprocess.py", "device/edgetl_device/decoding/colour.py"
 
 MUTANTS = (
     Mutant(
@@ -52,17 +52,17 @@ MUTANTS = (
     ),
     Mutant(
         "the memory of a decoder of HEIC and AVIF is left out",
-        "device/edgetl_device/heif.py",
+        "device/edgetl_device/decoding/heif.py",
         "    return pixels * (_CAMERA_BYTES",
         "    return 0 * (_CAMERA_BYTES",
-        (_DEVICE + "test_heif.py::test_the_bound_on_memory_holds",),
+        (_DEVICE + "decoding/test_heif.py::test_the_bound_on_memory_holds",),
     ),
     Mutant(
         "texts of a PNG are unpacked without a total",
-        "device/edgetl_device/png_chunks.py",
+        "device/edgetl_device/decoding/png_chunks.py",
         "            large = texts > _ALL_TEXT_BYTES\n",
         "            large = False\n",
-        (_DEVICE + "test_colour.py::test_what_a_png_packs_is_unpacked_up_to_a_total",),
+        (_DEVICE + "decoding/test_colour.py::test_what_a_png_packs_is_unpacked_up_to_a_total",),
     ),
     Mutant(
         "the time of a camera without frames begins anew with each attempt",
@@ -83,28 +83,31 @@ MUTANTS = (
         _PREPROCESS,
         '    if spec.colours == "srgb":\n        colours = colours_of',
         '    if spec.colours == "SRGB":\n        colours = colours_of',
-        (_DEVICE + "test_colour.py::test_a_photo_in_display_p3_becomes_srgb",),
+        (_DEVICE + "decoding/test_colour.py::test_a_photo_in_display_p3_becomes_srgb",),
     ),
     Mutant(
         "older models get converted colours",
         _PREPROCESS,
         'optional("srgb", absent="as-stored")',
         'optional("srgb")',
-        (_DEVICE + "test_colour.py::test_documents_from_before_ignore_profiles_and_later_ones_say_what_they_do",),
+        (
+            _DEVICE
+            + "decoding/test_colour.py::test_documents_from_before_ignore_profiles_and_later_ones_say_what_they_do",
+        ),
     ),
     Mutant(
         "a profile that changes colours is taken for sRGB",
         _COLOUR,
         "_SAME = 2\n",
         "_SAME = 200\n",
-        (_DEVICE + "test_colour.py::test_a_photo_in_display_p3_becomes_srgb",),
+        (_DEVICE + "decoding/test_colour.py::test_a_photo_in_display_p3_becomes_srgb",),
     ),
     Mutant(
         "the depth range is ignored",
         _PREPROCESS,
         "    if spec.depth_range is None:\n        narrow = wide >> 8",
         "    if spec.depth_range is None or wide.size:\n        narrow = wide >> 8",
-        (_DEVICE + "test_colour.py::test_a_depth_range_becomes_black_to_white",),
+        (_DEVICE + "decoding/test_colour.py::test_a_depth_range_becomes_black_to_white",),
     ),
     Mutant(
         "16-bit greys are clipped at 255",

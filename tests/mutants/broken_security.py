@@ -67,17 +67,17 @@ MUTANTS = (
     ),
     Mutant(
         "JSON may be nested without end",
-        "device/edgetl_device/documents.py",
+        "device/edgetl_device/_lib/documents.py",
         "    if depth > _MAX_DEPTH:\n",
         "    if depth < 0:\n",
-        (_DEVICE + "test_typed_documents.py::test_nesting_has_an_end",),
+        (_DEVICE + "_lib/test_typed_documents.py::test_nesting_has_an_end",),
     ),
     Mutant(
         "infinity is a number in documents",
-        "device/edgetl_device/documents.py",
+        "device/edgetl_device/_lib/documents.py",
         "if type(value) is not float or not math.isfinite(value):",
         "if type(value) is not float:",
-        (_DEVICE + "test_typed_documents.py::test_numbers_without_end_are_refused",),
+        (_DEVICE + "_lib/test_typed_documents.py::test_numbers_without_end_are_refused",),
     ),
     Mutant(
         "escapes reach the terminal",
@@ -151,7 +151,7 @@ MUTANTS = (
     ),
     Mutant(
         "ONNX Runtime's telemetry is on",
-        "device/edgetl_device/telemetry.py",
+        "device/edgetl_device/_lib/telemetry.py",
         "    os.environ.update(_OFF)\n",
         "    os.environ.update({})\n",
         ("tests/edgetl/test_nothing_leaves.py::test_the_device_package_keeps_onnx_runtime_from_leaving_an_id",),
@@ -173,8 +173,8 @@ MUTANTS = (
     Mutant(
         "the path of the calibration photos travels in bundles",
         "edgetl/quantization/kept.py",
-        "replace(options, calibration_photos=own and Path(own).name)",
-        "replace(options, calibration_photos=own)",
+        "calibration_photos=own and Path(own).name",
+        "calibration_photos=own",
         ("tests/edgetl/test_nothing_personal.py::test_nothing_personal_is_in_a_bundle",),
     ),
     Mutant(
@@ -228,14 +228,14 @@ MUTANTS = (
     ),
     Mutant(
         "a signature has a second form",
-        "device/edgetl_device/ed25519.py",
+        "device/edgetl_device/_lib/ed25519.py",
         "    if scalar >= _ORDER:\n        return False\n",
         "",
         (_DEVICE + "test_signature.py::test_a_second_form_of_a_signature_is_none",),
     ),
     Mutant(
         "keys for which any message is signed are keys",
-        "device/edgetl_device/ed25519.py",
+        "device/edgetl_device/_lib/ed25519.py",
         "return point is not None and not _same(_times(8, point), _NEUTRAL)",
         "return point is not None",
         (_DEVICE + "test_signature.py::test_a_key_for_which_any_message_is_signed_is_no_key",),

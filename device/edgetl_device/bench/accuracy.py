@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.scores import Accuracy, Agreement, ClassScore, Scores, Top5
 
 Floats = npt.NDArray[np.floating[Any]]

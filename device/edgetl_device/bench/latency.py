@@ -14,9 +14,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from edgetl_device._lib.documents import Count
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Prediction
-from edgetl_device.documents import Count
 from edgetl_device.preprocess import decode, fit
 from edgetl_device.runtime import Probabilities, Runtime
 

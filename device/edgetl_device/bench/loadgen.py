@@ -14,8 +14,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
+from edgetl_device._lib.documents import Milliseconds, Unknown
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Milliseconds, Unknown
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Pixels
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from edgetl_device._lib.documents import Named, Unknown
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Named, Unknown
 from edgetl_device.machine import energy
 from edgetl_device.scores import Scores
 

@@ -7,9 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-from edgetl_device import child
+from edgetl_device._lib import child
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.delegates.delegate import Delegate, parse_delegate
-from edgetl_device.documents import Unknown
 
 _PHOTOS = 5
 _TIMEOUT_S = 300

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from edgetl_device._lib.documents import Milliseconds, Positive, Unknown, named
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Prediction, ranked
-from edgetl_device.documents import Milliseconds, Positive, Unknown, named
 from edgetl_device.runtime import Probabilities, Runtime, open_runtime
 
 from .latency import Stopwatch, summary_ms

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.documents import Interval, Milliseconds, Unknown, named
+from edgetl_device._lib.documents import Interval, Milliseconds, Unknown, named
 
 PERCENTILES = (50, 90, 95, 99)
 CONFIDENCE = 0.99

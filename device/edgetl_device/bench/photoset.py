@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.files import sha256_bytes
+from edgetl_device._lib.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.bundle import EVALSET, Bundle, EvalPhoto
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes
-from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.preprocess import PhotoError, Preprocess, preprocess, read_photo
 from edgetl_device.text import is_utf8, listed, normal, normal_names
 

@@ -8,9 +8,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device._lib.documents import Count, Is, Sha256, Share, Unknown, optional
 from edgetl_device.bundle import EvalPhoto
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Count, Is, Sha256, Share, Unknown, optional
 
 from .photoset import PhotoSet
 

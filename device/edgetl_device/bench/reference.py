@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bundle import Bundle, Variant
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.runtime import load_library
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, ClassVar, Literal
 
-from edgetl_device import __version__, documents
-from edgetl_device.bundle import Bundle
-from edgetl_device.delegates.share import External, Share
-from edgetl_device.documents import (
+from edgetl_device import __version__
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import (
     Is,
     Json,
     Milliseconds,
@@ -24,6 +23,8 @@ from edgetl_device.documents import (
     Unknown,
     optional,
 )
+from edgetl_device.bundle import Bundle
+from edgetl_device.delegates.share import External, Share
 from edgetl_device.errors import InputError
 from edgetl_device.machine.energy import Energy
 from edgetl_device.machine.environment import Environment, State

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bundle import Bundle
 from edgetl_device.delegates.delegate import parse_delegates
 from edgetl_device.delegates.share import External
-from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError, OptionError, Unavailable
 from edgetl_device.machine import energy, environment
 from edgetl_device.machine.cores import usable_cores

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, TypeVar
 
+from edgetl_device._lib.documents import Is, optional
 from edgetl_device.bundle import Bundle, Variant
 from edgetl_device.delegates.delegate import Delegate
-from edgetl_device.documents import Is, optional
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.runtime import check_batch, check_delegate, check_threads, load_library, open_runtime
 from edgetl_device.runtime.trial_run import check_model

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from edgetl_device.documents import Text, Unknown, optional
+from edgetl_device._lib.documents import Text, Unknown, optional
 from edgetl_device.machine.environment import State, others_cpu
 from edgetl_device.reasons import VERDICT, Code
 

@@ -21,8 +21,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from edgetl_device import child, documents
-from edgetl_device.documents import Unknown
+from edgetl_device._lib import child, documents
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.text import GUIDES
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import PurePath
 from typing import Any
 
-from edgetl_device.documents import Count, Unknown
+from edgetl_device._lib.documents import Count, Unknown
 from edgetl_device.errors import Unavailable
 
 from .delegate import NONE, XNNPACK, Delegate, version

@@ -12,9 +12,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, ClassVar
 
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.documents import Count, Share, optional, to_json
 from edgetl_device.classifier import AnyClassifier
-from edgetl_device.documents import Count, Share, optional, to_json
 from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.text import shown
 from edgetl_device.unknown import finite

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from edgetl_device._lib.folders import PHOTO_SUFFIXES, is_junk
 from edgetl_device.errors import InputError
-from edgetl_device.folders import PHOTO_SUFFIXES, is_junk
 
 # Inode, size in bytes, modification time in ns: together they identify the content.
 _State = tuple[int, int, int]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from edgetl_device.documents import Count, Is, Positive, Unknown
+from edgetl_device._lib.documents import Count, Is, Positive, Unknown
 
 from .reading import known, number_or_none, text_of, text_or_none
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from edgetl_device.documents import Positive, Seconds, Unknown
+from edgetl_device._lib.documents import Positive, Seconds, Unknown
 from edgetl_device.errors import Unavailable
 
 from .reading import number_or_none, text_or_none

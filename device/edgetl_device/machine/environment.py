@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Annotated
 
-from edgetl_device.documents import Count, Is, Positive, Seconds, Unknown, optional
+from edgetl_device._lib.documents import Count, Is, Positive, Seconds, Unknown, optional
 
 from . import cores
 from .cores import Cluster, Megahertz

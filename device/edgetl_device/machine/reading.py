@@ -8,7 +8,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TypeVar
 
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 
 T = TypeVar("T")
 

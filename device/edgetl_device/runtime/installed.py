@@ -7,7 +7,7 @@ import importlib.metadata
 import sys
 from types import ModuleType
 
-from edgetl_device import telemetry
+from edgetl_device._lib import telemetry
 from edgetl_device.errors import Unavailable, is_out_of_memory, out_of_memory
 
 

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device._lib.documents import Is, Positive, optional
 from edgetl_device.delegates.share import External, Share
-from edgetl_device.documents import Is, Positive, optional
 from edgetl_device.errors import InputError
 from edgetl_device.runtime import integer_grid
 

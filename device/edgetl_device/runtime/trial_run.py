@@ -13,7 +13,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from edgetl_device import child
+from edgetl_device._lib import child
 from edgetl_device.delegates.delegate import TRAP, Delegate, parse_delegate
 from edgetl_device.errors import InputError, Unavailable
 

@@ -15,11 +15,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
+from edgetl_device._lib.documents import Count, Json, to_json
+from edgetl_device._lib.files import atomic_path, reread_from_disk
 from edgetl_device.bundle import Bundle, BundleName
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Count, Json, to_json
 from edgetl_device.errors import EdgetlError, GateFailed, InputError, OptionError, Unavailable, from_os_error
-from edgetl_device.files import atomic_path, reread_from_disk
 from edgetl_device.signature import PublicKey, moment, now, read_keys
 from edgetl_device.slots import CURRENT, Installed, Slots, SlotsState
 from edgetl_device.verify import Check, raise_failures, verify

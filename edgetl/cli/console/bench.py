@@ -8,11 +8,11 @@ from typing import TypeVar
 from edgetl._lib.csv import Record
 from edgetl.comparison.gates import RUN_METRICS, values
 from edgetl.comparison.results import run_name, thread_count
+from edgetl_device._lib.documents import Interval, Unknown
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bench.loadgen import LoadgenRun
 from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import BenchEnvironment, Result, ResultRun, Settings
-from edgetl_device.documents import Interval, Unknown
 from edgetl_device.machine.environment import State
 from edgetl_device.scores import Agreement
 

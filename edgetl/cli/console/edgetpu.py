@@ -14,7 +14,7 @@ _MIB = 1 << 20
 
 def print_prediction(name: str, prediction: EdgeTpuPrediction, *, every: bool) -> None:
     """Print a prediction: one line per operator (all, or only those on the CPU), then totals."""
-    from edgetl_device.documents import Unknown
+    from edgetl_device._lib.documents import Unknown
 
     rows = [row for row in prediction.operators if every or row.on == "cpu"]
     echo(f"{name}: {'already compiled for' if prediction.compiled else 'predicted for'} the Edge TPU")

@@ -11,7 +11,7 @@ from .output import echo, print_table
 
 if TYPE_CHECKING:
     from edgetl.runs.explain_report import ExplainedLayer, ExplainReport, RepairEffect
-    from edgetl_device.documents import Unknown
+    from edgetl_device._lib.documents import Unknown
 
 _LAYERS_SHOWN = 10
 _FLIPS_SHOWN = 5
@@ -20,7 +20,7 @@ _FLIPS_SHOWN = 5
 def print_explanation(run: Path) -> None:
     """Print the layers with the largest error, the classes that lost accuracy, and the changed predictions."""
     from edgetl.runs.explain_report import DOCUMENT, ExplainReport
-    from edgetl_device import documents
+    from edgetl_device._lib import documents
 
     report = documents.read(ExplainReport, run / DOCUMENT)
     rows = report.costliest(_LAYERS_SHOWN)

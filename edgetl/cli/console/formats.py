@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from edgetl._lib.csv import Record, table_text
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.errors import InputError
 from edgetl_device.text import shown
 

@@ -42,7 +42,7 @@ def word(value: object) -> str:
 
 def print_json(document: Any) -> None:
     """Print one JSON document on stdout."""
-    from edgetl_device.documents import dumps
+    from edgetl_device._lib.documents import dumps
 
     sys.stdout.write(dumps(document))
 

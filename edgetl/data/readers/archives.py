@@ -12,9 +12,9 @@ from pathlib import Path, PurePosixPath
 
 from edgetl._lib.cache import entry, key_of
 from edgetl._lib.progress import track
+from edgetl_device._lib.files import check_regular, sha256_file
+from edgetl_device._lib.folders import PHOTO_SUFFIXES, children, is_junk
 from edgetl_device.errors import InputError
-from edgetl_device.files import check_regular, sha256_file
-from edgetl_device.folders import PHOTO_SUFFIXES, children, is_junk
 from edgetl_device.preprocess import MAX_BYTES
 from edgetl_device.storage import reading_zip
 from edgetl_device.text import is_utf8, normal, shown

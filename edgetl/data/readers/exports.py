@@ -9,8 +9,8 @@ from typing import Any
 
 from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
+from edgetl_device._lib.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.errors import InputError
-from edgetl_device.folders import PHOTO_SUFFIXES, children, files_below
 from edgetl_device.text import shown
 
 from .folders import Scan

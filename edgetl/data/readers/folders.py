@@ -10,9 +10,9 @@ from pathlib import Path, PurePosixPath
 
 from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
+from edgetl_device._lib.folders import children, files_below
+from edgetl_device._lib.given import advice
 from edgetl_device.errors import InputError
-from edgetl_device.folders import children, files_below
-from edgetl_device.given import advice
 from edgetl_device.text import is_utf8, normal, shown
 
 from .layout import LAYOUTS, find_layout

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgetl.data.types import Split
+from edgetl_device._lib.folders import PHOTO_SUFFIXES, children, is_junk, is_output
+from edgetl_device._lib.given import advice
 from edgetl_device.errors import InputError
-from edgetl_device.folders import PHOTO_SUFFIXES, children, is_junk, is_output
-from edgetl_device.given import advice
 from edgetl_device.text import GUIDES
 
 from .split_names import split_of

@@ -15,8 +15,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from edgetl._lib.progress import Advance, ignore
 from edgetl.data.types import Split
+from edgetl_device._lib.files import check_regular
 from edgetl_device.errors import InputError
-from edgetl_device.files import check_regular
 from edgetl_device.text import is_utf8, normal, shown
 
 from .folders import FoundFile, Scan, find_file

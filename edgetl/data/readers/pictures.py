@@ -24,8 +24,8 @@ from edgetl._lib.csv import write_table
 from edgetl._lib.progress import track
 from edgetl._lib.threads import in_threads
 from edgetl.data.types import Split
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import MAX_PIXELS
 
 from .array_files import Array, npz_keys, open_file, open_member

@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl._lib.progress import Advance, count
+from edgetl_device._lib.folders import is_output
+from edgetl_device._lib.given import advice
 from edgetl_device.errors import InputError
-from edgetl_device.folders import is_output
-from edgetl_device.given import advice
 
 from .archives import class_zips, naming, unpack_classes, unpack_zip
 from .arrays import ArraySource, find_arrays

@@ -13,7 +13,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from edgetl_device.documents import Count
+from edgetl_device._lib.documents import Count
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.text import GUIDES
 

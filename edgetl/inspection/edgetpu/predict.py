@@ -15,10 +15,10 @@ from edgetl._lib import extras
 from edgetl.inspection.edgetpu.operators import LAST_CODE, RULES, Node
 from edgetl.inspection.tflite.file import Operator, Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.tree import constant, read_tree
+from edgetl_device._lib.documents import Count, Is, Unknown
+from edgetl_device._lib.files import check_regular
 from edgetl_device.delegates.delegate import needs_edgetpu
-from edgetl_device.documents import Count, Is, Unknown
 from edgetl_device.errors import InputError
-from edgetl_device.files import check_regular
 
 COMPILER = "16.0.384591198"
 MappedPercent = Annotated[float, Is(low=0, high=100)]

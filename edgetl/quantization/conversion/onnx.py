@@ -22,8 +22,8 @@ from edgetl.quantization.conversion.tflite import calibration_inputs, missing_la
 from edgetl.quantization.preparation.bias_correction import check_pixels
 from edgetl.quantization.preparation.clip_ranges import Range
 from edgetl.quantization.preparation.graph import Keras
+from edgetl_device._lib.files import naming
 from edgetl_device.errors import InputError
-from edgetl_device.files import naming
 
 _WEIGHTED = ("Conv", "MatMul", "Gemm")
 # Operators that write into a linear stream.

@@ -29,8 +29,8 @@ from edgetl.runs.explain_report import (
     Unrepaired,
 )
 from edgetl.runs.held_out import Photos
-from edgetl_device import documents
-from edgetl_device.files import atomic_path, sha256_bytes
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import atomic_path, sha256_bytes
 
 from .layers import explain
 from .plots import channels_of, error_by_layer, flipped_photos

@@ -19,7 +19,7 @@ from edgetl.runs.explain_report import (
     KernelSummary,
     LayerErrors,
 )
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 
 Floats = npt.NDArray[np.float32]
 Counts = npt.NDArray[np.int64]

@@ -15,8 +15,8 @@ from PIL import Image
 from edgetl._lib.progress import note
 from edgetl.data.pixels import PhotoFacts, decode_files, hash_files
 from edgetl.runs.directory import Run
+from edgetl_device._lib.folders import PHOTO_SUFFIXES, files_below
 from edgetl_device.errors import InputError
-from edgetl_device.folders import PHOTO_SUFFIXES, files_below
 from edgetl_device.preprocess import Preprocess, preprocess
 
 # More take longer and hardly narrow the interval: 1,000 photos measure a rate of 10% within 2 points.

@@ -8,10 +8,10 @@ from pathlib import Path
 
 from edgetl.comparison.results import run_name
 from edgetl.runs.directory import Run
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench import result
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Unknown
 from edgetl_device.errors import InputError
 
 # Results here are always taken: edgetl bench RUN --json RUN/bench/board.json

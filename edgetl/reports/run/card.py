@@ -16,9 +16,9 @@ from edgetl.data import Split
 from edgetl.runs.document import RunDocument
 from edgetl.runs.metrics import Metrics
 from edgetl.runs.model_card import FIELDS, FILE, NO_LICENCE, Words, field_text, read_words, sealed
+from edgetl_device._lib.documents import Unknown
+from edgetl_device._lib.files import write_text
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.documents import Unknown
-from edgetl_device.files import write_text
 from edgetl_device.text import LISTED, shown
 
 from . import page

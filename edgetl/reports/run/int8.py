@@ -11,7 +11,7 @@ from edgetl.data import Split
 from edgetl.runs import explain_report, quantize_report
 from edgetl.runs.explain_report import ExplainReport
 from edgetl.runs.quantize_report import Candidate, QuantizeReport, VariantScores
-from edgetl_device import documents
+from edgetl_device._lib import documents
 from edgetl_device.bundle import Bundle
 
 _LAYERS = 8

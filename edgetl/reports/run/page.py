@@ -11,8 +11,8 @@ from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.document import RunDocument
 from edgetl.runs.import_record import ImportRecord
 from edgetl.runs.metrics import ClassMetrics, Metrics, weakest
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.documents import Unknown
 from edgetl_device.text import LISTED
 
 from .int8 import Int8

@@ -18,8 +18,8 @@ from edgetl.runs.directory import Run
 from edgetl.runs.document import RunDocument
 from edgetl.runs.held_out import find_photos
 from edgetl.runs.predictions import HeldOutPrediction
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes
 from edgetl_device.preprocess import PhotoError
 
 # At about 8 KB per picture, the page can still be sent by e-mail.

@@ -19,8 +19,8 @@ from edgetl.runs.history import read_history
 from edgetl.runs.model_card import FIELDS, Words, read_words
 from edgetl.runs.model_card import FILE as CARD
 from edgetl.runs.predictions import FILE, read_predictions
+from edgetl_device._lib.files import write_text
 from edgetl_device.errors import InputError, Unavailable
-from edgetl_device.files import write_text
 from edgetl_device.text import LISTED
 
 from . import facts, page

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.accuracy import mcnemar_exact, paired_drop, score, wilson95
-from edgetl_device.documents import Unknown
 from edgetl_device.scores import ClassScore
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgetl_device._lib.documents import to_json
 from edgetl_device.bench import photoset, sweep
 from edgetl_device.bench.latency import STAGES, Stopwatch
 from edgetl_device.bench.memory import peak_rss_bytes
@@ -16,7 +17,6 @@ from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
 from edgetl_device.delegates.delegate import Delegate, parse_delegate
-from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 from edgetl_device.runtime import open_runtime
 

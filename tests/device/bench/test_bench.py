@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from edgetl_device import documents, jsonfile
+from edgetl_device._lib import documents, jsonfile
+from edgetl_device._lib.documents import Unknown, to_json
 from edgetl_device.bench import latency, memory, result, sweep
 from edgetl_device.bench import run as bench
 from edgetl_device.bench.latency import STAGES, Samples
@@ -21,7 +22,6 @@ from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.delegates.delegate import parse_delegates
-from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import InputError
 from edgetl_device.machine import environment
 

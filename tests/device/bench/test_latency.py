@@ -5,12 +5,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench import latency
 from edgetl_device.bench.latency import STAGES, Stopwatch
 from edgetl_device.bench.percentiles import PercentileIntervals, Percentiles
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Unknown
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.documents import to_json
 from edgetl_device.bench import accuracy, photoset, result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 
 QUICK: dict[str, Any] = {"duration": 0.05, "quick": True}

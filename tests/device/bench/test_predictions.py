@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.documents import to_json
 from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import digest, of_bundle
@@ -18,7 +19,6 @@ from edgetl_device.bench.predictions import Predictions, evalset, probabilities,
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import to_json
 from edgetl_device.errors import InputError
 
 

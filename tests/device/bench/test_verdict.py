@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench import verdict
 from edgetl_device.bench.latency import STAGES, Samples
 from edgetl_device.bench.verdict import Verdict
-from edgetl_device.documents import Unknown
 from edgetl_device.machine.environment import State
 from edgetl_device.reasons import DOCTOR, VERDICT
 

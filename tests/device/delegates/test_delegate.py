@@ -12,12 +12,12 @@ import delegate_library
 import numpy as np
 import pytest
 
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier, open_classifier
 from edgetl_device.delegates import delegate as delegates
 from edgetl_device.delegates.delegate import Delegate, needs_edgetpu, parse_delegate
 from edgetl_device.delegates.share import External, Share, share
-from edgetl_device.documents import Unknown
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.runtime import Runtime, open_runtime, tflite_runtime
 from edgetl_device.runtime.trial_run import trial_run

@@ -197,7 +197,11 @@ def test_a_frame_that_fails_is_skipped_and_counted(classifier: Classifier) -> No
     for line in lines:
         tally.add(line)
     assert "not read 5" in tally.text()
-    assert json.loads(session.as_json(lines[1], asked)) == {"frame": 1, "error": "camera 0: a frame cannot be decoded"}
+    assert json.loads(session.as_json(lines[1], asked)) == {
+        "schema": "edgetl.live-prediction/1",
+        "frame": 1,
+        "error": "camera 0: a frame cannot be decoded",
+    }
 
 
 def test_a_camera_that_stays_silent_is_an_error(classifier: Classifier) -> None:

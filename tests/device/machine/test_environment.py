@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.machine import cores, environment
 from edgetl_device.machine.cores import Cluster
 

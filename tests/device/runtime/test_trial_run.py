@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgetl_device import child
+from edgetl_device._lib import child
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError

@@ -19,11 +19,12 @@ import pytest
 from branches import UNMEASURED
 from signer import Signer, release
 
-from edgetl_device import jsonfile, signature
+from edgetl_device import signature
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.documents import read
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import read
 from edgetl_device.errors import GateFailed, InputError, OptionError, Unavailable
-from edgetl_device.files import sha256_bytes
 from edgetl_device.slots import CURRENT, Slots, SlotsState
 from edgetl_device.update.options import MAX_VERSION, UpdateOptions
 from edgetl_device.update.run import raise_failure, recover, rollback, update

@@ -18,9 +18,9 @@ from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run, check_run_replaceable
 from edgetl.training import train
+from edgetl_device._lib.files import atomic_path
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path
 
 GOLDEN = Path(__file__).parents[2] / "golden" / "tiny.edgetl"
 FILES = ("a.json", "plots/*.png", "deep/*/events.*", ".a.json.*.tmp/a.json")
@@ -115,7 +115,7 @@ def test_a_run_is_all_edgetls(run: Path) -> None:
 KILL_BETWEEN = """
 import os, shutil, signal, sys
 from pathlib import Path
-from edgetl_device import files
+from edgetl_device._lib import files
 out = Path(sys.argv[1])
 files._exchanged = lambda *_: False  # as on a file system that knows no exchange
 def kill(event, _):

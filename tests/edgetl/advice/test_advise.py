@@ -25,9 +25,9 @@ from edgetl.features import frozen_base
 from edgetl.runs.directory import Run
 from edgetl.synthetic import draw_dataset
 from edgetl.training import train
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError
-from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import Preprocess
 
 SIZE = 64

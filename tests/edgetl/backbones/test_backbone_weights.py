@@ -14,8 +14,8 @@ from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones.arrays import load_into, match
 from edgetl.backbones.formats import read_arrays
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 
 pytestmark = pytest.mark.no_cover
 

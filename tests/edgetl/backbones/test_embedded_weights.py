@@ -16,9 +16,9 @@ from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones import weights as weights_module
 from edgetl.backbones.formats import to_npz
 from edgetl.backbones.weights import models_dir
+from edgetl_device._lib.files import sha256_file
+from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
-from edgetl_device.jsonfile import read_json
 
 pytestmark = pytest.mark.no_cover
 

@@ -17,8 +17,8 @@ from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl.backbones.graph import build_classifier
 from edgetl.backbones.imagenet import ImageNetPredictions, imagenet_classes, imagenet_predictions
+from edgetl_device._lib.documents import of_json, to_json
 from edgetl_device.classifier import Failures
-from edgetl_device.documents import of_json, to_json
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import Preprocess, preprocess
 

@@ -16,8 +16,8 @@ from bases import LARGE, MOBILE, assert_same, borrowed, narrow, photo, randomize
 from edgetl.backbones import BACKBONES, ResolvedWeights, resolve_weights
 from edgetl.backbones.arrays import load_into
 from edgetl.backbones.weights import download
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError, Unavailable
-from edgetl_device.files import sha256_file
 
 pytestmark = pytest.mark.no_cover
 

@@ -15,9 +15,9 @@ from typer.testing import CliRunner
 from edgetl.backbones import BACKBONES, facts
 from edgetl.backbones.weights import models_dir
 from edgetl.cli import app
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError
-from edgetl_device.jsonfile import read_json
 
 ROWS = read_json(facts.FACTS_FILE, facts.SCHEMA)["rows"]
 

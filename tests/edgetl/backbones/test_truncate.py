@@ -20,10 +20,10 @@ from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
 from edgetl.runs.document import Truncation
 from edgetl.training import train
+from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError
-from edgetl_device.jsonfile import read_json
 from edgetl_device.preprocess import preprocess
 
 pytestmark = pytest.mark.no_cover

@@ -18,7 +18,7 @@ from webpage import Page
 from edgetl.comparison import compare_results
 from edgetl.comparison.text import column_names, groups
 from edgetl.reports import write_report
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
 from edgetl_device.bench import result
 from edgetl_device.errors import InputError
 

@@ -16,10 +16,10 @@ from webpage import Page
 
 from edgetl.comparison import gates
 from edgetl.reports import write_report
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench import result
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Unknown
 
 QUICK = ("--variants", "int8", "--quick", "--duration", "0.05")
 

@@ -17,10 +17,10 @@ from edgetl.comparison import compare_results
 from edgetl.comparison.results import gate_subjects
 from edgetl.comparison.text import conclusion_lines
 from edgetl.reports import write_report
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.documents import Unknown, to_json
 from edgetl_device.bench import latency, result
 from edgetl_device.bench.result import Result
-from edgetl_device.documents import Unknown, to_json
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from packaging.requirements import Requirement
 from small import edgetl
 
 from edgetl.doctor import TRAINING, examine, training, versions
-from edgetl_device.documents import Unknown
+from edgetl_device._lib.documents import Unknown
 
 
 def test_the_command_prints_every_check_and_exits_0_here() -> None:

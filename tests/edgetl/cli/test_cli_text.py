@@ -20,10 +20,10 @@ from edgetl import cli
 from edgetl._lib.progress import note
 from edgetl.cli.console.formats import Format, Table, print_csv, print_report
 from edgetl.cli.console.output import echo, print_table, word
-from edgetl_device import jsonfile
+from edgetl_device._lib import jsonfile
+from edgetl_device._lib.documents import parse
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.classifier import Predictions
-from edgetl_device.documents import parse
-from edgetl_device.files import sha256_bytes
 
 GOLDEN = Path(__file__).parent.parent.parent / "golden"
 PHOTO = GOLDEN / "photos" / "circle0.jpg"

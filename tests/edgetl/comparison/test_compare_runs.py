@@ -16,7 +16,7 @@ from edgetl.comparison import compare
 from edgetl.comparison.paired import NO_DIFFERENCE
 from edgetl.runs.directory import Run
 from edgetl.runs.predictions import FILE, predictions_of, read_predictions, write_predictions
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
 from edgetl_device.errors import InputError
 
 

@@ -23,8 +23,8 @@ from edgetl.comparison.gates import (
     values,
 )
 from edgetl.comparison.results import gate_subjects
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench import result
-from edgetl_device.documents import Unknown
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.reasons import VERDICT
 

@@ -19,9 +19,9 @@ from profiles import ADOBE_RGB, rgb_profile
 from edgetl.data import AUDIT, Dataset, Finding, check_dataset, load_dataset, read_split, require_training, write_split
 from edgetl.data.pixels import decode_files
 from edgetl.quantization.findings import CALIBRATION
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess
 
 SPEC = Preprocess(size=32)

@@ -14,8 +14,8 @@ import pytest
 from PIL import Image
 
 from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
 
 SPEC = Preprocess(size=32)

@@ -13,8 +13,8 @@ from PIL import Image
 
 from edgetl.data import Dataset, photos_folder
 from edgetl.data.split_folders import write_folders
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 
 Make = Callable[..., Path]
 

@@ -14,9 +14,9 @@ from profiles import ADOBE_RGB, rgb_profile
 
 from edgetl.export import bundle
 from edgetl.export.bundle import PhotoFile, VariantFile, pack, write_bundle
+from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.bundle import Bundle, ReferenceArrays
 from edgetl_device.errors import EdgetlError, InputError
-from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.verify import verify
 

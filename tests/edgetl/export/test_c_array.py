@@ -16,8 +16,8 @@ from edgetl.cli import app
 from edgetl.export.c_array import c_array, write_c_array
 from edgetl.inspection.tflite.micro import Arena
 from edgetl.runs.directory import Run
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_bytes
 
 LABELS = ("circle", "square", 'Ein "Dreieck" \\ größer?')
 NOT_MEASURED = Arena(None, "the package tflite-micro is not installed")

@@ -19,10 +19,10 @@ from edgetl.reports.run import write_run_report
 from edgetl.runs.directory import Run, check_run_replaceable
 from edgetl.runs.document import RunDocument
 from edgetl.runs.predictions import FILE, read_predictions
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import GateFailed, InputError
-from edgetl_device.files import sha256_file
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from tflite_graph import Graph
 from edgetl.inspection.edgetpu.operators import RULES
 from edgetl.inspection.edgetpu.predict import EdgeTpuPrediction, Placed, predict
 from edgetl.inspection.tflite.file import describe
-from edgetl_device.documents import Unknown, of_json, to_json
+from edgetl_device._lib.documents import Unknown, of_json, to_json
 from edgetl_device.errors import InputError
 
 IMAGE = (1, 8, 8, 16)

@@ -133,8 +133,8 @@ def test_bad_files_are_named(models: Path, name: str) -> None:
 
 def test_a_bundle_shows_labels_and_variants(tmp_path: Path) -> None:
     from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
+    from edgetl_device._lib.files import sha256_file
     from edgetl_device.bundle import ReferenceArrays
-    from edgetl_device.files import sha256_file
     from edgetl_device.preprocess import Preprocess
 
     photo = tmp_path / "photo.png"

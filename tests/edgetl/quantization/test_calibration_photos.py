@@ -14,9 +14,9 @@ from PIL import Image
 
 from edgetl.quantization.calibration_photos import CalibrationPhoto, audit, calibration_photos
 from edgetl.runs.directory import Run
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import preprocess
 
 

@@ -19,10 +19,10 @@ from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
 from edgetl.runs.quantize_report import QuantizeReport
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import to_json
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import to_json
 from edgetl_device.errors import GateFailed, InputError
 
 IMPOSSIBLE = small.impossible(calibration=8, min_agreement=1)

@@ -23,8 +23,8 @@ from edgetl.quantization.explain import Explanation, Layer, explain
 from edgetl.quantization.explain.predictions import drop_by_class, flips
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl.quantization.preparation.graph import rebuild
+from edgetl_device._lib.documents import Unknown, dumps, to_json
 from edgetl_device.bench.accuracy import paired_drop
-from edgetl_device.documents import Unknown, dumps, to_json
 from edgetl_device.errors import InputError
 
 pytestmark = pytest.mark.no_cover

@@ -17,9 +17,9 @@ from edgetl.cli.console.explain import print_explanation
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.runs.directory import Run
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import GateFailed, InputError
-from edgetl_device.files import sha256_bytes
 
 
 def test_what_is_written(tiny_explained: Path, tiny_run: Run, tiny_bundle: Path) -> None:

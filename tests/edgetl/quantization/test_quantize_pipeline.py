@@ -21,12 +21,12 @@ from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import FLOAT_TOLERANCE, quantize
 from edgetl.runs.calibration_error import calibration_error
 from edgetl.runs.directory import Run, write_data_root
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Unknown, to_json
+from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.bundle import Bundle, Compilation, CompiledFrom, Manifest
 from edgetl_device.classifier import Classifier
-from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import GateFailed, InputError
-from edgetl_device.files import sha256_bytes, sha256_file
 from edgetl_device.verify import verify
 
 FLOAT_ONLY = QuantizeOptions(int8=False)

@@ -26,11 +26,11 @@ from edgetl.quantization.unknown.distortions import DISTORTIONS, drawn
 from edgetl.quantization.unknown.given import read_unknown
 from edgetl.quantization.unknown.measure import UnknownPixels, unknown_files
 from edgetl.runs.directory import Run
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import BANK, MANIFEST, Bundle, Manifest, ReferenceArrays
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError, OptionError
-from edgetl_device.files import sha256_bytes
 from edgetl_device.preprocess import preprocess
 from edgetl_device.storage import Entry
 from edgetl_device.unknown import FeatureBank, UnknownTest, is_unknown

@@ -27,8 +27,8 @@ from edgetl.remote.deploy_options import DeployOptions
 from edgetl.remote.deployment import BoardOutcome, Deployment
 from edgetl.remote.fleet import Board
 from edgetl.remote.status_page import render
+from edgetl_device._lib.documents import Named
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Named
 from edgetl_device.errors import InputError
 from edgetl_device.slots import CURRENT, Event, Slots, SlotsState
 from edgetl_device.update.options import UpdateOptions

@@ -24,8 +24,8 @@ from small import edgetl, refused
 from sshd import Lab, SshBoard
 
 import edgetl_device
+from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bench import result
-from edgetl_device.files import sha256_bytes
 
 TINY = Path(__file__).resolve().parent.parent.parent / "golden" / "tiny.edgetl"
 QUICK = ("--variants", "int8", "--quick", "--duration", "0.2")

@@ -27,8 +27,8 @@ from edgetl.remote.status_page import render as render_deployment
 from edgetl.reports import render
 from edgetl.reports.run import render_run
 from edgetl.runs.directory import Run
+from edgetl_device._lib.documents import Named
 from edgetl_device.bundle import BundleName
-from edgetl_device.documents import Named
 
 ARTIFACTS = Path(os.environ.get("EDGETL_TEST_ARTIFACTS") or Path(tempfile.gettempdir()) / "edgetl-pages")
 DESKTOP, PHONE, PAPER = 1280, 390, 718

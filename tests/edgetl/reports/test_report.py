@@ -17,9 +17,9 @@ from webpage import Page
 
 from edgetl.reports import render
 from edgetl.reports.gallery import MOST, flipped
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
 
 Document = dict[str, Any]

@@ -29,12 +29,12 @@ from edgetl.runs.confusion import write_confusion
 from edgetl.runs.directory import Run
 from edgetl.runs.explain_report import ChannelCounts, Clipped, ExplainedLayer, ExplainReport, Flips, Grid, Int8File
 from edgetl.runs.predictions import FILE, HeldOutPrediction, read_predictions, write_predictions
-from edgetl_device import documents
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Unknown, to_json
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bundle import Bundle
-from edgetl_device.documents import Unknown, to_json
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import preprocess
 from edgetl_device.scores import Accuracy
 

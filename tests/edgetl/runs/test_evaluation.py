@@ -12,7 +12,7 @@ import small
 from edgetl.export.bundle import pack
 from edgetl.runs.directory import Run
 from edgetl.runs.evaluation import evaluate
-from edgetl_device.documents import to_json
+from edgetl_device._lib.documents import to_json
 from edgetl_device.errors import InputError
 
 

@@ -24,7 +24,7 @@ from edgetl.runs.directory import Run
 from edgetl.runs.evaluation import evaluate
 from edgetl.runs.metrics import classification_report
 from edgetl.training import TrainOptions, train
-from edgetl_device import documents
+from edgetl_device._lib import documents
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle

@@ -12,8 +12,8 @@ from PIL import Image
 from edgetl.reports import plots
 from edgetl.runs.confusion import ConfusionCell
 from edgetl.runs.metrics import Metrics, classification_report
+from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.result import read
-from edgetl_device.documents import Unknown
 
 LABELS = ("a", "b", "c", "d")
 

@@ -17,8 +17,8 @@ import small
 from edgetl._lib.extras import keras
 from edgetl.runs.directory import Run
 from edgetl.runs.model_file import read_model
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import Unavailable
-from edgetl_device.files import sha256_file
 
 Config = dict[str, Any]
 

@@ -18,8 +18,8 @@ from PIL import Image
 from edgetl.data import read_split
 from edgetl.runs.directory import Run
 from edgetl.runs.history import Epoch, HeadFit, read_history, write_history
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
-from edgetl_device.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
 
 

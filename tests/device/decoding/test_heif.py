@@ -17,9 +17,10 @@ from branches import UNMEASURED
 from PIL import Image
 from profiles import DISPLAY_P3, rgb_profile
 
-from edgetl_device import doctor, heif
+from edgetl_device import doctor
 from edgetl_device.bench import photoset
 from edgetl_device.bundle import Bundle
+from edgetl_device.decoding import heif
 from edgetl_device.errors import InputError
 from edgetl_device.live.watch import new_photos
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, preprocess

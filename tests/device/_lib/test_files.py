@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from edgetl_device._lib.files import atomic_path, naming, sha256_bytes, sha256_file, write_text
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, naming, sha256_bytes, sha256_file, write_text
 
 
 def tree(folder: Path) -> dict[str, str]:

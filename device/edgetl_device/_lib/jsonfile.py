@@ -10,9 +10,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from .errors import InputError
+from ..errors import InputError
+from ..text import is_steering
 from .files import check_regular, write_text
-from .text import is_steering
 
 
 def write_json(path: str | os.PathLike[str], document: dict[str, Any]) -> None:

@@ -10,8 +10,20 @@ from typing import Annotated, Any, ClassVar, Literal
 
 import pytest
 
-from edgetl_device import documents
-from edgetl_device.documents import Count, Interval, Is, Sha256, Share, Time, Unknown, named, optional, rest, stated
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import (
+    Count,
+    Interval,
+    Is,
+    Sha256,
+    Share,
+    Time,
+    Unknown,
+    named,
+    optional,
+    rest,
+    stated,
+)
 from edgetl_device.errors import InputError
 
 

@@ -28,8 +28,8 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Protocol, TypeVar, Union
 
+from ..errors import InputError, from_os_error
 from . import jsonfile
-from .errors import InputError, from_os_error
 from .files import check_regular
 from .given import advice
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from edgetl_device._lib.given import advice
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
-from edgetl_device.given import advice
 
 
 def zipped(path: Path, *names: str) -> None:

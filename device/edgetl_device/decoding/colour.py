@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageCms, features
 
-from .errors import Unavailable
+from ..errors import Unavailable
 
 # lcms2.h: cmsFLAGS_BLACKPOINTCOMPENSATION; Pillow names it since 10.3.
 _BLACK_POINT_COMPENSATION = 0x2000

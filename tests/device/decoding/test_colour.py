@@ -10,8 +10,8 @@ import pytest
 from PIL import Image, ImageCms
 from profiles import ADOBE_RGB, DISPLAY_P3, SRGB, cmyk_profile, grey_profile, rgb_profile
 
-from edgetl_device import colour, png_chunks
 from edgetl_device import preprocess as module
+from edgetl_device.decoding import colour, png_chunks
 from edgetl_device.errors import Unavailable
 from edgetl_device.preprocess import Preprocess, decode, preprocess
 

@@ -8,7 +8,7 @@ import os
 import sys
 import warnings
 
-from .errors import Unavailable
+from ..errors import Unavailable
 
 _QUIET = (DeprecationWarning, PendingDeprecationWarning, ImportWarning, ResourceWarning)
 

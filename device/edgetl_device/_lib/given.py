@@ -10,7 +10,7 @@ import zipfile
 from itertools import islice
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 from .folders import PHOTO_SUFFIXES, files_below
 
 _FIRST_BYTES = 64 << 10

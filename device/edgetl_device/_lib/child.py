@@ -7,9 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+_PACKAGE = __package__.partition(".")[0]
+
 
 def run_module(
-    name: str, *arguments: str, input: bytes | None = None, timeout_s: float, package: str = __package__
+    name: str, *arguments: str, input: bytes | None = None, timeout_s: float, package: str = _PACKAGE
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``python -m <package>.<name> arguments`` and return the completed process, whatever its exit code.
 
@@ -19,7 +21,7 @@ def run_module(
         OSError: It cannot be started.
         subprocess.TimeoutExpired: It took too long and was killed.
     """
-    files = (sys.modules[one].__file__ or "" for one in dict.fromkeys((package, __package__)))
+    files = (sys.modules[one].__file__ or "" for one in dict.fromkeys((package, _PACKAGE)))
     roots = [os.fspath(Path(file).resolve().parent.parent) for file in files]
     paths = [*dict.fromkeys(roots), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from edgetl_device import files
+from edgetl_device._lib import files
+from edgetl_device._lib.files import atomic_path, check_writable, heal, new_files, sweep, write_link, write_text
 from edgetl_device.errors import InputError
-from edgetl_device.files import atomic_path, check_writable, heal, new_files, sweep, write_link, write_text
 
 OLD, NEW = {"a": "old", "sub/b": "old"}, {"a": "new", "sub/c": "new"}
 PAIR = {"k.pub": "public", "k.key": "private"}

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from .errors import InputError
+from ..errors import InputError
 
 # The temporary folder of ``name`` is ``.name.XXXXXXXX.tmp`` beside it. It holds the new file or folder, under its own
 # name, and a mark, locked while its process lives. Where two folders cannot be exchanged atomically, it also holds the

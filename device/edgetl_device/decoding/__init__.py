@@ -1,0 +1,1 @@
+"""What Pillow leaves open about a photo's bytes: colour profiles, HEIC and AVIF, how much a PNG may unpack."""
