@@ -20,6 +20,7 @@ from edgetl_device._lib.documents import Unknown
 from edgetl_device._lib.files import write_text
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.text import LISTED, shown
+from edgetl_device.unknown import Accepted
 
 from . import page
 from .boards import BoardRow
@@ -81,10 +82,11 @@ def card(
         *_evaluation(document, split),
         "## int8",
         *_int8(int8),
+        *_unknown(int8),
         "## Latency by board",
         *_latency(boards),
         "## Limitations",
-        *(f"- {escaped(one)}" for one in page.limits(document, split)),
+        *(f"- {escaped(one)}" for one in page.limits(document, split, tells_unknown=bool(int8 and int8.unknown))),
         "## Ethical considerations",
         _field("ethical considerations", words),
         "## Licences",
@@ -240,6 +242,23 @@ def _int8(int8: Int8 | None) -> Iterator[str]:
         yield f"| {' | '.join(cells)} |"
     for warning in int8.warnings:
         yield f"- {escaped(warning)}"
+
+
+def _unknown(int8: Int8 | None) -> Iterator[str]:
+    if int8 is None or not int8.unknown:
+        return
+    yield "## Unknown photos"
+    yield "Share of photos taken for known, with 95% intervals. Of the held-out ones all should be, of the others none."
+    yield f"| variant | held out | unknown | {' | '.join(map(escaped, int8.unknown[0].drawn))} |"
+    yield f"| --- |{' ---: |' * (2 + len(int8.unknown[0].drawn))}"
+    for row in int8.unknown:
+        shares = [_accepted(row.held_out), "-" if row.unknown is None else _accepted(row.unknown)]
+        yield f"| {' | '.join([escaped(row.name), *shares, *map(_accepted, row.drawn.values())])} |"
+
+
+def _accepted(found: Accepted) -> str:
+    low, high = found.ci95
+    return f"{found.share:.1%} ({100 * low:.1f} to {high:.1%})"
 
 
 def _latency(boards: Sequence[BoardRow]) -> Iterator[str]:

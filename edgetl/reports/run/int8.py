@@ -13,6 +13,7 @@ from edgetl.runs.explain_report import ExplainReport
 from edgetl.runs.quantize_report import Candidate, QuantizeReport, VariantScores
 from edgetl_device._lib import documents
 from edgetl_device.bundle import Bundle
+from edgetl_device.unknown import UnknownVariant
 
 _LAYERS = 8
 # Plots of an explanation; edgetl.quantization.explain writes only those with something to show.
@@ -56,6 +57,7 @@ class Int8:
         refused: Why quantize wrote no int8 file; empty if it did.
         warnings: What readers must know before they use these numbers.
         command: The command that quantized the run; None in reports of earlier versions.
+        unknown: How the variants tell unknown photos, of those that can.
     """
 
     photos: int
@@ -71,6 +73,7 @@ class Int8:
     refused: str
     warnings: tuple[str, ...]
     command: str | None
+    unknown: tuple[UnknownVariant, ...]
 
     @property
     def int8(self) -> VariantScores | None:
@@ -109,6 +112,7 @@ def read_int8(run: Path, page: Path) -> Int8 | None:
         refused=_refused(report),
         warnings=_warnings(report, in_bundle, explained),
         command=report.command,
+        unknown=report.unknown,
     )
 
 

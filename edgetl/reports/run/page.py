@@ -112,19 +112,23 @@ def cautions(document: RunDocument, split: Split) -> tuple[str, ...]:
     return (wide,) if high - low > 0.15 else ()
 
 
-def limits(document: RunDocument, split: Split | None) -> tuple[str, ...]:
-    """Return the limits of a run that its records show."""
+def limits(document: RunDocument, split: Split | None, *, tells_unknown: bool) -> tuple[str, ...]:
+    """Return the limits of a run that its records show.
+
+    Args:
+        document: ``run.json``.
+        split: The split that it was measured on.
+        tells_unknown: Whether its quantized files tell unknown photos, at rates that were measured.
+    """
     found = [*doubts(document, split)]
     if split is not None:
         metrics = document.metrics[split]
         found += cautions(document, split)
-        found.append(
-            f"It was measured on photos of its {len(document.labels)} classes, from the same data set as the training "
-            "photos. How it answers to other things, or to photos from elsewhere, was not measured."
-            if not document.imported
-            else f"It was measured on photos of its {len(document.labels)} classes. How it answers to other things was "
-            "not measured."
-        )
+        source = "" if document.imported else ", from the same data set as the training photos"
+        elsewhere = ["other things"] if not tells_unknown else []
+        elsewhere += ["photos from elsewhere"] if not document.imported else []
+        unmeasured = f" How it answers to {' or to '.join(elsewhere)} was not measured." if elsewhere else ""
+        found.append(f"It was measured on photos of its {len(document.labels)} classes{source}.{unmeasured}")
         for row in classes(metrics)[:_WEAK]:
             if not isinstance(row.recall, Unknown) and row.recall < metrics.accuracy.top1:
                 found.append(f"Of {row.label}, {row.recall:.1%} of {row.photos} photos are right.")

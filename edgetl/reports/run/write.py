@@ -122,7 +122,7 @@ def render_run(
         doubts=page.doubts(document, split),
         figures=() if split is None else page.figures(document, split, int8),
         boards=read_boards(run, results),
-        limits=page.limits(document, split),
+        limits=page.limits(document, split, tells_unknown=bool(int8 and int8.unknown)),
         licences=facts.licences(document),
         fields=[(one, words.fields.get(one.name)) for one in FIELDS],
         licence=words.licence,

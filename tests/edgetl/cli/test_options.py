@@ -139,7 +139,12 @@ VALUES = {
     "std": ("0.25",),
 }
 NEEDED = {QuantizeOptions: {"int8": True}}
-COMPANIONS = {"mean": {"std": "0.2"}, "std": {"mean": "0.4"}, "bgr": {"mean": "0.4", "std": "0.2"}}
+COMPANIONS = {
+    "mean": {"std": "0.2"},
+    "std": {"mean": "0.4"},
+    "bgr": {"mean": "0.4", "std": "0.2"},
+    "unknown_photos": {"unknown": True},
+}
 STRANGE = 'a "b"\\c\u00e4.so:d=e,f=\x7f'
 
 

@@ -213,6 +213,10 @@ def test_quantize_makes_a_bundle_that_tells(short_run: Run, strange: Path, tmp_p
     assert [one.name for one in bundle.unknown.variants] == [one.name for one in report.unknown] == names
     assert len(bundle.unknown.photos) == 6
     assert str(strange) not in (bundle.path / MANIFEST).read_text()
+    for text in ((run.folder / name).read_text() for name in ("report.html", "MODEL_CARD.md")):
+        assert "Share of photos taken for known" in text
+        assert text.casefold().count("lens covered") >= 1
+        assert "other things" not in text
     # Other settings are not replaced unasked, nor is the bank of files that stay.
     for options in (QuantizeOptions(calibration=6), QuantizeOptions(int8=False)):
         with pytest.raises(InputError, match="other settings") as raised:
