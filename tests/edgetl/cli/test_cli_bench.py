@@ -110,7 +110,7 @@ def test_too_few_samples_are_a_dash_everywhere(tmp_path: Path) -> None:
     write_report([path], tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "not enough samples: 70 of 130" in page
-    assert "at p90 on" in page
+    assert "model, p90" in page
     done = small.edgetl("compare", path, benched.save(tmp_path / "whole.json"), "--fail-if", "p95_ms>1e9")
     # Gates use the complete run, which has a p95.
     assert done.returncode == 0, done.stderr
