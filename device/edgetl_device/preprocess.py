@@ -37,6 +37,8 @@ Source = str | os.PathLike[str] | bytes | Image.Image
 MAX_BYTES = 512 << 20
 # A trial run that takes longer is refused.
 _TRIAL_S = 60.0
+# Exit codes of edgetl_device.trial_decode; any other failure is the machine's.
+TRIAL_DAMAGED, TRIAL_NO_MEMORY = 20, 21
 # Pillow's own limit, regardless of memory.
 MAX_PIXELS = 178_956_970
 
@@ -393,6 +395,7 @@ def _check_decoding(data: bytes, name: str, needed: int) -> None:
 
     Raises:
         PhotoError: It does, or it cannot be decoded.
+        Unavailable: This machine cannot try it.
     """
     if sys.platform != "linux":
         return  # where the memory of a process cannot be limited
@@ -400,11 +403,16 @@ def _check_decoding(data: bytes, name: str, needed: int) -> None:
         done = child.run_module("trial_decode", str(needed), input=data, timeout_s=_TRIAL_S)
     except subprocess.TimeoutExpired:
         raise _too_large(name, f"decoding takes over {_TRIAL_S:.0f} s") from None
+    except OSError as error:
+        raise Unavailable(f"{name}: cannot be tried in a child process", why=error.strerror or str(error)) from None
     why = done.stderr.decode(errors="replace").strip()
-    if done.returncode < 0 or "memory" in why.lower():
+    if done.returncode < 0 or done.returncode == TRIAL_NO_MEMORY:
         raise _too_large(name, f"decoding takes over the {_mb(needed)} of its stated size")
-    if done.returncode:
+    if done.returncode == TRIAL_DAMAGED:
         raise PhotoError("truncated", f"{name}: cannot be decoded", why=why, hint="Replace or remove it.")
+    if done.returncode:
+        last = why.splitlines()[-1] if why else f"exit code {done.returncode}"
+        raise Unavailable(f"{name}: cannot be tried in a child process", why=last)
 
 
 def _decoder_bytes(image: Image.Image, full: tuple[int, int], data: bytes) -> int:

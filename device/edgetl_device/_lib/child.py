@@ -8,6 +8,11 @@ import sys
 from pathlib import Path
 
 _PACKAGE = __package__.partition(".")[0]
+# As ``python -m``, which would look for modules in the current folder first: it may be a stranger's.
+_RUN = (
+    "import sys; sys.path[:] = filter(None, sys.path); "
+    "from runpy import run_module; name = sys.argv.pop(1); run_module(name, run_name='__main__', alter_sys=True)"
+)
 
 
 def run_module(
@@ -15,7 +20,8 @@ def run_module(
 ) -> subprocess.CompletedProcess[bytes]:
     """Run ``python -m <package>.<name> arguments`` and return the completed process, whatever its exit code.
 
-    ``package`` must be imported already; the new process finds it and this package in the same places.
+    ``package`` must be imported already; the new process finds it and this package in the same places, and nothing in
+    the current folder.
 
     Raises:
         OSError: It cannot be started.
@@ -25,7 +31,7 @@ def run_module(
     roots = [os.fspath(Path(file).resolve().parent.parent) for file in files]
     paths = [*dict.fromkeys(roots), *filter(None, [os.environ.get("PYTHONPATH")])]
     return subprocess.run(
-        [sys.executable, "-m", f"{package}.{name}", *arguments],
+        [sys.executable, "-c", _RUN, f"{package}.{name}", *arguments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         input=input,
         capture_output=True,
