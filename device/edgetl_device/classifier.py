@@ -240,9 +240,16 @@ class Classifier:
         with self._lock:
             self._expect_open()
             (probabilities,) = run_batch(self.runtime, [pixels])
-            features = self.runtime.pooled() if self._scorer else None
+            unknown_score = self.unknown_score()
         self.check(probabilities)
-        return probabilities, self._scorer.score(features) if self._scorer and features is not None else None
+        return probabilities, unknown_score
+
+    def unknown_score(self, row: int = 0) -> float | None:
+        """Return the unknown score of a row of the last run, as in :class:`Answer`; None if there is none.
+
+        For measuring: between a run and this, no other thread may use the classifier. :meth:`run_scored` sees to that.
+        """
+        return self._scorer.score(self.runtime.pooled(row)) if self._scorer else None
 
     def run_batch(self, pixels: Sequence[Pixels]) -> list[Probabilities]:
         """Return the probabilities for several photos in one inference, at most the batch size.

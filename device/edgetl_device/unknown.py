@@ -16,6 +16,8 @@ import numpy.typing as npt
 
 from ._lib.documents import Count, Interval, Is, Positive, Share, Text, optional
 
+# More come from a network whose last layer sees a whole feature map.
+MAX_FEATURES = 20_000
 # Of a feature vector of zeros, which has no direction.
 _TINY = 1e-12
 
@@ -76,7 +78,7 @@ class UnknownTest:
     """
 
     file: Text
-    features: Annotated[int, Is(low=1, high=65_536)]
+    features: Annotated[int, Is(low=1, high=MAX_FEATURES)]
     components: Annotated[int, Is(low=1, high=65_536)]
     rows: Annotated[int, Is(low=1, high=65_536)]
     neighbours: Positive

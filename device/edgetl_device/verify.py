@@ -11,11 +11,12 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from ._lib.documents import Json, Text, Unknown, to_json
-from .bundle import LABELS, Bundle, BundleName, BundleReference, EvalPhoto, Variant
+from .bundle import INDEX, LABELS, Bundle, BundleName, BundleReference, EvalPhoto, Variant
 from .classifier import Classifier
 from .errors import InputError, Unavailable
 from .preprocess import preprocess
 from .signature import PublicKey, described, now
+from .storage import damaged
 from .unknown import Accepted, UnknownVariant
 
 # Golden pixels, per photo, in steps of 0..255. The same Pillow gives 0. A build with another JPEG decoder stays within
@@ -250,14 +251,18 @@ def _reference(bundle: Bundle, variant: Variant, prefer: str | None) -> str:
 
 def _unknown(bundle: Bundle, recorded: UnknownVariant, prefer: str | None) -> str:
     photos, unknown = [photo.file for photo in bundle.photos()], bundle.unknown.photos if bundle.unknown else ()
+    if not photos:
+        raise damaged(INDEX, "it lists no photos")
     some = np.unique(np.linspace(0, len(photos) - 1, min(_UNKNOWN_PHOTOS, len(photos))).round().astype(int))
     with Classifier(bundle, recorded.name, prefer=prefer) as classifier:
 
         def counted(what: str, files: Sequence[str], then: Accepted) -> str:
             accepted = sum(not classifier.classify(bundle.read(file), top=1).unknown for file in files)
             found = f"{accepted} of {len(files)} {what} photos are taken for known"
-            # One photo of a few is a large share; and a sample of the photos differs from all of them by chance.
-            chance = 0.0 if len(files) == then.photos else 2 * math.sqrt(0.25 / len(files))
+            # One photo of a few is a large share; and a part of the photos differs from all of them by chance: two
+            # standard errors of a sample without replacement (Cochran 1977, Sampling Techniques, equation 3.8).
+            left = max(0.0, 1 - len(files) / then.photos)
+            chance = 2 * math.sqrt(then.share * (1 - then.share) / len(files) * left)
             if abs(accepted / len(files) - then.share) > UNKNOWN_TOLERANCE + 1 / len(files) + chance:
                 raise InputError(
                     f"{recorded.name}: {found}",

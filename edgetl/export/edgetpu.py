@@ -98,6 +98,12 @@ def prepare(bundle: Bundle, variant: str = "int8") -> tuple[bytes, EdgeTpuPredic
     if chosen.format != "tflite" or needs_edgetpu(model):
         what = "compiled already" if chosen.format == "tflite" else f"in the format {chosen.format}"
         raise InputError(f"{bundle.path}: the variant {variant} is {what}", why="the compiler takes int8 TFLite files")
+    if bundle.unknown is not None:
+        raise InputError(
+            f"{bundle.path}: its models have a second output, which tells unknown photos",
+            why="files for the Edge TPU have one output",
+            hint="Compile a bundle made by edgetl quantize without --unknown.",
+        )
     prepared = per_tensor_dense(model)
     return prepared, predict(prepared)
 

@@ -11,11 +11,11 @@ from edgetl._lib import extras
 from edgetl.inspection.tflite.file import describe
 from edgetl.inspection.tflite.tree import pack_tree, read_tree
 from edgetl_device.errors import InputError
+from edgetl_device.unknown import MAX_FEATURES
 
 # Operators between the last layer and the output of a classifier.
 _TFLITE_ENDS = ("SOFTMAX", "LOGISTIC", "QUANTIZE", "DEQUANTIZE", "RESHAPE", "ADD")
 _ONNX_ENDS = ("Softmax", "Sigmoid", "QuantizeLinear", "DequantizeLinear", "Reshape", "Squeeze", "Flatten", "Add")
-_ONNX_FORMS = ("QuantizeLinear", "DequantizeLinear")
 
 
 def with_features(model: bytes, format: Literal["tflite", "onnx"]) -> bytes:
@@ -43,7 +43,12 @@ def _tflite(model: bytes) -> bytes:
         raise _no_features("nothing" if operator is None else operator.name)
     tensor = found.tensors[operator.inputs[0]]
     # A dynamic batch is -1.
-    if tensor.constant or any(abs(side) != 1 for side in tensor.shape[:-1]) or operator.inputs[0] in found.inputs:
+    if (
+        tensor.shape[-1] > MAX_FEATURES
+        or tensor.constant
+        or any(abs(side) != 1 for side in tensor.shape[:-1])
+        or operator.inputs[0] in found.inputs
+    ):
         raise _no_features(f"{operator.name} of {list(tensor.shape)}")
     tree = read_tree(model)
     (graph,) = tree.subgraphs
@@ -67,6 +72,8 @@ def _onnx(model: bytes) -> bytes:
     features = node.input[0]
     shape = _shape(onnx.shape_inference.infer_shapes(proto).graph, features)
     # A dynamic batch is 0.
+    if shape and shape[-1] > MAX_FEATURES:
+        raise _no_features(f"{node.op_type} of {shape}")
     if features in {one.name for one in graph.input} or len(shape) != 2 or shape[0] not in (0, 1):
         raise _no_features(f"{node.op_type} of {shape}")
     graph.output.append(onnx.helper.make_tensor_value_info(features, onnx.TensorProto.FLOAT, [1, shape[1]]))

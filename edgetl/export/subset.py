@@ -72,6 +72,8 @@ def write_subset(bundle: Bundle, folder: Path, *, variants: Sequence[str] = (), 
     unknown = bundle.unknown and replace(
         bundle.unknown, variants=tuple(one for one in bundle.unknown.variants if one.name in names)
     )
+    if unknown and not unknown.variants:
+        unknown = None
     if unknown:
         copied += [unknown.file, *unknown.photos]
     entries = {name: Entry(sha256_bytes(data), len(data)) for name, data in contents.items()}

@@ -15,7 +15,9 @@ from edgetl_device.options import Value
 from .options import QuantizeOptions
 from .variants import INT8_NAMES
 
-# The options that int8 files depend on; float files depend on none.
+# The options that every file depends on: what tells unknown photos is one for the whole bundle.
+_ALL_SETTINGS = ("unknown", "unknown_photos")
+# The options that int8 files depend on.
 INT8_SETTINGS = (
     "repair",
     "calibration",
@@ -24,7 +26,7 @@ INT8_SETTINGS = (
     "min_agreement",
     "target",
     "seed",
-    "unknown",
+    *_ALL_SETTINGS,
 )
 # Their names in documents, where they differ.
 RECORDED = {"max_drop": "max_drop_pp"}
@@ -72,23 +74,24 @@ def kept_variants(run: Run, options: QuantizeOptions, made: Iterable[str], *, ov
         _check_same_model(bundle, run)
         found = {one.name: _file(bundle, one) for one in bundle.variants}
         signed = bool(bundle.signatures())
-        other = _other_settings(bundle, options)
-        if not names & set(INT8_NAMES):
-            # int8 files stay as they are, but the bundle has one bank, or none, for all.
-            other = {name: then for name, then in other.items() if name == "unknown"}
+        int8 = any(one.precision == "int8" for one in bundle.variants) and bool(names & set(INT8_NAMES))
+        other = _other_settings(bundle, options, INT8_SETTINGS if int8 else _ALL_SETTINGS)
     except InputError as error:
         if overwrite:
             return Kept()
         raise InputError(error.what, why=error.why, hint=_REPLACE) from None
     if other and not overwrite:
         raise InputError(
-            f"{folder}: its int8 files were made and measured with other settings",
+            f"{folder}: its {'int8 ' * int8}files were made and measured with other settings",
             why=", ".join(f"{{{name}=}} now, {then} then" for name, then in other.items()),
             hint="Add --overwrite to replace them.",
             options=options.by_name() | {name: getattr(options, name) for name in INT8_SETTINGS},
         )
     compiled = {one.name for one in bundle.variants if one.compilation is not None}
-    stays = [name for name in found if name not in names and not (other and found[name].precision == "int8")]
+    # Files of other settings do not stay.
+    everything = bool(other.keys() & set(_ALL_SETTINGS))
+    anew = {name for name in found if other and (everything or found[name].precision == "int8")}
+    stays = [name for name in found if name not in names | anew]
     waits = [name for name in stays if name in compiled and name.rpartition("-")[0] in names]
     kept = tuple(found[name] for name in stays if name not in waits)
     return Kept(
@@ -134,12 +137,10 @@ def _check_same_model(bundle: Bundle, run: Run) -> None:
         raise InputError(f"{bundle.path}: is a bundle with other held-out photos")
 
 
-def _other_settings(bundle: Bundle, options: QuantizeOptions) -> dict[str, Value]:
-    """Return the settings of the bundle's int8 variants that differ from ``options``, by name; none without int8."""
-    if not any(one.precision == "int8" for one in bundle.variants):
-        return {}
+def _other_settings(bundle: Bundle, options: QuantizeOptions, names: Iterable[str]) -> dict[str, Value]:
+    """Return those of the bundle's settings, among ``names``, that differ from ``options``."""
     now, then = recorded(options), _settings(bundle)
-    found = {name: getattr(then, name) for name in INT8_SETTINGS}
+    found = {name: getattr(then, name) for name in names}
     return {name: value for name, value in found.items() if value != getattr(now, name)}
 
 

@@ -73,6 +73,9 @@ class _Nothing:
     def ranked(self, probabilities: Probabilities) -> list[Prediction]:
         return ranked(probabilities, self.bundle.labels)
 
+    def unknown_score(self, row: int) -> None:
+        """Return None: there are no features."""
+
 
 def cost(bundle: Bundle, photos: Sequence[bytes], inferences: int = INFERENCES) -> Overhead:
     """Measure the overhead with the null runtime, on the bundle's photos.

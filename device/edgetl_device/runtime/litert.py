@@ -21,6 +21,7 @@ from .spec import (
     Probabilities,
     Runtime,
     TensorSpec,
+    as_rows,
     check_classifier,
     check_outputs,
     check_pixels,
@@ -78,7 +79,7 @@ class _TFLiteRuntime:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of(only(inputs, "input"))
         self.output, *more = map(_spec_of, check_outputs(outputs))
-        self.features: TensorSpec | None = more[0] if more else None
+        self.features: TensorSpec | None = as_rows(more[0]) if more else None
         check_classifier(self.input, self.output, batch, features=self.features)
         self._output_index, self._grid = outputs[0]["index"], grid(self.output)
         self._features_index = outputs[-1]["index"]
@@ -98,7 +99,7 @@ class _TFLiteRuntime:
         return real(self._interpreter.get_tensor(self._output_index)[row], self._grid)
 
     def pooled(self, row: int = 0) -> Features:
-        return real(self._interpreter.get_tensor(self._features_index)[row], self._features_grid)
+        return real(self._interpreter.get_tensor(self._features_index)[row], self._features_grid).reshape(-1)
 
     def close(self) -> None:
         self._interpreter = self._input_view = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -92,6 +92,12 @@ def only(tensors: list[Any], what: str) -> Any:
     if len(tensors) != 1:
         raise InputError(f"the model has {len(tensors)} {what}s", why="an image classifier has one")
     return tensors[0]
+
+
+def as_rows(spec: TensorSpec) -> TensorSpec:
+    """Return the spec of pooled features without the dimensions of 1 that pooling may keep: [n, 1, 1, C] is [n, C]."""
+    inner = spec.shape[1:-1]
+    return replace(spec, shape=(spec.shape[0], spec.shape[-1])) if inner and set(inner) == {1} else spec
 
 
 def check_outputs(tensors: list[Any]) -> list[Any]:

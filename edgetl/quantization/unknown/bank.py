@@ -16,6 +16,8 @@ BANK_BYTES = 300_000
 COMPONENTS, NEIGHBOURS = 128, 5
 # Of the bytes, for components: the rest is for rows.
 _COMPONENTS_BYTES = 200_000
+# Of the .npz beside its arrays: headers, and the zip's own.
+_FILE_BYTES = 2_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,7 +35,7 @@ class Bank:
 
 
 def feature_bank(features: npt.NDArray[np.float32]) -> Bank:
-    """Return the feature bank of training photos, about :data:`BANK_BYTES` in size at most.
+    """Return the feature bank of training photos, at most :data:`BANK_BYTES` in size.
 
     Args:
         features: float32 [n, features]; of more photos than fit, a part is drawn.
@@ -43,7 +45,8 @@ def feature_bank(features: npt.NDArray[np.float32]) -> Bank:
     count = max(1, min(COMPONENTS, len(unit) - 1, width, _COMPONENTS_BYTES // width))
     mean = unit.mean(axis=0)
     components = np.linalg.svd(unit - mean, full_matrices=False)[2][:count]
-    most = max(1, (BANK_BYTES - count * width) // count)
+    # float32 for the mean and for the scale of each row and component.
+    most = max(1, (BANK_BYTES - _FILE_BYTES - count * (width + 4) - 4 * width) // (count + 4))
     if len(unit) > most:
         unit = unit[np.sort(np.random.default_rng(0).permutation(len(unit))[:most])]
     stored, scales = _int8(components)
