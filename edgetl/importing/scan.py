@@ -135,7 +135,7 @@ def _h5(data: bytes) -> Scan:
                 'Save the whole model where its code is: model.save("model.keras").',
             )
         version = file.attrs.get("keras_version", "")
-        weights = _read_all(file)
+        weights = _read_all(file, len(data))
     text, version = (one.decode() if isinstance(one, bytes) else str(one) for one in (config, version))
     if len(text) > _MOST_CONFIG:
         raise Refusal(_LARGE_CONFIG)
@@ -147,8 +147,13 @@ def _shown(producer: str) -> str:
     return shown(" ".join(producer.split())[:_MOST_PRODUCER])
 
 
-def _read_all(file: Any) -> int:
-    """Read every array once; return the number of their elements."""
+def _read_all(file: Any, size: int) -> int:
+    """Read every array once; return the number of the floats among their elements.
+
+    Args:
+        file: The open HDF5 file.
+        size: Its bytes. Arrays may state sizes that are nowhere stored.
+    """
     import h5py
     import numpy as np
 
@@ -158,9 +163,11 @@ def _read_all(file: Any) -> int:
         nonlocal total, count
         if isinstance(node, h5py.Dataset):
             total += node.nbytes
-            count += node.size
+            count += node.size if node.dtype.kind == "f" else 0
             if total > _MOST_WEIGHTS:
                 raise Refusal("it has over 2 GB of weights")
+            if total > size * _MOST_TIMES + _MOST_MORE:
+                raise Refusal("its weights are far larger than the file")
             if not np.isfinite(np.asarray(node[()], np.float64)).all() and node.dtype.kind == "f":
                 raise Refusal(f"{node.name} has NaN or infinite weights", "Import an earlier checkpoint.")
 
@@ -184,7 +191,7 @@ def _keras(data: bytes) -> Scan:
             raise Refusal("it has no model.weights.h5")
         with h5py.File(io.BytesIO(archive.read("model.weights.h5")), "r") as file:
             check_links(file)
-            weights = _read_all(file)
+            weights = _read_all(file, len(data))
     json.loads(config)
     return Scan(config=config, weights=weights, producer=_shown(f"keras {about.get('keras_version', '')}"))
 

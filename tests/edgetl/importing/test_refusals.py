@@ -209,14 +209,21 @@ def _not_finite(file: Any) -> None:
     file["weights"] = np.array([1, np.nan], np.float32)
 
 
+def _declared(file: Any) -> None:
+    """600 MB that are nowhere stored."""
+    file.attrs["model_config"] = "{}"
+    file.create_dataset("weights", (300_000_000,), "f2", chunks=(1 << 20,))
+
+
 @pytest.mark.parametrize(
     ("write", "why"),
     [
+        (_declared, "its weights are far larger than the file"),
         (lambda file: file.create_group("weights"), "it has weights, but no architecture"),
         (_link, "is a link to another file"),
         (_not_finite, "/weights has NaN or infinite weights"),
     ],
-    ids=["no-architecture", "link", "nan"],
+    ids=["declared", "no-architecture", "link", "nan"],
 )
 def test_an_h5_file_that_is_no_model_says_why(write: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
