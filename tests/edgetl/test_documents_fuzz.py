@@ -33,7 +33,8 @@ def read_all_of(run: Run) -> None:
     facts.provenance(document), facts.configuration(document), facts.stages(document), facts.reasons(document)
     page.scores(document)
     for split, metrics in document.metrics.items():
-        page.cautions(document, split), page.limits(document, split), page.figures(document, split, None)
+        page.cautions(document, split), page.figures(document, split, None)
+        page.limits(document, split, tells_unknown=True)
         card("run", document, split, None, (), Words(None, {}))
         page.classes(metrics), page.pairs(run.confusion(split), metrics)
 
