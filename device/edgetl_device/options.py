@@ -372,7 +372,8 @@ def command_text(words: Sequence[str], options: Options) -> str:
             continue
         value = changed[one.name]
         if one.kind is bool or (one.many and one.split is not _at_commas):
-            found += one.arguments(value)
+            # The parts of a delegate: its path, and values of its options.
+            found += ["=".join(part.rpartition(os.sep)[2] for part in word.split("=")) for word in one.arguments(value)]
         else:
             text = _last_part(one.text(value))
             found += [f"{one.flag}={text}"] if text.startswith("-") else [one.flag, text]

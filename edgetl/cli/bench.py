@@ -119,7 +119,6 @@ def _bench_here(
     gate_lines = gates.outcome_lines(outcomes)
     table = short_table("On this machine", {"": result})
     about = [*verdict_lines(result), f"accuracy on {photos_text(result)}"]
-    write_summary(summary, f"edgetl bench {result.bundle.name}", outcomes, [table], about)
     if printed or form is Format.csv:
         if not printed:
             print_csv(records(result))
@@ -127,6 +126,7 @@ def _bench_here(
             note(line)
     else:
         print_result(result, form, gate_lines)
+    write_summary(summary, f"edgetl bench {result.bundle.name}", outcomes, [table], about)
     gates.raise_failed(outcomes)
 
 

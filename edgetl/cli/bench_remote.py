@@ -133,7 +133,6 @@ def bench_boards(
     lines = outcome_lines(judged)
     documents = {outcome.board.name: outcome.document for outcome in outcomes}
     table = short_table(f"{upload.name} on {len(boards)} board{'s' * (len(boards) > 1)}", documents, by="board")
-    write_summary(printing.summary, f"edgetl bench {upload.name}", judged, [table], _about(outcomes))
     if len(boards) > 1 and printing.form is not Format.csv:
         print_report(printing.form, [table], [*_about(outcomes), *lines])
     elif not printing.json and printing.form is not Format.csv:
@@ -146,6 +145,7 @@ def bench_boards(
             print_csv([{"on": name, **row} for name, result in results.items() for row in records(result)])
         for line in lines:
             note(line)
+    write_summary(printing.summary, f"edgetl bench {upload.name}", judged, [table], _about(outcomes))
     raise_failures(outcomes)
     if unwritten:
         raise unwritten[0]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 FLOAT = "float model"
+# Its prefix in gates.
+_FLOAT = "float"
 
 
 def register(app: typer.Typer) -> None:
@@ -56,11 +58,12 @@ def evaluate(
     """
     from edgetl.comparison import gates
     from edgetl.runs.evaluation import evaluate as run_evaluation
-    from edgetl.runs.evaluation import labels_of
+    from edgetl.runs.evaluation import labels_of, scored_variant
 
     wanted = gates.parse_gates(fail_if, gates.EVALUATION_METRICS, {})
     if wanted:
         gates.check_labels(wanted, labels_of(model))
+        gates.check_variants(wanted, [scored_variant(model, variant) or _FLOAT])
     check_out(summary)
     check_out(out, data=data)
     result = run_evaluation(model, data, variant=variant, split=split)
@@ -72,11 +75,11 @@ def evaluate(
         )
     if not deliver(result, json=json, out=out):
         print_classes(f"{result.variant or FLOAT} on {data} ({result.split})", result.metrics)
-    subject = gates.evaluation_subject(result.variant or FLOAT, result.variant or "float", result.metrics)
+    subject = gates.evaluation_subject(result.variant or FLOAT, result.variant or _FLOAT, result.metrics)
     outcomes = gates.judge(wanted, [subject])
     table = classes_table(f"{subject.name}, {result.split} photos", result.metrics)
-    write_summary(summary, f"edgetl evaluate {model.name}", outcomes, [table], [])
     print_outcomes(outcomes)
+    write_summary(summary, f"edgetl evaluate {model.name}", outcomes, [table], [])
     gates.raise_failed(outcomes)
 
 

@@ -71,7 +71,6 @@ def quantize(
     check_out(summary)
     report = run_quantize(opened, asked.options, data=data, overwrite=overwrite)
     outcomes = gates.judge(wanted, gates.quantized_subjects(report))
-    write_summary(summary, f"edgetl quantize {opened.folder.name}", outcomes, [variants_table(report)], [LEGEND])
     print_calibration_notes(report.calibration)
     for warning in report.warnings:
         note(f"warning: {warning.message}")
@@ -80,6 +79,7 @@ def quantize(
     else:
         _print(report, asked.options, run)
     print_outcomes(outcomes)
+    write_summary(summary, f"edgetl quantize {opened.folder.name}", outcomes, [variants_table(report)], [LEGEND])
     gates.raise_failed(outcomes)
 
 

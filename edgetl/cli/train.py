@@ -102,8 +102,8 @@ def _check_gates(run: Run, wanted: Sequence[AnyGate], summary: Path | None) -> N
     tables = [classes_table(f"{split} photos", metrics) for split, metrics in document.metrics.items()]
     config = document.config
     lines = [f"backbone {config.backbone}, {document.model.parameters:,} parameters, {document.seconds:.0f} s"]
-    write_summary(summary, f"edgetl train {run.folder.name}", outcomes, tables, lines)
     print_outcomes(outcomes)
+    write_summary(summary, f"edgetl train {run.folder.name}", outcomes, tables, lines)
     gates.raise_failed(outcomes)
 
 

@@ -438,6 +438,8 @@ def _judge(gate: AnyGate, subject: Subject) -> Outcome:
         given = gate.code in subject.codes
         return Outcome(gate, subject, given, given, VERDICT[gate.code].meaning.rstrip(".") if given else "")
     value = subject.values.get(gate.key(gate.metric.name), _NO_PHOTOS)
+    if not isinstance(value, Unknown) and not math.isfinite(value):
+        value = Unknown("it is not a finite number")  # no comparison with NaN is true
     if isinstance(value, Unknown):
         return Outcome(gate, subject, value, True, f"unknown: {value.unknown}")
     if gate.metric.timed and subject.invalid:

@@ -26,6 +26,7 @@ from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import PhotoSet
 from edgetl_device.bench.result import Result
+from edgetl_device.bench.run import bench_command
 from edgetl_device.bundle import Bundle
 from edgetl_device.doctor import Report
 from edgetl_device.errors import InputError, Unavailable
@@ -76,6 +77,7 @@ def bench_board(
         InputError: The board's command rejects the request.
     """
     # Install ONNX Runtime only for ONNX variants given by name; "all" skips them, and the result says so.
+    asked = options
     named = [variant for variant in upload.bundle.variants if variant.name in options.variants]
     extras = ("onnx",) if any(variant.format == "onnx" for variant in named) else ()
     say("connecting")
@@ -97,7 +99,8 @@ def bench_board(
             # The folder has foreign photos: recreate it next time.
             link.remove(_photos_folder(upload.photos))
             raise Unavailable("the photos on the board differ from those sent", hint="Run it again.")
-    return found
+    # There both have other names.
+    return replace(found, settings=replace(found.settings, command=bench_command(upload.bundle, asked)))
 
 
 def send_bundle(link: Connection, upload: Upload, say: Say) -> str:

@@ -23,6 +23,9 @@ from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.text import listed, normal_names
 
+# The variant of a bundle that is scored by default.
+_OF_A_BUNDLE = "int8"
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -64,7 +67,7 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
         InputError: The folder has unknown classes or no photos of that split, or there is no such variant.
     """
     if not (target / "run.json").is_file():
-        return _score_bundle(target, data, variant or "int8", split, None)
+        return _score_bundle(target, data, variant or _OF_A_BUNDLE, split, None)
     run = Run.open(target)
     trained = {sample.sha256 for sample in run.of("train")}
     if variant is None:
@@ -75,6 +78,11 @@ def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str
             hint="Make them with edgetl quantize, or leave --variant out to score the float model.",
         )
     return _score_bundle(target / "bundle", data, variant, split, trained)
+
+
+def scored_variant(target: Path, variant: str | None) -> str | None:
+    """Return the variant that :func:`evaluate` scores; None for the float model of a run."""
+    return variant or (None if (target / "run.json").is_file() else _OF_A_BUNDLE)
 
 
 def labels_of(target: Path) -> tuple[str, ...]:

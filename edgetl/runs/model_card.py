@@ -12,8 +12,9 @@ from edgetl_device.errors import InputError
 
 FILE = "MODEL_CARD.md"
 _MOST_BYTES = 1_000_000
-_LICENCE = re.compile(r"^license: *(.*?) *(#.*)?$", re.MULTILINE)
+_LICENCE = re.compile(r"^license: *(.*?) *$", re.MULTILINE)
 NO_LICENCE = "unknown"
+_LICENCE_PROMPT = "  # to fill in: the licence of this model"
 _FIELD = re.compile(r"^<!-- to fill in: ([a-z -]+) -->\n(.*?)^<!-- end -->$", re.MULTILINE | re.DOTALL)
 _SEAL = re.compile(r"^<!-- written by edgetl; sha256 of all but the fields: ([0-9a-f]{64}) -->\n?\Z", re.MULTILINE)
 
@@ -64,6 +65,11 @@ def field_text(name: str, text: str) -> str:
     return f"<!-- to fill in: {name} -->\n{text}\n<!-- end -->"
 
 
+def licence_line(licence: str | None) -> str:
+    """Return the metadata's line for a licence, with a comment: a person's own, or what to fill in."""
+    return f"license: {licence or NO_LICENCE}" + ("" if licence and "#" in licence else _LICENCE_PROMPT)
+
+
 def sealed(text: str) -> str:
     """Return a card with the hash of everything but its fields."""
     return f"{text}<!-- written by edgetl; sha256 of all but the fields: {_hash(text)} -->\n"
@@ -91,7 +97,7 @@ def read_words(path: Path) -> Words:
     found = {name: words.strip() for name, words in _FIELD.findall(text)}
     filled = {name: words for name, words in found.items() if words and words != prompts.get(name)}
     licence = _LICENCE.search(text)
-    said = licence[1] if licence else ""
+    said = licence[1].removesuffix(_LICENCE_PROMPT.strip()).strip() if licence else ""
     return Words(None if said in ("", NO_LICENCE) else said, filled)
 
 

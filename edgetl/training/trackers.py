@@ -78,6 +78,10 @@ class CSVTracker(_Silent):
         self._path, self._rows = Path(path), list[HistoryRow]()
         check_writable(self._path)
 
+    def started(self, settings: Mapping[str, Value]) -> None:  # noqa: ARG002
+        """Begin anew: after a resume, the rows before come again."""
+        self._rows.clear()
+
     def row(self, row: HistoryRow) -> None:
         """Write the file again."""
         self._rows.append(row)

@@ -149,4 +149,7 @@ def test_a_command_to_copy_has_what_was_changed_and_no_folder(tmp_path: Path) ->
     add_arguments(parser, BenchOptions)
     read = from_arguments(BenchOptions, parser.parse_args(shlex.split(text)[3:]))
     assert read == replace(options, data="my photos")
+    options = BenchOptions(delegates=("none", "/home/a name/lib/libfoo.so:config=/home/a name/x.cfg,log=1,model=y/z"))
+    text = command_text(["edgetl", "bench", "parts"], options)
+    assert text == "edgetl bench parts --delegates=none --delegates=libfoo.so:config=x.cfg,log=1,model=z"
     assert command_text(["edgetl", "bench", "."], BenchOptions()) == f"edgetl bench {Path.cwd().name}"

@@ -310,7 +310,7 @@ def _verdict(
 
 
 def _settings(plan: Plan, *, photos_timed: int) -> Settings:
-    options, setups, place = plan.options, plan.sweep.setups, plan.bundle.path.resolve()
+    options, setups = plan.options, plan.sweep.setups
     delegates = parse_delegates(options.delegates)
     return Settings(
         variants=tuple(dict.fromkeys(setup.variant.name for setup in setups)),
@@ -324,8 +324,14 @@ def _settings(plan: Plan, *, photos_timed: int) -> Settings:
         sustained=options.sustained is not None,
         rounds=plan.rounds,
         order=f"shuffled in each round, seed {sweep.SEED}",
-        command=command_text(["edgetl", "bench", (place.parent if place.name == "bundle" else place).name], options),
+        command=bench_command(plan.bundle, options),
     )
+
+
+def bench_command(bundle: Bundle, options: BenchOptions) -> str:
+    """Return the command that benches a bundle, for its result."""
+    place = bundle.path.resolve()
+    return command_text(["edgetl", "bench", (place.parent if place.name == "bundle" else place).name], options)
 
 
 def _meter(root: Path, say: Say) -> energy.Meter | Unknown:

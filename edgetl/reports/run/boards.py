@@ -14,7 +14,7 @@ from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 
-# Results here are always taken: edgetl bench RUN --json RUN/bench/board.json
+# Results here are always taken: edgetl bench RUN --out RUN/bench/board.json
 FOLDER = "bench"
 
 

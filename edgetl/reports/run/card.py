@@ -15,7 +15,7 @@ from pathlib import Path
 from edgetl.data import Split
 from edgetl.runs.document import RunDocument
 from edgetl.runs.metrics import Metrics
-from edgetl.runs.model_card import FIELDS, FILE, NO_LICENCE, Words, field_text, read_words, sealed
+from edgetl.runs.model_card import FIELDS, FILE, Words, field_text, licence_line, read_words, sealed
 from edgetl_device._lib.documents import Unknown
 from edgetl_device._lib.files import write_text
 from edgetl_device.bench.accuracy import wilson95
@@ -134,7 +134,7 @@ def _kept(words: Words) -> Iterator[str]:
 def _metadata(name: str, document: RunDocument, split: Split | None, words: Words) -> Iterator[str]:
     """Yield the metadata (https://huggingface.co/docs/hub/model-cards); values are JSON, which YAML includes."""
     lines = [
-        f"license: {words.licence or NO_LICENCE}  # to fill in: the licence of this model",
+        licence_line(words.licence),
         "library_name: keras",
         "pipeline_tag: image-classification",
         f"tags: {json.dumps(['image-classification', 'edgetl', document.config.backbone])}",

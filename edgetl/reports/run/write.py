@@ -60,8 +60,8 @@ def write_run_report(
     """
     target = run.folder / PAGE if out is None else out
     html = render_run(run, target, grad_cam=grad_cam, data=data, results=results)
-    write_run_card(run, results)
     write_text(target, html)
+    write_run_card(run, results)
     return target
 
 
@@ -78,6 +78,8 @@ def write_run_card(run: Run, results: Sequence[Path] = ()) -> None:
         write_card(run.folder, run.document, _reported(run), int8, boards)
     except InputError as error:
         note(f"note: {error}")
+    except OSError as error:
+        note(f"note: {CARD} was not written: {error.strerror or error}")
 
 
 def render_run(

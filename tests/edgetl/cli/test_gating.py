@@ -115,6 +115,7 @@ def test_evaluate(labelled: Path, tmp_path: Path) -> None:
         ("recall_pct[circel]<85", "Did you mean circle?"),
         ("p95_ms>40", "no metric is called p95_ms"),
         ("accuracy_pct<high", "is not a number"),
+        ("int9.accuracy_pct<85", "there is no int9"),
     ],
 )
 def test_what_cannot_be_checked_is_refused_before_the_work(gate: str, said: str, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -91,6 +92,12 @@ def test_what_is_unknown_fails() -> None:
     with pytest.raises(GateFailed) as gate:
         raise_failed([outcome])
     assert "no /proc here" in gate.value.why
+
+
+def test_what_is_not_a_number_fails() -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        for gate in ("p95_ms>40", "p95_ms<40", "accuracy_pct<1"):
+            assert failed(gate, subject(value)) == [True], (gate, value)
 
 
 def test_an_invalid_measurement_defends_no_time_but_its_accuracy_stands() -> None:

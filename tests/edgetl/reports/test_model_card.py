@@ -115,6 +115,25 @@ def test_what_a_person_wrote_stays(run: Run) -> None:
         check_run_replaceable(run.folder)
 
 
+def test_a_comment_on_the_licence_stays(run: Run) -> None:
+    text = re.sub("^license: .*$", "license: mit  # see NOTICE, granted by us", card_of(run), flags=re.MULTILINE)
+    (run.folder / FILE).write_text(text, encoding="utf-8")
+    refresh_page(run)
+    assert card_of(run) == text
+    assert read_words(run.folder / FILE).licence == "mit  # see NOTICE, granted by us"
+
+
+def test_a_page_elsewhere_does_not_need_the_card(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr("edgetl.reports.run.write.write_card", full)
+    assert write_run_report(run, tmp_path / "page.html").stat().st_size > 1000
+    assert "MODEL_CARD.md was not written: Read-only file system" in capsys.readouterr().err
+
+
 def test_a_field_of_another_version_stays(run: Run) -> None:
     old = "<!-- to fill in: contact -->"
     text = card_of(run)

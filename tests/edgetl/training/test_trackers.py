@@ -66,6 +66,15 @@ def test_the_log_tells_all_of_them_and_ends_each_once(tmp_path: Path) -> None:
     assert mine.told == ["row", "row", "row", "closed"]
 
 
+def test_a_file_begins_anew_where_training_goes_on(tmp_path: Path) -> None:
+    tracker = CSVTracker(tmp_path / "rows.csv")
+    for rows in (ROWS[:2], ROWS):
+        tracker.started({})
+        for row in rows:
+            tracker.row(row)
+    assert read_history(tmp_path / "rows.csv") == ROWS
+
+
 def test_each_is_closed_though_another_fails() -> None:
     class Fails(Everything):
         def close(self) -> None:
