@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +12,13 @@ import typer
 from edgetl.cli import data_fetch, data_preview
 from edgetl.cli.console.output import DATA_FORMS, echo, note, print_json, print_table
 from edgetl.cli.json_output import JSON, OUT, check_out, deliver
-from edgetl_device.text import LISTED
+from edgetl_device.text import LISTED, listed
 
 if TYPE_CHECKING:
-    from edgetl.data import Dataset, Finding
+    from edgetl.data import Dataset, Finding, LabelCheck
 
 _FILES_SHOWN = 5
+_SUSPECTS_SHOWN = 20
 
 
 class OnConflict(str, Enum):
@@ -39,6 +41,12 @@ _Seed = typer.Option(0, "--seed", help="Seed of the split.")
 _Val = typer.Option(0.15, "--val", help="Share of validation photos, if there is no val folder.")
 _Test = typer.Option(0.15, "--test", help="Share of test photos, if there are no split folders, or only train.")
 _OnConflict = typer.Option(OnConflict.error, "--on-conflict", help="A photo with two labels: error, or drop it.")
+_Labels = typer.Option(
+    False, "--labels", help="Also list photos whose label is probably wrong; needs TensorFlow, some 30 ms a photo."
+)
+_Page = typer.Option(
+    None, "--page", metavar="FILE", help="With --labels: show these photos on an HTML page.", show_default=False
+)
 _Out = typer.Argument(..., metavar="OUT", help="Folder to create; must not exist.", show_default=False)
 _Link = typer.Option(
     False, "--link/--copy", help="Make hard links: they take no space, but editing one file in place changes both."
@@ -62,6 +70,8 @@ def check(
     val: float = _Val,
     test: float = _Test,
     on_conflict: OnConflict = _OnConflict,
+    labels: bool = _Labels,
+    page: Path | None = _Page,
     json: bool = JSON,
     out: Path | None = OUT,
 ) -> None:
@@ -69,18 +79,33 @@ def check(
 
     Exit code 0: ready to train; 2: fix something first.
 
-    Example: edgetl data check photos/
+    Example: edgetl data check photos/ --labels --page labels.html
     """
+    from edgetl._lib.extras import check_installed
     from edgetl.data import AUDIT, check_dataset
+    from edgetl.labels import check_labels
+    from edgetl.labels.page import render
+    from edgetl_device._lib.files import write_text
     from edgetl_device.errors import InputError
     from edgetl_device.preprocess import Preprocess
 
-    check_out(out, data=data)
+    if page and not labels:
+        raise InputError("--page: needs --labels", why="it shows the photos whose label is probably wrong")
+    if page:
+        check_installed("jinja2", extra="report")
+    for file in (out, page):
+        check_out(file, data=data)
     dataset = check_dataset(data, Preprocess(size=size), seed=seed, val=val, test=test, on_conflict=on_conflict.value)
-    if not deliver(dataset.describe(), json=json, out=out):
+    checked = check_labels(dataset) if labels else None
+    if not deliver(replace(dataset.describe(), label_check=checked), json=json, out=out):
         _print_counts(dataset)
         for finding in dataset.findings:
             _print_finding(finding)
+        if checked:
+            _print_suspects(checked)
+    if checked and page:
+        write_text(page, render(dataset, checked))
+        note(f"written: {page}")
     errors = [finding for finding in dataset.findings if finding.severity == "error"]
     if errors:
         conflict = any(finding.kind == "conflict" for finding in errors)
@@ -124,6 +149,23 @@ def split(
     if renamed:
         note(f"{len(renamed)} files renamed: another file had the same name.")
     echo(f"{len(dataset.samples)} photos {'linked' if link else 'copied'} to {out}")
+
+
+def _print_suspects(checked: LabelCheck) -> None:
+    found = checked.suspects
+    echo()
+    if checked.unchecked:
+        echo(f"labels not checked, too few photos: {listed(checked.unchecked)}")
+    if not found:
+        echo(f"labels   none of {checked.photos:,} photos looks like another class")
+        return
+    shown = found[:_SUSPECTS_SHOWN]
+    count = f"the first {len(shown)} of {len(found):,}" if len(shown) < len(found) else f"{len(found)}"
+    echo(f"labels   {count} photos, of {checked.photos:,}, that look like another class than their label; look at each")
+    print_table(
+        ["photo", "label", "looks like", "margin"],
+        [[one.path, one.label, one.suggested, f"{one.margin:.2f}"] for one in shown],
+    )
 
 
 def _print_counts(dataset: Dataset) -> None:

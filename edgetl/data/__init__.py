@@ -6,7 +6,18 @@ from .findings import AUDIT, finding
 from .load import OnConflict, check_dataset, load_dataset, require_training
 from .sampling import stratified_rows, stratified_sample
 from .split_table import read_split, write_split
-from .types import SPLITS, Dataset, DatasetDescription, Finding, Sample, Split, SplitCounts, targets_of
+from .types import (
+    SPLITS,
+    Dataset,
+    DatasetDescription,
+    Finding,
+    LabelCheck,
+    LabelSuspect,
+    Sample,
+    Split,
+    SplitCounts,
+    targets_of,
+)
 
 __all__ = [
     "AUDIT",
@@ -14,6 +25,8 @@ __all__ = [
     "Dataset",
     "DatasetDescription",
     "Finding",
+    "LabelCheck",
+    "LabelSuspect",
     "OnConflict",
     "Sample",
     "Split",

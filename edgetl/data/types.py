@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl.data.pixels import PixelCache
-from edgetl_device._lib.documents import Count, Is, Sha256, optional
+from edgetl_device._lib.documents import Count, Is, Positive, Sha256, Text, optional
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.reasons import Code, Severity
 
@@ -100,6 +100,42 @@ class SplitCounts:
 
 
 @dataclass(frozen=True)
+class LabelSuspect:
+    """A photo whose label is probably wrong.
+
+    Attributes:
+        path: Relative to the data set's folder.
+        label: Its label.
+        suggested: The class that its features speak for.
+        margin: Estimated probability of that class minus that of the label, from least squares: over 0, seldom over 1.
+    """
+
+    path: Text
+    label: Text
+    suggested: Text
+    margin: float
+
+
+@dataclass(frozen=True)
+class LabelCheck:
+    """Photos whose label is probably wrong.
+
+    Attributes:
+        backbones: Backbones whose features were used.
+        size: Input height and width in pixels.
+        photos: Number of photos checked, of all splits.
+        unchecked: Classes with too few photos.
+        suspects: The clearest first.
+    """
+
+    backbones: tuple[str, ...]
+    size: Positive
+    photos: Count
+    unchecked: tuple[str, ...]
+    suspects: tuple[LabelSuspect, ...]
+
+
+@dataclass(frozen=True)
 class DatasetDescription:
     """Content and audit of a data set.
 
@@ -111,6 +147,7 @@ class DatasetDescription:
         preprocess: Preprocessing that photos were decoded with.
         findings: Findings of the audit, errors first.
         fingerprint: Hash of every photo's path, label, split and content.
+        label_check: Photos whose label is probably wrong; null if that was not asked for.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.data/1"
@@ -122,6 +159,7 @@ class DatasetDescription:
     preprocess: Preprocess
     findings: tuple[Finding, ...]
     fingerprint: Sha256
+    label_check: LabelCheck | None = optional()
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ LAYERS = (
     {"__main__"},
     {"_api", "cli"},
     {"documents"},
-    {"doctor", "importing", "quantization", "remote", "training"},
+    {"doctor", "importing", "labels", "quantization", "remote", "training"},
     {"advice", "reports"},
     {"comparison", "features"},
     {"export", "runs"},
