@@ -147,6 +147,8 @@ def _other_settings(bundle: Bundle, options: QuantizeOptions, names: Iterable[st
 def recorded(options: QuantizeOptions) -> QuantizeOptions:
     """Return options as bundles record them: with the names, not the paths, of the user's folders of photos."""
     own, unknown = options.calibration_photos, options.unknown_photos
+    if not own and not unknown:
+        return options
     return replace(
         options, calibration_photos=own and Path(own).name, unknown_photos=unknown and Path(unknown).resolve().name
     )
