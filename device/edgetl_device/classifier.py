@@ -6,7 +6,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import ClassVar, Literal
 
@@ -237,12 +237,8 @@ class Classifier:
             InputError: The model's output is not probabilities.
             ValueError: The classifier is closed.
         """
-        with self._lock:
-            self._expect_open()
-            (probabilities,) = run_batch(self.runtime, [pixels])
-            unknown_score = self.unknown_score()
-        self.check(probabilities)
-        return probabilities, unknown_score
+        (probabilities,), scores = self._run_scored([pixels])
+        return probabilities, scores[0] if scores else None
 
     def unknown_score(self, row: int = 0) -> float | None:
         """Return the unknown score of a row of the last run, as in :class:`Answer`; None if there is none.
@@ -258,12 +254,17 @@ class Classifier:
             InputError: The model's output is not probabilities.
             ValueError: There are more photos, or the classifier is closed.
         """
+        return self._run_scored(pixels)[0]
+
+    def _run_scored(self, pixels: Sequence[Pixels]) -> tuple[list[Probabilities], list[float]]:
+        """Return the probabilities for several photos, and their unknown scores, none if there are none."""
         with self._lock:
             self._expect_open()
             answers = run_batch(self.runtime, pixels)
+            scores = [self.unknown_score(row) for row in range(len(pixels))]
         for answer in answers:
             self.check(answer)
-        return answers
+        return answers, [score for score in scores if score is not None]
 
     def predict(self, pixels: Iterable[Pixels], *, advance: Callable[[int], None] = lambda _: None) -> Predicted:
         """Run the model over preprocessed photos, uint8 [S, S, 3] each and at least one, in batches.
@@ -276,7 +277,15 @@ class Classifier:
             InputError: The model's output is not probabilities.
             ValueError: The classifier is closed.
         """
-        return predict(self.run_batch, pixels, batch=self.runtime.input.shape[0], advance=advance)
+        scores: list[float] = []
+
+        def run(photos: Sequence[Pixels]) -> list[Probabilities]:
+            answers, of_them = self._run_scored(photos)
+            scores.extend(of_them)
+            return answers
+
+        found = predict(run, pixels, batch=self.runtime.input.shape[0], advance=advance)
+        return replace(found, unknown_scores=np.array(scores)) if scores else found
 
     def check(self, probabilities: Probabilities) -> None:
         """Refuse an output of the model that is not probabilities; the InputError names the model's file."""

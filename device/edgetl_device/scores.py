@@ -43,6 +43,40 @@ class Accuracy:
 
 
 @dataclass(frozen=True)
+class Coverage:
+    """Accuracy among a part of the photos: those with the lowest unknown scores.
+
+    Attributes:
+        share: Part of all photos.
+        photos: Their number.
+        top1: Accuracy among them.
+    """
+
+    share: Share
+    photos: Positive
+    top1: Share
+
+
+@dataclass(frozen=True)
+class AmongAccepted:
+    """Accuracy among the photos that are not unknown to the model.
+
+    Attributes:
+        photos: All photos.
+        share: The part of them that is accepted.
+        share_ci95: Wilson's score interval, 0 to 1.
+        accuracy: Accuracy among those accepted.
+        by_coverage: The same if more or fewer were accepted, all photos first.
+    """
+
+    photos: Positive
+    share: Share
+    share_ci95: Interval
+    accuracy: Accuracy | Unknown
+    by_coverage: tuple[Coverage, ...]
+
+
+@dataclass(frozen=True)
 class Agreement:
     """A variant compared with the reference on the same photos.
 

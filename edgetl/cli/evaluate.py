@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.formats import Table
-from edgetl.cli.console.output import accuracy_text, echo, note, print_table
+from edgetl.cli.console.output import accepted_text, accuracy_text, echo, note, print_table
 from edgetl_device._lib.documents import Unknown
 from edgetl_device.text import LISTED
 
@@ -75,6 +75,8 @@ def evaluate(
         )
     if not deliver(result, json=json, out=out):
         print_classes(f"{result.variant or FLOAT} on {data} ({result.split})", result.metrics)
+        if result.among_accepted:
+            echo(accepted_text(result.among_accepted))
     subject = gates.evaluation_subject(result.variant or FLOAT, result.variant or _FLOAT, result.metrics)
     outcomes = gates.judge(wanted, [subject])
     table = classes_table(f"{subject.name}, {result.split} photos", result.metrics)

@@ -17,10 +17,13 @@ from edgetl.runs.confusion import Confusion, confusion_of
 from edgetl.runs.directory import Run
 from edgetl.runs.metrics import Metrics, classification_report
 from edgetl_device._lib.documents import Count, Sha256, Unknown, optional
+from edgetl_device.bench.accuracy import among_accepted
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
+from edgetl_device.runtime import Predicted
+from edgetl_device.scores import AmongAccepted
 from edgetl_device.text import listed, normal_names
 
 # The variant of a bundle that is scored by default.
@@ -40,6 +43,7 @@ class Evaluation:
         confusion: Confusion matrix, without its zeros.
         model: Path of the model as given by the user.
         variant: Variant of the bundle; absent for the float model of a run.
+        among_accepted: Accuracy among the photos that are not unknown; null if the model cannot tell.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.evaluation/2"
@@ -52,6 +56,7 @@ class Evaluation:
     confusion: Confusion
     model: str
     variant: str | None = optional()
+    among_accepted: AmongAccepted | None = optional()
 
 
 def evaluate(target: Path, data: Path, *, variant: str | None = None, split: str | None = None) -> Evaluation:
@@ -102,18 +107,20 @@ def _score_bundle(target: Path, data: Path, variant: str, split: str | None, tra
         return _score(target, variant, data, bundle.preprocess, bundle.labels, scorer, split, trained)
 
 
-_Scorer = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], npt.NDArray[np.float32]]
+_Scorer = Callable[[npt.NDArray[np.uint8], npt.NDArray[np.int64]], Predicted]
 
 
 def _run_scorer(run: Run) -> _Scorer:
     model = run.load_model()
-    return lambda pixels, rows: float_model.softmax(float_model.logits(model, pixels, rows, description="Evaluating"))
+    return lambda pixels, rows: Predicted(
+        float_model.softmax(float_model.logits(model, pixels, rows, description="Evaluating")), ()
+    )
 
 
 def _bundle_scorer(classifier: Classifier) -> _Scorer:
-    def score(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+    def score(pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64]) -> Predicted:
         with track("Evaluating", len(rows)) as advance:
-            return classifier.predict((np.asarray(pixels[row]) for row in rows), advance=advance).probabilities
+            return classifier.predict((np.asarray(pixels[row]) for row in rows), advance=advance)
 
     return score
 
@@ -138,7 +145,8 @@ def _score(
         )
     name, samples = _samples(dataset, split)
     targets = targets_of(samples, labels)
-    probabilities = scorer(dataset.pixels.array, dataset.pixels.rows(samples))
+    found = scorer(dataset.pixels.array, dataset.pixels.rows(samples))
+    probabilities, unknown_scores = found.probabilities, found.unknown_scores
     return Evaluation(
         data=str(data),
         split=name,
@@ -153,6 +161,9 @@ def _score(
         ),
         model=str(target),
         variant=variant,
+        among_accepted=None
+        if unknown_scores is None
+        else among_accepted(unknown_scores, probabilities.argmax(axis=1) == targets),
     )
 
 

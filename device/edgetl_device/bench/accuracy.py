@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl_device._lib.documents import Unknown
-from edgetl_device.scores import Accuracy, Agreement, ClassScore, Scores, Top5
+from edgetl_device.scores import Accuracy, Agreement, AmongAccepted, ClassScore, Coverage, Scores, Top5
+from edgetl_device.unknown import is_unknown
 
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
@@ -19,6 +20,8 @@ Bools = npt.NDArray[np.bool_]
 # The 97.5% quantile of the standard normal distribution: two-sided intervals at 95%.
 _Z95 = 1.959963984540054
 TOP = 5
+# Parts of the photos in a table of accuracy by coverage.
+_COVERAGES = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5)
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,31 @@ def score(
         Accuracy(n, correct, correct / n, wilson95(correct, n)),
         _agreement(probabilities, labels, reference_probabilities),
         tuple(_class_row(index, predicted, labels, names) for index in range(classes)),
+    )
+
+
+def among_accepted(unknown_scores: npt.NDArray[np.float64], right: Bools) -> AmongAccepted:
+    """Return the accuracy among the photos that are not unknown, and by the share of photos that would be accepted.
+
+    R. El-Yaniv and Y. Wiener, "On the foundations of noise-free selective classification", JMLR 11 (2010).
+
+    Args:
+        unknown_scores: float64 [n], at least one.
+        right: bool [n], whether photo i is classified correctly.
+    """
+    n = len(right)
+    accepted = np.array([not is_unknown(score) for score in unknown_scores.tolist()])
+    count, correct = int(accepted.sum()), int(right[accepted].sum())
+    nearest = right[np.argsort(unknown_scores, kind="stable")]
+    parts = [(share, max(1, round(share * n))) for share in _COVERAGES]
+    return AmongAccepted(
+        photos=n,
+        share=count / n,
+        share_ci95=wilson95(count, n),
+        accuracy=Accuracy(count, correct, correct / count, wilson95(correct, count))
+        if count
+        else Unknown("no photo is accepted"),
+        by_coverage=tuple(Coverage(share, part, float(nearest[:part].mean())) for share, part in parts),
     )
 
 

@@ -12,7 +12,7 @@ from edgetl_device._lib.documents import Named, Unknown
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
 from edgetl_device.machine import energy
-from edgetl_device.scores import Scores
+from edgetl_device.scores import AmongAccepted, Scores
 
 from . import accuracy, latency, percentiles, predictions
 from .latency import StageSamples, Stopwatch
@@ -78,16 +78,20 @@ class Scored:
 
     scores: Scores
     answers: predictions.Predictions
+    among_accepted: AmongAccepted | None
 
 
 def score(classifier: Classifier, photos: PhotoSet, reference: BenchReference) -> Scored:
     """Return the predictions of a setup for all photos, and their scores."""
-    probabilities = predictions.probabilities(classifier, photos)
+    found = predictions.predicted(classifier, photos)
+    probabilities, unknown = found.probabilities, found.unknown_scores
     labels = np.array([photo.index for photo in photos.photos], np.int64)
     scores = accuracy.score(probabilities, labels, reference.probabilities, names=classifier.labels)
     if len(classifier.labels) > accuracy.TOP:
         scores = replace(scores, accuracy=replace(scores.accuracy, top5=accuracy.top5(probabilities, labels)))
-    return Scored(scores, predictions.top_predictions(probabilities))
+    right = probabilities.argmax(axis=1) == labels
+    accepted = None if unknown is None else accuracy.among_accepted(unknown, right)
+    return Scored(scores, predictions.top_predictions(probabilities), accepted)
 
 
 def row(
@@ -123,6 +127,7 @@ def row(
         accuracy=scored.scores.accuracy,
         agreement=scored.scores.agreement,
         per_class=scored.scores.per_class,
+        among_accepted=scored.among_accepted,
         answers=scored.answers,
         peak_rss_bytes=peak_rss_bytes,
         energy=energy,

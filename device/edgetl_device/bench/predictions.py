@@ -11,6 +11,7 @@ import numpy.typing as npt
 from edgetl_device._lib.documents import Count, Is, Sha256, Share, Unknown, optional
 from edgetl_device.bundle import EvalPhoto
 from edgetl_device.classifier import Classifier
+from edgetl_device.runtime import Predicted
 
 from .photoset import PhotoSet
 
@@ -64,13 +65,13 @@ def evalset(photos: PhotoSet, reference: tuple[int, ...] | Unknown, reference_na
     )
 
 
-def probabilities(classifier: Classifier, photos: PhotoSet) -> npt.NDArray[np.float32]:
-    """Return the probabilities of every photo, float32 [n, classes].
+def predicted(classifier: Classifier, photos: PhotoSet) -> Predicted:
+    """Return the probabilities of every photo, and its unknown score if the bundle can tell.
 
     Raises:
         InputError: The outputs are not probabilities.
     """
-    return classifier.predict(classifier.pixels(photos.read(photo)) for photo in photos.photos).probabilities
+    return classifier.predict(classifier.pixels(photos.read(photo)) for photo in photos.photos)
 
 
 def top_predictions(probabilities: npt.NDArray[np.floating[Any]]) -> Predictions:

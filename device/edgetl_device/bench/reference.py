@@ -79,7 +79,7 @@ def reference_of(
         return BenchReference("", Unknown(f"{error.what}: {error.why}"))
     say(f"reference: {variant.name} on {len(photos.photos)} photos")
     with Classifier(bundle, variant.name, threads, prefer=prefer) as classifier:
-        return BenchReference(f"{variant.name} on this device", predictions.probabilities(classifier, photos))
+        return BenchReference(f"{variant.name} on this device", predictions.predicted(classifier, photos).probabilities)
 
 
 def _lack(format: str, prefer: str | None) -> Unavailable | None:

@@ -29,7 +29,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.machine.energy import Energy
 from edgetl_device.machine.environment import Environment, State
 from edgetl_device.preprocess import Preprocess
-from edgetl_device.scores import Accuracy, Agreement, ClassScore
+from edgetl_device.scores import Accuracy, Agreement, AmongAccepted, ClassScore
 
 from . import photoset
 from .latency import STAGES, LatencyIntervals, StageLatency, StageSamples
@@ -174,6 +174,7 @@ class ResultRun:
         accuracy: Accuracy on the photos of evalset.
         agreement: Agreement with the reference of evalset, on the same photos.
         per_class: One row per class, in the order of the labels.
+        among_accepted: Accuracy among the photos that are not unknown; null if the bundle cannot tell.
         answers: Prediction of the variant for each photo.
         peak_rss_bytes: Peak memory of a fresh process that loads only this variant.
         energy: Energy, if requested.
@@ -202,6 +203,7 @@ class ResultRun:
     accuracy: Accuracy
     agreement: Agreement | Unknown
     per_class: tuple[ClassScore, ...]
+    among_accepted: AmongAccepted | None = optional()
     answers: Predictions
     peak_rss_bytes: Positive | Unknown
     energy: Energy | Unknown | None = optional()

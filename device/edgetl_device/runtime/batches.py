@@ -20,10 +20,12 @@ class Predicted:
     Attributes:
         probabilities: float32 [n, classes], row i = photo i, within 0..1.
         inference_ns: Time of each inference, including copies of pixels and probabilities.
+        unknown_scores: float64 [n], how far each photo is from all training photos; None if nothing can tell.
     """
 
     probabilities: npt.NDArray[np.float32]
     inference_ns: tuple[int, ...]
+    unknown_scores: npt.NDArray[np.float64] | None = None
 
 
 def run_batch(runtime: Runtime, photos: Sequence[Pixels]) -> list[Probabilities]:

@@ -14,7 +14,7 @@ from edgetl_device.bench.loadgen import LoadgenRun
 from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import BenchEnvironment, Result, ResultRun, Settings
 from edgetl_device.machine.environment import State
-from edgetl_device.scores import Agreement
+from edgetl_device.scores import Accuracy, Agreement
 
 from .formats import Format, Table, print_report
 
@@ -115,6 +115,11 @@ def table_rows(runs: list[ResultRun]) -> list[list[str]]:
         ("top-1", lambda run: f"{run.accuracy.top1:.1%}"),
         ("  95% interval", lambda run: _interval(run.accuracy.ci95, scale=100, form=".1f", unit="%")),
         *([("top-5", _top5), ("  95% interval", _of_top5)] if any(run.accuracy.top5 for run in runs) else []),
+        *(
+            [("not unknown", _accepted), ("  top-1 among them", _among_accepted)]
+            if any(run.among_accepted for run in runs)
+            else []
+        ),
         ("drop, pp", lambda run: _paired(run, lambda it: f"{it.drop_pp:.2f}")),
         ("  95% interval", lambda run: _paired(run, lambda it: _interval(it.drop_ci95_pp, scale=1, form="+.2f"))),
         ("agreement", lambda run: _paired(run, lambda it: f"{it.top1:.1%}")),
@@ -270,6 +275,15 @@ def _top5(run: ResultRun) -> str:
 
 def _of_top5(run: ResultRun) -> str:
     return _interval(run.accuracy.top5.ci95, scale=100, form=".1f", unit="%") if run.accuracy.top5 else "-"
+
+
+def _accepted(run: ResultRun) -> str:
+    return f"{run.among_accepted.share:.1%}" if run.among_accepted else "-"
+
+
+def _among_accepted(run: ResultRun) -> str:
+    found = run.among_accepted and run.among_accepted.accuracy
+    return f"{found.top1:.1%}" if isinstance(found, Accuracy) else "-"
 
 
 def _photos_per_s(run: ResultRun) -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from edgetl_device.scores import Accuracy, Agreement
+    from edgetl_device.scores import Accuracy, Agreement, AmongAccepted
 
 _PIPE_COLUMNS = 10_000
 # Verdicts are coloured in these rows and columns only: a class may be called "valid" or "no".
@@ -108,6 +108,18 @@ def accuracy_text(accuracy: Accuracy) -> str:
     return (
         f"{accuracy.correct} of {accuracy.photos} photos right, "
         f"top-1 {accuracy.top1:.3f} (95% CI {low:.3f} .. {high:.3f})"
+    )
+
+
+def accepted_text(found: AmongAccepted) -> str:
+    """Return the share of photos that are not unknown, and the accuracy among them, with intervals."""
+    from edgetl_device._lib.documents import Unknown
+
+    low, high = found.share_ci95
+    accuracy = found.accuracy
+    among = "none to score" if isinstance(accuracy, Unknown) else accuracy_text(accuracy)
+    return (
+        f"not unknown: {found.share:.3f} of {found.photos} photos (95% CI {low:.3f} .. {high:.3f}); among them {among}"
     )
 
 

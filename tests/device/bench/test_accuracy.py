@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from edgetl_device._lib.documents import Unknown
-from edgetl_device.bench.accuracy import mcnemar_exact, paired_drop, score, wilson95
+from edgetl_device.bench.accuracy import among_accepted, mcnemar_exact, paired_drop, score, wilson95
 from edgetl_device.scores import ClassScore
 
 
@@ -99,3 +99,23 @@ def test_numbers_that_are_none_of_photos_are_refused() -> None:
         score(probabilities, np.zeros(3, int), Unknown("none"))
     with pytest.raises(ValueError, match=r"a reference of shape \(4, 2\)"):
         score(probabilities, np.zeros(4, int), probabilities[:, :2])
+
+
+def test_accuracy_among_accepted_photos() -> None:
+    scores = np.array([0.2, 1.5, 0.4, 1.0, np.inf, 0.1, 0.9, 0.3, 0.5, 0.6])
+    right = np.array([True, False, True, False, False, True, True, True, True, True])
+    found = among_accepted(scores, right)
+    # A score of exactly 1 is known.
+    assert (found.photos, found.share, found.share_ci95) == (10, 0.8, wilson95(8, 10))
+    accuracy = found.accuracy
+    assert not isinstance(accuracy, Unknown)
+    assert (accuracy.photos, accuracy.correct, accuracy.ci95) == (8, 7, wilson95(7, 8))
+    table = [(one.share, one.photos, one.top1) for one in found.by_coverage]
+    assert table[0] == (1.0, 10, 0.7)
+    assert table[-2:] == [(0.7, 7, 1.0), (0.5, 5, 1.0)]
+
+
+def test_nothing_to_score_among_no_accepted_photos() -> None:
+    found = among_accepted(np.array([2.0, 3.0]), np.array([True, False]))
+    assert found.share == 0
+    assert isinstance(found.accuracy, Unknown)

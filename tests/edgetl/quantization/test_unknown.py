@@ -240,6 +240,44 @@ def test_classify_shows_it(telling: Path, strange: Path, tmp_path: Path) -> None
     assert watched.stdout.count(": unknown (") == len(unknown)
 
 
+def test_evaluate_and_bench_score_the_accepted_photos(telling: Path, tmp_path: Path) -> None:
+    bundle = Bundle.open(telling)
+    for place, photo in enumerate(bundle.photos()):
+        file = tmp_path / "photos" / bundle.labels[photo.index] / f"{place}{Path(photo.file).suffix}"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(bundle.read(photo.file))
+    # Between the scores of the photos, so that some are accepted.
+    with Classifier(telling) as classifier:
+        answers = [(classifier.classify(path), path.parent.name) for path in tmp_path.rglob("*.*")]
+    middle = float(np.median([answer.unknown_score for answer, _ in answers if answer.unknown_score is not None]))
+    assert bundle.unknown is not None
+    kept_threshold = {one.name: one.threshold for one in bundle.unknown.variants}["int8"]
+    half = changed(
+        telling,
+        tmp_path / "half",
+        lambda unknown: replace(
+            unknown, variants=tuple(replace(one, threshold=middle * kept_threshold) for one in unknown.variants)
+        ),
+    )
+    accepted = [answer[0].label == label for answer, label in answers if (answer.unknown_score or 0) <= middle]
+    assert 0 < len(accepted) < len(answers)
+
+    report = tmp_path / "evaluation.json"
+    said = small.edgetl("evaluate", half, tmp_path / "photos", "--split", "all", "--out", report).stdout
+    found = json.loads(report.read_text())["among_accepted"]
+    assert found["share"] == pytest.approx(len(accepted) / len(answers))
+    assert (found["accuracy"]["photos"], found["accuracy"]["correct"]) == (len(accepted), sum(accepted))
+    assert f"not unknown: {found['share']:.3f} of {len(answers)} photos" in said
+
+    result = tmp_path / "result.json"
+    benched = small.edgetl(
+        "bench", half, "--data", tmp_path / "photos", "--variants", "int8", "--quick", "--out", result
+    )
+    run = json.loads(result.read_text())["runs"][0]
+    assert run["among_accepted"] == found
+    assert f"{found['share']:.1%}" in benched.stdout
+
+
 def test_a_packed_subset_keeps_what_its_variants_need(telling: Path, tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     subset = write_subset(Bundle.open(telling), tmp_path / "small", variants=["int8"], photos=3)
