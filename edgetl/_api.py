@@ -64,7 +64,8 @@ def train(
         data: A folder of photos, a ``.csv``, or arrays, as ``edgetl train`` takes them.
         out: The run directory; ``runs/<name of data>`` when None.
         overwrite: Replace an existing run, finished or not.
-        trackers: What follows the run: a :class:`~edgetl.training.trackers.CSVTracker`, an object with the methods of
+        trackers: What follows the run: a :class:`~edgetl.training.trackers.CSVTracker`, a
+            :class:`~edgetl.training.mlflow.MLflowTracker`, an object with the methods of
             :class:`~edgetl.training.trackers.Tracker`, or a function that is called with each row of the history.
         **options: Fields of :class:`~edgetl.TrainOptions`.
 

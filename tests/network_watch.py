@@ -10,10 +10,12 @@ from pathlib import Path
 SOURCE = Path(__file__).parent / "network_watch.c"
 # Variables that say where programs keep their files.
 _HOMES = ("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "EDGETL_CACHE", "KERAS_HOME",
-          "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY")  # fmt: skip
-# If one of these is set, ONNX Runtime sends nothing, and the test would be void.
+          "MPLCONFIGDIR", "ORT_DISABLE_TELEMETRY", "MLFLOW_DISABLE_TELEMETRY", "DO_NOT_TRACK", "MLFLOW_TRACKING_URI",
+          "MLFLOW_EXPERIMENT_NAME", "MLFLOW_ALLOW_FILE_STORE")  # fmt: skip
+# If one of these is set, ONNX Runtime or MLflow sends nothing, and the test would be void.
 _CI = ("CI", "TF_BUILD", "GITHUB_ACTIONS", "GITLAB_CI", "CIRCLECI", "TRAVIS", "JENKINS_URL", "CODEBUILD_BUILD_ID",
-       "TEAMCITY_VERSION", "APPVEYOR", "BUILDKITE", "BITBUCKET_BUILD_NUMBER")  # fmt: skip
+       "TEAMCITY_VERSION", "APPVEYOR", "BUILDKITE", "BITBUCKET_BUILD_NUMBER", "CODEBUILD_BUILD_ARN",
+       "CLOUD_RUN_EXECUTION", "PYTEST_CURRENT_TEST")  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -167,6 +167,9 @@ class TrainOptions(Options):
         2.0, group=_TEACHER, low=1, high=20, help="Temperature that softens the logits of teacher and student."
     )
     tensorboard: bool = option(False, group=_REPORT, help="Write TensorBoard logs to RUN/tensorboard.")
+    mlflow: bool = option(
+        False, group=_REPORT, help="Log the run to MLflow: at $MLFLOW_TRACKING_URI, or in the folder mlruns."
+    )
     devices: str = option(
         "auto", group=_MACHINE, help="Devices that share each step: auto (every GPU), the first N, or GPU:0,GPU:2."
     )

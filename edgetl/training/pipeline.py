@@ -30,6 +30,7 @@ from .checkpoint import CheckpointFile
 from .determinism import deterministic
 from .devices import hardware_of, training_devices
 from .log import TrainingLog
+from .mlflow import MLflowTracker
 from .network import build_network, cut_layer
 from .options import TrainOptions
 from .plan import Decision, TrainPlan, check_request, decide
@@ -44,7 +45,7 @@ from .resume_state import (
     read_request,
     refuse_leftover,
 )
-from .run_files import LIBRARIES, write_run
+from .run_files import LIBRARIES, settings_of, write_run
 from .stages import TrainingContext, check_teachable, has_later_stages, run_stages
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
@@ -138,6 +139,7 @@ def _run(
     check_request(options)
     teacher = open_teacher(options)
     check_source(request.root)  # refuse an invalid data set before spending seconds on imports
+    own: list[AnyTracker] = [MLflowTracker(name=request.out.resolve().name)] if options.mlflow else []
     timer = StageTimer()
     with locked(request, anew=anew), ExitStack() as process:
         with timer.stage("data"), _while_importing(keras):
@@ -152,15 +154,16 @@ def _run(
         process.enter_context(deterministic(options.seed))
         with timer.stage("network"):
             ready = _prepare(options, dataset)
-        events = [EventLog(request.folder / EVENTS)] if options.tensorboard else []
+        if options.tensorboard:
+            own.append(EventLog(request.folder / EVENTS))
         file = CheckpointFile(
             request.checkpoint, _identity(dataset, ready, teacher), hardware=hardware_of(ready.devices)
         )
-        training_log = TrainingLog(file=file, trackers=(*events, *trackers_of(trackers)))
+        training_log = TrainingLog(file=file, trackers=trackers_of([*own, *trackers]))
         process.callback(training_log.end)
         with closing(training_log) as log:
             for tracker in log.trackers:
-                tracker.started(ready.decision.plan.by_name())
+                tracker.started(settings_of(ready.decision.plan).by_name())
             log.resume()
             if log.start:
                 note(f"resumed after epoch {log.start.epoch} of stage {log.start.stage}")

@@ -86,7 +86,7 @@ def write_run(
         producer=f"edgetl {__version__}",
         created=created(),
         run_id=request.run_id,
-        config=_settings(plan),
+        config=settings_of(plan),
         labels=dataset.labels,
         preprocess=dataset.spec,
         dataset=replace(dataset.describe(), root=dataset.root.resolve().name),
@@ -116,7 +116,7 @@ def write_run(
     documents.write(folder / DOCUMENT, document)
 
 
-def _settings(plan: TrainPlan) -> TrainedSettings:
+def settings_of(plan: TrainPlan) -> TrainedSettings:
     """Return the settings of a plan, with only the last part of paths."""
     settings = plan.by_name()
     paths = {name: str(settings[name]) for name in _PATHS if settings[name]}

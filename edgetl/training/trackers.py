@@ -1,4 +1,7 @@
-"""Trackers: what is told of a run while it trains. TensorBoard's is :class:`edgetl.training.tensorboard.EventLog`."""
+"""Trackers: what is told of a run while it trains.
+
+TensorBoard's is :class:`edgetl.training.tensorboard.EventLog`, MLflow's :class:`edgetl.training.mlflow.MLflowTracker`.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,7 @@ class Tracker(Protocol):
     """
 
     def started(self, settings: Mapping[str, Value]) -> None:
-        """Take the resolved settings, by name, before the first row."""
+        """Take the resolved settings, by name, before the first row; those that are paths without their folders."""
 
     def row(self, row: HistoryRow) -> None:
         """Take a fit of the head, or an epoch."""
