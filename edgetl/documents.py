@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 
 from edgetl_device._lib.documents import Document, Json, json_schema
 from edgetl_device.errors import InputError
+from edgetl_device.text import closest
 
 # Loaded on first use, so that listing names does not import every module with a document.
 _CLASSES = {
@@ -57,7 +58,7 @@ def document_class(name: str) -> type[Document]:
         InputError: There is no document of this name.
     """
     if name not in _CLASSES:
-        raise InputError(f"{name}: no such document", why=f"there are {', '.join(NAMES)}")
+        raise InputError(f"{name}: no such document", why=f"there are {', '.join(NAMES)}", hint=closest(name, NAMES))
     module, _, attribute = _CLASSES[name].partition(":")
     found: type[Document] = getattr(importlib.import_module(module), attribute)
     return found

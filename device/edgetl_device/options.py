@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import InputError, OptionError, as_flag
+from .text import closest
 
 if TYPE_CHECKING:
     import argparse
@@ -199,9 +200,9 @@ class Option:
         # With an equals sign, the value may begin with a dash.
         return [f"{self.flag}={item}" for item in (value if self.many else [value])]
 
-    def wrong(self, value: Any, must_be: str) -> OptionError:
+    def wrong(self, value: Any, must_be: str, *, hint: str = "") -> OptionError:
         """Return the error for a value."""
-        return OptionError(f"{{{self.name}=}}: must be {must_be}", **{self.name: value})
+        return OptionError(f"{{{self.name}=}}: must be {must_be}", hint=hint, **{self.name: value})
 
     def _several(self, items: tuple[Any, ...], value: Any) -> tuple[Any, ...]:
         if not items and self.default != ():
@@ -231,8 +232,10 @@ class Option:
         if self.kind is float and not math.isfinite(found):
             raise self.wrong(value, "a finite number" if not self.bounds else self.bounds)
         below = (self.low is not None and found < self.low) or (self.above is not None and found <= self.above)
-        if below or (self.high is not None and found > self.high) or (self.choices and found not in self.choices):
+        if below or (self.high is not None and found > self.high):
             raise self.wrong(value, self.bounds)
+        if self.choices and found not in self.choices:
+            raise self.wrong(value, self.bounds, hint=closest(str(found), map(str, self.choices)))
         return found
 
 
@@ -303,15 +306,12 @@ def check_names(kind: type[Options], names: Iterable[str], *, where: str = "") -
     Raises:
         OptionError: A name is unknown; the message suggests the option with the most similar name.
     """
-    import difflib
-
     known = [one.name for one in options_of(kind)]
     for name in names:
         if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
             raise OptionError(
                 f"{where}: there is no option {name!r}" if where else f"there is no option {name!r}",
-                hint=f"Did you mean {close[0]}?" if close else f"There are {', '.join(known)}.",
+                hint=closest(name, known, f"There are {', '.join(known)}."),
             )
 
 

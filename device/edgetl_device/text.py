@@ -6,7 +6,7 @@ JSON (``jsonfile``), HTML and CSV have their own escaping.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 # The guides, for messages: whoever installed edgetl from an index has no docs/ folder.
 GUIDES = "https://github.com/edgetl/edgetl/blob/main/docs/guides"
@@ -31,6 +31,14 @@ def normal_names(names: Sequence[str]) -> tuple[str, ...]:
     """Apply :func:`normal` to a model's labels; leave all unchanged if two would become equal."""
     changed = tuple(map(normal, names))
     return changed if len(set(changed)) == len(changed) else tuple(names)
+
+
+def closest(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """Return the hint for a name that does not exist: the most similar of those that do, else ``otherwise``."""
+    import difflib
+
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"Did you mean {close[0]}?" if close else otherwise
 
 
 def shown(text: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from edgetl_device.errors import InputError
+from edgetl_device.text import closest
 
 from . import classic, mobile
 from .spec import Backbone
@@ -17,5 +18,7 @@ def backbone(name: str) -> Backbone:
         InputError: There is no such row; the message lists the names.
     """
     if name not in BACKBONES:
-        raise InputError(f"unknown backbone {name!r}", why=f"edgetl knows {', '.join(BACKBONES)}")
+        raise InputError(
+            f"unknown backbone {name!r}", why=f"edgetl knows {', '.join(BACKBONES)}", hint=closest(name, BACKBONES)
+        )
     return BACKBONES[name]

@@ -9,9 +9,12 @@ from typing import Any
 
 from edgetl._lib.extras import keras
 from edgetl_device.errors import OptionError
+from edgetl_device.text import closest
 
 from .blocks import blocks
 from .spec import Block
+
+_SHOWN = "edgetl advise shows them."
 
 
 def find_block(name: str, base: Any, request: str) -> Block:
@@ -31,7 +34,7 @@ def find_block(name: str, base: Any, request: str) -> Block:
     raise OptionError(
         f"{{truncate=}}: {name} has no such block",
         why=f"its blocks are {listed}",
-        hint=f"Give one of these names, or how many to keep: 1 to {len(names)}. edgetl advise shows them.",
+        hint=closest(request, names, f"Give one of these names, or how many to keep: 1 to {len(names)}. {_SHOWN}"),
         truncate=request,
     )
 

@@ -5,7 +5,6 @@ One table of metrics serves every command with ``--fail-if``, and the CSV of ``e
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 import re
@@ -18,7 +17,7 @@ from edgetl_device._lib.documents import Unknown, optional
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.reasons import VERDICT, Reason
-from edgetl_device.text import listed
+from edgetl_device.text import closest, listed
 
 if TYPE_CHECKING:
     from edgetl.runs.metrics import ClassMetrics, Metrics
@@ -346,21 +345,19 @@ def _parse(text: str, metrics: Mapping[str, Metric], codes: Mapping[str, Reason]
     if coded is not None and codes:
         if coded["code"] in codes:
             return CodeGate(text.strip(), coded["variant"], coded["code"])
-        close = difflib.get_close_matches(coded["code"], codes, n=1)
         raise InputError(
             f"--fail-if {text!r}: neither a bound nor a code of a verdict",
             why=f"the codes are {', '.join(codes)}",
-            hint=f"Did you mean {close[0]}?" if close else _EXAMPLE,
+            hint=closest(coded["code"], codes, _EXAMPLE),
         )
     match = _GATE.fullmatch(text)
     if match is None:
         raise InputError(f"--fail-if {text!r}: not a name, a sign of > >= < <= and a number", hint=_EXAMPLE)
     if match["name"] not in metrics:
-        close = difflib.get_close_matches(match["name"], metrics, n=1)
         raise InputError(
             f"--fail-if {text!r}: no metric is called {match['name']}",
             why=f"there are {', '.join(metrics)}",
-            hint=f"Did you mean {close[0]}?" if close else "",
+            hint=closest(match["name"], metrics),
         )
     metric = metrics[match["name"]]
     if metric.of_class != (match["label"] is not None):
@@ -382,7 +379,9 @@ def check_variants(gates: Iterable[AnyGate], variants: Iterable[str]) -> None:
     for gate in gates:
         if gate.variant is not None and gate.variant not in known:
             raise InputError(
-                f"--fail-if {gate.text!r}: there is no {gate.variant}", why=f"there are {', '.join(known)}"
+                f"--fail-if {gate.text!r}: there is no {gate.variant}",
+                why=f"there are {', '.join(known)}",
+                hint=closest(gate.variant, known),
             )
 
 
@@ -392,11 +391,10 @@ def check_labels(gates: Iterable[AnyGate], labels: Iterable[str]) -> None:
     for gate in gates:
         label = gate.label if isinstance(gate, Gate) else None
         if label is not None and label not in (*known, EACH_CLASS):
-            close = difflib.get_close_matches(label, known, n=1)
             raise InputError(
                 f"--fail-if {gate.text!r}: no class is called {label}",
                 why=f"there are {listed(known)}",
-                hint=f"Did you mean {close[0]}?" if close else "",
+                hint=closest(label, known),
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ from edgetl._lib.toml import read_toml
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.errors import InputError
 from edgetl_device.options import options_of
+from edgetl_device.text import closest
 
 # Also used as file names: one result per board.
 _NAME = re.compile(r"[\w@+-][\w.@+-]*")
@@ -82,11 +82,10 @@ def read_fleet(path: str | os.PathLike[str]) -> tuple[Board, ...]:
 def _board(row: dict[str, Any], where: str) -> Board:
     known = [*(field.name for field in fields(Board)), "delegate"]
     if unknown := sorted(set(row) - set(known)):
-        close = difflib.get_close_matches(unknown[0], known, n=1)
         raise InputError(
             f"{where}: unknown field {unknown[0]!r}",
             why=f"there are {', '.join(known)}",
-            hint=f"Did you mean {close[0]}?" if close else "",
+            hint=closest(unknown[0], known),
         )
     if "delegate" in row and "delegates" in row:
         raise InputError(f"{where}: delegate and delegates", why="they are the same", hint="Leave one out.")

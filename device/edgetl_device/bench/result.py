@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -30,6 +29,7 @@ from edgetl_device.machine.energy import Energy
 from edgetl_device.machine.environment import Environment, State
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy, Agreement, AmongAccepted, ClassScore
+from edgetl_device.text import closest
 
 from . import photoset
 from .latency import STAGES, LatencyIntervals, StageLatency, StageSamples
@@ -259,12 +259,11 @@ class Result:
             if run.variant == name and threads in (None, run.threads) and batch in (None, run.batch):
                 return run
         found = ", ".join(f"{run.variant} (threads={run.threads}, batch={run.batch})" for run in self.runs)
-        close = difflib.get_close_matches(name, {run.variant for run in self.runs} - {name}, n=1)
         asked = [f"{key}={value}" for key, value in (("threads", threads), ("batch", batch)) if value is not None]
         raise InputError(
             f"the result has no run of {', '.join([repr(name), *asked])}",
             why=f"it has {found}",
-            hint=f"Did you mean {close[0]}?" if close else "",
+            hint=closest(name, {run.variant for run in self.runs} - {name}),
         )
 
     def to_json(self) -> Json:

@@ -305,6 +305,9 @@ def test_an_error_speaks_to_who_asked(tmp_path: Path) -> None:
     ):
         assert said in small.refused(small.edgetl("train", tmp_path, *flags))
     assert "--max-drop -1" in small.refused(small.edgetl("quantize", tmp_path, "--max-drop", "-1"))
+    for flag, value, meant in (("--augment", "standart", "standard"), ("--backbone", "mobilnet_v2", "mobilenet_v2")):
+        assert f"Did you mean {meant}?" in small.refused(small.edgetl("train", tmp_path, flag, value)), flag
+    assert "Did you mean bundle?" in small.refused(small.edgetl("schema", "bundel"))
 
 
 def test_printing_a_configuration_needs_no_input_and_loads_nothing_heavy(tmp_path: Path) -> None:

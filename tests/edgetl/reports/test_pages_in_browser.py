@@ -171,6 +171,8 @@ def contrast(one: str, other: str) -> float:
 
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_pages_fit_and_can_be_read(page: Path, scheme: str) -> None:
+    # Beside its photos a page is small.
+    assert len(re.sub(r"data:image/[^\"')]*", "", page.read_text(encoding="utf-8"))) < 1_000_000
     for found, width in zip(looked(page, *SCHEMES[scheme]), (DESKTOP, PHONE), strict=True):
         assert found["wide"] <= width
         assert found["touching"] == []
