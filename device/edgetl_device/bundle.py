@@ -6,7 +6,6 @@ A bundle is a folder, or a zip of it, ``.edgetl``; nothing is ever extracted or 
 from __future__ import annotations
 
 import csv
-import difflib
 import io
 import os
 import zipfile
@@ -29,12 +28,14 @@ from .runtime import TensorSpec
 from .scores import Accuracy, Agreement
 from .signature import Checked, PublicKey, Signature, Signatures, check
 from .storage import MAX_FILE_BYTES, NPY_DAMAGE, Entry, Storage, damaged
+from .text import closest
 from .unknown import FeatureBank, UnknownScorer, UnknownTest
 
 MANIFEST = "bundle.json"
 LABELS = "labels.txt"
 REFERENCE = "reference.npz"
 SIGNATURES = "signature.json"
+CARD = "MODEL_CARD.md"
 EVALSET = "evalset/"
 INDEX = "evalset/index.csv"
 INDEX_COLUMNS = ("file", "label", "sha256")
@@ -45,6 +46,7 @@ MAX_UNKNOWN_PHOTOS = 1000
 _MAX_MANIFEST_BYTES = 16 << 20
 _MAX_INDEX_BYTES = 64 << 20
 _MAX_SIGNATURES_BYTES = 64 << 10
+_MAX_CARD_BYTES = 1_000_000
 _MAX_GOLDEN = 64
 _MAX_BANK_BYTES = 16 << 20
 _MAX_NPY_HEADER_BYTES = 16 << 10
@@ -282,11 +284,10 @@ class Bundle:
         by_name = {variant.name: variant for variant in self.variants}
         if name in by_name:
             return by_name[name]
-        close = difflib.get_close_matches(name, by_name, n=1)
         raise InputError(
             f"variant {name!r} is not in {self.path}",
             why=f"it has {', '.join(by_name)}",
-            hint=f"Did you mean {close[0]}?" if close else "",
+            hint=closest(name, by_name),
         )
 
     def read(self, file: str, *, limit_bytes: int = MAX_FILE_BYTES) -> bytes:
@@ -334,7 +335,7 @@ class Bundle:
             raise InputError(f"{self.path}: {error.what}", why=error.why, hint=error.hint) from None
 
     def descriptions(self) -> dict[str, bytes]:
-        """Return the files that ``bundle.json`` does not list: itself and, if there is one, ``signature.json``.
+        """Return the documents that ``bundle.json`` does not list: itself and, if there is one, ``signature.json``.
 
         Raises:
             InputError: A file is too large.
@@ -345,6 +346,14 @@ class Bundle:
             for name, limit in limits.items()
             if self._storage.has(name)
         }
+
+    def card(self) -> bytes | None:
+        """Return the model card, if there is one: words for people, which neither digest nor signatures cover.
+
+        Raises:
+            InputError: It is too large.
+        """
+        return self._storage.read(CARD, limit_bytes=_MAX_CARD_BYTES) if self._storage.has(CARD) else None
 
     def photos(self) -> tuple[EvalPhoto, ...]:
         """Return the held-out photos in the order of the reference's rows; ``read(photo.file)`` gives the bytes.
@@ -466,7 +475,7 @@ def read_manifest(data: bytes, *, name: str) -> Manifest:
     """
     manifest = documents.parse(Manifest, data, name=name)
     for file in manifest.files:
-        if storage.checked_name(file) in (MANIFEST, SIGNATURES):
+        if storage.checked_name(file) in (MANIFEST, SIGNATURES, CARD):
             raise damaged(f"{name}: files lists {file}", "it describes the bundle and cannot be part of it")
     names: set[str] = set()
     for place, variant in enumerate(manifest.variants):

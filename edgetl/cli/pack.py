@@ -31,12 +31,14 @@ def pack(
 ) -> None:
     """Write a bundle as one .edgetl file; the same bundle gives the same bytes.
 
-    With fewer variants or photos, the result is a smaller bundle with its own digest and no signatures.
+    The model card of the run goes with it. With fewer variants or photos, the result is a smaller bundle with its own
+    digest and no signatures.
 
     Example: edgetl pack runs/photos --variants int8 --evalset 20
     """
     from edgetl.export.bundle import pack as write_zip
     from edgetl.export.subset import write_subset
+    from edgetl.runs.model_card import FILE
     from edgetl_device.bundle import Bundle
     from edgetl_device.errors import InputError
 
@@ -47,11 +49,15 @@ def pack(
     names = [] if variants == "all" else [one.strip() for one in variants.split(",")]
     if file.resolve() == folder.resolve():
         raise InputError(f"{file}: is the bundle itself", hint="Choose another file with --out.")
+    of_run = folder.parent / FILE
+    card = of_run.read_bytes() if folder.name == "bundle" and of_run.is_file() else opened.card()
     if not names and evalset is None:
-        written = write_zip(folder, file)
+        written = write_zip(folder, file, card=card)
     else:
         with TemporaryDirectory(prefix="edgetl-pack-") as temporary:
-            written = write_zip(write_subset(opened, Path(temporary), variants=names, photos=evalset).path, file)
+            written = write_zip(
+                write_subset(opened, Path(temporary), variants=names, photos=evalset).path, file, card=card
+            )
         if opened.signatures():
             note(f"note: {written} is a new bundle and not signed: edgetl sign {word(written)} --key KEY")
     echo(f"{written}  {written.stat().st_size / 1e6:.1f} MB")

@@ -27,6 +27,7 @@ from edgetl_device._lib.documents import Json, Named, Unknown
 from edgetl_device._lib.files import atomic_path, sha256_bytes
 from edgetl_device.bundle import (
     BANK,
+    CARD,
     EVALSET,
     INDEX,
     INDEX_COLUMNS,
@@ -183,16 +184,24 @@ def write_bundle(
     return Bundle.open(folder)
 
 
-def pack(bundle: str | os.PathLike[str], file: str | os.PathLike[str], *, signatures: Signatures | None = None) -> Path:
+def pack(
+    bundle: str | os.PathLike[str],
+    file: str | os.PathLike[str],
+    *,
+    signatures: Signatures | None = None,
+    card: bytes | None = None,
+) -> Path:
     """Write a bundle as one ``.edgetl`` zip and return its path.
 
     Reproducible: members are sorted and dated 1980. They are stored, not deflated, as models and photos hardly
-    compress and devices read them faster. Only the files listed in ``bundle.json`` and the signatures are packed.
+    compress and devices read them faster. Only the files listed in ``bundle.json``, the signatures
+    and the model card are packed.
 
     Args:
         bundle: The bundle, usually a folder.
         file: The file to write; may be the bundle itself.
         signatures: Signatures that replace the bundle's.
+        card: Model card that replaces the bundle's.
 
     Raises:
         InputError: The bundle is damaged.
@@ -203,6 +212,8 @@ def pack(bundle: str | os.PathLike[str], file: str | os.PathLike[str], *, signat
         first[SIGNATURES] = documents.dumps(signatures).encode()
     elif SIGNATURES in first:
         opened.signatures()  # refuses damaged ones
+    if (found := card if card is not None else opened.card()) is not None:
+        first[CARD] = found
     with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         # Manifest first, so that the start of the file identifies it.
         for name, data in first.items():

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from edgetl_device.bundle import CARD
 from edgetl_device.errors import InputError
 
-FILE = "MODEL_CARD.md"
+FILE = CARD
 _MOST_BYTES = 1_000_000
 _LICENCE = re.compile(r"^license: *(.*?) *$", re.MULTILINE)
 NO_LICENCE = "unknown"

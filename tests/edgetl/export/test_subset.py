@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -79,3 +80,37 @@ def test_signatures_do_not_apply_to_a_subset(tiny_bundle: Path, tmp_path: Path) 
     assert done.returncode == 0, done.stderr
     assert "not signed" in done.stderr
     assert Bundle.open(tmp_path / "small.edgetl").signatures() == ()
+
+
+def test_the_card_of_the_run_goes_with_its_bundle_and_changes_no_digest(tiny_bundle: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run"))
+    (run / "MODEL_CARD.md").unlink(missing_ok=True)
+    digest = Bundle.open(run).digest
+    assert Bundle.open(packed(run, tmp_path / "none.edgetl")).card() is None
+    me = generate(tmp_path / "me")
+    sign(run / "bundle", [me.private], version=1)
+    (run / "MODEL_CARD.md").write_text("# What it is for\n")
+    whole = Bundle.open(packed(run, tmp_path / "whole.edgetl"))
+    part = Bundle.open(packed(run, tmp_path / "part.edgetl", "--variants", "int8"))
+    again = Bundle.open(packed(tmp_path / "part.edgetl", tmp_path / "again.edgetl", "--evalset", "3"))
+    assert [one.card() for one in (whole, part, again)] == [b"# What it is for\n"] * 3
+    # It is no part of what is signed.
+    assert whole.digest == digest
+    assert verify(whole, trust=[me.key]).ok
+    assert "MODEL_CARD.md" not in whole.files
+    # Signing again keeps it.
+    sign(whole.path, [me.private], version=2)
+    assert Bundle.open(whole.path).card() == b"# What it is for\n"
+
+
+def packed(bundle: Path, out: Path, *more: str) -> Path:
+    done = small.edgetl("pack", bundle, "-o", out, *more)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_a_huge_card_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run"))
+    (run / "bundle" / "MODEL_CARD.md").write_bytes(b"#" * 1_000_001)
+    with pytest.raises(InputError, match=r"MODEL_CARD\.md: it is larger"):
+        pack(run / "bundle", tmp_path / "it.edgetl")
