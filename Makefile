@@ -10,7 +10,7 @@ TWO := --numprocesses 2 --dist loadfile
 ONE := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
-.PHONY: demo docs test test-e2e test-slow test-faults fuzz mutants test-arm64 matrix lint types test-device test-tflite lock locked clean
+.PHONY: demo docs test test-e2e test-slow test-faults test-readme fuzz mutants test-arm64 matrix lint types test-device test-tflite lock locked clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -37,6 +37,10 @@ test-slow: $(STAMP)
 # Processes that are killed at many random moments.
 test-faults: $(STAMP)
 	$(BIN)/python -m pytest -m faults --durations=15
+
+# The README's blocks, word for word, in new environments; the packages come from the index.
+test-readme: $(STAMP)
+	$(BIN)/python -m pytest -m readme
 
 # The code broken on purpose, in one place at a time: each time the tests that are named must fail. An hour; one of them:
 # make mutants MUTANTS="--only EXIF".

@@ -95,7 +95,9 @@ class Lab:
         """The environment that makes edgetl use this lab's configuration."""
         return {"EDGETL_SSH": f"ssh -F {self.config}"}
 
-    def board(self, name: str, *, known: bool = True, shell: str = "", env: str = "") -> SshBoard:
+    def board(
+        self, name: str, *, known: bool = True, shell: str = "", env: str = "", home: Path | None = None
+    ) -> SshBoard:
         """Start a board.
 
         Args:
@@ -103,6 +105,7 @@ class Lab:
             known: Whether the client knows its host key.
             shell: A script to run instead of the requested command.
             env: Further ``NAME=value`` for its programs.
+            home: Its home folder, where ``scp`` copies to; the user's own when None, and then without ``scp``.
         """
         folder = self.folder / name
         folder.mkdir()
@@ -115,7 +118,8 @@ class Lab:
             f"Port {port}\nListenAddress 127.0.0.1\nHostKey {host_key}\nPidFile none\nUsePAM no\nStrictModes no\n"
             f"AuthorizedKeysFile {folder}/authorized_keys\nPasswordAuthentication no\nPermitRootLogin yes\n"
             # The device package under test, if it is not the installed one.
-            f"SetEnv XDG_CACHE_HOME={cache} {env or 'PYTHONPATH=' + os.environ.get('PYTHONPATH', '')}\n"
+            f"SetEnv XDG_CACHE_HOME={cache} {f'HOME={home} ' if home else ''}"
+            f"{env or 'PYTHONPATH=' + os.environ.get('PYTHONPATH', '')}\n"
         )
         if shell:
             script = folder / "shell"
@@ -123,6 +127,9 @@ class Lab:
             script.chmod(0o755)
             with (folder / "sshd_config").open("a") as stream:
                 stream.write(f"ForceCommand {script}\n")
+        if home is not None:
+            with (folder / "sshd_config").open("a") as stream:
+                stream.write(f"Subsystem sftp internal-sftp -d {home}\n")
         if os.geteuid() == 0:
             # Compiled into sshd: the folder of its unprivileged process.
             Path("/run/sshd").mkdir(exist_ok=True)
