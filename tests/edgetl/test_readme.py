@@ -137,7 +137,12 @@ def clean(tmp_path: Path) -> dict[str, str]:
     inside = str(Path(sys.executable).parent)
     env["PATH"] = os.pathsep.join(one for one in env["PATH"].split(os.pathsep) if one != inside)
     kept = os.environ.get("PIP_CACHE_DIR", str(Path("~/.cache/pip").expanduser()))
-    return env | {"HOME": str(home), "GIT_CONFIG_GLOBAL": str(home / "gitconfig"), "PIP_CACHE_DIR": kept}
+    return env | {
+        "LANG": "C.UTF-8",
+        "HOME": str(home),
+        "GIT_CONFIG_GLOBAL": str(home / "gitconfig"),
+        "PIP_CACHE_DIR": kept,
+    }
 
 
 def own_files(folder: Path) -> bool:
@@ -198,7 +203,7 @@ def test_a_workstation_and_a_board_follow_the_readme(clean: dict[str, str], tmp_
     asked = of(WORKSTATION)
     with Lab(tmp_path / "lab") as lab:
         # A board knows the index of packages, and nothing else of this machine.
-        pip = {name: value for name, value in clean.items() if name.startswith("PIP_") or name.endswith("_proxy")}
+        pip = {name: value for name, value in clean.items() if name.startswith(("LANG", "PIP_")) or "_proxy" in name}
         lab.board("raspberrypi.local", home=board, env=" ".join(f'"{name}={value}"' for name, value in pip.items()))
         programs = tmp_path / "programs"
         programs.mkdir()
