@@ -227,4 +227,9 @@ def test_a_workstation_and_a_board_follow_the_readme(clean: dict[str, str], tmp_
         # The loop of the program in Python.
         labels = {path.name for path in (tmp_path / "edgetl" / "flowers").rglob("*") if path.is_dir()}
         assert [line.split()[0] in labels for line in printed[-1]] == [True] * 3
-        assert not list(board.glob("edge/lib/python*/site-packages/tensorflow"))
+        (packages,) = board.glob("edge/lib/python*/site-packages")
+        assert not (packages / "tensorflow").exists()
+        # What is installed, without pip itself and what Python compiles.
+        files = [path for path in packages.rglob("*") if path.is_file() and not path.is_symlink()]
+        counted = [path for path in files if not {"pip", "setuptools", "__pycache__"} & set(path.parts)]
+        assert sum(path.stat().st_size for path in counted) < 150e6
