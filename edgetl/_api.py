@@ -123,7 +123,7 @@ def import_model(
     """Import a model that edgetl did not train, and write a run directory like that of :func:`train`.
 
     Args:
-        model: A ``.keras``, ``.h5`` or ``.onnx`` file.
+        model: A ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file, or the folder of a SavedModel.
         data: Labelled photos, in any form that training takes.
         out: The run directory; ``runs/<name of model>`` when None.
         overwrite: Replace an existing run.

@@ -29,7 +29,9 @@ def register(app: typer.Typer) -> None:
 
 def import_model(
     asked: Asked[ImportOptions],
-    model: Path = typer.Argument(..., help="A .keras, .h5 or .onnx file.", readable=False, show_default=False),
+    model: Path = typer.Argument(
+        ..., help="A .keras, .h5, .onnx or .tflite file, or a SavedModel.", readable=False, show_default=False
+    ),
     data: Path = typer.Option(
         ...,
         metavar="PHOTOS",

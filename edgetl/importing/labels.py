@@ -46,26 +46,40 @@ def read_labels(path: Path) -> tuple[str, ...]:
         lines = path.read_text("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise OptionError("{labels=}: is not UTF-8 text", why=str(error), labels=str(path)) from None
+    return _checked(lines, "{labels=}", labels=str(path))
+
+
+def _checked(lines: Sequence[str], shown: str, **given: str) -> tuple[str, ...]:
+    hint = "Give a text file without it: {labels} FILE."
     labels = [line.strip() for line in lines]
     while labels and not labels[-1]:
         labels.pop()
     if "" in labels:
-        raise OptionError("{labels=}: line " + str(labels.index("") + 1) + " is empty", labels=str(path))
+        raise OptionError(f"{shown}: line {labels.index('') + 1} is empty", hint=hint, **given)
     found = normal_names(labels)
     seen: set[str] = set()
     for label in found:
         if label in seen:
-            raise OptionError("{labels=}: " + f"{label} is there twice", labels=str(path))
+            raise OptionError(f"{shown}: {label} is there twice", hint=hint, **given)
         seen.add(label)
     return found
 
 
-def resolved(file: str | None, of_photos: Sequence[str], *, outputs: int, shown: str, data: Path) -> tuple[str, ...]:
+def resolved(
+    file: str | None,
+    of_photos: Sequence[str],
+    *,
+    of_model: Sequence[str] = (),
+    outputs: int,
+    shown: str,
+    data: Path,
+) -> tuple[str, ...]:
     """Return the labels of a model's outputs.
 
     Args:
-        file: The user's file of labels.
+        file: The user's file of labels; without it they are those of the model, or else of the photos.
         of_photos: Classes of the photos, sorted by name.
+        of_model: The labels in the model's metadata; empty if it has none.
         outputs: Number of classes that the model tells apart.
         shown: Name of the model in messages.
         data: The photos, for messages.
@@ -73,10 +87,14 @@ def resolved(file: str | None, of_photos: Sequence[str], *, outputs: int, shown:
     Raises:
         InputError: They are not as many as outputs, or photos have a class that is not among them.
     """
-    labels = read_labels(Path(file)) if file is not None else tuple(of_photos)
+    if file is not None:
+        labels, source = read_labels(Path(file)), f"{file} has"
+    elif of_model:
+        labels, source = _checked(of_model, f"{shown}: its labels"), "its metadata has"
+    else:
+        labels, source = tuple(of_photos), f"the photos in {data} have"
     if len(labels) != outputs:
-        source = f"{file} has" if file is not None else f"the photos in {data} have"
-        kinds = "labels" if file is not None else "classes"
+        kinds = "labels" if file is not None or of_model else "classes"
         raise OptionError(
             f"{shown}: has {outputs} classes; {source} {len(labels)} {kinds}",
             hint="Give a text file with one label for each output: {labels} FILE.",

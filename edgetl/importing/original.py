@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from importlib import metadata
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib import extras
+from edgetl._lib.cores import available_cores
 
 _BATCH = 16
 
@@ -70,10 +73,64 @@ class OnnxOriginal:
 
     def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """As :meth:`Original.outputs`."""
-        many = _BATCH if self._batch else 1
+        batches = _batches(inputs, nchw=self._nchw, batch=self._batch)
+        return np.concatenate([self._session.run(None, {self._name: given})[0] for given in batches])
+
+
+class TFLiteOriginal:
+    """A TFLite model in LiteRT.
+
+    Args:
+        data: The file, with its weights in floats.
+        size: Height and width of the input.
+        nchw: Whether its input is [1, 3, S, S].
+        instead_of: The type of the weights in its file, if LiteRT would compute otherwise with them; else empty.
+    """
+
+    def __init__(self, data: bytes, *, size: int, nchw: bool = False, instead_of: str = "") -> None:
+        litert = extras.require("ai_edge_litert.interpreter")
+        self._interpreter = litert.Interpreter(model_content=data, num_threads=available_cores())
+        (pixels,), (scores,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
+        self._input, self._output, self._nchw = pixels["index"], scores["index"], nchw
+        self._interpreter.resize_tensor_input(self._input, (1, 3, size, size) if nchw else (1, size, size, 3))
+        self._interpreter.allocate_tensors()
+        self.runtime = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
+        if instead_of:
+            self.runtime += f" with float32 weights instead of {instead_of}"
+
+    def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """As :meth:`Original.outputs`."""
         parts = []
-        for start in range(0, len(inputs), many):
-            batch = inputs[start : start + many]
-            given = np.ascontiguousarray(batch.transpose(0, 3, 1, 2)) if self._nchw else batch
-            parts.append(self._session.run(None, {self._name: given})[0])
+        for given in _batches(inputs, nchw=self._nchw, batch=False):
+            self._interpreter.set_tensor(self._input, given)
+            self._interpreter.invoke()
+            parts.append(np.array(self._interpreter.get_tensor(self._output)))
         return np.concatenate(parts)
+
+
+class SavedModelOriginal:
+    """The graph of a SavedModel in TensorFlow.
+
+    Args:
+        function: From float32 [n, S, S, 3], or [n, 3, S, S], to its output.
+        nchw: Whether it is the latter.
+        batch: Whether it takes batches of any size.
+    """
+
+    def __init__(self, function: Any, *, nchw: bool, batch: bool) -> None:
+        self._function, self._nchw, self._batch = function, nchw, batch
+        self.runtime = f"tensorflow {extras.tensorflow().__version__}"
+
+    def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+        """As :meth:`Original.outputs`."""
+        constant = extras.tensorflow().constant
+        batches = _batches(inputs, nchw=self._nchw, batch=self._batch)
+        return np.concatenate([np.asarray(self._function(constant(given))) for given in batches])
+
+
+def _batches(inputs: npt.NDArray[np.float32], *, nchw: bool, batch: bool) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield inputs [n, S, S, 3] as a model takes them: in batches or one by one, and channels first or last."""
+    many = _BATCH if batch else 1
+    for start in range(0, len(inputs), many):
+        part = inputs[start : start + many]
+        yield np.ascontiguousarray(part.transpose(0, 3, 1, 2)) if nchw else part

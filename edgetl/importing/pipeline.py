@@ -51,10 +51,10 @@ from edgetl_device.errors import InputError
 from edgetl_device.options import Value, command_text
 from edgetl_device.preprocess import Preprocess
 
-from . import agreement, inputs, keras_config, keras_graph, labels
+from . import agreement, inputs, keras_config, keras_graph, labels, saved_model_file
 from .onnx_graph import network_of
 from .options import ImportOptions
-from .original import KerasOriginal, OnnxOriginal, Original
+from .original import KerasOriginal, OnnxOriginal, Original, SavedModelOriginal, TFLiteOriginal
 from .plain import End, Finished, Keras, Names, class_scores, ends_in, finished
 from .scan import Scanned, scanned
 from .source import Source, open_source
@@ -101,13 +101,13 @@ class Loaded:
 
 
 def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, overwrite: bool = False) -> Run:
-    """Import a Keras or ONNX model and write a run directory, which appears once it is complete.
+    """Import a model file or SavedModel and write a run directory, which appears once it is complete.
 
     The input of the model is chosen on the training and validation photos, and results are reported on the test photos
     (on the validation photos if there are none).
 
     Args:
-        path: The model file.
+        path: The model file, or the folder of a SavedModel.
         data: The data set, in any form that training takes.
         out: The run directory to write.
         options: Options of the import.
@@ -127,7 +127,14 @@ def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, o
         loaded = load(path, options)
     with timer.stage("data"):
         dataset = _dataset(data, loaded, options, fit="stretch")
-        names = labels.resolved(options.labels, dataset.labels, outputs=loaded.classes, shown=str(path), data=data)
+        names = labels.resolved(
+            options.labels,
+            dataset.labels,
+            of_model=loaded.scanned.scan.labels,
+            outputs=loaded.classes,
+            shown=str(path),
+            data=data,
+        )
         choosing = _choosing(dataset, options)
     with timer.stage("input"):
         choice, order = _choose(loaded, dataset, choosing, names, options)
@@ -150,16 +157,27 @@ def load(path: Path, options: ImportOptions) -> Loaded:
     source = open_source(path)
     with step("Reading the model"):
         found = scanned(source, size=options.size)
-        return _onnx(source, found) if source.format == "onnx" else _keras(source, found, options)
+        return _keras(source, found, options) if source.format in ("keras", "h5") else graph_of(source, found)
 
 
-def _onnx(source: Source, found: Scanned) -> Loaded:
+def graph_of(source: Source, found: Scanned) -> Loaded:
+    """Convert what was scanned as ONNX, and open the original in its own runtime."""
     scan, shown = found.scan, str(source.path)
     assert scan.size is not None
     nchw = scan.layout == "nchw"
     network = network_of(found.simplified, nchw=nchw, size=scan.size, shown=shown).network
-    original = OnnxOriginal(found.whole, nchw=nchw, batch=scan.batch)
-    return Loaded(source, found, network, original, scan.size, "", "", found.whole)
+    if source.format == "onnx":
+        original: Original = OnnxOriginal(found.whole, nchw=nchw, batch=scan.batch)
+        return Loaded(source, found, network, original, scan.size, "", "", found.whole)
+    if source.format == "saved_model":
+        original = SavedModelOriginal(
+            saved_model_file.function_of(found.whole, *scan.tensors), nchw=nchw, batch=scan.batch
+        )
+        return Loaded(source, found, network, original, scan.size, "", "", source.data)
+    # LiteRT rounds activations to int8 where weights are int8; it takes float16 as float32.
+    instead_of = scan.weights_type if scan.weights_type == "int8" else ""
+    original = TFLiteOriginal(found.whole, size=scan.size, nchw=nchw, instead_of=instead_of)
+    return Loaded(source, found, network, original, scan.size, "", "", source.data)
 
 
 def _keras(source: Source, found: Scanned, options: ImportOptions) -> Loaded:
@@ -327,7 +345,7 @@ def _write(
             opset=scan.opset,
             layout="nchw" if scan.layout == "nchw" else "nhwc",
             ends_in=made.ends_in,
-            labels_from="file" if options.labels else "photos",
+            labels_from="file" if options.labels else "metadata" if scan.labels else "photos",
             held_out="user" if options.held_out else "unknown",
             input=choice.record,
             label_order=order,

@@ -1,8 +1,8 @@
 """A model file of a stranger in a child process first: ``python -m edgetl.importing.scan FORMAT FOLDER SIZE``.
 
-HDF5, ONNX and ONNX Runtime are native code that is not made for such files: a crash here is a message there. The file
-comes by stdin; what is written to stdout is a line of JSON, :class:`Scan`, and for ONNX the graph with static shapes
-and without what does not depend on the photo.
+HDF5, ONNX Runtime, TensorFlow and LiteRT are native code that is not made for such files: a crash here is a message
+there. The file comes by stdin; what is written to stdout is a line of JSON, :class:`Scan`, and for all but Keras an
+ONNX graph with static shapes and without what does not depend on the photo.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -23,6 +23,7 @@ from edgetl_device._lib.documents import of_json, optional, to_json
 from edgetl_device.errors import InputError
 from edgetl_device.text import shown
 
+from . import saved_model_file, tflite_file
 from .options import MOST_SIDE
 from .plain import MOST_OUTPUTS
 from .source import Source
@@ -50,9 +51,12 @@ class Scan:
         producer: The program that wrote it.
         opset: ONNX: its opset.
         layout: ONNX: ``nchw`` or ``nhwc``.
-        size: ONNX: height and width of the input.
+        size: All but Keras: height and width of the input.
         batch: ONNX: whether the batch may be of any size.
         external: ONNX: names of the files beside it that held its weights.
+        labels: TFLite: the labels in its metadata.
+        weights_type: TFLite: the type of its weights: ``float32``, ``float16`` or ``int8``.
+        tensors: SavedModel: names of the input and the output in its graph.
     """
 
     config: str = optional("")
@@ -63,6 +67,9 @@ class Scan:
     size: int | None = optional()
     batch: bool = optional(False)
     external: tuple[str, ...] = optional(())
+    labels: tuple[str, ...] = optional(())
+    weights_type: str = optional("float32")
+    tensors: tuple[str, ...] = optional(())
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,8 +78,9 @@ class Scanned:
 
     Attributes:
         scan: What the file says.
-        whole: ONNX: the model with all its weights, in one file.
-        simplified: ONNX: the model for a batch of 1, constants folded.
+        whole: The reference: the ONNX model with all its weights, in one file; the TFLite model with weights in
+            float32; the GraphDef of a SavedModel.
+        simplified: ONNX for a batch of 1, constants folded.
     """
 
     scan: Scan
@@ -90,7 +98,7 @@ def scanned(source: Source, *, size: int | None = None) -> Scanned:
     Raises:
         InputError: It is damaged, or is no image classifier that edgetl can import.
     """
-    extras.check_installed("h5py" if source.format != "onnx" else "onnxruntime")
+    extras.check_installed("h5py" if source.format in ("h5", "keras") else "onnxruntime")
     folder = str(source.path.resolve().parent)
     try:
         found = reader_process.read(
@@ -118,6 +126,11 @@ def scan_here(data: bytes, format: str, folder: Path, size: int) -> Scanned:
     """Scan a file in this process, which may crash; any exception means that it cannot be imported."""
     if format == "onnx":
         return _onnx(data, folder, size)
+    if format in ("tflite", "saved_model"):
+        try:
+            return _tflite(data, folder, size) if format == "tflite" else _saved_model(data, folder, size)
+        except InputError as error:
+            raise Refusal(f"{error.what}: {error.why}" if error.why else error.what, error.hint) from None
     return Scanned(_h5(data) if format == "h5" else _keras(data), b"", b"")
 
 
@@ -230,6 +243,22 @@ def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
         external=external,
     )
     return Scanned(about, whole, simplified)
+
+
+def _tflite(data: bytes, folder: Path, size: int) -> Scanned:
+    found = tflite_file.read(data)
+    graph = _onnx(tflite_file.to_onnx(found.floats), folder, size)
+    tflite_file.run_once(found.floats, [1, *_sides(graph.scan)])
+    about = replace(graph.scan, producer="", opset=None, labels=found.labels, weights_type=found.weights_type)
+    return Scanned(about, found.floats, graph.simplified)
+
+
+def _saved_model(data: bytes, folder: Path, size: int) -> Scanned:
+    found = saved_model_file.read(data)
+    graph = _onnx(saved_model_file.to_onnx(found, size), folder, size)
+    saved_model_file.run_once(found, [1, *_sides(graph.scan)])
+    about = replace(graph.scan, producer=_shown(found.producer), opset=None, tensors=(found.pixels, found.scores))
+    return Scanned(about, found.graph, graph.simplified)
 
 
 def _producer(model: Any) -> str:

@@ -100,14 +100,16 @@ class ImportRecord:
     Attributes:
         name: Name of the file as given.
         format: Format of the file.
-        sha256: SHA-256 of the file as given.
-        file: The original in the run directory: the same file; for ONNX with external data, both in one file.
+        sha256: SHA-256 of the file as given; of a SavedModel, of ``file``.
+        file: The original in the run directory: the same file; for ONNX with external data, both in one file; for a
+            SavedModel, a zip of its graph and weights.
         runtime: What runs the original: the reference that the import agrees with.
         producer: The program that wrote the file, if it says so.
         opset: Opset of ONNX.
         layout: Layout of its input.
         ends_in: What the original puts out.
-        labels_from: Source of the labels: the user's ``file``, or the ``photos`` (their classes, sorted by name).
+        labels_from: Source of the labels: the user's ``file``, the ``metadata`` of the model, or the ``photos`` (their
+            classes, sorted by name).
         held_out: Whether the test photos were kept from the training of the model: ``user`` if the user says so, else
             ``unknown``. edgetl cannot know it.
         input: How photos become what the model takes.
@@ -116,7 +118,7 @@ class ImportRecord:
     """
 
     name: Text
-    format: Literal["keras", "h5", "onnx"]
+    format: Literal["keras", "h5", "onnx", "tflite", "saved_model"]
     sha256: Sha256
     file: Text
     runtime: Text
@@ -124,7 +126,7 @@ class ImportRecord:
     opset: Positive | None = optional()
     layout: Literal["nhwc", "nchw"]
     ends_in: Literal["softmax", "log-softmax", "sigmoids", "one sigmoid", "logits", "one logit"]
-    labels_from: Literal["file", "photos"]
+    labels_from: Literal["file", "metadata", "photos"]
     held_out: Literal["user", "unknown"]
     input: InputRecord
     label_order: LabelOrder

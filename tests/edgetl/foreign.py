@@ -16,7 +16,9 @@ from edgetl.importing.inputs import feed
 from edgetl.importing.keras_graph import flat_network
 from edgetl.importing.onnx_graph import network_of
 from edgetl.importing.original import KerasOriginal, OnnxOriginal
+from edgetl.importing.pipeline import graph_of
 from edgetl.importing.scan import Scanned, scan_here
+from edgetl.importing.source import open_source
 
 SIZE = 32
 UNIT = Scaling((1 / 255,), (0.0,))
@@ -58,6 +60,13 @@ def import_onnx(model: onnx.ModelProto, *, scaling: Scaling | None = UNIT) -> pl
     network = network_of(found.simplified, nchw=nchw, size=scan.size, shown="theirs.onnx").network
     original = OnnxOriginal(found.whole, nchw=nchw, batch=scan.batch)
     return _checked(network, original, scan.size, scaling)
+
+
+def import_file(path: Path, *, scaling: Scaling | None = UNIT) -> plain.Finished:
+    """Convert a TFLite file or SavedModel as the import does, and check that it puts out what its own runtime does."""
+    source = open_source(path)
+    loaded = graph_of(source, scan_here(source.data, source.format, path.parent, 0))
+    return _checked(loaded.network, loaded.original, loaded.size, scaling)
 
 
 def _checked(network: Any, original: Any, size: int, scaling: Scaling | None) -> plain.Finished:

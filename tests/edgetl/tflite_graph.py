@@ -37,8 +37,9 @@ class Graph:
         tensor.shape = [1 if size == -1 else size for size in shape]
         if -1 in shape:
             tensor.shapeSignature = list(shape)
-        tensor.quantization = schema.QuantizationParametersT()
-        tensor.quantization.scale, tensor.quantization.zeroPoint = list(scales), [0] * len(scales)
+        if scales:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = list(scales), [0] * len(scales)
         tensor.buffer = 0
         if values is not None:
             buffer = schema.BufferT()
@@ -70,11 +71,11 @@ class Graph:
         self._operators.append(operator)
         return output
 
-    def build(self, input: int, output: int) -> bytes:
+    def build(self, input: int, *outputs: int) -> bytes:
         """Return the file."""
         graph, model = schema.SubGraphT(), schema.ModelT()
         graph.tensors, graph.operators = self._tensors, self._operators
-        graph.inputs, graph.outputs = [input], [output]
+        graph.inputs, graph.outputs = [input], list(outputs)
         model.version, model.subgraphs, model.buffers = 3, [graph], self._buffers
         model.operatorCodes = self._codes
         packed: bytes = pack_tree(model)

@@ -43,8 +43,7 @@ def _file(folder: Path, name: str, data: bytes) -> Path:
         ("a.pt", _zip(archive__data_dot_pkl=b"."), "pickle of PyTorch", "torch.onnx.export"),
         ("a.pth", b"\x80\x02}q\x01.", "pickle of PyTorch", "torch.onnx.export"),
         ("a.safetensors", b"\x10\0\0\0", "weights or a pickle of PyTorch", "torch.onnx.export"),
-        ("a.tflite", b"\x1c\0\0\0TFL3", "is a TFLite file", "Keras or ONNX"),
-        ("a.pb", b"\x0a\x01", "a graph of TensorFlow", "tf2onnx"),
+        ("a.pb", b"\x0a\x01", "a graph of TensorFlow", "import the folder"),
         ("a.keras", b"not a zip", "is not a Keras file", "damaged"),
         ("a.keras", b"PK\x03\x04 cut off", "damaged zip", "Copy it again"),
         ("a.keras", _zip(a_dot_txt=b""), "not a Keras model", ""),
@@ -57,13 +56,6 @@ def test_other_formats_are_named(tmp_path: Path, name: str, data: bytes, what: s
     with pytest.raises(InputError, match=what) as refused:
         open_source(_file(tmp_path, name, data))
     assert hint in refused.value.hint
-
-
-def test_a_saved_model_says_how_to_convert_it(tmp_path: Path) -> None:
-    _file(tmp_path, "saved_model.pb", b"")
-    with pytest.raises(InputError, match="SavedModel") as refused:
-        open_source(tmp_path)
-    assert "tf2onnx.convert --saved-model" in refused.value.hint
 
 
 def _typed(model: onnx.ModelProto, kind: int) -> onnx.ModelProto:
@@ -267,6 +259,11 @@ def test_labels_fit_outputs_and_photos(tmp_path: Path) -> None:
     where: dict[str, Any] = {"shown": "theirs.onnx", "data": Path("photos")}
     assert resolved(str(path), ["blå", "vit"], outputs=3, **where) == ("röd", "blå", "vit")
     assert resolved(None, ["blå", "vit"], outputs=2, **where) == ("blå", "vit")
+    assert resolved(None, ["vit"], of_model=["röd", "vit"], outputs=2, **where) == ("röd", "vit")
+    with pytest.raises(OptionError, match=r"has 2 classes; its metadata has 3 labels"):
+        resolved(None, ["vit"], of_model=["röd", "blå", "vit"], outputs=2, **where)
+    with pytest.raises(OptionError, match=r"theirs\.onnx: its labels: vit is there twice"):
+        resolved(None, ["vit"], of_model=["vit", "vit"], outputs=2, **where)
     with pytest.raises(OptionError, match=r"has 1000 classes; the photos in photos have 2 classes"):
         resolved(None, ["blå", "vit"], outputs=1000, **where)
     with pytest.raises(OptionError, match=r"has 4 classes; .*labels\.txt has 3 labels"):
