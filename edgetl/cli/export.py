@@ -27,6 +27,9 @@ def export(
     c_array: bool = typer.Option(
         False, "--c-array", help="TFLite only: C source and header for microcontrollers.  [default: RUN/<run>.c]"
     ),
+    to_saved_model: bool = typer.Option(
+        False, "--to-saved-model", help="The float model as a folder for TensorFlow.  [default: RUN/saved_model]"
+    ),
     data: Path | None = typer.Option(
         None, metavar="PHOTOS", help="Path of the run's photos, if they have moved.", show_default=False
     ),
@@ -51,6 +54,9 @@ def export(
     from edgetl_device._lib.files import write_bytes
 
     check_name(variant)
+    if to_saved_model:
+        _write_saved_model(run, out or run / "saved_model", other=variant != "float32" or layout != "nhwc" or c_array)
+        return
     options = QuantizeOptions(int8=True, target=target)
     chosen = _layout(layout, variant)
     file = out or run / (f"{run.resolve().name}.c" if c_array else _file_name(variant, chosen))
@@ -79,6 +85,22 @@ def export(
     else:
         scores = f", {accuracy_text(made.accuracy)}" if made.accuracy else ""
         echo(f"measured  {opened.folder / 'bundle'}: {variant}{scores}")
+
+
+def _write_saved_model(run: Path, folder: Path, *, other: bool) -> None:
+    from edgetl.export.saved_model import write_saved_model
+    from edgetl.runs.directory import Run
+    from edgetl_device.errors import InputError
+
+    if other:
+        raise InputError(
+            "--to-saved-model with --variant, --layout or --c-array",
+            why="a SavedModel has the float model, with the photo as [n, S, S, 3]",
+            hint="Export the variant by itself.",
+        )
+    write_saved_model(Run.open(run).load_model(), folder)
+    echo(f"{folder}  {sum(one.stat().st_size for one in folder.rglob('*')) / 1e6:.2f} MB")
+    echo(f"measured  no; it is the model of {word(run)}, in TensorFlow")
 
 
 def _layout(layout: str, variant: str) -> Layout:

@@ -50,6 +50,8 @@ _FILES = (
     "explain/channels.csv",
     "bundle.edgetpu.json",
     "bundle.lock",
+    "saved_model/*.pb",
+    "saved_model/variables/variables.*",
 )
 _EXPORTS = ("float32", "float16", "dynamic", "int8")
 
