@@ -15,7 +15,7 @@ from edgetl_device._lib.documents import to_json
 from edgetl_device.bench import result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.photoset import digest, of_bundle
-from edgetl_device.bench.predictions import Predictions, evalset, probabilities, top_predictions
+from edgetl_device.bench.predictions import Predictions, evalset, predicted, top_predictions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier
@@ -111,4 +111,4 @@ def test_answers_that_are_no_probabilities_are_refused(tiny: Bundle, monkeypatch
         for wrong in (np.array([0.5, 3.0, 0.1], np.float32), np.array([np.nan, 0, 1], np.float32)):
             monkeypatch.setattr(classifier.runtime, "probabilities", lambda _row=0, wrong=wrong: wrong)
             with pytest.raises(InputError, match=r"int8\.tflite: the model outputs (numbers from 0\.1 to 3|NaN)"):
-                probabilities(classifier, of_bundle(tiny))
+                predicted(classifier, of_bundle(tiny))
