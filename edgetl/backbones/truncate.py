@@ -31,10 +31,11 @@ def find_block(name: str, base: Any, request: str) -> Block:
         return found[int(request) - 1]
     names = [block.name for block in found]
     listed = ", ".join(names if len(names) <= 20 else [*names[:3], "...", *names[-3:]])
+    named = closest(request, names, "Give one of these names.")
     raise OptionError(
         f"{{truncate=}}: {name} has no such block",
         why=f"its blocks are {listed}",
-        hint=closest(request, names, f"Give one of these names, or how many to keep: 1 to {len(names)}. {_SHOWN}"),
+        hint=f"{named} Or give how many to keep: 1 to {len(names)}. {_SHOWN}",
         truncate=request,
     )
 
