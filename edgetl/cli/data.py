@@ -83,8 +83,6 @@ def check(
     """
     from edgetl._lib.extras import check_installed
     from edgetl.data import AUDIT, check_dataset
-    from edgetl.labels import check_labels
-    from edgetl.labels.page import render
     from edgetl_device._lib.files import write_text
     from edgetl_device.errors import InputError
     from edgetl_device.preprocess import Preprocess
@@ -96,7 +94,11 @@ def check(
     for file in (out, page):
         check_out(file, data=data)
     dataset = check_dataset(data, Preprocess(size=size), seed=seed, val=val, test=test, on_conflict=on_conflict.value)
-    checked = check_labels(dataset) if labels else None
+    checked = None
+    if labels:
+        from edgetl.labels import check_labels
+
+        checked = check_labels(dataset)
     if not deliver(replace(dataset.describe(), label_check=checked), json=json, out=out):
         _print_counts(dataset)
         for finding in dataset.findings:
@@ -104,6 +106,8 @@ def check(
         if checked:
             _print_suspects(checked)
     if checked and page:
+        from edgetl.labels.page import render
+
         write_text(page, render(dataset, checked))
         note(f"written: {page}")
     errors = [finding for finding in dataset.findings if finding.severity == "error"]

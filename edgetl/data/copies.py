@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgetl.data.near_duplicates import near_duplicates
-from edgetl.data.pixels import PixelCache
+from edgetl.data.pixels import PhotoFacts, PixelCache
 
 from .findings import AUDIT, finding
 from .split import most_held_out
-from .types import Finding, FoundPhoto, Split
+from .types import Finding, FoundPhoto, Sample, Split
 
 # With fewer pixels along a side there is nothing to tell a copy from a similar photo, such as two digits 1.
 _SMALLEST_SIDE = 32
@@ -28,7 +28,7 @@ def copies_among(photos: Sequence[FoundPhoto], pixels: PixelCache) -> tuple[list
     Returns:
         The photos kept; groups of near-duplicates among them; findings.
     """
-    large = [photo for photo in photos if min(photo.width, photo.height) >= _SMALLEST_SIDE]
+    large = [photo for photo in photos if _is_large(photo)]
     groups, alike = (
         [[large[place] for place in places] for places in found]
         for found in near_duplicates(pixels.thumbnails, pixels.rows(large))
@@ -47,6 +47,27 @@ def copies_among(photos: Sequence[FoundPhoto], pixels: PixelCache) -> tuple[list
     left = [[photo for photo in group if photo.path not in gone] for group in groups]
     copies = [group for group in left if len(group) > 1]
     return kept, copies, [*_leaks(dropped, gone), *_conflicts(groups), *_repeats(copies), *_alike(alike)]
+
+
+def copy_groups(samples: Sequence[Sample], pixels: PixelCache) -> list[str]:
+    """Return a name for each sample's group of near-duplicates; most are alone in theirs.
+
+    Args:
+        samples: Samples of a data set.
+        pixels: Their decoded photos, of any size.
+    """
+    names = [sample.path for sample in samples]
+    facts = [pixels.facts[sample.sha256] for sample in samples]
+    large = [row for row, one in enumerate(facts) if isinstance(one, PhotoFacts) and _is_large(one)]
+    groups, _ = near_duplicates(pixels.thumbnails, pixels.rows([samples[row] for row in large]))
+    for places in groups:
+        for place in places:
+            names[large[place]] = samples[large[places[0]]].path
+    return names
+
+
+def _is_large(photo: FoundPhoto | PhotoFacts) -> bool:
+    return min(photo.width, photo.height) >= _SMALLEST_SIDE
 
 
 def _leaks(dropped: dict[Split, Copies], gone: set[str]) -> list[Finding]:

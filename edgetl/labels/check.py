@@ -14,6 +14,7 @@ from edgetl.advice import embedded_backbones
 from edgetl.advice.depths import depths_of
 from edgetl.backbones import build_base, resolve_weights
 from edgetl.data import Dataset, LabelCheck, LabelSuspect, targets_of
+from edgetl.data.copies import copy_groups
 from edgetl.data.pixels import decode_files
 from edgetl.features import frozen_base
 from edgetl_device.errors import InputError
@@ -70,12 +71,12 @@ def rank(dataset: Dataset, features: Sequence[npt.NDArray[np.float32]], *, penal
     """List the samples of which another class is likelier than the label, the clearest first.
 
     Args:
-        dataset: Its samples' labels are judged.
+        dataset: Its samples' labels are judged. Near-duplicates of a photo are left out together with it.
         features: As from :func:`features_of`.
         penalty: As for :func:`~edgetl.labels.leave_one_out.estimates`.
     """
     targets = targets_of(dataset.samples, dataset.labels)
-    groups = [sample.group for sample in dataset.samples]
+    groups = copy_groups(dataset.samples, dataset.pixels)
     found = estimates(features, targets, groups, classes=len(dataset.labels), penalty=penalty)
     small = _small(dataset)
     found[:, [dataset.labels.index(label) for label in small]] = -np.inf

@@ -107,6 +107,18 @@ def test_wrong_labels_come_first(dataset: Dataset) -> None:
     assert not found.unchecked
 
 
+def test_copies_of_a_photo_do_not_vouch_for_its_label(photos: Path, tmp_path: Path) -> None:
+    data = shutil.copytree(photos, tmp_path / "photos")
+    with Image.open(data / "falling" / "00.png") as photo:
+        for quality in (95, 85, 75, 65, 55):
+            photo.save(data / "upright" / f"copy_{quality}.jpg", quality=quality)
+    (data / "falling" / "00.png").unlink()
+    copied = load_dataset(data, Preprocess(size=64))
+    found = rank(copied, features_of(copied)).suspects
+    first = [one.path for one in found[:5]]
+    assert sorted(first) == [f"upright/copy_{quality}.jpg" for quality in (55, 65, 75, 85, 95)]
+
+
 def test_a_class_with_few_photos_is_not_judged_and_named(dataset: Dataset) -> None:
     kept = [one for one in dataset.samples if one.label == "falling"][:4]
     samples = (*kept, *(one for one in dataset.samples if one.label != "falling"))
