@@ -8,6 +8,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from edgetl._lib.extras import require
 from edgetl.data import Split
@@ -23,6 +24,18 @@ _STORE, _EXPERIMENT = "MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME"
 _FOLDER = "mlruns"
 # Of the fields of a row, these are no measurements.
 _NOT_METRICS = ("stage", "epoch", "fitted_on")
+
+
+def store_folder(store: str | os.PathLike[str] | None = None) -> Path | None:
+    """Return the folder of a store as :class:`MLflowTracker` takes it; None for a server or a database."""
+    place = os.fspath(store or _named_store())
+    if place.startswith("file:"):
+        return Path(unquote(urlsplit(place).path)).resolve()
+    return None if "://" in place or place == "databricks" else Path(place).resolve()
+
+
+def _named_store() -> str:
+    return os.environ.get(_STORE) or _FOLDER
 
 
 class MLflowTracker:
@@ -41,10 +54,9 @@ class MLflowTracker:
     def __init__(
         self, store: str | os.PathLike[str] | None = None, *, experiment: str | None = None, name: str | None = None
     ) -> None:
-        place = os.fspath(store or os.environ.get(_STORE) or _FOLDER)
-        if "://" not in place and place != "databricks":
-            place = Path(place.removeprefix("file:")).resolve().as_uri()
-        if place.startswith("file:"):
+        place, folder = os.fspath(store or _named_store()), store_folder(store)
+        if folder is not None:
+            place = folder.as_uri()
             # Since 3.13 MLflow opens folders only where this is set.
             os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
         client = require("mlflow", extra=EXTRA).MlflowClient

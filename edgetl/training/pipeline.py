@@ -30,7 +30,7 @@ from .checkpoint import CheckpointFile
 from .determinism import deterministic
 from .devices import hardware_of, training_devices
 from .log import TrainingLog
-from .mlflow import MLflowTracker
+from .mlflow import MLflowTracker, store_folder
 from .network import build_network, cut_layer
 from .options import TrainOptions
 from .plan import Decision, TrainPlan, check_request, decide
@@ -124,6 +124,13 @@ def resume(
     return _run(request, anew=False, check_labels=check_labels, trackers=trackers)
 
 
+def _mlflow(request: Request) -> MLflowTracker:
+    folder = store_folder()
+    if folder is not None:
+        refuse_inside(request.root, folder)
+    return MLflowTracker(name=request.out.resolve().name)
+
+
 def _run(
     request: Request,
     *,
@@ -139,7 +146,7 @@ def _run(
     check_request(options)
     teacher = open_teacher(options)
     check_source(request.root)  # refuse an invalid data set before spending seconds on imports
-    own: list[AnyTracker] = [MLflowTracker(name=request.out.resolve().name)] if options.mlflow else []
+    own: list[AnyTracker] = [_mlflow(request)] if options.mlflow else []
     timer = StageTimer()
     with locked(request, anew=anew), ExitStack() as process:
         with timer.stage("data"), _while_importing(keras):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,20 @@ def test_a_place_that_is_no_store_is_refused_before_training(tmp_path: Path, mon
         with pytest.raises(InputError, match="no MLflow store") as refused:
             MLflowTracker()
         assert "$MLFLOW_TRACKING_URI" in refused.value.hint
+
+
+def test_nothing_is_written_among_the_photos(
+    tiny_photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    photos = shutil.copytree(tiny_photos, tmp_path / "photos")
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.chdir(photos)
+    for named in (None, "here", photos.as_uri() + "/a%20store"):
+        if named:
+            monkeypatch.setenv("MLFLOW_TRACKING_URI", named)
+        with pytest.raises(InputError, match="lies inside"):
+            edgetl.train(".", out=tmp_path / "run", mlflow=True, **OPTIONS)
+    assert sorted(path.name for path in photos.iterdir()) == sorted(small.LABELS)
 
 
 def test_a_store_in_a_folder_opens_no_socket(tmp_path: Path) -> None:
