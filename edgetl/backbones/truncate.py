@@ -14,8 +14,6 @@ from edgetl_device.text import closest
 from .blocks import blocks
 from .spec import Block
 
-_SHOWN = "edgetl advise shows them."
-
 
 def find_block(name: str, base: Any, request: str) -> Block:
     """Return the last block to keep. ``request`` is its name or the number of blocks to keep (1: the first alone).
@@ -35,7 +33,7 @@ def find_block(name: str, base: Any, request: str) -> Block:
     raise OptionError(
         f"{{truncate=}}: {name} has no such block",
         why=f"its blocks are {listed}",
-        hint=f"{named} Or give how many to keep: 1 to {len(names)}. {_SHOWN}",
+        hint=f"{named} Or give how many to keep: 1 to {len(names)}. edgetl advise shows them.",
         truncate=request,
     )
 

@@ -99,7 +99,7 @@ def _write_saved_model(run: Path, folder: Path, *, other: bool) -> None:
             hint="Export the variant by itself.",
         )
     write_saved_model(Run.open(run).load_model(), folder)
-    echo(f"{folder}  {sum(one.stat().st_size for one in folder.rglob('*')) / 1e6:.2f} MB")
+    echo(f"{folder}  {sum(one.stat().st_size for one in folder.rglob('*') if one.is_file()) / 1e6:.2f} MB")
     echo(f"measured  no; it is the model of {word(run)}, in TensorFlow")
 
 
