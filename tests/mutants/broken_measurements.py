@@ -8,6 +8,13 @@ _BENCH, _COMPARISON = "tests/device/bench/", "tests/edgetl/comparison/"
 
 MUTANTS = (
     Mutant(
+        "unknown photos count as accepted",
+        "device/edgetl_device/bench/accuracy.py",
+        "not is_unknown(score) for score",
+        "score is not None for score",
+        ("tests/device/bench/test_accuracy.py::test_accuracy_among_accepted_photos",),
+    ),
+    Mutant(
         "the cold first inference is among the samples",
         "device/edgetl_device/bench/latency.py",
         "        self.samples.first_inference_ns = sum(self._once())\n",

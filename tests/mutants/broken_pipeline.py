@@ -5,9 +5,31 @@ from __future__ import annotations
 from mutant import Mutant
 
 _DATA, _TRAINING = "tests/edgetl/data/", "tests/edgetl/training/"
+_LABELS = "tests/edgetl/labels/test_labels.py::"
 _QUANTIZATION, _EXPORT = "tests/edgetl/quantization/", "tests/edgetl/export/"
 
 MUTANTS = (
+    Mutant(
+        "a photo vouches for its own label",
+        "edgetl/labels/leave_one_out.py",
+        "        found[rows] = shown[rows] - error / (1 - leverage)[:, None]\n",
+        "        found[rows] = shown[rows] - error\n",
+        (_LABELS + "test_estimates_are_those_of_a_fit_without_the_photos_of_the_group",),
+    ),
+    Mutant(
+        "copies of a photo vouch for its label",
+        "edgetl/labels/check.py",
+        "    groups = copy_groups(dataset.samples, dataset.pixels)\n",
+        "    groups = [sample.path for sample in dataset.samples]\n",
+        (_LABELS + "test_copies_of_a_photo_do_not_vouch_for_its_label",),
+    ),
+    Mutant(
+        "MLflow's folder is made among the photos",
+        "edgetl/training/pipeline.py",
+        "    if folder is not None:\n        refuse_inside(request.root, folder)\n",
+        "",
+        (_TRAINING + "test_mlflow.py::test_nothing_is_written_among_the_photos",),
+    ),
     Mutant(
         "a temperature is used that chance explains",
         "edgetl/runs/temperature.py",

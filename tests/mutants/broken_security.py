@@ -6,9 +6,31 @@ from mutant import Mutant
 
 _DEVICE, _EXPORT = "tests/device/", "tests/edgetl/export/"
 _SIGNATURE, _SLOTS = "device/edgetl_device/signature.py", "device/edgetl_device/slots.py"
+_SAVED_MODEL = "tests/edgetl/importing/test_saved_model_file.py::"
 _UPDATE = "device/edgetl_device/update/run.py"
 
 MUTANTS = (
+    Mutant(
+        "a SavedModel may read files and run Python",
+        "edgetl/importing/saved_model_file.py",
+        "sorted({node.op for node in _nodes(definition)} - KNOWN)",
+        "sorted(set())",
+        (_SAVED_MODEL + "test_operators_of_other_kinds_are_refused_before_they_run",),
+    ),
+    Mutant(
+        "loading a SavedModel may run what it holds",
+        "edgetl/importing/saved_model_file.py",
+        'if node.WhichOneof("kind") == "resource" or',
+        "if",
+        (_SAVED_MODEL + "test_what_runs_when_it_is_loaded_is_refused",),
+    ),
+    Mutant(
+        "links in a SavedModel are followed",
+        "edgetl/importing/source.py",
+        "if one.is_symlink() or not one.is_file()",
+        "if not one.is_file()",
+        (_SAVED_MODEL + "test_links_are_not_followed",),
+    ),
     Mutant(
         "paths lead out of a bundle",
         "device/edgetl_device/storage.py",
