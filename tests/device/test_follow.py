@@ -217,18 +217,23 @@ def test_a_watched_folder_over_two_updates(
     inbox, count = tmp_path / "inbox", 30
     inbox.mkdir()
     command = [sys.executable, "-m", "edgetl_device", "classify", slots.path, "--watch", inbox, "--existing"]
-    process = subprocess.Popen(
-        [*map(str, command), "--frames", str(count)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+    out = tmp_path / "out"
+    with open(out, "wb") as file:
+        process = subprocess.Popen(
+            [*map(str, command), "--frames", str(count)], stdout=file, stderr=subprocess.PIPE, text=True
+        )
     for number in range(count):
         shutil.copy(photo_file, inbox / ".part")
         (inbox / ".part").rename(inbox / f"{number:02}.jpg")
+        # However long it takes to start: updates come while it runs.
+        while number == 0 and process.poll() is None and not out.stat().st_size:
+            time.sleep(0.05)
         if number in (10, 20):
             assert update(slots, releases[number // 10 % 2], QUICK).outcome == "installed"
         time.sleep(0.05)
-    out, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
-    lines = [json.loads(line) for line in out.splitlines()]
+    lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert sorted(Path(line["photo"]).name for line in lines) == [f"{number:02}.jpg" for number in range(count)]
     assert {line["label"] for line in lines} == {"circle"}
     assert "now running v" in errors
