@@ -58,12 +58,12 @@ def test_run_json_names_the_data_set_and_a_local_file_says_where_it_is(run: Run,
 
 
 def test_the_settings_of_run_json_name_no_folder(run: Run, tmp_path: Path) -> None:
-    from edgetl.training.run_files import _settings
+    from edgetl.training.run_files import settings_of
 
     plan = small.plan(weights=str(tmp_path / "own.h5"), teacher=str(run.folder))
-    settings = _settings(plan).by_name()
+    settings = settings_of(plan).by_name()
     assert (settings["weights"], settings["teacher"]) == ("own.h5", "run")
-    assert _settings(small.plan()).by_name()["weights"] == "auto"
+    assert settings_of(small.plan()).by_name()["weights"] == "auto"
 
 
 def test_nothing_personal_is_in_a_bundle(run: Run, tmp_path: Path) -> None:
