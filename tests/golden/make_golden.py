@@ -18,9 +18,9 @@ from PIL import Image, ImageDraw
 
 from edgetl._lib import extras
 from edgetl.export import bundle
+from edgetl_device._lib.files import sha256_file
 from edgetl_device.bench import accuracy
 from edgetl_device.bundle import ReferenceArrays
-from edgetl_device._lib.files import sha256_file
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.runtime import open_runtime, predict, run_batch
 
