@@ -10,7 +10,7 @@ TWO := --numprocesses 2 --dist loadfile
 ONE := TF_NUM_INTRAOP_THREADS=1 TF_NUM_INTEROP_THREADS=1 OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1
 COV := --cov --cov-report=
 
-.PHONY: demo docs test test-e2e test-slow test-faults test-readme fuzz mutants test-arm64 matrix lint types test-device test-tflite lock locked clean
+.PHONY: demo docs test test-e2e test-slow test-faults test-readme fuzz mutants test-arm64 test-containers matrix lint types test-device test-tflite lock locked clean
 
 demo: $(STAMP)
 	$(BIN)/edgetl demo
@@ -73,6 +73,10 @@ test-tflite:
 # On 64-bit Arm, emulated: as root, with debootstrap and qemu-user-static. Minutes, the first time more.
 test-arm64: $(STAMP)
 	PYTHON=$(CURDIR)/$(BIN)/python tests/arm64/run.sh
+
+# The Dockerfiles' steps in Debian roots of their own, on x86 and 64-bit Arm: as root, with debootstrap and qemu-user-static.
+test-containers: $(STAMP)
+	$(BIN)/python -m pytest -m containers --durations=3
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -9,16 +9,16 @@ import warnings
 from typing import Any, NoReturn
 
 import typer
-from typer.core import TyperGroup
 
 from edgetl import __version__
+from edgetl.cli.groups import CommandGroup
 
 
 class _PipeClosed(Exception):
     """The reader of stdout has closed the pipe, as ``edgetl ... | head`` does."""
 
 
-class _Commands(TyperGroup):
+class _Commands(CommandGroup):
     """The commands; click would report a closed pipe as failure 1."""
 
     def invoke(self, ctx: Any) -> Any:

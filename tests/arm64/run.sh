@@ -9,7 +9,6 @@ set -eu
 python=${PYTHON:-python3}
 here=$(cd "$(dirname "$0")" && pwd)
 repo=$(cd "$here/../.." && pwd)
-root=${EDGETL_ARM64_ROOT:-${XDG_CACHE_HOME:-$HOME/.cache}/edgetl-arm64/bookworm}
 out=$repo/build/arm64
 golden=$repo/tests/golden
 
@@ -19,27 +18,7 @@ lacks() {
   exit 4
 }
 
-[ "$(id -u)" = 0 ] || lacks "this needs root: it registers qemu with the kernel and changes its root" "Run it with sudo."
-for program in debootstrap qemu-aarch64-static update-binfmts unshare; do
-  command -v "$program" > /dev/null ||
-    lacks "no $program here" "On Debian: apt install debootstrap qemu-user-static binfmt-support"
-done
-
-# Containers often come without it.
-[ -e /proc/sys/fs/binfmt_misc/status ] || mount -t binfmt_misc binfmt_misc /proc/sys/fs/binfmt_misc ||
-  lacks "binfmt_misc cannot be mounted" "The kernel must allow it: use a virtual machine or a privileged container."
-[ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64
-
-if [ ! -e "$root/.complete" ]; then
-  # The mirror that this machine itself uses, if it is a Debian.
-  mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' 2> /dev/null | head -n 1)
-  echo "making a Debian arm64 root in $root: some minutes" >&2
-  rm -rf "$root"
-  mkdir -p "$root"
-  debootstrap --arch=arm64 --variant=minbase --include=python3,python3-venv bookworm "$root" \
-    "${mirror:-http://deb.debian.org/debian}" > "$root.log" 2>&1 || lacks "debootstrap failed" "See $root.log"
-  touch "$root/.complete"
-fi
+root=$("$here/../debian_root.sh" arm64)
 
 # What `edgetl bench --on --offline` would bring to such a board.
 rm -rf "$root/opt/edgetl" "$out"

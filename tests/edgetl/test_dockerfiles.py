@@ -1,10 +1,15 @@
-"""The Dockerfiles of docs/docker, without Docker: their steps run in a virtual environment, from built wheels."""
+"""The Dockerfiles of docs/docker, without Docker: their steps run from built wheels.
+
+In a virtual environment; and by ``make test-containers`` in a Debian root of each architecture, as the image's users.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from fnmatch import fnmatch
@@ -13,11 +18,16 @@ from pathlib import Path
 import pytest
 from programs import cannot_run
 
+from edgetl.remote.connection import Children
+from edgetl.remote.offline import Target, fetch_wheels
+from edgetl.remote.wheel import device_wheel
+
 pytestmark = pytest.mark.no_cover
 
 REPO = Path(__file__).parents[2]
 FOLDER = REPO / "docs" / "docker"
 GOLDEN = REPO / "tests" / "golden"
+PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 FILES = sorted(path.name for path in FOLDER.glob("*.Dockerfile"))
 
 
@@ -63,24 +73,39 @@ def done(*command: object, cwd: Path, env: dict[str, str]) -> str:
     return run.stdout
 
 
+def build_wheels(folder: Path, name: str, env: dict[str, str]) -> None:
+    """Build what an image of this Dockerfile is made of."""
+    sources = [REPO / "device", *([REPO] if name.startswith("workstation") else [])]
+    done(*PIP, "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, *sources, cwd=folder.parent, env=env)
+
+
+def copy_wheels(built: Path, rest: str, root: Path) -> None:
+    """Do what COPY does, below a root."""
+    *patterns, target = rest.split()
+    folder = root / target.strip("/")
+    folder.mkdir(parents=True)
+    for pattern in patterns:
+        (file,) = built.glob(pattern)
+        (folder / file.name).write_bytes(file.read_bytes())
+
+
+def words(name: str, instruction: str) -> list[str]:
+    """The words of ENTRYPOINT or CMD."""
+    (value,) = of(name, instruction)
+    return list(json.loads(value))
+
+
 @pytest.mark.parametrize("name", ["board.Dockerfile", pytest.param("workstation.Dockerfile", marks=pytest.mark.slow)])
 def test_its_steps_make_a_command_that_works(name: str, tmp_path: Path) -> None:
     """COPY, RUN, ENV and ENTRYPOINT, with a virtual environment for the image's Python and a folder for its root."""
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     built, root = tmp_path / "dist", tmp_path / "root"
-    sources = [REPO / "device", *([REPO] if name.startswith("workstation") else [])]
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    done(*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", built, *sources, cwd=tmp_path, env=clean)
+    build_wheels(built, name, clean)
     done(sys.executable, "-m", "venv", root / "venv", cwd=tmp_path, env=clean)
     env = clean | {"PATH": f"{root / 'venv' / 'bin'}{os.pathsep}{clean['PATH']}"}
     for word, rest in instructions(name):
         if word == "COPY":
-            *patterns, target = rest.split()
-            folder = root / target.strip("/")
-            folder.mkdir(parents=True)
-            for pattern in patterns:
-                (file,) = built.glob(pattern)
-                (folder / file.name).write_bytes(file.read_bytes())
+            copy_wheels(built, rest, root)
         elif word == "ENV":
             pairs = dict(part.partition("=")[::2] for part in shlex.split(rest))
             # The image's folders are below the root.
@@ -89,9 +114,78 @@ def test_its_steps_make_a_command_that_works(name: str, tmp_path: Path) -> None:
             # Of the image's absolute paths, only those of the wheels occur.
             done("sh", "-ec", rest.replace("/wheels", f"{root}/wheels"), cwd=tmp_path, env=env)
     assert not (root / "wheels").exists()
-    (entry,) = re.findall(r'"([^"]+)"', of(name, "ENTRYPOINT")[0])
-    (arguments,) = of(name, "CMD")
-    assert done(entry, *re.findall(r'"([^"]+)"', arguments), cwd=tmp_path, env=env)
-    assert "ok" in done(entry, "verify", GOLDEN / "tiny.edgetl", cwd=tmp_path, env=env)
+    entry = words(name, "ENTRYPOINT")
+    assert done(*entry, *words(name, "CMD"), cwd=tmp_path, env=env)
+    assert "ok" in done(*entry, "verify", GOLDEN / "tiny.edgetl", cwd=tmp_path, env=env)
     photo = GOLDEN / "photos" / "circle0.jpg"
-    assert "circle 0." in done(entry, "classify", GOLDEN / "tiny.edgetl", photo, cwd=tmp_path, env=env)
+    assert "circle 0." in done(*entry, "classify", GOLDEN / "tiny.edgetl", photo, cwd=tmp_path, env=env)
+
+
+def fetch(house: Path, built: Path, name: str, machine: str, env: dict[str, str]) -> None:
+    """Put what the wheels depend on into a folder, for Debian 12."""
+    target = Target(machine, (3, 11), "2.36")
+    if name.startswith("board"):
+        house.mkdir()
+        for wheel in fetch_wheels(target, device_wheel(), (), children=Children()):
+            shutil.copy(wheel, house)
+        return
+    platforms = [word for tag in target.platforms() for word in ("--platform", tag)]
+    (wheel,) = built.glob("edgetl-*.whl")
+    options = ["--only-binary=:all:", "--python-version", "3.11", *platforms, "--find-links", built, "--dest", house]
+    done(*PIP, "download", "--quiet", *options, f"{wheel}[train]", cwd=house.parent, env=env)
+
+
+@pytest.mark.containers
+@pytest.mark.parametrize(
+    ("name", "architecture", "machine"),
+    [
+        ("board.Dockerfile", "amd64", "x86_64"),
+        ("board.Dockerfile", "arm64", "aarch64"),
+        ("workstation.Dockerfile", "amd64", "x86_64"),
+    ],
+)
+def test_its_steps_work_in_a_clean_debian(name: str, architecture: str, machine: str, tmp_path: Path) -> None:
+    """Every instruction but FROM, in a root that has nothing else, with its user and its folders.
+
+    Debian's own Python stands for the image's, and a folder of wheels for the package index.
+    """
+    clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    built, root = tmp_path / "dist", tmp_path / "root"
+    made = done(REPO / "tests" / "debian_root.sh", architecture, cwd=tmp_path, env=clean).strip()
+    done("cp", "-a", made, root, cwd=tmp_path, env=clean)
+    build_wheels(built, name, clean)
+    fetch(root / "index", built, name, machine, clean)
+
+    image = {"PATH": "/usr/local/bin:/usr/bin:/bin"}
+    user, folder = "0:0", "/"
+
+    def inside(*command: str, **more: str) -> str:
+        # Its arguments: the root, the user, and what env gets, which is a folder, variables and a command.
+        script = 'mount -t proc proc "$0/proc" && who=$1 && shift && exec chroot --userspec="$who" "$0" env -i -C "$@"'
+        variables = [f"{key}={value}" for key, value in (image | more).items()]
+        change_root = ("unshare", "--mount", "sh", "-c", script, root, user, folder, *variables)
+        return done(*change_root, *command, cwd=tmp_path, env=clean)
+
+    inside("python3", "-m", "venv", "/usr/local")
+    for word, rest in instructions(name):
+        if word == "COPY":
+            copy_wheels(built, rest, root)
+        elif word == "ENV":
+            image |= dict(part.partition("=")[::2] for part in shlex.split(rest))
+        elif word == "RUN":
+            inside("sh", "-c", rest, PIP_NO_INDEX="1", PIP_FIND_LINKS="/index")
+        elif word == "WORKDIR":
+            (root / rest.strip("/")).mkdir(parents=True, exist_ok=True)
+            folder = rest
+        elif word == "USER":
+            user = rest
+    assert not (root / "wheels").exists()
+    # What a user mounts.
+    shutil.copytree(GOLDEN, root / folder.strip("/"), dirs_exist_ok=True)
+    entry = words(name, "ENTRYPOINT")
+    assert inside(*entry, *words(name, "CMD"))
+    assert "ok" in inside(*entry, "verify", "tiny.edgetl")
+    assert "circle 0." in inside(*entry, "classify", "tiny.edgetl", "photos/circle0.jpg")
+    if name.startswith("workstation"):
+        inside(*entry, "demo", "--out", "/tmp/demo", "--per-class", "20", "--duration", "0.3")
+        assert list((root / "cache").iterdir())

@@ -166,6 +166,10 @@ def test_train_and_quantize(tiny_photos: Path, tmp_path: Path) -> None:
     assert "float32.size_mb>0.001: float32 (" in refused(done, 3)
     assert Bundle.open(made).variants
     assert "| float32-onnx | " in summary.read_text()
+    # What the short names of columns mean, on both.
+    for text in (done.stdout, summary.read_text()):
+        assert "drop pp: accuracy of the float model minus that of the file" in " ".join(text.split())
+        assert "MAE: mean absolute difference of a probability" in " ".join(text.split())
 
 
 def test_without_photos_a_gate_fails() -> None:

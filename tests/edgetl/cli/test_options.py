@@ -354,6 +354,20 @@ finally:
     assert "MobileNet" not in done.stdout.replace("mobilenet_v2", "")
 
 
+def test_no_summary_is_cut() -> None:
+    listed = small.edgetl("--help", env={"COLUMNS": "80"})
+    assert listed.returncode == 0, listed.stderr
+    assert max(map(len, listed.stdout.splitlines())) <= 80
+    commands = listed.stdout.partition("Commands:")[2]
+    assert "..." not in commands
+    rows = re.split(r"^  (?=\w)", commands, flags=re.MULTILINE)[1:]
+    assert len(rows) > 15
+    for row in rows:
+        name, summary = " ".join(row.split()).split(" ", 1)
+        text = " ".join(small.edgetl(name, "--help", env={"COLUMNS": "80"}).stdout.split())
+        assert summary.rstrip(".") in text, name
+
+
 def test_the_choices_are_those_of_the_registries() -> None:
     from edgetl.features.augment import PRESETS
     from edgetl.quantization.targets import TARGETS

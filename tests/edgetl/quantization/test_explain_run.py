@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import html
 import json
 import shutil
 from pathlib import Path
@@ -16,6 +17,7 @@ from PIL import Image
 from edgetl.cli.console.explain import print_explanation
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
+from edgetl.reports.run.write import write_run_report
 from edgetl.runs.directory import Run
 from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import Bundle
@@ -91,6 +93,27 @@ def test_own_photos_and_an_explanation_that_a_gate_leaves(short_run: Run, tmp_pa
     assert calibration["folder"] == own.name
     assert calibration["photos"] == calibration["audit"]["unique"] == 8
     assert [finding["kind"] for finding in calibration["audit"]["findings"]] == ["few_photos"]
+
+
+def test_page_and_documents_tell_one_story_of_a_refusal(short_run: Run, tmp_path: Path) -> None:
+    run = Run.open(Path(shutil.copytree(short_run.folder, tmp_path / "run")))
+    quantize(run, QuantizeOptions(int8=False))
+    held = {one.name: one.sha256[:12] for one in Bundle.open(run.folder).variants}
+    page = write_run_report(run)
+    with pytest.raises(GateFailed) as caught:
+        quantize(run, small.impossible(explain=True, repair=False, calibration=4))
+    # The refusal, its two documents, and the bundle of before.
+    reason = "no int8 candidate is within the bounds"
+    assert str(caught.value).startswith("no int8 candidate is within")
+    report = json.loads((run.folder / "quantize.json").read_text())
+    assert report["candidates"]["taken"] is None
+    explained = json.loads((run.folder / "explain.json").read_text())["int8"]["sha256"]
+    assert explained not in [one.sha256 for one in Bundle.open(run.folder).variants]
+    # The page, written again by itself.
+    text = html.unescape(page.read_text(encoding="utf-8"))
+    names = ", ".join(f"{name} {sha256}" for name, sha256 in held.items())
+    assert f"The bundle is of an earlier quantize ({names}); the last quantize was refused: {reason}" in text
+    assert f"Of {explained[:12]}, an earlier int8 file, or one that was refused, and not of the bundle." in text
 
 
 def test_the_command_refuses_before_it_works(tiny_run: Run, tmp_path: Path) -> None:
