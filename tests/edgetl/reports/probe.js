@@ -32,8 +32,12 @@ function look(window) {
     wide: page.documentElement.scrollWidth,
     touching,
     dead_links: all(page, 'a[href^="#"]').map((one) => one.hash.slice(1)).filter((id) => !page.getElementById(id)),
-    hidden_links: all(page, '.contents a').filter((one) => one.getBoundingClientRect().right > window.innerWidth)
-      .map((one) => one.textContent),
+    // Beyond the right edge; other tables scroll below their first column.
+    cut: all(page, '.contents a, .stacked td').filter((one) => {
+      const text = page.createRange();
+      text.selectNodeContents(one);
+      return text.getBoundingClientRect().right > window.innerWidth;
+    }).map((one) => one.textContent),
     headlines: all(page, '.headline, .figures dd').map((one) => [one.textContent, style(one).color, back(one)]),
     largest_px: size('body *'),
     largest_doubtful_px: size('.doubtful *'),

@@ -177,7 +177,7 @@ def test_pages_fit_and_can_be_read(page: Path, scheme: str) -> None:
         assert found["wide"] <= width
         assert found["touching"] == []
         assert found["dead_links"] == []
-        assert found["hidden_links"] == []
+        assert found["cut"] == []
         assert found["headlines"]
         for text, ink, back in found["headlines"]:
             assert contrast(ink, back) >= 4.5, text
