@@ -30,6 +30,7 @@ from .runtime import (
     Runtime,
     check_probabilities,
     check_threads,
+    features_in,
     open_runtime,
     predict,
     run_batch,
@@ -345,12 +346,12 @@ class Classifier:
                 f"the model maps {list(self.runtime.input.shape)} to {list(self.runtime.output.shape)}, "
                 f"the bundle says size {size} and {classes} labels",
             )
-        spec, unknown = self.runtime.features, self.bundle.unknown
-        if self._scorer and unknown and (spec is None or spec.shape[1:] != (unknown.features,)):
+        found, unknown = features_in(self.runtime.features), self.bundle.unknown
+        if self._scorer and unknown and found != unknown.features:
             raise damaged(
                 f"{self.bundle.path}: {self.variant.file}",
                 f"the bundle says that it tells unknown photos by {unknown.features} features, "
-                + ("but it has no such output" if spec is None else f"its second output is {list(spec.shape)}"),
+                + (f"but it has {found}" if found else "but it has no such output"),
             )
 
 

@@ -13,7 +13,7 @@ from .batches import Predicted, predict, run_batch
 from .litert import open_tflite, tflite_module, tflite_runtime
 from .null import open_null
 from .onnx import onnx_module, open_onnx
-from .spec import Features, Pixels, Probabilities, Runtime, TensorSpec, check_probabilities
+from .spec import Features, Pixels, Probabilities, Runtime, TensorSpec, check_probabilities, features_in
 
 __all__ = [
     "FORMATS",
@@ -29,6 +29,7 @@ __all__ = [
     "check_delegate",
     "check_probabilities",
     "check_threads",
+    "features_in",
     "load_library",
     "open_runtime",
     "predict",

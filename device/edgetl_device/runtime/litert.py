@@ -21,13 +21,13 @@ from .spec import (
     Probabilities,
     Runtime,
     TensorSpec,
-    as_rows,
     check_classifier,
     check_outputs,
     check_pixels,
     grid,
     not_a_model,
     only,
+    pool,
     real,
     shifted,
 )
@@ -79,11 +79,10 @@ class _TFLiteRuntime:
         inputs, outputs = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self.input = _spec_of(only(inputs, "input"))
         self.output, *more = map(_spec_of, check_outputs(outputs))
-        self.features: TensorSpec | None = as_rows(more[0]) if more else None
+        self.features = tuple(more)
         check_classifier(self.input, self.output, batch, features=self.features)
         self._output_index, self._grid = outputs[0]["index"], grid(self.output)
-        self._features_index = outputs[-1]["index"]
-        self._features_grid = None if self.features is None else grid(self.features)
+        self._features = [(one["index"], grid(spec)) for one, spec in zip(outputs[1:], more, strict=True)]
         # Returns a view of the input tensor. Do not keep the view: while it is alive, the interpreter refuses to run,
         # because running may move the memory.
         self._input_view = self._interpreter.tensor(inputs[0]["index"])
@@ -99,7 +98,7 @@ class _TFLiteRuntime:
         return real(self._interpreter.get_tensor(self._output_index)[row], self._grid)
 
     def pooled(self, row: int = 0) -> Features:
-        return real(self._interpreter.get_tensor(self._features_index)[row], self._features_grid).reshape(-1)
+        return pool([real(self._interpreter.get_tensor(index)[row], table) for index, table in self._features])
 
     def close(self) -> None:
         self._interpreter = self._input_view = None

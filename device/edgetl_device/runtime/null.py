@@ -31,7 +31,7 @@ class _NullRuntime:
             raise not_a_model("null", 'expected {"size": S, "classes": N}') from None
         self.input = TensorSpec("uint8", (1, size, size, 3), 1.0, 0)
         self.output = TensorSpec("float32", (1, classes), None, None)
-        self.features: TensorSpec | None = None
+        self.features: tuple[TensorSpec, ...] = ()
         check_classifier(self.input, self.output)
         self._batch = np.zeros(self.input.shape, np.uint8)
         self._result = np.full(self.output.shape, 1 / classes, np.float32)

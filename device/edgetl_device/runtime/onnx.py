@@ -23,6 +23,7 @@ from .spec import (
     grid,
     not_a_model,
     only,
+    pool,
     real,
 )
 
@@ -58,10 +59,10 @@ class _OnnxRuntime:
         self.input = _spec_of(only(self._session.get_inputs(), "input"))
         outputs = check_outputs(self._session.get_outputs())
         self.output, *more = map(_spec_of, outputs)
-        self.features: TensorSpec | None = more[0] if more else None
+        self.features = tuple(more)
         check_classifier(self.input, self.output, features=self.features)
         self._grid = grid(self.output)
-        self._features_grid = None if self.features is None else grid(self.features)
+        self._features_grids = [grid(spec) for spec in more]
         self._output_names = [output.name for output in outputs]
         self._batch = np.zeros(self.input.shape, self.input.dtype)
         self._feeds = {self._session.get_inputs()[0].name: self._batch}
@@ -78,7 +79,8 @@ class _OnnxRuntime:
         return real(self._results[0][row], self._grid)
 
     def pooled(self, row: int = 0) -> Features:
-        return real(self._results[1][row], self._features_grid)
+        found = zip(self._results[1:], self._features_grids, strict=True)
+        return pool([real(values[row], table) for values, table in found])
 
     def close(self) -> None:
         self._session = None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Protocol
 
 import numpy as np
@@ -20,6 +21,11 @@ Features = npt.NDArray[np.float32]
 
 # float16 has steps of 1/1024 near 1.
 _ROUNDING = 1e-3
+# Probabilities, pooled features, and a feature map.
+_OUTPUTS_MAX = 3
+_FEATURE_RANKS = (2, 4)
+# Of features that are all zero, which have no direction.
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -48,7 +54,8 @@ class Runtime(Protocol):
         threads: Number of CPU threads.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        features: Spec of the second output, the pooled features; None for models without it.
+        features: Specs of the outputs after the first, [n, C] or feature maps [n, H, W, C], of which the pooled
+            features are made; empty for models without any.
         external: The external delegate, if requested.
         delegate: The delegate that runs part of the model, requested or not: ``xnnpack``, the name of the external
             one, or ``none``. None for runtimes without delegates.
@@ -60,7 +67,7 @@ class Runtime(Protocol):
     threads: int
     input: TensorSpec
     output: TensorSpec
-    features: TensorSpec | None
+    features: tuple[TensorSpec, ...]
     external: External | None
     delegate: str | None
     share: Share | None
@@ -78,9 +85,9 @@ class Runtime(Protocol):
         """Return a row's probabilities after the last run: float32 [classes], dequantized, owned by the caller."""
 
     def pooled(self, row: int = 0) -> Features:
-        """Return a row's pooled features after the last run: float32 [features], dequantized, owned by the caller.
+        """Return a row's pooled features after the last run, as :func:`pool`: float32 [features], owned by the caller.
 
-        Only for models with such an output.
+        Only for models with such outputs.
         """
 
     def close(self) -> None:
@@ -94,24 +101,35 @@ def only(tensors: list[Any], what: str) -> Any:
     return tensors[0]
 
 
-def as_rows(spec: TensorSpec) -> TensorSpec:
-    """Return the spec of pooled features without the dimensions of 1 that pooling may keep: [n, 1, 1, C] is [n, C]."""
-    inner = spec.shape[1:-1]
-    return replace(spec, shape=(spec.shape[0], spec.shape[-1])) if inner and set(inner) == {1} else spec
-
-
 def check_outputs(tensors: list[Any]) -> list[Any]:
-    """Return the outputs of a model: the probabilities and, in some, the pooled features; InputError otherwise."""
-    if len(tensors) not in (1, 2):
+    """Return the outputs of a model: the probabilities and, in some, features; InputError otherwise."""
+    if not 1 <= len(tensors) <= _OUTPUTS_MAX:
         raise InputError(
             f"the model has {len(tensors)} outputs",
-            why="an image classifier has one, and a second for pooled features if it tells unknown photos",
+            why="an image classifier has one, and one or two for features if it tells unknown photos",
         )
     return tensors
 
 
+def pool(outputs: Sequence[Features]) -> Features:
+    """Return the features of one photo, float32 [features]: the mean of each output over its positions, one by one.
+
+    Each is scaled to unit length first, so that none outweighs another by the size of its values.
+
+    Args:
+        outputs: float32 [C] or [H, W, C] each.
+    """
+    means = [one.reshape(-1, one.shape[-1]).mean(axis=0) for one in outputs]
+    return np.concatenate([mean / max(float(np.linalg.norm(mean)), _TINY) for mean in means])
+
+
+def features_in(specs: Sequence[TensorSpec]) -> int:
+    """Return the number of pooled features that outputs with these specs give."""
+    return sum(spec.shape[-1] for spec in specs)
+
+
 def check_classifier(
-    input: TensorSpec, output: TensorSpec, batch: int = 1, *, features: TensorSpec | None = None
+    input: TensorSpec, output: TensorSpec, batch: int = 1, *, features: Sequence[TensorSpec] = ()
 ) -> None:
     """Refuse a model whose input is not square RGB photos, or whose outputs are not a row of readable numbers each."""
     shape, photos = input.shape, "one square RGB photo" if batch == 1 else f"{batch} square RGB photos"
@@ -119,21 +137,21 @@ def check_classifier(
         raise InputError(f"the model's input has shape {list(shape)}", why=f"expected [{batch}, S, S, 3]: {photos}")
     if len(output.shape) != 2 or output.shape[0] != batch:
         raise InputError(f"the model's output has shape {list(output.shape)}", why=f"expected [{batch}, classes]")
-    if features is not None and (len(features.shape) != 2 or features.shape[0] != batch):
-        raise InputError(
-            f"the model's second output has shape {list(features.shape)}", why=f"expected [{batch}, features]"
-        )
-    for what, spec in (("input", input), ("output", output), ("second output", features)):
-        if spec is not None and spec.dtype not in ("float32", "uint8", "int8"):
+    for spec in features:
+        if len(spec.shape) not in _FEATURE_RANKS or spec.shape[0] != batch:
+            raise InputError(
+                f"the model has an output of shape {list(spec.shape)}",
+                why=f"expected features, [{batch}, C] or [{batch}, H, W, C]",
+            )
+    for what, spec in (("input", input), ("output", output), *(("output of features", one) for one in features)):
+        if spec.dtype not in ("float32", "uint8", "int8"):
             raise InputError(f"the model's {what} is of type {spec.dtype}", why="expected float32, uint8 or int8")
     if input.dtype == "int8":
         shifted(np.zeros((1, 1, 3), np.uint8), input)
     if output.dtype != "float32" and output.scale is None:
         raise InputError(f"the model's {output.dtype} output has no scale", why="it cannot be read as probabilities")
-    if features is not None and features.dtype != "float32" and features.scale is None:
-        raise InputError(
-            f"the model's second output, {features.dtype}, has no scale", why="it cannot be read as features"
-        )
+    if any(spec.dtype != "float32" and spec.scale is None for spec in features):
+        raise InputError("an output of the model has integers without a scale", why="it cannot be read as features")
 
 
 def check_pixels(pixels: Pixels, spec: TensorSpec) -> None:

@@ -57,8 +57,11 @@ _TENSOR_AXIS_LABELS = 2
 # The earliest date of a zip entry. A fixed date makes the files of equal models equal.
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LABELS_MAX_BYTES = 4 << 20
-# Number of outputs of a classifier with a second one for its pooled features.
-_WITH_FEATURES = 2
+# Names and descriptions of outputs after the first, in classifiers that tell unknown photos.
+_FEATURES = (
+    ("features", "pooled features, for edgetl's test of unknown photos"),
+    ("feature map", "features of an earlier layer, for edgetl's test of unknown photos"),
+)
 
 
 @dataclass(frozen=True)
@@ -80,7 +83,7 @@ def with_metadata(model: bytes, *, name: str, labels: Sequence[str], description
 
     Args:
         model: A TFLite file with one input, uint8 or float32 [1, S, S, 3] of raw RGB 0..255, and one output
-            [1, classes] of probabilities. A second output, of pooled features, is described, too.
+            [1, classes] of probabilities. Outputs of features after it are described, too.
         name: The model's name.
         labels: One per class, in the order of the output.
         description: Description of the model, in a sentence.
@@ -98,7 +101,7 @@ def with_metadata(model: bytes, *, name: str, labels: Sequence[str], description
         found.tensors[found.outputs[0]],
         name=name,
         description=description,
-        features=len(found.outputs) == _WITH_FEATURES,
+        features=len(found.outputs) - 1,
     )
     tree = read_tree(model)
     _check_self_contained(tree)
@@ -184,7 +187,7 @@ class _Table:
         return [_Table(kinds(self.table.Bytes, place), kind) for place in places]
 
 
-def _metadata(input: Tensor, output: Tensor, *, name: str, description: str, features: bool) -> bytes:
+def _metadata(input: Tensor, output: Tensor, *, name: str, description: str, features: int) -> bytes:
     builder = extras.require("flatbuffers").Builder(512)
 
     def table(kind: str, **fields: int) -> int:
@@ -236,10 +239,10 @@ def _metadata(input: Tensor, output: Tensor, *, name: str, description: str, fea
         content=table("Content", content_properties_type=_FEATURE_PROPERTIES, content_properties=feature),
         associated_files=vector(labels),
     )
-    more = []
-    if features:
-        texts = {"name": "features", "description": "pooled features, for edgetl's test of unknown photos"}
-        more.append(table("TensorMetadata", **{field: builder.CreateString(text) for field, text in texts.items()}))
+    more = [
+        table("TensorMetadata", name=builder.CreateString(what), description=builder.CreateString(says))
+        for what, says in _FEATURES[:features]
+    ]
     graph = table(
         "SubGraphMetadata", input_tensor_metadata=vector(inputs), output_tensor_metadata=vector(outputs, *more)
     )
@@ -256,7 +259,7 @@ def _metadata(input: Tensor, output: Tensor, *, name: str, description: str, fea
 
 def _check_classifier(model: TFLiteModel, *, classes: int) -> None:
     inputs, outputs = ([model.tensors[index] for index in side] for side in (model.inputs, model.outputs))
-    if len(outputs) == _WITH_FEATURES:
+    if len(outputs) <= 1 + len(_FEATURES):
         outputs = outputs[:1]
     for side, tensors in (("input", inputs), ("output", outputs)):
         if len(tensors) != 1 or tensors[0].dtype not in ("uint8", "float32"):

@@ -92,7 +92,7 @@ def _has_features(variant: VariantFile) -> bool:
     with quietly():
         runtime = open_runtime(variant.data, variant.format)
     runtime.close()
-    return runtime.features is not None
+    return bool(runtime.features)
 
 
 def _measured(variant: VariantFile, bank: FeatureBank, pixels: UnknownPixels) -> UnknownVariant:

@@ -22,6 +22,8 @@ from edgetl.export.features_output import with_features
 from edgetl.export.subset import write_subset
 from edgetl.inspection.tflite.file import describe
 from edgetl.inspection.tflite.metadata import read_metadata, with_metadata
+from edgetl.quantization.conversion.onnx import int8_onnx
+from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.quantization.unknown.bank import BANK_BYTES, feature_bank, threshold
@@ -35,7 +37,7 @@ from edgetl_device.bundle import BANK, INDEX, MANIFEST, Bundle, Manifest, Refere
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.preprocess import preprocess
-from edgetl_device.runtime import open_runtime
+from edgetl_device.runtime import features_in, open_runtime
 from edgetl_device.storage import Entry
 from edgetl_device.unknown import FeatureBank, UnknownTest, is_unknown
 from edgetl_device.verify import verify
@@ -102,7 +104,7 @@ def changed(telling: Path, folder: Path, change: Callable[[UnknownTest], Unknown
     return folder
 
 
-def test_every_variant_has_probabilities_first_and_features_second(telling: Path) -> None:
+def test_every_variant_has_probabilities_first_and_features_after_them(telling: Path) -> None:
     bundle = Bundle.open(telling)
     assert bundle.unknown is not None
     assert [one.name for one in bundle.unknown.variants] == [one.name for one in bundle.variants]
@@ -110,21 +112,22 @@ def test_every_variant_has_probabilities_first_and_features_second(telling: Path
     for variant in bundle.variants:
         with Classifier(bundle, variant.name) as classifier:
             assert classifier.runtime.output.shape == (1, len(bundle.labels))
-            features = classifier.runtime.features
-            assert features is not None
-            assert features.shape == (1, bundle.unknown.features)
+            pooled, other = classifier.runtime.features
+            assert pooled.shape[-1] + other.shape[-1] == bundle.unknown.features
+            # ONNX averages in the file.
+            assert len(other.shape) == (4 if variant.format == "tflite" else 2)
     int8 = bundle.read(bundle.variant("int8").file)
-    assert [describe(int8).tensors[index].dtype for index in describe(int8).outputs] == ["uint8", "int8"]
+    assert [describe(int8).tensors[index].dtype for index in describe(int8).outputs] == ["uint8", "int8", "int8"]
     metadata = read_metadata(int8)
     assert metadata is not None
     assert metadata.labels == bundle.labels
 
 
-def test_the_second_output_changes_no_probability(telling: Path) -> None:
+def test_outputs_of_features_change_no_probability(telling: Path) -> None:
     plain, bundle = Bundle.open(SOURCE), Bundle.open(telling)
     for variant in plain.variants:
         with Classifier(plain, variant.name) as one, Classifier(bundle, variant.name) as other:
-            assert one.runtime.features is None
+            assert one.runtime.features == ()
             for photo in bundle.photos()[:3]:
                 data = bundle.read(photo.file)
                 np.testing.assert_allclose(one.probabilities(data), other.probabilities(data), atol=1e-6)
@@ -216,9 +219,48 @@ def test_pooling_that_keeps_its_dimensions_gives_features_too() -> None:
         runtime = open_runtime(with_features(data, format), format)  # type: ignore[arg-type]
         runtime.set_input(photo)
         runtime.invoke()
-        assert runtime.features is not None
-        assert runtime.features.shape == (1, 8)
-        np.testing.assert_allclose(runtime.pooled(), wanted, rtol=1e-4, atol=1e-3)
+        assert features_in(runtime.features) == 8 + 8
+        # The convolution is the narrowest map, too: its mean is what pooling gives.
+        unit = wanted / np.linalg.norm(wanted)
+        np.testing.assert_allclose(runtime.pooled(), np.concatenate([unit, unit]), rtol=1e-4, atol=1e-4)
+
+
+def bottlenecks() -> tuple[Any, list[str]]:
+    """Return a network with a narrow layer before and at its last resolution, and the names of its features."""
+    keras = extras.keras()
+    layers = keras.layers
+    at = pixels = keras.Input((32, 32, 3), name="pixels")
+    at = layers.Conv2D(4, 3, strides=2, padding="same", name="early")(at)
+    at = layers.Conv2D(16, 3, strides=2, padding="same", use_bias=False)(at)
+    at = layers.ReLU(6.0)(layers.BatchNormalization()(at))
+    narrow = layers.BatchNormalization(name="narrow")(layers.Conv2D(6, 1, use_bias=False)(at))
+    again = layers.Conv2D(6, 1, name="again")(layers.ReLU(6.0)(layers.Conv2D(16, 1)(narrow)))
+    at = layers.ReLU(6.0)(layers.Conv2D(24, 1)(layers.Add()([narrow, again])))
+    pooled = layers.GlobalAveragePooling2D(name="pooled")(at)
+    scores = layers.Dense(3, activation="softmax")(pooled)
+    return keras.Model(pixels, scores), ["pooled", "narrow"]
+
+
+def test_the_map_is_the_first_narrow_one_of_the_last_resolution_in_every_format() -> None:
+    model, names = bottlenecks()
+    random = np.random.default_rng(0)
+    photos = random.integers(0, 256, (9, 32, 32, 3)).astype(np.uint8)
+    model.set_weights([random.normal(0, 0.3, one.shape) ** (2 if "var" in one.path else 1) for one in model.weights])
+    both = extras.keras().Model(model.input, [model.get_layer(name).output for name in names])
+    pooled, narrow = (np.asarray(one[0]) for one in both(photos[:1].astype(np.float32)))
+    mean = narrow.mean(axis=(0, 1))
+    wanted = np.concatenate([pooled / np.linalg.norm(pooled), mean / np.linalg.norm(mean)])
+    files = [
+        ("tflite", float32_tflite(model), 1e-4),
+        ("onnx", float32_onnx(model), 1e-4),
+        ("tflite", int8_tflite(model, photos), 0.1),
+        ("onnx", int8_onnx(model, photos), 0.1),
+    ]
+    for format, data, tolerance in files:
+        runtime = open_runtime(with_features(data, format), format)  # type: ignore[arg-type]
+        runtime.set_input(photos[0])
+        runtime.invoke()
+        np.testing.assert_allclose(runtime.pooled(), wanted, atol=tolerance, err_msg=format)
 
 
 def test_classify_shows_it(telling: Path, strange: Path, tmp_path: Path) -> None:
@@ -325,7 +367,7 @@ def test_quantize_makes_a_bundle_that_tells(short_run: Run, strange: Path, tmp_p
     assert last.unknown is None
     assert [one.name for one in last.variants] == ["float32", "float32-onnx"]
     for variant in last.variants:
-        assert open_runtime(last.read(variant.file), variant.format).features is None
+        assert open_runtime(last.read(variant.file), variant.format).features == ()
 
 
 @pytest.mark.parametrize(
@@ -396,9 +438,7 @@ def test_unknown_photos_that_are_none(tmp_path: Path) -> None:
 
 
 def test_a_model_without_pooled_features_is_refused() -> None:
-    keras = pytest.importorskip("keras")
-    from edgetl.export.conversion import float32_onnx, float32_tflite
-
+    keras = extras.keras()
     pixels = keras.layers.Input((16, 16, 3), name="pixels")
     maps = keras.layers.Conv2D(3, 3, name="logits")(pixels)
     model = keras.Model(pixels, keras.layers.Softmax()(keras.layers.GlobalAveragePooling2D()(maps)))
