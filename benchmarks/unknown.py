@@ -3,7 +3,8 @@
 For each score: the share of unknown and distorted photos accepted, first with the threshold that keeps 95% of the
 validation photos, as a bundle has it, then with the one that keeps exactly 95% of the test photos, which compares
 scores without the chance in the threshold. Also the size of the bank, and the time of one score on one thread with
-OPENBLAS_NUM_THREADS=1. Prints one JSON object.
+OPENBLAS_NUM_THREADS=1. With --bundles, what telling costs of a photo's time: a bundle without it and one with it, int8,
+photo by photo in turn. Prints one JSON object.
 
 Example: python benchmarks/unknown.py --run runs/flowers --unknown waste=../shared/data/waste/test
 """
@@ -33,6 +34,7 @@ def main() -> None:
     parser.add_argument("--run", type=Path, required=True, help="a run with validation photos")
     parser.add_argument("--unknown", nargs="*", default=[], metavar="NAME=DIR", help="photos of other things")
     parser.add_argument("--features", type=Path, help="keep the features in this .npz, or read them from it")
+    parser.add_argument("--bundles", nargs=2, type=Path, metavar=("PLAIN", "TELLING"), help="to compare their time")
     arguments = parser.parse_args()
     if arguments.features and arguments.features.exists():
         found = dict(np.load(arguments.features))
@@ -40,20 +42,29 @@ def main() -> None:
         found = features(arguments.run, dict(pair.split("=", 1) for pair in arguments.unknown))
         if arguments.features:
             np.savez(arguments.features, **found)  # type: ignore[arg-type]  # its stubs take keywords for allow_pickle
-    print(json.dumps({"cost": cost(found), "scores": compare(found)}, indent=1))
+    costs = cost(found) | (slower(*arguments.bundles) if arguments.bundles else {})
+    print(json.dumps({"cost": costs, "scores": compare(found)}, indent=1))
 
 
 def features(folder: Path, unknown: dict[str, str]) -> Found:
-    """Return pooled features ``NAME|f`` and logits ``NAME|l`` of known, unknown and distorted photos."""
+    """Return features of known, unknown and distorted photos.
+
+    Pooled ones are in ``NAME|f``, logits in ``NAME|l``, and the features of two depths, as a device has them, in
+    ``NAME|d``.
+    """
     from edgetl._lib.extras import keras
+    from edgetl.export.conversion import float32_tflite
+    from edgetl.export.features_output import with_features
     from edgetl.quantization.unknown.distortions import DISTORTIONS, drawn
     from edgetl.runs.directory import Run
     from edgetl.runs.held_out import find_photos
     from edgetl_device._lib.folders import PHOTO_SUFFIXES, files_below
     from edgetl_device.preprocess import preprocess
+    from edgetl_device.runtime import open_runtime
 
     run = Run.open(folder)
     model = run.load_model()
+    runtime = open_runtime(with_features(float32_tflite(model), "tflite"), "tflite")
     both = keras().Model(model.input, [model.get_layer("pool").output, model.get_layer("logits").output])
     found: Found = {}
 
@@ -61,6 +72,12 @@ def features(folder: Path, unknown: dict[str, str]) -> Found:
         starts = range(0, len(pixels), 32)
         parts = [both.predict_on_batch(pixels[start : start + 32].astype(np.float32)) for start in starts]
         found[f"{name}|f"], found[f"{name}|l"] = (np.concatenate(part) for part in zip(*parts, strict=True))
+        found[f"{name}|d"] = np.stack([of_two_depths(one) for one in pixels])
+
+    def of_two_depths(photo: Array) -> Array:
+        runtime.set_input(photo)
+        runtime.invoke()
+        return runtime.pooled()
 
     for split in ("train", "val", "test"):
         if samples := run.of(split):
@@ -78,8 +95,9 @@ def features(folder: Path, unknown: dict[str, str]) -> Found:
 
 def compare(found: Found) -> dict[str, Any]:
     """Return the shares accepted, by score and set of photos."""
-    score = scores(found["train|f"], found["train|y"], found["train|l"])
-    sets = {key[:-2]: score(found[key], found[f"{key[:-1]}l"]) for key in found if key.endswith("|f")}
+    score = scores(*(found[f"train|{kind}"] for kind in "fdyl"))
+    names = [key[:-2] for key in found if key.endswith("|f")]
+    sets = {name: score(*(found[f"{name}|{kind}"] for kind in "fdl")) for name in names}
     held_out = sets.get("test", sets["val"])
     result: dict[str, Any] = {}
     for name, validation in sets["val"].items():
@@ -99,9 +117,9 @@ def cost(found: Found) -> dict[str, Any]:
     """Return the bytes of the bank, and the milliseconds that a photo's score takes."""
     from edgetl.quantization.unknown.bank import feature_bank
 
-    made = feature_bank(found["train|f"])
+    made = feature_bank(found["train|d"])
     times = []
-    for features in np.tile(found["val|f"], (20, 1)):
+    for features in np.tile(found["val|d"], (20, 1)):
         started = time.perf_counter()
         made.bank.distance(features)
         times.append(1e3 * (time.perf_counter() - started))
@@ -110,6 +128,28 @@ def cost(found: Found) -> dict[str, Any]:
         "bank_bytes": sum(array.nbytes for array in made.arrays.values()),
         "score_p10_ms": round(float(low), 3),
         "score_p50_ms": round(float(median), 3),
+    }
+
+
+def slower(plain: Path, telling: Path) -> dict[str, Any]:
+    """Return the median milliseconds from a photo's file to its answer without and with telling, and their ratio."""
+    from edgetl_device import Classifier
+
+    with Classifier(plain, variant="int8") as one, Classifier(telling, variant="int8") as other:
+        photos = [one.bundle.read(photo.file) for photo in one.bundle.photos()]
+        times = []
+        for data in photos * (1 + 1000 // len(photos)):
+            row = []
+            for classifier in (one, other):
+                started = time.perf_counter()
+                classifier.classify(data)
+                row.append(1e3 * (time.perf_counter() - started))
+            times.append(row)
+    without, with_it = np.median(times, axis=0)
+    return {
+        "photo_plain_ms": round(float(without), 3),
+        "photo_telling_ms": round(float(with_it), 3),
+        "ratio": round(float(with_it / without), 3),
     }
 
 
@@ -125,11 +165,11 @@ def share(values: Array, at_most: float) -> float:
     return round(float((values <= at_most).mean()), 3)
 
 
-def scores(train: Array, targets: Array, train_logits: Array) -> Any:
-    """Return a function of features and logits that gives every score; larger is stranger."""
+def scores(train: Array, two_depths: Array, targets: Array, train_logits: Array) -> Any:
+    """Return a function of features, those of two depths, and logits, which gives every score; larger is stranger."""
     from edgetl.quantization.unknown.bank import distances, feature_bank
 
-    bank = feature_bank(train).bank
+    bank, both = feature_bank(train).bank, feature_bank(two_depths).bank
     near = unit(train)
     mean, axes = principal(near, _RANK)
     raw_mean, raw_axes = principal(train, _RANK // 2)
@@ -140,7 +180,7 @@ def scores(train: Array, targets: Array, train_logits: Array) -> Any:
     # Wang et al. 2022, ViM: the residual, scaled to the logits, against their energy.
     scale = train_logits.max(axis=1).mean() / residual(train, raw_mean, raw_axes).mean()
 
-    def every(features: Array, logits: Array) -> Found:
+    def every(features: Array, depths: Array, logits: Array) -> Found:
         features = features.astype(np.float32)
         at_unit = unit(features)
         place = (at_unit - mean) @ axes.T
@@ -155,7 +195,8 @@ def scores(train: Array, targets: Array, train_logits: Array) -> Any:
             "ViM": scale * residual(features, raw_mean, raw_axes) - energy(logits),
             "residual": residual(at_unit, mean, axes),
             **{f"neighbour {k}": 1 - nearness[:, -k] for k in (1, 3, 5, 10)},
-            "bank (neighbour 5, 128 components, int8)": distances(bank, features),
+            "bank of pooled features (neighbour 5, 128 components, int8)": distances(bank, features),
+            "bank of two depths (the same)": distances(both, depths),
         }
 
     return every

@@ -15,6 +15,20 @@ MUTANTS = (
         ("tests/device/bench/test_accuracy.py::test_accuracy_among_accepted_photos",),
     ),
     Mutant(
+        "the map nearest to the classes tells unknown photos",
+        "edgetl/export/features_output.py",
+        "min(at_last, key=",
+        "min(at_last[::-1], key=",
+        ("tests/edgetl/quantization/test_unknown.py::test_the_map_is_the_first_narrow_one_in_every_format",),
+    ),
+    Mutant(
+        "features of one depth outweigh those of another",
+        "device/edgetl_device/runtime/spec.py",
+        "mean / max(float(np.linalg.norm(mean)), _TINY)",
+        "mean",
+        ("tests/edgetl/quantization/test_unknown.py::test_the_map_is_the_first_narrow_one_in_every_format",),
+    ),
+    Mutant(
         "the cold first inference is among the samples",
         "device/edgetl_device/bench/latency.py",
         "        self.samples.first_inference_ns = sum(self._once())\n",

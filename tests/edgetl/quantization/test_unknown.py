@@ -22,6 +22,7 @@ from edgetl.export.features_output import with_features
 from edgetl.export.subset import write_subset
 from edgetl.inspection.tflite.file import describe
 from edgetl.inspection.tflite.metadata import read_metadata, with_metadata
+from edgetl.inspection.tflite.tree import pack_tree, read_tree
 from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.options import QuantizeOptions
@@ -241,7 +242,7 @@ def bottlenecks() -> tuple[Any, list[str]]:
     return keras.Model(pixels, scores), ["pooled", "narrow"]
 
 
-def test_the_map_is_the_first_narrow_one_of_the_last_resolution_in_every_format() -> None:
+def test_the_map_is_the_first_narrow_one_in_every_format() -> None:
     model, names = bottlenecks()
     random = np.random.default_rng(0)
     photos = random.integers(0, 256, (9, 32, 32, 3)).astype(np.uint8)
@@ -261,6 +262,16 @@ def test_the_map_is_the_first_narrow_one_of_the_last_resolution_in_every_format(
         runtime.set_input(photos[0])
         runtime.invoke()
         np.testing.assert_allclose(runtime.pooled(), wanted, atol=tolerance, err_msg=format)
+
+
+def test_a_file_of_an_earlier_version_has_pooled_features_alone() -> None:
+    tree = read_tree(with_features(float32_tflite(bottlenecks()[0]), "tflite"))
+    (graph,) = tree.subgraphs
+    graph.outputs = graph.outputs[:2]
+    runtime = open_runtime(pack_tree(tree), "tflite")
+    runtime.set_input(np.zeros((32, 32, 3), np.uint8))
+    runtime.invoke()
+    assert features_in(runtime.features) == len(runtime.pooled()) == 24
 
 
 def test_classify_shows_it(telling: Path, strange: Path, tmp_path: Path) -> None:
