@@ -146,11 +146,11 @@ def _check_photos(float_: TFLiteModel, pixels: Pixels) -> None:
 
 
 def _check_one_of_each(model: TFLiteModel, what: str) -> None:
-    # A second output is that of pooled features.
-    if len(model.inputs) != 1 or len(model.outputs) not in (1, 2):
+    # Outputs after the first are of features.
+    if len(model.inputs) != 1 or not model.outputs:
         raise InputError(
             f"the {what} file has {len(model.inputs)} inputs and {len(model.outputs)} outputs",
-            why="an image classifier has one of each",
+            why="an image classifier has one input, and its probabilities as the first output",
         )
 
 

@@ -289,8 +289,14 @@ def test_classify_shows_it(telling: Path, strange: Path, tmp_path: Path) -> None
     rows = json.loads(small.edgetl("classify", telling, strange, "--json").stdout)["photos"]
     assert {row["photo"]: row["unknown"] for row in rows} == {path: answer.unknown for path, answer in found.items()}
     assert all(row["unknown"] == (row["unknown_score"] > 1) for row in rows)
-    watched = small.edgetl("classify", telling, "--watch", strange / "deep", "--existing", "--frames", 6)
-    assert watched.stdout.count(": unknown (") == len(unknown)
+    # Cameras, videos and watched folders share their lines.
+    watch = ("classify", telling, "--watch", strange / "deep", "--existing", "--frames", 6)
+    assert small.edgetl(*watch).stdout.count(": unknown (") == len(unknown)
+    lines = [json.loads(line) for line in small.edgetl(*watch, "--json").stdout.splitlines()]
+    answered = [line for line in lines if line.get("unknown_score") is not None]
+    assert len(answered) == 6
+    assert sum(line["unknown"] for line in answered) == len(unknown)
+    assert all(line["unknown"] == (line["unknown_score"] > 1) for line in answered)
 
 
 def test_evaluate_and_bench_score_the_accepted_photos(telling: Path, tmp_path: Path) -> None:
@@ -344,7 +350,8 @@ def test_a_packed_subset_keeps_what_its_variants_need(telling: Path, tmp_path: P
 
 def test_quantize_makes_a_bundle_that_tells(short_run: Run, strange: Path, tmp_path: Path) -> None:
     run = Run.open(Path(shutil.copytree(short_run.folder, tmp_path / "run")))
-    report = quantize(run, QuantizeOptions(calibration=6, unknown=True, unknown_photos=str(strange)))
+    report = quantize(run, QuantizeOptions(calibration=6, unknown=True, unknown_photos=str(strange), explain=True))
+    assert json.loads((run.folder / "explain.json").read_text())["unmatched"] == []
     bundle = Bundle.open(run.folder)
     assert verify(bundle).ok
     assert bundle.unknown is not None
