@@ -61,6 +61,12 @@ class ImportOptions(Options):
         unset="what the model says",
         help="Height and width of the input, for models that take any.",
     )
+    temperature: bool = option(
+        False,
+        group=_PHOTOS,
+        help="Fit one temperature on the photos that the input is chosen on, and fold it into the last layer: labels "
+        "stay, probabilities become calibrated, and no longer those of the original.",
+    )
     held_out: bool = option(
         False, group=_PHOTOS, help="State that the photos were not used to train the model; the run records your word."
     )

@@ -45,6 +45,7 @@ from edgetl.runs.metrics import Metrics, classification_report
 from edgetl.runs.model_file import write_model
 from edgetl.runs.predictions import FILE, HeldOutPrediction, predictions_of, write_predictions
 from edgetl.runs.provenance import StageTimer, library_versions
+from edgetl.runs.temperature import FittedTemperature
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import atomic_path, sha256_file
 from edgetl_device.errors import InputError
@@ -58,6 +59,7 @@ from .original import KerasOriginal, OnnxOriginal, Original, SavedModelOriginal,
 from .plain import End, Finished, Keras, Names, class_scores, ends_in, finished
 from .scan import Scanned, scanned
 from .source import Source, open_source
+from .temperature import calibrate, check_last_layer
 
 # More change nothing in the choice of the input, and take as long again.
 _MOST_CHOOSING = 400
@@ -142,9 +144,15 @@ def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, o
     with timer.stage("conversion"), step("Converting"):
         scaling = None if choice.scaling == inputs.RAW else choice.scaling
         made = finished(loaded.network, scaling, size=loaded.size, name=_name(path))
+        if options.temperature:
+            check_last_layer(made.model)
         compared = _compared(made, loaded, choice, dataset, options)
+    fitted = None
+    if options.temperature:
+        with timer.stage("temperature"):
+            fitted = calibrate(made.model, dataset, choosing, names)
     with atomic_path(out, directory=True, replaceable=partial(_check_replaceable, out)) as folder:
-        _write(folder, loaded, made, dataset, names, options, choice, order, compared, timer, started)
+        _write(folder, loaded, made, dataset, names, options, choice, order, compared, fitted, timer, started)
     return Run.open(out)
 
 
@@ -297,6 +305,7 @@ def _write(
     choice: inputs.Choice,
     order: LabelOrder,
     compared: ImportAgreement,
+    fitted: FittedTemperature | None,
     timer: StageTimer,
     started: float,
 ) -> None:
@@ -309,7 +318,8 @@ def _write(
     write_split(folder / "split.csv", dataset.samples)
     write_data_root(folder, dataset.root)
     with timer.stage("report"):
-        metrics = _report(made.model, dataset, names, folder)
+        metrics, scores = _report(made.model, dataset, names, folder)
+    targets = {split: targets_of(dataset.of(split), names) for split in scores}
     settings: dict[str, Value] = options.by_name() | {"labels": Path(options.labels).name if options.labels else None}
     base: dict[str, Value] = {"backbone": source.path.stem, "width": 1.0, "augment": "none", "size": loaded.size}
     document = RunDocument(
@@ -330,6 +340,7 @@ def _write(
         ),
         interrupted=False,
         metrics=metrics,
+        temperature=fitted.described(scores, targets) if fitted else None,
         stages=tuple(timer.stages),
         seconds_to_model=round(seconds_to_model, 3),
         seconds=round(time.perf_counter() - started, 3),
@@ -355,9 +366,12 @@ def _write(
     documents.write(folder / DOCUMENT, document)
 
 
-def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) -> dict[Split, Metrics]:
-    """Write predictions, confusion and plots of the held-out photos; return the metrics of each split."""
+def _report(
+    model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path
+) -> tuple[dict[Split, Metrics], dict[Split, npt.NDArray[np.float32]]]:
+    """Write predictions, confusion and plots of the held-out photos; return metrics and logits of each split."""
     metrics: dict[Split, Metrics] = {}
+    logits: dict[Split, npt.NDArray[np.float32]] = {}
     confusion: dict[Split, Confusion] = {}
     predictions: list[HeldOutPrediction] = []
     for split in SPLITS[1:]:
@@ -366,6 +380,7 @@ def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) 
             continue
         rows = dataset.pixels.rows(samples)
         scores = float_model.logits(model, dataset.pixels.array, rows, description=f"Evaluating on {split}")
+        logits[split] = scores
         probabilities = float_model.softmax(scores)
         metrics[split] = classification_report(probabilities, targets_of(samples, names), names)
         found = predictions_of(samples, names, probabilities)
@@ -380,4 +395,4 @@ def _report(model: Any, dataset: Dataset, names: tuple[str, ...], folder: Path) 
             title = f"{split}: {accuracy.correct} of {accuracy.photos} photos right, {top1_text(accuracy)}"
             target = folder / "plots" / f"confusion_{split}.png"
             plots.confusion_matrix(confusion[split], names, title=title, target=target)
-    return metrics
+    return metrics, logits

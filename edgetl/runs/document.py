@@ -187,7 +187,8 @@ class RunDocument:
         interrupted: Whether Ctrl-C ended training early; the best weights so far were kept.
         devices: Devices that shared each step of the later stages; empty if only the head was fitted.
         metrics: Metrics on the held-out photos by split, ``val`` and ``test`` if present.
-        temperature: The temperature folded into the model; absent in imported runs and in those of earlier versions.
+        temperature: The temperature folded into the model; absent in runs of earlier versions, and in imported ones
+            unless it was asked for.
         baseline: A small CNN trained from scratch on the same split.
         stages: Training stages, in order.
         seconds_to_model: Time in seconds until the model was on disk.

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +97,13 @@ class FittedTemperature:
             before={split: reliability(softmax(one * scale), targets[split]) for split, one in logits.items()},
             after={split: reliability(softmax(one), targets[split]) for split, one in logits.items()},
         )
+
+
+def fold(model: Any, fitted: FittedTemperature) -> None:
+    """Divide kernel and bias of the dense layer ``logits`` of a keras.Model by a fitted temperature, in place."""
+    if fitted.why_unchanged is None:
+        layer = model.get_layer("logits")
+        layer.set_weights([weight / np.float32(fitted.value) for weight in layer.get_weights()])
 
 
 def fit_temperature(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> FittedTemperature:

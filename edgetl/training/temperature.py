@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from edgetl.data import Dataset
 from edgetl.runs import float_model
-from edgetl.runs.temperature import FEWEST_PHOTOS, FittedTemperature, fit_temperature, left_at_1
+from edgetl.runs.temperature import FEWEST_PHOTOS, FittedTemperature, fit_temperature, fold, left_at_1
 
 from .stages import rows_of
 
@@ -23,7 +21,5 @@ def calibrate(network: Any, dataset: Dataset) -> FittedTemperature:
         return left_at_1(len(rows))
     logits = float_model.logits(network, dataset.pixels.array, rows, description="Fitting the temperature")
     fitted = fit_temperature(logits, targets)
-    if fitted.why_unchanged is None:
-        layer = network.get_layer("logits")
-        layer.set_weights([weight / np.float32(fitted.value) for weight in layer.get_weights()])
+    fold(network, fitted)
     return fitted

@@ -12,6 +12,7 @@ import small
 from conftest import Once
 
 import edgetl
+from edgetl._lib import extras
 from edgetl.comparison.runs import compare_runs
 from edgetl.export.conversion import float32_onnx
 from edgetl.importing import pipeline
@@ -162,3 +163,57 @@ def test_an_import_that_differs_is_refused(
     with pytest.raises(GateFailed, match="differs from the original in onnxruntime"):
         edgetl.import_model(theirs, tiny_photos, out=tmp_path / "run", input="raw", fit="stretch")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.fixture
+def some_swapped(tiny_photos: Path, tmp_path: Path) -> Path:
+    """The photos with a fifth under a wrong label: without mistakes there is no temperature."""
+    target = Path(shutil.copytree(tiny_photos, tmp_path / "photos"))
+    for place, label in enumerate(small.LABELS):
+        other = target / small.LABELS[(place + 1) % len(small.LABELS)]
+        for photo in sorted((tiny_photos / label).iterdir())[::5]:
+            shutil.move(target / label / photo.name, other / f"swapped-{photo.name}")
+    return target
+
+
+def test_a_temperature_is_folded_into_the_model_if_asked_for(
+    short_run: Run, labels: Path, some_swapped: Path, tmp_path: Path
+) -> None:
+    model = short_run.load_model()
+    last = model.get_layer("logits")
+    last.set_weights([4 * one for one in last.get_weights()])
+    theirs = tmp_path / "overconfident.onnx"
+    theirs.write_bytes(float32_onnx(model))
+    asked = {"labels": str(labels), "input": "raw", "fit": "stretch"}
+    plain = edgetl.import_model(theirs, some_swapped, out=tmp_path / "plain", **asked)
+    calibrated = edgetl.import_model(theirs, some_swapped, out=tmp_path / "calibrated", temperature=True, **asked)
+    assert plain.document.temperature is None
+    found = calibrated.document.temperature
+    assert found is not None
+    assert found.why_unchanged is None
+    assert found.value > 1
+    assert found.photos == len(calibrated.of("train")) + len(calibrated.of("val"))
+    assert found.after["test"].nll < found.before["test"].nll
+    # The labels stay; the logits are divided; what was held against the original is the model before.
+    weights = [run.load_model().get_layer("logits").get_weights() for run in (plain, calibrated)]
+    for before, after in zip(*weights, strict=True):
+        np.testing.assert_allclose(after * found.value, before, rtol=1e-5)
+    answers = [[one.predicted for one in read_predictions(run.folder / FILE)] for run in (plain, calibrated)]
+    assert answers[0] == answers[1]
+    assert calibrated.document.imported is not None
+    assert plain.document.imported is not None
+    assert calibrated.document.imported.agreement == plain.document.imported.agreement
+    assert f"divided by a temperature of {found.value:.2f}" in write_run_report(calibrated).read_text()
+
+
+def test_a_model_without_a_dense_end_gets_no_temperature(some_swapped: Path, tmp_path: Path) -> None:
+    layers = extras.keras().layers
+    pixels = extras.keras().Input((32, 32, 3))
+    maps = layers.Conv2D(len(small.LABELS), 3, strides=2)(pixels)
+    path = tmp_path / "theirs.keras"
+    extras.keras().Model(pixels, layers.Softmax()(layers.GlobalAveragePooling2D()(maps))).save(path)
+    done = small.edgetl("import", path, "--data", some_swapped, "--out", tmp_path / "run", "--temperature")
+    said = small.refused(done)
+    assert "--temperature: the model does not end in a dense layer" in said
+    assert "GlobalAveragePooling2D" in said
+    assert not (tmp_path / "run").exists()
