@@ -119,8 +119,8 @@ def pool(outputs: Sequence[Features]) -> Features:
     Args:
         outputs: float32 [C] or [H, W, C] each.
     """
-    means = [one.reshape(-1, one.shape[-1]).mean(axis=0) for one in outputs]
-    return np.concatenate([mean / max(float(np.linalg.norm(mean)), _TINY) for mean in means])
+    means = [one if one.ndim == 1 else one.reshape(-1, one.shape[-1]).mean(axis=0) for one in outputs]
+    return np.concatenate([mean / max(math.sqrt(float(mean @ mean)), _TINY) for mean in means])
 
 
 def features_in(specs: Sequence[TensorSpec]) -> int:
