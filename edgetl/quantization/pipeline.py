@@ -70,7 +70,7 @@ def quantize(
 
     Args:
         run: A finished run.
-        options: Quantization options.
+        options: Quantization options. A run that was trained with ``unknown`` sets the one of that name.
         data: The data set's folder if it has moved since training.
         overwrite: Replace or remove variants of the bundle that were made under other settings, or of another model.
 
@@ -80,6 +80,8 @@ def quantize(
         GateFailed: A float export differs from the model, no int8 candidate is within the bounds, or the target cannot
             run int8.
     """
+    if run.document.config.unknown:
+        options = replace(options, unknown=True)
     # Fail early: check output paths, then the user's photos.
     check_writable(run.folder / DOCUMENT)
     check_bundle(run.folder / "bundle")

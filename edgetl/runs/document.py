@@ -31,6 +31,7 @@ class TrainedSettings:
         augment: Augmentation preset.
         strategy: Trained part: ``head``, ``blocks``, ``all`` or ``scratch``.
         trainable_blocks: Number of trained blocks, counted from the last.
+        unknown: Whether every bundle of the run tells unknown photos.
         others: All other settings, by name.
     """
 
@@ -40,6 +41,7 @@ class TrainedSettings:
     augment: str = "none"
     strategy: str | None = None
     trainable_blocks: Count | None = None
+    unknown: bool = False
     others: dict[str, Value] = rest()
 
     @classmethod

@@ -166,6 +166,11 @@ class TrainOptions(Options):
     teacher_temperature: float = option(
         2.0, group=_TEACHER, low=1, high=20, help="Temperature that softens the logits of teacher and student."
     )
+    unknown: bool = option(
+        False,
+        group=_REPORT,
+        help="Let every bundle of the run tell photos of nothing that it was taught, as quantize --unknown.",
+    )
     tensorboard: bool = option(False, group=_REPORT, help="Write TensorBoard logs to RUN/tensorboard.")
     mlflow: bool = option(
         False, group=_REPORT, help="Log the run to MLflow: at $MLFLOW_TRACKING_URI, or in the folder mlruns."

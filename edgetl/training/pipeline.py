@@ -22,6 +22,7 @@ from edgetl.runs.document import Baseline
 from edgetl.runs.provenance import StageTimer, library_versions
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.files import atomic_path, heal
+from edgetl_device.errors import OptionError
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 
@@ -124,6 +125,17 @@ def resume(
     return _run(request, anew=False, check_labels=check_labels, trackers=trackers)
 
 
+def _check_tells(dataset: Dataset) -> None:
+    if not dataset.of("val"):
+        raise OptionError(
+            "{unknown=} needs validation photos, and there are none",
+            why="what is unknown is decided by a threshold that is chosen on them",
+            hint="Give {val} a share greater than 0, or add a val folder.",
+            unknown=True,
+            val=0,
+        )
+
+
 def _mlflow(request: Request) -> MLflowTracker:
     folder = store_folder()
     if folder is not None:
@@ -152,6 +164,8 @@ def _run(
         with timer.stage("data"), _while_importing(keras):
             dataset = loaded or _load(request)
             require_training(dataset)
+            if options.unknown:
+                _check_tells(dataset)
             if check_labels is not None:
                 check_labels(dataset.labels)
             say_formats(dataset)

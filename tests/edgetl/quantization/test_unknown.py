@@ -388,6 +388,22 @@ def test_quantize_makes_a_bundle_that_tells(short_run: Run, strange: Path, tmp_p
         assert open_runtime(last.read(variant.file), variant.format).features == ()
 
 
+def test_a_run_can_ask_for_it_once(tiny_photos: Path, tmp_path: Path) -> None:
+    asked = ("train", tiny_photos, *small.FLAGS, "--epochs", 0, "--unknown", "--out", tmp_path / "run")
+    said = small.refused(small.edgetl(*asked, "--val", 0))
+    assert "--unknown needs validation photos" in said
+    assert "--val" in said
+    assert not (tmp_path / "run").exists()
+    done = small.edgetl(*asked)
+    assert done.returncode == 0, done.stderr
+    done = small.edgetl("quantize", tmp_path / "run", "--no-int8")
+    assert done.returncode == 0, done.stderr
+    assert "photos taken for known" in done.stdout
+    bundle = Bundle.open(tmp_path / "run")
+    assert bundle.unknown is not None
+    assert [one.name for one in bundle.unknown.variants] == ["float32", "float32-onnx"]
+
+
 @pytest.mark.parametrize(
     ("arrays", "wrong"),
     [
