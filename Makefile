@@ -62,7 +62,8 @@ $(VENV)/.fuzz: $(STAMP)
 test-device: $(DEVICE)/.installed
 	$(DEVICE)/bin/pytest tests/device $(TWO) $(COV)
 
-# And with LiteRT's predecessor, which boards with 32-bit Arm run, and nothing else. Its last wheels are for Python 3.11 on Linux.
+# And with the oldest runtimes: LiteRT's predecessor, which boards with 32-bit Arm run, and the lowest ONNX Runtime. The former's last
+# wheels are for Python 3.11 on Linux.
 test-tflite:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info[:2] > (3, 11))'; then \
 	  $(MAKE) --no-print-directory $(TFLITE)/.installed && $(TFLITE)/bin/pytest tests/device $(TWO); \
@@ -98,7 +99,7 @@ $(DEVICE)/.installed: device/pyproject.toml
 
 $(TFLITE)/.installed: device/pyproject.toml
 	$(PYTHON) -m venv $(TFLITE)
-	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check tflite-runtime==2.14.0 'numpy<2' pillow \
+	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check tflite-runtime==2.14.0 'onnxruntime==1.18.*' 'numpy<2' pillow \
 	  'pytest>=8' 'pytest-xdist>=3.6'
 	$(TFLITE)/bin/pip install --quiet --disable-pip-version-check --no-deps -e ./device
 	touch $@

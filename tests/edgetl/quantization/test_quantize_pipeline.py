@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import small
+from programs import cannot_run
 
 from edgetl.export.bundle import pack
 from edgetl.export.edgetpu_variant import add_compiled
@@ -29,6 +32,7 @@ from edgetl_device.classifier import Classifier
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.verify import verify
 
+ROOT = Path(__file__).parents[3]
 FLOAT_ONLY = QuantizeOptions(int8=False)
 
 
@@ -50,6 +54,24 @@ def test_the_bundle_verifies_with_four_variants(tiny_bundle: Path) -> None:
     }  # fmt: skip
     checks = verify(bundle)
     assert checks.ok, checks
+
+
+def test_the_oldest_runtimes_run_every_variant(tiny_bundle: Path) -> None:
+    """In the environment that make test-tflite makes, which has them and no edgetl."""
+    python = ROOT / ".venv-tflite" / "bin" / "python"
+    if sys.version_info >= (3, 12):
+        pytest.skip("tflite-runtime has no wheel for this Python")
+    if not python.exists():
+        cannot_run("no .venv-tflite here: make .venv-tflite/.installed")
+    done = subprocess.run(
+        [python, "-m", "edgetl_device", "verify", tiny_bundle, "--json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    checks = {one["name"]: one for one in json.loads(done.stdout)["checks"]}
+    for name in ("float32", "float32-onnx", "int8", "int8-onnx"):
+        assert checks[f"reference, {name}"]["status"] == "ok", checks
+        used = "onnxruntime 1.18." if name.endswith("onnx") else "tflite-runtime 2.14.0"
+        assert used in checks[f"reference, {name}"]["detail"]
 
 
 def test_held_out_photos_are_the_test_split_and_calibration_is_training(tiny_bundle: Path, tiny_run: Run) -> None:
