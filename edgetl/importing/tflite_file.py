@@ -22,6 +22,10 @@ _INTEGERS = ("int8", "uint8", "int16")
 # As those of other formats; tensors may share what is stored.
 _MOST_TIMES, _MOST_MORE = 8, 1 << 26
 _FLOAT_MODEL = "Import the float model that it was made of; edgetl quantize makes int8 files of that."
+_MEASURE = (
+    "Import the float model that it was made of, then measure this file against it: edgetl import FLOAT_MODEL --data "
+    "PHOTOS --out RUN; edgetl quantize RUN --int8-file THIS_FILE"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +65,7 @@ def _check(found: TFLiteModel) -> None:
         )
     quantized = [one for one in found.tensors if not one.constant and one.dtype in _INTEGERS and one.scales]
     if quantized:
-        raise InputError("it is quantized", why=f"{quantized[0].name!r} is {quantized[0].dtype}", hint=_FLOAT_MODEL)
+        raise InputError("it is quantized", why=f"{quantized[0].name!r} is {quantized[0].dtype}", hint=_MEASURE)
     pixels = found.tensors[found.inputs[0]]
     if pixels.dtype != "float32":
         raise InputError(f"its input is {pixels.dtype}, not float32", hint=_FLOAT_MODEL)

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,14 +47,14 @@ class SearchResult:
     """The result of the search.
 
     Attributes:
-        prepared: The model that the last candidate converted.
+        prepared: The model that the last candidate converted; None for an int8 file of the user.
         variants: int8 files of the candidate that passed, else of the last one.
         candidates: Result of each candidate tried.
         taken: Name of the candidate that passed; None if none did.
         incompatibility: Why the int8 TFLite file cannot run on the target; None if it can.
     """
 
-    prepared: PreparedModel
+    prepared: PreparedModel | None
     variants: list[VariantFile]
     candidates: tuple[Candidate, ...]
     taken: str | None
@@ -77,15 +78,8 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
     Raises:
         InputError: The run has no validation photos.
     """
-    samples = run.of("val")
-    if not samples:
-        raise InputError(
-            "a bound on the int8 loss needs validation photos, and the run has none",
-            why="test photos are for the final number only",
-            hint="Train with --val 0.15.",
-        )
     target = TARGETS[options.target]
-    against = expected(forms.model, find_photos(run, samples, data=data), description="Float reference, validation")
+    against = _validation(forms.model, run, data)
     candidates: list[Candidate] = []
     variants: list[VariantFile] = []
     for name, prepare in _candidates(forms, run, options, against, data):
@@ -96,13 +90,7 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
         names = ("int8",) if prepared.keep_float else int8_names(target)
         variants = [*int8_variants(prepared, run, forms.calibration, names, target=target), *earlier]
         complaint = incompatibility(variants, target)
-        rows, passed = [], complaint is None
-        for variant in variants:
-            scored = measured(variant, against, run.labels)
-            passed = passed and within(scored.agreement, options)
-            rows.append(
-                CandidateVariant(variant.name, len(variant.data), scored.latency_ms, scored.accuracy, scored.agreement)
-            )
+        rows = _rows(variants, against, run)
         candidates.append(
             Candidate(
                 name=name,
@@ -111,15 +99,62 @@ def search(forms: ModelForms, run: Run, options: QuantizeOptions, *, data: Path 
                 float_control=distillation.control if distillation else None,
                 photos=distillation.photos if distillation else None,
                 views=distillation.views if distillation else None,
-                passed=passed,
+                passed=complaint is None and all(within(row.agreement, options) for row in rows),
                 seconds=round(time.perf_counter() - started, 3),
-                variants=tuple(rows),
+                variants=rows,
             )
         )
         # All candidates have the same operators, so an incompatible one ends the search.
-        if passed or complaint is not None:
-            return SearchResult(prepared, variants, tuple(candidates), name if passed else None, complaint)
+        if candidates[-1].passed or complaint is not None:
+            taken = name if candidates[-1].passed else None
+            return SearchResult(prepared, variants, tuple(candidates), taken, complaint)
     return SearchResult(prepared, variants, tuple(candidates), None, None)
+
+
+def judge_file(
+    variant: VariantFile, name: str, model: Any, run: Run, options: QuantizeOptions, *, data: Path | None
+) -> SearchResult:
+    """Hold an int8 file of the user, the only candidate, against the target and the bounds.
+
+    Args:
+        variant: The file.
+        name: Its name.
+        model: The float model.
+        run: The run of the model.
+        options: Bounds and target.
+        data: The data set's folder if it has moved since training.
+
+    Raises:
+        InputError: There is a bound, and the run has no validation photos.
+    """
+    complaint = incompatibility([variant], TARGETS[options.target])
+    if not options.gated:
+        return SearchResult(None, [variant], (), name, complaint)
+    started = time.perf_counter()
+    rows = _rows([variant], _validation(model, run, data), run)
+    passed = complaint is None and all(within(row.agreement, options) for row in rows)
+    seconds = round(time.perf_counter() - started, 3)
+    candidate = Candidate(name=name, repair="none", float_layers=(), passed=passed, seconds=seconds, variants=rows)
+    return SearchResult(None, [variant], (candidate,), name if passed else None, complaint)
+
+
+def _validation(model: Any, run: Run, data: Path | None) -> Expected:
+    samples = run.of("val")
+    if not samples:
+        raise InputError(
+            "a bound on the int8 loss needs validation photos, and the run has none",
+            why="test photos are for the final number only",
+            hint="Train with --val 0.15.",
+        )
+    return expected(model, find_photos(run, samples, data=data), description="Float reference, validation")
+
+
+def _rows(variants: list[VariantFile], against: Expected, run: Run) -> tuple[CandidateVariant, ...]:
+    scored = [measured(variant, against, run.labels) for variant in variants]
+    return tuple(
+        CandidateVariant(one.variant.name, len(one.variant.data), one.latency_ms, one.accuracy, one.agreement)
+        for one in scored
+    )
 
 
 def incompatibility(variants: list[VariantFile], target: Target) -> str | None:

@@ -19,6 +19,7 @@ from .variants import INT8_NAMES
 _ALL_SETTINGS = ("unknown", "unknown_photos")
 # The options that int8 files depend on.
 INT8_SETTINGS = (
+    "int8_file",
     "repair",
     "calibration",
     "calibration_photos",
@@ -145,12 +146,15 @@ def _other_settings(bundle: Bundle, options: QuantizeOptions, names: Iterable[st
 
 
 def recorded(options: QuantizeOptions) -> QuantizeOptions:
-    """Return options as bundles record them: with the names, not the paths, of the user's folders of photos."""
-    own, unknown = options.calibration_photos, options.unknown_photos
-    if not own and not unknown:
+    """Return options as bundles record them: with the names, not the paths, of the user's files and folders."""
+    own, unknown, file = options.calibration_photos, options.unknown_photos, options.int8_file
+    if not own and not unknown and not file:
         return options
     return replace(
-        options, calibration_photos=own and Path(own).name, unknown_photos=unknown and Path(unknown).resolve().name
+        options,
+        calibration_photos=own and Path(own).name,
+        unknown_photos=unknown and Path(unknown).resolve().name,
+        int8_file=file and Path(file).name,
     )
 
 

@@ -24,6 +24,11 @@ class QuantizeOptions(Options):
     int8: bool = option(True, help="Write int8 TFLite and ONNX.")
     float16: bool = option(False, group=_MORE, help="Write TFLite with float16 weights.")
     dynamic: bool = option(False, group=_MORE, help="Write TFLite with int8 weights and float activations.")
+    int8_file: str | None = option(
+        None,
+        metavar="FILE",
+        help="Take this int8 TFLite file, made of the same model by another program, instead of making int8.",
+    )
     repair: bool = option(True, help="Repair int8 (equalization, GPTQ, bias correction, range clipping).")
     calibration: int = option(
         100, group=_CALIBRATION, low=1, high=100_000, metavar="PHOTOS", help="Maximum number of calibration photos."
@@ -85,15 +90,31 @@ class QuantizeOptions(Options):
                 unknown=True,
                 target=self.target,
             )
+        if self.int8_file is not None:
+            self._check_int8_file()
         if self.int8:
             return
-        for name in ("target", "explain", "max_drop", "min_agreement"):
+        for name in ("int8_file", "target", "explain", "max_drop", "min_agreement"):
             if name in self.changed():
                 raise OptionError(
                     f"{{{name}=}} with {{int8=}}",
                     why="it is about int8 files",
                     hint="Leave one of them out.",
                     int8=False,
+                    **{name: getattr(self, name)},
+                )
+
+    def _check_int8_file(self) -> None:
+        reasons = dict.fromkeys(("repair", "calibration", "calibration_photos", "seed"), "the file is taken as it is")
+        reasons["unknown"] = "telling unknown photos takes a second output, and the file is taken as it is"
+        reasons["explain"] = "its layers have other names than the float file's"
+        for name, why in reasons.items():
+            if name in self.changed():
+                raise OptionError(
+                    f"{{int8_file=}} with {{{name}=}}",
+                    why=why,
+                    hint="Leave one of them out.",
+                    int8_file=self.int8_file,
                     **{name: getattr(self, name)},
                 )
 

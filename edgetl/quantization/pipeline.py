@@ -33,9 +33,10 @@ from edgetl_device.scores import Agreement
 
 from .bounds import bound_warnings
 from .calibration_photos import Calibration
-from .candidates import SearchResult, incompatibility, int8_names, search
+from .candidates import SearchResult, incompatibility, int8_names, judge_file, search
 from .explain import FOLDER as EXPLAINED
 from .explain import Plain, check_explained, explain_export
+from .int8_file import read_int8_file
 from .kept import INT8_SETTINGS, RECORDED, Kept, in_order, kept_variants, recorded
 from .measurement import Expected, Measured, expected, measured
 from .options import QuantizeOptions
@@ -44,6 +45,7 @@ from .unknown.given import unknown_given
 from .unknown.measure import unknown_files, unknown_pixels
 from .variants import (
     ModelForms,
+    PreparedModel,
     calibration_of,
     float_variant,
     int8_variants,
@@ -98,9 +100,10 @@ def quantize(
 
 
 def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrite: bool) -> QuantizeReport:
-    made = (*_float_names(options), *(int8_names(TARGETS[options.target]) if options.int8 else ()))
-    kept = kept_variants(run, options, made, overwrite=overwrite)
-    calibration = calibration_of(run, options, data) if options.int8 else None
+    kept = kept_variants(run, options, _made_names(options), overwrite=overwrite)
+    file = Path(options.int8_file) if options.int8_file is not None else None
+    int8 = read_int8_file(file, run) if file is not None else None
+    calibration = calibration_of(run, options, data) if options.int8 and file is None else None
     given = unknown_given(run, Path(options.unknown_photos)) if options.unknown_photos is not None else None
     model = run.load_model()
     against = expected(
@@ -116,8 +119,10 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
     search_result = None
     if forms is not None:
         search_result = _int8(forms, run, options, data)
-        if search_result.taken is not None:
-            variants += [scored(variant) for variant in search_result.variants]
+    elif file is not None and int8 is not None:
+        search_result = judge_file(int8, file.name, model, run, options, data=data)
+    if search_result is not None and search_result.taken is not None:
+        variants += [scored(variant) for variant in search_result.variants]
     unknown = None
     if search_result is None or search_result.taken is not None:
         taken = in_order([*(one.variant for one in variants), *kept.variants, *_still_valid(kept, variants)])
@@ -125,9 +130,9 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
     report = _with_kept(_report(run, options, against, variants, search_result, calibration), run, kept)
     report = replace(report, unknown=unknown.variants if unknown else ())
     documents.write_or_keep(run.folder / DOCUMENT, report)
-    if options.explain and search_result is not None and forms is not None:
+    if options.explain and search_result is not None and search_result.prepared is not None and forms is not None:
         tested = [one.variant for one in variants if one.variant.name == "int8"] or search_result.variants
-        _explain(run, replace(search_result, variants=tested), against, forms)
+        _explain(run, search_result.prepared, tested, against, forms)
     _gate(variants, search_result, options, run)
     with step("Writing the bundle"):
         write_bundle(
@@ -150,7 +155,7 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
 
 def variant_names(run: Run, options: QuantizeOptions) -> tuple[str, ...]:
     """Return the names of the variants that a run's bundle will have: those to make, and those that it has."""
-    made = [*_float_names(options), *(int8_names(TARGETS[options.target]) if options.int8 else ())]
+    made = _made_names(options)
     there = Bundle.open(run.folder / "bundle").variants if (run.folder / "bundle").is_dir() else ()
     return tuple(dict.fromkeys([*made, *(one.name for one in there)]))
 
@@ -215,6 +220,13 @@ def _float_names(options: QuantizeOptions) -> list[str]:
     ]
 
 
+def _made_names(options: QuantizeOptions) -> tuple[str, ...]:
+    if not options.int8:
+        return tuple(_float_names(options))
+    int8 = ("int8",) if options.int8_file is not None else int8_names(TARGETS[options.target])
+    return (*_float_names(options), *int8)
+
+
 def _int8(forms: ModelForms, run: Run, options: QuantizeOptions, data: Path | None) -> SearchResult:
     """Return the int8 variants of the first candidate within the bounds; without bounds, of the default one."""
     if options.gated:
@@ -227,11 +239,13 @@ def _int8(forms: ModelForms, run: Run, options: QuantizeOptions, data: Path | No
     )
 
 
-def _explain(run: Run, search_result: SearchResult, against: Expected, forms: ModelForms) -> None:
-    (int8,) = (variant.data for variant in search_result.variants if variant.name == "int8")
-    is_repaired = search_result.prepared.model is not forms.folded
+def _explain(
+    run: Run, prepared: PreparedModel, variants: list[VariantFile], against: Expected, forms: ModelForms
+) -> None:
+    (int8,) = (variant.data for variant in variants if variant.name == "int8")
+    is_repaired = prepared.model is not forms.folded
     before = Plain(forms.folded, forms.calibration.pixels) if is_repaired else None
-    explain_export(run, search_result.prepared.exact, int8, against.photos, against.probabilities, plain=before)
+    explain_export(run, prepared.exact, int8, against.photos, against.probabilities, plain=before)
 
 
 def _gate(variants: list[Measured], search_result: SearchResult | None, options: QuantizeOptions, run: Run) -> None:

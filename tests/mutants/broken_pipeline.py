@@ -288,6 +288,27 @@ MUTANTS = (
         (_QUANTIZATION + "test_candidates.py::test_impossible_bounds_leave_the_bundle_and_say_where_the_figures_are",),
     ),
     Mutant(
+        "an int8 file for pixels of another scaling is bundled",
+        "edgetl/quantization/int8_file.py",
+        "    if _equal(got, _RAW, scale) or (rgb and _equal(got, wanted, scale)):\n",
+        "    if taken.scale:\n",
+        (_QUANTIZATION + "test_int8_file.py::test_a_file_that_does_not_fit_the_run_is_refused_with_numbers",),
+    ),
+    Mutant(
+        "an int8 file with the classes in another order is bundled",
+        "edgetl/quantization/int8_file.py",
+        "    _check_labels(data, run)\n",
+        "",
+        (_QUANTIZATION + "test_int8_file.py::test_a_file_that_does_not_fit_the_run_is_refused_with_numbers",),
+    ),
+    Mutant(
+        "an int8 file of the user is not held against the bounds",
+        "edgetl/quantization/candidates.py",
+        "    passed = complaint is None and all(within(row.agreement, options) for row in rows)\n",
+        "    passed = complaint is None\n",
+        (_QUANTIZATION + "test_int8_file.py::test_a_file_beyond_the_bounds_is_refused_without_a_bundle",),
+    ),
+    Mutant(
         "a float export that differs from the model is bundled",
         "edgetl/quantization/pipeline.py",
         'if one.variant.precision == "float32" and difference > FLOAT_TOLERANCE:',

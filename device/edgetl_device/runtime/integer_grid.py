@@ -1,4 +1,4 @@
-"""Quantize and dequantize: ``real = scale * (q - zero_point)``, as in the TFLite quantization spec.
+"""The integers of inputs and outputs: ``real = scale * (q - zero_point)``, as in the TFLite quantization spec.
 
 https://ai.google.dev/edge/litert/models/quantization_spec.
 """
@@ -10,29 +10,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.errors import InputError
 
-_INTEGERS = ("uint8", "int8")
+def shifted(pixels: npt.NDArray[np.uint8]) -> npt.NDArray[np.int8]:
+    """Return pixels as an int8 input takes them: less 128, same shape.
 
-
-def pixels_to_grid(pixels: npt.NDArray[np.uint8], dtype: str, scale: float, zero_point: int) -> npt.NDArray[Any]:
-    """Quantize pixels 0..255 for an integer input: ``round(pixel / scale) + zero_point``, same shape.
-
-    Raises:
-        InputError: The grid does not cover 0 to 255 (within half a step), so the model does not take raw pixels.
+    Each of its 256 integers stands for one pixel value, as in a uint8 input, whatever the scale: a file that edgetl did
+    not make may have that of its own unit, such as 1/255.
     """
-    if dtype not in _INTEGERS:
-        raise InputError(f"input of type {dtype}", why=f"pixels can be quantized to {' and '.join(_INTEGERS)} only")
-    limits = np.iinfo(dtype)
-    low, high = scale * (limits.min - zero_point), scale * (limits.max - zero_point)
-    if scale <= 0 or low > scale / 2 or high < 255 - scale / 2:
-        raise InputError(
-            f"the model's {dtype} input covers {low:.4g} .. {high:.4g}",
-            why="a bundle's model takes raw RGB 0 .. 255",
-            hint="Quantize it again with pixels of 0 and 255 in the calibration photos.",
-        )
-    grid = np.rint(pixels.astype(np.float32) / np.float32(scale)).astype(np.int32) + zero_point
-    return np.asarray(np.clip(grid, limits.min, limits.max).astype(dtype))
+    return np.asarray((pixels ^ np.uint8(128)).view(np.int8))
 
 
 def to_real(grid: npt.NDArray[Any], scale: float, zero_point: int) -> npt.NDArray[np.float32]:

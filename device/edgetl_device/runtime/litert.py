@@ -15,6 +15,7 @@ from edgetl_device.delegates.share import External, Share
 from edgetl_device.errors import EdgetlError, InputError, NumPyTooNew, Unavailable, is_out_of_memory, out_of_memory
 
 from .installed import load, version
+from .integer_grid import shifted
 from .spec import (
     Features,
     Pixels,
@@ -29,7 +30,6 @@ from .spec import (
     only,
     pool,
     real,
-    shifted,
 )
 
 LITERT, TFLITE_RUNTIME = "ai-edge-litert", "tflite-runtime"
@@ -89,7 +89,7 @@ class _TFLiteRuntime:
 
     def set_input(self, pixels: Pixels, row: int = 0) -> None:
         check_pixels(pixels, self.input)
-        self._input_view()[row] = pixels if self.input.dtype != "int8" else shifted(pixels, self.input)
+        self._input_view()[row] = pixels if self.input.dtype != "int8" else shifted(pixels)
 
     def invoke(self) -> None:
         self._interpreter.invoke()

@@ -146,8 +146,6 @@ def check_classifier(
     for what, spec in (("input", input), ("output", output), *(("output of features", one) for one in features)):
         if spec.dtype not in ("float32", "uint8", "int8"):
             raise InputError(f"the model's {what} is of type {spec.dtype}", why="expected float32, uint8 or int8")
-    if input.dtype == "int8":
-        shifted(np.zeros((1, 1, 3), np.uint8), input)
     if output.dtype != "float32" and output.scale is None:
         raise InputError(f"the model's {output.dtype} output has no scale", why="it cannot be read as probabilities")
     if any(spec.dtype != "float32" and spec.scale is None for spec in features):
@@ -161,13 +159,6 @@ def check_pixels(pixels: Pixels, spec: TensorSpec) -> None:
             f"pixels of type {pixels.dtype} and shape {list(pixels.shape)}",
             why=f"the model takes uint8 of shape {list(spec.shape[1:])}",
         )
-
-
-def shifted(pixels: Pixels, spec: TensorSpec) -> npt.NDArray[Any]:
-    """Quantize pixels for an int8 input; InputError if it has no scale."""
-    if spec.scale is None or spec.zero_point is None:
-        raise InputError(f"the model's {spec.dtype} input has no scale", why="pixels cannot be quantized without one")
-    return integer_grid.pixels_to_grid(pixels, spec.dtype, spec.scale, spec.zero_point)
 
 
 def grid(spec: TensorSpec) -> Probabilities | None:

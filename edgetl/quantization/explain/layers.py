@@ -17,7 +17,7 @@ from edgetl._lib.threads import thread_pool
 from edgetl.inspection.tflite.file import TFLiteModel, describe
 from edgetl.inspection.tflite.tree import read_tree, to_real
 from edgetl_device.errors import InputError
-from edgetl_device.runtime.integer_grid import pixels_to_grid
+from edgetl_device.runtime.integer_grid import shifted
 
 from .cut import after, separate
 from .match import Matching, is_layer, match_activations
@@ -120,9 +120,7 @@ def _answer_errors(pair: Pair, alone: Activations, layers: list[int]) -> list[fl
 
 def _on_input(int8: TFLiteModel, photos: Pixels) -> npt.NDArray[Any]:
     tensor = int8.tensors[int8.inputs[0]]
-    if not tensor.scales:
-        return photos.astype(tensor.dtype)
-    return pixels_to_grid(photos, tensor.dtype, tensor.scales[0], (tensor.zero_points or (0,))[0])
+    return shifted(photos) if tensor.dtype == "int8" else photos.astype(tensor.dtype)
 
 
 def _photos(float_: TFLiteModel, int8: TFLiteModel, available: int) -> int:

@@ -168,25 +168,13 @@ def test_tflite_runtime_with_numpy_2_is_refused_before_it_crashes(tmp_path: Path
     assert "numpy<2" in done.stderr
 
 
-def test_pixels_on_an_int8_grid() -> None:
+def test_pixels_of_an_int8_input() -> None:
     pixels = np.arange(256, dtype=np.uint8)
-    grid = integer_grid.pixels_to_grid(pixels, "int8", 1.0, -128)
-    assert grid.dtype == np.int8
-    assert grid.tolist() == list(range(-128, 128))
-    assert (integer_grid.to_real(grid, 1.0, -128) == pixels).all()
-    # Converters round the scale of a calibrated range 0..255 slightly.
-    assert (
-        np.abs(
-            integer_grid.to_real(integer_grid.pixels_to_grid(pixels, "int8", 0.9995, -128), 0.9995, -128) - pixels
-        ).max()
-        < 1
-    )
-
-
-@pytest.mark.parametrize(("scale", "zero_point"), [(1 / 127.5, -1), (1 / 255, -128), (1.0, 0), (0.0, 0)])
-def test_a_grid_that_cannot_hold_raw_pixels_is_refused(scale: float, zero_point: int) -> None:
-    with pytest.raises(InputError, match="raw RGB"):
-        integer_grid.pixels_to_grid(np.zeros(3, np.uint8), "int8", scale, zero_point)
+    found = integer_grid.shifted(pixels)
+    assert found.dtype == np.int8
+    assert found.tolist() == list(range(-128, 128))
+    # The files that edgetl makes have scale 1: what they read is the pixel.
+    assert (integer_grid.to_real(found, 1.0, -128) == pixels).all()
 
 
 def test_photos_in_batches_are_predicted_as_one_by_one(tiny: Bundle) -> None:
