@@ -100,7 +100,8 @@ class Variant:
         sha256: SHA-256 of the file.
         input: Spec of the pixels.
         output: Spec of the probabilities.
-        calibration: How quantization ranges were chosen; null for float models.
+        calibration: How quantization ranges were chosen; null for float models, and for int8 files that edgetl did not
+            make.
         accuracy: Accuracy on the held-out photos when the bundle was made, if measured.
         agreement: Agreement with the reference when the bundle was made, if measured.
         compilation: The Edge TPU compiler's report, for compiled files.

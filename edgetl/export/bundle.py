@@ -65,7 +65,8 @@ class VariantFile:
         format: ``tflite`` or ``onnx``.
         precision: ``float32``, ``float16`` or ``int8``.
         data: Content of the model file.
-        calibration: Calibration record as JSON values; None for float models.
+        calibration: Calibration record as JSON values; None for float models, and for int8 files that edgetl did not
+            make.
         accuracy: Accuracy on the held-out photos, if measured.
         agreement: Agreement with the float model on the held-out photos, if measured.
         described: Description in the bundle that the file comes from; the model is not loaded again.

@@ -8,6 +8,7 @@
 ``conversion``          int8 TFLite and ONNX; the written files are opened and checked
 ``distillation``        distillation from the float model through int8 rounding
 ``variants``            the variants of a bundle and the steps that produce them
+``int8_file``           an int8 file that another program made, checked against the run
 ``measurement``         accuracy, agreement and latency of a file
 ``candidates``          search for the cheapest candidate within the bounds
 ``pipeline``            the whole process for a run: quantize, measure on held-out photos, write the bundle

@@ -9,12 +9,12 @@ import numpy as np
 from edgetl._lib.progress import step
 from edgetl._lib.quiet import quietly
 from edgetl.export.bundle import VariantFile
-from edgetl.inspection.tflite.file import TFLiteModel, describe
+from edgetl.inspection.tflite.file import Tensor, TFLiteModel, describe
 from edgetl.inspection.tflite.metadata import read_metadata
 from edgetl.runs.directory import Run
 from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.errors import InputError
-from edgetl_device.runtime import TensorSpec, check_probabilities, open_runtime
+from edgetl_device.runtime import check_probabilities, open_runtime
 from edgetl_device.runtime.trial_run import check_model
 from edgetl_device.storage import MAX_FILE_BYTES
 from edgetl_device.text import listed
@@ -27,7 +27,7 @@ _FLOAT = "edgetl import takes float files, and edgetl quantize makes int8 files 
 
 # What a model takes for pixels of 0 and 255, for all channels or for each.
 _Ends = tuple[float, float]
-_RAW: tuple[_Ends, ...] = ((0.0, 255.0),)
+_RAW = (0.0, 255.0)
 
 
 def read_int8_file(path: Path, run: Run) -> VariantFile:
@@ -59,16 +59,18 @@ def read_int8_file(path: Path, run: Run) -> VariantFile:
 
 
 def _check(data: bytes, run: Run) -> None:
-    _check_int8_classifier(describe(data))
+    found = describe(data)
+    _check_int8_classifier(found)
     check_model(data, "tflite", sha256_bytes(data))
     with quietly():
         runtime = open_runtime(data, "tflite")
-    _check_size_and_classes(runtime.input, runtime.output, run)
+    _check_size_and_classes(runtime.input.shape[1], runtime.output.shape[1], run)
     _check_labels(data, run)
-    _check_pixels(runtime.input, run)
+    _check_pixels(found, run)
     runtime.set_input(np.zeros(runtime.input.shape[1:], np.uint8))
     runtime.invoke()
-    check_probabilities(runtime.probabilities())
+    scores = _range(_integers(found, found.outputs[0]))
+    check_probabilities(runtime.probabilities() if scores is None else np.array(scores, np.float32))
     runtime.close()
 
 
@@ -94,13 +96,12 @@ def _check_int8_classifier(found: TFLiteModel) -> None:
         raise InputError("it is a float file", why="it computes nothing in int8", hint=_FLOAT)
 
 
-def _check_size_and_classes(pixels: TensorSpec, probabilities: TensorSpec, run: Run) -> None:
-    side, size = pixels.shape[1], run.preprocess.size
+def _check_size_and_classes(side: int, outputs: int, run: Run) -> None:
+    size = run.preprocess.size
     if side != size:
         raise InputError(
             f"it takes photos of {side} x {side} pixels", why=f"the run's model takes {size} x {size}", hint=_OTHER
         )
-    outputs = probabilities.shape[1]
     if outputs != len(run.labels):
         raise InputError(
             f"it has {outputs} outputs",
@@ -120,38 +121,65 @@ def _check_labels(data: bytes, run: Run) -> None:
         )
 
 
-def _check_pixels(taken: TensorSpec, run: Run) -> None:
+def _check_pixels(found: TFLiteModel, run: Run) -> None:
     """Refuse an input that takes pixels neither as they are, with the scaling inside, nor scaled as the run's model."""
     imported = run.document.imported
-    name, wanted, rgb = "raw", _RAW, True
+    wanted: tuple[_Ends, ...] = (_RAW,)
+    name, rgb = "raw", True
     if imported is not None:
         scaling = imported.input
         pairs = zip(scaling.factor, scaling.offset, strict=True)
         name, wanted = scaling.name, tuple((offset, 255 * factor + offset) for factor, offset in pairs)
         rgb = scaling.channels == "RGB"
-    scale, zero_point = taken.scale or 0.0, taken.zero_point or 0
-    if taken.dtype == "float32":
-        got, about = _RAW[0], "its input is float32, and devices do not scale pixels"
+    dtype, integers = found.tensors[found.inputs[0]].dtype, _integers(found, found.inputs[0])
+    # Without integers its first layers are float, or it converts uint8 itself.
+    taken = _range(integers) or (wanted[0] if dtype == "float32" else _RAW)
+    scale = integers.scales[0] if integers.scales else 0.0
+    if _equal(taken, (_RAW,), scale) or (rgb and dtype != "float32" and _equal(taken, wanted, scale)):
+        return
+    if dtype == "float32":
+        about = "devices do not scale pixels"
         hint = "Convert it again with tf.uint8 or tf.int8 as inference_input_type and inference_output_type."
     else:
-        ends = np.iinfo(taken.dtype)
-        got = (scale * (int(ends.min) - zero_point), scale * (int(ends.max) - zero_point))
-        about = f"its input is {taken.dtype}, scale {scale:.6g}, zero point {zero_point}"
+        about = f"scale {scale:.6g}, zero point {_zero_point(integers)}"
         hint = (
             "If the float model was trained as the file says, import it again with --input. Else convert it again with "
             "the scaling inside, or leave the file out: edgetl makes int8 files, too."
         )
-    if _equal(got, _RAW, scale) or (rgb and _equal(got, wanted, scale)):
-        return
     raise InputError(
-        f"it takes pixels of 0 to 255 as {_shown((got,))}",
-        why=f"{about}; the run's model takes them as {_shown(wanted)} ({name}{'' if rgb else ', BGR'})",
+        f"its {dtype} input is for pixels scaled to {_shown((taken,))}",
+        why=f"{about}; the run's model takes them scaled to {_shown(wanted)} ({name}{'' if rgb else ', BGR'})",
         hint=hint,
     )
 
 
-def _equal(got: _Ends, wanted: tuple[_Ends, ...], step: float) -> bool:
-    return all(abs(one - other) <= _MOST_STEPS * step for ends in wanted for one, other in zip(got, ends, strict=True))
+def _integers(found: TFLiteModel, index: int) -> Tensor:
+    """Return the tensor at an end of the graph; for floats, what they are quantized to, or dequantized from."""
+    for operator in found.operators:
+        if operator.name == "QUANTIZE" and operator.inputs[0] == index and not found.tensors[index].scales:
+            return found.tensors[operator.outputs[0]]
+        if operator.name == "DEQUANTIZE" and operator.outputs[0] == index:
+            return found.tensors[operator.inputs[0]]
+    return found.tensors[index]
+
+
+def _range(integers: Tensor) -> _Ends | None:
+    """Return what the lowest and the highest integer of a tensor stand for; None for floats."""
+    if integers.dtype not in ("int8", "uint8") or not integers.scales:
+        return None
+    ends = np.iinfo(integers.dtype)
+    low, high = (integers.scales[0] * (int(end) - _zero_point(integers)) for end in (ends.min, ends.max))
+    return low, high
+
+
+def _zero_point(integers: Tensor) -> int:
+    return integers.zero_points[0] if integers.zero_points else 0
+
+
+def _equal(taken: _Ends, wanted: tuple[_Ends, ...], step: float) -> bool:
+    return all(
+        abs(one - other) <= _MOST_STEPS * step for ends in wanted for one, other in zip(taken, ends, strict=True)
+    )
 
 
 def _shown(wanted: tuple[_Ends, ...]) -> str:

@@ -136,7 +136,7 @@ class Candidate:
     """A quantization candidate and its result.
 
     Attributes:
-        name: ``plain``, ``repair``, ``float layers`` or ``distillation``.
+        name: ``plain``, ``repair``, ``float layers`` or ``distillation``; for an int8 file of the user, its name.
         repair: Repair steps applied before conversion.
         float_layers: Names of layers that stay float in TFLite.
         float_control: Control of distillation, trained without rounding.
@@ -227,7 +227,7 @@ class QuantizeReport:
         held_out: The photos used to score the variants.
         reference: Accuracy of the float model on these photos.
         variants: Scores of the variants.
-        calibration: The calibration photos; null without int8 files.
+        calibration: The calibration photos; null without int8 files that edgetl made.
         target: The deployment target.
         candidates: The search for int8 files within the bounds; null without bounds.
         warnings: Bounds that are uncertain with so few photos, or missed on the held-out photos.

@@ -290,8 +290,8 @@ MUTANTS = (
     Mutant(
         "an int8 file for pixels of another scaling is bundled",
         "edgetl/quantization/int8_file.py",
-        "    if _equal(got, _RAW, scale) or (rgb and _equal(got, wanted, scale)):\n",
-        "    if taken.scale:\n",
+        "    if _equal(taken, (_RAW,), scale) or (rgb and dtype",
+        "    if rgb or (rgb and dtype",
         (_QUANTIZATION + "test_int8_file.py::test_a_file_that_does_not_fit_the_run_is_refused_with_numbers",),
     ),
     Mutant(

@@ -250,7 +250,7 @@ def _custom(run: Run) -> bytes:
 
 
 def _labels(run: Run) -> bytes:
-    return with_metadata(_int8(_model(), _photos(run)), name="theirs", labels=run.labels[::-1])
+    return with_metadata(_int8(_model(), _photos(run), dtype="uint8"), name="theirs", labels=run.labels[::-1])
 
 
 REFUSED: list[tuple[Callable[[Run], bytes], str]] = [
@@ -266,14 +266,14 @@ REFUSED: list[tuple[Callable[[Run], bytes], str]] = [
     (lambda _: b"no model", "not a TFLite file"),
     (
         lambda run: _int8(_model(), _photos(run), scaling="-1..1"),
-        "it takes pixels of 0 to 255 as -0.9961 to 1.004\n"
-        "its input is int8, scale 0.00784314, zero point -1; the run's model takes them as 0 to 1 (0..1)",
+        "its int8 input is for pixels scaled to -0.9961 to 1.004\n"
+        "scale 0.00784314, zero point -1; the run's model takes them scaled to 0 to 1 (0..1)",
     ),
     (
         lambda run: _int8(_model(), _photos(run), dtype="float32"),
-        "it takes pixels of 0 to 255 as 0 to 255\nits input is float32, and devices do not scale pixels",
+        "its float32 input is for pixels scaled to 0 to 1\ndevices do not scale pixels",
     ),
-    (lambda run: _int8(_model(ends_in="linear"), _photos(run)), "the model outputs numbers from"),
+    (lambda run: _int8(_model(ends_in="linear"), _photos(run)), "the model outputs numbers from -1."),
 ]
 
 
