@@ -89,6 +89,8 @@ def _print(report: QuantizeReport, options: QuantizeOptions, run: Path) -> None:
         from edgetl.cli.console.explain import print_explanation
 
         print_explanation(run)
+    if options.int8_file is not None:
+        echo(f"int8      {Path(options.int8_file).name}, as it is")
     echo(f"bundle    {run / 'bundle'}")
     echo(f"next      edgetl bench {word(run / 'bundle')}")
 
