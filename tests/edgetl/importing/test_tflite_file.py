@@ -131,7 +131,8 @@ def test_a_quantized_file_is_refused(tmp_path: Path) -> None:
     # Its input is float32; what is inside is not.
     with pytest.raises(InputError, match=r"it is quantized") as refused:
         tflite_file.read(path.read_bytes())
-    assert "the float model that it was made of" in refused.value.hint
+    for command in ("edgetl import FLOAT_MODEL --data PHOTOS --out RUN", "edgetl quantize RUN --int8-file"):
+        assert command in refused.value.hint
 
 
 def _graph(dtype: str = "float32", outputs: int = 1, operator: str = "RELU") -> bytes:

@@ -183,13 +183,15 @@ def test_the_command_measures_it_and_other_commands_take_it(run: Run, theirs: Pa
     assert evaluated.metrics.accuracy.photos == len(run.samples)
     result = edgetl.bench(bundle, variants=["float32", "int8"], threads=[1], duration=0.05, quick=True)
     assert result.variant("int8").latency.p50_ms > 0
+    assert f"int8      {theirs.name}, as it is\n" in done.stdout
     assert theirs.name in write_run_report(run, tmp_path / "report.html").read_text()
 
 
 def test_it_takes_the_place_of_edgetls_own_int8_files_only_with_leave(run: Run, theirs: Path) -> None:
     edgetl.quantize(run, calibration=4, repair=False)
     text = small.refused(_quantized(run, theirs))
-    assert f"--int8-file {theirs.name} now, None then" in text or "--int8-file" in text
+    assert "its int8 files were made and measured with other settings" in text
+    assert f"--int8-file {theirs} now, None then" in text
     bundle = edgetl.quantize(run, int8_file=theirs, overwrite=True)
     # The ONNX file is not of the same int8 model.
     assert [one.name for one in bundle.variants] == ["float32", "float32-onnx", "int8"]
