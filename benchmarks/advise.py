@@ -27,11 +27,11 @@ from edgetl.advice import advise
 from edgetl.data import load_dataset
 from edgetl.runs.predictions import FILE, read_predictions
 from edgetl.training import train
+from edgetl.training.start import start_of
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.jsonfile import write_json
 from edgetl_device.bench import result
 from edgetl_device.bench.accuracy import paired_drop
-from edgetl_device.preprocess import Preprocess
 
 SCHEMA = "edgetl.advice-benchmark/1"
 _WITHIN_PP = 1.0
@@ -77,8 +77,8 @@ def main() -> None:
 
 def measure(data: DataSet, runs: Path) -> dict[str, Any]:
     """Train every fixed strategy and the recommended one; return accuracies and the paired difference to the best."""
-    spec = Preprocess(size=data.options.size)
-    advice = advise(load_dataset(data.folder, spec, test=0.0), backbones=[data.options.backbone])
+    start = start_of(data.options)
+    advice = advise(load_dataset(data.folder, start.preprocess, test=0.0), backbones=[start.backbone])
     chosen = advice.recommendation
     probed = advice.backbones[0].probed
     whole = probed[-1]
@@ -103,7 +103,7 @@ def measure(data: DataSet, runs: Path) -> dict[str, Any]:
         "training_photos": advice.photos.count,
         "fewest_a_class": advice.photos.fewest,
         "classes": advice.photos.classes,
-        "size": data.options.size,
+        "size": start.preprocess.size,
         "advice": to_json(advice.document),
         "strategies": rows,
         "recommended": name,

@@ -21,7 +21,7 @@ from edgetl_device.errors import InputError, OptionError, Unavailable
 from .registry import BACKBONES, backbone
 from .spec import Backbone, KerasFile
 
-Source = Literal["embedded", "keras-cache", "keras-download", "file", "none"]
+Source = Literal["embedded", "keras-cache", "keras-download", "file", "run", "none"]
 
 CARD_SCHEMA = "edgetl.weights-card/1"
 FILE_FORMATS = (".h5", ".keras", ".npz")
@@ -56,8 +56,8 @@ class WeightsRecord:
 
     Attributes:
         source: As in :class:`ResolvedWeights`.
-        file: Name of the file; null for ``none``.
-        sha256: SHA-256 of the file; null for ``none``.
+        file: Name of the file, or of the run; null for ``none``.
+        sha256: SHA-256 of the file, or of the run's model; null for ``none``.
         licence: Licence of the weights, if known.
     """
 
@@ -72,9 +72,10 @@ class ResolvedWeights:
     """The weights that a base gets; recorded in every run.
 
     Attributes:
-        source: ``embedded`` (in ``models/``), ``keras-cache``, ``keras-download``, ``file`` (the user's) or ``none``.
-        path: The file, or None for ``none``.
-        sha256: SHA-256 of the file; loading refuses other content.
+        source: ``embedded`` (in ``models/``), ``keras-cache``, ``keras-download``, ``file`` (the user's), ``run``
+            or ``none``.
+        path: The file, or the folder of the run; None for ``none``.
+        sha256: SHA-256 of the file, or of the run's model; loading refuses other content.
         licence: Licence of the weights, if known.
     """
 

@@ -5,6 +5,7 @@ from edgetl.data.readers.source import check_source, list_photos, photos_folder,
 from .findings import AUDIT, finding
 from .load import OnConflict, check_dataset, load_dataset, require_training
 from .sampling import stratified_rows, stratified_sample
+from .split import kept_splits, kept_where
 from .split_table import read_split, write_split
 from .types import (
     SPLITS,
@@ -34,6 +35,8 @@ __all__ = [
     "check_dataset",
     "check_source",
     "finding",
+    "kept_splits",
+    "kept_where",
     "list_photos",
     "load_dataset",
     "photos_folder",

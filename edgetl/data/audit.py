@@ -14,7 +14,7 @@ from edgetl_device.reasons import Severity
 from edgetl_device.text import listed
 
 from .findings import AUDIT, finding
-from .types import Finding, FoundPhoto, Sample, Split
+from .types import SPLITS, Finding, FoundPhoto, Sample, Split
 
 SMALLEST_SIDE = 32
 FEWEST_PHOTOS = 5
@@ -203,6 +203,28 @@ def small(photos: Sequence[FoundPhoto]) -> list[Finding]:
     if len(paths) < len(photos):
         return [finding(AUDIT, "small", f"{_photos(len(paths))} {what}", paths)]
     return [finding(AUDIT, "small", f"all {_photos(len(paths))} {what}")]
+
+
+def moved(photos: Sequence[FoundPhoto], sides: Mapping[str, Split]) -> list[Finding]:
+    """Find photos that stay in the split that an earlier run had them in, though their folder says another.
+
+    Args:
+        photos: The photos, of which some may be in split folders.
+        sides: The split of each, by path.
+    """
+    folders = {photo.folder for photo in photos}
+    # Of a train folder edgetl takes the splits that have no folder.
+    found = [
+        photo
+        for photo in photos
+        if photo.folder and photo.folder != (side := sides[photo.path]) and (photo.folder != "train" or side in folders)
+    ]
+    if not found:
+        return []
+    by_side = Counter(sides[photo.path] for photo in found)
+    where = ", ".join(f"{by_side[split]} in {split}" for split in SPLITS if by_side[split])
+    message = f"{_photos(len(found))} in another split than their folder says, as in the run before: {where}"
+    return [finding(AUDIT, "kept_split", message, [photo.path for photo in found])]
 
 
 def classes(scan: Scan, samples: Sequence[Sample]) -> list[Finding]:

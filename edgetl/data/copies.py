@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from edgetl.data.near_duplicates import near_duplicates
 from edgetl.data.pixels import PhotoFacts, PixelCache
 
 from .findings import AUDIT, finding
-from .split import most_held_out
+from .split import kept_together, most_held_out
 from .types import Finding, FoundPhoto, Sample, Split
 
 # With fewer pixels along a side there is nothing to tell a copy from a similar photo, such as two digits 1.
@@ -18,12 +18,15 @@ _HOW = "turned, mirrored, rescaled, recompressed or cropped"
 Copies = list[list[FoundPhoto]]
 
 
-def copies_among(photos: Sequence[FoundPhoto], pixels: PixelCache) -> tuple[list[FoundPhoto], Copies, list[Finding]]:
+def copies_among(
+    photos: Sequence[FoundPhoto], pixels: PixelCache, kept: Mapping[str, Split]
+) -> tuple[list[FoundPhoto], Copies, list[Finding]]:
     """Drop photos of which a near-duplicate is in a folder that is held out more.
 
     Args:
         photos: Readable photos, without identical ones.
         pixels: The decoded photos.
+        kept: Splits that photos of earlier runs stay in; of their copies none is dropped, as they go there, too.
 
     Returns:
         The photos kept; groups of near-duplicates among them; findings.
@@ -36,6 +39,8 @@ def copies_among(photos: Sequence[FoundPhoto], pixels: PixelCache) -> tuple[list
     dropped: dict[Split, Copies] = {"train": [], "val": []}
     gone: set[str] = set()
     for group in groups:
+        if kept_together(group, kept):
+            continue
         # What edgetl splits itself counts as training: it is dropped if a copy is in an evaluation folder.
         sides: dict[str, Split] = {photo.path: photo.folder or "train" for photo in group}
         stays = most_held_out(sides.values())
@@ -43,10 +48,10 @@ def copies_among(photos: Sequence[FoundPhoto], pixels: PixelCache) -> tuple[list
             if side != stays and side in sides.values():
                 found.append([photo for photo in group if sides[photo.path] in (side, stays)])
                 gone |= {path for path, mine in sides.items() if mine == side}
-    kept = [photo for photo in photos if photo.path not in gone]
+    left_over = [photo for photo in photos if photo.path not in gone]
     left = [[photo for photo in group if photo.path not in gone] for group in groups]
     copies = [group for group in left if len(group) > 1]
-    return kept, copies, [*_leaks(dropped, gone), *_conflicts(groups), *_repeats(copies), *_alike(alike)]
+    return left_over, copies, [*_leaks(dropped, gone), *_conflicts(groups), *_repeats(copies), *_alike(alike)]
 
 
 def copy_groups(samples: Sequence[Sample], pixels: PixelCache) -> list[str]:

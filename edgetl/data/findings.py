@@ -91,6 +91,12 @@ AUDIT: Mapping[str, Reason] = {
         " kept.",
         "Remove one of them, so that other tools do not train on it.",
     ),
+    "kept_split": Reason(
+        "split-kept-of-run",
+        "warning",
+        "Photos that the run which training starts from had in another split than their folder says; they stay there.",
+        "Evaluate on photos that the model was not trained on: move these to the folder of their split.",
+    ),
     "near_conflict": Reason(
         "label-conflict-near-duplicate",
         "warning",

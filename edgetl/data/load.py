@@ -19,7 +19,7 @@ from . import audit
 from .copies import copies_among
 from .findings import AUDIT
 from .split import assign, check_fractions
-from .types import SPLITS, Dataset, Sample
+from .types import SPLITS, Dataset, Sample, Split
 
 OnConflict = Literal["error", "drop"]
 
@@ -33,6 +33,7 @@ def load_dataset(
     test: float = 0.15,
     on_conflict: OnConflict = "error",
     auto_depth: bool = False,
+    kept: Mapping[str, Split] | None = None,
 ) -> Dataset:
     """Audit a data set of photos, decode it into the cache and split it.
 
@@ -49,12 +50,15 @@ def load_dataset(
         test: Fraction for the test split, in the flat layout and for a lone train folder.
         on_conflict: For a photo under two labels: raise an error, or drop all its copies.
         auto_depth: Set ``depth_range`` of the preprocessing to what the 16-bit greys of the training photos use.
+        kept: Splits that photos of earlier runs stay in, from :func:`edgetl.data.kept_splits`.
 
     Raises:
         InputError: The data set is missing, is in no known form or has no readable photo, half of the photos of a class
             cannot be read, or a photo has two labels.
     """
-    dataset = check_dataset(root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict, auto_depth=auto_depth)
+    dataset = check_dataset(
+        root, spec, seed=seed, val=val, test=test, on_conflict=on_conflict, auto_depth=auto_depth, kept=kept
+    )
     for finding in dataset.findings:
         if finding.kind == "lost_class":
             raise InputError(
@@ -81,6 +85,7 @@ def check_dataset(
     test: float = 0.15,
     on_conflict: OnConflict = "error",
     auto_depth: bool = False,
+    kept: Mapping[str, Split] | None = None,
 ) -> Dataset:
     """Like :func:`load_dataset`, but report photos under two labels and lost classes as error findings, not raising.
 
@@ -108,12 +113,12 @@ def check_dataset(
             hint=AUDIT[findings[0].kind].advice,
         )
     photos, about_copies = audit.identical(photos, drop_conflicts=on_conflict == "drop")
-    photos, copies, about_near = copies_among(photos, pixels)
-    sides = assign(photos, seed=seed, val=val, test=test, copies=copies)
+    photos, copies, about_near = copies_among(photos, pixels, kept or {})
+    sides = assign(photos, seed=seed, val=val, test=test, copies=copies, kept=kept)
     samples = tuple(Sample(photo.path, photo.label, sides[photo.path], photo.sha256, photo.group) for photo in photos)
     present = {sample.label for sample in samples}
     found = [*audit.small(photos), *audit.profiles(photos, pixels.facts), *audit.heif(photos, pixels.facts)]
-    found += audit.lost(files, hashes, pixels.facts)
+    found += [*audit.lost(files, hashes, pixels.facts), *audit.moved(photos, sides)]
     if auto_depth:
         spec = replace(spec, depth_range=_depth_range(root, samples, pixels.facts))
         pixels = decode_files(by_hash, spec)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from edgetl_device.errors import InputError, OptionError
 
-from .types import SPLITS, FoundPhoto, Split
+from .types import SPLITS, FoundPhoto, Sample, Split
 
 
 def check_fractions(val: float, test: float) -> None:
@@ -39,6 +39,7 @@ def assign(
     val: float,
     test: float,
     copies: Sequence[Sequence[FoundPhoto]] = (),
+    kept: Mapping[str, Split] | None = None,
 ) -> dict[str, Split]:
     """Return the split of each photo by path.
 
@@ -59,6 +60,8 @@ def assign(
         copies: Groups of near-duplicates among them. Each group goes where the largest of them would go, by its pixels,
             so that smaller copies of a photo do not move it. Under two labels, all go to the split that is held out
             most.
+        kept: Splits that photos of earlier runs stay in, from :func:`kept_splits`, whatever folder they are in. Their
+            copies go there, too.
     """
     photos = list(photos)
     folders = {photo.folder for photo in photos}
@@ -68,6 +71,7 @@ def assign(
         test = 0.0
 
     sides: dict[str, Split] = {photo.path: photo.folder for photo in photos if photo.folder in ("val", "test")}
+    sides |= _kept_sides(photos, copies, kept or {})
     together = _together(copies)
     to_cut: dict[str, dict[str, float]] = defaultdict(dict)
     for photo in photos:
@@ -84,9 +88,49 @@ def assign(
     return sides
 
 
+def kept_splits(samples: Iterable[Sample]) -> dict[str, Split]:
+    """Return the split of each photo of earlier runs, by the SHA-256 of its file and by the digest of its pixels.
+
+    A photo that was in two splits counts as in the one that is held out less: what was trained on is not held out.
+    """
+    found: dict[str, Split] = {}
+    for sample in samples:
+        for key in (sample.sha256, sample.group):
+            found[key] = least_held_out((sample.split, found.get(key, sample.split)))
+    return found
+
+
+def kept_where(photo: FoundPhoto | Sample, kept: Mapping[str, Split]) -> Split | None:
+    """Return the split that a photo stays in; None if no earlier run had it."""
+    found = [kept[key] for key in (photo.sha256, photo.group) if key in kept]
+    return least_held_out(found) if found else None
+
+
+def kept_together(copies: Sequence[FoundPhoto], kept: Mapping[str, Split]) -> Split | None:
+    """Return the split that near-duplicates stay in together; None if no earlier run had any of them."""
+    found = [split for photo in copies if (split := kept_where(photo, kept))]
+    return least_held_out(found) if found else None
+
+
+def least_held_out(sides: Iterable[Split]) -> Split:
+    """Return train if it is among the splits, otherwise val, otherwise test."""
+    return min(sides, key=SPLITS.index)
+
+
 def most_held_out(sides: Iterable[Split]) -> Split:
     """Return test if it is among the splits, otherwise val, otherwise train."""
     return max(sides, key=SPLITS.index)
+
+
+def _kept_sides(
+    photos: Sequence[FoundPhoto], copies: Sequence[Sequence[FoundPhoto]], kept: Mapping[str, Split]
+) -> dict[str, Split]:
+    """Return the splits of photos of earlier runs and of their near-duplicates, by path."""
+    found = {photo.path: split for photo in photos if (split := kept_where(photo, kept))}
+    for group in copies:
+        if split := kept_together(group, kept):
+            found.update({photo.path: split for photo in group})
+    return found
 
 
 def _together(copies: Sequence[Sequence[FoundPhoto]]) -> dict[str, str]:

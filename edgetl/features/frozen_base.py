@@ -62,7 +62,7 @@ class Activations:
     """Outputs of the frozen part, memory-mapped, one row per photo.
 
     Attributes:
-        pooled: float32 [n, channels], the last feature map averaged over its pixels.
+        pooled: float32 [n, channels], what the head reads: the last feature map averaged over its pixels.
         cut: float16 [n, h, w, c], the input of the first trainable layer; None when only the head is trained.
     """
 
@@ -73,9 +73,12 @@ class Activations:
 def freeze(base: Any, cut_layer: str | None) -> Frozen:
     """Convert a base for LiteRT, with its pooled features and, for ``cut_layer``, that layer's output.
 
-    The result is cached under the weights' own hash.
+    The output of a base that is no feature map, float32 [None, channels], is its pooled features. The result is cached
+    under the weights' own hash.
     """
-    pooled = keras().layers.GlobalAveragePooling2D(name="pool")(base.output)
+    pooled = base.output
+    if len(pooled.shape) == 4:
+        pooled = keras().layers.GlobalAveragePooling2D(name="pool")(pooled)
     outputs = [pooled] if cut_layer is None else [pooled, base.get_layer(cut_layer).output]
     return _converted(base, outputs, cut=cut_layer)
 

@@ -28,6 +28,9 @@ DOCUMENT = "run.json"
 # Location of the photos on this machine. Leave it out when you share a run.
 DATA_ROOT = "data_root.txt"
 
+# Photos of the runs before one that training started from, as in split.csv; only those that are not in it.
+EARLIER = "earlier.csv"
+
 # All files that commands write to a run directory by default.
 _FILES = (
     "run.json",
@@ -35,6 +38,7 @@ _FILES = (
     "original.*",
     "split.csv",
     DATA_ROOT,
+    EARLIER,
     "history.csv",
     "predictions.csv",
     confusion.FILE,
@@ -109,6 +113,16 @@ class Run:
         """Path of the data set, folder or file; photo paths are relative to :func:`edgetl.data.photos_folder`."""
         place = self.folder / DATA_ROOT
         return Path(os.fsdecode(place.read_bytes()) if place.is_file() else self.document.dataset.root)
+
+    @property
+    def earlier(self) -> tuple[Sample, ...]:
+        """Photos of the runs that this one goes back to, with the splits that they had; none of its own.
+
+        Raises:
+            InputError: Their list is damaged.
+        """
+        path = self.folder / EARLIER
+        return read_split(path) if path.is_file() else ()
 
     def of(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split."""

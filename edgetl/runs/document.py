@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from edgetl.backbones.weights import WeightsRecord
-from edgetl.data import DatasetDescription, Split
+from edgetl.data import DatasetDescription, Split, SplitCounts
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Count, Json, Positive, Seconds, Sha256, Text, optional, rest
 from edgetl_device.errors import InputError
@@ -153,6 +153,27 @@ class TeacherRecord:
 
 
 @dataclass(frozen=True)
+class StartRecord:
+    """The run that training started from.
+
+    Attributes:
+        name: Name of its directory.
+        sha256: SHA-256 of its model file.
+        origin: ``trained`` if edgetl trained its model: the photos of that run, and of those before it, are known.
+            ``imported`` if it goes back to an imported model: that the held-out photos were not used to train that one
+            is the user's word.
+        head: Whether its last layer was ``kept`` as the start, or a ``new`` one was fitted.
+        kept: Number of photos that were in that run, or in one before it; each stays in the split that it had there.
+    """
+
+    name: Text
+    sha256: Sha256
+    origin: Literal["trained", "imported"]
+    head: Literal["kept", "new"]
+    kept: SplitCounts
+
+
+@dataclass(frozen=True)
 class Baseline:
     """A small CNN trained from scratch on the same split.
 
@@ -199,6 +220,7 @@ class RunDocument:
         resumed: The point where training was last resumed.
         teacher: The teacher run of distillation.
         imported: The model that the run was imported from, if edgetl did not train it.
+        started_from: The run whose model was trained further, if it was not a backbone with pretrained weights.
         command: The command that makes such a run, of each path the last part; absent in runs of earlier versions.
     """
 
@@ -228,6 +250,7 @@ class RunDocument:
     resumed: ResumedFrom | None = optional()
     teacher: TeacherRecord | None = optional()
     imported: ImportRecord | None = optional()
+    started_from: StartRecord | None = optional()
     command: str | None = optional()
 
     def __post_init__(self) -> None:

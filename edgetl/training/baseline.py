@@ -20,8 +20,9 @@ BACKBONE = "simple_cnn"
 def baseline_options(plan: TrainPlan) -> TrainOptions:
     """Return the baseline's options: data, split, views, seed and devices of the run, defaults for the rest."""
     plain = TrainOptions(backbone=BACKBONE, strategy="scratch", weights="none", views=plan.views)
-    shared = ("size", "fit", "depth_range", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
-    return replace(plain, **{name: getattr(plan.options, name) for name in shared})
+    shared = ("depth_range", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
+    same = {name: getattr(plan.options, name) for name in shared}
+    return replace(plain, size=plan.size, fit=plan.fit, **same)
 
 
 def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> Baseline | None:

@@ -10,7 +10,7 @@ from edgetl_device.options import Options, option
 from edgetl_device.text import GUIDES
 
 from .devices import check_devices
-from .strategy import AUTO, STRATEGIES, check_strategy
+from .strategy import AUTO, STRATEGIES, check_start, check_strategy
 
 # Copies of edgetl.features.augment.PRESETS and edgetl_device.preprocess.FITS, which load NumPy; a test compares them.
 AUGMENT = (
@@ -21,6 +21,9 @@ FITS = ("stretch", "crop", "pad")
 _NETWORK, _PHOTOS, _OPTIMIZER = "Network", "Photos", "Optimizer"
 _THIRD_STAGE, _TEACHER, _MACHINE, _REPORT = "Third stage", "Teacher", "Machine", "Report"
 _EPOCHS = 100_000
+# Of what a run that training starts from has already decided.
+BACKBONE, WIDTH, SIZE, FIT = "mobilenet_v2", 1.0, 160, "stretch"
+_OR_OF_RUN = "or as in from_run"
 _MAX_DEPTH_VALUE = 65_535
 
 
@@ -32,13 +35,35 @@ class TrainOptions(Options):
         OptionError: A value is out of bounds, or two options contradict each other.
     """
 
-    backbone: str = option(
-        "mobilenet_v2", metavar="NAME", help="Backbone, as edgetl models lists it; auto, with --strategy auto."
+    backbone: str | None = option(
+        None,
+        metavar="NAME",
+        unset=f"{BACKBONE}, {_OR_OF_RUN}",
+        help="Backbone, as edgetl models lists it; auto, with --strategy auto.",
     )
-    width: float = option(1.0, group=_NETWORK, above=0, high=10, help="Width multiplier of the backbone.")
-    size: int = option(160, low=16, high=2048, metavar="PIXELS", help="Height and width of the input.")
-    fit: str = option("stretch", group=_NETWORK, choices=FITS, help="How photos are fitted to the input.")
+    width: float | None = option(
+        None,
+        group=_NETWORK,
+        above=0,
+        high=10,
+        unset=f"{WIDTH:g}, {_OR_OF_RUN}",
+        help="Width multiplier of the backbone.",
+    )
+    size: int | None = option(
+        None,
+        low=16,
+        high=2048,
+        metavar="PIXELS",
+        unset=f"{SIZE}, {_OR_OF_RUN}",
+        help="Height and width of the input.",
+    )
+    fit: str | None = option(
+        None, group=_NETWORK, choices=FITS, unset=f"{FIT}, {_OR_OF_RUN}", help="How photos are fitted to the input."
+    )
     weights: str = option("auto", metavar="SOURCE", help="auto, imagenet, none (train from scratch) or a weights file.")
+    from_run: str | None = option(
+        None, metavar="RUN", aliases=("--from",), help="Start from the model of a run: trained by edgetl, or imported."
+    )
     strategy: str | None = option(
         None,
         choices=(*STRATEGIES, AUTO),
@@ -199,7 +224,8 @@ class TrainOptions(Options):
             truncate=self.truncate,
             backbone=self.backbone,
         )
-        if self.backbone == AUTO and (self.weights != "auto" or self.width != 1.0):
+        check_start(self.from_run, strategy=self.strategy, weights=self.weights, truncate=self.truncate)
+        if self.backbone == AUTO and (self.weights != "auto" or self.width not in (None, WIDTH)):
             raise OptionError(
                 "{backbone=}: it compares backbones with embedded weights, so leave out {width} and {weights}",
                 backbone=AUTO,

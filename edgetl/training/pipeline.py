@@ -24,7 +24,6 @@ from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.files import atomic_path, heal
 from edgetl_device.errors import OptionError
 from edgetl_device.options import Value
-from edgetl_device.preprocess import Preprocess
 
 from .baseline import train_baseline
 from .checkpoint import CheckpointFile
@@ -48,6 +47,7 @@ from .resume_state import (
 )
 from .run_files import LIBRARIES, settings_of, write_run
 from .stages import TrainingContext, check_teachable, has_later_stages, run_stages
+from .start import Start, in_its_order, refuse_own_place, start_of
 from .teacher import check_teacher, open_teacher
 from .tensorboard import EventLog
 from .trackers import AnyTracker, trackers_of
@@ -84,6 +84,7 @@ def train(
         Unavailable: The backbone's weights cannot be loaded or downloaded.
     """
     refuse_inside(root, out)
+    refuse_own_place(options, out)
     check_new_run(out, overwrite=overwrite)
     if not overwrite:
         refuse_leftover(out)
@@ -155,14 +156,15 @@ def _run(
     started = time.perf_counter()
     options = request.options
     check_installed("tensorflow")
-    check_request(options)
+    start = start_of(options)
+    check_request(options, start)
     teacher = open_teacher(options)
     check_source(request.root)  # refuse an invalid data set before spending seconds on imports
     own: list[AnyTracker] = [_mlflow(request)] if options.mlflow else []
     timer = StageTimer()
     with locked(request, anew=anew), ExitStack() as process:
         with timer.stage("data"), _while_importing(keras):
-            dataset = loaded or _load(request)
+            dataset = loaded or in_its_order(_load(request, start), start)
             require_training(dataset)
             if options.unknown:
                 _check_tells(dataset)
@@ -174,7 +176,7 @@ def _run(
                 check_teacher(teacher, dataset)
         process.enter_context(deterministic(options.seed))
         with timer.stage("network"):
-            ready = _prepare(options, dataset)
+            ready = _prepare(options, start, dataset)
         if options.tensorboard:
             own.append(EventLog(request.folder / EVENTS))
         file = CheckpointFile(
@@ -196,6 +198,7 @@ def _run(
             context = TrainingContext(
                 network=ready.network,
                 base=ready.decision.base,
+                head_kept=ready.decision.head is not None,
                 cut=ready.cut,
                 dataset=dataset,
                 plan=ready.decision.plan,
@@ -232,16 +235,17 @@ def say_formats(dataset: Dataset) -> None:
             note(f"{finding.message} ({', '.join(finding.files[:3])}{more})")
 
 
-def _load(request: Request) -> Dataset:
+def _load(request: Request, start: Start) -> Dataset:
     options = request.options
     return load_dataset(
         request.root,
-        Preprocess(size=options.size, fit=options.fit, depth_range=options.depth_limits()),  # type: ignore[arg-type]
+        start.preprocess,
         seed=options.seed,
         val=options.val,
         test=options.test,
         on_conflict=options.on_conflict,  # type: ignore[arg-type]  # checked by the function
         auto_depth=options.depth_range == "auto",
+        kept=start.kept,
     )
 
 
@@ -255,16 +259,16 @@ class _Ready:
     cut: str | None
 
 
-def _prepare(options: TrainOptions, dataset: Dataset) -> _Ready:
+def _prepare(options: TrainOptions, start: Start, dataset: Dataset) -> _Ready:
     photos = len(dataset.of("train"))
     devices = training_devices(options.devices, step_photos=min(options.batch_size, photos))
-    decision = decide(options, dataset)
+    decision = decide(options, start, dataset)
     plan = decision.plan
     check_teachable(plan)
     if len(devices) > 1 and has_later_stages(plan):
         note(f"training on {len(devices)} devices: {', '.join(devices)}")
-    network = build_network(decision.base, classes=len(dataset.labels), dropout=options.dropout)
-    cut = None if plan.from_scratch else cut_layer(plan.backbone, decision.base, plan.trainable_blocks)
+    network = build_network(decision.base, classes=len(dataset.labels), dropout=options.dropout, head=decision.head)
+    cut = None if plan.from_scratch else cut_layer(plan.backbone, decision.blocks, plan.trainable_blocks)
     return _Ready(decision, devices, network, cut)
 
 

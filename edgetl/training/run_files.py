@@ -11,7 +11,7 @@ from pathlib import Path
 from edgetl import __version__
 from edgetl._lib.times import created
 from edgetl.data import write_split
-from edgetl.runs.directory import DOCUMENT, Run, write_data_root
+from edgetl.runs.directory import DOCUMENT, EARLIER, Run, write_data_root
 from edgetl.runs.document import (
     Baseline,
     ResumedFrom,
@@ -31,11 +31,12 @@ from .plan import Decision, TrainPlan
 from .report import write_report
 from .resume_state import EVENTS, Request
 from .stages import TrainingContext, best_epoch, has_later_stages, rows_of
+from .start import earlier_photos
 from .temperature import calibrate
 
 _MODEL = "model.keras"
 # Options that may be paths. For values such as ``auto`` the last part is the value itself.
-_PATHS = ("weights", "teacher")
+_PATHS = ("weights", "from_run", "teacher")
 # Frozen layers are run by LiteRT.
 LIBRARIES = ("ai-edge-litert",)
 
@@ -68,6 +69,8 @@ def write_run(
     seconds_to_model = time.perf_counter() - started
     write_history(folder / "history.csv", history)
     write_split(folder / "split.csv", dataset.samples)
+    if earlier := earlier_photos(decision.start, dataset):
+        write_split(folder / EARLIER, earlier)
     write_data_root(folder, dataset.root)
     compared = None
     if baseline:
@@ -111,6 +114,7 @@ def write_run(
         versions=library_versions(*LIBRARIES),
         resumed=ResumedFrom(start.stage, start.epoch, file.moved_from or None) if start and file else None,
         teacher=_describe_teacher(context.teacher) if context.teacher else None,
+        started_from=decision.started_from,
         command=command_text(["edgetl", "train", str(dataset.root)], request.options),
     )
     documents.write(folder / DOCUMENT, document)

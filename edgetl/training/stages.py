@@ -36,6 +36,7 @@ class TrainingContext:
     Attributes:
         network: The whole network, a keras.Model; the stages change its weights.
         base: Its backbone.
+        head_kept: Whether the head starts with the weights of an earlier run; otherwise it is fitted first.
         cut: The layer before the trainable blocks; None if all are trained.
         dataset: The photos; the stages use only training and validation photos.
         plan: The resolved plan.
@@ -48,6 +49,7 @@ class TrainingContext:
 
     network: Any
     base: Any
+    head_kept: bool
     cut: str | None
     dataset: Dataset
     plan: TrainPlan
@@ -106,7 +108,7 @@ def _head_and_blocks(context: TrainingContext) -> bool:
         views = frozen_base.view_activations(
             frozen, dataset.pixels, train_rows, preset=plan.options.augment, seed=plan.options.seed, count=_views(plan)
         )
-    if not context.log.saved("blocks"):
+    if not context.head_kept and not context.log.saved("blocks"):
         with context.timer.stage("head"):
             _fit_head(context, photos, views, train_rows, targets)
     if head_only or plan.epochs == 0:
@@ -184,7 +186,7 @@ def _tail_data(context: TrainingContext, photos: npt.NDArray[Any], views: list[A
     shown = frozen_base.view_targets(
         targets,
         classes=len(context.dataset.labels),
-        size=options.size,
+        size=context.plan.size,
         preset=options.augment,
         seed=options.seed,
         count=len(views),

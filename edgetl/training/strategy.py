@@ -36,7 +36,7 @@ class TrainedLayers:
 
 
 def check_strategy(
-    strategy: str | None, *, trainable_blocks: int | None, weights: str, truncate: str | None, backbone: str
+    strategy: str | None, *, trainable_blocks: int | None, weights: str, truncate: str | None, backbone: str | None
 ) -> None:
     """Refuse options that contradict each other for any backbone.
 
@@ -66,17 +66,44 @@ def check_strategy(
         raise _contradiction("{strategy=} with {trainable_blocks=}", "that is the strategy head", **given)
 
 
+def check_start(from_run: str | None, *, strategy: str | None, weights: str, truncate: str | None) -> None:
+    """Refuse options that contradict the run that training starts from, whichever it is.
+
+    Raises:
+        OptionError: They ask for another network or other weights than those of the run.
+    """
+    if from_run is None:
+        return
+    given = {"from_run": from_run, "strategy": strategy, "weights": weights, "truncate": truncate}
+    if weights != "auto":
+        raise _contradiction("{weights=} with {from_run=}", "training starts from the weights of the run", **given)
+    if truncate is not None:
+        raise _contradiction("{truncate=} with {from_run=}", "the network is that of the run", **given)
+    if strategy == "scratch":
+        raise _contradiction("{strategy=} with {from_run=}", "from scratch means random weights", **given)
+    if strategy == AUTO:
+        raise _contradiction("{strategy=} with {from_run=}", "auto compares backbones with ImageNet weights", **given)
+
+
 def resolve_strategy(
-    strategy: str | None, *, trainable_blocks: int | None, weights: str, blocks: int, backbone: str
+    strategy: str | None,
+    *,
+    trainable_blocks: int | None,
+    weights: str,
+    blocks: int,
+    backbone: str,
+    usual: int = _DEFAULT_BLOCKS,
 ) -> TrainedLayers:
     """Resolve a checked request other than ``auto`` for a backbone; resolving the result again changes nothing.
 
     Args:
         strategy: As requested, or None: ``scratch`` with weights ``none``, ``head`` with 0 blocks, else ``blocks``.
-        trainable_blocks: As requested, or None: 6, or all but one of fewer, so that activations can be cached.
+        trainable_blocks: As requested, or None: the usual number, or all but one of fewer, so that activations can be
+            cached.
         weights: As requested.
         blocks: Number of blocks of the backbone, after truncation.
         backbone: Its name in messages.
+        usual: Number of blocks that are trained by default.
 
     Raises:
         OptionError: More blocks are requested than there are, or only some with a strategy that trains all.
@@ -86,6 +113,8 @@ def resolve_strategy(
     if strategy is None:
         strategy = "scratch" if weights == "none" else "head" if trainable_blocks == 0 else "blocks"
     if strategy in ("all", "scratch"):
+        if not blocks:
+            raise OptionError(f"{{strategy=}}: {backbone} has no blocks to train", strategy=strategy)
         if trainable_blocks not in (None, blocks):
             raise _contradiction(
                 f"{'{strategy=}' if weights != 'none' else '{weights=}'} with {{trainable_blocks=}}",
@@ -100,8 +129,10 @@ def resolve_strategy(
     if trainable_blocks is not None:
         return TrainedLayers("blocks", trainable_blocks, weights)
     fewer = blocks - 1
-    if fewer >= _DEFAULT_BLOCKS:
-        return TrainedLayers("blocks", _DEFAULT_BLOCKS, weights)
+    if fewer >= usual:
+        return TrainedLayers("blocks", usual, weights)
+    if not blocks:
+        return TrainedLayers("head", 0, weights, f"{backbone} has no blocks: only the head is trained")
     if fewer == 0:
         return TrainedLayers(
             "head",

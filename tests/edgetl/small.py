@@ -36,17 +36,19 @@ def plan(*, photos: int = 500, **changes: Any) -> Any:
     """Return the TrainPlan of :func:`options` for a backbone of 18 blocks and a number of training photos."""
     from edgetl.training import TrainOptions
     from edgetl.training.plan import resolve
+    from edgetl.training.start import start_of
     from edgetl.training.strategy import resolve_strategy
 
     asked = TrainOptions(**changes)
+    start = start_of(asked)
     trained = resolve_strategy(
         asked.strategy,
         trainable_blocks=asked.trainable_blocks,
         weights=asked.weights,
         blocks=18,
-        backbone=asked.backbone,
+        backbone=start.backbone,
     )
-    return resolve(asked, trained, photos=photos)
+    return resolve(asked, start, trained, photos=photos)
 
 
 def impossible(**values: Any) -> Any:

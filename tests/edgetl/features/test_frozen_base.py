@@ -13,7 +13,7 @@ import pytest
 import small
 
 from edgetl._lib.extras import keras
-from edgetl.backbones import build_base, resolve_weights
+from edgetl.backbones import blocks, build_base, resolve_weights
 from edgetl.backbones.truncate import truncate
 from edgetl.data.pixels import PixelCache, decode_files, hash_files
 from edgetl.features import frozen_base
@@ -32,8 +32,8 @@ def base() -> Any:
     return truncate("mobilenet_v2", whole, "8")
 
 
-def cut(blocks: int = 4) -> str:
-    found = cut_layer("mobilenet_v2", base(), blocks)
+def cut(count: int = 4) -> str:
+    found = cut_layer("mobilenet_v2", blocks("mobilenet_v2", base()), count)
     assert found is not None
     return found
 

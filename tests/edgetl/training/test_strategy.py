@@ -10,6 +10,7 @@ import small
 from edgetl.backbones import BACKBONES
 from edgetl.training import TrainOptions
 from edgetl.training.plan import check_request
+from edgetl.training.start import start_of
 from edgetl.training.strategy import STRATEGIES, TrainedLayers, check_strategy, resolve_strategy
 from edgetl_device.errors import InputError
 
@@ -101,8 +102,12 @@ def test_contradictions_are_refused(request_: dict[str, Any], said: str) -> None
     ],
 )
 def test_they_are_refused_before_photos_are_read(settings: dict[str, Any], said: str) -> None:
+    def request() -> None:
+        options = TrainOptions(**settings)
+        check_request(options, start_of(options))
+
     with pytest.raises(InputError, match=said):
-        check_request(TrainOptions(**settings))
+        request()
 
 
 def test_all_layers_and_random_weights_have_rates_and_smoothing_of_their_own() -> None:
