@@ -51,14 +51,14 @@ class ClassifiedPhoto:
 
 @plain_figures()
 def learning_curves(history: Sequence[HistoryRow], target: Path) -> None:
-    """Draw loss and accuracy over the epochs of the second stage; epoch 0 is the head alone."""
+    """Draw loss and accuracy over the epochs of the second stage; epoch 0 is the state before it."""
     figure, (left, right) = _figure(9, 3.6, columns=2)
     rows = [row for row in history if isinstance(row, Epoch) and row.stage == "blocks"]
     for axes, name in ((left, "loss"), (right, "accuracy")):
         for prefix, label in (("", "training"), ("val_", "validation")):
             if points := points_of(rows, prefix + name):
                 axes.plot(*zip(*points, strict=True), marker="o", markersize=3, label=label)
-        axes.set_xlabel("epoch (0: head alone)" if any(row.epoch == 0 for row in rows) else "epoch")
+        axes.set_xlabel("epoch (0: before the first)" if any(row.epoch == 0 for row in rows) else "epoch")
         axes.xaxis.set_major_locator(whole_numbers())
         axes.set_ylabel("cross-entropy, nats" if name == "loss" else "top-1 accuracy")
         axes.grid(alpha=0.3)

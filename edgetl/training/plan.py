@@ -195,7 +195,7 @@ def _decide_from_run(options: TrainOptions, start: Start, run: Run, dataset: Dat
     usual = _usual_blocks(network.base, all_blocks) if start.imported else None
     trained = _trained_layers(options, start, len(all_blocks), usual=usual)
     reasons = [trained.note] if trained.note else []
-    if start.imported and trained.strategy == "blocks":
+    if start.imported and 0 < trained.trainable_blocks < len(all_blocks):
         first = all_blocks[-trained.trainable_blocks - 1]
         share = parameters_after(network.base, first) / network.base.count_params()
         reasons = [
@@ -208,6 +208,11 @@ def _decide_from_run(options: TrainOptions, start: Start, run: Run, dataset: Dat
     note(described(record, dataset.labels, run.labels))
     for reason in reasons:
         note(reason)
+    if start.imported:
+        note(
+            "note: edgetl cannot know which photos the imported model was trained on; that those held out here are not"
+            " among them is your word"
+        )
     document = run.document
     weights = ResolvedWeights("run", run.folder.resolve(), document.model.sha256, document.weights.licence)
     return Decision(

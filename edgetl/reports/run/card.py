@@ -163,6 +163,8 @@ def _details(document: RunDocument) -> Iterator[str]:
     origin = "trained by edgetl"
     if document.imported:
         origin = f"imported from {escaped(document.imported.name)} ({document.imported.format})"
+    elif document.started_from:
+        origin = f"trained by edgetl from the model of the run {escaped(document.started_from.name)}"
     yield f"An image classifier with {len(document.labels):,} classes, {origin}: {labels}{more}."
     model = document.model
     yield f"- Network: {escaped(document.config.backbone)}, {model.parameters:,} parameters"

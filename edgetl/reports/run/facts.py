@@ -66,9 +66,20 @@ def _origin(document: RunDocument) -> Pairs:
     found = [
         ("Trained after layer", document.model.cut_layer or "none: all layers are trained"),
         ("Weights", " ".join(str(part) for part in (weights.source, weights.file) if part)),
+        *_start(document),
     ]
     found += [("SHA-256 of the weights", weights.sha256)] if weights.sha256 else []
     return (*found, *((("Licence of the weights", weights.licence),) if weights.licence else ()))
+
+
+def _start(document: RunDocument) -> Pairs:
+    """Return what training kept of the run that it began with."""
+    start = document.started_from
+    if start is None:
+        return ()
+    origin = ", which goes back to an imported model" if start.origin == "imported" else ""
+    head = "its head kept" if start.head == "kept" else "a new head"
+    return (("Trained further", f"run {start.name}{origin}; {head}; {start.kept.all:,} photos kept in its splits"),)
 
 
 def licences(document: RunDocument) -> tuple[str, ...]:

@@ -102,6 +102,11 @@ def doubts(document: RunDocument, split: Split | None) -> tuple[str, ...]:
         found.append(
             "There are no test photos. The validation photos also steered the training, so this accuracy is optimistic."
         )
+    if document.started_from and document.started_from.origin == "imported":
+        found.append(
+            "It was trained from an imported model. That this one was not trained on these photos is the user's word:"
+            " edgetl cannot know it."
+        )
     return tuple(found)
 
 
