@@ -72,7 +72,8 @@ def _check_options(options: TrainOptions, run: Run) -> None:
         given = getattr(options, name)
         if given is not None and given != value:
             raise _contradiction(name, given, str(value), run)
-    if options.depth_range is not None and options.depth_limits() != spec.depth_range:
+    # auto would be that of the new photos.
+    if options.depth_range is not None and (options.depth_limits() or "auto") != spec.depth_range:
         shown = "none" if spec.depth_range is None else "{}..{}".format(*spec.depth_range)
         raise _contradiction("depth_range", options.depth_range, shown, run)
 
