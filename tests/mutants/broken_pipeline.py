@@ -5,6 +5,7 @@ from __future__ import annotations
 from mutant import Mutant
 
 _DATA, _TRAINING = "tests/edgetl/data/", "tests/edgetl/training/"
+_FROM_RUN = _TRAINING + "test_from_run.py::"
 _LABELS = "tests/edgetl/labels/test_labels.py::"
 _QUANTIZATION, _EXPORT = "tests/edgetl/quantization/", "tests/edgetl/export/"
 
@@ -57,6 +58,34 @@ MUTANTS = (
         'f"{seed}:{group}".encode()',
         'f"0:{group}".encode()',
         (_DATA + "test_dataset.py::test_the_seed_changes_the_split_and_nothing_else",),
+    ),
+    Mutant(
+        "photos of an earlier run are split anew",
+        "edgetl/data/load.py",
+        "test=test, copies=copies, kept=kept)",
+        "test=test, copies=copies)",
+        (_FROM_RUN + "test_photos_of_the_run_stay_in_their_splits",),
+    ),
+    Mutant(
+        "a mirrored copy of a photo that was trained on is held out",
+        "edgetl/data/split.py",
+        "        if split := kept_together(group, kept):\n            found.update",
+        "        if split := kept_together((), kept):\n            found.update",
+        (_FROM_RUN + "test_no_folder_makes_a_test_photo_of_a_training_photo",),
+    ),
+    Mutant(
+        "a size that contradicts the run is ignored",
+        "edgetl/training/start.py",
+        "        if given is not None and given != value:\n",
+        "        if given is None and given != value:\n",
+        (_FROM_RUN + "test_what_contradicts_the_run_is_refused",),
+    ),
+    Mutant(
+        "a head that is kept tells the classes in another order",
+        "edgetl/training/start.py",
+        "    return replace(dataset, labels=normal_names(start.run.labels))",
+        "    return dataset",
+        (_FROM_RUN + "test_with_the_same_classes_training_starts_where_the_run_ended",),
     ),
     Mutant(
         "copies of a photo stay in training and in test",
