@@ -62,7 +62,11 @@ class TrainOptions(Options):
     )
     weights: str = option("auto", metavar="SOURCE", help="auto, imagenet, none (train from scratch) or a weights file.")
     from_run: str | None = option(
-        None, metavar="RUN", aliases=("--from",), help="Start from the model of a run: trained by edgetl, or imported."
+        None,
+        group=_NETWORK,
+        metavar="RUN",
+        aliases=("--from",),
+        help="Start from the model of a run: trained by edgetl, or imported.",
     )
     strategy: str | None = option(
         None,
