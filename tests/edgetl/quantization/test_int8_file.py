@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -290,6 +291,30 @@ def test_a_file_that_does_not_fit_the_run_is_refused_with_numbers(
     assert str(refused.value).startswith(f"{path}: ")
     assert said in str(refused.value)
     assert not (run.folder / "bundle").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"channels": "BGR"}, "scaled to 0 to 1 (0..1, BGR)"),
+        (
+            {"name": "imagenet", "factor": (0.01712, 0.01751, 0.01743), "offset": (-2.118, -2.036, -1.804)},
+            "scaled to -2.118 to 2.248, -2.036 to 2.429, -1.804 to 2.641 (imagenet)",
+        ),
+    ],
+    ids=["bgr", "imagenet"],
+)
+def test_what_devices_cannot_do_for_the_file_is_refused(
+    runs: dict[str, Run], theirs: Path, changes: dict[str, Any], said: str
+) -> None:
+    run = runs["0..1"]
+    imported = run.document.imported
+    assert imported is not None
+    scaled = replace(imported, input=replace(imported.input, **changes))
+    with pytest.raises(InputError) as refused:
+        edgetl.quantize(replace(run, document=replace(run.document, imported=scaled)), int8_file=theirs)
+    assert "its int8 input is for pixels scaled to 0 to 1\n" in str(refused.value)
+    assert said in str(refused.value)
 
 
 def test_a_file_that_is_not_there_is_named(runs: dict[str, Run], tmp_path: Path) -> None:
