@@ -72,7 +72,8 @@ def quantize(
 
     Args:
         run: A finished run.
-        options: Quantization options. A run that was trained with ``unknown`` sets the one of that name.
+        options: Quantization options. A run that was trained with ``unknown`` sets the one of that name,
+            unless ``target`` or ``int8_file`` rules it out.
         data: The data set's folder if it has moved since training.
         overwrite: Replace or remove variants of the bundle that were made under other settings, or of another model.
 
@@ -83,7 +84,7 @@ def quantize(
             run int8.
     """
     if run.document.config.unknown:
-        options = replace(options, unknown=True)
+        options = _telling(options)
     # Fail early: check output paths, then the user's photos.
     check_writable(run.folder / DOCUMENT)
     check_bundle(run.folder / "bundle")
@@ -97,6 +98,16 @@ def quantize(
         raise
     refresh_page(run, data=data)
     return report
+
+
+def _telling(options: QuantizeOptions) -> QuantizeOptions:
+    """Return options that tell unknown photos, as the run asks, unless other options rule that out."""
+    ruled_out = {"--int8-file": options.int8_file is not None, "--target": options.target != "generic"}
+    for flag, given in ruled_out.items():
+        if given:
+            note(f"warning: the run was trained with --unknown, but with {flag} this bundle cannot tell unknown photos")
+            return options
+    return replace(options, unknown=True)
 
 
 def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrite: bool) -> QuantizeReport:

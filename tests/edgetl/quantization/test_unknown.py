@@ -402,6 +402,11 @@ def test_a_run_can_ask_for_it_once(tiny_photos: Path, tmp_path: Path) -> None:
     bundle = Bundle.open(tmp_path / "run")
     assert bundle.unknown is not None
     assert [one.name for one in bundle.unknown.variants] == ["float32", "float32-onnx"]
+    # Where it cannot be, that is said.
+    done = small.edgetl("quantize", tmp_path / "run", "--target", "coral", "--calibration", 4, "--overwrite")
+    assert done.returncode == 0, done.stderr
+    assert "with --target this bundle cannot tell unknown photos" in done.stderr
+    assert Bundle.open(tmp_path / "run").unknown is None
 
 
 @pytest.mark.parametrize(
