@@ -28,14 +28,16 @@ if [ "$architecture" = arm64 ] && [ "$(uname -m)" != aarch64 ]; then
   [ -e /proc/sys/fs/binfmt_misc/qemu-aarch64 ] || update-binfmts --enable qemu-aarch64 >&2
 fi
 
-if [ ! -e "$root/.complete" ]; then
+if [ ! -e "$root" ]; then
   # The mirror that this machine itself uses, if it is a Debian.
   mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Codename: bookworm' 2> /dev/null | head -n 1)
   echo "making a Debian $architecture root in $root: some minutes" >&2
-  rm -rf "$root"
-  mkdir -p "$root"
-  debootstrap --arch="$architecture" --variant=minbase --include=python3,python3-venv bookworm "$root" \
+  mkdir -p "$(dirname "$root")"
+  # It appears whole or not at all, and nothing that is there already is touched.
+  new=$(mktemp -d "$root.XXXXXX")
+  chmod 755 "$new"
+  debootstrap --arch="$architecture" --variant=minbase --include=python3,python3-venv bookworm "$new" \
     "${mirror:-http://deb.debian.org/debian}" > "$root.log" 2>&1 || lacks "debootstrap failed" "See $root.log"
-  touch "$root/.complete"
+  mv "$new" "$root"
 fi
 echo "$root"

@@ -100,7 +100,7 @@ def prepare(bundle: Bundle, variant: str = "int8") -> tuple[bytes, EdgeTpuPredic
         raise InputError(f"{bundle.path}: the variant {variant} is {what}", why="the compiler takes int8 TFLite files")
     if bundle.unknown is not None:
         raise InputError(
-            f"{bundle.path}: its models have a second output, which tells unknown photos",
+            f"{bundle.path}: its models have outputs of features, which tell unknown photos",
             why="files for the Edge TPU have one output",
             hint="Compile a bundle made by edgetl quantize without --unknown.",
         )

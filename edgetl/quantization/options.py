@@ -61,7 +61,7 @@ class QuantizeOptions(Options):
     unknown: bool = option(
         False,
         group=_UNKNOWN,
-        help="Let the bundle tell photos of nothing that the model was taught: a second output and a feature bank.",
+        help="Let the bundle tell photos of nothing that the model was taught, by outputs of features and a bank of them.",
     )
     unknown_photos: str | None = option(
         None,
@@ -85,7 +85,7 @@ class QuantizeOptions(Options):
         if self.unknown and self.target != "generic":
             raise OptionError(
                 "{unknown=} with {target=}",
-                why="programs for this target expect one output, and telling unknown photos takes a second",
+                why="programs for this target expect one output, and telling unknown photos takes more",
                 hint="Leave one of them out.",
                 unknown=True,
                 target=self.target,
@@ -106,7 +106,7 @@ class QuantizeOptions(Options):
 
     def _check_int8_file(self) -> None:
         reasons = dict.fromkeys(("repair", "calibration", "calibration_photos", "seed"), "the file is taken as it is")
-        reasons["unknown"] = "telling unknown photos takes a second output, and the file is taken as it is"
+        reasons["unknown"] = "telling unknown photos takes outputs of features, and the file is taken as it is"
         reasons["explain"] = "its layers have other names than the float file's"
         for name, why in reasons.items():
             if name in self.changed():

@@ -164,7 +164,7 @@ def int8_variants(
 
 
 def with_features_output(variant: VariantFile, run: Run) -> VariantFile:
-    """Return a variant with a second output, its pooled features (:mod:`edgetl.export.features_output`).
+    """Return a variant with outputs of features (:mod:`edgetl.export.features_output`).
 
     Raises:
         InputError: The model has no pooled features.

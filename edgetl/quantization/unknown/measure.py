@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.cores import available_cores
-from edgetl._lib.progress import track
+from edgetl._lib.progress import note, track
 from edgetl._lib.quiet import quietly
 from edgetl.data import stratified_sample
 from edgetl.export.bundle import UnknownFiles, VariantFile
@@ -18,7 +18,7 @@ from edgetl.runs.directory import Run
 from edgetl.runs.held_out import Photos, find_photos
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.errors import InputError, OptionError
-from edgetl_device.runtime import open_runtime
+from edgetl_device.runtime import features_in, open_runtime
 from edgetl_device.unknown import Accepted, FeatureBank, UnknownVariant
 
 from .bank import distances, feature_bank, threshold
@@ -70,11 +70,16 @@ def unknown_files(variants: Sequence[VariantFile], pixels: UnknownPixels) -> Unk
     """Return the bank, and each variant's threshold with its measured rates.
 
     Args:
-        variants: All variants of the bundle. Those without an output of features, or compiled for an accelerator, get
-            no threshold. The first, float32 TFLite, has the features for the bank.
+        variants: All variants of the bundle. Those without outputs of features, or compiled for an accelerator, get
+            no threshold. The first, float32 TFLite, has the features for the bank; one with another number of them gets
+            no threshold, either, and is named.
         pixels: The photos.
     """
-    telling = [variant for variant in variants if _has_features(variant)]
+    counts = {variant.name: count for variant in variants if (count := _count_features(variant))}
+    first = next(iter(counts))
+    for name in (name for name, count in counts.items() if count != counts[first]):
+        note(f"warning: {name} cannot tell unknown photos: it has {counts[name]} features, {first} has {counts[first]}")
+    telling = [variant for variant in variants if counts.get(variant.name) == counts[first]]
     made = feature_bank(_features(telling[0], pixels.train, "Feature bank"))
     given = pixels.given
     return UnknownFiles(
@@ -86,13 +91,13 @@ def unknown_files(variants: Sequence[VariantFile], pixels: UnknownPixels) -> Unk
     )
 
 
-def _has_features(variant: VariantFile) -> bool:
+def _count_features(variant: VariantFile) -> int:
     if variant.described is not None and variant.described.compilation is not None:
-        return False
+        return 0
     with quietly():
         runtime = open_runtime(variant.data, variant.format)
     runtime.close()
-    return bool(runtime.features)
+    return features_in(runtime.features)
 
 
 def _measured(variant: VariantFile, bank: FeatureBank, pixels: UnknownPixels) -> UnknownVariant:

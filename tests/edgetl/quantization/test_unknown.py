@@ -62,7 +62,7 @@ def strange(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def telling(strange: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The golden bundle with second outputs, a bank and thresholds. Do not write to it."""
+    """The golden bundle with outputs of features, a bank and thresholds. Do not write to it."""
     folder = tmp_path_factory.mktemp("telling")
     source = Bundle.open(SOURCE)
     variants = []
@@ -377,7 +377,7 @@ def test_quantize_makes_a_bundle_that_tells(short_run: Run, strange: Path, tmp_p
     assert again.unknown is not None
     assert [one.name for one in again.unknown.variants] == names
     assert len(again.unknown.photos) == 6
-    with pytest.raises(InputError, match="second output"):
+    with pytest.raises(InputError, match="outputs of features"):
         prepare(again)
     # Without it, no file with two outputs stays.
     quantize(run, QuantizeOptions(int8=False), overwrite=True)
@@ -386,6 +386,21 @@ def test_quantize_makes_a_bundle_that_tells(short_run: Run, strange: Path, tmp_p
     assert [one.name for one in last.variants] == ["float32", "float32-onnx"]
     for variant in last.variants:
         assert open_runtime(last.read(variant.file), variant.format).features == ()
+
+
+def test_a_file_with_other_features_gets_no_threshold(capsys: pytest.CaptureFixture[str]) -> None:
+    model, _ = bottlenecks()
+    whole = with_features(float32_tflite(model), "tflite")
+    tree = read_tree(whole)
+    tree.subgraphs[0].outputs = tree.subgraphs[0].outputs[:2]
+    variants = [
+        VariantFile("float32", "tflite", "float32", whole),
+        VariantFile("float16", "tflite", "float16", pack_tree(tree)),
+    ]
+    photos = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3)).astype(np.uint8)
+    found = unknown_files(variants, UnknownPixels(photos, photos, photos, None))
+    assert [one.name for one in found.variants] == ["float32"]
+    assert "float16 cannot tell unknown photos: it has 24 features, float32 has 30" in capsys.readouterr().err
 
 
 def test_a_run_can_ask_for_it_once(tiny_photos: Path, tmp_path: Path) -> None:
