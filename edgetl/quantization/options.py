@@ -61,7 +61,7 @@ class QuantizeOptions(Options):
     unknown: bool = option(
         False,
         group=_UNKNOWN,
-        help="Let the bundle tell photos of nothing that the model was taught, by outputs of features and a bank of them.",
+        help="Let the bundle tell photos of nothing that the model was taught, by outputs of features and a bank.",
     )
     unknown_photos: str | None = option(
         None,
