@@ -48,7 +48,7 @@ def import_model(
     """Import a model that edgetl did not train: the result is a run like any other.
 
     The scaling of pixels and the fit of photos are found on one part of the photos and reported on the other. Nothing
-    in the file runs.
+    in the file runs, unless --trust-code says so.
 
     Example: edgetl import theirs.onnx --data photos/ --labels labels.txt --out runs/theirs
     """
@@ -78,6 +78,8 @@ def _summary(run: Run, page: str) -> None:
     shown = f"{record.format} by {record.producer}" if record.producer else record.format
     opset = f", opset {record.opset}" if record.opset else ""
     echo(f"imported  {record.name}: {shown}{opset}, ends in {record.ends_in}; kept as {record.file}")
+    if record.code_run:
+        echo(f"code      run in a process of its own, and left out of {record.file}")
     echo(f"input     {_input_text(record)}")
     same = record.agreement
     echo(

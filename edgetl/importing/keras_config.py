@@ -90,10 +90,7 @@ def check_config(text: str, path: Path) -> None:
         InputError: It is no model, or it has a Lambda, a custom object, a quantized layer, one of half precision, or a
             class that edgetl does not know; the layer is named.
     """
-    try:
-        config = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{path}: its architecture is damaged", why=str(error)[:200]) from None
+    config = _read(text, str(path))
     top = config.get("class_name") if isinstance(config, dict) else None
     if not isinstance(top, str) or not isinstance(config.get("config"), (dict, list)):
         raise InputError(f"{path}: its architecture is damaged", why="it is not that of an object of Keras")
@@ -105,29 +102,72 @@ def check_config(text: str, path: Path) -> None:
         )
 
 
+def _read(text: str, shown: str) -> Json:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{shown}: its architecture is damaged", why=str(error)[:200]) from None
+
+
+def code_in(text: str, shown: str) -> tuple[str, ...]:
+    """Return what in an architecture is, or may be, Python code: Lambdas, custom layers and functions.
+
+    Keras 2 did not write where a class is from: there, each that is not of the list counts.
+
+    Raises:
+        InputError: It is damaged.
+    """
+    found = []
+    for one in _objects(_read(text, shown), "", 0):
+        if code := _code(one):
+            found.append(f"{one.owner!r} {code[0]}")
+        elif one.fields.get("module") is None and one.class_name not in _ALLOWED:
+            found.append(f"{one.owner!r} is a {one.class_name[:_SHOWN]}")
+    return tuple(dict.fromkeys(found))
+
+
+def _code(one: _Object) -> tuple[str, str] | None:
+    """Return what of an object is code, and why that cannot be imported; None if nothing is."""
+    fields, class_name, shown = one.fields, one.class_name, one.class_name[:_SHOWN]
+    if class_name in _LAMBDA:
+        return f"is a {shown}", "it is Python code in a file"
+    if _quantized(one):
+        return None
+    module, registered = fields.get("module"), fields.get("registered_name")
+    ours = module is None or module == "keras" or str(module).startswith("keras.")
+    if class_name == "function":
+        if fields.get("config") in _FUNCTIONS and (ours or module == "builtins"):
+            return None
+        return f"has the custom function {str(fields.get('config'))[:_SHOWN]!r}", "its code is not in the file"
+    if not ours or registered not in (None, "", class_name, f"keras>{class_name}"):
+        return f"is a custom {shown}", "its code is not in the file"
+    return None
+
+
+def _quantized(one: _Object) -> bool:
+    return one.class_name.startswith("Quantized") or isinstance(one.fields.get("quantization_config"), dict)
+
+
 def _check(one: _Object, path: Path) -> None:
     fields, class_name, where = one.fields, one.class_name, f"{path}: layer {one.owner!r}"
     shown = class_name[:_SHOWN]
-    if class_name in _LAMBDA:
-        raise InputError(f"{where} is a {shown}", why="it is Python code in a file", hint=WITHOUT_CODE)
-    if class_name.startswith("Quantized") or isinstance(fields.get("quantization_config"), dict):
+    if code := _code(one):
+        what, why = code
+        raise InputError(
+            f"{where} {what}",
+            why=why,
+            hint=f"{WITHOUT_CODE} If you trust who made the file, {{trust_code}} runs its code in its own process; "
+            "custom layers need {code} FILE, too.",
+            options={"trust_code": False, "code": None},
+        )
+    if _quantized(one):
         raise InputError(
             f"{where} is quantized by Keras",
             why=f"it has a {shown}",
             hint="Import the float model, as it was before model.quantize(); edgetl quantize makes int8 files of it.",
         )
-    module, registered = fields.get("module"), fields.get("registered_name")
-    ours = module is None or module == "keras" or str(module).startswith("keras.")
     if class_name == "function":
-        if fields.get("config") in _FUNCTIONS and (ours or module == "builtins"):
-            return
-        raise InputError(
-            f"{where} has the custom function {str(fields.get('config'))[:_SHOWN]!r}",
-            why="its code is not in the file",
-            hint=WITHOUT_CODE,
-        )
-    if not ours or registered not in (None, "", class_name, f"keras>{class_name}"):
-        raise InputError(f"{where} is a custom {shown}", why="its code is not in the file", hint=WITHOUT_CODE)
+        return
     if class_name not in _ALLOWED:
         raise InputError(
             f"{where} is a {shown}, which edgetl cannot import",

@@ -14,7 +14,7 @@ AUTO = "auto"
 # Height and width of an input, in pixels.
 MOST_SIDE = 2048
 
-_PHOTOS, _INPUT = "Photos", "Input of the model"
+_PHOTOS, _INPUT, _CODE = "Photos", "Input of the model", "Code"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class ImportOptions(Options):
     labels: str | None = option(
         None,
         metavar="FILE",
-        unset="the classes of the photos, sorted by name",
+        unset="the labels in the model's metadata, else the classes of the photos, sorted by name",
         help="Text file with a label a line, in the order of the model's outputs.",
     )
     input: str = option(
@@ -89,6 +89,18 @@ class ImportOptions(Options):
     on_conflict: str = option(
         "error", group=_PHOTOS, choices=("error", "drop"), help="What to do with a photo under two labels."
     )
+    trust_code: bool = option(
+        False,
+        group=_CODE,
+        help="Run the Python code in a Keras file, in a process of its own, to write the model out without it.",
+    )
+    code: str | None = option(
+        None,
+        group=_CODE,
+        metavar="FILE",
+        unset="none",
+        help="Python file with the custom layers and functions of a Keras file, run with {trust_code}.",
+    )
     seed: int = option(0, group=_PHOTOS, low=0, high=2**31 - 1, help="Seed of the split.")
 
     def check_together(self) -> None:
@@ -103,6 +115,13 @@ class ImportOptions(Options):
         if self.bgr and not self.mean:
             raise OptionError(
                 "{bgr=} without {mean} and {std}", hint="{input} caffe is the usual scaling of BGR.", bgr=True
+            )
+        if self.code is not None and not self.trust_code:
+            raise OptionError(
+                "{code=} without {trust_code}",
+                why="the file is run as it is",
+                hint="If you trust it, give both.",
+                code=self.code,
             )
         if self.val + self.test >= 1:
             raise OptionError("{val=} with {test=}: nothing is left", val=self.val, test=self.test)

@@ -60,6 +60,7 @@ from .plain import End, Finished, Keras, Names, class_scores, ends_in, finished
 from .scan import Scanned, scanned
 from .source import Source, open_source
 from .temperature import calibrate, check_last_layer
+from .trusted_code import without_code
 
 # More change nothing in the choice of the input, and take as long again.
 _MOST_CHOOSING = 400
@@ -165,6 +166,10 @@ def load(path: Path, options: ImportOptions) -> Loaded:
     source = open_source(path)
     with step("Reading the model"):
         found = scanned(source, size=options.size)
+        code = keras_config.code_in(found.scan.config, str(path)) if found.scan.config else ()
+        if code and options.trust_code:
+            source = without_code(source, Path(options.code) if options.code else None, needed=code)
+            found = scanned(source, size=options.size)
         return _keras(source, found, options) if source.format in ("keras", "h5") else graph_of(source, found)
 
 
@@ -320,7 +325,8 @@ def _write(
     with timer.stage("report"):
         metrics, scores = _report(made.model, dataset, names, folder)
     targets = {split: targets_of(dataset.of(split), names) for split in scores}
-    settings: dict[str, Value] = options.by_name() | {"labels": Path(options.labels).name if options.labels else None}
+    files = {"labels": options.labels, "code": options.code}
+    settings: dict[str, Value] = options.by_name() | {name: one and Path(one).name for name, one in files.items()}
     base: dict[str, Value] = {"backbone": source.path.stem, "width": 1.0, "augment": "none", "size": loaded.size}
     document = RunDocument(
         producer=f"edgetl {__version__}",
@@ -351,6 +357,7 @@ def _write(
             format=source.format,
             sha256=source.sha256,
             file=original.name,
+            code_run=source.code_run,
             runtime=loaded.original.runtime,
             producer=scan.producer,
             opset=scan.opset,

@@ -24,6 +24,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.text import shown
 
 from . import saved_model_file, tflite_file
+from .onnx_labels import labels_in
 from .options import MOST_SIDE
 from .plain import MOST_OUTPUTS
 from .source import Source
@@ -54,7 +55,7 @@ class Scan:
         size: All but Keras: height and width of the input.
         batch: ONNX: whether the batch may be of any size.
         external: ONNX: names of the files beside it that held its weights.
-        labels: TFLite: the labels in its metadata.
+        labels: TFLite and ONNX: the labels in its metadata.
         weights_type: TFLite: the type of its weights: ``float32``, ``float16`` or ``int8``.
         tensors: SavedModel: names of the input and the output in its graph.
     """
@@ -241,6 +242,7 @@ def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
         size=scan.size,
         batch=scan.batch,
         external=external,
+        labels=_labels(model),
     )
     return Scanned(about, whole, simplified)
 
@@ -265,6 +267,13 @@ def _producer(model: Any) -> str:
     """Return program and version; tf2onnx adds the commit, which may be ``None``."""
     version = str(model.producer_version).split(" ")[0]
     return _shown(f"{model.producer_name} {version}")
+
+
+def _labels(model: Any) -> tuple[str, ...]:
+    try:
+        return labels_in({one.key: one.value for one in model.metadata_props})
+    except InputError as error:
+        raise Refusal(error.what, "Export it again with the right labels, or with none.") from None
 
 
 def _sides(scan: Scan) -> list[int]:

@@ -34,12 +34,14 @@ class Source:
         format: Its format, by its content.
         data: Its bytes; of a SavedModel, a folder, a zip of its files.
         sha256: Their SHA-256.
+        code_run: Whether they are a SavedModel that was written by running the code of the file, which has the SHA-256.
     """
 
     path: Path
     format: Format
     data: bytes
     sha256: str
+    code_run: bool = False
 
     @property
     def suffix(self) -> str:
@@ -55,7 +57,7 @@ def open_source(path: Path) -> Source:
     """
     if path.is_dir():
         if (path / "saved_model.pb").is_file():
-            data = _zip_of(path)
+            data = zip_of(path)
             return Source(path, "saved_model", data, hashlib.sha256(data).hexdigest())
         raise InputError(f"{path}: is a folder, not a model file", why=_READ)
     if not path.is_file():
@@ -72,7 +74,7 @@ def _check_size(path: Path, size: int) -> None:
         raise InputError(f"{path}: has {size / 1e9:.1f} GB", why=f"at most {_MOST_BYTES / 1e9:.1f} GB are read")
 
 
-def _zip_of(folder: Path) -> bytes:
+def zip_of(folder: Path) -> bytes:
     """Return the graph and weights of a SavedModel, without its assets, as a zip; equal files give equal bytes."""
     files = [folder / "saved_model.pb", *sorted((folder / "variables").glob("variables.*"))]
     outside = next((one for one in files if one.is_symlink() or not one.is_file()), None)

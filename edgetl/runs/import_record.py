@@ -100,9 +100,10 @@ class ImportRecord:
     Attributes:
         name: Name of the file as given.
         format: Format of the file.
-        sha256: SHA-256 of the file as given; of a SavedModel, of ``file``.
+        sha256: SHA-256 of the file as given; of a folder, of ``file``.
         file: The original in the run directory: the same file; for ONNX with external data, both in one file; for a
             SavedModel, a zip of its graph and weights.
+        code_run: Whether code in the file was run, as the user asked, to write ``file``, a SavedModel without it.
         runtime: What runs the original: the reference that the import agrees with.
         producer: The program that wrote the file, if it says so.
         opset: Opset of ONNX.
@@ -121,6 +122,7 @@ class ImportRecord:
     format: Literal["keras", "h5", "onnx", "tflite", "saved_model"]
     sha256: Sha256
     file: Text
+    code_run: bool = optional(False)
     runtime: Text
     producer: str = ""
     opset: Positive | None = optional()

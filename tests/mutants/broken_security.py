@@ -32,6 +32,13 @@ MUTANTS = (
         (_SAVED_MODEL + "test_links_are_not_followed",),
     ),
     Mutant(
+        "code in a Keras file runs unasked",
+        "edgetl/importing/pipeline.py",
+        "if code and options.trust_code:",
+        "if code:",
+        ("tests/edgetl/importing/test_trusted_code.py::test_without_a_word_of_trust_nothing_runs",),
+    ),
+    Mutant(
         "paths lead out of a bundle",
         "device/edgetl_device/storage.py",
         "        if not file.is_relative_to(self._real):\n",

@@ -145,6 +145,7 @@ COMPANIONS = {
     "mean": {"std": "0.2"},
     "std": {"mean": "0.4"},
     "bgr": {"mean": "0.4", "std": "0.2"},
+    "code": {"trust_code": True},
     "unknown_photos": {"unknown": True},
 }
 STRANGE = 'a "b"\\c\u00e4.so:d=e,f=\x7f'
