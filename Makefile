@@ -30,9 +30,11 @@ test: lint types test-device test-tflite
 test-e2e: $(STAMP)
 	$(BIN)/python -m pytest tests/e2e
 
-# What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted.
+# What takes minutes and changes rarely: every backbone, the large ones too, trained for a step and converted; every option of
+# training; pages in both colour schemes; all of the device package with the oldest runtimes.
 test-slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow --durations=15
+	$(MAKE) --no-print-directory test-tflite TFLITE_TESTS=tests/device
 
 # Processes that are killed at many random moments.
 test-faults: $(STAMP)
@@ -62,11 +64,12 @@ $(VENV)/.fuzz: $(STAMP)
 test-device: $(DEVICE)/.installed
 	$(DEVICE)/bin/pytest tests/device $(TWO) $(COV)
 
-# And with the oldest runtimes: LiteRT's predecessor, which boards with 32-bit Arm run, and the lowest ONNX Runtime. The former's last
-# wheels are for Python 3.11 on Linux.
+# And what depends on runtimes with the oldest: LiteRT's predecessor, which boards with 32-bit Arm run, and the lowest ONNX Runtime.
+# The former's last wheels are for Python 3.11 on Linux. All of it: make test-tflite TFLITE_TESTS=tests/device.
+TFLITE_TESTS ?= tests/device/bench tests/device/delegates tests/device/runtime $(wildcard tests/device/test_*.py)
 test-tflite:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info[:2] > (3, 11))'; then \
-	  $(MAKE) --no-print-directory $(TFLITE)/.installed && $(TFLITE)/bin/pytest tests/device $(TWO); \
+	  $(MAKE) --no-print-directory $(TFLITE)/.installed && $(TFLITE)/bin/pytest $(TFLITE_TESTS) $(TWO); \
 	else \
 	  echo "not run: tests/device with tflite-runtime 2.14, which has no wheel for $$($(PYTHON) --version) here"; \
 	fi

@@ -80,6 +80,7 @@ def run(script: str, folder: Path, workspace: Path, **more: str) -> subprocess.C
     return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=600, check=False)
 
 
+@pytest.mark.slow
 def test_the_steps_in_order(workspace: Path) -> None:
     folder = workspace / "repository"
     for job in ("train", "bench"):

@@ -18,6 +18,7 @@ def texts(cell: nbformat.NotebookNode) -> str:
     return "".join(output.get("text", "") for output in cell.get("outputs", ()) if output.get("name") != "stderr")
 
 
+@pytest.mark.slow
 def test_every_cell_runs_and_prints_what_is_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     # The kernel imports edgetl from the same place as this process, and its temporary files are removed with the test.

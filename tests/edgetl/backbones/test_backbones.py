@@ -19,6 +19,10 @@ from edgetl_device.errors import InputError
 pytestmark = pytest.mark.no_cover
 
 EVERY = pytest.mark.parametrize("name", BACKBONES)
+# The large ones take seconds each to build.
+EVERY_GRAPH = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in MOBILE else pytest.mark.slow) for name in BACKBONES]
+)
 
 
 # The registry
@@ -36,7 +40,7 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
     assert all(name in str(caught.value) for name in BACKBONES)
 
 
-@EVERY
+@EVERY_GRAPH
 def test_wrong_width_and_size_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=re.escape("no width 0.6")):
         resolve_weights(name, width=0.6, request="none")
@@ -55,7 +59,7 @@ def test_every_row_names_its_source_and_terms(name: str) -> None:
 # The graph
 
 
-@EVERY
+@EVERY_GRAPH
 def test_the_graph_is_flat_from_raw_pixels_to_a_feature_map(name: str) -> None:
     base = untouched(name)
     size = max(SIZE, BACKBONES[name].min_size)
@@ -88,7 +92,7 @@ def test_the_narrowest_and_the_widest_are_the_ones_of_keras(name: str, width: fl
     np.testing.assert_allclose(ours(photo()), theirs(keras_models.scaled(name, photo())), rtol=1e-4, atol=1e-5)
 
 
-@EVERY
+@EVERY_GRAPH
 def test_the_scaling_in_the_graph_is_what_the_weights_were_trained_with(name: str) -> None:
     values = np.random.default_rng(4).integers(0, 256, (4, 5, 5, 3)).astype(np.float32)
     values[0, 0, 0], values[0, 0, 1] = 0, 255
@@ -135,7 +139,7 @@ def test_efficientnet_lite0_has_the_size_that_its_authors_state() -> None:
 # Blocks
 
 
-@EVERY
+@EVERY_GRAPH
 def test_one_tensor_crosses_each_block_boundary(name: str) -> None:
     base = untouched(name)
     found = blocks(name, base)
@@ -181,10 +185,13 @@ def test_a_block_holds_whole_pairs_and_units(name: str) -> None:
         start = end + 1
 
 
+def ends_of(*names: str) -> dict[str, list[str]]:
+    return {name: [block.last_layer for block in blocks(name, untouched(name))] for name in names}
+
+
 def test_block_names_and_ends_are_stable() -> None:
-    found = {name: blocks(name, untouched(name)) for name in BACKBONES}
-    ends = {name: [block.last_layer for block in found[name]] for name in BACKBONES}
-    names = {name: [block.name for block in found[name]] for name in BACKBONES}
+    ends = ends_of(*MOBILE)
+    names = {name: [block.name for block in blocks(name, untouched(name))] for name in MOBILE}
     assert ends["mobilenet_v1"] == [f"conv_pw_{number}_relu" for number in range(1, 14)]
     assert ends["mobilenet_v2"][:3] == ["expanded_conv_project_BN", "block_1_project_BN", "block_2_add"]
     assert ends["mobilenet_v2"][-2:] == ["block_15_add", "block_16_project_BN"]
@@ -195,6 +202,11 @@ def test_block_names_and_ends_are_stable() -> None:
     assert ends["efficientnet_lite0"][:3] == ["block1a_project_bn", "block2a_project_bn", "block2b_add"]
     assert names["efficientnet_lite0"][-5:] == ["block6a", "block6b", "block6c", "block6d", "block7a"]
     assert ends["simple_cnn"] == [f"block_{number}_pool" for number in range(1, 5)]
+
+
+@pytest.mark.slow
+def test_block_ends_of_large_backbones_are_stable() -> None:
+    ends = ends_of("resnet50", "densenet121", "vgg16", "vgg19", "inception_v3", "nasnet_mobile")
     assert ends["resnet50"][0] == "conv2_block1_out"
     assert ends["densenet121"][5:8] == ["conv2_block6_concat", "pool2_pool", "conv3_block1_concat"]
     for name in ("vgg16", "vgg19"):
@@ -203,7 +215,7 @@ def test_block_names_and_ends_are_stable() -> None:
     assert ends["nasnet_mobile"] == ["normal_concat_12"]
 
 
-@EVERY
+@EVERY_GRAPH
 def test_splitting_at_any_block_and_recomposing_changes_nothing(name: str) -> None:
     base = untouched(name)
     pixels = photo(base.input.shape[1])

@@ -172,7 +172,9 @@ def test_an_absent_extra_names_the_command_that_installs_it(tiny_photos: Path, t
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("file", ["pixels", "base", "model"])
+@pytest.mark.parametrize(
+    "file", [pytest.param(name, marks=pytest.mark.slow) for name in ("pixels", "model")] + ["base"]
+)
 def test_a_full_disk_during_training(tiny_photos: Path, tmp_path: Path, file: str) -> None:
     """A file size limit stops training at the first larger file: pixel cache, frozen base, model.keras."""
     cache = tmp_path / "cache"

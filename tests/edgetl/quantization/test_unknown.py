@@ -403,6 +403,7 @@ def test_a_file_with_other_features_gets_no_threshold(capsys: pytest.CaptureFixt
     assert "float16 cannot tell unknown photos: it has 24 features, float32 has 30" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_run_can_ask_for_it_once(tiny_photos: Path, tmp_path: Path) -> None:
     asked = ("train", tiny_photos, *small.FLAGS, "--epochs", 0, "--unknown", "--out", tmp_path / "run")
     said = small.refused(small.edgetl(*asked, "--val", 0))

@@ -104,7 +104,10 @@ RUNS = ("run", "run-quantized", "run-refused")
 BENCHES = ("bench", "bench-degraded", "bench-invalid", "bench-two")
 
 
-@pytest.fixture(params=[*RUNS, *BENCHES, "deployment"])
+PAGES = (*RUNS, *BENCHES, "deployment")
+
+
+@pytest.fixture
 def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     name = request.param
     if name in RUNS:
@@ -169,7 +172,16 @@ def contrast(one: str, other: str) -> float:
     return (max(shades) + 0.05) / (min(shades) + 0.05)
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize(
+    ("page", "scheme"),
+    [
+        # Colours are those of one style sheet.
+        pytest.param(name, scheme, marks=pytest.mark.slow if scheme == "dark" and name != "bench-degraded" else ())
+        for name in PAGES
+        for scheme in SCHEMES
+    ],
+    indirect=["page"],
+)
 def test_pages_fit_and_can_be_read(page: Path, scheme: str) -> None:
     # Beside its photos a page is small.
     assert len(re.sub(r"data:image/[^\"')]*", "", page.read_text(encoding="utf-8"))) < 1_000_000
@@ -189,6 +201,11 @@ def test_pages_fit_and_can_be_read(page: Path, scheme: str) -> None:
     assert np.median(seen) > 220 if scheme == "light" else np.median(seen) < 70
 
 
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(name, marks=() if name in ("run-quantized", "bench") else pytest.mark.slow) for name in PAGES],
+    indirect=True,
+)
 def test_pages_print(page: Path) -> None:
     ARTIFACTS.mkdir(parents=True, exist_ok=True)
     target = ARTIFACTS / f"{page.stem}.pdf"

@@ -151,6 +151,7 @@ def test_the_head_alone_is_fitted_to_its_optimum(short_run: Run, tiny_photos: Pa
     assert run.document.started_from.head == "new"
 
 
+@pytest.mark.slow
 def test_every_layer_can_be_trained(imported: Run, short_run: Run, tiny_photos: Path, tmp_path: Path) -> None:
     for name, start in (("own", short_run), ("theirs", imported)):
         asked = again(start, strategy="all", trainable_blocks=None, val=0.0)
@@ -159,6 +160,7 @@ def test_every_layer_can_be_trained(imported: Run, short_run: Run, tiny_photos: 
         assert sum(not same(before[layer], after[layer]) for layer in before) > 10
 
 
+@pytest.mark.slow
 def test_equal_requests_give_equal_bytes(short_run: Run, imported: Run, other_photos: Path, tmp_path: Path) -> None:
     for start in (short_run, imported):
         files = [train(other_photos, tmp_path / name, again(start), overwrite=True) for name in ("one", "two")]
@@ -341,6 +343,7 @@ def test_scores_of_no_dense_layer_are_refused() -> None:
     assert "GlobalAveragePooling2D" in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_killed_one_is_resumed_from_the_same_run_only(short_run: Run, tiny_photos: Path, tmp_path: Path) -> None:
     start = Path(shutil.copytree(short_run.folder, tmp_path / "start"))
     out, whole = tmp_path / "run", tmp_path / "whole"

@@ -174,6 +174,7 @@ def test_other_libraries_would_give_other_bits(killed: Path, tmp_path: Path) -> 
     assert file.exists()
 
 
+@pytest.mark.slow
 def test_other_hardware_is_said(killed: Path, tmp_path: Path) -> None:
     out = copy_of(killed, tmp_path)
     edit(unfinished(out) / "checkpoint.npz", lambda document: document.update(hardware=["CPU:0 (another)"]))
@@ -221,6 +222,7 @@ def test_two_processes_do_not_train_one_run(tiny_photos: Path, tmp_path: Path) -
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_run_that_ctrl_c_ended_can_go_on(tiny_photos: Path, unbroken: Run, tmp_path: Path) -> None:
     out = tmp_path / "run"
     process = start(tiny_photos, "--out", out, *FLAGS)

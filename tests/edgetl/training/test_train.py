@@ -118,6 +118,7 @@ def test_too_many_blocks_are_refused(few_photos: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_from_scratch_trains_batch_norm_too(few_photos: Path, tmp_path: Path) -> None:
     run = train(few_photos, tmp_path / "run", quick(weights="none", trainable_blocks=None, val=0.0))
     assert run.document.weights == WeightsRecord("none", None, None, "none")
@@ -140,6 +141,7 @@ def test_the_same_seed_gives_the_same_weights_with_nothing_cached(
     assert other.samples != short_run.samples
 
 
+@pytest.mark.slow
 def test_the_seed_is_also_that_of_training(few_photos: Path, tmp_path: Path) -> None:
     split = small.split_in_folders(train(few_photos, tmp_path / "first", quick(val=0.2)), tmp_path / "split")
     one, other = (train(split, tmp_path / f"run-{seed}", quick(val=0.0, seed=seed)) for seed in (0, 1))
@@ -217,6 +219,7 @@ def test_test_photos_decide_nothing_and_validation_photos_do(tiny_run: Run, tmp_
     assert equal_models(model, other)
 
 
+@pytest.mark.slow
 def test_class_weights_and_the_other_flags_are_taken(tiny_photos: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(tiny_photos, tmp_path / "photos"))
     for path in sorted((photos / "bolt").iterdir())[6:]:

@@ -48,11 +48,16 @@ def rows(run: Run, stage: str) -> list[dict[str, str]]:
     "change",
     [
         {"optimizer": "sgd"},
-        {"weight_decay": 0.5},
-        {"schedule": "constant"},
-        {"warmup": 0.5},
-        {"ema": False},
-        {"precision": "mixed_bfloat16"},
+        *(
+            pytest.param(change, marks=pytest.mark.slow)
+            for change in (
+                {"weight_decay": 0.5},
+                {"schedule": "constant"},
+                {"warmup": 0.5},
+                {"ema": False},
+                {"precision": "mixed_bfloat16"},
+            )
+        ),
         {"precision": "mixed_float16"},
     ],
     ids=lambda change: "-".join(map(str, *change.items())),
@@ -69,11 +74,13 @@ def test_each_option_changes_training_and_not_the_kind_of_model(
     assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
+@pytest.mark.slow
 def test_adam_is_adamw_without_decay(tiny_photos: Path, plain: Run, tmp_path: Path) -> None:
     run = train(tiny_photos, tmp_path / "run", quick(val=0.0, optimizer="adam"))
     np.testing.assert_array_equal(logits_kernel(run), logits_kernel(plain))
 
 
+@pytest.mark.slow
 def test_a_constant_rate_stays_at_its_peak(tiny_photos: Path, tmp_path: Path) -> None:
     run = train(tiny_photos, tmp_path / "run", quick(schedule="constant", epochs=3, patience=3, lr=0.002))
     assert [float(row["lr"]) for row in rows(run, "blocks")[1:]] == pytest.approx([0.002] * 3)
@@ -93,6 +100,7 @@ def test_the_third_stage_moves_early_layers_and_is_kept_only_when_it_helps(tiny_
     np.testing.assert_array_equal(harmful.load_model().get_layer("Conv1").get_weights()[0], first)
 
 
+@pytest.mark.slow
 def test_a_student_learns_from_a_teacher_of_another_size(tiny_photos: Path, tiny_run: Run, tmp_path: Path) -> None:
     student = train(tiny_photos, tmp_path / "student", quick(teacher=str(tiny_run.folder), teacher_weight=1.0))
     alone = train(tiny_photos, tmp_path / "alone", quick())
