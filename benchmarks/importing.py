@@ -3,15 +3,20 @@
 The files are those of ``export_timm.py``, from an environment with PyTorch. The photos are the shared flowers' test
 photos.
 
-    python benchmarks/importing.py --models models/ [--run RUN] --out result.json
+    python benchmarks/importing.py [--models models/] [--runs RUN ...] [--quantized RUN FILE ...] --out result.json
 
-With ``--run``, a run of ``edgetl train`` on the flowers: it is exported once for each convention of its input, and
-``--input auto`` has to find that on 60 test photos, another draw each time.
+With ``--runs``, runs of ``edgetl train``: each is exported once for each convention of its input, and ``--input auto``
+has to find that on 60 of its held-out photos.
+
+With ``--quantized``, a run of ``edgetl train`` on the flowers and files with the same weights (``carried_over.py``):
+each is imported and quantized, as the run is.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import shutil
 import sys
 import tempfile
 import time
@@ -21,6 +26,7 @@ from typing import Any
 import numpy as np
 from harness import SHARED_DATA, say
 
+import edgetl
 from edgetl._lib.extras import keras
 from edgetl.backbones.spec import TORCH, Scaling
 from edgetl.data import load_dataset, stratified_sample, targets_of
@@ -34,7 +40,12 @@ from edgetl_device.errors import EdgetlError
 from edgetl_device.preprocess import Preprocess
 
 SCHEMA = "edgetl.import-benchmark/1"
-_PHOTOS, _CHOOSING, _SEEDS = 50, 60, 4
+_PHOTOS, _CHOOSING = 50, 60
+# What the files of carried_over.py take.
+_TAKE: dict[str, dict[str, Any]] = {
+    "pytorch": {"mean": (f"{127 / 255}",), "std": (f"{128 / 255}",)},
+    "keras2": {"input": "-1..1"},
+}
 
 
 def equality(path: Path, flowers: Path) -> dict[str, Any]:
@@ -78,48 +89,79 @@ def _unscaled(model: Any, scaling: Scaling) -> bytes:
     return float32_onnx(keras().Model(source, model(pixels)), layout="nchw")
 
 
-def conventions(run: Run, flowers: Path) -> list[dict[str, Any]]:
+def conventions(run: Run) -> list[dict[str, Any]]:
     """Return what ``--input auto`` finds for a model in each convention, from few photos."""
     model, options = run.load_model(), ImportOptions()
-    dataset = load_dataset(flowers, Preprocess(size=run.preprocess.size))
+    dataset = load_dataset(run.data_root, run.preprocess)
+    held_out = dataset.of("test") or dataset.of("val")
+    samples = stratified_sample(held_out, count=_CHOOSING, seed=0)
+    scalings, fits = inputs.candidates(options, scales_pixels="", fit="")
+    photos = {fit: pipeline.pixels_of(dataset, samples, fit) for fit in fits}
     rows = []
     for name, scaling in inputs.CONVENTIONS.items():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.onnx"
             path.write_bytes(_unscaled(model, scaling))
             loaded = pipeline.load(path, options)
-        scalings, fits = inputs.candidates(options, scales_pixels="", fit="")
-        for seed in range(_SEEDS):
-            samples = stratified_sample(dataset.of("test"), count=_CHOOSING, seed=seed)
-            photos = {fit: pipeline.pixels_of(dataset, samples, fit) for fit in fits}
-            tried = inputs.try_inputs(
-                loaded.original, loaded.ends_in, photos, targets_of(samples, run.labels), scalings
-            )
-            found = inputs.chosen(tried, scalings, options, by_model=False).record
-            undecided = [one for one in found.undecided if one in inputs.CONVENTIONS]
-            rows.append({"convention": name, "seed": seed, "found": found.name, "undecided": undecided})
+        tried = inputs.try_inputs(loaded.original, loaded.ends_in, photos, targets_of(samples, run.labels), scalings)
+        found = inputs.chosen(tried, scalings, options, by_model=False).record
+        undecided = [one for one in found.undecided if one in inputs.CONVENTIONS]
+        accuracy = found.tried[0].accuracy
+        rows.append(
+            {
+                "model": run.folder.name,
+                "top1": accuracy and accuracy.top1,
+                "convention": name,
+                "found": found.name,
+                "undecided": undecided,
+                "photos": len(samples),
+            }
+        )
     return rows
+
+
+def quantized(path: Path, flowers: Path) -> dict[str, Any]:
+    """Import a file unless it is a run, quantize it, and return what int8 loses on the held-out photos."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "run"
+        if path.is_dir():
+            shutil.copytree(path, copy, ignore=shutil.ignore_patterns("bundle", "quantize*"))
+        else:
+            take = _TAKE.get(path.stem, {"input": "raw"})
+            edgetl.import_model(path, flowers, out=copy, fit="stretch", **take)
+        started = time.perf_counter()
+        edgetl.quantize(copy, int8=True)
+        seconds = time.perf_counter() - started
+        report = json.loads((copy / "quantize.json").read_text(encoding="utf-8"))
+    variants = {one["name"]: one for one in report["variants"] if one["name"].startswith("int8")}
+    return {"file": path.name, "seconds": round(seconds, 1), "variants": variants}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--models", type=Path, required=True, help="folder of ONNX files")
-    parser.add_argument("--run", type=Path, help="run of edgetl train on the shared flowers")
+    parser.add_argument("--models", type=Path, help="folder of ONNX files")
+    parser.add_argument("--runs", type=Path, nargs="+", default=[], help="runs of edgetl train")
+    parser.add_argument("--quantized", type=Path, nargs="+", default=[], help="runs, and model files")
     parser.add_argument("--data", type=Path, default=SHARED_DATA)
     parser.add_argument("--out", type=Path, required=True)
     given = parser.parse_args()
     flowers = given.data / "flowers"
-    document: dict[str, Any] = {"schema": SCHEMA, "equality": [], "conventions": []}
-    for path in sorted(given.models.glob("*.onnx")):
+    document: dict[str, Any] = {"schema": SCHEMA, "equality": [], "conventions": [], "quantized": []}
+    for path in sorted(given.models.glob("*.onnx")) if given.models else ():
         row = equality(path, flowers)
         document["equality"].append(row)
         say(f"{row['model']}: {row.get('refused') or row['max_abs']}")
         write_json(given.out, document)
-    if given.run:
-        rows = document["conventions"] = conventions(Run.open(given.run), flowers)
+    rows = document["conventions"]
+    for folder in given.runs:
+        rows += conventions(Run.open(folder))
         sure = [row for row in rows if not row["undecided"]]
         right = sum(row["found"] == row["convention"] for row in sure)
-        say(f"sure in {len(sure)} of {len(rows)}, right in {right} of these")
+        say(f"{folder.name}: so far sure in {len(sure)} of {len(rows)}, right in {right} of these")
+        write_json(given.out, document)
+    for path in given.quantized:
+        document["quantized"].append(quantized(path, flowers))
+        say(f"{path.name}: {document['quantized'][-1]['variants']}")
         write_json(given.out, document)
     refused = [row for row in document["equality"] if "refused" in row]
     sys.exit(1 if refused else 0)

@@ -38,6 +38,7 @@ _CLASSES = {
     "update": "edgetl_device.update.run:UpdateReport",
     "verify": "edgetl_device.verify:Verification",
     "doctor": "edgetl_device.doctor:Report",
+    "review": "edgetl.review.decisions:ReviewDocument",
     "unfinished": "edgetl.training.resume_state:RequestDocument",
 }
 NAMES = tuple(_CLASSES)

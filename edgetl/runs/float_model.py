@@ -27,16 +27,34 @@ def logits(
     Returns:
         Logits, float32 [n, classes].
     """
-    to_logits = keras().Model(model.input, model.get_layer("logits").output)
+    (found,) = _outputs(model, [model.get_layer("logits").output], pixels, rows, description)
+    return found
+
+
+def features_and_logits(
+    model: Any, pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], *, description: str
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Return what the layer ``logits`` takes, pooled to float32 [n, channels], and what it gives; as :func:`logits`."""
+    layer = model.get_layer("logits")
+    features, scores = _outputs(model, [layer.input, layer.output], pixels, rows, description)
+    return features.reshape(len(rows), -1, features.shape[-1]).mean(axis=1), scores
+
+
+def _outputs(
+    model: Any, tensors: list[Any], pixels: npt.NDArray[np.uint8], rows: npt.NDArray[np.int64], description: str
+) -> list[npt.NDArray[np.float32]]:
+    inner = keras().Model(model.input, tensors)
     parts = []
     with track(description, len(rows)) as advance:
         for start in range(0, len(rows), _BATCH):
             batch = rows[start : start + _BATCH]
             # Pad the last batch: every new batch size would retrace the graph.
             full = pixels[np.resize(batch, _BATCH)].astype(np.float32)
-            parts.append(to_logits.predict_on_batch(full)[: len(batch)])
+            found = inner.predict_on_batch(full)
+            # Of one output Keras makes no list.
+            parts.append([one[: len(batch)] for one in (found if len(tensors) > 1 else [found])])
             advance(len(batch))
-    return np.concatenate(parts)
+    return [np.concatenate(column) for column in zip(*parts, strict=True)]
 
 
 def softmax(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:

@@ -1,0 +1,1 @@
+"""Label photos in a browser, on this machine alone."""
