@@ -77,6 +77,7 @@ function show(found) {
     return;
   }
   byId("actions").append(byId("undo"));
+  byId("broken").textContent = "";
   byId("photo").src = `/photos/${photo.place}`;
   byId("photo").alt = photo.path;
   byId("path").textContent = photo.path;
@@ -105,7 +106,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 byId("photo").addEventListener("error", () => {
-  byId("error").textContent = "This photo cannot be read.";
+  byId("broken").textContent = "cannot be read";
 });
 byId("other").addEventListener("submit", (event) => {
   event.preventDefault();

@@ -122,6 +122,7 @@ def test_photos_are_labelled_with_the_keyboard(field: Path, tiny_run: Run, tmp_p
         tab.photograph(ARTIFACTS / "review-phone-dark.png")
         # The photo that cannot be read comes after the others, with nothing suggested.
         assert tab.value(TEXT.format("path")) == "4 broken.jpg"
+        assert tab.wait_for(TEXT.format("broken")) == "cannot be read"
         assert tab.value("document.querySelectorAll('.suggested').length") == 0
         tab.press("x")
         tab.wait_for(progress, lambda text: text.startswith("1 of 5 left"))
