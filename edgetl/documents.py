@@ -26,6 +26,8 @@ _CLASSES = {
     "models": "edgetl.backbones.document:ModelsDocument",
     "predictions": "edgetl_device.classifier:Predictions",
     "live-prediction": "edgetl_device.live.session:LivePrediction",
+    "monitor": "edgetl_device.monitor.record:MonitorRecord",
+    "monitor-photos": "edgetl_device.monitor.collection:CollectionDocument",
     "imagenet-predictions": "edgetl.backbones.imagenet:ImageNetPredictions",
     "weights-match": "edgetl.backbones.document:WeightsMatch",
     "contents": "edgetl.inspection.contents:FileContents",

@@ -20,6 +20,7 @@ from ._lib.files import check_writable
 from ._lib.process import prepare
 from .bench.options import BenchOptions
 from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
+from .monitor.options import MonitorOptions
 from .options import add_arguments, from_arguments, refuse_json_value
 from .text import shown_lines
 from .update.options import UpdateOptions
@@ -130,6 +131,7 @@ def _parser(*, as_text: bool = False) -> argparse.ArgumentParser:
     classify.add_argument("--trust", action="append", default=[], metavar="PUBKEY", help=_TRUST)
     _delegate_option(classify)
     _live_options(classify)
+    add_arguments(classify, MonitorOptions)
 
     bench = _command(commands, "bench", _bench, "measure latency, memory, accuracy and agreement")
     add_arguments(bench, BenchOptions)
@@ -220,8 +222,10 @@ def _classify(options: argparse.Namespace) -> None:
     from ._lib.documents import dumps
     from .classifier import Failures, classify_each, open_classifier, predictions
     from .console import classified_line
+    from .monitor.watching import monitored
     from .signature import read_keys
 
+    watching = from_arguments(MonitorOptions, options)
     live = Live.asked(
         options.photos,
         top=options.top,
@@ -237,20 +241,23 @@ def _classify(options: argparse.Namespace) -> None:
     if live and options.out:
         raise InputError("--out with --camera, --video or --watch", why="they have no end", hint="Redirect stdout.")
     delegate = _delegate(options)
-    with open_classifier(
-        options.bundle,
-        options.variant,
-        options.threads,
-        prefer=options.runtime,
-        delegate=delegate,
-        trust=read_keys(options.trust),
-        say=_say,
-    ) as classifier:
+    with (
+        open_classifier(
+            options.bundle,
+            options.variant,
+            options.threads,
+            prefer=options.runtime,
+            delegate=delegate,
+            trust=read_keys(options.trust),
+            say=_say,
+        ) as classifier,
+        monitored(classifier, watching, frames=bool(live and not live.watch), say=_say) as monitor,
+    ):
         if live:
-            _stream(classifier, live, json=options.json)
+            _stream(classifier, live, monitor, json=options.json)
         else:
             failures, top = Failures(), 5 if options.top is None else options.top
-            rows = classify_each(classifier, options.photos, failures, top)
+            rows = classify_each(classifier, options.photos, failures, top, observer=monitor)
             if options.json or options.out:
                 found = predictions(classifier, rows)
                 rows = iter(found.photos)
@@ -263,11 +270,11 @@ def _classify(options: argparse.Namespace) -> None:
             failures.raise_any()
 
 
-def _stream(classifier: Any, live: Any, *, json: bool) -> None:
+def _stream(classifier: Any, live: Any, monitor: Any, *, json: bool) -> None:
     from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
-    with classify_live(classifier, live) as (description, lines):
+    with classify_live(classifier, live, observer=monitor) as (description, lines):
         _say(description)
         try:
             for line in lines:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +26,7 @@ from .errors import EdgetlError, InputError, Unavailable, from_os_error
 from .named_photos import named_photos
 from .preprocess import Pixels, Source, preprocess
 from .runtime import (
+    Features,
     Predicted,
     Probabilities,
     Runtime,
@@ -70,6 +72,50 @@ class Answer(list[Prediction]):
         super().__init__(predictions)
         self.unknown_score = unknown_score
         self.unknown = is_unknown(unknown_score)
+
+
+@dataclass(frozen=True, eq=False)
+class Output:
+    """Output of a model for one photo.
+
+    Attributes:
+        probabilities: float32 [classes].
+        unknown_score: As in :class:`Answer`.
+        features: The pooled features that tell unknown photos, float32 [features]; None if the bundle cannot tell.
+    """
+
+    probabilities: Probabilities
+    unknown_score: float | None
+    features: Features | None
+
+
+@dataclass(frozen=True, eq=False)
+class Observed:
+    """One photo and what a model said, for an :class:`Observer`.
+
+    Attributes:
+        classifier: The classifier that answered.
+        photo: The photo as it was given.
+        pixels: The model's input, uint8 [S, S, 3].
+        output: The model's output.
+        latency_ms: From the photo's file, or the frame, to the answer.
+    """
+
+    classifier: Classifier
+    photo: PhotoLike
+    pixels: Pixels
+    output: Output
+    latency_ms: float
+
+
+class Observer(Protocol):
+    """Sees every photo and its answer, such as :class:`edgetl_device.monitor.Monitor`; raises nothing."""
+
+    def answered(self, observed: Observed) -> None:
+        """See a photo that was classified."""
+
+    def failed(self) -> None:
+        """Count a photo that could not be classified."""
 
 
 @dataclass(frozen=True)
@@ -183,7 +229,7 @@ class Classifier:
         """Class names, in the order of the model's output."""
         return self.bundle.labels
 
-    def classify(self, photo: PhotoLike, top: int = 5) -> Answer:
+    def classify(self, photo: PhotoLike, top: int = 5, *, observer: Observer | None = None) -> Answer:
         """Return the ``top`` likeliest classes of a photo, likeliest first, and whether it is unknown.
 
         Args:
@@ -191,6 +237,7 @@ class Classifier:
                 the model's size counts as preprocessed and is used as it is; any other goes through the bundle's
                 preprocessing like a decoded photo.
             top: At least 1; capped at the number of classes.
+            observer: Sees the photo and the answer.
 
         Raises:
             PhotoError: The photo cannot be read.
@@ -198,8 +245,17 @@ class Classifier:
             Unavailable: This machine has too little memory for the photo.
         """
         check_top(top)
-        probabilities, unknown_score = self.run_scored(self.pixels(photo))
-        return Answer(self.ranked(probabilities, top), unknown_score)
+        started = time.perf_counter()
+        try:
+            pixels = self.pixels(photo)
+            output = self.run_observed(pixels)
+        except (EdgetlError, OSError):
+            if observer is not None:
+                observer.failed()
+            raise
+        if observer is not None:
+            observer.answered(Observed(self, photo, pixels, output, 1e3 * (time.perf_counter() - started)))
+        return Answer(self.ranked(output.probabilities, top), output.unknown_score)
 
     def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[Answer]:
         """Yield the answer of :meth:`classify` for each photo, in order, one at a time."""
@@ -231,22 +287,22 @@ class Classifier:
         """
         return self.run_batch([pixels])[0]
 
-    def run_scored(self, pixels: Pixels) -> tuple[Probabilities, float | None]:
-        """Return the probabilities of :meth:`run`, and the unknown score of :class:`Answer`, None if there is none.
+    def run_observed(self, pixels: Pixels) -> Output:
+        """Return the whole output of the model for preprocessed pixels, uint8 [S, S, 3].
 
         Raises:
             InputError: The model's output is not probabilities.
             ValueError: The classifier is closed.
         """
-        (probabilities,), scores = self._run_scored([pixels])
-        return probabilities, scores[0] if scores else None
+        return self._outputs([pixels])[0]
 
     def unknown_score(self, row: int = 0) -> float | None:
         """Return the unknown score of a row of the last run, as in :class:`Answer`; None if there is none.
 
-        For measuring: between a run and this, no other thread may use the classifier. :meth:`run_scored` sees to that.
+        For measuring: between a run and this, no other thread may use the classifier; :meth:`run_observed` sees to
+        that.
         """
-        return self._scorer.score(self.runtime.pooled(row)) if self._scorer else None
+        return self._scored(row)[0]
 
     def run_batch(self, pixels: Sequence[Pixels]) -> list[Probabilities]:
         """Return the probabilities for several photos in one inference, at most the batch size.
@@ -255,17 +311,22 @@ class Classifier:
             InputError: The model's output is not probabilities.
             ValueError: There are more photos, or the classifier is closed.
         """
-        return self._run_scored(pixels)[0]
+        return [output.probabilities for output in self._outputs(pixels)]
 
-    def _run_scored(self, pixels: Sequence[Pixels]) -> tuple[list[Probabilities], list[float]]:
-        """Return the probabilities for several photos, and their unknown scores, none if there are none."""
+    def _outputs(self, pixels: Sequence[Pixels]) -> list[Output]:
         with self._lock:
             self._expect_open()
             answers = run_batch(self.runtime, pixels)
-            scores = [self.unknown_score(row) for row in range(len(pixels))]
+            outputs = [Output(answer, *self._scored(row)) for row, answer in enumerate(answers)]
         for answer in answers:
             self.check(answer)
-        return answers, [score for score in scores if score is not None]
+        return outputs
+
+    def _scored(self, row: int) -> tuple[float | None, Features | None]:
+        if self._scorer is None:
+            return None, None
+        features = self.runtime.pooled(row)
+        return self._scorer.score(features), features
 
     def predict(self, pixels: Iterable[Pixels], *, advance: Callable[[int], None] = lambda _: None) -> Predicted:
         """Run the model over preprocessed photos, uint8 [S, S, 3] each and at least one, in batches.
@@ -281,9 +342,9 @@ class Classifier:
         scores: list[float] = []
 
         def run(photos: Sequence[Pixels]) -> list[Probabilities]:
-            answers, of_them = self._run_scored(photos)
-            scores.extend(of_them)
-            return answers
+            outputs = self._outputs(photos)
+            scores.extend(one.unknown_score for one in outputs if one.unknown_score is not None)
+            return [one.probabilities for one in outputs]
 
         found = predict(run, pixels, batch=self.runtime.input.shape[0], advance=advance)
         return replace(found, unknown_scores=np.array(scores)) if scores else found
@@ -453,10 +514,10 @@ class Following:
                 loaded.photos -= 1
                 self._let_go(loaded)
 
-    def classify(self, photo: PhotoLike, top: int = 5) -> Answer:
+    def classify(self, photo: PhotoLike, top: int = 5, *, observer: Observer | None = None) -> Answer:
         """Return the ``top`` likeliest classes of a photo, as :meth:`Classifier.classify`."""
         with self.hold() as classifier:
-            return classifier.classify(photo, top)
+            return classifier.classify(photo, top, observer=observer)
 
     def classify_many(self, photos: Iterable[PhotoLike], top: int = 5) -> Iterator[Answer]:
         """Yield the answer of :meth:`classify` for each photo, in order, one at a time."""
@@ -654,7 +715,12 @@ class Failures:
 
 
 def classify_each(
-    classifier: AnyClassifier, photos: Iterable[str], failures: Failures, top: int = 5
+    classifier: AnyClassifier,
+    photos: Iterable[str],
+    failures: Failures,
+    top: int = 5,
+    *,
+    observer: Observer | None = None,
 ) -> Iterator[Classified]:
     """Yield the predictions for each photo, or its error, which is also added to ``failures``.
 
@@ -663,6 +729,7 @@ def classify_each(
         photos: What :func:`edgetl_device.named_photos.named_photos` takes: paths, folders, patterns, ``-``.
         failures: Collects the errors.
         top: Number of classes, likeliest first.
+        observer: Sees every photo and its answer.
     """
     check_top(top)
     for photo in named_photos(photos):
@@ -670,7 +737,7 @@ def classify_each(
         try:
             if isinstance(photo.source, EdgetlError):
                 raise photo.source
-            answer = classifier.classify(photo.source, top)
+            answer = classifier.classify(photo.source, top, observer=observer)
             yield Classified(
                 photo.name, tuple(answer), unknown=answer.unknown, unknown_score=finite(answer.unknown_score)
             )

@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.output import echo, note
+from edgetl_device.monitor.options import MonitorOptions
 
 from .json_output import OUT, check_out, deliver
+from .options import Asked, add_command
 
 if TYPE_CHECKING:
-    from edgetl_device.classifier import AnyClassifier
+    from edgetl_device.classifier import AnyClassifier, Observer
     from edgetl_device.live.session import Live
 
 _Bundle = typer.Argument(
@@ -25,15 +27,16 @@ _Bundle = typer.Argument(
 _Photos = typer.Argument(
     None, help="Photos, folders of photos, patterns in quotes, or - for standard input.", show_default=False
 )
-_OF_BUNDLES = ("--variant", "--threads", "--delegate", "--trust")
+_OF_BUNDLES = ("--variant", "--threads", "--delegate", "--trust", "--monitor")
 
 
 def register(app: typer.Typer) -> None:
     """Add the command to ``app``."""
-    app.command("classify")(classify)
+    add_command(app, "classify", MonitorOptions, classify, configured=False)
 
 
 def classify(
+    asked: Asked[MonitorOptions],
     bundle: Path = _Bundle,
     photos: list[Path] = _Photos,
     variant: str = typer.Option("int8", help="Variant of the bundle to run."),
@@ -80,6 +83,8 @@ def classify(
 
     Example: edgetl classify parts.edgetl --camera 0 --threshold 0.6
 
+    Example: edgetl classify parts.edgetl --watch inbox/ --monitor field/ --collect 200
+
     Example: edgetl classify --backbone mobilenet_v2 photo.jpg
     """
     from edgetl_device.classifier import Failures, classify_each, open_classifier, predictions
@@ -87,6 +92,7 @@ def classify(
     from edgetl_device.delegates.delegate import parse_delegate
     from edgetl_device.errors import InputError
     from edgetl_device.live.session import Live
+    from edgetl_device.monitor.watching import monitored
     from edgetl_device.signature import read_keys
 
     # With --backbone there is no bundle, so the first path is a photo, too.
@@ -106,7 +112,13 @@ def classify(
     _refuse_mixture(backbone, {"--weights": weights != "imagenet", "--width": width != 1.0, "--size": size is not None})
     _refuse_mixture(
         not backbone,
-        {"--variant": variant != "int8", "--threads": threads != 1, "--delegate": delegate, "--trust": trust},
+        {
+            "--variant": variant != "int8",
+            "--threads": threads != 1,
+            "--delegate": delegate,
+            "--trust": trust,
+            "--monitor": asked.options.monitor,
+        },
     )
     if live and out:
         raise InputError("--out with --camera, --video or --watch", why="they have no end", hint="Redirect --json.")
@@ -124,13 +136,16 @@ def classify(
         return
     chosen = parse_delegate(delegate) if delegate else None
     keys = read_keys(trust)
-    with open_classifier(bundle, variant, threads, delegate=chosen, trust=keys, say=note) as classifier:
+    with (
+        open_classifier(bundle, variant, threads, delegate=chosen, trust=keys, say=note) as classifier,
+        monitored(classifier, asked.options, frames=bool(live and not live.watch), say=note) as monitor,
+    ):
         if (used := classifier.runtime.external) and (share := classifier.runtime.share):
             note(f"delegate {used.name} ran {share.operators} of {share.of} operators")
         if live:
-            _stream(classifier, live, json=json)
+            _stream(classifier, live, monitor, json=json)
         else:
-            printed, rows = False, classify_each(classifier, named, failures, top=shown)
+            printed, rows = False, classify_each(classifier, named, failures, top=shown, observer=monitor)
             if json or out:
                 found = predictions(classifier, rows)
                 rows = iter(found.photos)
@@ -150,14 +165,14 @@ def _refuse_mixture(wanted: object, given: dict[str, object]) -> None:
             raise InputError(f"{flag} cannot be used with {other}", hint="See: edgetl classify --help")
 
 
-def _stream(classifier: AnyClassifier, live: Live, *, json: bool) -> None:
+def _stream(classifier: AnyClassifier, live: Live, observer: Observer | None, *, json: bool) -> None:
     from edgetl_device.live.session import Tally, as_json, as_text, classify_live
 
     tally = Tally(live)
     # On a terminal, frames share one line; a new line starts when the prediction changes.
     in_place = sys.stdout.isatty() and not json and not live.watch
     before = ""
-    with classify_live(classifier, live) as (description, lines):
+    with classify_live(classifier, live, observer=observer) as (description, lines):
         note(description)
         try:
             for line in lines:

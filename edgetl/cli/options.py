@@ -38,7 +38,9 @@ class Asked(Generic[O]):
     given: Mapping[str, Value]
 
 
-def add_command(app: typer.Typer, verb: str, kind: type[O], function: Callable[..., None]) -> None:
+def add_command(
+    app: typer.Typer, verb: str, kind: type[O], function: Callable[..., None], *, configured: bool = True
+) -> None:
     """Add a command whose flags are the options of a class and the function's own parameters.
 
     Args:
@@ -46,11 +48,13 @@ def add_command(app: typer.Typer, verb: str, kind: type[O], function: Callable[.
         verb: Name of the command, and of its table in a configuration file.
         kind: Class of its options.
         function: Called as ``function(asked, ...)``, where all arguments but the first are Typer's parameters.
+        configured: Whether the options may also come from a configuration file. If not, they are a part of the
+            command's options, and follow the function's own.
     """
     from .config_file import config_text, read_config
 
     def command(**values: Any) -> None:
-        file, print_only = values.pop("config"), values.pop("print_config")
+        file, print_only = values.pop("config", None), values.pop("print_config", False)
         own = {name: values[name] for name in own_names}
         given = read_config(file, verb, kind) if file is not None else {}
         typed = {name: value for name, value in values.items() if value}
@@ -69,7 +73,11 @@ def add_command(app: typer.Typer, verb: str, kind: type[O], function: Callable[.
     mine = [one.replace(annotation=hints[one.name], kind=inspect.Parameter.KEYWORD_ONLY) for one in mine]
     positional = [one for one in mine if isinstance(one.default, type(typer.Argument()))]
     flags = [parameter for options in groups_of(kind).values() for one in options for parameter in _parameters(one)]
-    parameters = [*positional, *flags, *(one for one in mine if one not in positional), *_file_parameters(verb)]
+    own_flags = [one for one in mine if one not in positional]
+    if configured:
+        parameters = [*positional, *flags, *own_flags, *_file_parameters(verb)]
+    else:
+        parameters = [*positional, *own_flags, *flags]
     command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {one.name: one.annotation for one in parameters}
     command.__doc__ = function.__doc__

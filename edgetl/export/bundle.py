@@ -21,7 +21,6 @@ from edgetl import __version__
 from edgetl._lib.csv import table_text
 from edgetl._lib.owned import check_bundle
 from edgetl._lib.times import created
-from edgetl.export.metadata import without_metadata
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Json, Named, Unknown
 from edgetl_device._lib.files import atomic_path, sha256_bytes
@@ -43,6 +42,7 @@ from edgetl_device.bundle import (
     Variant,
 )
 from edgetl_device.errors import InputError
+from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, preprocess, read_photo
 from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement
@@ -131,7 +131,7 @@ def write_bundle(
         labels: Class names, in the order of the models' outputs.
         preprocess: Preprocessing from photo to model input.
         variants: At least one model.
-        evalset: Held-out photos, at least one; copied without metadata (:func:`.metadata.without_metadata`).
+        evalset: Held-out photos, at least one; copied without metadata.
         reference: The float model's predictions, in the order of ``evalset``.
         provenance: Origin of the model, as JSON values.
         unknown: What variants tell unknown photos by, if they can.

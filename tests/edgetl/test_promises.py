@@ -53,7 +53,7 @@ ALLOWED = {
     # And makes thumbnails of them, to find near-duplicates; no model sees these.
     "edgetl/data/pixels.py": {"Image.open", "reference.resize"},
     # Reads the orientation in the header; the stripped file is compared using edgetl_device.preprocess.
-    "edgetl/export/metadata.py": {"Image.open"},
+    "device/edgetl_device/photo_metadata.py": {"Image.open"},
     # Overlays heat maps on photos for display; the photos come from edgetl_device.preprocess.
     "edgetl/reports/pictures.py": {"?.resize"},
 }

@@ -28,7 +28,6 @@ from edgetl.data.readers import archives, array_files, class_labels
 from edgetl.data.readers.exports import find_export
 from edgetl.data.readers.tables import scan_table
 from edgetl.data.split_table import read_split
-from edgetl.export.metadata import without_metadata
 from edgetl.importing.keras_config import check_config, prepared
 from edgetl.importing.labels import read_labels
 from edgetl.importing.options import ImportOptions
@@ -52,6 +51,7 @@ from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import EdgetlError, from_os_error
+from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, preprocess
 
 GOLDEN = Path(__file__).parent.parent / "golden"

@@ -194,10 +194,10 @@ MUTANTS = (
     ),
     Mutant(
         "the orientation is lost with the metadata",
-        "edgetl/export/metadata.py",
+        "device/edgetl_device/photo_metadata.py",
         "    return (found if isinstance(found, int) and 1 <= found <= 8 else 1), profile\n",
         "    return 1, profile\n",
-        (_EXPORT + "test_metadata.py::test_only_the_pixels_travel",),
+        ("tests/device/test_photo_metadata.py::test_only_the_pixels_travel",),
     ),
     Mutant(
         "the path of the calibration photos travels in bundles",

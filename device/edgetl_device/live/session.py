@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 
 from edgetl_device._lib import jsonfile
 from edgetl_device._lib.documents import Count, Share, optional, to_json
-from edgetl_device.classifier import AnyClassifier
+from edgetl_device.classifier import AnyClassifier, Observer
 from edgetl_device.errors import EdgetlError, InputError
 from edgetl_device.text import shown
 from edgetl_device.unknown import finite
@@ -145,7 +145,9 @@ class LivePrediction:
 
 
 @contextmanager
-def classify_live(classifier: AnyClassifier, live: Live) -> Iterator[tuple[str, Iterator[Line]]]:
+def classify_live(
+    classifier: AnyClassifier, live: Live, *, observer: Observer | None = None
+) -> Iterator[tuple[str, Iterator[Line]]]:
     """Open the source of ``live``; yield its description and its lines; always close it.
 
     Raises:
@@ -157,12 +159,12 @@ def classify_live(classifier: AnyClassifier, live: Live) -> Iterator[tuple[str, 
         if not folder.is_dir():
             raise InputError(f"{folder}: no such folder", hint="Create it first; edgetl watches it for photos.")
         photos = new_photos(folder, existing=live.existing)
-        lines: Iterator[Line] = classify_photos(classifier, photos, smooth_s=live.smooth_s or 0.0)
+        lines: Iterator[Line] = classify_photos(classifier, photos, smooth_s=live.smooth_s or 0.0, observer=observer)
         yield f"photos that appear in {folder}", islice(lines, live.frames)
         return
     with closing(open_camera(live.camera) if live.camera else open_video(live.video)) as source:
         smooth_s = SMOOTH_S if live.smooth_s is None else live.smooth_s
-        lines = classify_frames(classifier, source, smooth_s=smooth_s, every_s=live.every_s)
+        lines = classify_frames(classifier, source, smooth_s=smooth_s, every_s=live.every_s, observer=observer)
         yield f"{source.description}; smoothed over {smooth_s:g} s", islice(lines, live.frames)
 
 

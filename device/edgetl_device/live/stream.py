@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from edgetl_device.classifier import AnyClassifier, Classifier, Prediction
+from edgetl_device.classifier import AnyClassifier, Classifier, Observed, Observer, PhotoLike, Prediction
 from edgetl_device.errors import EdgetlError, InputError, Unavailable, from_os_error
 from edgetl_device.preprocess import Pixels, decode, fit
 from edgetl_device.runtime import Probabilities
@@ -101,6 +101,7 @@ def classify_frames(
     smooth_s: float = 0.0,
     every_s: float = 0.0,
     retry_s: float = RETRY_S,
+    observer: Observer | None = None,
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> Iterator[FramePrediction | Unread]:
@@ -114,13 +115,14 @@ def classify_frames(
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
         every_s: Minimum interval between frames in seconds; frames in between are skipped.
         retry_s: How long to retry a camera that delivers no frames, in seconds; what its driver blocks counts.
+        observer: Sees every frame and its prediction.
         sleep: Sleeps for a number of seconds.
         clock: A monotonic clock in seconds.
 
     Raises:
         Unavailable: The camera has delivered no frames, or only such that cannot be decoded, for ``retry_s``.
     """
-    stream = _Stream(smooth_s)
+    stream = _Stream(smooth_s, observer)
     failures = _Failures(retry_s, clock, live=getattr(source, "live", True))
     due_s = -math.inf
     number = -1
@@ -131,14 +133,14 @@ def classify_frames(
             time_s = source.grab()
         except Unavailable as error:
             failures.add(error)
-            yield Unread(number + 1, error)
+            yield stream.failed(number + 1, error)
             sleep(failures.pause())
             continue
         except InputError as error:
             number += 1
             if failures.live:
                 failures.add(_no_frame(source, error))
-            yield Unread(number, error)
+            yield stream.failed(number, error)
             if failures.repeated:
                 sleep(failures.pause())
             continue
@@ -156,7 +158,7 @@ def classify_frames(
             if failures.live:
                 due_s = -math.inf  # the next frame is tried at once
                 failures.add(_no_frame(source, error))
-            yield Unread(number, error)
+            yield stream.failed(number, error)
             if failures.repeated:
                 sleep(failures.pause())
             continue
@@ -165,10 +167,10 @@ def classify_frames(
             decoded = time.perf_counter()
             with classifier.hold() as one:
                 line: FramePrediction | Unread = stream.predict(
-                    one, number, time_s, one.pixels(frame), started, decoded
+                    one, number, frame, time_s, one.pixels(frame), started, decoded
                 )
         except EdgetlError as error:
-            line = Unread(number, error)
+            line = stream.failed(number, error)
         yield line
 
 
@@ -215,7 +217,11 @@ class _Failures:
 
 
 def classify_photos(
-    classifier: AnyClassifier, paths: Iterable[str | os.PathLike[str]], *, smooth_s: float = 0.0
+    classifier: AnyClassifier,
+    paths: Iterable[str | os.PathLike[str]],
+    *,
+    smooth_s: float = 0.0,
+    observer: Observer | None = None,
 ) -> Iterator[FramePrediction | Unread]:
     """Yield a prediction or an error for each photo.
 
@@ -223,8 +229,9 @@ def classify_photos(
         classifier: The model.
         paths: Paths of photos, for example from :func:`edgetl_device.live.watch.new_photos`.
         smooth_s: Time constant of the smoothing, see :class:`Smoother`.
+        observer: Sees every photo and its prediction.
     """
-    stream = _Stream(smooth_s)
+    stream = _Stream(smooth_s, observer)
     begun = time.perf_counter()
     for path in paths:
         started = time.perf_counter()
@@ -234,29 +241,48 @@ def classify_photos(
                 image = decode(path, spec)
                 decoded = time.perf_counter()
                 line: FramePrediction | Unread = stream.predict(
-                    one, os.fspath(path), started - begun, fit(image, spec), started, decoded
+                    one, os.fspath(path), path, started - begun, fit(image, spec), started, decoded
                 )
         except EdgetlError as error:
-            line = Unread(os.fspath(path), error)
+            line = stream.failed(os.fspath(path), error)
         except OSError as error:
             # The photo is gone already, or this user may not read it.
-            line = Unread(os.fspath(path), from_os_error(error))
+            line = stream.failed(os.fspath(path), from_os_error(error))
         yield line
 
 
 class _Stream:
-    def __init__(self, smooth_s: float) -> None:
+    def __init__(self, smooth_s: float, observer: Observer | None) -> None:
         self._smooth_s, self._smoother = smooth_s, Smoother(smooth_s)
+        self._observer = observer
         self._labels: tuple[str, ...] = ()
         self._ends: deque[float] = deque(maxlen=_RATE_FRAMES + 1)
 
+    def failed(self, name: str | int, error: EdgetlError) -> Unread:
+        """Return the line of a photo or frame that could not be read or classified."""
+        if self._observer is not None:
+            self._observer.failed()
+        return Unread(name, error)
+
     def predict(
-        self, classifier: Classifier, name: str | int, time_s: float, pixels: Pixels, started: float, decoded: float
+        self,
+        classifier: Classifier,
+        name: str | int,
+        photo: PhotoLike,
+        time_s: float,
+        pixels: Pixels,
+        started: float,
+        decoded: float,
     ) -> FramePrediction:
         """Run the model on resized pixels; ``started`` and ``decoded`` are ``perf_counter`` times."""
         fitted = time.perf_counter()
-        probabilities, unknown_score = classifier.run_scored(pixels)
+        output = classifier.run_observed(pixels)
+        probabilities = output.probabilities
         ended = time.perf_counter()
+        if self._observer is not None:
+            # A frame is waited for; that is no latency.
+            since = decoded if isinstance(name, int) else started
+            self._observer.answered(Observed(classifier, photo, pixels, output, 1e3 * (ended - since)))
         if not self._ends:
             self._ends.append(started)
         self._ends.append(ended)
@@ -275,5 +301,5 @@ class _Stream:
             fit_ms=1e3 * (fitted - decoded),
             invoke_ms=1e3 * (ended - fitted),
             fps=(len(self._ends) - 1) / (ended - self._ends[0]),
-            unknown_score=unknown_score,
+            unknown_score=output.unknown_score,
         )

@@ -132,7 +132,7 @@ def state(root: Path = _ROOT) -> State:
         own_cpu_s=time.process_time(),
         load_average_1m=known(lambda: os.getloadavg()[0]),
         memory_available_bytes=memory_available_bytes(root),
-        temperature_c=known(lambda: _temperature_c(root)),
+        temperature_c=temperature_c(root),
         frequency_mhz=known(lambda: _frequency_mhz(root)),
         throttled=_decoded(flags) if isinstance(flags, int) else known(lambda: _cooled(root, flags.unknown)),
         throttled_since_boot=_decoded(flags, since_boot=True) if isinstance(flags, int) else flags,
@@ -156,6 +156,11 @@ def memory_available_bytes(root: Path = _ROOT) -> int | Unknown:
     (cgroup v2: ``memory.max`` minus ``memory.current``, not counting file cache that can be dropped).
     """
     return known(lambda: _memory_available(root))
+
+
+def temperature_c(root: Path = _ROOT) -> float | Unknown:
+    """Return the temperature of the CPU's hottest sensor; ``root`` as for :func:`describe`."""
+    return known(lambda: _temperature_c(root))
 
 
 def throttled_since_boot() -> tuple[str, ...] | Unknown:

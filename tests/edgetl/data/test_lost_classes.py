@@ -15,10 +15,10 @@ from PIL import Image
 from small import python, refused
 
 from edgetl.data import check_dataset, load_dataset
-from edgetl.export.metadata import without_metadata
 from edgetl.training.pipeline import say_formats
 from edgetl_device.decoding import heif
 from edgetl_device.errors import InputError
+from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, decode, fit
 
 SPEC = Preprocess(size=32)

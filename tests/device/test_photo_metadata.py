@@ -12,9 +12,9 @@ import pytest
 from PIL import Image, PngImagePlugin
 from profiles import ADOBE_RGB, SRGB, cmyk_profile, grey_profile, rgb_profile
 
-from edgetl.export import metadata
-from edgetl.export.metadata import without_metadata
+from edgetl_device import photo_metadata
 from edgetl_device.errors import InputError
+from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, decode, preprocess
 
 SPEC = Preprocess(size=64)
@@ -130,13 +130,13 @@ def test_a_file_without_metadata_stays_as_it_is(make: Callable[[], bytes]) -> No
 
 def test_pixels_that_would_change_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if a decoder used something that is stripped: here the orientation is lost."""
-    monkeypatch.setattr(metadata, "_kept", lambda _data, _spec, _name: (1, b""))
+    monkeypatch.setattr(photo_metadata, "_kept", lambda _data, _spec, _name: (1, b""))
     with pytest.raises(InputError, match=r"a\.jpg: its metadata cannot be removed"):
         without_metadata(saved(noise(), "JPEG", exif=exif(6)), SPEC, name="a.jpg")
 
 
 def test_real_photos_keep_their_pixels() -> None:
-    for photo in sorted((Path(__file__).parent.parent.parent / "golden" / "photos").iterdir()):
+    for photo in sorted((Path(__file__).parent.parent / "golden" / "photos").iterdir()):
         data = photo.read_bytes()
         stripped, _ = without_metadata(data, SPEC, name=photo.name)
         np.testing.assert_array_equal(np.asarray(decode(stripped, SPEC)), np.asarray(decode(data, SPEC)))

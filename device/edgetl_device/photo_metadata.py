@@ -1,7 +1,6 @@
-"""Strip camera metadata (position, time, owner, serial number) from held-out photos, because bundles are shared.
+"""Strip camera metadata (position, time, owner, serial number) from photos that travel: in bundles, and from the field.
 
 Only pixel data, orientation, and the numbers of a colour profile other than sRGB are kept.
-For the metadata of models see ``edgetl.inspection.tflite.metadata``.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 from PIL import ExifTags
 
-from edgetl_device.decoding.colour import colours_of
-from edgetl_device.errors import InputError
-from edgetl_device.preprocess import Preprocess, decode, fit, open_photo, orientation_of
+from .decoding.colour import colours_of
+from .errors import InputError
+from .preprocess import Preprocess, decode, fit, open_photo, orientation_of
 
 _JPEG, _PNG, _WEBP = b"\xff\xd8", b"\x89PNG\r\n\x1a\n", b"RIFF"
 # JFIF and Adobe define the colour coding (ITU-T T.871; Adobe's "Supporting the DCT Filters in PostScript Level 2").
@@ -73,7 +72,7 @@ def without_metadata(data: bytes, spec: Preprocess, *, name: str) -> tuple[bytes
     if not same or not np.array_equal(fit(before, spec), fit(after, spec)):
         raise InputError(
             f"{name}: its metadata cannot be removed without changing its pixels",
-            why="photos in bundles must not contain positions, names or serial numbers",
+            why="photos that travel must not contain positions, names or serial numbers",
             hint="Save it again, as PNG for example.",
         )
     return stripped, suffix

@@ -1,0 +1,174 @@
+"""An exact test whether a window of photos looks like the photos of a reference, feature by feature.
+
+For one feature, the photos of reference and window are sorted together. After each k of them, the number that belong to
+the window is hypergeometric if both come from one distribution. The statistic is the smallest tail probability over all
+k: the two-sample form of Berk and Jones, "Goodness-of-fit test statistics that dominate the Kolmogorov statistics",
+Zeitschrift fuer Wahrscheinlichkeitstheorie 47 (1979). Unlike Kolmogorov and Smirnov's it sees a few outliers as well as
+a shift of all photos. Its distribution depends on the two numbers of photos only, and is computed by walking over all
+orders of them, so the rate of false alarms is not an approximation. Equal values can only lower it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+
+# Grid of smallest tail probabilities on which their distribution is computed.
+_SMALLEST, _LARGEST, _POINTS = 1e-12, 0.5, 160
+
+
+@dataclass(frozen=True)
+class Shift:
+    """How a feature differs most between window and reference.
+
+    Attributes:
+        feature: Index of the feature.
+        value: The limit where the shares differ most, in the unit of the feature.
+        above: Whether the window has more photos above the limit than the reference; otherwise below.
+        in_window: Photos of the window beyond the limit.
+        in_reference: Photos of the reference beyond it.
+        p: Probability of a difference like this in any feature, if reference and window come from one distribution.
+    """
+
+    feature: int
+    value: float
+    above: bool
+    in_window: int
+    in_reference: int
+    p: float
+
+
+@dataclass(frozen=True, eq=False)
+class WindowTest:
+    """The test for windows of a fixed number of photos.
+
+    Attributes:
+        reference: Features of the reference photos, finite, float64 [photos, features].
+        window: Photos in a window.
+    """
+
+    reference: Floats
+    window: int
+
+    def shifts(self, window: Floats) -> list[Shift]:
+        """Return the difference of each feature between a window, float64 [window, features], and the reference.
+
+        The smallest ``p`` of them is at most a with probability a, or less: Bonferroni's correction for the number of
+        features is part of it.
+        """
+        known, features = self.reference.shape
+        pooled = np.concatenate([self.reference, window]).T
+        order = np.argsort(pooled, axis=1)
+        values = np.take_along_axis(pooled, order, axis=1)
+        counts = np.cumsum(order >= known, axis=1)
+        # Only between two different values: photos that are equal have no order.
+        tails = np.where(values[:, :-1] < values[:, 1:], self._tails[np.arange(1, pooled.shape[1]), counts[:, :-1]], 1)
+        places = tails.argmin(axis=1)
+        found = []
+        for feature, place in enumerate(map(int, places)):
+            below, inside = place + 1, int(counts[feature, place])
+            above = inside * pooled.shape[1] < below * self.window
+            found.append(
+                Shift(
+                    feature,
+                    float(values[feature, place] + values[feature, place + 1]) / 2,
+                    above,
+                    self.window - inside if above else inside,
+                    known - (below - inside) if above else below - inside,
+                    min(1.0, features * self._probability(float(tails[feature, place]))),
+                )
+            )
+        return found
+
+    def same_groups_p(
+        self,
+        window: Floats,
+        feature: int,
+        groups: npt.NDArray[np.int64],
+        window_groups: npt.NDArray[np.int64],
+        random: np.random.Generator,
+        orders: int = 999,
+    ) -> float:
+        """Return p of one feature when photos are exchanged within groups only, at least 1 / (orders + 1).
+
+        It is that of a permutation test: another mix of groups alone does not make it small.
+
+        Args:
+            window: The feature in the window, float64 [window].
+            feature: Index of the feature.
+            groups: Group of each photo of the reference, int64 [photos].
+            window_groups: Group of each photo of the window, int64 [window].
+            random: Draws the exchanges.
+            orders: Number of exchanges.
+        """
+        known = len(self.reference)
+        pooled = np.concatenate([self.reference[:, feature], window])
+        order = np.argsort(pooled)
+        values, of_group = pooled[order], np.concatenate([groups, window_groups])[order]
+        # Row 0 is what was found.
+        inside = np.tile(order >= known, (orders + 1, 1))
+        for group in np.unique(of_group):
+            members = np.flatnonzero(of_group == group)
+            inside[1:, members] = random.permuted(inside[1:, members], axis=1)
+        counts = np.cumsum(inside, axis=1)[:, :-1]
+        different = np.flatnonzero(values[:-1] < values[1:])
+        if not len(different):
+            return 1.0
+        smallest = self._tails[different + 1, counts[:, different]].min(axis=1)
+        return float((smallest <= smallest[0]).mean())
+
+    def prepare(self) -> None:
+        """Compute the distribution now, not with the first window."""
+        self._distribution  # noqa: B018 -- cached
+
+    def _probability(self, tail: float) -> float:
+        """Return the probability of a smallest tail like this or smaller; rounded up to the next point of the grid."""
+        grid, probabilities = self._distribution
+        place = int(np.searchsorted(grid, tail))
+        return float(probabilities[place]) if place < len(grid) else 1.0
+
+    @cached_property
+    def _tails(self) -> Floats:
+        """The smaller tail probability of having i of the window among the first k, [photos + 1, window + 1].
+
+        Impossible numbers have 0.
+        """
+        known, window = len(self.reference), self.window
+        total = known + window
+        factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
+        k, i = np.arange(total + 1)[:, None], np.arange(window + 1)[None, :]
+        others = k - i
+        possible = (others >= 0) & (others <= known)
+        others = np.clip(others, 0, known)
+        logarithms = (
+            factorials[window] - factorials[i] - factorials[window - i]
+            + factorials[known] - factorials[others] - factorials[known - others]
+            - factorials[total] + factorials[k] + factorials[total - k]
+        )  # fmt: skip
+        mass = np.where(possible, np.exp(np.where(possible, logarithms, 0)), 0)
+        lower, upper = np.cumsum(mass, axis=1), np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
+        return np.where(possible, np.minimum(lower, upper), 0)
+
+    @cached_property
+    def _distribution(self) -> tuple[Floats, Floats]:
+        """A grid of smallest tails, and the probability that a walk over a random order meets one as small."""
+        known, window = len(self.reference), self.window
+        total = known + window
+        grid = np.geomspace(_SMALLEST, _LARGEST, _POINTS)
+        i = np.arange(window + 1)
+        # The probability of each number of photos of the window so far, of the walks that have met none, by limit.
+        alive = np.zeros((_POINTS, window + 1))
+        alive[:, 0] = 1
+        for k in range(total):
+            left = total - k
+            to_window = np.clip(window - i, 0, None) / left
+            to_reference = np.clip(known - (k - i), 0, None) / left
+            moved = alive * to_reference
+            moved[:, 1:] += (alive * to_window)[:, :-1]
+            alive = np.where(self._tails[k + 1] > grid[:, None], moved, 0) if k + 1 < total else moved
+        return grid, 1 - alive.sum(axis=1)

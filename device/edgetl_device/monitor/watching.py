@@ -1,0 +1,590 @@
+"""Watch a classifier: count, look for drift, keep photos; write in a thread of its own, which nothing waits for."""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import random
+import signal
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from edgetl_device._lib import documents
+from edgetl_device._lib.documents import Unknown
+from edgetl_device.bundle import Bundle, BundleName
+from edgetl_device.classifier import Answer, AnyClassifier, Classifier, Observed, PhotoLike
+from edgetl_device.errors import EdgetlError
+from edgetl_device.machine.environment import temperature_c
+from edgetl_device.unknown import finite, is_unknown
+
+from .collection import Candidate, Collection, Reason, frozen
+from .drift import Shift, WindowTest
+from .folder import REFERENCE, Folder, reason
+from .measures import (
+    BRIGHTNESS,
+    CONFIDENCE,
+    MIN_REFERENCE,
+    SHARPNESS,
+    Floats,
+    Measures,
+    Reference,
+    reference_of,
+)
+from .options import MonitorOptions
+from .record import Drift, FeatureShift, Lost, MonitorRecord, Spread, Temperature, UnknownPhotos, line_of
+
+# Photos in a window, and false alarms per window.
+WINDOW, FALSE_ALARM_RATE = 100, 0.001
+# A random part of an hour's photos, of which percentiles are taken.
+_SAMPLE = 512
+_HOUR_S, _TICK_S = 3600, 60.0
+# Windows, photos and records that wait for the thread; more are lost.
+_WAITING, _WAITING_PHOTOS = 16, 2
+# The clock of a board may be set once it has a network; smaller differences are drift of its crystal.
+_CLOCK_MOVED_S = 60.0
+# Collecting waits while it has taken more than this share of the time.
+_COLLECTING_SHARE, _COLLECTING_FIRST_S = 0.01, 1.0
+# Without a reference, a photo with a lower probability is uncertain; else one like the lowest tenth of the reference.
+_UNCERTAIN, _UNCERTAIN_SHARE = 0.5, 0.1
+_CLOSE_S = 10.0
+# Seconds between photos of a camera or video in which drift is looked for.
+FRAMES_EVERY_S = 10.0
+
+Ended = Literal["hour", "stop", "bundle"]
+
+
+@dataclass(eq=False)
+class _Watched:
+    """The bundle that is watched. There is a test as soon as there is a reference; ``why`` says why there is none."""
+
+    bundle: Bundle
+    variant: str
+    measures: Measures
+    reference: Reference | None = None
+    test: WindowTest | None = None
+    uncertain: float = _UNCERTAIN
+    why: str = "the held-out photos are being classified"
+
+
+@dataclass(eq=False)
+class _Hour:
+    """What is counted for one record: of the photos confidence, brightness, sharpness and latency."""
+
+    watched: _Watched
+    start: float
+    since: float
+    photos: int = 0
+    failed: int = 0
+    unknown: int = 0
+    not_finite: int = 0
+    classes: Counter[int] = field(default_factory=Counter)
+    sample: Floats = field(default_factory=lambda: np.empty((_SAMPLE, 4)))
+    sums: Floats = field(default_factory=lambda: np.zeros(4))
+    temperatures: int = 0
+    temperature_sum: float = 0.0
+    temperature_max: float = -math.inf
+    no_temperature: str = "it was not read"
+    windows: int = 0
+    alarms: int = 0
+    smallest: Shift | None = None
+    same_classes_p: float | None = None
+    ended: Ended = "hour"
+    end: float = 0.0
+    until: float = 0.0
+
+    def add(self, values: Floats, place: int) -> None:
+        """Count the values of a photo; ``place`` is where it goes in the sample, if that is not beyond it."""
+        self.sums += values
+        if place < _SAMPLE:
+            self.sample[place] = values
+        self.photos += 1
+
+    def spreads(self) -> list[Spread | None]:
+        """Return the spread of each value; None without photos."""
+        if self.photos == 0:
+            return [None] * len(self.sums)
+        percentiles = np.percentile(self.sample[: self.photos], (5, 50, 95), axis=0).T
+        rows = zip(self.sums / self.photos, percentiles, strict=True)
+        return [Spread(*(round(float(value), 4) for value in (mean, *row))) for mean, row in rows]
+
+
+@dataclass(frozen=True, eq=False)
+class _Window:
+    """Features and predicted classes of the photos of a window, which counts for an hour."""
+
+    hour: _Hour
+    rows: Floats
+    classes: npt.NDArray[np.int64]
+
+
+# None ends the thread.
+_Job = _Window | _Hour | _Watched | Candidate | None
+
+
+class Monitor:
+    """Watches a classifier, and writes a record an hour to a folder. Close it, or use it in a ``with`` statement.
+
+    Photos that are classified by :meth:`classify` are watched, as are those of all functions that take an ``observer``.
+    What goes wrong in watching is said once and counted in the next record, and never raised. Writing, tests and
+    photos to be kept are the work of a thread; if it cannot keep up, windows and photos are lost, not answers.
+
+    When it is made for the first time, up to 500 of the bundle's held-out photos are classified once, as the reference.
+
+    Args:
+        folder: Where records go: new, empty, or of an earlier monitor.
+        classifier: What is watched; it may follow updates.
+        collect: Photos worth labelling to keep at most, 0 to 2,000.
+        collect_mb: Size of these together at most, in MB.
+        every_s: Drift is looked for in at most one photo per interval: neighbouring frames of a camera are too alike.
+        say: Called with one line when something goes wrong.
+        clock: Seconds since 1970.
+
+    Raises:
+        InputError: The folder contains other things, or another process writes to it.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        classifier: AnyClassifier,
+        *,
+        collect: int = 0,
+        collect_mb: float = 200.0,
+        every_s: float = 0.0,
+        say: Callable[[str], None] = lambda _: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path, self._classifier = Path(folder), classifier
+        self._collect, self._collect_bytes, self._every_s = collect, int(collect_mb * 1e6), every_s
+        self._say, self._clock = say, clock
+        self._random, self._orders = random.Random(), np.random.default_rng()
+        self._lock = threading.Lock()
+        self._jobs: queue.Queue[_Job] = queue.Queue(_WAITING)
+        self._said, self._why_lost = "", ""
+        self._lost: Counter[str] = Counter()
+        self._closed = False
+        self._folder: Folder | None = None
+        self._collection: Collection | None = None
+        self._collecting_s, self._began = 0.0, time.monotonic()
+        self._ordered_s = -math.inf
+        try:
+            self._open_folder()
+        except OSError as error:
+            self._tell(f"nothing can be recorded: {reason(error)}")
+        try:
+            with classifier.hold() as one:
+                self._watched = _Watched(one.bundle, one.variant.name, Measures(one.bundle, one.variant.name))
+                self._refer(one, self._watched)
+        except BaseException:
+            self._close_folder()
+            raise
+        self._hour = self._new_hour()
+        self._due = -math.inf
+        self._start_window()
+        self._thread = threading.Thread(target=self._work, name="edgetl-monitor", daemon=True)
+        self._thread.start()
+
+    def classify(self, photo: PhotoLike, top: int = 5) -> Answer:
+        """Classify a photo as :meth:`edgetl_device.Classifier.classify`, and watch it."""
+        return self._classifier.classify(photo, top, observer=self)
+
+    def answered(self, observed: Observed) -> None:
+        """See a photo that was classified; raises nothing."""
+        try:
+            self._answered(observed)
+        except Exception as error:
+            self._tell(f"a photo was not watched: {_in_one_line(error)}")
+
+    def failed(self) -> None:
+        """Count a photo that could not be classified."""
+        with self._lock:
+            self._hour.failed += 1
+
+    def close(self) -> None:
+        """Write the record of the part of the hour, and stop watching. Calling it again does nothing.
+
+        It waits for the disk for 10 seconds at most.
+        """
+        with self._lock:
+            if self._closed:
+                return
+            self._closed = True
+            hour = self._hour
+            hour.ended, hour.end, hour.until = "stop", self._clock(), time.monotonic()
+        ends = time.monotonic() + _CLOSE_S
+        with suppress(queue.Full):
+            for job in (hour, None) if hour.photos or hour.failed else (None,):
+                self._jobs.put(job, timeout=max(0.0, ends - time.monotonic()))
+        self._thread.join(max(0.0, ends - time.monotonic()))
+        if self._thread.is_alive():
+            self._tell(f"the last records are lost: {self._path} has not answered for {_CLOSE_S:g} s")
+
+    def __enter__(self) -> Monitor:
+        """Return itself."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Close it."""
+        self.close()
+
+    # In the threads that classify.
+
+    def _answered(self, observed: Observed) -> None:
+        watched = self._watched_by(observed.classifier)
+        if watched is None:
+            return
+        row, output = watched.measures.row(observed), observed.output
+        label = int(output.probabilities.argmax())
+        unknown = bool(is_unknown(output.unknown_score))
+        is_finite = math.isfinite(float(row.sum()))
+        now = time.monotonic()
+        with self._lock:
+            if self._closed or watched is not self._watched:
+                return
+            self._end_hour_if_over()
+            hour = self._hour
+            # Algorithm R (Vitter 1985): each photo is in the sample with equal probability.
+            place = hour.photos if hour.photos < _SAMPLE else self._random.randrange(hour.photos + 1)
+            values = np.array((row[CONFIDENCE], row[BRIGHTNESS], row[SHARPNESS], observed.latency_ms))
+            hour.add(values, place)
+            hour.classes[label] += 1
+            hour.unknown += unknown
+            hour.not_finite += not is_finite
+            if is_finite and watched.test is not None and now >= self._due:
+                self._due = now + self._every_s
+                self._add_to_window(row, label)
+            why = self._worth_keeping(watched, float(row[CONFIDENCE]), unknown) if self._collection else None
+        if why is not None and is_finite:
+            self._suggest(observed, row, label, why)
+
+    def _watched_by(self, classifier: Classifier) -> _Watched | None:
+        """Return what is watched, after a change of the bundle the new one; None for a late photo of the old one."""
+        if classifier.bundle is self._watched.bundle or classifier.bundle.digest == self._watched.bundle.digest:
+            return self._watched
+        if classifier.bundle.digest != self._classifier.bundle.digest:
+            return None
+        variant = classifier.variant.name
+        watched = _Watched(classifier.bundle, variant, Measures(classifier.bundle, variant))
+        with self._lock:
+            if classifier.bundle.digest != self._watched.bundle.digest:
+                self._end_hour("bundle")
+                self._watched = self._hour.watched = watched
+                self._start_window()
+                self._put(watched, "windows")
+            return self._watched
+
+    def _worth_keeping(self, watched: _Watched, confidence: float, unknown: bool) -> Reason | None:
+        """Return why a photo is worth keeping, if it is. Call with the lock held."""
+        if self._collection is not None and self._collection.drawn():
+            return "random"
+        if unknown:
+            return "unknown"
+        return "uncertain" if confidence < watched.uncertain else None
+
+    def _suggest(self, observed: Observed, row: Floats, label: int, why: Reason) -> None:
+        """Let the thread decide whether to keep a photo, unless it is busy or has taken too much time already."""
+        allowed_s = _COLLECTING_FIRST_S + _COLLECTING_SHARE * (time.monotonic() - self._began)
+        if self._collecting_s > allowed_s or self._jobs.qsize() >= _WAITING_PHOTOS:
+            return
+        bundle = observed.classifier.bundle
+        candidate = Candidate(
+            photo=frozen(observed.photo),
+            reason=why,
+            hour=_iso(self._clock() // _HOUR_S * _HOUR_S),
+            bundle=bundle.digest,
+            spec=bundle.preprocess,
+            label=bundle.labels[label],
+            confidence=float(row[CONFIDENCE]),
+            unknown_score=finite(observed.output.unknown_score),
+            place=tuple(map(float, self._watched.measures.vector(row, observed.pixels))),
+        )
+        with suppress(queue.Full):
+            self._jobs.put_nowait(candidate)
+
+    # Call these with the lock held.
+
+    def _add_to_window(self, row: Floats, label: int) -> None:
+        self._rows[self._filled], self._classes[self._filled] = row, label
+        self._filled += 1
+        if self._filled == WINDOW:
+            self._put(_Window(self._hour, self._rows, self._classes), "windows")
+            self._start_window()
+
+    def _start_window(self) -> None:
+        self._rows = np.empty((WINDOW, len(self._watched.measures.names)))
+        self._classes = np.empty(WINDOW, np.int64)
+        self._filled = 0
+
+    def _new_hour(self) -> _Hour:
+        return _Hour(self._watched, self._clock(), time.monotonic())
+
+    def _end_hour_if_over(self) -> None:
+        hour = self._hour
+        # If the clock was set back within the hour, the hour may last for two.
+        if int(self._clock() // _HOUR_S) != int(hour.start // _HOUR_S) or time.monotonic() - hour.since > _HOUR_S:
+            self._end_hour("hour")
+
+    def _end_hour(self, ended: Ended) -> None:
+        hour = self._hour
+        hour.ended, hour.end, hour.until = ended, self._clock(), time.monotonic()
+        self._hour = self._new_hour()
+        if ended == "hour" or hour.photos or hour.failed:
+            self._put(hour, "records")
+
+    def _put(self, job: _Job, lost: str) -> None:
+        try:
+            self._jobs.put_nowait(job)
+        except queue.Full:
+            self._lost[lost] += 1
+            self._why_lost = "the monitor could not keep up"
+
+    # In the thread of the monitor.
+
+    def _work(self) -> None:
+        read_s = -math.inf
+        while True:
+            wait_s = min(_TICK_S, _HOUR_S - self._clock() % _HOUR_S + 0.01)
+            job: _Job | Literal["tick"] = "tick"
+            with suppress(queue.Empty):
+                job = self._jobs.get(timeout=wait_s)
+            try:
+                if time.monotonic() - read_s >= _TICK_S:
+                    read_s = time.monotonic()
+                    self._read_temperature()
+                if job is None:
+                    break
+                if isinstance(job, _Window):
+                    self._test(job)
+                elif isinstance(job, _Hour):
+                    self._write(job)
+                elif isinstance(job, Candidate):
+                    self._keep(job)
+                elif isinstance(job, _Watched):
+                    with self._classifier.hold() as one:
+                        self._refer(one, job)
+                else:
+                    with self._lock:
+                        if not self._closed:
+                            self._end_hour_if_over()
+            except Exception as error:
+                self._tell(f"watching failed: {_in_one_line(error)}")
+        if self._collection is not None:
+            with suppress(OSError):
+                self._collection.save()
+        self._close_folder()
+
+    def _read_temperature(self) -> None:
+        found = temperature_c()
+        with self._lock:
+            hour = self._hour
+            if isinstance(found, Unknown):
+                hour.no_temperature = found.unknown
+            else:
+                hour.temperatures += 1
+                hour.temperature_sum += found
+                hour.temperature_max = max(hour.temperature_max, found)
+
+    def _test(self, window: _Window) -> None:
+        watched, hour = window.hour.watched, window.hour
+        if watched.test is None or watched.reference is None:
+            return
+        shift = min(watched.test.shifts(window.rows), key=lambda one: one.p)
+        hour.windows += 1
+        is_alarm = shift.p <= FALSE_ALARM_RATE
+        hour.alarms += is_alarm
+        if hour.smallest is not None and hour.smallest.p <= shift.p:
+            return
+        hour.smallest, hour.same_classes_p = shift, None
+        # It takes some ten milliseconds.
+        if is_alarm and time.monotonic() - self._ordered_s > _TICK_S:
+            self._ordered_s = time.monotonic()
+            hour.same_classes_p = watched.test.same_groups_p(
+                window.rows[:, shift.feature], shift.feature, watched.reference.classes, window.classes, self._orders
+            )
+
+    def _refer(self, classifier: Classifier, watched: _Watched) -> None:
+        """Give a bundle its reference, which is kept in the folder."""
+        if classifier.bundle.digest != watched.bundle.digest:
+            return
+        try:
+            reference, document = reference_of(classifier, watched.measures, self._path / REFERENCE)
+        except (EdgetlError, OSError) as error:
+            watched.why = f"the held-out photos could not be classified: {reason(error)}"
+            self._tell(watched.why)
+            return
+        if len(reference.rows) < MIN_REFERENCE:
+            watched.why = f"the bundle has {len(reference.rows)} held-out photos, fewer than {MIN_REFERENCE}"
+            return
+        watched.reference = reference
+        watched.uncertain = float(np.quantile(reference.rows[:, CONFIDENCE], _UNCERTAIN_SHARE))
+        test = WindowTest(reference.rows, WINDOW)
+        test.prepare()
+        watched.test = test
+        if document is not None and self._folder is not None:
+            try:
+                documents.write(self._path / REFERENCE, document)
+            except OSError as error:
+                self._tell(f"the reference is not kept: {reason(error)}")
+
+    def _keep(self, candidate: Candidate) -> None:
+        started = time.monotonic()
+        try:
+            if self._collection is not None:
+                self._collection.add(candidate)
+        except (EdgetlError, OSError) as error:
+            self._lose("photos", f"a photo worth labelling is not kept: {reason(error)}", reason(error))
+        finally:
+            self._collecting_s += time.monotonic() - started
+
+    def _write(self, hour: _Hour) -> None:
+        with self._lock:
+            lost, why = Counter(self._lost), self._why_lost
+            self._lost.clear()
+        try:
+            if self._folder is None:
+                self._open_folder()
+            if self._folder is not None:
+                self._folder.append(_iso(hour.start)[:10], line_of(self._record(hour, lost, why)))
+            self._said = ""
+        except (EdgetlError, OSError) as error:
+            with self._lock:
+                self._lost.update(lost)
+            self._lose("records", f"a record is lost: {reason(error)}", reason(error))
+
+    def _record(self, hour: _Hour, lost: Counter[str], why: str) -> MonitorRecord:
+        watched = hour.watched
+        confidence, brightness, sharpness, latency_ms = hour.spreads()
+        seconds = hour.until - hour.since
+        moved_s = hour.end - hour.start - seconds
+        unknown: UnknownPhotos | Unknown = Unknown("the bundle cannot tell")
+        if watched.measures.bank:
+            unknown = UnknownPhotos(hour.unknown, round(hour.unknown / max(hour.photos, 1), 6))
+        temperature: Temperature | Unknown = Unknown(hour.no_temperature)
+        if hour.temperatures:
+            mean_c = hour.temperature_sum / hour.temperatures
+            temperature = Temperature(round(mean_c, 1), round(hour.temperature_max, 1))
+        return MonitorRecord(
+            start=_iso(hour.start),
+            seconds=round(seconds, 1),
+            ended=hour.ended,
+            clock_moved_s=round(moved_s) if abs(moved_s) > _CLOCK_MOVED_S else None,
+            bundle=BundleName(watched.bundle.path.name, watched.bundle.digest),
+            variant=watched.variant,
+            photos=hour.photos,
+            failed=hour.failed,
+            classes={watched.bundle.labels[index]: count for index, count in sorted(hour.classes.items())},
+            confidence=confidence,
+            unknown=unknown,
+            brightness=brightness,
+            sharpness=sharpness,
+            latency_ms=latency_ms,
+            not_finite=hour.not_finite,
+            temperature_c=temperature,
+            drift=self._drift(hour),
+            collected=self._collection.summary() if self._collection else None,
+            lost=Lost(lost["records"], lost["photos"], lost["windows"], why) if lost.total() else None,
+        )
+
+    def _drift(self, hour: _Hour) -> Drift | Unknown:
+        watched, shift = hour.watched, hour.smallest
+        if watched.reference is None or watched.test is None:
+            return Unknown(watched.why)
+        return Drift(
+            bank=watched.measures.bank,
+            features=watched.measures.names,
+            reference=len(watched.reference.rows),
+            window=WINDOW,
+            false_alarm_rate=FALSE_ALARM_RATE,
+            windows=hour.windows,
+            alarms=hour.alarms,
+            p=None if shift is None else shift.p,
+            shift=None
+            if shift is None
+            else FeatureShift(
+                feature=watched.measures.names[shift.feature],
+                direction="above" if shift.above else "below",
+                limit=round(shift.value, 5),
+                in_window=shift.in_window,
+                in_reference=shift.in_reference,
+                same_classes_p=hour.same_classes_p,
+            ),
+        )
+
+    def _open_folder(self) -> None:
+        """Open the folder, and the photos in it; raises as :meth:`Folder.open`."""
+        self._folder = Folder.open(self._path)
+        if self._collect:
+            try:
+                self._collection = Collection(self._path, self._collect, self._collect_bytes)
+            except (EdgetlError, OSError) as error:
+                self._tell(f"no photos are kept: {reason(error)}")
+
+    def _close_folder(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+            self._folder = None
+
+    def _lose(self, what: str, said: str, why: str) -> None:
+        with self._lock:
+            self._lost[what] += 1
+            self._why_lost = why
+        self._tell(said)
+
+    def _tell(self, text: str) -> None:
+        """Say something once, until a record could be written again."""
+        if text != self._said:
+            self._said = text
+            # Standard error may be on the full disk, too.
+            with suppress(OSError, ValueError):
+                self._say(f"monitor: {text}")
+
+
+@contextmanager
+def monitored(
+    classifier: AnyClassifier, options: MonitorOptions, *, frames: bool, say: Callable[[str], None]
+) -> Iterator[Monitor | None]:
+    """Yield the monitor that a command line asks for, if any. SIGTERM then interrupts, so that the record is written.
+
+    Args:
+        classifier: What is watched.
+        options: What was asked.
+        frames: Whether it classifies the frames of a camera or a video.
+        say: As for :class:`Monitor`.
+    """
+    if options.monitor is None:
+        yield None
+        return
+    every_s = (FRAMES_EVERY_S if frames else 0.0) if options.count_every is None else options.count_every
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with Monitor(
+            options.monitor,
+            classifier,
+            collect=options.collect,
+            collect_mb=options.collect_mb,
+            every_s=every_s,
+            say=say,
+        ) as monitor:
+            yield monitor
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
+
+
+def _in_one_line(error: Exception) -> str:
+    return reason(error) if isinstance(error, EdgetlError | OSError) else repr(error)
