@@ -11,7 +11,7 @@ orders of them, so the rate of false alarms is not an approximation. Equal value
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -67,7 +67,8 @@ class WindowTest:
         values = np.take_along_axis(pooled, order, axis=1)
         counts = np.cumsum(order >= known, axis=1)
         # Only between two different values: photos that are equal have no order.
-        tails = np.where(values[:, :-1] < values[:, 1:], self._tails[np.arange(1, pooled.shape[1]), counts[:, :-1]], 1)
+        tails = _tails(known, self.window)[np.arange(1, pooled.shape[1]), counts[:, :-1]]
+        tails = np.where(values[:, :-1] < values[:, 1:], tails, 1)
         places = tails.argmin(axis=1)
         found = []
         for feature, place in enumerate(map(int, places)):
@@ -119,56 +120,56 @@ class WindowTest:
         different = np.flatnonzero(values[:-1] < values[1:])
         if not len(different):
             return 1.0
-        smallest = self._tails[different + 1, counts[:, different]].min(axis=1)
+        smallest = _tails(known, self.window)[different + 1, counts[:, different]].min(axis=1)
         return float((smallest <= smallest[0]).mean())
-
-    def prepare(self) -> None:
-        """Compute the distribution now, not with the first window."""
-        self._distribution  # noqa: B018 -- cached
 
     def _probability(self, tail: float) -> float:
         """Return the probability of a smallest tail like this or smaller; rounded up to the next point of the grid."""
-        grid, probabilities = self._distribution
+        grid, probabilities = distribution(len(self.reference), self.window)
         place = int(np.searchsorted(grid, tail))
         return float(probabilities[place]) if place < len(grid) else 1.0
 
-    @cached_property
-    def _tails(self) -> Floats:
-        """The smaller tail probability of having i of the window among the first k, [photos + 1, window + 1].
 
-        Impossible numbers have 0.
-        """
-        known, window = len(self.reference), self.window
-        total = known + window
-        factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
-        k, i = np.arange(total + 1)[:, None], np.arange(window + 1)[None, :]
-        others = k - i
-        possible = (others >= 0) & (others <= known)
-        others = np.clip(others, 0, known)
-        logarithms = (
-            factorials[window] - factorials[i] - factorials[window - i]
-            + factorials[known] - factorials[others] - factorials[known - others]
-            - factorials[total] + factorials[k] + factorials[total - k]
-        )  # fmt: skip
-        mass = np.where(possible, np.exp(np.where(possible, logarithms, 0)), 0)
-        lower, upper = np.cumsum(mass, axis=1), np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
-        return np.where(possible, np.minimum(lower, upper), 0)
+@lru_cache(maxsize=2)
+def distribution(known: int, window: int) -> tuple[Floats, Floats]:
+    """Return a grid of smallest tails, and the probability that a walk over a random order meets one as small.
 
-    @cached_property
-    def _distribution(self) -> tuple[Floats, Floats]:
-        """A grid of smallest tails, and the probability that a walk over a random order meets one as small."""
-        known, window = len(self.reference), self.window
-        total = known + window
-        grid = np.geomspace(_SMALLEST, _LARGEST, _POINTS)
-        i = np.arange(window + 1)
-        # The probability of each number of photos of the window so far, of the walks that have met none, by limit.
-        alive = np.zeros((_POINTS, window + 1))
-        alive[:, 0] = 1
-        for k in range(total):
-            left = total - k
-            to_window = np.clip(window - i, 0, None) / left
-            to_reference = np.clip(known - (k - i), 0, None) / left
-            moved = alive * to_reference
-            moved[:, 1:] += (alive * to_window)[:, :-1]
-            alive = np.where(self._tails[k + 1] > grid[:, None], moved, 0) if k + 1 < total else moved
-        return grid, 1 - alive.sum(axis=1)
+    Args:
+        known: Photos of the reference.
+        window: Photos of the window.
+    """
+    total, tails = known + window, _tails(known, window)
+    grid = np.geomspace(_SMALLEST, _LARGEST, _POINTS)
+    i = np.arange(window + 1)
+    # The probability of each number of photos of the window so far, of the walks that have met none, by limit.
+    alive = np.zeros((_POINTS, window + 1))
+    alive[:, 0] = 1
+    for k in range(total):
+        to_window = np.clip(window - i, 0, None) / (total - k)
+        to_reference = np.clip(known - (k - i), 0, None) / (total - k)
+        moved = alive * to_reference
+        moved[:, 1:] += (alive * to_window)[:, :-1]
+        alive = np.where(tails[k + 1] > grid[:, None], moved, 0) if k + 1 < total else moved
+    return grid, 1 - alive.sum(axis=1)
+
+
+@lru_cache(maxsize=2)
+def _tails(known: int, window: int) -> Floats:
+    """Return the smaller tail probability of having i of the window among the first k, [photos + 1, window + 1].
+
+    Impossible numbers have 0.
+    """
+    total = known + window
+    factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, total + 1)))])
+    k, i = np.arange(total + 1)[:, None], np.arange(window + 1)[None, :]
+    others = k - i
+    possible = (others >= 0) & (others <= known)
+    others = np.clip(others, 0, known)
+    logarithms = (
+        factorials[window] - factorials[i] - factorials[window - i]
+        + factorials[known] - factorials[others] - factorials[known - others]
+        - factorials[total] + factorials[k] + factorials[total - k]
+    )  # fmt: skip
+    mass = np.where(possible, np.exp(np.where(possible, logarithms, 0)), 0)
+    lower, upper = np.cumsum(mass, axis=1), np.cumsum(mass[:, ::-1], axis=1)[:, ::-1]
+    return np.where(possible, np.minimum(lower, upper), 0)

@@ -30,7 +30,7 @@ from edgetl_device.machine.environment import temperature_c
 from edgetl_device.unknown import finite, is_unknown
 
 from .collection import Candidate, Collection, Reason, frozen
-from .drift import Shift, WindowTest
+from .drift import Shift, WindowTest, distribution
 from .folder import REFERENCE, Folder, reason
 from .measures import (
     BRIGHTNESS,
@@ -249,7 +249,6 @@ class Monitor:
         label = int(output.probabilities.argmax())
         unknown = bool(is_unknown(output.unknown_score))
         is_finite = math.isfinite(float(row.sum()))
-        now = time.monotonic()
         with self._lock:
             if self._closed or watched is not self._watched:
                 return
@@ -262,7 +261,7 @@ class Monitor:
             hour.classes[label] += 1
             hour.unknown += unknown
             hour.not_finite += not is_finite
-            if is_finite and watched.test is not None and now >= self._due:
+            if is_finite and watched.test is not None and (now := time.monotonic()) >= self._due:
                 self._due = now + self._every_s
                 self._add_to_window(row, label)
             why = self._worth_keeping(watched, float(row[CONFIDENCE]), unknown) if self._collection else None
@@ -429,9 +428,9 @@ class Monitor:
             return
         watched.reference = reference
         watched.uncertain = float(np.quantile(reference.rows[:, CONFIDENCE], _UNCERTAIN_SHARE))
-        test = WindowTest(reference.rows, WINDOW)
-        test.prepare()
-        watched.test = test
+        # Now, not with the first window.
+        distribution(len(reference.rows), WINDOW)
+        watched.test = WindowTest(reference.rows, WINDOW)
         if document is not None and self._folder is not None:
             try:
                 documents.write(self._path / REFERENCE, document)
