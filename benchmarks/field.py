@@ -307,7 +307,8 @@ def markdown(document: dict[str, Any]) -> str:
         "",
         f"{_LONG:,} photos: {first} MB of memory after {_FIRST:,}, {last} MB at the end; {flat['records']} records in "
         f"{flat['days']} days, {flat['bytes_of_records'] / 1e6:.2f} MB; {flat['kept_photos']} photos kept, "
-        f"{flat['bytes_of_photos'] / 1e6:.2f} MB; {flat['answered_us']} us a photo; {flat['lost_records']} records lost",
+        f"{flat['bytes_of_photos'] / 1e6:.2f} MB; {flat['answered_us']} us a photo; "
+        f"{flat['lost_records']} records lost",
     ]
     return "\n".join(lines)
 

@@ -21,6 +21,7 @@ from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Following, open_classifier
 from edgetl_device.errors import InputError
 from edgetl_device.live.stream import FramePrediction, classify_photos
+from edgetl_device.monitor import Drift, Monitor, read_records
 from edgetl_device.slots import Slots
 from edgetl_device.update.options import UpdateOptions
 from edgetl_device.update.run import rollback, update
@@ -73,6 +74,27 @@ def test_it_changes_between_photos(slots: Slots, releases: tuple[Path, Path], ph
     ]
     with pytest.raises(ValueError, match="is closed"):
         classifier.classify(photo_file)
+
+
+def test_a_monitor_goes_on_with_the_new_bundle(
+    slots: Slots, releases: tuple[Path, Path], photo_file: Path, tmp_path: Path
+) -> None:
+    with Classifier.follow(slots.path, "int8") as classifier, Monitor(tmp_path / "field", classifier) as monitor:
+        monitor.classify(photo_file)
+        with classifier.hold() as held:
+            update(slots, releases[1], QUICK)
+            monitor.classify(photo_file)
+            held.classify(photo_file, observer=monitor)  # too late to count
+        monitor.classify(photo_file)
+        ends = time.monotonic() + 20
+        while not monitor._watched.test and time.monotonic() < ends:
+            time.sleep(0.01)
+        rollback(slots)
+        monitor.classify(photo_file)
+    found = read_records(tmp_path / "field").records
+    assert [(one.ended, one.photos) for one in found] == [("bundle", 1), ("bundle", 2), ("stop", 1)]
+    assert [one.bundle.digest for one in found] == [digest(releases[place]) for place in (0, 1, 0)]
+    assert isinstance(found[1].drift, Drift)
 
 
 def test_no_photo_is_dropped_by_many_threads(slots: Slots, releases: tuple[Path, Path], photo_file: Path) -> None:

@@ -25,8 +25,8 @@ COMPONENTS = 8
 MAX_REFERENCE, MIN_REFERENCE = 500, 10
 CONFIDENCE, BRIGHTNESS, SHARPNESS, DISTANCE = range(4)
 _NAMES = ("confidence", "brightness", "sharpness", "unknown_score")
-# Every fourth row and column is enough for the mean of 160 x 160 pixels, and takes a tenth of the time of all.
-_STEP = 4
+# Every eighth row and column is enough for the mean of 160 x 160 pixels, and takes a tenth of the time of all.
+_STEP = 8
 _MAX_REFERENCE_BYTES = 1 << 20
 
 
@@ -83,13 +83,12 @@ def light_and_sharpness(pixels: Pixels) -> tuple[float, float]:
         pixels: uint8 RGB [S, S, 3].
     """
     green = pixels[:, :, 1]
-    rows = green[::_STEP].astype(np.int16)
-    columns = green[:, ::_STEP].T.astype(np.int16)
-    mean = float(rows.mean())
-    flat = rows.ravel().astype(np.float32)
+    rows, columns = green[::_STEP].astype(np.float32), green[:, ::_STEP].astype(np.float32)
+    flat = rows.ravel()
+    mean = float(flat.sum()) / len(flat)
     deviation = math.sqrt(max(float(flat @ flat) / len(flat) - mean * mean, 0.0))
-    along = np.abs(rows[:, 1:] - rows[:, :-1]).mean() + np.abs(columns[:, 1:] - columns[:, :-1]).mean()
-    return mean, float(along) / 2 / max(deviation, 1.0)
+    along = sum(float(np.abs(steps).mean()) for steps in (rows[:, 1:] - rows[:, :-1], columns[1:] - columns[:-1]))
+    return mean, along / 2 / max(deviation, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)

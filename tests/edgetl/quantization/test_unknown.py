@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -35,8 +37,10 @@ from edgetl.runs.directory import Run
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import BANK, INDEX, MANIFEST, Bundle, Manifest, ReferenceArrays
-from edgetl_device.classifier import Classifier
+from edgetl_device.classifier import Classifier, Observed
 from edgetl_device.errors import InputError, OptionError
+from edgetl_device.monitor import Drift, Monitor, read_records
+from edgetl_device.monitor.record import UnknownPhotos
 from edgetl_device.preprocess import preprocess
 from edgetl_device.runtime import features_in, open_runtime
 from edgetl_device.storage import Entry
@@ -532,3 +536,33 @@ def test_distortions_are_reproducible_and_strong() -> None:
         assert found.dtype == np.uint8
         np.testing.assert_array_equal(found, drawn(name, pixels))
         assert np.abs(found.astype(int) - pixels).mean() > 20
+
+
+def test_a_monitor_watches_unknown_photos_and_features(telling: Path, strange: Path, tmp_path: Path) -> None:
+    telling = changed(
+        telling,
+        tmp_path / "strict",
+        lambda unknown: replace(unknown, variants=tuple(replace(one, threshold=0.01) for one in unknown.variants)),
+    )
+    with Classifier(telling) as classifier, Monitor(tmp_path / "field", classifier, collect=9) as monitor:
+        photos = sorted((strange / "deep").iterdir())
+        unknown = 0
+        for photo in photos:
+            unknown += bool(monitor.classify(photo).unknown)
+            time.sleep(0.05)  # for the thread that keeps photos
+        pixels = classifier.pixels(photos[0])
+        output = classifier.run_observed(pixels)
+        assert output.features is not None
+        broken = replace(output, unknown_score=math.nan, features=output.features * math.nan)
+        monitor.answered(Observed(classifier, photos[0], pixels, broken, 1.0))
+    (record,) = read_records(tmp_path / "field").records
+    assert isinstance(record.unknown, UnknownPhotos)
+    assert record.unknown.photos == unknown + 1 > 3
+    assert record.unknown.share == pytest.approx(record.unknown.photos / record.photos, abs=1e-6)
+    assert (record.photos, record.not_finite) == (len(photos) + 1, 1)
+    assert isinstance(record.drift, Drift)
+    assert record.drift.bank
+    assert record.drift.features[:5] == ("confidence", "brightness", "sharpness", "unknown_score", "component 1")
+    kept = list((tmp_path / "field" / "photos").iterdir())
+    assert any(photo.name.startswith("unknown-") for photo in kept)
+    assert not any(word in photo.read_bytes() for photo in kept for word in (b"Exif", b"secret"))
