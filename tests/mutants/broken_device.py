@@ -242,4 +242,32 @@ MUTANTS = (
         "        if not self._labels:",
         (_DEVICE + "test_follow.py::test_a_stream_over_a_change_of_classes",),
     ),
+    Mutant(
+        "each feature of a window may raise the stated rate of false alarms",
+        "device/edgetl_device/monitor/drift.py",
+        "min(1.0, features * self._probability(float(tails[feature, place])))",
+        "self._probability(float(tails[feature, place]))",
+        ("tests/device/monitor/test_drift.py::test_10000_quiet_windows_have_false_alarms_at_the_stated_rate",),
+    ),
+    Mutant(
+        "a defect of the monitor reaches who classifies",
+        "device/edgetl_device/monitor/watching.py",
+        '        except Exception as error:\n            self._tell(f"a photo was not watched',
+        '        except EdgetlError as error:\n            self._tell(f"a photo was not watched',
+        ("tests/device/monitor/test_monitor.py::test_what_goes_wrong_in_watching_is_said_and_not_raised",),
+    ),
+    Mutant(
+        "a record that the power cut stays half a line",
+        "device/edgetl_device/monitor/folder.py",
+        "            if size != status.st_size:\n",
+        "            if size > status.st_size:\n",
+        ("tests/device/monitor/test_monitor.py::test_a_line_that_the_power_cut_is_removed",),
+    ),
+    Mutant(
+        "photos worth labelling keep their metadata",
+        "device/edgetl_device/monitor/collection.py",
+        'return without_metadata(data, candidate.spec, name="the photo")[0]',
+        "return data",
+        ("tests/device/monitor/test_collection.py::test_nothing_personal_is_kept",),
+    ),
 )

@@ -20,6 +20,8 @@ Floats = npt.NDArray[np.float64]
 
 # Grid of smallest tail probabilities on which their distribution is computed.
 _SMALLEST, _LARGEST, _POINTS = 1e-12, 0.5, 160
+# Weight of the last window in the direction of change, and of the mean variance in that of a component.
+_NEWEST, _SHRUNK = 0.5, 0.1
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,45 @@ class WindowTest:
         grid, probabilities = distribution(len(self.reference), self.window)
         place = int(np.searchsorted(grid, tail))
         return float(probabilities[place]) if place < len(grid) else 1.0
+
+
+class StreamTest:
+    """Tests the windows of a stream, one after the other, with what was learned from those before.
+
+    A change of the photos is often spread over many components, too thin in each. The windows before say in which
+    direction it goes: their mean, in units of the training photos' variance (Fisher's discriminant). Neither the
+    reference nor the window is involved in this direction, so the test along it is as exact as the others.
+
+    Args:
+        reference: Features of the reference photos, float64 [photos, features].
+        window: Photos in a window.
+        tested: The first so many features are tested each.
+        components: The components begin at this feature.
+        variances: Their variances among the training photos, float64 [components]; empty without a bank.
+    """
+
+    def __init__(self, reference: Floats, window: int, tested: int, components: int, variances: Floats) -> None:
+        self.reference, self.window = reference, window
+        self._tested, self._components = tested, components
+        self._scale = variances + _SHRUNK * variances.mean() if len(variances) else variances
+        self._mean: Floats | None = None
+        distribution(len(reference), window)
+
+    def next(self, window: Floats) -> tuple[WindowTest, Floats]:
+        """Return the test of the next window, float64 [window, features], and what it tests; then learn from it.
+
+        From the second window on, the last feature tested is the position along the direction of those before.
+        """
+        tested, reference = window[:, : self._tested], self.reference[:, : self._tested]
+        if len(self._scale):
+            places = window[:, self._components :]
+            if self._mean is not None:
+                direction = self._mean / self._scale
+                tested = np.column_stack([tested, places @ direction])
+                reference = np.column_stack([reference, self.reference[:, self._components :] @ direction])
+            mean = places.mean(axis=0)
+            self._mean = mean if self._mean is None else (1 - _NEWEST) * self._mean + _NEWEST * mean
+        return WindowTest(reference, self.window), tested
 
 
 @lru_cache(maxsize=2)

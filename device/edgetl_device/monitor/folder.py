@@ -13,7 +13,7 @@ from typing import ClassVar
 
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import check_regular, remove_file, sweep
-from edgetl_device.errors import EdgetlError, InputError, from_os_error
+from edgetl_device.errors import EdgetlError, InputError, Unavailable, from_os_error
 
 from .record import MAX_DAY_BYTES, MAX_DAYS, MonitorRecord, day_files
 
@@ -55,7 +55,8 @@ class Folder:
                 sweep(path)
                 if others := sorted({one.name for one in path.iterdir()} - {_LOCK}):
                     raise InputError(
-                        f"{path}: contains other things than records: {others[0]!r}"[:200],
+                        f"{path}: contains other things than records",
+                        why=f"such as {others[0]!r}"[:200],
                         hint="Give an empty or new folder.",
                     )
             path.mkdir(parents=True, exist_ok=True)
@@ -137,6 +138,13 @@ def _whole_bytes(file: int, size: int) -> int:
 
 
 def reason(error: OSError | EdgetlError) -> str:
-    """Return an error as one line."""
+    """Return an error as one line for this machine."""
     known = from_os_error(error) if isinstance(error, OSError) else error
     return known.what + (f" ({known.why})" if known.why else "")
+
+
+def recorded_reason(error: OSError | EdgetlError) -> str:
+    """Return an error for a record, which travels: it names no path."""
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return "this machine lacks something" if isinstance(error, Unavailable) else "the folder or the photo is wrong"

@@ -17,17 +17,19 @@ from edgetl_device.classifier import Classifier, Observed
 from edgetl_device.errors import EdgetlError
 from edgetl_device.preprocess import Pixels
 
+from .drift import StreamTest
+
 Floats = npt.NDArray[np.float64]
 
-# Principal components of the feature bank in which drift is looked for.
-COMPONENTS = 8
+# Principal components of the feature bank that are measured, and those in which drift is looked for one by one.
+COMPONENTS, TESTED_COMPONENTS = 64, 8
 # More held-out photos say little more, and each is classified once on the device.
 MAX_REFERENCE, MIN_REFERENCE = 500, 10
 CONFIDENCE, BRIGHTNESS, SHARPNESS, DISTANCE = range(4)
 _NAMES = ("confidence", "brightness", "sharpness", "unknown_score")
 # Every eighth row and column is enough for the mean of 160 x 160 pixels, and takes a tenth of the time of all.
 _STEP = 8
-_MAX_REFERENCE_BYTES = 1 << 20
+_MAX_REFERENCE_BYTES = 4 << 20
 
 
 class Measures:
@@ -39,6 +41,7 @@ class Measures:
 
     Attributes:
         names: Names of the features, in the order of :meth:`row`.
+        tested: Names of those that are tested, as of :class:`.drift.StreamTest`.
         bank: Whether the bundle has a feature bank for the variant.
     """
 
@@ -49,8 +52,11 @@ class Measures:
         if scorer is not None:
             # Copied, so that the rest of the bank is freed.
             self._axes = scorer.bank.components[:COMPONENTS].copy()
+            self._origin = self._axes @ scorer.bank.mean
+            self._variances = np.asarray(scorer.bank.rows[:, :COMPONENTS].var(axis=0), np.float64)
             components = (f"component {number}" for number in range(1, len(self._axes) + 1))
             self.names = (*_NAMES, *components)
+        self.tested = self.names[: len(_NAMES) + TESTED_COMPONENTS] + (("trend",) if self.bank else ())
 
     def row(self, observed: Observed) -> Floats:
         """Return the features of a photo, float64 [features]; they may be NaN if the model's are."""
@@ -61,16 +67,22 @@ class Measures:
         if output.features is not None and self.bank:
             features = output.features
             found[DISTANCE] = output.unknown_score
-            found[DISTANCE + 1 :] = self._axes @ features / max(math.sqrt(float(features @ features)), 1e-12)
+            length = max(math.sqrt(float(features @ features)), 1e-12)
+            found[DISTANCE + 1 :] = self._axes @ features / length - self._origin
         return found
 
     def vector(self, row: Floats, pixels: Pixels) -> Floats:
         """Return a photo as a point, for the distance between photos: its components, or a picture of 4 x 4 pixels."""
         if self.bank:
-            return row[DISTANCE + 1 :]
+            return row[DISTANCE + 1 : DISTANCE + 1 + TESTED_COMPONENTS]
         size = len(pixels) // 4 * 4
         tiles = pixels[:size, :size].reshape(4, size // 4, 4, size // 4, 3)
         return np.asarray(tiles.mean(axis=(1, 3)).ravel() / 255, np.float64)
+
+    def test(self, reference: Floats, window: int) -> StreamTest:
+        """Return the test of windows of photos against a reference, float64 [photos, features]."""
+        variances = self._variances if self.bank else np.empty(0)
+        return StreamTest(reference, window, len(self.tested) - self.bank, DISTANCE + 1, variances)
 
 
 def light_and_sharpness(pixels: Pixels) -> tuple[float, float]:
@@ -175,7 +187,7 @@ def reference_of(classifier: Classifier, measures: Measures, kept: Path) -> tupl
         delegate=classifier.runtime.delegate,
         names=measures.names,
         classes=tuple(classes),
-        rows=tuple(tuple(map(float, row)) for row in rows),
+        rows=tuple(tuple(round(float(value), 6) for value in row) for row in rows),
     )
     reference = Reference(np.array(rows).reshape(-1, len(measures.names)), np.array(classes, np.int64))
     return reference, documents.sealed(document)

@@ -107,7 +107,7 @@ class Drift:
         windows: Windows that were tested.
         alarms: Windows with an alarm.
         p: The smallest p of a window, corrected for the number of features; an alarm if at most the rate.
-        shift: The largest difference in that window.
+        shift: The largest difference in that window; None if p is 1.
     """
 
     bank: bool

@@ -30,8 +30,8 @@ from edgetl_device.machine.environment import temperature_c
 from edgetl_device.unknown import finite, is_unknown
 
 from .collection import Candidate, Collection, Reason, frozen
-from .drift import Shift, WindowTest, distribution
-from .folder import REFERENCE, Folder, reason
+from .drift import Shift, StreamTest
+from .folder import REFERENCE, Folder, reason, recorded_reason
 from .measures import (
     BRIGHTNESS,
     CONFIDENCE,
@@ -55,7 +55,7 @@ _WAITING, _WAITING_PHOTOS = 16, 2
 # The clock of a board may be set once it has a network; smaller differences are drift of its crystal.
 _CLOCK_MOVED_S = 60.0
 # Collecting waits while it has taken more than this share of the time.
-_COLLECTING_SHARE, _COLLECTING_FIRST_S = 0.01, 1.0
+_COLLECTING_SHARE, _COLLECTING_FIRST_S = 0.01, 0.2
 # Without a reference, a photo with a lower probability is uncertain; else one like the lowest tenth of the reference.
 _UNCERTAIN, _UNCERTAIN_SHARE = 0.5, 0.1
 _CLOSE_S = 10.0
@@ -73,7 +73,7 @@ class _Watched:
     variant: str
     measures: Measures
     reference: Reference | None = None
-    test: WindowTest | None = None
+    test: StreamTest | None = None
     uncertain: float = _UNCERTAIN
     why: str = "the held-out photos are being classified"
 
@@ -307,7 +307,7 @@ class Monitor:
             label=bundle.labels[label],
             confidence=float(row[CONFIDENCE]),
             unknown_score=finite(observed.output.unknown_score),
-            place=tuple(map(float, self._watched.measures.vector(row, observed.pixels))),
+            place=tuple(round(float(one), 5) for one in self._watched.measures.vector(row, observed.pixels)),
         )
         with suppress(queue.Full):
             self._jobs.put_nowait(candidate)
@@ -399,7 +399,8 @@ class Monitor:
         watched, hour = window.hour.watched, window.hour
         if watched.test is None or watched.reference is None:
             return
-        shift = min(watched.test.shifts(window.rows), key=lambda one: one.p)
+        test, tested = watched.test.next(window.rows)
+        shift = min(test.shifts(tested), key=lambda one: one.p)
         hour.windows += 1
         is_alarm = shift.p <= FALSE_ALARM_RATE
         hour.alarms += is_alarm
@@ -409,8 +410,8 @@ class Monitor:
         # It takes some ten milliseconds.
         if is_alarm and time.monotonic() - self._ordered_s > _TICK_S:
             self._ordered_s = time.monotonic()
-            hour.same_classes_p = watched.test.same_groups_p(
-                window.rows[:, shift.feature], shift.feature, watched.reference.classes, window.classes, self._orders
+            hour.same_classes_p = test.same_groups_p(
+                tested[:, shift.feature], shift.feature, watched.reference.classes, window.classes, self._orders
             )
 
     def _refer(self, classifier: Classifier, watched: _Watched) -> None:
@@ -420,17 +421,15 @@ class Monitor:
         try:
             reference, document = reference_of(classifier, watched.measures, self._path / REFERENCE)
         except (EdgetlError, OSError) as error:
-            watched.why = f"the held-out photos could not be classified: {reason(error)}"
-            self._tell(watched.why)
+            watched.why = "the held-out photos could not be classified"
+            self._tell(f"{watched.why}: {reason(error)}")
             return
         if len(reference.rows) < MIN_REFERENCE:
             watched.why = f"the bundle has {len(reference.rows)} held-out photos, fewer than {MIN_REFERENCE}"
             return
         watched.reference = reference
         watched.uncertain = float(np.quantile(reference.rows[:, CONFIDENCE], _UNCERTAIN_SHARE))
-        # Now, not with the first window.
-        distribution(len(reference.rows), WINDOW)
-        watched.test = WindowTest(reference.rows, WINDOW)
+        watched.test = watched.measures.test(reference.rows, WINDOW)
         if document is not None and self._folder is not None:
             try:
                 documents.write(self._path / REFERENCE, document)
@@ -443,7 +442,7 @@ class Monitor:
             if self._collection is not None:
                 self._collection.add(candidate)
         except (EdgetlError, OSError) as error:
-            self._lose("photos", f"a photo worth labelling is not kept: {reason(error)}", reason(error))
+            self._lose("photos", f"a photo worth labelling is not kept: {reason(error)}", error)
         finally:
             self._collecting_s += time.monotonic() - started
 
@@ -460,7 +459,7 @@ class Monitor:
         except (EdgetlError, OSError) as error:
             with self._lock:
                 self._lost.update(lost)
-            self._lose("records", f"a record is lost: {reason(error)}", reason(error))
+            self._lose("records", f"a record is lost: {reason(error)}", error)
 
     def _record(self, hour: _Hour, lost: Counter[str], why: str) -> MonitorRecord:
         watched = hour.watched
@@ -502,7 +501,7 @@ class Monitor:
             return Unknown(watched.why)
         return Drift(
             bank=watched.measures.bank,
-            features=watched.measures.names,
+            features=watched.measures.tested,
             reference=len(watched.reference.rows),
             window=WINDOW,
             false_alarm_rate=FALSE_ALARM_RATE,
@@ -510,9 +509,9 @@ class Monitor:
             alarms=hour.alarms,
             p=None if shift is None else shift.p,
             shift=None
-            if shift is None
+            if shift is None or shift.p == 1
             else FeatureShift(
-                feature=watched.measures.names[shift.feature],
+                feature=watched.measures.tested[shift.feature],
                 direction="above" if shift.above else "below",
                 limit=round(shift.value, 5),
                 in_window=shift.in_window,
@@ -535,10 +534,10 @@ class Monitor:
             self._folder.close()
             self._folder = None
 
-    def _lose(self, what: str, said: str, why: str) -> None:
+    def _lose(self, what: str, said: str, error: EdgetlError | OSError) -> None:
         with self._lock:
             self._lost[what] += 1
-            self._why_lost = why
+            self._why_lost = recorded_reason(error)
         self._tell(said)
 
     def _tell(self, text: str) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edgetl_device.bench.accuracy import wilson95
-from edgetl_device.monitor.drift import WindowTest, distribution
+from edgetl_device.monitor.drift import StreamTest, WindowTest, distribution
 from edgetl_device.monitor.watching import FALSE_ALARM_RATE, WINDOW
 
 # Photos of the reference. Of 60, not one may be like the new class by chance, so that it takes more to notice it.
@@ -117,3 +117,37 @@ def test_another_mix_of_classes_is_told_from_other_photos() -> None:
     assert smallest_p(test, window[:, None]) <= FALSE_ALARM_RATE
     assert test.same_groups_p(window, 0, classes, mixed, random) > 0.01
     assert test.same_groups_p(window + 2, 0, classes, mixed, random) == 0.001
+
+
+def test_windows_before_say_where_to_look() -> None:
+    random = np.random.default_rng(6)
+    variances = np.geomspace(1, 0.01, 40)
+
+    def stream(quiet: int, changed: int) -> tuple[list[float], list[float]]:
+        test = StreamTest(np.sqrt(variances) * random.normal(size=(MANY, 40)), WINDOW, 8, 0, variances)
+        windows = np.sqrt(variances) * random.normal(size=(quiet + changed, WINDOW, 40))
+        # A fifth of the standard deviation in each component is too little for any of them.
+        windows[quiet:] += 0.2 * np.sqrt(variances)
+        with_trend, each = [], []
+        for window in windows:
+            prepared, tested = test.next(window)
+            with_trend.append(smallest_p(prepared, tested))
+            each.append(smallest_p(WindowTest(test.reference[:, :8], WINDOW), window[:, :8]))
+        return with_trend[quiet:], each[quiet:]
+
+    noticed = [stream(1, 5) for _ in range(20)]
+    assert sum(min(with_trend) <= FALSE_ALARM_RATE for with_trend, _ in noticed) >= 18
+    assert sum(min(each) <= FALSE_ALARM_RATE for _, each in noticed) <= 5
+
+
+def test_the_direction_of_the_windows_before_raises_no_false_alarms() -> None:
+    random, p = np.random.default_rng(7), []
+    for _ in range(2_000):
+        photos = random.normal(size=(PHOTOS + 2 * WINDOW, 20))
+        test = StreamTest(photos[:PHOTOS], WINDOW, 2, 0, np.ones(20))
+        test.next(photos[PHOTOS : PHOTOS + WINDOW])
+        prepared, tested = test.next(photos[PHOTOS + WINDOW :])
+        assert tested.shape == (WINDOW, 3)
+        p.append(prepared.shifts(tested)[2].p / 3)
+    for rate in (0.01, 0.1, 0.3):
+        assert abs(np.mean(np.array(p) <= rate) - rate) < 4 * np.sqrt(rate / len(p))
