@@ -191,6 +191,8 @@ def options() -> str:
     from edgetl.importing.options import ImportOptions
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.remote.deploy_options import DeployOptions
+    from edgetl.remote.pull_options import PullOptions
+    from edgetl.review.options import ReviewOptions
     from edgetl.training.options import TrainOptions
     from edgetl_device.bench.options import BenchOptions
     from edgetl_device.options import markdown_table
@@ -201,6 +203,8 @@ def options() -> str:
         ("quantize", QuantizeOptions),
         ("bench", BenchOptions),
         ("deploy", DeployOptions),
+        ("field pull", PullOptions),
+        ("review", ReviewOptions),
     )
     return "\n".join([_OPTIONS, *(f"## edgetl {verb}\n\n{markdown_table(kind)}" for verb, kind in verbs)])
 

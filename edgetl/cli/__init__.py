@@ -57,6 +57,7 @@ _COMMANDS = (
     "compare",
     "report",
     "classify",
+    "field",
     "review",
     "verify",
     "inspect",

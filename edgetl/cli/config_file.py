@@ -14,7 +14,7 @@ from typing import Any
 from edgetl_device.errors import InputError
 from edgetl_device.options import Option, Options, Value, check_names, groups_of, options_of
 
-VERBS = ("train", "import", "quantize", "bench", "deploy")
+VERBS = ("train", "import", "quantize", "bench", "deploy", "pull", "review")
 _WIDTH = 100
 
 

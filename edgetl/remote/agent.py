@@ -1,4 +1,4 @@
-"""Agent on a board for ``edgetl bench --on``: stores files, runs programs, exits with the connection.
+"""Agent on a board for commands with ``--on``: stores and fetches files, runs programs, exits with the connection.
 
 The source of this file is sent over SSH to the board's Python, so it imports the standard library only. It reads one
 JSON request per line on stdin (some followed by a payload) and writes one JSON reply per line on stdout. If stdin
@@ -8,6 +8,7 @@ and exits.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import fcntl
 import hashlib
@@ -15,6 +16,7 @@ import importlib.util
 import json
 import os
 import platform
+import re
 import selectors
 import shutil
 import signal
@@ -35,6 +37,14 @@ SILENCE_S = 60.0
 MARK = ".edgetl"
 # Seconds from SIGTERM to SIGKILL.
 GRACE_S = 3.0
+# What a monitor writes to its folder; a test compares it with edgetl_device.monitor.
+MONITOR_MARK = "monitor.json"
+_MONITOR_SCHEMA = "edgetl.monitor-folder/"
+MONITOR_FILE = re.compile(
+    r"\d{4}-\d\d-\d\d\.jsonl|photos\.json|photos/(unknown|uncertain|random)-[0-9a-f]{16}\.[a-z]{3,4}", re.ASCII
+)
+# Bytes of a file in one reply.
+MOST_FETCHED = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,21 @@ class About:
     libc: tuple[str, str]
     free_bytes: int
     venv: bool
+
+
+@dataclass(frozen=True)
+class FieldFile:
+    """A file in a monitor's folder.
+
+    Attributes:
+        name: Its path in the folder.
+        bytes: Its size.
+        sha256: Its SHA-256.
+    """
+
+    name: str
+    bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True)
@@ -353,7 +378,75 @@ def _end(child: subprocess.Popen[bytes]) -> None:
             child.wait(GRACE_S)
 
 
+def _monitored(request: dict[str, Any]) -> Path:
+    """Return a monitor's folder, which may be given from the user's home."""
+    folder = Path(request["folder"]).expanduser()
+    try:
+        with open(folder / MONITOR_MARK, encoding="utf-8") as stream:
+            known = str(json.loads(stream.read(1 << 16))["schema"]).startswith(_MONITOR_SCHEMA)
+    except FileNotFoundError:
+        raise OSError(f"{folder}: no monitor has written there") from None
+    except (ValueError, KeyError, TypeError):
+        known = False
+    if not known:
+        raise OSError(f"{folder}: is not a monitor's folder")
+    return folder
+
+
+def _field_file(folder: Path, name: str) -> Path:
+    """Return the path of a file that a monitor wrote: no link, and nothing of another name."""
+    path = folder / name
+    if not MONITOR_FILE.fullmatch(name) or path.is_symlink() or path.parent.is_symlink() or not path.is_file():
+        raise OSError(f"{name}: is no file of a monitor")
+    return path
+
+
+def _field(link: Link, root: Path, request: dict[str, Any], lock: Any) -> list[dict[str, Any]]:
+    """List what a monitor wrote, records first."""
+    del root, lock
+    folder = _monitored(request)
+    found = []
+    for path in (*sorted(folder.iterdir()), *sorted(folder.glob("photos/*"))):
+        name = path.relative_to(folder).as_posix()
+        if MONITOR_FILE.fullmatch(name):
+            path = _field_file(folder, name)
+            # Being written, or replaced: its size is that of what was hashed.
+            data = path.read_bytes()
+            found.append(asdict(FieldFile(name, len(data), hashlib.sha256(data).hexdigest())))
+            link.fill(0)
+    return found
+
+
+def _fetch(link: Link, root: Path, request: dict[str, Any], lock: Any) -> str:
+    """Return a part of a file that a monitor wrote, in base 64; nothing if it is gone."""
+    del link, root, lock
+    folder = _monitored(request)
+    if not (folder / request["name"]).exists():
+        return ""
+    with open(_field_file(folder, request["name"]), "rb") as stream:
+        stream.seek(request["start"])
+        return base64.b64encode(stream.read(min(request["count"], MOST_FETCHED))).decode()
+
+
+def _forget(link: Link, root: Path, request: dict[str, Any], lock: Any) -> list[str]:
+    """Remove files that a monitor wrote and that still are what was fetched; return their names."""
+    del root, lock
+    folder = _monitored(request)
+    removed = []
+    for name, sha256 in request["files"].items():
+        with contextlib.suppress(OSError):
+            path = _field_file(folder, name)
+            if _sha256(path) == sha256:
+                path.unlink()
+                removed.append(name)
+        link.fill(0)
+    return removed
+
+
 _OPERATIONS = {
+    "field": _field,
+    "fetch": _fetch,
+    "forget": _forget,
     "lock": _lock,
     "has": _has,
     "wanting": _wanting,

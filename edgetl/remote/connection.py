@@ -5,6 +5,7 @@ A single connection is used throughout, so that a hardware key needs only one to
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import hashlib
 import io
@@ -20,7 +21,7 @@ from importlib.resources import files
 from types import TracebackType
 from typing import Any, BinaryIO, TypeVar
 
-from edgetl.remote.agent import HELLO, About, Ended
+from edgetl.remote.agent import HELLO, MOST_FETCHED, About, Ended, FieldFile
 from edgetl_device._lib.documents import Json, of_json
 from edgetl_device.errors import InputError, Unavailable
 
@@ -44,6 +45,7 @@ _BOOT = (
     'v < (3, 10) and sys.exit("edgetl needs Python 3.10 or newer, this is %d.%d" % v); '
     "exec(sys.stdin.buffer.read({count}))"
 )
+_DAMAGED = "The connection, or Python there, is damaged."
 _BEAT_S = 5.0
 # Timeout for the agent to start: a slow board takes a few seconds to start Python.
 _HELLO_S = 60.0
@@ -175,11 +177,27 @@ class Connection:
         """Run a program and wait for it; with ``tell``, report its stderr as progress."""
         return self._read(Ended, self._ask("run", command=list(command), tell=tell))
 
+    def field(self, folder: str) -> tuple[FieldFile, ...]:
+        """List what a monitor wrote to its folder, records first."""
+        return self._read(tuple[FieldFile, ...], self._ask("field", folder=folder))
+
+    def fetch(self, folder: str, name: str, start: int) -> bytes:
+        """Return a part of such a file from a byte on; nothing at its end."""
+        text = self._read(str, self._ask("fetch", folder=folder, name=name, start=start, count=MOST_FETCHED))
+        try:
+            return base64.b64decode(text, validate=True)
+        except ValueError:
+            raise Unavailable("the agent's reply: is not base 64", hint=_DAMAGED) from None
+
+    def forget(self, folder: str, files: Mapping[str, str]) -> tuple[str, ...]:
+        """Remove such files (name -> SHA-256) where they are as they were fetched; return the removed names."""
+        return self._read(tuple[str, ...], self._ask("forget", folder=folder, files=files))
+
     def _read(self, kind: type[T], answer: Json) -> T:
         try:
             return of_json(kind, answer, name="the agent's reply")
         except InputError as error:
-            raise Unavailable(error.what, hint="The connection, or Python there, is damaged.") from None
+            raise Unavailable(error.what, hint=_DAMAGED) from None
 
     def _ask(self, do: str, payload: BinaryIO | None = None, **fields: Json) -> Json:
         """Send a request, with the content of ``payload`` if given, and return the agent's reply."""

@@ -37,6 +37,7 @@ class Board:
         delegates: As in BenchOptions, with paths on the board; None uses the command line's value.
         slots: Folder of the slots, as in :class:`edgetl.remote.deploy_options.DeployOptions`; if empty, the command
             line's value applies.
+        field: Folder of the monitor, as in :class:`edgetl.remote.pull_options.PullOptions`; likewise.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Board:
     variants: tuple[str, ...] | None = None
     delegates: tuple[str, ...] | None = None
     slots: str = ""
+    field: str = ""
 
     def options(self, asked: BenchOptions) -> BenchOptions:
         """Return the options for this board: ``asked`` with the board's overrides."""
@@ -89,7 +91,7 @@ def _board(row: dict[str, Any], where: str) -> Board:
         )
     if "delegate" in row and "delegates" in row:
         raise InputError(f"{where}: delegate and delegates", why="they are the same", hint="Leave one out.")
-    if wrong := [key for key in ("name", "host", "python", "slots") if not isinstance(row.get(key, ""), str)]:
+    if wrong := [key for key in ("name", "host", "python", "slots", "field") if not isinstance(row.get(key, ""), str)]:
         raise InputError(f"{where}: {wrong[0]} must be text, not {row[wrong[0]]!r}")
     if missing := [key for key in ("name", "host") if not row.get(key)]:
         raise InputError(f"{where}: {missing[0]} is missing")

@@ -22,6 +22,8 @@ from edgetl.cli import app
 from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.remote.deploy_options import DeployOptions
+from edgetl.remote.pull_options import PullOptions
+from edgetl.review.options import ReviewOptions
 from edgetl.training.options import TrainOptions
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.errors import InputError
@@ -149,6 +151,8 @@ def inline_commands(text: str) -> Iterator[str]:
 OPTIONS = {
     "bench": BenchOptions,
     "deploy": DeployOptions,
+    "field pull": PullOptions,
+    "review": ReviewOptions,
     "import": ImportOptions,
     "quantize": QuantizeOptions,
     "train": TrainOptions,

@@ -23,6 +23,8 @@ from edgetl.cli.options import Asked, add_command
 from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import TARGET_NAMES, QuantizeOptions
 from edgetl.remote.deploy_options import DeployOptions
+from edgetl.remote.pull_options import PullOptions
+from edgetl.review.options import ReviewOptions
 from edgetl.training.options import AUGMENT, FITS, TrainOptions
 from edgetl_device.bench.options import MAX_BATCH, MAX_THREADS, SCENARIOS, BenchOptions
 from edgetl_device.errors import InputError, OptionError
@@ -44,7 +46,11 @@ VERBS: dict[str, type[Options]] = {
     "bench": BenchOptions,
     "import": ImportOptions,
     "deploy": DeployOptions,
+    "pull": PullOptions,
+    "review": ReviewOptions,
 }
+# Commands of a group.
+GROUPED = {"pull": ("field", "pull")}
 EACH = [pytest.param(verb, one, id=f"{verb}-{one.name}") for verb, kind in VERBS.items() for one in options_of(kind)]
 EVERY_VERB = pytest.mark.parametrize("verb", VERBS)
 
@@ -76,7 +82,7 @@ def help_of() -> dict[str, dict[str, str]]:
     """Return the help of each flag, by verb, without white space."""
     found = {}
     for verb in VERBS:
-        text = small.edgetl(verb, "--help").stdout
+        text = small.edgetl(*GROUPED.get(verb, (verb,)), "--help").stdout
         entries = re.split(r"^  (?=-)", text, flags=re.MULTILINE)
         found[verb] = {entry.split()[0].rstrip(","): squeezed(entry) for entry in entries[1:]}
     return found
@@ -139,6 +145,7 @@ VALUES = {
     "variants": ("int8", "float32"),
     "mean": ("0.5", "0.4", "0.3"),
     "std": ("0.25",),
+    "folder": "~/here",
 }
 NEEDED = {QuantizeOptions: {"int8": True}}
 COMPANIONS = {
@@ -315,10 +322,11 @@ def test_an_error_speaks_to_who_asked(tmp_path: Path) -> None:
 
 def test_printing_a_configuration_needs_no_input_and_loads_nothing_heavy(tmp_path: Path) -> None:
     for verb in VERBS:
-        first = small.edgetl(verb, "--print-config")
+        words = GROUPED.get(verb, (verb,))
+        first = small.edgetl(*words, "--print-config")
         assert first.returncode == 0, first.stderr
         (tmp_path / "a.toml").write_text(first.stdout)
-        again = small.edgetl(verb, "--config", tmp_path / "a.toml", "--print-config")
+        again = small.edgetl(*words, "--config", tmp_path / "a.toml", "--print-config")
         assert again.stdout == first.stdout
     script = """
 import sys
