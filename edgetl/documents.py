@@ -40,6 +40,7 @@ _CLASSES = {
     "update": "edgetl_device.update.run:UpdateReport",
     "verify": "edgetl_device.verify:Verification",
     "doctor": "edgetl_device.doctor:Report",
+    "field": "edgetl.field.summary:FieldSummary",
     "field-pull": "edgetl.remote.pull:Pull",
     "review": "edgetl.review.decisions:ReviewDocument",
     "unfinished": "edgetl.training.resume_state:RequestDocument",

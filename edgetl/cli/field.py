@@ -1,4 +1,4 @@
-"""``edgetl field``: bring home what monitors wrote on boards."""
+"""``edgetl field``: bring home what monitors wrote on boards, and show it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from edgetl.cli.console.output import echo, print_table, word
+from edgetl.cli.console.output import echo, print_json, print_table, word
 from edgetl.cli.groups import CommandGroup
 from edgetl.remote.pull_options import PullOptions
 from edgetl_device.errors import InputError
 
 from .boards import BoardView
-from .json_output import JSON, deliver
+from .json_output import JSON, check_out, deliver
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
@@ -26,11 +26,12 @@ def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
     group = typer.Typer(
         cls=CommandGroup,
-        help="Bring home what monitors wrote on boards.",
+        help="Bring home what monitors wrote on boards, and show it.",
         no_args_is_help=True,
         rich_markup_mode=None,
     )
     add_command(group, "pull", PullOptions, pull)
+    group.command("report")(report)
     app.add_typer(group, name="field")
 
 
@@ -89,4 +90,54 @@ def _print(done: Pull, out: Path) -> None:
     ]
     print_table(columns, rows, title=f"records and photos in {out}")
     if any(row.photos for row in done.boards):
-        echo(f"next      edgetl review {word(out)}")
+        echo(f"next      edgetl field report {word(out)}")
+
+
+def report(
+    folder: Path = typer.Argument(
+        ..., help="Folder of edgetl field pull, or of one monitor.", readable=False, show_default=False
+    ),
+    out: Path | None = typer.Option(
+        None,
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="HTML file to write.  [default: FOLDER/report.html]",
+        show_default=False,
+    ),
+    json: bool = JSON,
+) -> None:
+    """Write a page about the field: boards over time, drift, photos worth labelling, boards unlike the others.
+
+    Example: edgetl field report field/ -o field.html
+    """
+    from edgetl._lib.progress import note
+    from edgetl.field.page import render
+    from edgetl.field.summary import summarize
+    from edgetl_device._lib.files import write_text
+
+    target = out or folder / "report.html"
+    check_out(target)
+    found = summarize(folder)
+    write_text(target, render(found, folder))
+    if json:
+        note(f"report: {target}")
+        print_json(found)
+        return
+    rows = [
+        (
+            board.name,
+            f"{board.photos:,}",
+            f"{board.unknown / board.told:.1%}" if board.told else "-",
+            f"{board.alarms} of {board.windows:,}" if board.windows else "-",
+            ", ".join(one.measure for one in board.differs) or "-",
+            board.last[:16].replace("T", " "),
+        )
+        for board in found.boards
+    ]
+    print_table(("board", "photos", "unknown", "drift", "unlike the others", "last record"), rows)
+    for board in found.boards:
+        if board.drifts:
+            echo(f"{board.name}: photos no longer look like those that the model was tested on")
+    echo(f"report    {target}")
+    echo(f"next      edgetl review {word(folder)}")

@@ -23,7 +23,7 @@ LAYERS = (
     {"__main__"},
     {"_api", "cli"},
     {"documents"},
-    {"doctor", "importing", "labels", "quantization", "remote", "review", "training"},
+    {"doctor", "field", "importing", "labels", "quantization", "remote", "review", "training"},
     {"advice", "reports"},
     {"comparison", "features"},
     {"export", "runs"},

@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import benched
+import fleet_records
 import numpy as np
 import pytest
 from PIL import Image
 from programs import needs_program
 
+from edgetl.field.page import render as render_field
+from edgetl.field.summary import summarize
 from edgetl.remote.deployment import BoardOutcome, Deployment
 from edgetl.remote.status_page import render as render_deployment
 from edgetl.reports import render
@@ -104,7 +107,12 @@ RUNS = ("run", "run-quantized", "run-refused")
 BENCHES = ("bench", "bench-degraded", "bench-invalid", "bench-two")
 
 
-PAGES = (*RUNS, *BENCHES, "deployment")
+def field_page(folder: Path) -> str:
+    fleet = fleet_records.write_fleet(folder / "fleet")
+    return render_field(summarize(fleet), fleet)
+
+
+PAGES = (*RUNS, *BENCHES, "deployment", "field")
 
 
 @pytest.fixture
@@ -113,7 +121,8 @@ def page(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if name in RUNS:
         text = run_page(name, request, tmp_path)
     else:
-        text = deployment_page() if name == "deployment" else bench_page(name, tmp_path)
+        others = {"deployment": deployment_page, "field": lambda: field_page(tmp_path)}
+        text = others.get(name, lambda: bench_page(name, tmp_path))()
     file = tmp_path / f"{name}.html"
     file.write_text(text, encoding="utf-8")
     return file

@@ -1,0 +1,1 @@
+"""What monitors saw on boards, told on one page."""
