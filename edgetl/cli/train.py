@@ -40,6 +40,13 @@ def train(
     out: Path | None = typer.Option(
         None, metavar="RUN", help="Run directory to write.  [default: runs/<name of DATA>]", rich_help_panel=BASICS
     ),
+    add: Path | None = typer.Option(
+        None,
+        metavar="PHOTOS",
+        help="With --from RUN, instead of DATA: train on the photos of that run and on these.",
+        show_default=False,
+        rich_help_panel=BASICS,
+    ),
     resume: Path | None = typer.Option(
         None, metavar="RUN", help="Resume an interrupted run with its settings.", show_default=False
     ),
@@ -69,6 +76,10 @@ def train(
     if resume is not None:
         _refuse_other_place(resume, out)
         run = resume_training(resume, given=asked.given, root=data, overwrite=overwrite, check_labels=check_labels)
+    elif add is not None:
+        place = out or default_folder(add)
+        table = _table_with(add, data, place, asked.options.from_run, overwrite=overwrite)
+        run = run_training(table, place, asked.options, overwrite=overwrite, check_labels=check_labels)
     elif data is None:
         raise InputError("no photos were given", hint="edgetl train PHOTOS, or edgetl train --resume RUN")
     else:
@@ -85,6 +96,21 @@ def train(
         note(f"interrupted: resume with edgetl train --resume {run.folder}")
         raise typer.Exit(130)
     _check_gates(run, wanted, summary)
+
+
+def _table_with(add: Path, data: Path | None, out: Path, from_run: str | None, *, overwrite: bool) -> Path:
+    """Write the table of a run's photos and more, beside the new run."""
+    from edgetl.runs.directory import Run, check_new_run
+    from edgetl.training.more_photos import with_more_photos
+
+    if from_run is None or data is not None:
+        raise InputError(
+            f"--add {add} {'without --from' if from_run is None else f'with {data}'}",
+            why="it adds to the photos of the run that training starts from",
+            hint=f"edgetl train --from RUN --add {word(add)}",
+        )
+    check_new_run(out, overwrite=overwrite)
+    return with_more_photos(Run.open(Path(from_run)), add, out.with_name(f"{out.name}.csv"), overwrite=overwrite)
 
 
 def _check_gates(run: Run, wanted: Sequence[AnyGate], summary: Path | None) -> None:

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import csv
-import http.client
-import json
 import os
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import browser
 import pytest
 import small
 from drawing import draw_photo
+from reviewing import client, serving
 
 from edgetl.data import load_dataset
 from edgetl.review.decisions import Review, document_of
@@ -42,25 +37,6 @@ def field(tmp_path: Path) -> Path:
         draw_photo(900 + seed).save(folder / f"{seed}.png")
     (folder / "4 broken.jpg").write_bytes(b"\xff\xd8\xff\xe0 no photo")
     return folder
-
-
-@contextmanager
-def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run ``edgetl review`` and yield the address that it prints."""
-    command = [sys.executable, "-m", "edgetl", "review", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            lines = []
-            for line in process.stderr:
-                lines.append(line)
-                if found := re.search(r"open (http://127\.0\.0\.1:\d+/\?token=\S+)", line):
-                    break
-            else:
-                pytest.fail("".join(lines))
-            yield found[1], process
-        finally:
-            process.kill()
 
 
 def table(path: Path) -> list[tuple[str, str]]:
@@ -162,34 +138,6 @@ def test_ctrl_c_keeps_what_was_decided_and_the_next_start_goes_on(field: Path, t
         # What was decided about a photo that is gone went with it.
         assert (state["labels"], state["left"], state["labelled"]) == (["cat", "dog"], 3, 1)
         assert ask("POST", "/undo", {})["left"] == 4
-
-
-def client(address: str, **changes: Any) -> Callable[..., Any]:
-    """Open a page and return a function that asks it, and gives the answer's JSON, or its code if that is not 200."""
-    parts = urlsplit(address)
-    assert parts.hostname is not None
-    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
-    connection.request("GET", f"/?{parts.query}")
-    answer = connection.getresponse()
-    answer.read()
-    assert answer.status == 303
-    cookie = answer.headers["set-cookie"]
-    assert "HttpOnly" in cookie
-    assert "SameSite=strict" in cookie
-    usual = {"Cookie": cookie.partition(";")[0], "Content-Type": "application/json"}
-
-    def ask(method: str, path: str, body: Any = None, **headers: str) -> Any:
-        sent = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
-        connection.request(method, path, sent, usual | changes | headers)
-        answer = connection.getresponse()
-        data = answer.read()
-        assert (
-            answer.headers["content-security-policy"] is None
-            or "default-src 'none'" in (answer.headers["content-security-policy"])
-        )
-        return json.loads(data) if answer.status == 200 and data[:1] == b"{" else answer.status
-
-    return ask
 
 
 def test_nobody_else_gets_in(field: Path) -> None:

@@ -371,3 +371,31 @@ def test_a_killed_one_is_resumed_from_the_same_run_only(short_run: Run, tiny_pho
     run = resume(out)
     assert run.document.resumed is not None
     assert (run.folder / "model.keras").read_bytes() == (whole / "model.keras").read_bytes()
+
+
+def test_more_photos_are_added_to_those_of_the_run(short_run: Run, tmp_path: Path) -> None:
+    field = drawn(tmp_path / "field", "bolt", "spring")
+    out = tmp_path / "runs" / "grown"
+    out.parent.mkdir()
+    asked = ("train", "--from", short_run.folder, "--add", field, "--out", out)
+    done = small.edgetl(*asked, *map(str, ("--views", 1, "--epochs", 0, "--trainable-blocks", 2)))
+    assert done.returncode == 0, done.stderr
+    assert "42 of" in done.stderr
+    run = Run.open(out)
+    assert run.labels == ("bolt", "gear", "spring", "washer")
+    kept = sides(short_run)
+    assert len(run.samples) == len(kept) + 16
+    assert {sha256: split for sha256, split in sides(run).items() if sha256 in kept} == kept
+    # The table stays beside the run, which later commands read the photos through.
+    assert run.data_root == out.with_name("grown.csv").resolve()
+    assert ".." in out.with_name("grown.csv").read_text()
+    refused = small.edgetl(*asked)
+    assert "exists" in small.refused(refused)
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [(("--add", "more"), "--add more without --from"), (("photos", "--add", "more", "--from", "run"), "with photos")],
+)
+def test_photos_are_added_to_a_run_only(flags: tuple[str, ...], said: str) -> None:
+    assert said in small.refused(small.edgetl("train", *flags))

@@ -1,0 +1,47 @@
+"""The photos of a run together with more of them, as one table to train on."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edgetl._lib.csv import write_table
+from edgetl._lib.progress import note
+from edgetl.data import list_photos, photos_folder
+from edgetl.runs.directory import Run
+from edgetl_device._lib.files import check_writable
+from edgetl_device.errors import InputError
+
+
+def with_more_photos(run: Run, more: Path, table: Path, *, overwrite: bool = False) -> Path:
+    """Write a table that lists a run's photos and others, which is a data set like any other.
+
+    Photos of the run keep their splits where training starts from it; the others get theirs by their content, whatever
+    folders they lie in.
+
+    Args:
+        run: The run.
+        more: More photos, in any form that training takes.
+        table: The ``.csv`` to write. Its paths are relative to its folder.
+        overwrite: Replace it.
+
+    Returns:
+        The table.
+
+    Raises:
+        InputError: Photos of the run are not where they were, ``more`` is no data set, or the table exists.
+    """
+    if table.exists() and not overwrite:
+        raise InputError(f"{table}: exists", hint="Move it away, or add --overwrite.")
+    check_writable(table)
+    folder, found = photos_folder(run.data_root), list_photos(more)
+    rows = {_place(folder / one.path, table): one.label for one in run.samples}
+    mine = len(rows)
+    rows |= {_place(found.folder / one.path, table): one.label for one in found.files}
+    write_table(table, ("path", "label"), rows.items(), verbatim=True)
+    note(f"{len(rows):,} photos in {table}: {mine:,} of {run.folder.name}, {len(rows) - mine:,} more")
+    return table
+
+
+def _place(photo: Path, table: Path) -> str:
+    return Path(os.path.relpath(photo.resolve(), table.resolve().parent)).as_posix()

@@ -1,0 +1,62 @@
+"""``edgetl review`` as a process, and a client of its page. For tests."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+
+@contextmanager
+def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run ``edgetl review`` and yield the address that it prints."""
+    command = [sys.executable, "-m", "edgetl", "review", *map(str, arguments)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            lines = []
+            for line in process.stderr:
+                lines.append(line)
+                if found := re.search(r"open (http://127\.0\.0\.1:\d+/\?token=\S+)", line):
+                    break
+            else:
+                pytest.fail("".join(lines))
+            yield found[1], process
+        finally:
+            process.kill()
+
+
+def client(address: str, **changes: Any) -> Callable[..., Any]:
+    """Open a page and return a function that asks it, and gives the answer's JSON, or its code if that is not 200."""
+    parts = urlsplit(address)
+    assert parts.hostname is not None
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
+    connection.request("GET", f"/?{parts.query}")
+    answer = connection.getresponse()
+    answer.read()
+    assert answer.status == 303
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    usual = {"Cookie": cookie.partition(";")[0], "Content-Type": "application/json"}
+
+    def ask(method: str, path: str, body: Any = None, **headers: str) -> Any:
+        sent = body if isinstance(body, bytes) else None if body is None else json.dumps(body)
+        connection.request(method, path, sent, usual | changes | headers)
+        answer = connection.getresponse()
+        data = answer.read()
+        assert (
+            answer.headers["content-security-policy"] is None
+            or "default-src 'none'" in (answer.headers["content-security-policy"])
+        )
+        return json.loads(data) if answer.status == 200 and data[:1] == b"{" else answer.status
+
+    return ask
