@@ -109,7 +109,9 @@ def rows_of(
 
     class Collecting:
         def answered(self, observed: Observed) -> None:
-            rows.append(measures.row(observed))
+            batch = measures.batch()
+            batch.add(observed)
+            rows.append(measures.rows(batch)[0])
 
         def failed(self) -> None:
             raise RuntimeError("a photo was not read")

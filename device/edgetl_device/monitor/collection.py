@@ -89,6 +89,7 @@ class Candidate:
 
     Attributes:
         photo: The photo as it was classified.
+        spec: Preprocessing of the bundle.
     """
 
     photo: PhotoLike

@@ -123,18 +123,18 @@ class Drift:
 
 @dataclass(frozen=True)
 class Lost:
-    """What could not be written or counted since the record before.
+    """What could not be written, kept or counted since the record before.
 
     Attributes:
         records: Records, each of an hour or less.
-        photos: Photos worth labelling.
-        windows: Windows of photos that were not tested, because the machine was busy.
+        photos: Photos that were classified but not counted, because the machine was busy.
+        unkept: Photos worth labelling.
         why: The last reason.
     """
 
     records: Count
     photos: Count
-    windows: Count
+    unkept: Count
     why: str
 
 

@@ -12,7 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +27,8 @@ from edgetl_device.bundle import Bundle, BundleName
 from edgetl_device.classifier import Answer, AnyClassifier, Classifier, Observed, PhotoLike
 from edgetl_device.errors import EdgetlError
 from edgetl_device.machine.environment import temperature_c
+from edgetl_device.preprocess import Pixels
+from edgetl_device.runtime import Features
 from edgetl_device.unknown import finite, is_unknown
 
 from .collection import Candidate, Collection, Reason, frozen
@@ -37,6 +39,7 @@ from .measures import (
     CONFIDENCE,
     MIN_REFERENCE,
     SHARPNESS,
+    Batch,
     Floats,
     Measures,
     Reference,
@@ -50,7 +53,7 @@ WINDOW, FALSE_ALARM_RATE = 100, 0.001
 # A random part of an hour's photos, of which percentiles are taken.
 _SAMPLE = 512
 _HOUR_S, _TICK_S = 3600, 60.0
-# Windows, photos and records that wait for the thread; more are lost.
+# Batches, photos and records that wait for the thread; more are lost.
 _WAITING, _WAITING_PHOTOS = 16, 2
 # The clock of a board may be set once it has a network; smaller differences are drift of its crystal.
 _CLOCK_MOVED_S = 60.0
@@ -76,6 +79,9 @@ class _Watched:
     test: StreamTest | None = None
     uncertain: float = _UNCERTAIN
     why: str = "the held-out photos are being classified"
+    # The photos of the next window.
+    rows: list[Floats] = field(default_factory=list)
+    classes: list[int] = field(default_factory=list)
 
 
 @dataclass(eq=False)
@@ -104,12 +110,15 @@ class _Hour:
     end: float = 0.0
     until: float = 0.0
 
-    def add(self, values: Floats, place: int) -> None:
-        """Count the values of a photo; ``place`` is where it goes in the sample, if that is not beyond it."""
-        self.sums += values
-        if place < _SAMPLE:
-            self.sample[place] = values
-        self.photos += 1
+    def add(self, values: Floats, random: random.Random) -> None:
+        """Count the values of photos, float64 [photos, 4]."""
+        self.sums += values.sum(axis=0)
+        for row in values:
+            # Algorithm R (Vitter 1985): each photo is in the sample with equal probability.
+            place = self.photos if self.photos < _SAMPLE else random.randrange(self.photos + 1)
+            if place < _SAMPLE:
+                self.sample[place] = row
+            self.photos += 1
 
     def spreads(self) -> list[Spread | None]:
         """Return the spread of each value; None without photos."""
@@ -121,16 +130,25 @@ class _Hour:
 
 
 @dataclass(frozen=True, eq=False)
-class _Window:
-    """Features and predicted classes of the photos of a window, which counts for an hour."""
+class _Photos:
+    """Photos of an hour, to be measured."""
 
     hour: _Hour
-    rows: Floats
-    classes: npt.NDArray[np.int64]
+    batch: Batch
+
+
+@dataclass(frozen=True, eq=False)
+class _Suggested:
+    """A photo that may be kept, and what says where it is among others."""
+
+    watched: _Watched
+    candidate: Candidate
+    features: Features | None
+    pixels: Pixels
 
 
 # None ends the thread.
-_Job = _Window | _Hour | _Watched | Candidate | None
+_Job = _Photos | _Hour | _Watched | _Suggested | None
 
 
 class Monitor:
@@ -191,8 +209,8 @@ class Monitor:
             self._close_folder()
             raise
         self._hour = self._new_hour()
+        self._batch = self._watched.measures.batch()
         self._due = -math.inf
-        self._start_window()
         self._thread = threading.Thread(target=self._work, name="edgetl-monitor", daemon=True)
         self._thread.start()
 
@@ -221,11 +239,13 @@ class Monitor:
             if self._closed:
                 return
             self._closed = True
-            hour = self._hour
+            hour, batch = self._hour, self._batch
             hour.ended, hour.end, hour.until = "stop", self._clock(), time.monotonic()
+        jobs: list[_Job] = [_Photos(hour, batch)] if batch.labels else []
+        jobs += [hour, None]
         ends = time.monotonic() + _CLOSE_S
         with suppress(queue.Full):
-            for job in (hour, None) if hour.photos or hour.failed else (None,):
+            for job in jobs:
                 self._jobs.put(job, timeout=max(0.0, ends - time.monotonic()))
         self._thread.join(max(0.0, ends - time.monotonic()))
         if self._thread.is_alive():
@@ -245,28 +265,23 @@ class Monitor:
         watched = self._watched_by(observed.classifier)
         if watched is None:
             return
-        row, output = watched.measures.row(observed), observed.output
-        label = int(output.probabilities.argmax())
-        unknown = bool(is_unknown(output.unknown_score))
-        is_finite = math.isfinite(float(row.sum()))
         with self._lock:
             if self._closed or watched is not self._watched:
                 return
             self._end_hour_if_over()
-            hour = self._hour
-            # Algorithm R (Vitter 1985): each photo is in the sample with equal probability.
-            place = hour.photos if hour.photos < _SAMPLE else self._random.randrange(hour.photos + 1)
-            values = np.array((row[CONFIDENCE], row[BRIGHTNESS], row[SHARPNESS], observed.latency_ms))
-            hour.add(values, place)
-            hour.classes[label] += 1
-            hour.unknown += unknown
-            hour.not_finite += not is_finite
-            if is_finite and watched.test is not None and (now := time.monotonic()) >= self._due:
+            now, batch = time.monotonic(), self._batch
+            counted = now >= self._due
+            batch.add(observed, counted=counted)
+            if counted:
                 self._due = now + self._every_s
-                self._add_to_window(row, label)
-            why = self._worth_keeping(watched, float(row[CONFIDENCE]), unknown) if self._collection else None
-        if why is not None and is_finite:
-            self._suggest(observed, row, label, why)
+            if batch.is_full:
+                self._hand_over()
+            why = None
+            if self._collection is not None:
+                unknown = bool(is_unknown(observed.output.unknown_score))
+                why = self._worth_keeping(self._collection, watched, batch.confidences[-1], unknown)
+        if why is not None:
+            self._suggest(watched, observed, why)
 
     def _watched_by(self, classifier: Classifier) -> _Watched | None:
         """Return what is watched, after a change of the bundle the new one; None for a late photo of the old one."""
@@ -280,51 +295,47 @@ class Monitor:
             if classifier.bundle.digest != self._watched.bundle.digest:
                 self._end_hour("bundle")
                 self._watched = self._hour.watched = watched
-                self._start_window()
-                self._put(watched, "windows")
+                self._batch = watched.measures.batch()
+                self._put(watched)
             return self._watched
 
-    def _worth_keeping(self, watched: _Watched, confidence: float, unknown: bool) -> Reason | None:
+    def _worth_keeping(
+        self, collection: Collection, watched: _Watched, confidence: float, unknown: bool
+    ) -> Reason | None:
         """Return why a photo is worth keeping, if it is. Call with the lock held."""
-        if self._collection is not None and self._collection.drawn():
+        if collection.drawn():
             return "random"
         if unknown:
             return "unknown"
         return "uncertain" if confidence < watched.uncertain else None
 
-    def _suggest(self, observed: Observed, row: Floats, label: int, why: Reason) -> None:
+    def _suggest(self, watched: _Watched, observed: Observed, why: Reason) -> None:
         """Let the thread decide whether to keep a photo, unless it is busy or has taken too much time already."""
         allowed_s = _COLLECTING_FIRST_S + _COLLECTING_SHARE * (time.monotonic() - self._began)
         if self._collecting_s > allowed_s or self._jobs.qsize() >= _WAITING_PHOTOS:
             return
-        bundle = observed.classifier.bundle
+        output = observed.output
+        label = int(output.probabilities.argmax())
         candidate = Candidate(
             photo=frozen(observed.photo),
             reason=why,
             hour=_iso(self._clock() // _HOUR_S * _HOUR_S),
-            bundle=bundle.digest,
-            spec=bundle.preprocess,
-            label=bundle.labels[label],
-            confidence=float(row[CONFIDENCE]),
-            unknown_score=finite(observed.output.unknown_score),
-            place=tuple(round(float(one), 5) for one in self._watched.measures.vector(row, observed.pixels)),
+            bundle=watched.bundle.digest,
+            spec=watched.bundle.preprocess,
+            label=watched.bundle.labels[label],
+            confidence=min(1.0, float(output.probabilities[label])),
+            unknown_score=finite(output.unknown_score),
+            place=(),
         )
         with suppress(queue.Full):
-            self._jobs.put_nowait(candidate)
+            self._jobs.put_nowait(_Suggested(watched, candidate, output.features, observed.pixels))
 
     # Call these with the lock held.
 
-    def _add_to_window(self, row: Floats, label: int) -> None:
-        self._rows[self._filled], self._classes[self._filled] = row, label
-        self._filled += 1
-        if self._filled == WINDOW:
-            self._put(_Window(self._hour, self._rows, self._classes), "windows")
-            self._start_window()
-
-    def _start_window(self) -> None:
-        self._rows = np.empty((WINDOW, len(self._watched.measures.names)))
-        self._classes = np.empty(WINDOW, np.int64)
-        self._filled = 0
+    def _hand_over(self) -> None:
+        batch, self._batch = self._batch, self._watched.measures.batch()
+        if batch.labels and not self._put(_Photos(self._hour, batch)):
+            self._lost["photos"] += len(batch.labels)
 
     def _new_hour(self) -> _Hour:
         return _Hour(self._watched, self._clock(), time.monotonic())
@@ -336,18 +347,20 @@ class Monitor:
             self._end_hour("hour")
 
     def _end_hour(self, ended: Ended) -> None:
+        self._hand_over()
         hour = self._hour
         hour.ended, hour.end, hour.until = ended, self._clock(), time.monotonic()
         self._hour = self._new_hour()
-        if ended == "hour" or hour.photos or hour.failed:
-            self._put(hour, "records")
+        if not self._put(hour):
+            self._lost["records"] += 1
 
-    def _put(self, job: _Job, lost: str) -> None:
+    def _put(self, job: _Job) -> bool:
         try:
             self._jobs.put_nowait(job)
         except queue.Full:
-            self._lost[lost] += 1
             self._why_lost = "the monitor could not keep up"
+            return False
+        return True
 
     # In the thread of the monitor.
 
@@ -364,11 +377,11 @@ class Monitor:
                     self._read_temperature()
                 if job is None:
                     break
-                if isinstance(job, _Window):
-                    self._test(job)
+                if isinstance(job, _Photos):
+                    self._measure(job.hour, job.batch)
                 elif isinstance(job, _Hour):
                     self._write(job)
-                elif isinstance(job, Candidate):
+                elif isinstance(job, _Suggested):
                     self._keep(job)
                 elif isinstance(job, _Watched):
                     with self._classifier.hold() as one:
@@ -395,11 +408,29 @@ class Monitor:
                 hour.temperature_sum += found
                 hour.temperature_max = max(hour.temperature_max, found)
 
-    def _test(self, window: _Window) -> None:
-        watched, hour = window.hour.watched, window.hour
+    def _measure(self, hour: _Hour, batch: Batch) -> None:
+        watched = hour.watched
+        rows = watched.measures.rows(batch)
+        finite_rows = np.isfinite(rows).all(axis=1)
+        latencies = np.array(batch.latencies)[:, None]
+        hour.add(np.hstack([rows[:, [CONFIDENCE, BRIGHTNESS, SHARPNESS]], latencies]), self._random)
+        hour.classes.update(batch.labels)
+        hour.not_finite += int((~finite_rows).sum())
+        if watched.measures.bank:
+            hour.unknown += sum(bool(is_unknown(score)) for score in batch.scores)
+        if watched.test is None:
+            return
+        for place in np.flatnonzero(finite_rows & np.array(batch.counted)):
+            watched.rows.append(rows[place])
+            watched.classes.append(batch.labels[place])
+            if len(watched.rows) == WINDOW:
+                self._test(hour, watched, np.array(watched.rows), np.array(watched.classes))
+                watched.rows, watched.classes = [], []
+
+    def _test(self, hour: _Hour, watched: _Watched, rows: Floats, classes: npt.NDArray[np.int64]) -> None:
         if watched.test is None or watched.reference is None:
             return
-        test, tested = watched.test.next(window.rows)
+        test, tested = watched.test.next(rows)
         shift = min(test.shifts(tested), key=lambda one: one.p)
         hour.windows += 1
         is_alarm = shift.p <= FALSE_ALARM_RATE
@@ -411,7 +442,7 @@ class Monitor:
         if is_alarm and time.monotonic() - self._ordered_s > _TICK_S:
             self._ordered_s = time.monotonic()
             hour.same_classes_p = test.same_groups_p(
-                tested[:, shift.feature], shift.feature, watched.reference.classes, window.classes, self._orders
+                tested[:, shift.feature], shift.feature, watched.reference.classes, classes, self._orders
             )
 
     def _refer(self, classifier: Classifier, watched: _Watched) -> None:
@@ -436,17 +467,20 @@ class Monitor:
             except OSError as error:
                 self._tell(f"the reference is not kept: {reason(error)}")
 
-    def _keep(self, candidate: Candidate) -> None:
+    def _keep(self, suggested: _Suggested) -> None:
         started = time.monotonic()
         try:
             if self._collection is not None:
-                self._collection.add(candidate)
+                place = suggested.watched.measures.place(suggested.features, suggested.pixels)
+                self._collection.add(replace(suggested.candidate, place=place))
         except (EdgetlError, OSError) as error:
-            self._lose("photos", f"a photo worth labelling is not kept: {reason(error)}", error)
+            self._lose("unkept", f"a photo worth labelling is not kept: {reason(error)}", error)
         finally:
             self._collecting_s += time.monotonic() - started
 
     def _write(self, hour: _Hour) -> None:
+        if hour.ended != "hour" and not hour.photos and not hour.failed:
+            return
         with self._lock:
             lost, why = Counter(self._lost), self._why_lost
             self._lost.clear()
@@ -492,7 +526,7 @@ class Monitor:
             temperature_c=temperature,
             drift=self._drift(hour),
             collected=self._collection.summary() if self._collection else None,
-            lost=Lost(lost["records"], lost["photos"], lost["windows"], why) if lost.total() else None,
+            lost=Lost(lost["records"], lost["photos"], lost["unkept"], why) if lost.total() else None,
         )
 
     def _drift(self, hour: _Hour) -> Drift | Unknown:
