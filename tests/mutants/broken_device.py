@@ -224,8 +224,8 @@ MUTANTS = (
     Mutant(
         "one photo that cannot be read ends a stream",
         "device/edgetl_device/live/stream.py",
-        "        except EdgetlError as error:\n            line = Unread(os.fspath(path), error)\n",
-        "        except KeyError as error:\n            line = Unread(os.fspath(path), error)\n",
+        "        except EdgetlError as error:\n            line = stream.failed(os.fspath(path), error)\n",
+        "        except KeyError as error:\n            line = stream.failed(os.fspath(path), error)\n",
         (_DEVICE + "live/test_stream.py::test_photos_that_cannot_be_read_are_told_and_passed_over",),
     ),
     Mutant(
