@@ -30,8 +30,8 @@ CONFIDENCE, BRIGHTNESS, SHARPNESS, DISTANCE = range(4)
 _NAMES = ("confidence", "brightness", "sharpness", "unknown_score")
 # Photos that are measured together.
 BATCH = 50
-# Ten lines and ten columns are enough for a mean, of small pictures every eighth.
-_STEP, _LINES = 8, 10
+# Ten pairs of lines are enough for a mean; of small pictures, one in every eight lines.
+_STEP, _PAIRS = 8, 10
 # Their pixels fit the cache.
 _TOGETHER = 5
 _MAX_REFERENCE_BYTES = 4 << 20
@@ -73,7 +73,7 @@ class Measures:
         count = len(batch.labels)
         found = np.empty((count, len(self.names)))
         found[:, CONFIDENCE] = batch.confidences
-        found[:, BRIGHTNESS], found[:, SHARPNESS] = light_and_sharpness(batch.lines[:count], batch.columns[:count])
+        found[:, BRIGHTNESS], found[:, SHARPNESS] = light_and_sharpness(batch.lines[:count])
         if self.bank:
             found[:, DISTANCE] = batch.scores
             found[:, DISTANCE + 1 :] = self._places(batch.features[:count])
@@ -106,8 +106,7 @@ class Batch:
     time that measuring it alone would.
 
     Attributes:
-        lines: Every so many lines of the green pixels, uint8 [capacity, lines, S].
-        columns: Every so many columns, uint8 [capacity, S, columns].
+        lines: Two neighbouring lines of the green pixels at every so many, uint8 [capacity, pairs, 2, S].
         features: The model's features, float32 [capacity, features]; no photos without a bank.
         labels: Index of the likeliest class of each photo.
         confidences: Its probability.
@@ -117,10 +116,9 @@ class Batch:
     """
 
     def __init__(self, size: int, capacity: int, features: int) -> None:
-        self._step = max(_STEP, size // _LINES)
-        lines = -(-size // self._step)
-        self.lines = np.empty((capacity, lines, size), np.uint8)
-        self.columns = np.empty((capacity, size, lines), np.uint8)
+        self._step = max(_STEP, size // _PAIRS)
+        self._pairs = size // self._step
+        self.lines = np.empty((capacity, self._pairs, 2, size), np.uint8)
         self.features = np.empty((capacity if features else 0, features), np.float32)
         self.labels: list[int] = []
         self.confidences: list[float] = []
@@ -136,8 +134,8 @@ class Batch:
     def add(self, observed: Observed, *, counted: bool = True) -> None:
         """Add a photo."""
         place, output = len(self.labels), observed.output
-        self.lines[place] = observed.pixels[:: self._step, :, 1]
-        self.columns[place] = observed.pixels[:, :: self._step, 1]
+        pixels = observed.pixels[: self._pairs * self._step]
+        self.lines[place] = pixels.reshape(self._pairs, self._step, -1, 3)[:, :2, :, 1]
         if len(self.features) and output.features is not None:
             self.features[place] = output.features
         label = int(output.probabilities.argmax())
@@ -149,26 +147,25 @@ class Batch:
         self.labels.append(label)
 
 
-def light_and_sharpness(lines: Pixels, columns: Pixels) -> tuple[Floats, Floats]:
+def light_and_sharpness(lines: Pixels) -> tuple[Floats, Floats]:
     """Return the mean of the green pixels, 0 to 255, and their sharpness, float64 [photos] each.
 
-    Sharpness is the mean difference of neighbours along lines and columns, divided by the standard deviation: light and
-    contrast do not change it.
+    Sharpness is the mean difference of neighbours, along a line and across, divided by the standard deviation: light
+    and contrast do not change it.
 
     Args:
-        lines: Lines of the photos, uint8 [photos, lines, S].
-        columns: Columns of them, uint8 [photos, S, columns].
+        lines: As of :class:`Batch`.
     """
     light, sharpness = np.empty(len(lines)), np.empty(len(lines))
     for first in range(0, len(lines), _TOGETHER):
         part = slice(first, first + _TOGETHER)
-        across, down = lines[part].astype(np.float32), columns[part].astype(np.float32)
-        photos, pixels = len(across), across[0].size
+        green = lines[part].astype(np.float32)
+        photos, pixels = len(green), green[0].size
         steps = [
             np.abs(differences).reshape(photos, -1).sum(axis=1) / differences[0].size
-            for differences in (across[:, :, 1:] - across[:, :, :-1], down[:, 1:] - down[:, :-1])
+            for differences in (green[..., 1:] - green[..., :-1], green[:, :, 1] - green[:, :, 0])
         ]
-        flat = across.reshape(photos, -1)
+        flat = green.reshape(photos, -1)
         light[part] = flat.sum(axis=1) / pixels
         variance = np.einsum("np,np->n", flat, flat) / pixels - np.square(light[part])
         sharpness[part] = (steps[0] + steps[1]) / 2 / np.sqrt(np.maximum(variance, 1))
