@@ -58,7 +58,7 @@ _WAITING, _WAITING_PHOTOS = 16, 2
 # The clock of a board may be set once it has a network; smaller differences are drift of its crystal.
 _CLOCK_MOVED_S = 60.0
 # Collecting waits while it has taken more than this share of the time.
-_COLLECTING_SHARE, _COLLECTING_FIRST_S = 0.003, 0.1
+_COLLECTING_SHARE, _COLLECTING_FIRST_S = 0.001, 0.1
 # Without a reference, a photo with a lower probability is uncertain; else one like the lowest tenth of the reference.
 _UNCERTAIN, _UNCERTAIN_SHARE = 0.5, 0.1
 _CLOSE_S = 10.0
