@@ -28,6 +28,8 @@ _CLASSES = {
     "live-prediction": "edgetl_device.live.session:LivePrediction",
     "monitor": "edgetl_device.monitor.record:MonitorRecord",
     "monitor-photos": "edgetl_device.monitor.collection:CollectionDocument",
+    "monitor-reference": "edgetl_device.monitor.measures:ReferenceDocument",
+    "monitor-folder": "edgetl_device.monitor.folder:FolderDocument",
     "imagenet-predictions": "edgetl.backbones.imagenet:ImageNetPredictions",
     "weights-match": "edgetl.backbones.document:WeightsMatch",
     "contents": "edgetl.inspection.contents:FileContents",
