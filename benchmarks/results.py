@@ -64,7 +64,7 @@ class Results:
             "rows": [],
         }
         mark = "-trial" if trial else ""
-        return cls(folder / f"{now:%Y-%m-%d-%H%M%S}-{_machine(described)}{mark}.json", document, names)
+        return cls(folder / f"{now:%Y-%m-%d-%H%M%S}-{machine_name(described)}{mark}.json", document, names)
 
     def add(self, record: dict[str, Any]) -> None:
         """Append a row, and write the JSON and the table."""
@@ -143,7 +143,8 @@ def _scattered(values: dict[str, Any], name: str = "") -> list[str]:
     return [found for key, value in nested for found in _scattered(value, f"{name} {key}".strip())]
 
 
-def _machine(described: dict[str, Any]) -> str:
+def machine_name(described: dict[str, Any]) -> str:
+    """Return the machine's name in names of results: CPU and cores."""
     cpu = described["cpu"] if isinstance(described["cpu"], str) else described["machine"]
     slug = re.sub(r"[^a-z0-9]+", "-", re.sub(r"\(.*?\)|@.*|\bcpu\b|\bprocessor\b", "", cpu.lower())).strip("-")
     return f"{slug}-{described['cores']}-cores"

@@ -194,6 +194,7 @@ def options() -> str:
     from edgetl.remote.pull_options import PullOptions
     from edgetl.review.options import ReviewOptions
     from edgetl.training.options import TrainOptions
+    from edgetl_device.adapt.options import AdaptOptions
     from edgetl_device.bench.options import BenchOptions
     from edgetl_device.options import markdown_table
 
@@ -201,6 +202,7 @@ def options() -> str:
         ("train", TrainOptions),
         ("import", ImportOptions),
         ("quantize", QuantizeOptions),
+        ("adapt", AdaptOptions),
         ("bench", BenchOptions),
         ("deploy", DeployOptions),
         ("field pull", PullOptions),

@@ -16,11 +16,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgetl_device.adapt.options import AdaptOptions
+    from edgetl_device.adapt.result import Adapted
     from edgetl_device.bench.options import BenchOptions
     from edgetl_device.bench.result import Result
     from edgetl_device.bundle import Bundle
 
-    from ._api import advise, bench, evaluate, import_model, quantize, resume, sign, train, verify
+    from ._api import adapt, advise, bench, evaluate, import_model, quantize, resume, sign, train, verify
     from .importing.options import ImportOptions
     from .quantization.options import QuantizeOptions
     from .runs.directory import Run
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AdaptOptions",
+    "Adapted",
     "BenchOptions",
     "Bundle",
     "ImportOptions",
@@ -37,6 +41,7 @@ __all__ = [
     "Run",
     "TrainOptions",
     "__version__",
+    "adapt",
     "advise",
     "bench",
     "evaluate",
@@ -49,6 +54,8 @@ __all__ = [
 ]
 
 _HOMES = {
+    "AdaptOptions": "edgetl_device.adapt.options",
+    "Adapted": "edgetl_device.adapt.result",
     "BenchOptions": "edgetl_device.bench.options",
     "Bundle": "edgetl_device.bundle",
     "ImportOptions": "edgetl.importing.options",

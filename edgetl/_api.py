@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.training.options import TrainOptions
+from edgetl_device.adapt.options import AdaptOptions
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.options import Options, options_of
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgetl.runs.directory import Run
     from edgetl.runs.evaluation import Evaluation
     from edgetl.training.trackers import AnyTracker
+    from edgetl_device.adapt.result import Adapted
     from edgetl_device.bench.result import Result
     from edgetl_device.bundle import Bundle
     from edgetl_device.verify import Verification
@@ -261,6 +263,39 @@ def bench(
 
     asked = BenchOptions.of(**options)
     return run_bench(_bundle(bundle), asked, log=Path(log), say=say)
+
+
+@_takes(AdaptOptions)
+def adapt(
+    bundle: AnyPath | Bundle | Run,
+    photos: AnyPath,
+    *,
+    out: AnyPath,
+    say: Callable[[str], None] | None = None,
+    **options: Any,
+) -> Adapted:
+    """Teach a bundle a class, or more of a class that it has, from a few photos, and write a new bundle.
+
+    Args:
+        bundle: A bundle of ``quantize(unknown=True)``, a run that has one, or the path of either.
+        photos: Photos of the class: a folder, or a pattern.
+        out: The new bundle, which must not exist: a folder, or a file that ends in ``.edgetl``.
+        say: Called with one line about each step; None is silent.
+        **options: Fields of :class:`~edgetl.AdaptOptions`.
+
+    Returns:
+        What was gained and lost, as measured on the held-out photos.
+
+    Raises:
+        InputError: The bundle has no outputs of features, or the class or the photos do not fit.
+        GateFailed: A variant lost more than ``max_drop``; nothing was written.
+    """
+    from edgetl_device.adapt.result import raise_refused
+    from edgetl_device.adapt.run import adapt as run_adapt
+
+    result = run_adapt(_bundle(bundle), photos, out, AdaptOptions.of(**options), say=say)
+    raise_refused(result)
+    return result
 
 
 def verify(bundle: AnyPath | Bundle | Run, *, trust: Sequence[AnyPath] = (), min_version: int = 0) -> Verification:

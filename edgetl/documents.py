@@ -40,6 +40,7 @@ _CLASSES = {
     "deployment": "edgetl.remote.deployment:Deployment",
     "slots": "edgetl_device.slots:SlotsState",
     "update": "edgetl_device.update.run:UpdateReport",
+    "adapted": "edgetl_device.adapt.result:Adapted",
     "verify": "edgetl_device.verify:Verification",
     "doctor": "edgetl_device.doctor:Report",
     "field": "edgetl.field.summary:FieldSummary",

@@ -18,6 +18,7 @@ from . import __version__
 from ._lib.documents import Document
 from ._lib.files import check_writable
 from ._lib.process import prepare
+from .adapt.options import AdaptOptions
 from .bench.options import BenchOptions
 from .errors import EdgetlError, InputError, from_os_error, is_out_of_memory, out_of_memory
 from .monitor.options import MonitorOptions
@@ -92,13 +93,15 @@ class _Parser(argparse.ArgumentParser):
 class _DocumentParser(_Parser):
     """The parser of a command; each command prints or writes one document."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(
+        self, *, out_help: str = "write the JSON document to a file", out_metavar: str = "FILE", **settings: Any
+    ) -> None:
         super().__init__(**settings)
         # Absent unless given, so that it does not replace what the main parser has set.
         self.add_argument(
             "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document on stdout"
         )
-        self.add_argument("--out", "-o", type=Path, metavar="FILE", help="write the JSON document to a file")
+        self.add_argument("--out", "-o", type=Path, metavar=out_metavar, help=out_help)
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse the arguments of the command."""
@@ -112,7 +115,7 @@ def _parser(*, as_text: bool = False) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", default=not as_text, help=argparse.SUPPRESS)
     parser.add_argument("--version", action="version", version=f"edgetl-device {__version__}")
     commands = parser.add_subparsers(
-        required=True, metavar="{classify,bench,verify,doctor,update,slots}", parser_class=_DocumentParser
+        required=True, metavar="{classify,bench,verify,adapt,doctor,update,slots}", parser_class=_DocumentParser
     )
 
     classify = _command(
@@ -145,6 +148,17 @@ def _parser(*, as_text: bool = False) -> argparse.ArgumentParser:
         "--min-version", type=int, default=0, metavar="N", help="refuse signatures with a lower version"
     )
 
+    adapt = _command(
+        commands,
+        "adapt",
+        _adapt,
+        "teach a bundle a class from a few photos, and write the result as a new bundle with its own proof",
+        out_help="the new bundle: a folder, or a file that ends in .edgetl",
+        out_metavar="NEW",
+    )
+    adapt.add_argument("photos", metavar="PHOTOS", help="photos of the class: a folder, or a pattern in quotes")
+    add_arguments(adapt, AdaptOptions)
+
     help = "report what this machine lacks for edgetl, and how to get it"
     commands.add_parser("doctor", help=help, description=help).set_defaults(run=_doctor)
 
@@ -172,9 +186,17 @@ def _parser(*, as_text: bool = False) -> argparse.ArgumentParser:
 
 
 def _command(
-    commands: Any, name: str, run: Any, help: str, bundle: str = "a bundle folder or an .edgetl file"
+    commands: Any,
+    name: str,
+    run: Any,
+    help: str,
+    bundle: str = "a bundle folder or an .edgetl file",
+    out_help: str = "write the JSON document to a file",
+    out_metavar: str = "FILE",
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=help, description=help)
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=help, description=help, out_help=out_help, out_metavar=out_metavar
+    )
     parser.set_defaults(run=run)
     parser.add_argument("bundle", metavar="BUNDLE", help=bundle)
     parser.add_argument("--runtime", choices=_RUNTIMES, help="for TFLite models")
@@ -307,6 +329,20 @@ def _verify(options: argparse.Namespace) -> None:
     report = verify(bundle, prefer=options.runtime, trust=trust, min_version=options.min_version)
     _print(options, report, verification_lines)
     raise_failures(report)
+
+
+def _adapt(options: argparse.Namespace) -> None:
+    from ._lib.documents import dumps
+    from .adapt.result import raise_refused
+    from .adapt.run import adapt
+    from .console import adapted_lines
+
+    if options.out is None:
+        raise InputError("no place for the new bundle", hint="Add --out NEW.")
+    asked = from_arguments(AdaptOptions, options)
+    result = adapt(options.bundle, options.photos, options.out, asked, prefer=options.runtime, say=_say)
+    _write(dumps(result) if options.json else "".join(f"{line}\n" for line in adapted_lines(result)))
+    raise_refused(result)
 
 
 def _update(options: argparse.Namespace) -> None:

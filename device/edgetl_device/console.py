@@ -9,6 +9,7 @@ from ._lib.documents import Unknown
 from .text import shown
 
 if TYPE_CHECKING:
+    from .adapt.result import Adapted
     from .bench.result import Result, ResultRun
     from .classifier import Classified, Prediction
     from .doctor import Report
@@ -69,6 +70,44 @@ def result_lines(result: Result) -> list[str]:
     runtimes = sorted({f"{run.runtime.name} {run.runtime.version}" for run in result.runs})
     machine = [environment.board, environment.cpu, environment.os, *runtimes]
     lines.append(", ".join(part for part in machine if isinstance(part, str)))
+    return [shown(line) for line in lines]
+
+
+def adapted_lines(result: Adapted) -> list[str]:
+    """Return a table of what each variant gained and lost, what it takes for known, and what was left out."""
+    rows = [("variant", "before", "after", "lost pp", "95% CI", f"new photos of {result.label}", "known of them")]
+    known = {one.name: one.taught for one in result.unknown}
+    for one in result.variants:
+        low, high = one.old.drop_ci95_pp
+        taught = f"{one.taught.correct} of {one.taught.photos} right"
+        if one.taught_before is not None:
+            taught += f", {one.taught_before.correct} before"
+        rows.append(
+            (
+                one.name,
+                f"{one.old.before.top1:.3f}",
+                f"{one.old.after.top1:.3f}",
+                f"{one.old.drop_pp:+.2f}",
+                f"{low:+.1f} to {high:+.1f}",
+                taught,
+                f"{known[one.name].accepted} of {known[one.name].photos}",
+            )
+        )
+    photos = result.variants[0].old.before.photos
+    lines = [*table(rows), f"before, after, lost: on the {photos} held-out photos that the bundle had"]
+    lines += [
+        f"unknown photos in the bundle that {one.name} takes for known: {one.in_bundle.accepted} of "
+        f"{one.in_bundle.photos}, {one.in_bundle_before.accepted} before"
+        for one in result.unknown
+        if one.in_bundle is not None and one.in_bundle_before is not None
+    ]
+    lines += [f"left out: {left.name}: {left.why}" for left in result.dropped]
+    used = f"{result.label}: {result.kind}, learned from {result.photos.shots} photos in {result.seconds:.1f} s"
+    if result.bundle is None:
+        lines.append(f"{used}; refused, nothing was written")
+    else:
+        unsigned = "; the signatures of the old one do not cover it" if result.was_signed else ""
+        lines.append(f"{used}; {result.bundle.name}, {result.bundle.digest[:12]}, is not signed{unsigned}")
     return [shown(line) for line in lines]
 
 

@@ -138,6 +138,12 @@ class UnknownScorer:
         return self.bank.distance(features) / self.threshold
 
 
+def int8_rows(rows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
+    """Return rows as int8, and the scale of each, float32."""
+    scales = np.maximum(np.abs(rows).max(axis=1), _TINY).astype(np.float32) / np.float32(127)
+    return np.round(rows / scales[:, None]).astype(np.int8), scales
+
+
 def is_unknown(score: float | None) -> bool | None:
     """Return whether a photo with this score is unknown; None without a score. NaN is unknown."""
     return None if score is None else not score <= 1

@@ -52,6 +52,7 @@ _COMMANDS = (
     "pack",
     "keygen",
     "sign",
+    "adapt",
     "bench",
     "deploy",
     "compare",

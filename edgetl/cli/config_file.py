@@ -1,7 +1,7 @@
 """Options in a TOML file: ``--config`` reads it, ``--print-config`` writes it.
 
-A file has one table per command, ``[train]``, ``[quantize]``, ``[bench]``, ``[deploy]``, or the options of one command
-and no table.
+A file has one table per command, ``[train]``, ``[quantize]``, ``[adapt]``, ``[bench]``, ``[deploy]``, or the options of
+one command and no table.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from edgetl_device.errors import InputError
 from edgetl_device.options import Option, Options, Value, check_names, groups_of, options_of
 
-VERBS = ("train", "import", "quantize", "bench", "deploy", "pull", "review")
+VERBS = ("train", "import", "quantize", "adapt", "bench", "deploy", "pull", "review")
 _WIDTH = 100
 
 

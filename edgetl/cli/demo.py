@@ -34,7 +34,6 @@ def demo(
     from edgetl import synthetic
     from edgetl._lib.progress import track
     from edgetl.cli.console.bench import print_result
-    from edgetl.export.bundle import pack
     from edgetl.quantization.options import QuantizeOptions
     from edgetl.quantization.pipeline import quantize
     from edgetl.reports import plots
@@ -45,6 +44,7 @@ def demo(
     from edgetl_device.bench.run import run_bench
     from edgetl_device.bundle import Bundle
     from edgetl_device.classifier import Classifier
+    from edgetl_device.packing import pack
 
     photos, run_folder, picture = out / f"photos-{per_class}", out / "run", out / "result.png"
     _check_place(out)

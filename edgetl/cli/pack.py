@@ -36,11 +36,11 @@ def pack(
 
     Example: edgetl pack runs/photos --variants int8 --evalset 20
     """
-    from edgetl.export.bundle import pack as write_zip
     from edgetl.export.subset import write_subset
     from edgetl.runs.model_card import FILE
     from edgetl_device.bundle import Bundle
     from edgetl_device.errors import InputError
+    from edgetl_device.packing import pack as write_zip
 
     opened = Bundle.open(bundle)
     folder = opened.path

@@ -1,14 +1,12 @@
-"""Write bundles atomically, as a folder or as one ``.edgetl`` zip.
+"""Write bundles atomically, as a folder.
 
-``docs/reference/bundle.md`` describes the format; ``edgetl_device.bundle`` reads it.
+``docs/reference/bundle.md`` describes the format; ``edgetl_device.bundle`` reads it, ``edgetl_device.packing`` zips it.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import re
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -18,22 +16,18 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl import __version__
-from edgetl._lib.csv import table_text
 from edgetl._lib.owned import check_bundle
-from edgetl._lib.times import created
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Json, Named, Unknown
 from edgetl_device._lib.files import atomic_path, sha256_bytes
+from edgetl_device._lib.times import created
 from edgetl_device.bundle import (
     BANK,
-    CARD,
     EVALSET,
     INDEX,
-    INDEX_COLUMNS,
     LABELS,
     MANIFEST,
     REFERENCE,
-    SIGNATURES,
     UNKNOWN_PHOTOS,
     Bundle,
     Manifest,
@@ -42,16 +36,13 @@ from edgetl_device.bundle import (
     Variant,
 )
 from edgetl_device.errors import InputError
+from edgetl_device.packing import index_csv, npz, photo_name
 from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, preprocess, read_photo
 from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement
-from edgetl_device.signature import Signatures
 from edgetl_device.storage import Entry
 from edgetl_device.unknown import UnknownTest, UnknownVariant
-
-# Earliest date a zip can hold. A fixed date makes equal bundles byte-identical.
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 GOLDEN_PHOTOS = 4
 
@@ -156,10 +147,10 @@ def write_bundle(
             if sha256_bytes(data) != photo.sha256:
                 raise InputError(f"{photo.path}: the photo changed since it was read", hint="Run the command again.")
             data, suffix = without_metadata(data, preprocess, name=str(photo.path))
-            name = _photo_name(position, photo, len(evalset), suffix)
+            name = photo_name(position, len(evalset), photo.label, suffix or PurePosixPath(photo.path).suffix.lower())
             files[EVALSET + name] = _put(temporary, EVALSET + name, data)
             index.append((name, photo.label, sha256_bytes(data)))
-        files[INDEX] = _put(temporary, INDEX, table_text(INDEX_COLUMNS, index, verbatim=True).encode())
+        files[INDEX] = _put(temporary, INDEX, index_csv(index))
         golden = _golden_rows(evalset)
         arrays = npz(
             probabilities=np.ascontiguousarray(reference.probabilities, np.float32),
@@ -183,51 +174,6 @@ def write_bundle(
         documents.write(temporary / MANIFEST, documents.sealed(manifest))
         Bundle.open(temporary).reference()  # read back what was written
     return Bundle.open(folder)
-
-
-def pack(
-    bundle: str | os.PathLike[str],
-    file: str | os.PathLike[str],
-    *,
-    signatures: Signatures | None = None,
-    card: bytes | None = None,
-) -> Path:
-    """Write a bundle as one ``.edgetl`` zip and return its path.
-
-    Reproducible: members are sorted and dated 1980. They are stored, not deflated, as models and photos hardly
-    compress and devices read them faster. Only the files listed in ``bundle.json``, the signatures
-    and the model card are packed.
-
-    Args:
-        bundle: The bundle, usually a folder.
-        file: The file to write; may be the bundle itself.
-        signatures: Signatures that replace the bundle's.
-        card: Model card that replaces the bundle's.
-
-    Raises:
-        InputError: The bundle is damaged.
-    """
-    opened = Bundle.open(bundle)
-    first = opened.descriptions()
-    if signatures is not None:
-        first[SIGNATURES] = documents.dumps(signatures).encode()
-    elif SIGNATURES in first:
-        opened.signatures()  # refuses damaged ones
-    if (found := card if card is not None else opened.card()) is not None:
-        first[CARD] = found
-    with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
-        # Manifest first, so that the start of the file identifies it.
-        for name, data in first.items():
-            _add(archive, name, data)
-        for name in sorted(opened.files):
-            _add(archive, name, opened.read(name))
-    return Path(file)
-
-
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    member = zipfile.ZipInfo(name, _ZIP_EPOCH)
-    member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on any system
-    archive.writestr(member, data)
 
 
 def _check(
@@ -302,13 +248,6 @@ def _put_unknown(folder: Path, unknown: UnknownFiles, files: dict[str, Entry]) -
     )
 
 
-def _photo_name(position: int, photo: PhotoFile, count: int, suffix: str) -> str:
-    """Return a portable file name from position and label; the index has the exact label."""
-    label = re.sub(r"[^A-Za-z0-9_-]+", "_", photo.label)[:40]
-    suffix = suffix or PurePosixPath(photo.path).suffix.lower()
-    return f"{position:0{len(str(count - 1))}d}_{label}{suffix if re.fullmatch(r'[.][a-z0-9]{1,5}', suffix) else ''}"
-
-
 def _golden_rows(evalset: Sequence[PhotoFile]) -> list[int]:
     first: dict[str, int] = {}
     for row, photo in enumerate(evalset):
@@ -318,14 +257,3 @@ def _golden_rows(evalset: Sequence[PhotoFile]) -> list[int]:
 
 def _golden_pixels(photos: Sequence[PhotoFile], spec: Preprocess) -> npt.NDArray[np.uint8]:
     return np.stack([preprocess(photo.path, spec) for photo in photos])
-
-
-def npz(**arrays: npt.NDArray[Any]) -> bytes:
-    """Return an ``.npz`` like :func:`numpy.savez`, but without timestamps."""
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, array in arrays.items():
-            data = io.BytesIO()
-            np.lib.format.write_array(data, array, allow_pickle=False)
-            _add(archive, f"{name}.npy", data.getvalue())
-    return stream.getvalue()

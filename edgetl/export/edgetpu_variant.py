@@ -11,12 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl._lib.lock import bundle_locked
-from edgetl.export.bundle import pack
 from edgetl.inspection.tflite.file import Tensor, describe
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import atomic_path, sha256_bytes, write_bytes
 from edgetl_device.bundle import MANIFEST, SIGNATURES, Bundle, Compilation, Manifest, Variant
 from edgetl_device.errors import InputError
+from edgetl_device.packing import pack
 from edgetl_device.storage import Entry
 
 SUFFIX = "-edgetpu"

@@ -13,12 +13,12 @@ from typing import Any
 from edgetl import __version__
 from edgetl._lib import extras
 from edgetl._lib.lock import bundle_locked
-from edgetl.export.bundle import pack
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Named
 from edgetl_device._lib.files import check_regular, heal, new_files
 from edgetl_device.bundle import SIGNATURES, Bundle
 from edgetl_device.errors import InputError
+from edgetl_device.packing import pack
 from edgetl_device.signature import MAX_VERSION, PUBLIC_SUFFIX, PublicKey, Signature, Signatures, key_id, moment, now
 
 PRIVATE_SUFFIX = ".key"

@@ -8,14 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetl._lib.csv import table_text
 from edgetl.data import stratified_rows
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import (
     EVALSET,
     INDEX,
-    INDEX_COLUMNS,
     LABELS,
     MANIFEST,
     REFERENCE,
@@ -25,10 +23,9 @@ from edgetl_device.bundle import (
     Variant,
     read_manifest,
 )
+from edgetl_device.packing import index_csv, npz
 from edgetl_device.storage import Entry
 from edgetl_device.text import shown
-
-from .bundle import npz
 
 README = "README.txt"
 _LABELS = 20
@@ -58,7 +55,7 @@ def write_subset(bundle: Bundle, folder: Path, *, variants: Sequence[str] = (), 
     table = [(one.file.removeprefix(EVALSET), bundle.labels[one.index], one.sha256) for one in chosen]
     contents = {
         LABELS: bundle.read(LABELS),
-        INDEX: table_text(INDEX_COLUMNS, table, verbatim=True).encode(),
+        INDEX: index_csv(table),
         REFERENCE: npz(
             probabilities=reference.probabilities[rows],
             logits=reference.logits[rows],

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from edgetl import __version__
-from edgetl._lib.times import created
 from edgetl_device._lib.documents import Count, Named, Seconds, Share, Text, Time, Unknown, optional
+from edgetl_device._lib.times import created
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.errors import InputError
 from edgetl_device.monitor import MonitorRecord, read_records

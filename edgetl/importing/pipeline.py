@@ -18,7 +18,6 @@ import numpy.typing as npt
 from edgetl import __version__
 from edgetl._lib.extras import check_installed, require
 from edgetl._lib.progress import step
-from edgetl._lib.times import created
 from edgetl.backbones.weights import WeightsRecord
 from edgetl.data import (
     SPLITS,
@@ -48,6 +47,7 @@ from edgetl.runs.provenance import StageTimer, library_versions
 from edgetl.runs.temperature import FittedTemperature
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import atomic_path, sha256_file
+from edgetl_device._lib.times import created
 from edgetl_device.errors import InputError
 from edgetl_device.options import Value, command_text
 from edgetl_device.preprocess import Preprocess

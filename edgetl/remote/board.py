@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from edgetl._lib.cache import key_of
-from edgetl.export.bundle import pack
 from edgetl.remote.agent import About
 from edgetl.remote.connection import Children, Connection, Say, in_memory
 from edgetl.remote.fleet import Board
@@ -31,6 +30,7 @@ from edgetl_device.bundle import Bundle
 from edgetl_device.doctor import Report
 from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.options import arguments
+from edgetl_device.packing import pack
 
 # Number of most recently used items kept on a board.
 _VENVS, _BUNDLES, _PHOTO_SETS = 2, 4, 2

@@ -11,7 +11,6 @@ from typing import ClassVar, Literal
 
 from edgetl import __version__
 from edgetl._lib.lock import locked
-from edgetl._lib.times import created
 from edgetl.remote.agent import MONITOR_FILE, FieldFile
 from edgetl.remote.connection import Children, Connection, Say
 from edgetl.remote.fleet import Board
@@ -20,6 +19,7 @@ from edgetl.remote.pull_options import PullOptions
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Count, Named, Seconds, Text, Time, optional
 from edgetl_device._lib.files import check_writable, remove_file, sha256_file, sweep, write_bytes
+from edgetl_device._lib.times import created
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
 from edgetl_device.monitor.collection import CollectionDocument
 from edgetl_device.monitor.record import MAX_DAY_BYTES, MAX_DAYS

@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 from edgetl import __version__
-from edgetl._lib.times import created
 from edgetl.data import write_split
 from edgetl.runs.directory import DOCUMENT, EARLIER, Run, write_data_root
 from edgetl.runs.document import (
@@ -25,6 +24,7 @@ from edgetl.runs.model_file import write_model
 from edgetl.runs.provenance import library_versions
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import sha256_file
+from edgetl_device._lib.times import created
 from edgetl_device.options import command_text
 
 from .plan import Decision, TrainPlan

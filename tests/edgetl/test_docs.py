@@ -25,6 +25,7 @@ from edgetl.remote.deploy_options import DeployOptions
 from edgetl.remote.pull_options import PullOptions
 from edgetl.review.options import ReviewOptions
 from edgetl.training.options import TrainOptions
+from edgetl_device.adapt.options import AdaptOptions
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.errors import InputError
 from edgetl_device.options import options_of, parsed
@@ -149,6 +150,7 @@ def inline_commands(text: str) -> Iterator[str]:
 
 # Commands whose options Typer passes as text to their own classes.
 OPTIONS = {
+    "adapt": AdaptOptions,
     "bench": BenchOptions,
     "deploy": DeployOptions,
     "field pull": PullOptions,

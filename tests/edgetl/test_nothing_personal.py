@@ -13,11 +13,11 @@ import pytest
 import small
 from PIL import Image
 
-from edgetl.export.bundle import pack
 from edgetl.quantization.options import QuantizeOptions
 from edgetl.quantization.pipeline import quantize
 from edgetl.reports.run.write import write_run_report
 from edgetl.runs.directory import DATA_ROOT, Run
+from edgetl_device.packing import pack
 
 pytestmark = pytest.mark.no_cover
 

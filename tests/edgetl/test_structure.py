@@ -33,9 +33,9 @@ LAYERS = (
 DEVICE_LAYERS = (
     {"__main__"},
     {"console"},
-    {"frames", "stream", "update"},
+    {"adapt", "frames", "stream", "update"},
     {"bench", "doctor", "live", "monitor", "verify"},
-    {"classifier", "trial_decode"},
+    {"classifier", "packing", "trial_decode"},
     {"bundle", "named_photos", "slots"},
     {"photo_metadata", "runtime"},
     {"delegates", "preprocess", "storage"},

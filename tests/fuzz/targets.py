@@ -46,6 +46,7 @@ from edgetl.runs.predictions import read_predictions
 from edgetl.training.options import TrainOptions
 from edgetl_device import signature
 from edgetl_device._lib import documents, jsonfile
+from edgetl_device.adapt.dense_layer import change_row, read_dense
 from edgetl_device.bench import latency, result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
@@ -411,6 +412,11 @@ def _read_tflite(data: bytes) -> None:
     inspect_path(file("x.tflite", data), tensors=True)
 
 
+def _change_row(data: bytes) -> None:
+    dense = read_dense(data)
+    change_row(data, len(dense.bias), dense.weights[0], 0.0, highest=1.0, labels=("a", "b", "c", "d"))
+
+
 def _read_onnx(data: bytes) -> None:
     """The child's work; it turns any exception into a refusal."""
     with suppress(Exception):
@@ -648,6 +654,7 @@ def targets() -> Iterator[Target]:
     yield Target("arrays", _read_array, _arrays, 2000)
     yield Target("npz", _read_npz, lambda: [_npz()], 4000, mutate_zip)
     yield Target("tflite", _read_tflite, lambda: [_member("models/int8.tflite")], 20000)
+    yield Target("last-layers", _change_row, lambda: [_member("models/int8.tflite")], 20000)
     yield Target("edgetpu", predict, lambda: [_member("models/int8.tflite")], 20000)
     yield Target("onnx", _read_onnx, lambda: [_member("models/int8-onnx.onnx")], 30000)
     yield Target("photos", _read_photo, _photos, 8000)

@@ -21,6 +21,7 @@ from edgetl.export import bundle
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.bench import accuracy
 from edgetl_device.bundle import ReferenceArrays
+from edgetl_device.packing import pack
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.runtime import open_runtime, predict, run_batch
 
@@ -176,7 +177,7 @@ def main(scratch: Path) -> None:
         reference=ReferenceArrays(probabilities, logits),
         provenance={"made_by": "tests/golden/make_golden.py", "synthetic": True},
     )
-    bundle.pack(written.path, HERE / "tiny.edgetl")
+    pack(written.path, HERE / "tiny.edgetl")
     print((HERE / "tiny.edgetl").stat().st_size, "bytes")
 
 

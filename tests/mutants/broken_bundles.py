@@ -93,14 +93,14 @@ MUTANTS = (
     ),
     Mutant(
         "packing the same bundle twice gives two files",
-        "edgetl/export/bundle.py",
+        "device/edgetl_device/packing.py",
         "member = zipfile.ZipInfo(name, _ZIP_EPOCH)",
         "member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, os.getpid() % 60))\n    os.getpid = lambda n=os.getpid: n() + 2",
         (_EXPORT + "test_bundle_writing.py::test_packing_is_deterministic_stored_and_the_same_bundle",),
     ),
     Mutant(
         "a damaged bundle is packed",
-        "edgetl/export/bundle.py",
+        "device/edgetl_device/packing.py",
         "            _add(archive, name, opened.read(name))",
         "            _add(archive, name, opened._storage.read(name, limit_bytes=1 << 30))",
         (_EXPORT + "test_bundle_writing.py::test_a_damaged_bundle_is_not_packed",),

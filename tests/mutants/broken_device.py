@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mutant import Mutant
 
-_DEVICE = "tests/device/"
+_DEVICE, _ADAPT = "tests/device/", "tests/device/adapt/test_adapt.py::"
 _PREPROCESS, _COLOUR = "device/edgetl_device/preprocess.py", "device/edgetl_device/decoding/colour.py"
 
 MUTANTS = (
@@ -269,5 +269,33 @@ MUTANTS = (
         'return without_metadata(data, candidate.spec, name="the photo")[0]',
         "return data",
         ("tests/device/monitor/test_collection.py::test_nothing_personal_is_kept",),
+    ),
+    Mutant(
+        "a class learns from photos that are held out",
+        "device/edgetl_device/adapt/photos.py",
+        "return Given(files, tuple(photos[:wanted]), tuple(photos[wanted:]), aside)",
+        "return Given(files, tuple(photos), tuple(photos[wanted:]), aside)",
+        (_ADAPT + "test_the_proof_has_the_new_photos_without_their_position",),
+    ),
+    Mutant(
+        "a taught bundle is written whatever the old classes lost",
+        "device/edgetl_device/adapt/run.py",
+        "    if worst.old.drop_pp <= max_drop:\n",
+        "    if worst.old.drop_pp <= 100:\n",
+        (_ADAPT + "test_a_bundle_that_loses_too_much_is_refused",),
+    ),
+    Mutant(
+        "a class is tested on the shots that it was fitted to",
+        "device/edgetl_device/adapt/head.py",
+        "used = np.ones(len(self.points), bool) if left_out is None else ~left_out",
+        "used = np.ones(len(self.points), bool)",
+        (_ADAPT + "test_how_far_a_class_reaches_is_learned_from_shots_left_out",),
+    ),
+    Mutant(
+        "a taught int8 file cuts off high logits",
+        "device/edgetl_device/adapt/dense_layer.py",
+        "    if highest > high:\n",
+        "    if highest > 1e9:\n",
+        (_ADAPT + "test_logits_above_the_old_range_are_held",),
     ),
 )

@@ -100,6 +100,10 @@ class _TFLiteRuntime:
     def pooled(self, row: int = 0) -> Features:
         return pool([real(self._interpreter.get_tensor(index)[row], table) for index, table in self._features])
 
+    def dense_input(self, row: int = 0) -> Features:
+        index, table = self._features[0]
+        return real(self._interpreter.get_tensor(index)[row], table).reshape(-1)
+
     def close(self) -> None:
         self._interpreter = self._input_view = None
 

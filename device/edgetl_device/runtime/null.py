@@ -49,5 +49,8 @@ class _NullRuntime:
     def pooled(self, row: int = 0) -> Features:  # noqa: ARG002  # the protocol's
         raise ValueError("the null runtime has no features")
 
+    def dense_input(self, row: int = 0) -> Features:  # noqa: ARG002  # the protocol's
+        raise ValueError("the null runtime has no features")
+
     def close(self) -> None:
         pass

@@ -82,6 +82,9 @@ class _OnnxRuntime:
         found = zip(self._results[1:], self._features_grids, strict=True)
         return pool([real(values[row], table) for values, table in found])
 
+    def dense_input(self, row: int = 0) -> Features:
+        return real(self._results[1][row], self._features_grids[0])
+
     def close(self) -> None:
         self._session = None
 

@@ -90,6 +90,12 @@ class Runtime(Protocol):
         Only for models with such outputs.
         """
 
+    def dense_input(self, row: int = 0) -> Features:
+        """Return the input of the last dense layer after the last run: float32 [C], owned by the caller.
+
+        It is the first output of features, which only some models have.
+        """
+
     def close(self) -> None:
         """Free the model's memory. The runtime cannot be used afterwards."""
 

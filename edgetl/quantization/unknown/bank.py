@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.unknown import FeatureBank
+from edgetl_device.unknown import FeatureBank, int8_rows
 
 BANK_BYTES = 300_000
 # Chosen on one set, flowers, among 16 to 128 components and 1 to 10 neighbours (benchmarks/unknown.py).
@@ -49,9 +49,9 @@ def feature_bank(features: npt.NDArray[np.float32]) -> Bank:
     most = max(1, (BANK_BYTES - _FILE_BYTES - count * (width + 4) - 4 * width) // (count + 4))
     if len(unit) > most:
         unit = unit[np.sort(np.random.default_rng(0).permutation(len(unit))[:most])]
-    stored, scales = _int8(components)
+    stored, scales = int8_rows(components)
     components = np.asarray(stored * scales[:, None], np.float32)
-    rows, row_scales = _int8((unit - mean) @ components.T)
+    rows, row_scales = int8_rows((unit - mean) @ components.T)
     return Bank(
         {
             "mean": mean,
@@ -62,11 +62,6 @@ def feature_bank(features: npt.NDArray[np.float32]) -> Bank:
         },
         FeatureBank(mean, components, np.asarray(rows * row_scales[:, None], np.float32), min(NEIGHBOURS, len(rows))),
     )
-
-
-def _int8(rows: npt.NDArray[np.float32]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    scales = np.maximum(np.abs(rows).max(axis=1), 1e-12).astype(np.float32) / np.float32(127)
-    return np.round(rows / scales[:, None]).astype(np.int8), scales
 
 
 def distances(bank: FeatureBank, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:

@@ -12,6 +12,7 @@ import benched
 import pytest
 import small
 import typer
+from drawing import draw_photo
 from jsonschema import Draft202012Validator
 from typer.testing import CliRunner
 
@@ -21,6 +22,7 @@ from edgetl_device.__main__ import _parser, main
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 
+TEACHABLE = Path(__file__).parents[2] / "golden" / "teachable.edgetl"
 PHOTO = Path(__file__).parents[2] / "golden" / "pixels" / "rgb.png"
 QUICK = ("--variants", "int8", "--quick", "--duration", "0.05")
 # What they make is theirs to write: a run, a bundle's files, a report in the run or bundle.
@@ -80,6 +82,12 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str],
             file.write_bytes(bundle.read(photo.file))
         return tmp_path / "labelled"
 
+    def more() -> Path:
+        (tmp_path / "more").mkdir()
+        for seed in range(3):
+            draw_photo(seed).save(tmp_path / "more" / f"{seed}.png")
+        return tmp_path / "more"
+
     def copied() -> Path:
         return shutil.copytree(made("tiny_run").folder, tmp_path / "run")
 
@@ -96,6 +104,7 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str],
         "quantize": lambda: (copied(), "--no-int8"),
         "compile": lambda: (benched.TINY, "--edgetpu"),
         "sign": signed,
+        "adapt": lambda: (TEACHABLE, more(), "--more-shots", "circle", "--max-drop", 100, "--out", tmp_path / "new"),
         "bench": lambda: (benched.TINY, *QUICK),
         "deploy": lambda: ("--status", "--on", "nobody@127.0.0.1"),
         "compare": lambda: (benched.save(tmp_path / "result.json"),),
@@ -186,7 +195,7 @@ def test_the_parser_of_the_device_gives_every_command_both_flags() -> None:
     for as_text in (True, False):
         parser = _parser(as_text=as_text)
         found: dict[str, Any] = next(one.choices for one in parser._actions if hasattr(one, "_name_parser_map"))
-        assert len(found) == 6
+        assert len(found) == 7
         for name, command in found.items():
             flags = {flag for one in command._actions for flag in one.option_strings}
             assert {"--json", "--out"} <= flags, name

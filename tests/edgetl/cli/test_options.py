@@ -26,6 +26,7 @@ from edgetl.remote.deploy_options import DeployOptions
 from edgetl.remote.pull_options import PullOptions
 from edgetl.review.options import ReviewOptions
 from edgetl.training.options import AUGMENT, FITS, TrainOptions
+from edgetl_device.adapt.options import AdaptOptions
 from edgetl_device.bench.options import MAX_BATCH, MAX_THREADS, SCENARIOS, BenchOptions
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.options import (
@@ -43,6 +44,7 @@ REPO = Path(__file__).resolve().parent.parent.parent.parent
 VERBS: dict[str, type[Options]] = {
     "train": TrainOptions,
     "quantize": QuantizeOptions,
+    "adapt": AdaptOptions,
     "bench": BenchOptions,
     "import": ImportOptions,
     "deploy": DeployOptions,

@@ -13,10 +13,11 @@ from PIL import Image
 from profiles import ADOBE_RGB, rgb_profile
 
 from edgetl.export import bundle
-from edgetl.export.bundle import PhotoFile, VariantFile, pack, write_bundle
+from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
 from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.bundle import Bundle, ReferenceArrays
 from edgetl_device.errors import EdgetlError, InputError
+from edgetl_device.packing import pack
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.verify import verify
 

@@ -22,12 +22,13 @@ import pytest
 from drawing import draw_photo
 from small import edgetl, left_over, refused
 
-from edgetl.export.bundle import PhotoFile, VariantFile, pack, write_bundle
+from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
 from edgetl.export.edgetpu import CompileReport
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.bundle import Bundle, ReferenceArrays
+from edgetl_device.packing import pack
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.verify import verify
 

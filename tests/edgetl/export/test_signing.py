@@ -16,10 +16,10 @@ from small import python, refused
 import edgetl
 from edgetl._lib.owned import check_bundle
 from edgetl.export import signature
-from edgetl.export.bundle import pack
 from edgetl.export.signature import KeyFiles, generate, sign
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
+from edgetl_device.packing import pack
 from edgetl_device.signature import PublicKey, check, moment, now, read_keys
 
 pytest.importorskip("cryptography")

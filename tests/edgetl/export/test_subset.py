@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import small
 
-from edgetl.export.bundle import pack
 from edgetl.export.signature import generate, sign
 from edgetl.export.subset import write_subset
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
+from edgetl_device.packing import pack
 from edgetl_device.verify import verify
 
 

@@ -15,7 +15,6 @@ import pytest
 import small
 from programs import cannot_run
 
-from edgetl.export.bundle import pack
 from edgetl.export.edgetpu_variant import add_compiled
 from edgetl.export.signature import generate, sign
 from edgetl.quantization.kept import bundled
@@ -29,6 +28,7 @@ from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.bundle import Bundle, Compilation, CompiledFrom, Manifest
 from edgetl_device.classifier import Classifier
 from edgetl_device.errors import GateFailed, InputError
+from edgetl_device.packing import pack
 from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.verify import verify
 

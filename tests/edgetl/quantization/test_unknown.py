@@ -17,7 +17,7 @@ import small
 from PIL import Image
 
 from edgetl._lib import extras
-from edgetl.export.bundle import PhotoFile, VariantFile, npz, pack, write_bundle
+from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
 from edgetl.export.conversion import float32_onnx, float32_tflite
 from edgetl.export.edgetpu import prepare
 from edgetl.export.features_output import with_features
@@ -41,6 +41,7 @@ from edgetl_device.classifier import Classifier, Observed
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.monitor import Drift, Monitor, read_records
 from edgetl_device.monitor.record import UnknownPhotos
+from edgetl_device.packing import npz, pack
 from edgetl_device.preprocess import preprocess
 from edgetl_device.runtime import features_in, open_runtime
 from edgetl_device.storage import Entry

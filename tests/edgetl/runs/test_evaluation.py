@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import small
 
-from edgetl.export.bundle import pack
 from edgetl.runs.directory import Run
 from edgetl.runs.evaluation import evaluate
 from edgetl_device._lib.documents import to_json
 from edgetl_device.errors import InputError
+from edgetl_device.packing import pack
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import pytest
 
-from edgetl._lib.times import created
+from edgetl_device._lib.times import created
 from edgetl_device.errors import InputError
 
 

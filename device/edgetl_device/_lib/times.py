@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from datetime import datetime, timezone
 
-from edgetl_device.errors import InputError
+from ..errors import InputError
 
 _VARIABLE = "SOURCE_DATE_EPOCH"
 
