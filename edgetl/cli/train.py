@@ -45,7 +45,6 @@ def train(
         metavar="PHOTOS",
         help="With --from RUN, instead of DATA: train on the photos of that run and on these.",
         show_default=False,
-        rich_help_panel=BASICS,
     ),
     resume: Path | None = typer.Option(
         None, metavar="RUN", help="Resume an interrupted run with its settings.", show_default=False
