@@ -103,7 +103,7 @@ def measure(data: DataSet, runs: Path) -> dict[str, Any]:
         "training_photos": advice.photos.count,
         "fewest_a_class": advice.photos.fewest,
         "classes": advice.photos.classes,
-        "size": start.preprocess.size,
+        "size": str(start.preprocess.size),
         "advice": to_json(advice.document),
         "strategies": rows,
         "recommended": name,

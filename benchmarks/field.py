@@ -262,10 +262,10 @@ class Timed:
 
 def flat(classifier: Classifier, variant: str, random: np.random.Generator) -> dict[str, Any]:
     """Return memory and disk after 20,000 and 200,000 photos with drawn features, one every 18 seconds by the clock."""
-    bundle, size = classifier.bundle, classifier.bundle.preprocess.size
+    bundle, shape = classifier.bundle, classifier.bundle.preprocess.size.shape
     scorer = bundle.unknown_scorer(variant)
     features = len(scorer.bank.mean) if scorer else 0
-    pictures = [random.integers(256, size=(size, size, 3), dtype=np.uint8) for _ in range(50)]
+    pictures = [random.integers(256, size=shape, dtype=np.uint8) for _ in range(50)]
     now = [1.8e9]
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -302,7 +302,7 @@ def flat(classifier: Classifier, variant: str, random: np.random.Generator) -> d
 
 def rss_bytes() -> int:
     """Return the memory of this process."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def markdown(document: dict[str, Any]) -> str:

@@ -22,6 +22,8 @@ import numpy as np
 import numpy.typing as npt
 from harness import alternated, spread
 
+from edgetl_device.input_size import square
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 _BATCH = 32
@@ -56,9 +58,9 @@ def measure(photos: Path, rounds: int, scratch: Path) -> dict[str, Any]:
     from edgetl_device.preprocess import Preprocess
 
     _use_cache(scratch / "all")
-    pixels = load_dataset(photos, Preprocess(size=_SIZE)).pixels
+    pixels = load_dataset(photos, Preprocess(size=square(_SIZE))).pixels
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
-    base = build_base("mobilenet_v2", size=_SIZE, width=1.0, weights=weights)
+    base = build_base("mobilenet_v2", size=square(_SIZE), width=1.0, weights=weights)
     model = keras().Model(base.input, keras().layers.GlobalAveragePooling2D()(base.output))
     frozen = freeze(base, None)
     # In Keras' favour: already float32 in memory. edgetl reads uint8 from its cache and writes its results.

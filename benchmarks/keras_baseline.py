@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from edgetl_device.input_size import square
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 _BATCH = 32
@@ -59,7 +61,7 @@ def build(size: int, classes: int) -> tuple[Any, Any]:
     from edgetl.backbones import build_base, resolve_weights
 
     base = build_base(
-        "mobilenet_v2", size=size, width=1.0, weights=resolve_weights("mobilenet_v2", width=1.0, request="auto")
+        "mobilenet_v2", size=square(size), width=1.0, weights=resolve_weights("mobilenet_v2", width=1.0, request="auto")
     )
     base.trainable = False
     inputs = keras.Input((size, size, 3))

@@ -26,6 +26,7 @@ from harness import EDGETL, read_run, run, say
 from edgetl._lib.cores import available_cores
 from edgetl.backbones.cost import multiply_adds
 from edgetl.data import read_split
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess, preprocess
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -139,7 +140,7 @@ def import_s() -> float:
 
 def decode_s(root: Path, samples: Any, size: int) -> float:
     """Return the seconds to decode every photo on all cores, without hashing, auditing or writing."""
-    files, spec = [root / sample.path for sample in samples], Preprocess(size=size)
+    files, spec = [root / sample.path for sample in samples], Preprocess(size=square(size))
 
     def decode_all() -> None:
         with ThreadPoolExecutor(available_cores()) as pool:

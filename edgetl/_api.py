@@ -197,7 +197,8 @@ def advise(
     *,
     backbones: Sequence[str] = ("mobilenet_v2",),
     width: float = 1.0,
-    size: int = 160,
+    size: int | str = 160,
+    grey: bool = False,
     fit: str = "stretch",
     weights: str = "auto",
     val: float = 0.15,
@@ -211,7 +212,8 @@ def advise(
         data: As for :func:`train`.
         backbones: Names that ``edgetl models`` lists, at least one.
         width: Width multiplier of the backbones.
-        size: Input height and width in pixels.
+        size: Height and width of the input in pixels: 96, or "240x320" where they differ.
+        grey: Whether the network gets one channel, grey.
         fit: How photos are fitted to the input: ``stretch``, ``crop`` or ``pad``.
         weights: ``auto``, ``imagenet`` or a weights file.
         val: Share of validation photos, if the data set has none.
@@ -224,12 +226,13 @@ def advise(
         Unavailable: This machine lacks a package, or the weights cannot be loaded or downloaded.
     """
     from edgetl.advice.run import advise_on
+    from edgetl_device.input_size import parse_size
 
     return advise_on(
         Path(data),
         backbones=backbones,
         width=width,
-        size=size,
+        size=parse_size(size, channels=1 if grey else 3),
         fit=fit,
         weights=weights,
         val=val,

@@ -23,6 +23,7 @@ from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl.quantization.preparation.folding import fold_batch_norm
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.jsonfile import write_json
+from edgetl_device.input_size import square
 
 CLASSES = 5
 
@@ -32,7 +33,7 @@ def facts_of(name: str, width: float, *, size: int | None = None) -> Facts:
     size = size or BACKBONES[name].default_size
     keras().utils.set_random_seed(0)
     weights = resolve_weights(name, width=width, request="none")
-    base = build_base(name, size=size, width=width, weights=weights)
+    base = build_base(name, size=square(size), width=width, weights=weights)
     layers = keras().layers
     features = layers.GlobalAveragePooling2D(name="pool")(base.output)
     probabilities = layers.Softmax(name="probabilities")(layers.Dense(CLASSES, name="logits")(features))

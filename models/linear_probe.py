@@ -16,6 +16,7 @@ import numpy as np
 
 from edgetl.backbones import BACKBONES, build_base, resolve_weights
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess, preprocess
 
 _BATCH = 50
@@ -29,7 +30,8 @@ def shared_data() -> Path:
 def read_photos(folder: Path, size: int) -> tuple[np.ndarray, list[str]]:
     """Return the photos of ``folder/<class>/*`` (uint8 [n, size, size, 3]) and their labels, sorted by path."""
     paths = sorted(path for path in folder.glob("*/*") if path.is_file())
-    return np.stack([preprocess(path, Preprocess(size=size)) for path in paths]), [path.parent.name for path in paths]
+    spec = Preprocess(size=square(size))
+    return np.stack([preprocess(path, spec) for path in paths]), [path.parent.name for path in paths]
 
 
 def pooled_features(base: Any, photos: np.ndarray) -> np.ndarray:
@@ -58,8 +60,8 @@ def main() -> None:
     parser.add_argument("--weights", default="auto", help="auto, imagenet, none or a file")
     parser.add_argument("--size", type=int, default=160)
     asked = parser.parse_args()
-    weights = resolve_weights(asked.backbone, width=asked.width, request=asked.weights, size=asked.size)
-    base = build_base(asked.backbone, size=asked.size, width=asked.width, weights=weights)
+    weights = resolve_weights(asked.backbone, width=asked.width, request=asked.weights, size=square(asked.size))
+    base = build_base(asked.backbone, size=square(asked.size), width=asked.width, weights=weights)
     correct, total = probe(base, shared_data() / "flowers")
     print(f"{asked.backbone} {asked.width:g} at {asked.size} px, weights {weights.source}: {correct}/{total}", end=" ")
     print("= {:.3f} (95% CI {:.3f} .. {:.3f})".format(correct / total, *wilson95(correct, total)))

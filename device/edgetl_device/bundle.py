@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import os
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -153,7 +154,9 @@ class Manifest:
         digest: SHA-256 of this document's canonical form without this field; it identifies the bundle.
     """
 
-    SCHEMA: ClassVar[str] = "edgetl.bundle/1"
+    SCHEMA: ClassVar[str] = "edgetl.bundle/2"
+    # Version 1 has square RGB inputs only. Those are still written as that, for devices with an earlier edgetl.
+    OLDER: ClassVar[Mapping[str, Callable[[Json], Json]]] = {"edgetl.bundle/1": lambda document: document}
     SEALED: ClassVar[bool] = True
 
     producer: Named
@@ -166,6 +169,10 @@ class Manifest:
     files: dict[str, Entry]
     unknown: UnknownTest | None = optional()
     digest: Sha256 = documents.stated("0" * 64)
+
+    def written_as(self) -> str:
+        """Return the first schema that has such inputs."""
+        return self.SCHEMA if self.preprocess.size.brief() is None else "edgetl.bundle/1"
 
 
 @dataclass(frozen=True)
@@ -215,7 +222,7 @@ class BundleReference(ReferenceArrays):
 
     Attributes:
         golden_rows: int64 [k], the photos whose pixels are kept.
-        golden_pixels: uint8 [k, S, S, 3], those pixels after preprocessing, RGB 0..255.
+        golden_pixels: uint8 [k, H, W, C], those pixels after preprocessing, 0..255.
     """
 
     golden_rows: npt.NDArray[np.int64]
@@ -380,11 +387,11 @@ class Bundle:
             InputError: The arrays do not fit the bundle.
         """
         name = f"{self.path}: {REFERENCE}"
-        n, classes, size = len(self.photos()), len(self.labels), self.preprocess.size
+        n, classes, shape = len(self.photos()), len(self.labels), self.preprocess.size.shape
         if n == 0:
             raise damaged(f"{self.path}: {INDEX}", "it lists no photos")
         # The manifest determines all sizes before anything is read.
-        golden_bytes = _MAX_GOLDEN * (8 + 3 * size * size)
+        golden_bytes = _MAX_GOLDEN * (8 + math.prod(shape))
         data = self.read(REFERENCE, limit_bytes=2 * 4 * n * classes + golden_bytes + (64 << 10))
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -393,7 +400,7 @@ class Bundle:
                     probabilities=_array(archive, "probabilities", "float32", (n, classes), name),
                     logits=_array(archive, "logits", "float32", (n, classes), name),
                     golden_rows=rows,
-                    golden_pixels=_array(archive, "golden_pixels", "uint8", (len(rows), size, size, 3), name),
+                    golden_pixels=_array(archive, "golden_pixels", "uint8", (len(rows), *shape), name),
                 )
         except (zipfile.BadZipFile, OSError, RuntimeError, *NPY_DAMAGE) as error:
             raise damaged(name, str(error)) from None

@@ -13,7 +13,6 @@ from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from edgetl_device.delegates.delegate import Delegate
 from edgetl_device.delegates.share import External, Share
@@ -24,7 +23,7 @@ from ._lib.documents import Count, Json, Named
 from .bundle import Bundle, BundleName, Variant
 from .errors import EdgetlError, InputError, Unavailable, from_os_error
 from .named_photos import named_photos
-from .preprocess import Pixels, Source, preprocess
+from .preprocess import Pixels, Source, image_of, preprocess
 from .runtime import (
     Features,
     Predicted,
@@ -233,9 +232,9 @@ class Classifier:
         """Return the ``top`` likeliest classes of a photo, likeliest first, and whether it is unknown.
 
         Args:
-            photo: A path, the bytes of an image file, a PIL image, or a uint8 RGB array [H, W, 3]. An array of exactly
-                the model's size counts as preprocessed and is used as it is; any other goes through the bundle's
-                preprocessing like a decoded photo.
+            photo: A path, the bytes of an image file, a PIL image, or a uint8 array: RGB [H, W, 3], or grey [H, W, 1]
+                for a model with one channel. An array of exactly the shape of the model's input counts as preprocessed
+                and is used as it is; any other goes through the bundle's preprocessing like a decoded photo.
             top: At least 1; capped at the number of classes.
             observer: Sees the photo and the answer.
 
@@ -267,20 +266,22 @@ class Classifier:
         return self.run(self.pixels(photo))
 
     def pixels(self, photo: PhotoLike) -> Pixels:
-        """Return a photo as the model's input, uint8 [S, S, 3]; ``photo`` as in :meth:`classify`."""
+        """Return a photo as the model's input, uint8 [H, W, C]; ``photo`` as in :meth:`classify`."""
         if not isinstance(photo, np.ndarray):
             return preprocess(photo, self.bundle.preprocess)
-        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] != 3:
-            raise InputError(
-                f"an array of type {photo.dtype} and shape {list(photo.shape)}", why="expected uint8 RGB [H, W, 3]"
-            )
         size = self.bundle.preprocess.size
-        if photo.shape == (size, size, 3):
+        if photo.dtype != np.uint8 or photo.ndim != 3 or photo.shape[2] not in (3, size.channels):
+            grey = " or grey [H, W, 1]" if size.channels == 1 else ""
+            raise InputError(
+                f"an array of type {photo.dtype} and shape {list(photo.shape)}",
+                why=f"expected uint8 RGB [H, W, 3]{grey}",
+            )
+        if photo.shape == size.shape:
             return photo
-        return preprocess(Image.fromarray(photo), self.bundle.preprocess)
+        return preprocess(image_of(photo), self.bundle.preprocess)
 
     def run(self, pixels: Pixels) -> Probabilities:
-        """Return the probabilities, float32 [classes], for preprocessed pixels, uint8 [S, S, 3].
+        """Return the probabilities, float32 [classes], for preprocessed pixels, uint8 [H, W, C].
 
         Raises:
             ValueError: The classifier is closed.
@@ -329,7 +330,7 @@ class Classifier:
         return self._scorer.score(features), features
 
     def predict(self, pixels: Iterable[Pixels], *, advance: Callable[[int], None] = lambda _: None) -> Predicted:
-        """Run the model over preprocessed photos, uint8 [S, S, 3] each and at least one, in batches.
+        """Run the model over preprocessed photos, uint8 [H, W, C] each and at least one, in batches.
 
         Args:
             pixels: One batch of them is in memory at a time.
@@ -401,11 +402,11 @@ class Classifier:
 
     def _expect_declared(self) -> None:
         size, classes = self.bundle.preprocess.size, len(self.labels)
-        if self.runtime.input.shape[1:] != (size, size, 3) or self.runtime.output.shape[1:] != (classes,):
+        if self.runtime.input.shape[1:] != size.shape or self.runtime.output.shape[1:] != (classes,):
             raise damaged(
                 f"{self.bundle.path}: {self.variant.file}",
                 f"the model maps {list(self.runtime.input.shape)} to {list(self.runtime.output.shape)}, "
-                f"the bundle says size {size} and {classes} labels",
+                f"the bundle says {size.px} and {classes} labels",
             )
         found, unknown = features_in(self.runtime.features), self.bundle.unknown
         if self._scorer and unknown and found != unknown.features:

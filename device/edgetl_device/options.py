@@ -1,8 +1,9 @@
 """Options of a command, each defined once, as a field of a frozen dataclass.
 
 Keyword arguments, checks, flags, configuration files, help and the tables in the docs are derived from the fields.
-A field's type is ``bool``, ``int``, ``float``, ``str``, ``tuple[int, ...]`` or ``tuple[str, ...]``. It may also be None
-if the default depends on something else, which ``unset`` describes. Numbers are finite and bounded.
+A field's type is ``bool``, ``int``, ``float``, ``str``, ``tuple[int, ...]`` or ``tuple[str, ...]``, or ``int | str``
+with a :class:`Form`. It may also be None if the default depends on something else, which ``unset`` describes. Numbers
+are finite and bounded.
 """
 
 from __future__ import annotations
@@ -35,6 +36,19 @@ _METAVARS = {bool: "", int: "N", float: "NUMBER", str: "TEXT"}
 _WIDEST_CHOICES = 24
 
 
+@dataclass(frozen=True)
+class Form:
+    """The form of a value that is a number or a text.
+
+    Attributes:
+        read: Returns the one form of a value that options keep; raises InputError for what is none.
+        bounds: Allowed values, in words.
+    """
+
+    read: Callable[[Any], int | str]
+    bounds: str
+
+
 def option(
     default: Any,
     *,
@@ -48,6 +62,7 @@ def option(
     unset: str = "",
     aliases: Sequence[str] = (),
     split: Callable[[str], list[str]] | None = None,
+    form: Form | None = None,
 ) -> Any:
     """Declare an option as the field of a dataclass that inherits from :class:`Options`.
 
@@ -63,6 +78,7 @@ def option(
         unset: Description of the default None.
         aliases: Further flags, with dashes.
         split: Splits text into the items of a tuple; by default at commas.
+        form: Of an ``int | str``.
     """
     own = {
         "help": help,
@@ -75,6 +91,7 @@ def option(
         "unset": unset,
         "aliases": tuple(aliases),
         "split": split or _at_commas,
+        "form": form,
     }
     return field(default=default, metadata={"option": own})
 
@@ -107,6 +124,7 @@ class Option:
     unset: str
     aliases: tuple[str, ...]
     split: Callable[[str], list[str]]
+    form: Form | None
 
     @property
     def flag(self) -> str:
@@ -131,6 +149,8 @@ class Option:
     @property
     def bounds(self) -> str:
         """Allowed values (of items): ``1 to 256``, ``over 0 and at most 1``, ``one of a, b``; may be empty."""
+        if self.form:
+            return self.form.bounds
         if self.choices:
             return f"one of {', '.join(self.choices)}"
         if self.above is not None:
@@ -218,6 +238,11 @@ class Option:
 
     def _item(self, item: Any, value: Any) -> Any:
         """Convert and check one item of a tuple, or a single value."""
+        if self.form:
+            try:
+                return self.form.read(item)
+            except InputError:
+                raise self.wrong(value, self.bounds) from None
         if self.kind is str and isinstance(item, os.PathLike):
             item = os.fspath(item)
         wanted = {bool: bool, int: numbers.Integral, float: numbers.Real, str: str}[self.kind]
@@ -414,6 +439,8 @@ def _defined(one: Field[Any], hint: Any) -> Option:
     optional = type(None) in typing.get_args(hint)
     kind = inner[0] if optional else hint
     many = typing.get_origin(kind) is tuple
+    if one.metadata["option"]["form"]:
+        kind = str
     return Option(
         name=one.name,
         kind=typing.get_args(kind)[0] if many else kind,

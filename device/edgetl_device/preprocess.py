@@ -16,18 +16,19 @@ import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, ImageOps, TiffImagePlugin
 
 from ._lib import child
-from ._lib.documents import Is, Json, of_json, optional, stated, to_json
+from ._lib.documents import Json, of_json, optional, stated, to_json
 from .decoding.colour import SRGB, Colours, colours_of
 from .decoding.heif import AVIF, HEIC, INSTALL, NAMES, container_of, decoder_bytes, load_decoder
 from .decoding.png_chunks import SIGNATURE, without_large_texts
 from .errors import InputError, Unavailable
+from .input_size import InputSize, square
 
 Pixels = npt.NDArray[np.uint8]
 Source = str | os.PathLike[str] | bytes | Image.Image
@@ -53,6 +54,8 @@ _TURNS: dict[object, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+# The weights of R, G and B in grey: ITU-R BT.601-2, in Pillow's rounding.
+LUMA = (19_595 / 65_536, 38_470 / 65_536, 7_471 / 65_536)
 FITS = ("stretch", "crop", "pad")
 COLOURS = ("srgb", "as-stored")
 # The largest value of 16-bit greys.
@@ -113,9 +116,9 @@ class Preprocess:
     """How a photo is converted to the input of a model.
 
     Attributes:
-        size: Height and width of the result in pixels.
-        fit: ``stretch`` ignores the aspect ratio; ``crop`` scales the shorter side to ``size`` and takes the centre;
-            ``pad`` scales the longer side to ``size`` and centres it on black.
+        size: Height, width and channels of the result.
+        fit: ``stretch`` ignores the aspect ratio; ``crop`` takes the largest part in the middle that has the aspect
+            ratio of ``size``; ``pad`` scales the photo until it just fits into ``size``, and centres it on black.
         resample: ``bilinear`` or ``bicubic``, both with Pillow's support scaling (antialiasing).
         colours: ``srgb`` converts photos with another colour profile; ``as-stored`` ignores profiles, as edgetl did
             before this field existed.
@@ -126,15 +129,15 @@ class Preprocess:
     # A field from a newer edgetl would mean pixels unlike those that the model was trained on.
     CLOSED: ClassVar[bool] = True
 
-    size: Annotated[int, Is(low=16, high=2048)] = stated(160)
+    size: InputSize = stated(square(160))
     fit: Literal["stretch", "crop", "pad"] = stated("stretch")
     resample: Literal["bilinear", "bicubic"] = stated("bilinear")
     colours: Literal["srgb", "as-stored"] = optional("srgb", absent="as-stored")
     depth_range: tuple[int, int] | None = optional()
 
     def __post_init__(self) -> None:
-        if not isinstance(self.size, int) or not 16 <= self.size <= 2048:
-            raise InputError(f"preprocess size {self.size!r}", why="must be a whole number from 16 to 2048")
+        if not isinstance(self.size, InputSize):
+            raise InputError(f"preprocess size {self.size!r}", why="must be an InputSize")
         if self.fit not in FITS:
             raise InputError(f"preprocess fit {self.fit!r}", why=f"must be one of {', '.join(FITS)}")
         if self.resample not in _RESAMPLE:
@@ -163,11 +166,12 @@ class Preprocess:
     def described(self) -> str:
         """Return the fields as one line of text, leaving out those without effect."""
         depth = f", depth range {self.depth_range[0]}..{self.depth_range[1]}" if self.depth_range else ""
-        return f"size {self.size}, fit {self.fit}, resample {self.resample}, colours {self.colours}{depth}"
+        grey = ", grey" if self.size.channels == 1 else ""
+        return f"size {self.size}{grey}, fit {self.fit}, resample {self.resample}, colours {self.colours}{depth}"
 
 
 def preprocess(source: Source, spec: Preprocess) -> Pixels:
-    """Return a photo as the input tensor of a model of ``spec``: uint8 RGB 0..255, shape [size, size, 3].
+    """Return a photo as the input tensor of a model of ``spec``: uint8 RGB or grey 0..255, [height, width, channels].
 
     Args:
         source: A path, the bytes of an image file, or a PIL image.
@@ -216,9 +220,10 @@ def decode(source: Source, spec: Preprocess) -> Image.Image:
     The result is for :func:`fit`, which converts an RGB photo's colours to sRGB after resizing; until then its profile
     is in ``info["icc_profile"]``. Grey, CMYK, palette and transparent photos are converted here.
 
-    A JPEG whose sides are at least four times ``spec.size`` is decoded at 1/2, 1/4 or 1/8 of its resolution (DCT
-    scaling), but never below twice ``spec.size``, so that the fit still halves it at least once. HEICs and AVIFs are
-    decoded whole and then averaged over 2 x 2, 4 x 4 or 8 x 8 pixels, by the same rule. A PIL image is not modified.
+    A JPEG whose sides are at least four times the longer one of ``spec.size`` is decoded at 1/2, 1/4 or 1/8 of its
+    resolution (DCT scaling), but never below twice that, so that the fit still halves it at least once. HEICs and
+    AVIFs are decoded whole and then averaged over 2 x 2, 4 x 4 or 8 x 8 pixels, by the same rule. A PIL image is not
+    modified.
 
     Transparent pixels become white. In greys of more than 8 bits, ``spec.depth_range`` becomes 0..255, or the upper 8
     of 16 bits are kept. An animation yields its first frame.
@@ -244,7 +249,8 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
         raise PhotoError("no_pixels", f"{name}: is {width} x {height} pixels", hint="Replace or remove it.")
     try:
         if data is not None and image.format in _DRAFTED:
-            image.draft("RGB", (2 * spec.size, 2 * spec.size))
+            # The longer side twice: EXIF may turn the photo.
+            image.draft("RGB", (2 * spec.size.longest, 2 * spec.size.longest))
         needed = _needed_bytes(image, (width, height), data, spec)
         _check_memory(name, needed, (width, height))
         if data is not None and image.format == AVIF:
@@ -268,15 +274,15 @@ def _decode(image: Image.Image, name: str, spec: Preprocess, data: bytes | None)
 
 
 def _reduced(image: Image.Image, spec: Preprocess) -> Image.Image:
-    """Halve an image up to three times, while both sides stay at least twice ``spec.size``."""
+    """Halve an image up to three times, while both sides stay at least twice the longer of ``spec.size``."""
     factor = 1
-    while factor < 8 and min(image.size) >= 4 * factor * spec.size:
+    while factor < 8 and min(image.size) >= 4 * factor * spec.size.longest:
         factor *= 2
     return image if factor == 1 else image.reduce(factor)
 
 
 def fit(image: Image.Image, spec: Preprocess) -> Pixels:
-    """Resize an RGB image to ``spec``: uint8 sRGB, shape [size, size, 3].
+    """Resize an RGB image to ``spec``: uint8 sRGB, [height, width, channels].
 
     Colours are converted to sRGB if the image has another usable profile; without a profile they are taken as sRGB.
 
@@ -290,21 +296,44 @@ def fit(image: Image.Image, spec: Preprocess) -> Pixels:
 
 
 def _fit(image: Image.Image, spec: Preprocess) -> Pixels:
-    size, resample = (spec.size, spec.size), _RESAMPLE[spec.resample]
+    size, resample = (spec.size.width, spec.size.height), _RESAMPLE[spec.resample]
     if spec.fit == "stretch":
         fitted = image.resize(size, resample)
     elif spec.fit == "crop":
         fitted = ImageOps.fit(image, size, resample)
     else:
         # As ImageOps.pad, which fails in older versions of Pillow if the shorter side would round to 0.
-        inner = [max(1, round(side * spec.size / max(image.size))) for side in image.size]
+        inner = _inside(image.size, size)
         fitted = Image.new("RGB", size)
-        corner = [round((spec.size - side) / 2) for side in inner]
-        fitted.paste(image.resize((inner[0], inner[1]), resample), (corner[0], corner[1]))
+        corner = [round((whole - side) / 2) for whole, side in zip(size, inner, strict=True)]
+        fitted.paste(image.resize(inner, resample), (corner[0], corner[1]))
     if spec.colours == "srgb":
         colours = colours_of(image, "the photo")
         fitted = fitted if colours.transform is None else colours.to_srgb(fitted)
+    if spec.size.channels == 1:
+        return _grey(fitted)
     return np.asarray(fitted, dtype=np.uint8)
+
+
+def _grey(image: Image.Image) -> Pixels:
+    """Return an RGB image as grey, uint8 [height, width, 1]: the luma of ITU-R BT.601-2, Pillow's mode L.
+
+    Equal channels stay the value that they have: the weights add up to 1.
+    """
+    return np.asarray(image.convert("L"), dtype=np.uint8)[..., None]
+
+
+def image_of(pixels: Pixels) -> Image.Image:
+    """Return pixels, uint8 [height, width, 3] or [height, width, 1], as an RGB or grey image."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+
+
+def _inside(photo: tuple[int, int], size: tuple[int, int]) -> tuple[int, int]:
+    """Return width and height of a photo that is scaled until it just fits into ``size``."""
+    (width, height), (most_wide, most_high) = photo, size
+    if width * most_high >= height * most_wide:
+        return most_wide, max(1, round(height * most_wide / width))
+    return max(1, round(width * most_high / height)), most_high
 
 
 def open_photo(data: bytes, name: str) -> Image.Image:
@@ -387,7 +416,7 @@ def _needed_bytes(image: Image.Image, full: tuple[int, int], data: bytes | None,
     # Pillow resizes one axis after the other, with an RGB image in between, each with a table of 8 bytes for every
     # source pixel that contributes to an output pixel.
     support = 2 if spec.resample == "bilinear" else 4
-    return needed + 4 * spec.size * max(width, height) + 8 * support * max(width, height)
+    return needed + 4 * spec.size.longest * max(width, height) + 8 * support * max(width, height)
 
 
 def _check_decoding(data: bytes, name: str, needed: int) -> None:

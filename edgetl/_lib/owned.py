@@ -44,6 +44,9 @@ class Kind:
     older: tuple[str, ...] = ()
 
 
+_BUNDLE = Kind("a bundle", MANIFEST, Manifest.SCHEMA, ("*", "*/*", "*/*/*"), tuple(Manifest.OLDER))
+
+
 def check_replaceable(folder: Path, kind: Kind, *, hint: str = "") -> None:
     """Refuse a folder that is not entirely edgetl's; a missing or empty folder is fine.
 
@@ -81,7 +84,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
         InputError: The folder must not be replaced.
     """
     hint = hint or "Move it away, or choose another place."
-    check_replaceable(folder, Kind("a bundle", MANIFEST, Manifest.SCHEMA, ("*", "*/*", "*/*/*")), hint=hint)
+    check_replaceable(folder, _BUNDLE, hint=hint)
     if (folder / MANIFEST).is_file():
         check_replaceable(folder, Kind("the bundle", "", "", bundle_files(folder)), hint=hint)
 
@@ -89,7 +92,7 @@ def check_bundle(folder: Path, *, hint: str = "") -> None:
 def bundle_files(folder: Path) -> tuple[str, ...]:
     """Return patterns of a bundle's files: manifest, signatures and listed files; empty without a manifest."""
     try:
-        listed = read_json(folder / MANIFEST, Manifest.SCHEMA)["files"]
+        listed = read_json(folder / MANIFEST, _BUNDLE.schema, older=_BUNDLE.older)["files"]
     except (InputError, KeyError):
         return ()
     return (MANIFEST, SIGNATURES, *(glob.escape(str(name)) for name in listed))

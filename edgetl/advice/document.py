@@ -7,6 +7,7 @@ from typing import ClassVar, Literal
 
 from edgetl.backbones import WeightsRecord
 from edgetl_device._lib.documents import Count, Positive, Text
+from edgetl_device.input_size import InputSize
 from edgetl_device.scores import Accuracy
 
 
@@ -19,7 +20,7 @@ class AdvisedPhotos:
         fewest: Number of photos in the smallest class.
         classes: Number of classes.
         side: Median of the shorter sides in the files, in pixels.
-        size: Input height and width in pixels.
+        size: Height, width and channels of the input.
         probed: Number of photos that the probes used.
         split: The split used: always ``train``.
         folds: Number of folds of the cross-validation.
@@ -29,7 +30,7 @@ class AdvisedPhotos:
     fewest: Positive
     classes: Positive
     side: Positive
-    size: Positive
+    size: InputSize
     probed: Positive
     split: Literal["train"]
     folds: Positive

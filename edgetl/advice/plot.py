@@ -18,7 +18,7 @@ def draw(advice: Advice, target: Path) -> None:
     figure = require("matplotlib.figure").Figure(figsize=(11.0, 4.6), layout="constrained")
     figure.suptitle(
         f"Linear probes at every block: {advice.probed_photos:,} training photos, {advice.photos.classes} classes, "
-        f"{advice.photos.size} px",
+        f"{advice.photos.size.px}",
         fontsize=11,
     )
     panels = zip(

@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from edgetl.runs.metrics import accuracy_of
 from edgetl_device.bench.accuracy import PairedDrop, paired_drop, wilson95
+from edgetl_device.input_size import InputSize
 
 from .depths import Depth
 from .document import ProbedDepth, RecommendationRecord
@@ -69,14 +70,14 @@ class Photos:
         fewest: Number of photos in the smallest class.
         classes: Number of classes.
         side: Median of the shorter sides in the files, in pixels.
-        size: Input height and width in pixels.
+        size: Height, width and channels of the input.
     """
 
     count: int
     fewest: int
     classes: int
     side: int
-    size: int
+    size: InputSize
 
 
 @dataclass(frozen=True)
@@ -228,10 +229,10 @@ def _cheaper(probed: Sequence[Probed]) -> tuple[str, ...]:
 
 
 def _size_note(photos: Photos) -> tuple[str, ...]:
-    if photos.side * 2 > photos.size:
+    if photos.side * 2 > photos.size.shortest:
         return ()
     return (
-        f"the photos are {photos.side} px, enlarged to {photos.size} px: a smaller --size costs less and loses little",
+        f"the photos are {photos.side} px, enlarged to {photos.size.px}: a smaller --size costs less and loses little",
     )
 
 

@@ -16,6 +16,7 @@ from edgetl.data import Dataset, Sample, load_dataset, require_training, stratif
 from edgetl.data.pixels import PhotoFacts
 from edgetl.features import frozen_base
 from edgetl_device.errors import OptionError
+from edgetl_device.input_size import InputSize
 from edgetl_device.preprocess import Preprocess
 
 from .depths import depths_of
@@ -127,7 +128,7 @@ def advise_on(
     *,
     backbones: Sequence[str],
     width: float,
-    size: int,
+    size: InputSize,
     fit: str,
     weights: str,
     val: float,

@@ -119,12 +119,26 @@ def _match(base: Any, weights: ResolvedWeights) -> tuple[Matching, dict[str, lis
         if key not in arrays:
             layers.append(LayerMatch(layer.name, shapes, None))
             continue
-        found = dict(_in_order(layer, arrays[key]))
+        found = {
+            variable: _for_one_channel(value, shapes.get(variable, ()))
+            for variable, value in _in_order(layer, arrays[key])
+        }
         values[layer.name] = list(found.values())
         layers.append(LayerMatch(layer.name, shapes, {variable: value.shape for variable, value in found.items()}))
     unused = tuple(key for key in arrays if key not in wanted)
     pattern = backbone(base.name).block_pattern
     return Matching(tuple(layers), unused, tuple(key for key in unused if pattern.match(key))), values
+
+
+def _for_one_channel(value: np.ndarray, wanted: tuple[int, ...]) -> np.ndarray:
+    """Return the stem's kernel for RGB as one for a single channel, if that is wanted: the sum over its channels.
+
+    One factor and offset scale all channels alike, so a grey photo gives what its three equal channels give, padding
+    included. Where each channel has its own, the layer ``scale`` makes three of one, and the stem stays as it is.
+    """
+    if value.ndim == 4 and value.shape[2] == 3 and wanted == (*value.shape[:2], 1, value.shape[3]):
+        return np.asarray(value.sum(axis=2, keepdims=True, dtype=np.float64), value.dtype)
+    return value
 
 
 def _number_from_one(arrays: Arrays, wanted: dict[str, Any]) -> Arrays:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from edgetl_device.input_size import InputSize
+
 from .simple_cnn import build_simple_cnn
 from .spec import CAFFE, KERAS_WEIGHTS, TORCH, Backbone, KerasFile, KerasFiles, application
 
@@ -20,7 +22,7 @@ def _pair(
         KerasFile(name, f"{KERAS_WEIGHTS}/{folder}/{at_url[1] or name}", md5),
     )
 
-    def keras_file(size: int, width: float, *, top: bool = False) -> KerasFile:
+    def keras_file(size: InputSize, width: float, *, top: bool = False) -> KerasFile:
         del size, width
         return files[0 if top else 1]
 

@@ -19,8 +19,8 @@ _BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.99}
 _INITIALIZER = {"class_name": "VarianceScaling", "config": {"scale": 2.0, "mode": "fan_out"}}
 
 
-def build_lite0(scaled: Any, _size: int, _width: float, *, top: bool = False) -> Any:
-    """Build the model from a scaled input tensor [None, size, size, 3], with random weights.
+def build_lite0(scaled: Any, _width: float, *, top: bool = False) -> Any:
+    """Build the model from a scaled input tensor [None, H, W, C], with random weights.
 
     With ``top``, average pooling and a softmax over ImageNet's 1000 classes follow. Padding is TensorFlow's SAME, so
     the padding of strided layers depends on the size. The only width is 1.0.

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from edgetl_device._lib.documents import Count, Positive, of_json
 from edgetl_device._lib.jsonfile import read_json
+from edgetl_device.input_size import square
 
 from .registry import BACKBONES
 from .weights import keras_cache_dir, models_dir, read_card
@@ -116,7 +117,7 @@ def weights_here(name: str, width: float) -> WeightsHere:
         return WeightsHere("embedded", card.file)
     if row.keras_file is None:
         return WeightsHere("none", None)
-    file = row.keras_file(row.default_size, width)
+    file = row.keras_file(square(row.default_size), width)
     cached = (keras_cache_dir() / file.name).is_file()
     return WeightsHere("keras-cache" if cached else "keras-download", file.name)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from edgetl._lib.extras import keras
+from edgetl_device.input_size import InputSize
 
 from .registry import backbone
 from .spec import NUMBERED, SCALE_LAYER, Scaling
@@ -13,17 +14,17 @@ from .weights import ResolvedWeights
 INPUT_LAYER = "pixels"
 
 
-def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) -> Any:
+def build_base(name: str, *, size: InputSize, width: float, weights: ResolvedWeights) -> Any:
     """Build a backbone without top.
 
-    The result is a flat functional ``keras.Model``: input ``pixels`` (float32 [None, size, size, 3], raw RGB 0..255),
+    The result is a flat functional ``keras.Model``: input ``pixels`` (float32 [None, H, W, C], raw RGB or grey 0..255),
     one layer ``scale``, then the backbone's layers. Its output is the last feature map, float32 [None, h, w, c]. Layer
     names depend on the backbone alone, not on models built earlier in the process. ``scale`` is a Rescaling where
     one factor and offset serve all channels, else a 1x1 Conv2D that is not trainable.
 
     Args:
         name: A name in :data:`~edgetl.backbones.BACKBONES`.
-        size: Input height and width in pixels.
+        size: Height, width and channels of the input.
         width: Width multiplier.
         weights: From :func:`~edgetl.backbones.resolve_weights`; source ``none`` leaves the random initial weights.
 
@@ -39,7 +40,7 @@ def build_base(name: str, *, size: int, width: float, weights: ResolvedWeights) 
     return base
 
 
-def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWeights) -> Any:
+def build_classifier(name: str, *, size: InputSize, width: float, weights: ResolvedWeights) -> Any:
     """Build a backbone with its original classifier of the 1000 ImageNet classes.
 
     The graph is that of :func:`build_base` plus the top. Its output is probabilities, float32 [None, 1000], in Keras'
@@ -47,7 +48,7 @@ def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWei
 
     Args:
         name: A name in :data:`~edgetl.backbones.BACKBONES`.
-        size: Input height and width in pixels.
+        size: Height, width and channels of the input.
         width: Width multiplier.
         weights: From ``resolve_weights(..., top=True)``.
 
@@ -62,17 +63,17 @@ def build_classifier(name: str, *, size: int, width: float, weights: ResolvedWei
     return model
 
 
-def _build(name: str, size: int, width: float, *, top: bool) -> Any:
+def _build(name: str, size: InputSize, width: float, *, top: bool) -> Any:
     row = backbone(name)
     row.check(width=width, size=size)
-    pixels = keras().layers.Input((size, size, 3), name=INPUT_LAYER)
-    built = row.build(scale_pixels(pixels, row.scale), size, width, top=top)
+    pixels = keras().layers.Input(size.shape, name=INPUT_LAYER)
+    built = row.build(scale_pixels(pixels, row.scale), width, top=top)
     _number_from_one(built)
     return keras().Model(pixels, built.output, name=name)
 
 
 def scale_pixels(pixels: Any, scale: Scaling) -> Any:
-    """Add the layer ``scale`` to raw pixels, a Keras tensor [None, size, size, 3]."""
+    """Add the layer ``scale`` to raw pixels, a Keras tensor [None, H, W, C]."""
     import numpy as np
 
     layers = keras().layers
@@ -82,10 +83,10 @@ def scale_pixels(pixels: Any, scale: Scaling) -> Any:
     # weights are exact: each output channel has a scale of its own and one weight that is not zero.
     layer = layers.Conv2D(3, 1, trainable=False, name=SCALE_LAYER)
     scaled = layer(pixels)
-    kernel = np.zeros((1, 1, 3, 3), np.float32)
+    kernel = np.zeros((1, 1, pixels.shape[-1], 3), np.float32)
     factors, offsets = (np.broadcast_to(np.array(part, np.float32), 3) for part in (scale.factor, scale.offset))
     for place, channel in enumerate(scale.channels):
-        kernel[0, 0, "RGB".index(channel), place] = factors[place]
+        kernel[0, 0, "RGB".index(channel) if pixels.shape[-1] == 3 else 0, place] = factors[place]
     layer.set_weights([kernel, offsets])
     return scaled
 

@@ -16,6 +16,7 @@ from edgetl.backbones import ResolvedWeights, WeightsRecord, backbone, resolve_w
 from edgetl_device._lib.documents import optional
 from edgetl_device.classifier import Failures, Prediction, ranked
 from edgetl_device.errors import EdgetlError, InputError
+from edgetl_device.input_size import InputSize, square
 from edgetl_device.named_photos import NamedPhoto, named_photos
 from edgetl_device.preprocess import Pixels, Preprocess, preprocess
 from edgetl_device.runtime import check_probabilities
@@ -135,8 +136,9 @@ def imagenet_predictions(
     row = backbone(name)
     check_installed("keras")
     classes = imagenet_classes()
-    resolved = resolve_weights(name, width=width, request=weights, size=size, top=True)
-    spec = Preprocess(size=size or row.top_size or row.default_size, fit="crop")
+    input_size = square(size or row.top_size or row.default_size)
+    resolved = resolve_weights(name, width=width, request=weights, size=input_size, top=True)
+    spec = Preprocess(size=input_size, fit="crop")
     # Check before building the model, which takes seconds.
     named = list(named_photos(photos))
     pixels = [_pixels(photo, spec, failures) for photo in named]
@@ -164,7 +166,7 @@ def _pixels(photo: NamedPhoto, spec: Preprocess, failures: Failures) -> Pixels |
         return failures.add(error)
 
 
-def _build(name: str, size: int, width: float, weights: ResolvedWeights) -> Any:
+def _build(name: str, size: InputSize, width: float, weights: ResolvedWeights) -> Any:
     from edgetl.backbones.graph import build_classifier
 
     try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from edgetl_device.input_size import InputSize
+
 from .efficientnet_lite import build_lite0
 from .spec import KERAS_WEIGHTS, Backbone, KerasFile, KerasFiles, Scaling, scalable
 
@@ -13,19 +15,19 @@ _V3_PAPER = "Howard et al. 2019, Searching for MobileNetV3, arXiv:1905.02244"
 _V3_BLOCK = re.compile(r"expanded_conv_(?:(\d+)_)?")
 
 
-def _trained_size(size: int, sizes: tuple[int, ...]) -> int:
+def _trained_size(size: InputSize, sizes: tuple[int, ...]) -> int:
     # Keras has one file per training resolution and takes the 224 px one for every other size.
-    return size if size in sizes else 224
+    return size.height if size.height == size.width and size.height in sizes else 224
 
 
-def _v1_file(size: int, width: float, *, top: bool = False) -> KerasFile:
+def _v1_file(size: InputSize, width: float, *, top: bool = False) -> KerasFile:
     rows = _trained_size(size, (128, 160, 192, 224))
     alpha = {1.0: "1_0", 0.75: "7_5", 0.5: "5_0", 0.25: "2_5"}[width]
     name = f"mobilenet_{alpha}_{rows}_tf{'' if top else '_no_top'}.h5"
     return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet/{name}")
 
 
-def _v2_file(size: int, width: float, *, top: bool = False) -> KerasFile:
+def _v2_file(size: InputSize, width: float, *, top: bool = False) -> KerasFile:
     rows = _trained_size(size, (96, 128, 160, 192, 224))
     name = f"mobilenet_v2_weights_tf_dim_ordering_tf_kernels_{float(width)}_{rows}{'' if top else '_no_top'}.h5"
     return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v2/{name}")
@@ -33,7 +35,7 @@ def _v2_file(size: int, width: float, *, top: bool = False) -> KerasFile:
 
 def _v3_file(model: str, md5: dict[float, tuple[str, str]]) -> KerasFiles:
     # keras.src.applications.mobilenet_v3.WEIGHTS_HASHES: with top, without
-    def keras_file(size: int, width: float, *, top: bool = False) -> KerasFile:
+    def keras_file(size: InputSize, width: float, *, top: bool = False) -> KerasFile:
         del size
         name = f"weights_mobilenet_v3_{model}_224_{float(width)}_float{'' if top else '_no_top_v2'}.h5"
         return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v3/{name}", md5[width][0 if top else 1])

@@ -7,7 +7,7 @@ from typing import Any
 _FILTERS = (8, 16, 32, 32)
 
 
-def build_simple_cnn(scaled: Any, _size: int, _width: float, *, top: bool = False) -> Any:
+def build_simple_cnn(scaled: Any, _width: float, *, top: bool = False) -> Any:
     """Build four blocks of 3x3 convolution, BatchNorm, ReLU and 2x2 maximum pooling, with random weights; no top."""
     assert not top, "it has none"
     from edgetl._lib.extras import keras

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import InputSize
 
 # keras.src.applications.{mobilenet,resnet,vgg16,...}.BASE_WEIGHT_PATH
 KERAS_WEIGHTS = "https://storage.googleapis.com/tensorflow/keras-applications"
@@ -52,14 +53,14 @@ class KerasFile:
 class KerasFiles(Protocol):
     """Selects Keras' weights file for a size and a width; see :class:`Backbone`."""
 
-    def __call__(self, size: int, width: float, *, top: bool = False) -> KerasFile:
+    def __call__(self, size: InputSize, width: float, *, top: bool = False) -> KerasFile:
         """Return the file."""
 
 
 class Builder(Protocol):
     """Builds a model from a scaled tensor; see :class:`Backbone`."""
 
-    def __call__(self, scaled: Any, size: int, width: float, /, *, top: bool = False) -> Any:
+    def __call__(self, scaled: Any, width: float, /, *, top: bool = False) -> Any:
         """Return the keras.Model."""
 
 
@@ -97,9 +98,9 @@ class Backbone:
         block_count: Number of blocks, the same at every width.
         block_pattern: Matches the names of all layers of a block and of no other layer, or only its last layer where
             the others have no such name. Its group identifies the block; without a group it is block 0.
-        build: Builds the keras.Model from a scaled input tensor [None, size, size, 3], the size and the width, with
-            random weights and without top; with ``top=True`` it ends in a softmax over the 1000 ImageNet classes.
-        keras_file: Keras' ImageNet weights for a size in pixels and a width, without top or with it; None where Keras
+        build: Builds the keras.Model from a scaled input tensor [None, H, W, C] and the width, with random weights and
+            without top; with ``top=True`` it ends in a softmax over the 1000 ImageNet classes.
+        keras_file: Keras' ImageNet weights for an input size and a width, without top or with it; None where Keras
             has none.
         scale: Scaling of raw pixels to the range that the weights expect.
         embedded: Folder in ``models/`` with weights that ship with edgetl, or None.
@@ -122,7 +123,7 @@ class Backbone:
     default_size: int = 160
     top_size: int | None = 224
 
-    def check(self, *, width: float, size: int | None = None) -> None:
+    def check(self, *, width: float, size: InputSize | None = None) -> None:
         """Refuse a width or an input size that this backbone does not have.
 
         Raises:
@@ -132,7 +133,7 @@ class Backbone:
             allowed = ", ".join(f"{one:g}" for one in self.widths)
             which = f"its widths are {allowed}" if len(self.widths) > 1 else f"its only width is {allowed}"
             raise InputError(f"{self.name} has no width {width:g}", why=which)
-        if size is not None and size < self.min_size:
+        if size is not None and size.shortest < self.min_size:
             raise InputError(
                 f"input size {size} is too small for {self.name}", why=f"it needs at least {self.min_size}"
             )
@@ -141,11 +142,12 @@ class Backbone:
 def application(class_name: str, **options: Any) -> Builder:
     """Return a builder around a function of ``keras.applications`` without a width multiplier."""
 
-    def build(scaled: Any, size: int, _width: float, *, top: bool = False) -> Any:
+    def build(scaled: Any, _width: float, *, top: bool = False) -> Any:
         from edgetl._lib.extras import keras
 
         make = getattr(keras().applications, class_name)
-        return make(input_shape=(size, size, 3), include_top=top, weights=None, input_tensor=scaled, **options)
+        shape = tuple(scaled.shape[1:])
+        return make(input_shape=shape, include_top=top, weights=None, input_tensor=scaled, **options)
 
     return build
 
@@ -153,7 +155,7 @@ def application(class_name: str, **options: Any) -> Builder:
 def scalable(class_name: str, **options: Any) -> Builder:
     """Return a builder around a function of ``keras.applications`` whose ``alpha`` is the width multiplier."""
 
-    def build(scaled: Any, size: int, width: float, *, top: bool = False) -> Any:
-        return application(class_name, alpha=width, **options)(scaled, size, width, top=top)
+    def build(scaled: Any, width: float, *, top: bool = False) -> Any:
+        return application(class_name, alpha=width, **options)(scaled, width, top=top)
 
     return build

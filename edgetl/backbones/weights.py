@@ -17,6 +17,7 @@ from edgetl_device._lib.documents import Sha256, of_json
 from edgetl_device._lib.files import atomic_path, sha256_file
 from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError, OptionError, Unavailable
+from edgetl_device.input_size import InputSize, square
 
 from .registry import BACKBONES, backbone
 from .spec import Backbone, KerasFile
@@ -91,7 +92,7 @@ class ResolvedWeights:
 
 
 def resolve_weights(
-    name: str, *, width: float, request: str = "auto", size: int | None = None, top: bool = False
+    name: str, *, width: float, request: str = "auto", size: InputSize | None = None, top: bool = False
 ) -> ResolvedWeights:
     """Resolve ``request`` to a weights file; downloads go to Keras' cache.
 
@@ -101,7 +102,7 @@ def resolve_weights(
         request: ``auto`` takes the embedded weights where they fit backbone and width, else Keras' cache, else Keras'
             download. ``imagenet`` takes Keras' cache, else its download. ``none`` trains from scratch. Anything else is
             the path of a .h5, .weights.h5, .keras or .npz file.
-        size: Input size in pixels (default: the backbone's). Keras has a file for each training resolution.
+        size: Input size (default: the backbone's). Keras has a file for each training resolution.
         top: Include the classifier of the 1000 ImageNet classes. None is embedded, so ``auto`` means ``imagenet``;
             ``none`` is refused.
 
@@ -132,7 +133,7 @@ def resolve_weights(
             + " or {weights} PATH (a file).",
         )
     default = (row.top_size if top else None) or row.default_size
-    return _from_keras(row, row.keras_file(size or default, width, top=top), top=top)
+    return _from_keras(row, row.keras_file(size or square(default), width, top=top), top=top)
 
 
 def models_dir() -> Path:

@@ -9,6 +9,7 @@ import typer
 
 from edgetl.cli.console.output import DATA_FORMS, echo, note, print_table, word
 
+from .input_options import GREY, SIZE
 from .json_output import JSON, OUT, check_out, deliver
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ def advise(
         ["mobilenet_v2"], "--backbone", help="Backbone, as edgetl models lists it. Repeat to compare several."
     ),
     width: float = typer.Option(1.0, help="Width multiplier of the backbones."),
-    size: int = typer.Option(160, help="Input height and width in pixels."),
+    size: str = SIZE,
+    grey: bool = GREY,
     fit: str = typer.Option("stretch", help="How photos are fitted to the input: stretch, crop or pad."),
     weights: str = typer.Option("auto", help="auto, imagenet or a weights file."),
     val: float = typer.Option(0.15, help="Share of validation photos, if the folder has no val/, as in edgetl train."),
@@ -50,6 +52,7 @@ def advise(
     """
     from edgetl.advice.run import advise_on
     from edgetl.data import refuse_inside
+    from edgetl_device.input_size import parse_size
 
     if plot:
         refuse_inside(data, plot, file=True)
@@ -58,7 +61,7 @@ def advise(
         data,
         backbones=backbone,
         width=width,
-        size=size,
+        size=parse_size(size, channels=1 if grey else 3),
         fit=fit,
         weights=weights,
         val=val,
@@ -93,8 +96,9 @@ def _print(data: Path, advice: Advice) -> None:
     echo(f"recommended  {chosen.title}")
     for reason in chosen.reasons:
         echo(f"  - {reason}")
-    size = "" if photos.size == 160 else f" --size {photos.size}"
-    echo(f"next         edgetl train {word(data)} {chosen.flags()}{size}")
+    size = "" if str(photos.size) == SIZE.default else f" --size {photos.size}"
+    grey = " --grey" if photos.size.channels == 1 else ""
+    echo(f"next         edgetl train {word(data)} {chosen.flags()}{size}{grey}")
 
 
 def _print_depths(one: BackboneAdvice, *, several: bool) -> None:

@@ -12,6 +12,7 @@ import typer
 from edgetl.cli import data_fetch, data_preview
 from edgetl.cli.console.output import DATA_FORMS, echo, note, print_json, print_table
 from edgetl.cli.groups import CommandGroup
+from edgetl.cli.input_options import GREY, SIZE
 from edgetl.cli.json_output import JSON, OUT, check_out, deliver
 from edgetl_device.text import LISTED, listed
 
@@ -37,7 +38,6 @@ _Data = typer.Argument(
     readable=False,
     show_default=False,
 )
-_Size = typer.Option(160, "--size", help="Input size to decode for; `train` reuses the cached result.")
 _Seed = typer.Option(0, "--seed", help="Seed of the split.")
 _Val = typer.Option(0.15, "--val", help="Share of validation photos, if there is no val folder.")
 _Test = typer.Option(0.15, "--test", help="Share of test photos, if there are no split folders, or only train.")
@@ -71,7 +71,8 @@ def register(app: typer.Typer) -> None:
 
 def check(
     data: Path = _Data,
-    size: int = _Size,
+    size: str = SIZE,
+    grey: bool = GREY,
     seed: int = _Seed,
     val: float = _Val,
     test: float = _Test,
@@ -91,6 +92,7 @@ def check(
     from edgetl.data import AUDIT, check_dataset
     from edgetl_device._lib.files import write_text
     from edgetl_device.errors import InputError
+    from edgetl_device.input_size import parse_size
     from edgetl_device.preprocess import Preprocess
 
     if page and not labels:
@@ -99,7 +101,8 @@ def check(
         check_installed("jinja2", extra="report")
     for file in (out, page):
         check_out(file, data=data)
-    dataset = check_dataset(data, Preprocess(size=size), seed=seed, val=val, test=test, on_conflict=on_conflict.value)
+    spec = Preprocess(size=parse_size(size, channels=1 if grey else 3))
+    dataset = check_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict.value)
     checked = None
     if labels:
         from edgetl.labels import check_labels

@@ -8,6 +8,8 @@ import typer
 
 from edgetl.cli.console.output import echo
 
+from .input_options import GREY, SIZE
+
 
 def register(group: typer.Typer) -> None:
     """Add the command to the group ``edgetl data``."""
@@ -20,7 +22,8 @@ def preview(
     augment: str = typer.Option("standard", help="A preset, as for train, or all."),
     photos: int = typer.Option(6, min=1, max=100, help="Photos to show, stratified by class."),
     views: int = typer.Option(4, min=1, max=50, help="Views of each photo."),
-    size: int = typer.Option(160, help="Input height and width in pixels, as for train."),
+    size: str = SIZE,
+    grey: bool = GREY,
     fit: str = typer.Option("stretch", help="stretch, crop or pad, as for train."),
     val: float = typer.Option(0.15, help="As for train; determines the split, and thus the training photos."),
     test: float = typer.Option(0.15, help="Likewise."),
@@ -39,6 +42,7 @@ def preview(
     from edgetl.features.preview import preview as rows_of
     from edgetl_device._lib.files import atomic_path
     from edgetl_device.errors import InputError
+    from edgetl_device.input_size import parse_size
     from edgetl_device.preprocess import Preprocess
 
     if augment != "all":
@@ -46,7 +50,7 @@ def preview(
     if out.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise InputError(f"{out}: unknown image format", why="it must end in .png or .jpg")
     refuse_inside(data, out, file=True)
-    spec = Preprocess(size=size, fit=fit)  # type: ignore[arg-type]  # checked by the class
+    spec = Preprocess(size=parse_size(size, channels=1 if grey else 3), fit=fit)  # type: ignore[arg-type]  # checked by the class
     dataset = load_dataset(data, spec, seed=seed, val=val, test=test, on_conflict=on_conflict)  # type: ignore[arg-type]
     require_training(dataset)
     names = [name for name in PRESETS if name != "none"] if augment == "all" else [augment]

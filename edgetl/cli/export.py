@@ -23,7 +23,7 @@ def export(
     variant: str = typer.Option("float32", help="float32, float16, dynamic, int8 (TFLite), float32-onnx or int8-onnx."),
     out: Path | None = typer.Option(None, "--out", "-o", help="File to write.  [default: RUN/<variant>.<format>]"),
     target: str = typer.Option("generic", help="Target of int8: generic, coral, mcu or mediapipe."),
-    layout: str = typer.Option("nhwc", help="ONNX only: nchw takes the photo as [1, 3, S, S]."),
+    layout: str = typer.Option("nhwc", help="ONNX only: nchw takes the photo as [1, C, H, W]."),
     c_array: bool = typer.Option(
         False, "--c-array", help="TFLite only: C source and header for microcontrollers.  [default: RUN/<run>.c]"
     ),
@@ -95,7 +95,7 @@ def _write_saved_model(run: Path, folder: Path, *, other: bool) -> None:
     if other:
         raise InputError(
             "--to-saved-model with --variant, --layout or --c-array",
-            why="a SavedModel has the float model, with the photo as [n, S, S, 3]",
+            why="a SavedModel has the float model, with the photo as [n, H, W, C]",
             hint="Export the variant by itself.",
         )
     write_saved_model(Run.open(run).load_model(), folder)

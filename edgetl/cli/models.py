@@ -101,6 +101,7 @@ def _match(name: str, path: Path, *, width: float, json: bool, out: Path | None)
     from edgetl.backbones.document import MatchedLayer, WeightsMatch
     from edgetl.cli.console.output import print_table
     from edgetl_device.errors import InputError
+    from edgetl_device.input_size import square
 
     row = backbone(name)
     row.check(width=width)
@@ -108,7 +109,7 @@ def _match(name: str, path: Path, *, width: float, json: bool, out: Path | None)
     if weights.path is None:
         raise InputError("--weights none: there is no file to match")
     nothing = resolve_weights(name, width=width, request="none")
-    found = match(build_base(name, size=row.min_size, width=width, weights=nothing), weights)
+    found = match(build_base(name, size=square(row.min_size), width=width, weights=nothing), weights)
     lines = list(status_lines(found))
     document = WeightsMatch(name, width, tuple(MatchedLayer(*line) for line in lines))
     if deliver(document, json=json, out=out):

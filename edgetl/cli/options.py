@@ -121,7 +121,7 @@ def _parameters(one: Option) -> list[inspect.Parameter]:
         text = typer.Option(None, one.flag, *one.aliases, metavar=one.value_name, help=help, **shared)
         return [_parameter(one.name, list[str], text)]
     on = typer.Option(False, one.flag, *one.aliases, help=help, hidden=one.default is True, **shared)
-    off = typer.Option(False, one.negative, help=_not(help), hidden=one.default is False, **shared)
+    off = typer.Option(False, one.negative, help=_not(help), hidden=one.default is not True, **shared)
     return [_parameter(one.name, bool, on), _parameter(_negative_name(one), bool, off)]
 
 

@@ -37,7 +37,8 @@ def require_alike(one: Result, one_name: str, two: Result, two_name: str) -> Non
         )
     spec, other_spec = one.bundle.preprocess, two.bundle.preprocess
     if spec != other_spec:
-        pairs = ((key, value, vars(other_spec)[key]) for key, value in vars(spec).items())
+        given, other_given = (vars(found) | {"size": found.size.px} for found in (spec, other_spec))
+        pairs = ((key, value, other_given[key]) for key, value in given.items())
         raise InputError(
             f"{pair}: different preprocessing",
             why="; ".join(f"{key} {value} / {other}" for key, value, other in pairs if value != other),

@@ -27,6 +27,7 @@ from edgetl.data.near_duplicates import SIDE
 from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.decoding.heif import AVIF, HEIC, NAMES, decoders
 from edgetl_device.errors import InputError, is_of_machine
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import (
     MAX_DEPTH_VALUE,
     PhotoError,
@@ -45,8 +46,8 @@ from edgetl_device.preprocess import (
 _FORMAT = 5
 
 # A photo's digest must not depend on the preprocessing, or another --size or --depth-range would change the split.
-_DIGEST_SPEC = Preprocess(size=160, colours="as-stored")
-_REDUCED_FROM = 4 * _DIGEST_SPEC.size
+_DIGEST_SPEC = Preprocess(size=square(160), colours="as-stored")
+_REDUCED_FROM = 4 * _DIGEST_SPEC.size.longest
 _BAND_ROWS = 256
 # Text that version control keeps instead of large files: the specification of Git LFS, git-annex's unlocked files.
 _POINTERS = {
@@ -103,7 +104,7 @@ class PixelCache:
 
     Attributes:
         key: Name of the cache entry; it changes with the files, the preprocessing and the decoders' versions.
-        array: Memory-mapped, read-only uint8 RGB 0..255, shape [files, size, size, 3]; unreadable files are zeros.
+        array: Memory-mapped, read-only uint8 0..255, [files, H, W, C]; unreadable files are zeros.
         row: The row of each readable file, by the SHA-256 of its bytes.
         facts: Facts about each file, by the SHA-256 of its bytes.
         thumbnails: The whole photos as squares of grey, uint8 [files, 32, 32], as :mod:`edgetl.data.near_duplicates`
@@ -197,7 +198,7 @@ def _pointer(path: Path) -> Unreadable | None:
 def _make(folder: Path, files: Mapping[str, Path], hashes: list[str], spec: Preprocess) -> None:
     facts: dict[str, PhotoFacts | Unreadable] = {}
     with (
-        ArrayFile(folder / "pixels.npy", (len(hashes), spec.size, spec.size, 3), np.uint8) as file,
+        ArrayFile(folder / "pixels.npy", (len(hashes), *spec.size.shape), np.uint8) as file,
         ArrayFile(folder / "thumbnails.npy", (len(hashes), SIDE, SIDE), np.uint8) as thumbnails,
     ):
 
@@ -233,7 +234,7 @@ def _decode(
         depth = _depth(header)
         container = NAMES.get(header.format or "", "")
     reduced = may_be_reduced and (min(width, height) >= _REDUCED_FROM or image.width < width)
-    if converted or (depth and spec.depth_range) or (reduced and spec.size != _DIGEST_SPEC.size):
+    if converted or (depth and spec.depth_range) or (reduced and spec.size.longest != _DIGEST_SPEC.size.longest):
         reference = decode(data, _DIGEST_SPEC)
     else:
         reference = image

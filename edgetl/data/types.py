@@ -122,7 +122,7 @@ class LabelCheck:
 
     Attributes:
         backbones: Backbones whose features were used.
-        size: Input height and width in pixels.
+        size: Input height and width in pixels, a square.
         photos: Number of photos checked, of all splits.
         unchecked: Classes with too few photos.
         suspects: The clearest first.

@@ -138,7 +138,7 @@ def write_bundle(
     for variant in variants:
         file = f"models/{variant.name}.{variant.format}"
         contents[file] = variant.data
-        rows.append(variant.described or _variant_row(variant, file, size=preprocess.size, classes=len(labels)))
+        rows.append(variant.described or _variant_row(variant, file, preprocess=preprocess, classes=len(labels)))
     with atomic_path(folder, directory=True, replaceable=check_bundle) as temporary:
         files = {name: _put(temporary, name, data) for name, data in contents.items()}
         index = []
@@ -200,12 +200,12 @@ def _check(
         )
 
 
-def _variant_row(variant: VariantFile, file: str, *, size: int, classes: int) -> Variant:
+def _variant_row(variant: VariantFile, file: str, *, preprocess: Preprocess, classes: int) -> Variant:
     runtime = open_runtime(variant.data, variant.format)
-    if runtime.input.shape != (1, size, size, 3) or runtime.output.shape != (1, classes):
+    if runtime.input.shape != (1, *preprocess.size.shape) or runtime.output.shape != (1, classes):
         raise InputError(
             f"the {variant.name} model maps {list(runtime.input.shape)} to {list(runtime.output.shape)}",
-            why=f"the bundle is for photos of {size} x {size} pixels and {classes} labels",
+            why=f"the bundle is for photos of {preprocess.size.px} and {classes} labels",
         )
     row = Variant(
         name=variant.name,

@@ -120,7 +120,7 @@ def _header(
         f"extern const unsigned char {name}_model[{upper}_MODEL_BYTES];",
         f"extern const size_t {name}_model_bytes;",
         "",
-        f"/* Input: {_form(source)}, one photo as RGB, rows from the top. */",
+        f"/* Input: {_form(source)}, one photo {'in grey' if channels == 1 else 'as RGB'}, rows from the top. */",
         f"#define {upper}_INPUT_HEIGHT {height}",
         f"#define {upper}_INPUT_WIDTH {width}",
         f"#define {upper}_INPUT_CHANNELS {channels}",

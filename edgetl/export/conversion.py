@@ -26,7 +26,7 @@ INPUT_NAME, OUTPUT_NAME = "pixels", "probabilities"
 
 
 def float32_tflite(model: Keras) -> bytes:
-    """Return ``model`` as float32 TFLite: input float32 [1, S, S, 3] in 0..255, output float32 [1, classes].
+    """Return ``model`` as float32 TFLite: input float32 [1, H, W, C] in 0..255, output float32 [1, classes].
 
     Raises:
         InputError: TFLite lacks an operation of the model; the message names it. There is no fallback to TensorFlow
@@ -65,11 +65,11 @@ def dynamic_tflite(model: Keras) -> bytes:
 
 @uninterrupted()
 def float32_onnx(model: Keras, *, layout: Layout = "nhwc") -> bytes:
-    """Return ``model`` as ONNX, opset 17: ``pixels`` float32 [1, S, S, 3] in 0..255 to ``probabilities`` [1, classes].
+    """Return ``model`` as ONNX, opset 17: ``pixels`` float32 [1, H, W, C] in 0..255 to ``probabilities`` [1, classes].
 
     Args:
         model: A Keras model.
-        layout: ``nchw`` makes the input [1, 3, S, S], for runtimes and NPU compilers that need it.
+        layout: ``nchw`` makes the input [1, C, H, W], for runtimes and NPU compilers that need it.
 
     Raises:
         InputError: Standard ONNX lacks an operation of the model; the message names it.

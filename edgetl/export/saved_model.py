@@ -19,7 +19,7 @@ Keras = Any
 def write_saved_model(model: Keras, folder: Path) -> None:
     """Write a model's graph and weights as a SavedModel with one signature, ``serving_default``.
 
-    It takes ``pixels``, raw RGB, float32 [n, S, S, 3] in 0..255, and returns ``probabilities``, float32 [n, classes].
+    It takes ``pixels``, raw RGB, float32 [n, H, W, C] in 0..255, and returns ``probabilities``, float32 [n, classes].
 
     Raises:
         FileExistsError: ``folder`` exists.

@@ -31,9 +31,10 @@ from edgetl._lib.threads import thread_pool
 from edgetl.data.pixels import PixelCache
 from edgetl.export.conversion import float32_tflite
 from edgetl.features.augment import PRESETS, augmenter, mixes, share_mixer
+from edgetl_device.input_size import InputSize
 
 Pixels = npt.NDArray[np.uint8]
-# Photos or views, uint8 [n, S, S, 3], and the rows of the result that they belong to, int64 [n].
+# Photos or views, uint8 [n, H, W, C], and the rows of the result that they belong to, int64 [n].
 _Batch = tuple[npt.NDArray[np.int64], Pixels]
 
 # Increment when the content of cached activations changes for the same key.
@@ -49,7 +50,7 @@ class Frozen:
     """The frozen part of a network as a TFLite model.
 
     Attributes:
-        model: The file's bytes; input float32 [1, S, S, 3] of raw RGB 0..255.
+        model: The file's bytes; input float32 [1, H, W, C] of raw pixels 0..255.
         key: Changes with the layers, their weights and where the part ends.
     """
 
@@ -148,7 +149,7 @@ def view_activations(
 
 
 def view_pixels(pixels: PixelCache, rows: npt.NDArray[np.int64], *, preset: str, seed: int, count: int) -> list[Pixels]:
-    """Return ``count`` augmented views of each photo in ``rows``, uint8 [rows, S, S, 3]: for training every layer."""
+    """Return ``count`` augmented views of each photo in ``rows``, uint8 [rows, H, W, C]: for training every layer."""
     if not count:
         return []
     key = key_of(views_of=pixels.key, **_views_key(rows, preset, seed, count))
@@ -168,14 +169,14 @@ def view_pixels(pixels: PixelCache, rows: npt.NDArray[np.int64], *, preset: str,
 
 @uninterrupted()
 def view_targets(
-    targets: npt.NDArray[np.int64], *, classes: int, size: int, preset: str, seed: int, count: int
+    targets: npt.NDArray[np.int64], *, classes: int, size: InputSize, preset: str, seed: int, count: int
 ) -> list[npt.NDArray[np.float32]] | None:
     """Return the labels of mixed views as shares of the classes; None for presets that do not mix photos.
 
     Args:
         targets: int64 [n], the classes of the photos, in the order of the rows that the views were drawn for.
         classes: Number of classes.
-        size: Height and width of the photos in pixels.
+        size: Height, width and channels of the photos.
         preset: As for :func:`view_activations` and :func:`view_pixels`.
         seed: As for :func:`view_activations`.
         count: As for :func:`view_activations`.
@@ -209,7 +210,7 @@ def _slices(array: Pixels, rows: npt.NDArray[np.int64]) -> Iterator[_Batch]:
 
 def draw_views(pixels: PixelCache, rows: npt.NDArray[np.int64], preset: str, seed: int, count: int) -> Iterator[_Batch]:
     """Draw views in batches; view v of ``rows[i]`` is at position v * len(rows) + i."""
-    draw = augmenter(preset, size=pixels.array.shape[1], seed=seed)
+    draw = augmenter(preset, size=InputSize(*pixels.array.shape[1:]), seed=seed)
     return ((places, draw(pixels.array[rows[photos]])) for places, photos in _order(len(rows), preset, seed, count))
 
 

@@ -13,6 +13,7 @@ from edgetl._lib.progress import track
 from edgetl.data import Dataset, stratified_sample, targets_of
 from edgetl.features import frozen_base
 from edgetl.features.augment import check_preset
+from edgetl_device.preprocess import image_of
 
 _MARGIN, _TEXT = 6, 14
 _INK, _PAPER = (23, 28, 36), (255, 255, 255)
@@ -24,7 +25,7 @@ class Row:
 
     Attributes:
         captions: Text under the photo and each view.
-        pictures: uint8 [1 + views, S, S, 3], the photo first.
+        pictures: uint8 [1 + views, H, W, C], the photo first.
     """
 
     captions: tuple[str, ...]
@@ -67,27 +68,26 @@ def preview(dataset: Dataset, *, preset: str, seed: int, photos: int, views: int
 
 def grid(rows: Sequence[Row]) -> Image.Image:
     """Draw rows of the same length as one image."""
-    columns, side = rows[0].pictures.shape[:2]
-    cell, line = side + _MARGIN, side + _TEXT + _MARGIN
+    columns, height, width = rows[0].pictures.shape[:3]
+    cell, line = width + _MARGIN, height + _TEXT + _MARGIN
     sheet = Image.new("RGB", (columns * cell + _MARGIN, len(rows) * line + _MARGIN), _PAPER)
     pen, font = ImageDraw.Draw(sheet), ImageFont.load_default(10)
     for y, row in enumerate(rows):
         for x, (picture, caption) in enumerate(zip(row.pictures, row.captions, strict=True)):
             left, top = _MARGIN + x * cell, _MARGIN + y * line
-            sheet.paste(Image.fromarray(picture), (left, top))
-            while caption and pen.textlength(caption, font) > side:
+            sheet.paste(image_of(picture), (left, top))
+            while caption and pen.textlength(caption, font) > width:
                 caption = caption[:-1]
-            pen.text((left, top + side), caption, _INK, font)
+            pen.text((left, top + height), caption, _INK, font)
     return sheet
 
 
 def _views(
     dataset: Dataset, rows: npt.NDArray[np.int64], chosen: Sequence[int], preset: str, seed: int, views: int
 ) -> npt.NDArray[np.uint8]:
-    """Return the views of the chosen photos, uint8 [chosen, views, S, S, 3]."""
+    """Return the views of the chosen photos, uint8 [chosen, views, H, W, C]."""
     wanted = {view * len(rows) + photo: (row, view) for row, photo in enumerate(chosen) for view in range(views)}
-    side = dataset.spec.size
-    found = np.empty((len(chosen), views, side, side, 3), np.uint8)
+    found = np.empty((len(chosen), views, *dataset.spec.size.shape), np.uint8)
     missing = len(wanted)
     with track(f"Views, {preset}", views * len(rows)) as advance:
         for places, pictures in frozen_base.draw_views(dataset.pixels, rows, preset, seed, views):

@@ -26,7 +26,7 @@ PHOTOS = 50
 def agreement(
     finished: Finished, original: Original, scaling: Scaling, pixels: npt.NDArray[np.uint8]
 ) -> ImportAgreement:
-    """Compare an imported model with its original on photos, uint8 [n, S, S, 3]; at least one."""
+    """Compare an imported model with its original on photos, uint8 [n, H, W, C]; at least one."""
     rows = np.arange(len(pixels))
     logits = float_model.logits(finished.model, pixels, rows, description="Comparing with the original")
     ours = original_outputs(logits, finished.ends_in)

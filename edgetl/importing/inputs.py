@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -92,22 +92,31 @@ class Choice:
 
 
 def feed(pixels: npt.NDArray[np.uint8], scaling: Scaling) -> npt.NDArray[np.float32]:
-    """Return raw RGB pixels, uint8 [n, S, S, 3], as a model takes them, float32."""
-    ordered = pixels[..., ["RGB".index(channel) for channel in scaling.channels]].astype(np.float32)
+    """Return raw pixels, uint8 [n, H, W, C], as a model takes them, float32."""
+    order = ["RGB".index(channel) for channel in scaling.channels] if pixels.shape[-1] == 3 else [0]
+    ordered = pixels[..., order].astype(np.float32)
     return np.asarray(ordered * np.array(scaling.factor, np.float32) + np.array(scaling.offset, np.float32))
 
 
-def candidates(options: ImportOptions, *, scales_pixels: str, fit: str) -> tuple[dict[str, Scaling], tuple[Fit, ...]]:
+def candidates(
+    options: ImportOptions, *, scales_pixels: str, fit: str, channels: Literal[1, 3] = 3
+) -> tuple[dict[str, Scaling], tuple[Fit, ...]]:
     """Return the scalings and fits that are possible after what the user and the model say.
 
     Args:
         options: The user's options.
         scales_pixels: The layer of the model that scales raw pixels; empty without one.
         fit: The fit that the model itself did; empty if it did none.
+        channels: Channels of the model's input. Scalings with numbers for red, green and blue are not for grey.
+
+    Raises:
+        OptionError: The user's scaling is for three channels, and the model has one.
     """
+    if channels == 1:
+        _check_grey(options)
     if options.mean:
-        mean, std = (np.broadcast_to(numbers(name, getattr(options, name)), 3) for name in ("mean", "std"))
-        order = [2, 1, 0] if options.bgr else [0, 1, 2]
+        mean, std = (np.broadcast_to(numbers(name, getattr(options, name)), channels) for name in ("mean", "std"))
+        order = [2, 1, 0] if options.bgr else list(range(channels))
         custom = Scaling(
             tuple(float(1 / (255 * std[place])) for place in order),
             tuple(float(-mean[place] / std[place]) for place in order),
@@ -117,9 +126,25 @@ def candidates(options: ImportOptions, *, scales_pixels: str, fit: str) -> tuple
     elif options.input != AUTO:
         scalings = {options.input: CONVENTIONS[options.input]}
     else:
-        scalings = {"raw": RAW} if scales_pixels else dict(CONVENTIONS)
+        fitting = {name: one for name, one in CONVENTIONS.items() if channels == 3 or len(one.factor) == 1}
+        scalings = {"raw": RAW} if scales_pixels else fitting
     wanted = options.fit if options.fit != AUTO else fit
     return scalings, tuple(one for one in FITS if one == wanted) or FITS
+
+
+def _check_grey(options: ImportOptions) -> None:
+    for name in ("mean", "std"):
+        if len(given := getattr(options, name)) > 1:
+            raise OptionError(f"{{{name}=}}: the model has one channel", hint="Give one number.", **{name: given})
+    if options.bgr:
+        raise OptionError("{bgr=}: the model has one channel", hint="Leave out {bgr}.", bgr=True)
+    if options.input != AUTO and len(CONVENTIONS[options.input].factor) > 1:
+        raise OptionError(
+            "{input=}: the model has one channel",
+            why="that scaling has numbers for red, green and blue",
+            hint="Use {input} raw, 0..1 or -1..1, or {mean} and {std} with one number each.",
+            input=options.input,
+        )
 
 
 def try_inputs(
@@ -137,7 +162,7 @@ def try_inputs(
     Args:
         original: The model.
         ends_in: What it ends in.
-        photos: uint8 [n, S, S, 3] for each fit to try.
+        photos: uint8 [n, H, W, C] for each fit to try.
         targets: Class indices, int64 [n].
         scalings: Scalings to try, by name.
 

@@ -18,9 +18,9 @@ from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.quiet import quietly
 from edgetl_device.errors import InputError, OptionError
+from edgetl_device.input_size import LARGEST, SMALLEST, InputSize
 
 from .keras_config import IDLE, KNOWN, OPERATIONS, WITHOUT_CODE
-from .options import MOST_SIDE
 from .plain import Keras, Names, called, check_feature_maps, cloned, kind, nodes_of, per_channel, transformed
 
 # The states of random generators are variables that a file may lack.
@@ -32,14 +32,14 @@ class KerasNetwork:
     """A Keras model as a flat graph.
 
     Attributes:
-        network: Flat functional keras.Model, float32 [None, size, size, 3] to the outputs of the original.
-        size: Height and width of the input.
+        network: Flat functional keras.Model, float32 [None, H, W, C] to the outputs of the original.
+        size: Height, width and channels of the input.
         scales_pixels: Name of the layer that scales raw pixels; empty if it takes scaled ones, or that is not known.
         fit: ``crop`` if the model itself cropped photos to its size, ``stretch`` if it resized them; empty otherwise.
     """
 
     network: Keras
-    size: int
+    size: InputSize
     scales_pixels: str
     fit: str
 
@@ -108,7 +108,7 @@ def load_keras(path: Path, *, shown: Path) -> Keras:
 
 
 @uninterrupted()
-def flat_network(model: Keras, *, size: int | None, shown: Path) -> KerasNetwork:
+def flat_network(model: Keras, *, size: InputSize | None, shown: Path) -> KerasNetwork:
     """Turn a loaded Keras model into one flat graph.
 
     Args:
@@ -117,13 +117,13 @@ def flat_network(model: Keras, *, size: int | None, shown: Path) -> KerasNetwork
         shown: Name of its file in messages.
 
     Raises:
-        InputError: It has several inputs or outputs, another input than square RGB photos, or a layer that edgetl does
+        InputError: It has several inputs or outputs, another input than RGB or grey photos, or a layer that edgetl does
             not know.
     """
     if not getattr(model, "inputs", None):
         raise InputError(
             f"{shown}: does not say the shape of its input",
-            hint="Begin the model with keras.Input((S, S, 3)), set its weights, and save that.",
+            hint="Begin the model with keras.Input((H, W, 3)), set its weights, and save that.",
         )
     if len(model.inputs) != 1 or len(model.outputs) != 1:
         raise InputError(
@@ -134,48 +134,49 @@ def flat_network(model: Keras, *, size: int | None, shown: Path) -> KerasNetwork
     flattening = _Flattening(shown)
     resized = _first_resizing(model)
     shape = tuple(model.inputs[0].shape)
-    side = _side(shape, size, resized, shown)
-    pixels = keras().layers.Input((side, side, 3), name="input")
+    found = _size(shape, size, resized, shown)
+    pixels = keras().layers.Input(found.shape, name="input")
     try:
         (output,) = flattening.run(model, [pixels], "", skip=resized if None in shape[1:3] else None)
     except (TypeError, ValueError) as error:  # what Keras raises for shapes that do not fit
         text = " ".join(str(error).split())
-        raise InputError(f"{shown}: cannot be built for photos of {side} x {side}", why=text[:300]) from error
+        raise InputError(f"{shown}: cannot be built for photos of {found.px}", why=text[:300]) from error
     fit = ""
     if resized is not None and None in shape[1:3]:
         fit = "crop" if resized.crop_to_aspect_ratio else "pad" if resized.pad_to_aspect_ratio else "stretch"
     network = keras().Model(pixels, output)
     check_feature_maps(network, shown=str(shown))
-    return KerasNetwork(network, side, _scales_pixels(network), fit)
+    return KerasNetwork(network, found, _scales_pixels(network), fit)
 
 
-def _side(shape: tuple[Any, ...], size: int | None, resized: Keras | None, shown: Path) -> int:
+def _size(shape: tuple[Any, ...], size: InputSize | None, resized: Keras | None, shown: Path) -> InputSize:
     text = ", ".join("?" if side is None else str(side) for side in shape)
-    if len(shape) != 4 or shape[3] != 3:
+    if len(shape) != 4 or shape[3] not in (1, 3):
         raise InputError(
             f"{shown}: its input has shape [{text}]",
-            why="an RGB photo is [batch, S, S, 3]",
-            hint="Models of one channel, and of other inputs than photos, are not supported.",
+            why="a photo is [batch, H, W, 3], or [batch, H, W, 1] if it is grey",
+            hint="Models of other inputs than photos are not supported.",
         )
-    sides = [side for side in shape[1:3] if side is not None]
-    if len(sides) < 2 and resized is not None:
+    sides = list(shape[1:3])
+    if None in sides and resized is not None:
         sides = [resized.height, resized.width]
-    if size is not None and any(side != size for side in sides):
-        raise OptionError(f"{shown}: its input has shape [{text}], not {{size=}}", hint="Leave out {size}.", size=size)
-    if not sides and size is None:
+    asked = [size.height, size.width] if size else [None, None]
+    if size and any(side not in (None, given) for side, given in zip(sides, asked, strict=True)):
+        raise OptionError(
+            f"{shown}: its input has shape [{text}], not {{size=}}", hint="Leave out {size}.", size=str(size)
+        )
+    height, width = (side or given for side, given in zip(sides, asked, strict=True))
+    if height is None or width is None:
         raise OptionError(
             f"{shown}: its input has shape [{text}]: it takes any size",
             hint="Give the one it was trained with, such as {size} 224.",
         )
-    height, width = (sides * 2)[:2] if sides else (size, size)
-    if height != width:
-        raise InputError(f"{shown}: its input is {height} x {width}", why="edgetl takes square ones")
-    if height is not None and height > MOST_SIDE:
+    if not all(SMALLEST <= side <= LARGEST for side in (height, width)):
         raise InputError(
-            f"{shown}: its input is {height} x {width}", why=f"edgetl takes up to {MOST_SIDE} x {MOST_SIDE}"
+            f"{shown}: its input is {height} x {width}",
+            why=f"edgetl takes {SMALLEST} x {SMALLEST} to {LARGEST} x {LARGEST}",
         )
-    assert height is not None
-    return int(height)
+    return InputSize(int(height), int(width), 1 if shape[3] == 1 else 3)
 
 
 def _first_resizing(model: Keras) -> Keras | None:

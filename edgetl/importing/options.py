@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetl_device.errors import OptionError
-from edgetl_device.options import Options, option
+from edgetl_device.input_size import MUST_BE as SIZE_BOUNDS
+from edgetl_device.input_size import size_value
+from edgetl_device.options import Form, Options, option
 
 # Copy of the names in edgetl.importing.inputs, which would load NumPy; a test compares them.
 INPUT_NAMES = ("raw", "0..1", "-1..1", "imagenet", "caffe")
 AUTO = "auto"
-# Height and width of an input, in pixels.
-MOST_SIDE = 2048
 
 _PHOTOS, _INPUT, _CODE = "Photos", "Input of the model", "Code"
 
@@ -36,7 +36,7 @@ class ImportOptions(Options):
         group=_INPUT,
         choices=(AUTO, *INPUT_NAMES),
         metavar="NAME",
-        help="How the model wants its pixels; auto tries all of them on the photos.",
+        help="How the model wants its pixels; auto tries all of them on the photos, imagenet and caffe only with RGB.",
     )
     mean: tuple[str, ...] = option(
         (),
@@ -52,14 +52,13 @@ class ImportOptions(Options):
         choices=(AUTO, "stretch", "crop", "pad"),
         help="How photos are fitted to the input; auto tries all three.",
     )
-    size: int | None = option(
+    size: int | str | None = option(
         None,
         group=_INPUT,
-        low=16,
-        high=MOST_SIDE,
+        form=Form(size_value, SIZE_BOUNDS),
         metavar="PIXELS",
         unset="what the model says",
-        help="Height and width of the input, for models that take any.",
+        help="Height and width of the input, for models that take any: 224, or 240x320 where they differ.",
     )
     temperature: bool = option(
         False,

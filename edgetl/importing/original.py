@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgetl._lib import extras
 from edgetl._lib.cores import available_cores
+from edgetl_device.input_size import InputSize
 
 _BATCH = 16
 
@@ -25,7 +26,7 @@ class Original(Protocol):
     runtime: str
 
     def outputs(self, inputs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """Return the outputs, float32 [n, ...], for inputs as the model takes them but NHWC, [n, S, S, 3]."""
+        """Return the outputs, float32 [n, ...], for inputs as the model takes them but NHWC, [n, H, W, C]."""
 
 
 class KerasOriginal:
@@ -58,7 +59,7 @@ class OnnxOriginal:
 
     Args:
         data: The file.
-        nchw: Whether its input is [n, 3, S, S].
+        nchw: Whether its input is [n, C, H, W].
         batch: Whether it takes batches of any size.
     """
 
@@ -82,17 +83,19 @@ class TFLiteOriginal:
 
     Args:
         data: The file, with its weights in floats.
-        size: Height and width of the input.
-        nchw: Whether its input is [1, 3, S, S].
+        size: Height, width and channels of the input.
+        nchw: Whether its input is [1, C, H, W].
         instead_of: The type of the weights in its file, if LiteRT would compute otherwise with them; else empty.
     """
 
-    def __init__(self, data: bytes, *, size: int, nchw: bool = False, instead_of: str = "") -> None:
+    def __init__(self, data: bytes, *, size: InputSize, nchw: bool = False, instead_of: str = "") -> None:
         litert = extras.require("ai_edge_litert.interpreter")
         self._interpreter = litert.Interpreter(model_content=data, num_threads=available_cores())
         (pixels,), (scores,) = self._interpreter.get_input_details(), self._interpreter.get_output_details()
         self._input, self._output, self._nchw = pixels["index"], scores["index"], nchw
-        self._interpreter.resize_tensor_input(self._input, (1, 3, size, size) if nchw else (1, size, size, 3))
+        height, width, channels = size.shape
+        shape = (1, channels, height, width) if nchw else (1, height, width, channels)
+        self._interpreter.resize_tensor_input(self._input, shape)
         self._interpreter.allocate_tensors()
         self.runtime = f"ai-edge-litert {metadata.version('ai-edge-litert')}"
         if instead_of:
@@ -112,7 +115,7 @@ class SavedModelOriginal:
     """The graph of a SavedModel in TensorFlow.
 
     Args:
-        function: From float32 [n, S, S, 3], or [n, 3, S, S], to its output.
+        function: From float32 [n, H, W, C], or [n, C, H, W], to its output.
         nchw: Whether it is the latter.
         batch: Whether it takes batches of any size.
     """
@@ -129,7 +132,7 @@ class SavedModelOriginal:
 
 
 def _batches(inputs: npt.NDArray[np.float32], *, nchw: bool, batch: bool) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield inputs [n, S, S, 3] as a model takes them: in batches or one by one, and channels first or last."""
+    """Yield inputs [n, H, W, C] as a model takes them: in batches or one by one, and channels first or last."""
     many = _BATCH if batch else 1
     for start in range(0, len(inputs), many):
         part = inputs[start : start + many]

@@ -49,6 +49,7 @@ from edgetl_device._lib import documents
 from edgetl_device._lib.files import atomic_path, sha256_file
 from edgetl_device._lib.times import created
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import InputSize, parse_size, size_value
 from edgetl_device.options import Value, command_text
 from edgetl_device.preprocess import Preprocess
 
@@ -75,9 +76,9 @@ class Loaded:
     Attributes:
         source: The file.
         scanned: What it says of itself.
-        network: Flat Keras graph, float32 [None, size, size, 3] to the outputs of the original.
+        network: Flat Keras graph, float32 [None, H, W, C] to the outputs of the original.
         original: The original in its own runtime.
-        size: Height and width of the input.
+        size: Height, width and channels of the input.
         scales_pixels: The layer that scales raw pixels; empty if there is none.
         fit: The fit of photos that the model did itself; empty if it did none.
         kept: Bytes of the file that the run keeps.
@@ -87,7 +88,7 @@ class Loaded:
     scanned: Scanned
     network: Keras
     original: Original
-    size: int
+    size: InputSize
     scales_pixels: str
     fit: str
     kept: bytes
@@ -165,12 +166,17 @@ def load(path: Path, options: ImportOptions) -> Loaded:
     """
     source = open_source(path)
     with step("Reading the model"):
-        found = scanned(source, size=options.size)
+        found = scanned(source, size=_asked(options))
         code = keras_config.code_in(found.scan.config, str(path)) if found.scan.config else ()
         if code and options.trust_code:
             source = without_code(source, Path(options.code) if options.code else None, needed=code)
-            found = scanned(source, size=options.size)
+            found = scanned(source, size=_asked(options))
         return _keras(source, found, options) if source.format in ("keras", "h5") else graph_of(source, found)
+
+
+def _asked(options: ImportOptions) -> InputSize | None:
+    """Return height and width that the user gave; the channels are the model's."""
+    return None if options.size is None else parse_size(options.size)
 
 
 def graph_of(source: Source, found: Scanned) -> Loaded:
@@ -202,7 +208,7 @@ def _keras(source: Source, found: Scanned, options: ImportOptions) -> Loaded:
         copy = Path(folder) / f"{_ORIGINAL}{source.suffix}"
         _write_copy(source, architecture, copy)
         model = keras_graph.load_keras(copy, shown=source.path)
-    flat = keras_graph.flat_network(model, size=options.size, shown=source.path)
+    flat = keras_graph.flat_network(model, size=_asked(options), shown=source.path)
     original = KerasOriginal(model, instead_of=keras_config.mixed_precision(found.scan.config))
     return Loaded(source, found, flat.network, original, flat.size, flat.scales_pixels, flat.fit, source.data)
 
@@ -258,7 +264,9 @@ def _choosing(dataset: Dataset, options: ImportOptions) -> tuple[Sample, ...]:
 def _choose(
     loaded: Loaded, dataset: Dataset, choosing: Sequence[Sample], names: Sequence[str], options: ImportOptions
 ) -> tuple[inputs.Choice, LabelOrder]:
-    scalings, fits = inputs.candidates(options, scales_pixels=loaded.scales_pixels, fit=loaded.fit)
+    scalings, fits = inputs.candidates(
+        options, scales_pixels=loaded.scales_pixels, fit=loaded.fit, channels=loaded.size.channels
+    )
     targets = targets_of(choosing, names)
     photos = {fit: pixels_of(dataset, choosing, fit) for fit in fits}
     tried = inputs.try_inputs(loaded.original, loaded.ends_in, photos, targets, scalings)
@@ -273,7 +281,7 @@ def _choose(
 
 
 def pixels_of(dataset: Dataset, samples: Sequence[Sample], fit: Fit) -> npt.NDArray[np.uint8]:
-    """Return photos in another fit than that of the data set, uint8 [n, S, S, 3]."""
+    """Return photos in another fit than that of the data set, uint8 [n, H, W, C]."""
     if fit == dataset.spec.fit:
         cache = dataset.pixels
     else:
@@ -327,7 +335,13 @@ def _write(
     targets = {split: targets_of(dataset.of(split), names) for split in scores}
     files = {"labels": options.labels, "code": options.code}
     settings: dict[str, Value] = options.by_name() | {name: one and Path(one).name for name, one in files.items()}
-    base: dict[str, Value] = {"backbone": source.path.stem, "width": 1.0, "augment": "none", "size": loaded.size}
+    base: dict[str, Value] = {
+        "backbone": source.path.stem,
+        "width": 1.0,
+        "augment": "none",
+        "size": size_value(loaded.size),
+        "grey": loaded.size.channels == 1,
+    }
     document = RunDocument(
         producer=f"edgetl {__version__}",
         created=created(),

@@ -20,6 +20,7 @@ from edgetl._lib.interrupts import uninterrupted
 from edgetl.backbones.graph import INPUT_LAYER, scale_pixels
 from edgetl.backbones.spec import SCALE_LAYER, Scaling
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import InputSize
 
 Keras = Any  # Keras ships no types that mypy can follow.
 End = Literal["softmax", "log-softmax", "sigmoids", "one sigmoid", "logits", "one logit"]
@@ -173,13 +174,13 @@ class Finished:
 
 
 @uninterrupted()
-def finished(network: Keras, scaling: Scaling | None, *, size: int, name: str) -> Finished:
+def finished(network: Keras, scaling: Scaling | None, *, size: InputSize, name: str) -> Finished:
     """Put raw pixels before a flat network and a softmax after it, and settle its BatchNorms and names.
 
     Args:
-        network: Flat functional model, float32 [None, size, size, 3] to the outputs of the original.
+        network: Flat functional model, float32 [None, H, W, C] to the outputs of the original.
         scaling: From raw pixels to the network's input; None if it takes raw pixels.
-        size: Height and width of the input.
+        size: Height, width and channels of the input.
         name: Name of the model.
 
     Raises:
@@ -206,7 +207,7 @@ def finished(network: Keras, scaling: Scaling | None, *, size: int, name: str) -
         return output
 
     by_operation = {id(node.operation): node for node in nodes}
-    pixels = layers.Input((size, size, 3), name=INPUT_LAYER)
+    pixels = layers.Input(size.shape, name=INPUT_LAYER)
     start = pixels if scaling is None else scale_pixels(pixels, scaling)
     (scores,) = transformed(network, [start], call)
     if len(scores.shape) > 2 and max(scores.shape[1:]) == math.prod(scores.shape[1:]):

@@ -17,6 +17,7 @@ from typing import Any
 from edgetl._lib import extras
 from edgetl._lib.quiet import quietly
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import InputSize
 from edgetl_device.text import shown
 
 from . import with_tf2onnx
@@ -151,16 +152,23 @@ def _nodes(definition: Any) -> Iterator[Any]:
                 waiting.extend(function.node_def if function else ())
 
 
-def to_onnx(found: SavedModel, size: int) -> bytes:
-    """Return a graph as ONNX, with its input as it is, [n, S, S, 3]; ``size`` is S where any is taken, else 0.
+def to_onnx(found: SavedModel, size: InputSize | None) -> bytes:
+    """Return a graph as ONNX, with its input as it is, [n, H, W, C]; ``size`` is H and W where any are taken.
 
     Raises:
         InputError: An operator has no equivalent; it is named.
     """
     graph = extras.tensorflow().compat.v1.GraphDef.FromString(found.graph)
-    override = {found.pixels: [1, size, size, 3]} if size else None
+    override = {found.pixels: [1, size.height, size.width, _channels(graph, found.pixels)]} if size else None
     names = {"input_names": [found.pixels], "output_names": [found.scores]}
     return with_tf2onnx.to_onnx("from_graph_def", graph, shape_override=override, **names)
+
+
+def _channels(graph: Any, pixels: str) -> int:
+    """Return the last axis of a graph's input."""
+    (node,) = (one for one in graph.node if one.name == pixels.partition(":")[0])
+    dims = node.attr["shape"].shape.dim
+    return 1 if dims and dims[-1].size == 1 else 3
 
 
 def run_once(found: SavedModel, shape: Sequence[int]) -> None:

@@ -21,11 +21,11 @@ from typing import Any, BinaryIO
 from edgetl._lib import extras, reader_process
 from edgetl_device._lib.documents import of_json, optional, to_json
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import LARGEST, SMALLEST, InputSize, parse_size
 from edgetl_device.text import shown
 
 from . import saved_model_file, tflite_file
 from .onnx_labels import labels_in
-from .options import MOST_SIDE
 from .plain import MOST_OUTPUTS
 from .source import Source
 
@@ -52,7 +52,7 @@ class Scan:
         producer: The program that wrote it.
         opset: ONNX: its opset.
         layout: ONNX: ``nchw`` or ``nhwc``.
-        size: All but Keras: height and width of the input.
+        size: All but Keras: height, width and channels of the input.
         batch: ONNX: whether the batch may be of any size.
         external: ONNX: names of the files beside it that held its weights.
         labels: TFLite and ONNX: the labels in its metadata.
@@ -65,7 +65,7 @@ class Scan:
     producer: str = optional("")
     opset: int | None = optional()
     layout: str = optional("nhwc")
-    size: int | None = optional()
+    size: InputSize | None = optional()
     batch: bool = optional(False)
     external: tuple[str, ...] = optional(())
     labels: tuple[str, ...] = optional(())
@@ -89,7 +89,7 @@ class Scanned:
     simplified: bytes
 
 
-def scanned(source: Source, *, size: int | None = None) -> Scanned:
+def scanned(source: Source, *, size: InputSize | None = None) -> Scanned:
     """Read a model file in a child process.
 
     Args:
@@ -103,7 +103,7 @@ def scanned(source: Source, *, size: int | None = None) -> Scanned:
     folder = str(source.path.resolve().parent)
     try:
         found = reader_process.read(
-            "importing.scan", source.data, source.format, folder, str(size or 0), timeout_s=_TIMEOUT_S
+            "importing.scan", source.data, source.format, folder, str(size or ""), timeout_s=_TIMEOUT_S
         )
     except ValueError as error:
         what, _, hint = str(error).partition(" || ")
@@ -123,7 +123,7 @@ class Refusal(ValueError):
         super().__init__(f"{why} || {hint}" if hint else why)
 
 
-def scan_here(data: bytes, format: str, folder: Path, size: int) -> Scanned:
+def scan_here(data: bytes, format: str, folder: Path, size: InputSize | None) -> Scanned:
     """Scan a file in this process, which may crash; any exception means that it cannot be imported."""
     if format == "onnx":
         return _onnx(data, folder, size)
@@ -210,7 +210,7 @@ def _keras(data: bytes) -> Scan:
     return Scan(config=config, weights=weights, producer=_shown(f"keras {about.get('keras_version', '')}"))
 
 
-def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
+def _onnx(data: bytes, folder: Path, size: InputSize | None) -> Scanned:
     onnx = extras.require("onnx")
     try:
         model = onnx.load_from_string(data)
@@ -247,7 +247,7 @@ def _onnx(data: bytes, folder: Path, size: int) -> Scanned:
     return Scanned(about, whole, simplified)
 
 
-def _tflite(data: bytes, folder: Path, size: int) -> Scanned:
+def _tflite(data: bytes, folder: Path, size: InputSize | None) -> Scanned:
     found = tflite_file.read(data)
     graph = _onnx(tflite_file.to_onnx(found.floats), folder, size)
     tflite_file.run_once(found.floats, [1, *_sides(graph.scan)])
@@ -255,7 +255,7 @@ def _tflite(data: bytes, folder: Path, size: int) -> Scanned:
     return Scanned(about, found.floats, graph.simplified)
 
 
-def _saved_model(data: bytes, folder: Path, size: int) -> Scanned:
+def _saved_model(data: bytes, folder: Path, size: InputSize | None) -> Scanned:
     found = saved_model_file.read(data)
     graph = _onnx(saved_model_file.to_onnx(found, size), folder, size)
     saved_model_file.run_once(found, [1, *_sides(graph.scan)])
@@ -278,7 +278,8 @@ def _labels(model: Any) -> tuple[str, ...]:
 
 def _sides(scan: Scan) -> list[int]:
     assert scan.size is not None
-    return [3, scan.size, scan.size] if scan.layout == "nchw" else [scan.size, scan.size, 3]
+    height, width, channels = scan.size.shape
+    return [channels, height, width] if scan.layout == "nchw" else [height, width, channels]
 
 
 def _load_external(model: Any, folder: Path) -> tuple[str, ...]:
@@ -334,7 +335,7 @@ def _check_sizes(model: Any) -> None:
             )
 
 
-def _input(value: Any, size: int) -> Scan:
+def _input(value: Any, size: InputSize | None) -> Scan:
     onnx = extras.require("onnx")
     kind = value.type.tensor_type
     if kind.elem_type != onnx.TensorProto.FLOAT:
@@ -342,24 +343,28 @@ def _input(value: Any, size: int) -> Scan:
         raise Refusal(f"its input is {name}, not float32", _AS_FLOAT)
     shape = [side.dim_value if side.HasField("dim_value") else None for side in kind.shape.dim]
     shown = ", ".join("?" if side is None else str(side) for side in shape)
-    channels = [place for place in (1, 3) if len(shape) == 4 and shape[place] == 3]
-    if not channels:
+    # Three channels first: no photo is three pixels high, but some models take a batch of one grey one.
+    places = [place for count in (3, 1) for place in (1, 3) if len(shape) == 4 and shape[place] == count]
+    if not places:
         raise Refusal(
-            f"its input has shape [{shown}]; an RGB photo is [batch, 3, S, S] or [batch, S, S, 3]",
-            "Models of one channel, and of other inputs than photos, are not supported.",
+            f"its input has shape [{shown}]; a photo is [batch, C, H, W] or [batch, H, W, C], with 3 or 1 channels C",
+            "Models of other inputs than photos are not supported.",
         )
-    layout = "nchw" if channels[0] == 1 else "nhwc"
+    layout, channels = "nchw" if places[0] == 1 else "nhwc", shape[places[0]]
     sides = shape[2:4] if layout == "nchw" else shape[1:3]
-    if None in sides and not size:
-        raise Refusal(f"its input has shape [{shown}]: it takes any size", "Give the one it was made for: --size 224.")
-    if size and any(side not in (None, size) for side in sides):
+    asked = [size.height, size.width] if size else [None, None]
+    if size and any(side not in (None, given) for side, given in zip(sides, asked, strict=True)):
         raise Refusal(f"its input has shape [{shown}], not --size {size}", "Leave out --size.")
-    height, width = (side or size for side in sides)
-    if height != width:
-        raise Refusal(f"its input is {height} x {width}; edgetl takes square ones", "Export it with a square input.")
-    if height > MOST_SIDE:
-        raise Refusal(f"its input is {height} x {width}; edgetl takes up to {MOST_SIDE} x {MOST_SIDE}", _SMALLER)
-    return Scan(layout=layout, size=height, batch=shape[0] is None)
+    height, width = (side or given for side, given in zip(sides, asked, strict=True))
+    if height is None or width is None:
+        raise Refusal(
+            f"its input has shape [{shown}]: it takes any size",
+            "Give the one it was made for: --size 224, or --size HEIGHTxWIDTH.",
+        )
+    if not all(SMALLEST <= side <= LARGEST for side in (height, width)):
+        takes = f"edgetl takes {SMALLEST} x {SMALLEST} to {LARGEST} x {LARGEST}"
+        raise Refusal(f"its input is {height} x {width}; {takes}", _SMALLER if max(height, width) > LARGEST else "")
+    return Scan(layout=layout, size=InputSize(height, width, 1 if channels == 1 else 3), batch=shape[0] is None)
 
 
 def _fix_shapes(model: Any, value: Any, scan: Scan) -> None:
@@ -413,7 +418,7 @@ def _parts(found: Scanned) -> Iterator[bytes]:
 
 def _answer(data: bytes, out: BinaryIO) -> None:
     _, format, folder, size = sys.argv
-    for part in _parts(scan_here(data, format, Path(folder), int(size))):
+    for part in _parts(scan_here(data, format, Path(folder), parse_size(size) if size else None)):
         out.write(part)
 
 

@@ -132,7 +132,7 @@ def run_once(data: bytes, shape: Sequence[int]) -> None:
 
 
 def to_onnx(data: bytes) -> bytes:
-    """Return a TFLite file of floats as ONNX, with its input as it is, [n, S, S, 3].
+    """Return a TFLite file of floats as ONNX, with its input as it is, [n, H, W, C].
 
     Raises:
         InputError: An operator has no equivalent; it is named.

@@ -18,6 +18,7 @@ from edgetl.data.copies import copy_groups
 from edgetl.data.pixels import decode_files
 from edgetl.features import frozen_base
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 from .leave_one_out import PENALTY, estimates
 
@@ -54,12 +55,12 @@ def check_labels(dataset: Dataset) -> LabelCheck:
 def features_of(dataset: Dataset, *, depths: int = DEPTHS) -> list[npt.NDArray[np.float32]]:
     """Return pooled features of all samples, float32 [samples, channels]: the last depths of each backbone, in turn."""
     files = {sample.sha256: dataset.folder / sample.path for sample in dataset.samples}
-    pixels = decode_files(files, replace(dataset.spec, size=_SIZE))
+    pixels = decode_files(files, replace(dataset.spec, size=square(_SIZE)))
     rows = pixels.rows(dataset.samples)
     found: list[npt.NDArray[np.float32]] = []
     for name in embedded_backbones():
-        weights = resolve_weights(name, width=1.0, request="auto", size=_SIZE)
-        base = build_base(name, size=_SIZE, width=1.0, weights=weights)
+        weights = resolve_weights(name, width=1.0, request="auto", size=square(_SIZE))
+        base = build_base(name, size=square(_SIZE), width=1.0, weights=weights)
         last = depths_of(name, base, classes=len(dataset.labels))[-depths:]
         frozen = frozen_base.freeze_depths(base, [depth.layer for depth in last])
         pooled = np.asarray(frozen_base.row_activations(frozen, pixels, rows).pooled)

@@ -64,7 +64,7 @@ class Calibration:
     Attributes:
         folder: Name of the user's folder; None for the training split.
         photos: The photos, in the order of ``pixels``.
-        pixels: Decoded photos, uint8 [n, S, S, 3].
+        pixels: Decoded photos, uint8 [n, H, W, C].
         findings: Audit findings: ``few_photos``, ``repeated``, ``narrow_range``, ``missing_class``, ``unreadable``,
             ``not_all``.
         labels: Class names of the run.
@@ -86,6 +86,7 @@ class Calibration:
         """Photos and audit, for documents that stay in the run directory."""
         count = Counter(photo.label for photo in self.photos)
         reach = [(int(channel.min()), int(channel.max())) for channel in np.moveaxis(self.pixels, -1, 0)]
+        reach *= 3 // len(reach)  # grey is three equal channels
         return CalibrationRecord(
             split="train" if self.folder is None else None,
             folder=self.folder,
@@ -160,7 +161,7 @@ def audit(
 
     Args:
         photos: At least one photo.
-        pixels: Their pixels, uint8 [n, S, S, 3].
+        pixels: Their pixels, uint8 [n, H, W, C].
         labels: Class names of the model.
     """
     findings = []

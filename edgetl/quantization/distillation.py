@@ -32,9 +32,9 @@ class Teaching:
     """Data for distillation.
 
     Attributes:
-        pixels: Training photos, uint8 [n, S, S, 3].
+        pixels: Training photos, uint8 [n, H, W, C].
         probabilities: The float model's predictions, float32 [n, classes].
-        calibration: Photos that set the activation ranges, uint8 [m, S, S, 3].
+        calibration: Photos that set the activation ranges, uint8 [m, H, W, C].
     """
 
     pixels: npt.NDArray[np.uint8]

@@ -64,7 +64,7 @@ def _check(data: bytes, run: Run) -> None:
     check_model(data, "tflite", sha256_bytes(data))
     with quietly():
         runtime = open_runtime(data, "tflite")
-    _check_size_and_classes(runtime.input.shape[1], runtime.output.shape[1], run)
+    _check_size_and_classes(runtime.input.shape[1:], runtime.output.shape[1], run)
     _check_labels(data, run)
     _check_pixels(found, run)
     runtime.set_input(np.zeros(runtime.input.shape[1:], np.uint8))
@@ -96,11 +96,13 @@ def _check_int8_classifier(found: TFLiteModel) -> None:
         raise InputError("it is a float file", why="it computes nothing in int8", hint=_FLOAT)
 
 
-def _check_size_and_classes(side: int, outputs: int, run: Run) -> None:
+def _check_size_and_classes(shape: tuple[int, ...], outputs: int, run: Run) -> None:
     size = run.preprocess.size
-    if side != size:
+    if shape != size.shape:
+        height, width, channels = shape
+        grey = "grey " if channels == 1 else ""
         raise InputError(
-            f"it takes photos of {side} x {side} pixels", why=f"the run's model takes {size} x {size}", hint=_OTHER
+            f"it takes {grey}photos of {height} x {width} pixels", why=f"the run's model takes {size.px}", hint=_OTHER
         )
     if outputs != len(run.labels):
         raise InputError(

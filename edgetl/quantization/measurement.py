@@ -100,7 +100,7 @@ def predict_file(
     Args:
         model: Content of the model file.
         format: ``tflite`` or ``onnx``.
-        pixels: uint8 [n, S, S, 3], n at least 1.
+        pixels: uint8 [n, H, W, C], n at least 1.
         description: Label of the progress bar.
 
     Returns:

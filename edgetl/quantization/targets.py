@@ -52,6 +52,9 @@ def _on_micro(model: bytes) -> str | None:
 
 
 def _in_mediapipe(model: bytes) -> str | None:
+    found = describe(model)
+    if found.tensors[found.inputs[0]].shape[-1] == 1:
+        return "its input is grey, and MediaPipe's image classifier takes RGB only"
     metadata = read_metadata(model)
     return None if metadata is not None and metadata.labels else "it has no labels in its metadata"
 

@@ -183,10 +183,12 @@ def _labelled(exported: bytes, format: str, run: Run) -> bytes:
     """Add standard metadata with the labels to a TFLite file; return ONNX unchanged."""
     if format != "tflite":
         return exported
-    size, fit = run.preprocess.size, run.preprocess.fit
+    spec = run.preprocess
+    grey = "grey " if spec.size.channels == 1 else ""
+    described = f"{grey}photos fitted to {spec.size.width} x {spec.size.height} pixels"
     return with_metadata(
         exported,
         name=run.document.config.backbone,
         labels=run.labels,
-        description=f"Image classifier by edgetl {__version__}, for photos fitted to {size} x {size} pixels by {fit}.",
+        description=f"Image classifier by edgetl {__version__}, for {described} by {spec.fit}.",
     )

@@ -80,7 +80,7 @@ def facts(result: Result) -> tuple[Pairs, Pairs]:
         *((name, version) for name, version in environment.packages.items()),
         ("edgetl-device", result.producer.version),
         ("Bundle", f"{bundle.name}, {bundle.digest[:12]}"),
-        ("Input", f"{spec.size} px, {spec.fit}, {spec.resample}"),
+        ("Input", f"{spec.size.px}, {spec.fit}, {spec.resample}"),
         *_photos(result.evalset),
         ("Sampling", _sampling(settings)),
         ("Overhead of the bench, us per photo", _own_cost(result)),

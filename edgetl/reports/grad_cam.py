@@ -23,7 +23,7 @@ def grad_cam(model: Any, pixels: npt.NDArray[np.uint8], classes: npt.NDArray[np.
 
     Args:
         model: keras.Model with the layers ``pool`` and ``logits``.
-        pixels: uint8 [n, S, S, 3], raw RGB.
+        pixels: uint8 [n, H, W, C], raw RGB.
         classes: int64 [n], the class to explain in each photo.
 
     Returns:

@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from edgetl_device.preprocess import Preprocess, decode, fit
+from edgetl_device.input_size import square
+from edgetl_device.preprocess import Preprocess, decode, fit, image_of
 
 SIDE = 224
 _QUALITY = 80
@@ -21,7 +22,7 @@ def thumbnail(photo: bytes, *, side: int = SIDE) -> Image.Image:
     Raises:
         PhotoError: It cannot be decoded.
     """
-    spec = Preprocess(size=side, fit="pad")
+    spec = Preprocess(size=square(side), fit="pad")
     image = decode(photo, spec)
     # Crop the black bars of the fit, to keep the photo's aspect ratio.
     width, height = (max(1, round(length * side / max(image.size))) for length in image.size)
@@ -40,7 +41,7 @@ def heat_over(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> I
     """Overlay a heat map on a grey version of a photo: the hotter, the more opaque.
 
     Args:
-        pixels: uint8 [h, w, 3].
+        pixels: uint8 [h, w, C].
         heat: float32 of any height and width, 0..1; stretched over the photo.
     """
     side = pixels.shape[:2][::-1]
@@ -49,5 +50,5 @@ def heat_over(pixels: npt.NDArray[np.uint8], heat: npt.NDArray[np.float32]) -> I
     # From dark red over orange to pale yellow, on grey, because the photo's own colours could be mistaken for heat.
     colour = np.concatenate([120 + 135 * share**0.5, 235 * share**1.5, 40 + 120 * share**4], axis=-1)
     opacity = 0.7 * share**0.7
-    grey = np.asarray(Image.fromarray(pixels).convert("L"), np.float32)[..., None]
+    grey = np.asarray(image_of(pixels).convert("L"), np.float32)[..., None]
     return Image.fromarray((grey * (1 - opacity) + colour * opacity).round().clip(0, 255).astype(np.uint8))

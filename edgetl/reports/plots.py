@@ -17,6 +17,7 @@ from edgetl.runs.history import Epoch, HistoryRow, points_of
 from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.result import Result, ResultRun
+from edgetl_device.preprocess import image_of
 from edgetl_device.text import LISTED
 
 from .text import drawn
@@ -32,7 +33,7 @@ class ClassifiedPhoto:
     """A photo and a model's prediction for it.
 
     Attributes:
-        pixels: uint8 RGB [S, S, 3].
+        pixels: uint8 [H, W, C].
         label: The true class.
         predicted: The predicted class.
         probability: Predicted probability of that class, 0..1.
@@ -126,7 +127,7 @@ def sample_predictions(photos: Sequence[ClassifiedPhoto], target: Path) -> None:
     for axes in grid:
         axes.set_axis_off()
     for axes, photo in zip(grid, photos, strict=False):
-        axes.imshow(photo.pixels)
+        axes.imshow(image_of(photo.pixels).convert("RGB"))
         said = f"{drawn(photo.predicted)} {photo.probability:.0%}"
         title = said if photo.predicted == photo.label else f"{said}\nis {drawn(photo.label)}"
         axes.set_title(title, fontsize=8, color=photo.color)
@@ -148,7 +149,7 @@ def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: st
     figure.suptitle(drawn(title), fontsize=13)
     above, below = figure.subfigures(2, 1, height_ratios=(1, 1.6))
     for axes, photo in zip(above.subplots(1, len(photos), squeeze=False)[0], photos, strict=True):
-        axes.imshow(photo.pixels)
+        axes.imshow(image_of(photo.pixels).convert("RGB"))
         axes.set_title(f"{drawn(photo.predicted)}\n{photo.probability:.2f}", fontsize=11, color=photo.color)
         axes.set_axis_off()
     threads = result.runs[0].threads

@@ -11,6 +11,7 @@ from edgetl.data import DatasetDescription, Split, SplitCounts
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Count, Json, Positive, Seconds, Sha256, Text, optional, rest
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import InputSize, size_value
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy
@@ -27,7 +28,7 @@ class TrainedSettings:
     Attributes:
         backbone: Name of the backbone.
         width: Width multiplier of the backbone.
-        size: Input height and width in pixels.
+        size: Height and width of the input in pixels: a number, or ``240x320`` where they differ.
         augment: Augmentation preset.
         strategy: Trained part: ``head``, ``blocks``, ``all`` or ``scratch``.
         trainable_blocks: Number of trained blocks, counted from the last.
@@ -37,7 +38,7 @@ class TrainedSettings:
 
     backbone: Text
     width: float
-    size: Positive
+    size: Positive | Text
     augment: str = "none"
     strategy: str | None = None
     trainable_blocks: Count | None = None
@@ -141,14 +142,14 @@ class TeacherRecord:
         sha256: SHA-256 of the teacher's model file.
         backbone: Backbone of the teacher.
         width: Width multiplier of the backbone.
-        size: Input height and width in pixels.
+        size: Height, width and channels of its input.
         metrics: Accuracy of the teacher on its own held-out photos, by split.
     """
 
     sha256: Sha256
     backbone: str
     width: float
-    size: Positive
+    size: InputSize
     metrics: dict[Split, Accuracy]
 
 
@@ -256,7 +257,7 @@ class RunDocument:
     def __post_init__(self) -> None:
         if len(self.labels) < 2 or len(set(self.labels)) < len(self.labels):
             raise InputError("labels", why="must be two or more, all different")
-        if self.preprocess.size != self.config.size:
+        if size_value(self.preprocess.size) != self.config.size:
             raise InputError("config.size and preprocess.size", why="must be equal")
         for split, metrics in self.metrics.items():
             if len(metrics.per_class) != len(self.labels):

@@ -20,7 +20,7 @@ def logits(
 
     Args:
         model: keras.Model with a layer ``logits``.
-        pixels: uint8 [photos, S, S, 3], may be memory-mapped.
+        pixels: uint8 [photos, H, W, C], may be memory-mapped.
         rows: Indices into ``pixels``, int64 [n]; n is at least 1.
         description: Label of the progress bar.
 

@@ -26,7 +26,7 @@ class Photos:
         samples: Samples in the order of ``pixels``.
         paths: Paths of the files.
         targets: Class indices, int64 [n].
-        pixels: Decoded photos, uint8 [n, S, S, 3].
+        pixels: Decoded photos, uint8 [n, H, W, C].
     """
 
     samples: tuple[Sample, ...]

@@ -19,7 +19,7 @@ DOCUMENT = "quantize.json"
 
 @dataclass(frozen=True)
 class PixelRanges:
-    """Lowest and highest pixel value of each channel, 0..255."""
+    """Lowest and highest pixel value of each channel, 0..255; three times the same for grey."""
 
     red: tuple[int, int]
     green: tuple[int, int]

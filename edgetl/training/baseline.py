@@ -22,7 +22,7 @@ def baseline_options(plan: TrainPlan) -> TrainOptions:
     plain = TrainOptions(backbone=BACKBONE, strategy="scratch", weights="none", views=plan.views)
     shared = ("depth_range", "augment", "class_weights", "val", "test", "on_conflict", "seed", "devices")
     same = {name: getattr(plan.options, name) for name in shared}
-    return replace(plain, size=plan.size, fit=plan.fit, **same)
+    return replace(plain, size=plan.size, grey=plan.grey, fit=plan.fit, **same)
 
 
 def train_baseline(train: Callable[[Path, TrainOptions], Run], plan: TrainPlan) -> Baseline | None:

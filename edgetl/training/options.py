@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass
 
 from edgetl_device.errors import OptionError
-from edgetl_device.options import Options, option
+from edgetl_device.input_size import MUST_BE as SIZE_BOUNDS
+from edgetl_device.input_size import size_value
+from edgetl_device.options import Form, Options, option
 from edgetl_device.text import GUIDES
 
 from .devices import check_devices
@@ -49,13 +51,18 @@ class TrainOptions(Options):
         unset=f"{WIDTH:g}, {_OR_OF_RUN}",
         help="Width multiplier of the backbone.",
     )
-    size: int | None = option(
+    size: int | str | None = option(
         None,
-        low=16,
-        high=2048,
+        form=Form(size_value, SIZE_BOUNDS),
         metavar="PIXELS",
         unset=f"{SIZE}, {_OR_OF_RUN}",
-        help="Height and width of the input.",
+        help="Height and width of the input: 96, or 240x320 where they differ.",
+    )
+    grey: bool | None = option(
+        None,
+        group=_NETWORK,
+        unset=f"RGB, {_OR_OF_RUN}",
+        help="Give the network one channel, grey (the luma of ITU-R BT.601-2).",
     )
     fit: str | None = option(
         None, group=_NETWORK, choices=FITS, unset=f"{FIT}, {_OR_OF_RUN}", help="How photos are fitted to the input."

@@ -16,6 +16,7 @@ from edgetl.data import Dataset
 from edgetl.runs.directory import Run
 from edgetl.runs.document import StartRecord, StrategyRecord, Truncation
 from edgetl_device._lib.documents import to_json
+from edgetl_device.input_size import size_value
 from edgetl_device.options import Value
 
 from .network import Trained, without_head
@@ -46,7 +47,8 @@ class TrainPlan:
         options: The options as given; the fields below override those of the same name.
         backbone: A name in :data:`edgetl.backbones.BACKBONES`, or that of the run that training starts from.
         width: Width multiplier of the backbone.
-        size: Input height and width in pixels.
+        size: Height and width of the input in pixels, as options keep them.
+        grey: Whether the input has one channel.
         fit: How photos are fitted to the input.
         weights: ``none`` where every layer starts from random weights.
         strategy: Which layers are trained.
@@ -62,7 +64,8 @@ class TrainPlan:
     options: TrainOptions
     backbone: str
     width: float
-    size: int
+    size: int | str
+    grey: bool
     fit: str
     weights: str
     strategy: Strategy
@@ -256,7 +259,8 @@ def resolve(options: TrainOptions, start: Start, trained: TrainedLayers, *, phot
         options=options,
         backbone=start.backbone,
         width=start.width,
-        size=start.preprocess.size,
+        size=size_value(start.preprocess.size),
+        grey=start.preprocess.size.channels == 1,
         fit=start.preprocess.fit,
         weights=trained.weights,
         strategy=trained.strategy,

@@ -133,6 +133,6 @@ def _describe_teacher(teacher: Run) -> TeacherRecord:
         sha256=teacher.document.model.sha256,
         backbone=config.backbone,
         width=config.width,
-        size=config.size,
+        size=teacher.preprocess.size,
         metrics={split: one.accuracy for split, one in metrics.items()},
     )

@@ -186,7 +186,7 @@ def _tail_data(context: TrainingContext, photos: npt.NDArray[Any], views: list[A
     shown = frozen_base.view_targets(
         targets,
         classes=len(context.dataset.labels),
-        size=context.plan.size,
+        size=context.dataset.spec.size,
         preset=options.augment,
         seed=options.seed,
         count=len(views),

@@ -9,6 +9,7 @@ from edgetl.data import Dataset, Sample, Split, SplitCounts, kept_splits, kept_w
 from edgetl.runs.directory import Run
 from edgetl.runs.document import StartRecord
 from edgetl_device.errors import OptionError
+from edgetl_device.input_size import parse_size, size_value
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.text import listed, normal_names
 
@@ -53,7 +54,7 @@ def start_of(options: TrainOptions) -> Start:
     """
     if options.from_run is None:
         spec = Preprocess(
-            size=options.size or SIZE,
+            size=parse_size(options.size or SIZE, channels=1 if options.grey else 3),
             fit=options.fit or FIT,  # type: ignore[arg-type]  # one of its choices
             depth_range=options.depth_limits(),
         )
@@ -67,7 +68,8 @@ def start_of(options: TrainOptions) -> Start:
 def _check_options(options: TrainOptions, run: Run) -> None:
     """Refuse options that the run has decided otherwise; those that are the same, or not given, are fine."""
     config, spec = run.document.config, run.preprocess
-    decided = {"backbone": config.backbone, "width": config.width, "size": spec.size, "fit": spec.fit}
+    decided = {"backbone": config.backbone, "width": config.width, "size": size_value(spec.size), "fit": spec.fit}
+    decided["grey"] = spec.size.channels == 1
     for name, value in decided.items():
         given = getattr(options, name)
         if given is not None and given != value:

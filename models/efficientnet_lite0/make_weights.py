@@ -26,6 +26,7 @@ from edgetl.backbones.formats import to_npz
 from edgetl_device._lib.files import sha256_bytes, sha256_file, write_bytes
 from edgetl_device._lib.jsonfile import write_json
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 HERE = Path(__file__).resolve().parent
 WHEEL_SHA256 = "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
@@ -199,9 +200,10 @@ def check(photos: list[Path], classifier: dict[str, np.ndarray], *, size: int = 
     from edgetl_device.preprocess import Preprocess, preprocess
 
     weights = resolve_weights("efficientnet_lite0", width=1.0)
-    base = build_base("efficientnet_lite0", size=size, width=1.0, weights=weights)
+    base = build_base("efficientnet_lite0", size=square(size), width=1.0, weights=weights)
     for photo in photos:
-        features = np.asarray(base(preprocess(photo, Preprocess(size=size))[None].astype(np.float32)))[0].mean((0, 1))
+        pixels = preprocess(photo, Preprocess(size=square(size)))[None].astype(np.float32)
+        features = np.asarray(base(pixels))[0].mean((0, 1))
         logits = classifier["_fc.weight"] @ features + classifier["_fc.bias"]
         shares = np.exp(logits - logits.max())
         best = np.argsort(-shares)[:3]

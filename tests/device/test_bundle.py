@@ -18,6 +18,7 @@ from edgetl_device._lib import jsonfile
 from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 Reseal = Callable[[Callable[[dict[str, Any]], None]], Path]
 
@@ -47,7 +48,7 @@ def test_folder_run_folder_and_file_are_the_same_bundle(tiny: Bundle, folder: Pa
 
 def test_what_a_bundle_says(tiny: Bundle) -> None:
     assert tiny.labels == ("circle", "square", "triangle")
-    assert tiny.preprocess.size == 32
+    assert tiny.preprocess.size == square(32)
     assert [variant.name for variant in tiny.variants] == ["float32", "int8", "float32-onnx", "int8-onnx"]
     photos, reference = tiny.photos(), tiny.reference()
     assert len(photos) == len(reference.probabilities) == 12
@@ -97,7 +98,7 @@ def test_edited_manifest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ("edgetl.bundle/2", r"Update edgetl: edgetl 0\.1\.0 wrote it"),
+        ("edgetl.bundle/3", r"Update edgetl: edgetl 0\.1\.0 wrote it"),
         ("edgetl.run/1", "expected"),
         ("other", "expected"),
     ],

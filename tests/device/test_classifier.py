@@ -119,5 +119,5 @@ def test_a_model_of_another_size_than_the_bundle_says(
     reseal: Callable[[Callable[[dict[str, Any]], None]], Path],
 ) -> None:
     bundle = Bundle.open(reseal(lambda document: document["preprocess"].update(size=64)))
-    with pytest.raises(InputError, match=r"the model maps \[1, 32, 32, 3\] to \[1, 3\], the bundle says size 64"):
+    with pytest.raises(InputError, match=r"the model maps \[1, 32, 32, 3\] to \[1, 3\], the bundle says 64 px"):
         Classifier(bundle, "int8")

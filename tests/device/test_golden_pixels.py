@@ -9,10 +9,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from edgetl_device.input_size import InputSize, square
 from edgetl_device.preprocess import Preprocess, preprocess
 
 FOLDER = Path(__file__).parents[1] / "golden" / "pixels"
-SPECS = {"stretch": Preprocess(size=24), "pad": Preprocess(size=60, fit="pad", resample="bicubic")}
+SPECS = {
+    "stretch": Preprocess(size=square(24)),
+    "pad": Preprocess(size=square(60), fit="pad", resample="bicubic"),
+    "wide grey crop": Preprocess(size=InputSize(20, 36, 1), fit="crop"),
+    "high pad": Preprocess(size=InputSize(40, 24), fit="pad"),
+}
 PHOTOS = sorted(path.name for path in FOLDER.iterdir() if path.suffix != ".npz")
 
 

@@ -14,10 +14,11 @@ from profiles import ADOBE_RGB, SRGB, cmyk_profile, grey_profile, rgb_profile
 
 from edgetl_device import photo_metadata
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, decode, preprocess
 
-SPEC = Preprocess(size=64)
+SPEC = Preprocess(size=square(64))
 SECRETS = ("Anna Example", "SN-4711", "2024:05:17", "Canon", "C:\\Users\\anna", "secret-thumbnail")
 _GPS, _ARTIST, _SERIAL, _ORIENTATION = 0x8825, 0x013B, 0xA431, 0x0112
 
@@ -102,7 +103,7 @@ def test_only_the_pixels_travel(name: str) -> None:
     data = PHOTOS[name]()
     stripped, suffix = without_metadata(data, SPEC, name=name)
     assert suffix == (".png" if name in ("tiff", "16-bit tiff", "gif", "bmp with a tail") else "")
-    for spec in (SPEC, Preprocess(size=160), Preprocess(size=224)):
+    for spec in (SPEC, Preprocess(size=square(160)), Preprocess(size=square(224))):
         np.testing.assert_array_equal(np.asarray(decode(stripped, spec)), np.asarray(decode(data, spec)))
     for secret in SECRETS:
         assert secret.encode() not in stripped

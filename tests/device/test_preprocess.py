@@ -18,12 +18,13 @@ from PIL import Image, ImageOps
 from profiles import DISPLAY_P3, rgb_profile
 
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, fit, preprocess
 
 # Pillow warns about odd EXIF and about photos over half of preprocess's limit; neither is tested here.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning", "ignore::PIL.Image.DecompressionBombWarning")
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 
 
 def blocks(width: int = 128, height: int = 96) -> Image.Image:
@@ -170,7 +171,7 @@ def test_a_colour_key_is_seen_in_an_image_of_the_caller_which_stays_as_it_is() -
 def test_a_colour_key_of_16_bit_greys_is_compared_before_the_range_is_stretched() -> None:
     samples = np.full((64, 64, 1), 900, np.int64)
     samples[:32] = 901
-    spec = Preprocess(size=32, depth_range=(0, 4095))
+    spec = Preprocess(size=square(32), depth_range=(0, 4095))
     found = preprocess(png_with_key(samples, depth=16, key=(901,)), spec)
     assert found[:14].min() == 255
     assert np.unique(found[18:]).tolist() == [900 * 255 // 4095]
@@ -237,7 +238,7 @@ def test_large_jpegs_are_decoded_reduced_and_stay_close_to_the_full_decode() -> 
     for image in (Image.fromarray(stripes).convert("RGB"), smooth):
         data = saved(image, "JPEG", quality=90)
         for size, reduced in ((96, (400, 300)), (160, (800, 600)), (224, (800, 600)), (320, (1600, 1200))):
-            spec = Preprocess(size=size)
+            spec = Preprocess(size=square(size))
             assert decode(data, spec).size == reduced
             full = fit(Image.open(io.BytesIO(data)).convert("RGB"), spec)
             difference = np.abs(preprocess(data, spec).astype(int) - full)
@@ -266,7 +267,7 @@ def test_the_three_fits() -> None:
     wide = Image.new("RGB", (90, 30), (255, 0, 0))
     wide.paste((0, 255, 0), (30, 0, 60, 30))
     stretched, cropped, padded = (
-        preprocess(wide, Preprocess(size=30, fit=name)) for name in ("stretch", "crop", "pad")
+        preprocess(wide, Preprocess(size=square(30), fit=name)) for name in ("stretch", "crop", "pad")
     )
     assert np.array_equal(stretched, np.asarray(wide.resize((30, 30), Image.Resampling.BILINEAR)))
     assert (cropped[:, 2:-2] == (0, 255, 0)).all()
@@ -279,14 +280,14 @@ def test_the_three_fits() -> None:
 @pytest.mark.parametrize("name", ["stretch", "crop", "pad"])
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (5000, 1)])
 def test_extreme_shapes(name: str, size: tuple[int, int]) -> None:
-    assert preprocess(Image.new("RGB", size), Preprocess(size=32, fit=name)).shape == (32, 32, 3)
+    assert preprocess(Image.new("RGB", size), Preprocess(size=square(32), fit=name)).shape == (32, 32, 3)
 
 
 def test_bicubic_is_another_result() -> None:
     data = saved(blocks(), "PNG")
-    bicubic = preprocess(data, Preprocess(size=31, resample="bicubic"))
+    bicubic = preprocess(data, Preprocess(size=square(31), resample="bicubic"))
     assert np.array_equal(bicubic, np.asarray(blocks().resize((31, 31), Image.Resampling.BICUBIC)))
-    assert not np.array_equal(bicubic, preprocess(data, Preprocess(size=31)))
+    assert not np.array_equal(bicubic, preprocess(data, Preprocess(size=square(31))))
 
 
 def png(width: int, height: int, *, depth: int = 1, color: int = 0, data: bytes = b"") -> bytes:
@@ -387,7 +388,7 @@ def test_nor_is_one_that_is_made_in_python(fields: dict[str, object]) -> None:
 
 
 def test_a_spec_survives_json() -> None:
-    spec = Preprocess(size=224, fit="crop", resample="bicubic")
+    spec = Preprocess(size=square(224), fit="crop", resample="bicubic")
     assert Preprocess.from_json(spec.to_json()) == spec
 
 

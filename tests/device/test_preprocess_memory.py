@@ -20,11 +20,12 @@ from PIL import Image
 
 from edgetl_device import preprocess as module
 from edgetl_device.errors import Unavailable
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import MAX_BYTES, PhotoError, Preprocess, decode, preprocess, read_photo
 
 pytestmark = pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 
-SPEC = Preprocess(size=160)
+SPEC = Preprocess(size=square(160))
 # Print the peak memory of a new process (VmHWM) after importing preprocess, then after decoding the photo.
 _CHILD = """
 import sys, warnings
@@ -157,6 +158,7 @@ def test_memory_that_runs_out_is_said(tmp_path: Path) -> None:
     code = (
         "import resource, sys\n"
         "from edgetl_device.errors import Unavailable\n"
+        "from edgetl_device.input_size import square\n"
         "from edgetl_device.preprocess import Preprocess, preprocess\n"
         "pages = int(open('/proc/self/statm').read().split()[0])\n"
         "resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 100_000_000,) * 2)\n"

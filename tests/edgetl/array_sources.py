@@ -13,9 +13,10 @@ import pytest
 
 from edgetl.data import Dataset, load_dataset
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 NAMES = ("wheel", "bolt", "nut")
 
 

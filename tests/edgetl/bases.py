@@ -19,6 +19,7 @@ import pytest
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, ResolvedWeights, build_base
 from edgetl_device._lib.files import sha256_file
+from edgetl_device.input_size import square
 
 NONE = ResolvedWeights("none", None, None, "none")
 SIZE = lively.SMALL
@@ -34,7 +35,7 @@ def some(*names: str) -> list[Any]:
 
 def narrow(name: str, size: int = SIZE, weights: ResolvedWeights = NONE) -> Any:
     """Build the narrowest base of a row."""
-    return build_base(name, size=size, width=BACKBONES[name].widths[0], weights=weights)
+    return build_base(name, size=square(size), width=BACKBONES[name].widths[0], weights=weights)
 
 
 @functools.cache

@@ -19,15 +19,17 @@ from edgetl.importing.original import KerasOriginal, OnnxOriginal
 from edgetl.importing.pipeline import graph_of
 from edgetl.importing.scan import Scanned, scan_here
 from edgetl.importing.source import open_source
+from edgetl_device.input_size import InputSize, square
 
 SIZE = 32
 UNIT = Scaling((1 / 255,), (0.0,))
 
 
-def pixels(count: int = 4, size: int = SIZE) -> npt.NDArray[np.uint8]:
-    """Return random photos, each of another colour, uint8 [count, size, size, 3]."""
+def pixels(count: int = 4, size: InputSize = square(SIZE)) -> npt.NDArray[np.uint8]:  # noqa: B008  # frozen
+    """Return random photos, each of another colour, uint8 [count, H, W, C]."""
     random = np.random.default_rng(0)
-    tints, noise = random.uniform(0, 200, (count, 1, 1, 3)), random.uniform(0, 55, (count, size, size, 3))
+    tints = random.uniform(0, 200, (count, 1, 1, size.channels))
+    noise = random.uniform(0, 55, (count, *size.shape))
     return (tints + noise).astype(np.uint8)
 
 
@@ -41,13 +43,13 @@ def randomized(model: Any, seed: int = 0) -> Any:
     return model
 
 
-def import_keras(model: Any, *, size: int | None = None, scaling: Scaling | None = UNIT) -> plain.Finished:
+def import_keras(model: Any, *, size: InputSize | None = None, scaling: Scaling | None = UNIT) -> plain.Finished:
     """Convert a Keras model as the import does, and check that it puts out what the original does."""
     flat = flat_network(model, size=size, shown=Path("theirs.keras"))
     return _checked(flat.network, KerasOriginal(model), flat.size, scaling)
 
 
-def scan_onnx(model: onnx.ModelProto, *, size: int = 0) -> Scanned:
+def scan_onnx(model: onnx.ModelProto, *, size: InputSize | None = None) -> Scanned:
     """Scan an ONNX model in this process."""
     return scan_here(model.SerializeToString(), "onnx", Path("/nowhere"), size)
 
@@ -65,11 +67,11 @@ def import_onnx(model: onnx.ModelProto, *, scaling: Scaling | None = UNIT) -> pl
 def import_file(path: Path, *, scaling: Scaling | None = UNIT) -> plain.Finished:
     """Convert a TFLite file or SavedModel as the import does, and check that it puts out what its own runtime does."""
     source = open_source(path)
-    loaded = graph_of(source, scan_here(source.data, source.format, path.parent, 0))
+    loaded = graph_of(source, scan_here(source.data, source.format, path.parent, None))
     return _checked(loaded.network, loaded.original, loaded.size, scaling)
 
 
-def _checked(network: Any, original: Any, size: int, scaling: Scaling | None) -> plain.Finished:
+def _checked(network: Any, original: Any, size: InputSize, scaling: Scaling | None) -> plain.Finished:
     made = plain.finished(network, scaling, size=size, name="theirs")
     photos = pixels(size=size)
     logits = keras().Model(made.model.input, made.model.get_layer("logits").output)
@@ -94,13 +96,25 @@ class Onnx:
         opset: Its opset.
         layout: ``nchw`` or ``nhwc``, of the input ``pixels``.
         batch: The batch, or its name.
+        size: Height and width, or a name of both.
+        width: The width, if it differs.
+        channels: Channels of the input.
     """
 
-    def __init__(self, opset: int = 17, layout: str = "nchw", batch: int | str = 1, size: int | str = SIZE) -> None:
+    def __init__(
+        self,
+        opset: int = 17,
+        layout: str = "nchw",
+        batch: int | str = 1,
+        size: int | str = SIZE,
+        width: int | None = None,
+        channels: int = 3,
+    ) -> None:
         self.opset, self._random = opset, np.random.default_rng(7)
         self._nodes: list[Any] = []
         self._constants: list[Any] = []
-        sides = [3, size, size] if layout == "nchw" else [size, size, 3]
+        across = width or size
+        sides = [channels, size, across] if layout == "nchw" else [size, across, channels]
         self._input = onnx.helper.make_tensor_value_info("pixels", onnx.TensorProto.FLOAT, [batch, *sides])
 
     def constant(self, values: Any, dtype: Any = np.float32) -> str:

@@ -12,6 +12,7 @@ from drawing import draw_photo
 
 from edgetl._lib import extras
 from edgetl.quantization.preparation.graph import walk
+from edgetl_device.input_size import square
 
 SIZE = 96
 SMALL = 64  # px, of the backbones that work at it
@@ -67,7 +68,7 @@ def small(name: str) -> Any:
     size = max(SMALL, row.min_size)
     trained = row.widths == (1.0,) and row.embedded is not None
     weights = resolve_weights(name, width=row.widths[0], request="auto" if trained else "none")
-    base = build_base(name, size=size, width=row.widths[0], weights=weights)
+    base = build_base(name, size=square(size), width=row.widths[0], weights=weights)
     model = _with_head(base.input, base.output)
     # With most ReLUs open, a deep network with random weights does not amplify rounding into other predictions.
     settle(model, photos(8, first_seed=900)[:, :size, :size], shift=1.5, head_only=trained)
@@ -121,7 +122,7 @@ def pretrained() -> Any:
 
     layers = extras.keras().layers
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
-    base = build_base("mobilenet_v2", size=SIZE, width=1.0, weights=weights)
+    base = build_base("mobilenet_v2", size=square(SIZE), width=1.0, weights=weights)
     features = extras.keras().Model(base.input, layers.GlobalAveragePooling2D(name="pool")(base.output))
     found = predictions(features, photos(32, first_seed=900))
     kernel = np.random.default_rng(1).normal(size=(found.shape[1], CLASSES))

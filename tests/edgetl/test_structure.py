@@ -41,7 +41,7 @@ DEVICE_LAYERS = (
     {"delegates", "preprocess", "storage"},
     {"machine"},
     {"decoding", "reasons", "scores", "signature", "unknown"},
-    {"options"},
+    {"input_size", "options"},
     {"_lib"},
     {"errors"},
     {"text"},

@@ -52,6 +52,7 @@ from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import EdgetlError, from_os_error
+from edgetl_device.input_size import square
 from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, preprocess
 
@@ -492,12 +493,12 @@ def _photos() -> list[bytes]:
 
 
 def _read_photo(data: bytes) -> None:
-    preprocess(data, Preprocess(size=32))
+    preprocess(data, Preprocess(size=square(32)))
 
 
 def _strip_photo(data: bytes) -> None:
     """Stripping metadata from a photo preserves its pixels."""
-    spec = Preprocess(size=32)
+    spec = Preprocess(size=square(32))
     pixels = preprocess(data, spec)
     stripped, _ = without_metadata(data, spec, name="x")
     assert np.array_equal(preprocess(stripped, spec), pixels)

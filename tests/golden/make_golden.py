@@ -21,6 +21,7 @@ from edgetl.export import bundle
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.bench import accuracy
 from edgetl_device.bundle import ReferenceArrays
+from edgetl_device.input_size import square
 from edgetl_device.packing import pack
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.runtime import open_runtime, predict, run_batch
@@ -28,7 +29,7 @@ from edgetl_device.runtime import open_runtime, predict, run_batch
 HERE = Path(__file__).parent
 LABELS = ("circle", "square", "triangle")
 COLOURS = {"circle": (200, 50, 40), "square": (50, 160, 70), "triangle": (50, 80, 200)}
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 HELD_OUT = 12
 SEED = 7
 

@@ -13,14 +13,17 @@ import numpy as np
 from PIL import Image
 from profiles import DISPLAY_P3, cmyk_profile, grey_profile, rgb_profile
 
+from edgetl_device.input_size import InputSize, square
 from edgetl_device.preprocess import Preprocess, preprocess
 
 FOLDER = Path(__file__).parent / "pixels"
 EXPECTED = FOLDER / "pixels.npz"
 # For one, JPEGs are decoded at a reduced size; for the other, at their own.
 SPECS = {
-    "stretch": Preprocess(size=24),
-    "pad": Preprocess(size=60, fit="pad", resample="bicubic"),
+    "stretch": Preprocess(size=square(24)),
+    "pad": Preprocess(size=square(60), fit="pad", resample="bicubic"),
+    "wide grey crop": Preprocess(size=InputSize(20, 36, 1), fit="crop"),
+    "high pad": Preprocess(size=InputSize(40, 24), fit="pad"),
 }
 
 

@@ -8,6 +8,13 @@ _DEVICE, _EXPORT, _LIB = "tests/device/", "tests/edgetl/export/", "tests/edgetl/
 
 MUTANTS = (
     Mutant(
+        "a bundle for a rectangle has the schema of squares",
+        "device/edgetl_device/bundle.py",
+        'return self.SCHEMA if self.preprocess.size.brief() is None else "edgetl.bundle/1"',
+        'return "edgetl.bundle/1" if self.preprocess else self.SCHEMA',
+        (_DEVICE + "test_input_size.py::test_only_bundles_that_need_it_have_the_new_schema",),
+    ),
+    Mutant(
         "the hash of a bundle's file is not checked",
         "device/edgetl_device/bundle.py",
         "if len(data) != entry.bytes or sha256_bytes(data) != entry.sha256:",
@@ -87,8 +94,8 @@ MUTANTS = (
     Mutant(
         "a model of more classes than labels is bundled",
         "edgetl/export/bundle.py",
-        "if runtime.input.shape != (1, size, size, 3) or runtime.output.shape != (1, classes):",
-        "if runtime.input.shape != (1, size, size, 3):",
+        "if runtime.input.shape != (1, *preprocess.size.shape) or runtime.output.shape != (1, classes):",
+        "if runtime.input.shape != (1, *preprocess.size.shape):",
         (_EXPORT + "test_bundle_writing.py::test_a_model_of_more_classes_than_labels_is_refused",),
     ),
     Mutant(

@@ -126,9 +126,23 @@ MUTANTS = (
     Mutant(
         "a JPEG is decoded below the size that the fit needs",
         _PREPROCESS,
-        'image.draft("RGB", (2 * spec.size, 2 * spec.size))',
-        'image.draft("RGB", (spec.size // 4, spec.size // 4))',
+        'image.draft("RGB", (2 * spec.size.longest, 2 * spec.size.longest))',
+        'image.draft("RGB", (spec.size.longest // 4, spec.size.longest // 4))',
         (_DEVICE + "test_preprocess.py::test_large_jpegs_are_decoded_reduced_and_stay_close_to_the_full_decode",),
+    ),
+    Mutant(
+        "grey is the green channel",
+        _PREPROCESS,
+        'return np.asarray(image.convert("L"), dtype=np.uint8)[..., None]',
+        'return np.asarray(image.getchannel("G"), dtype=np.uint8)[..., None]',
+        (_DEVICE + "test_input_size.py::test_grey_is_the_luma_of_the_colours_after_they_are_srgb",),
+    ),
+    Mutant(
+        "a photo is scaled into a rectangle as into a square",
+        _PREPROCESS,
+        "    if width * most_high >= height * most_wide:\n",
+        "    if width >= height:\n",
+        (_DEVICE + "test_input_size.py::test_pad_shows_the_whole_photo_between_black_bars",),
     ),
     Mutant(
         "a band of a large photo is pasted at the wrong place",

@@ -11,6 +11,20 @@ _QUANTIZATION, _EXPORT = "tests/edgetl/quantization/", "tests/edgetl/export/"
 
 MUTANTS = (
     Mutant(
+        "the stem for grey is the mean over the channels",
+        "edgetl/backbones/arrays.py",
+        "value.sum(axis=2, keepdims=True, dtype=np.float64)",
+        "value.mean(axis=2, keepdims=True, dtype=np.float64)",
+        ("tests/edgetl/test_input_sizes.py::test_a_grey_photo_gives_what_its_three_equal_channels_give",),
+    ),
+    Mutant(
+        "a zoom of a rectangle has the centre of a square",
+        "edgetl/features/augment/geometry.py",
+        "(1 - down) * last[1] / 2",
+        "(1 - down) * last[0] / 2",
+        ("tests/edgetl/features/test_augment.py::test_a_move_is_what_the_layer_does",),
+    ),
+    Mutant(
         "a photo vouches for its own label",
         "edgetl/labels/leave_one_out.py",
         "        found[rows] = shown[rows] - error / (1 - leverage)[:, None]\n",
@@ -119,7 +133,7 @@ MUTANTS = (
         "the key of decoded pixels forgets the preprocessing",
         "edgetl/data/pixels.py",
         "        spec=spec.to_json(),\n",
-        "        spec=spec.size,\n",
+        "        spec=str(spec.size),\n",
         (_DATA + "test_pixels.py::test_the_key_follows_files_spec_and_pillow",),
     ),
     Mutant(

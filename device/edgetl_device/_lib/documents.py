@@ -7,8 +7,10 @@ field made by :func:`rest` keeps them. An InputError raised by a class's constru
 Field types: ``str``, ``int``, ``float`` (JSON integers too), ``bool``, ``None``, ``Literal``, ``tuple[T, ...]``,
 ``tuple[T, U]``, ``dict[str, T]`` (or ``Literal`` names), dataclasses, unions of these, and :data:`Json` for values that
 are not interpreted. ``Annotated`` with :class:`Is` adds bounds. A class with ``CLOSED = True`` refuses unknown fields.
-``OLDER`` has a function for each older schema that converts its JSON object to the current one. A class with
-``SEALED = True`` has a field ``digest``, the SHA-256 of the rest, which reveals edits.
+``OLDER`` has a function for each older schema that converts its JSON object to the current one. A method ``written_as``
+returns the schema to write: the oldest that the content fits. A class with ``SEALED = True`` has a field ``digest``,
+the SHA-256 of the rest, which reveals edits. A class with ``BRIEF``, a type of JSON values other than objects, writes
+values whose method ``brief`` returns one as that, and reads it with ``of_brief``.
 """
 
 from __future__ import annotations
@@ -209,7 +211,12 @@ def to_json(value: Any) -> Json:
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if is_dataclass(value) and not isinstance(value, type):
-        found: dict[str, Json] = {"schema": value.SCHEMA} if hasattr(value, "SCHEMA") else {}
+        short = value.brief() if hasattr(value, "BRIEF") else None  # type: ignore[attr-defined]
+        if short is not None:
+            return short
+        found: dict[str, Json] = {}
+        if hasattr(value, "SCHEMA"):
+            found["schema"] = value.written_as() if hasattr(value, "written_as") else value.SCHEMA
         for one in fields(value):
             part = getattr(value, one.name)
             if one.metadata.get("optional") and part == _absent(one):
@@ -459,6 +466,8 @@ def _json_type(kind: Any) -> tuple[type, ...] | None:
         return (type(None),)
     if origin is Literal:
         return tuple({type(choice) for choice in typing.get_args(kind)})
+    if hasattr(kind, "BRIEF"):
+        return (dict, *(_json_type(kind.BRIEF) or ()))
     if is_dataclass(kind) or origin is dict:
         return (dict,)
     if origin is tuple:
@@ -518,6 +527,7 @@ def _mapping_of(key_reader: _Reader, reader: _Reader) -> _Reader:
 def _object_of(kind: type[Any]) -> _Reader:
     # Created on first use, because classes may refer to each other.
     parts: list[tuple[Field[Any], str, _Reader]] = []
+    read_brief = _reader(kind.BRIEF) if hasattr(kind, "BRIEF") else None
     others: list[tuple[str, _Reader]] = []
     known = {"schema"} if hasattr(kind, "SCHEMA") else set()
 
@@ -530,6 +540,8 @@ def _object_of(kind: type[Any]) -> _Reader:
                 else:
                     parts.append((one, _key(one), _reader(hints[one.name])))
                     known.add(_key(one))
+        if read_brief and not isinstance(value, dict):
+            return kind.of_brief(read_brief(value))
         if not isinstance(value, dict):
             raise _Wrong(f"must be an object, not {_shown(value)}")
         if getattr(kind, "CLOSED", False) and (more := set(value) - known):
@@ -587,7 +599,10 @@ def _shown(value: Json) -> str:
 
 def _object_schema(kind: type[Any], definitions: dict[str, Json]) -> dict[str, Json]:
     hints, said = _hints(kind), field_help(kind)
-    properties: dict[str, Json] = {"schema": {"const": kind.SCHEMA}} if hasattr(kind, "SCHEMA") else {}
+    properties: dict[str, Json] = {}
+    if hasattr(kind, "SCHEMA"):
+        several = [*kind.OLDER, kind.SCHEMA] if hasattr(kind, "written_as") else []
+        properties["schema"] = {"enum": several} if several else {"const": kind.SCHEMA}
     required = list(properties)
     others: dict[str, Json] = {"additionalProperties": False} if getattr(kind, "CLOSED", False) else {}
     for one in fields(kind):
@@ -631,7 +646,8 @@ def _schema(kind: Any, definitions: dict[str, Json], *, leave_none: Any = False)
     if kind.__name__ not in definitions:
         definitions[kind.__name__] = {}  # marks the name as taken, for recursive classes
         definitions[kind.__name__] = _object_schema(kind, definitions)
-    return {"$ref": f"#/$defs/{kind.__name__}"}
+    whole = {"$ref": f"#/$defs/{kind.__name__}"}
+    return {"anyOf": [_schema(kind.BRIEF, definitions), whole]} if hasattr(kind, "BRIEF") else whole
 
 
 _TYPE_NAMES: dict[Any, str] = {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -112,7 +113,7 @@ def drive(
     """
     module = require(scenario)
     folder.mkdir(parents=True, exist_ok=True)
-    most = max(1, TIMED_BYTES // (3 * classifier.bundle.preprocess.size**2))
+    most = max(1, TIMED_BYTES // math.prod(classifier.bundle.preprocess.size.shape))
     pixels = [classifier.pixels(photo) for photo in photos[:most]]
     failures: list[BaseException] = []
 

@@ -83,7 +83,7 @@ def cost(bundle: Bundle, photos: Sequence[bytes], inferences: int = INFERENCES) 
     Args:
         inferences: At least the 64 that a p90 needs.
     """
-    fields = {"size": bundle.preprocess.size, "classes": len(bundle.labels)}
+    fields = {"shape": bundle.preprocess.size.shape, "classes": len(bundle.labels)}
     watch = Stopwatch(_Nothing(bundle, open_runtime(json.dumps(fields).encode(), "null")), photos)
     watch.warm_up()
     watch.measure(0, min_inferences=inferences)

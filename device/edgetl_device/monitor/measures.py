@@ -15,6 +15,7 @@ from edgetl_device._lib.documents import Count, Named, Sha256, Text
 from edgetl_device.bundle import Bundle
 from edgetl_device.classifier import Classifier, Observed
 from edgetl_device.errors import EdgetlError
+from edgetl_device.input_size import InputSize
 from edgetl_device.preprocess import Pixels
 from edgetl_device.runtime import Features
 
@@ -84,8 +85,8 @@ class Measures:
         if self.bank and features is not None:
             found = self._places(features[None])[0, :TESTED_COMPONENTS]
         else:
-            size = len(pixels) // 4 * 4
-            tiles = pixels[:size, :size].reshape(4, size // 4, 4, size // 4, 3)
+            height, width = (side // 4 for side in pixels.shape[:2])
+            tiles = pixels[: 4 * height, : 4 * width].reshape(4, height, 4, width, -1)
             found = tiles.mean(axis=(1, 3)).ravel() / 255
         return tuple(round(float(one), 5) for one in found)
 
@@ -106,7 +107,7 @@ class Batch:
     time that measuring it alone would.
 
     Attributes:
-        lines: Two neighbouring lines of the green pixels at every so many, uint8 [capacity, pairs, 2, S].
+        lines: Two neighbouring lines of the green or grey pixels at every so many, uint8 [capacity, pairs, 2, W].
         features: The model's features, float32 [capacity, features]; no photos without a bank.
         labels: Index of the likeliest class of each photo.
         confidences: Its probability.
@@ -115,10 +116,10 @@ class Batch:
         counted: Whether drift is looked for in the photo.
     """
 
-    def __init__(self, size: int, capacity: int, features: int) -> None:
-        self._step = max(_STEP, size // _PAIRS)
-        self._pairs = size // self._step
-        self.lines = np.empty((capacity, self._pairs, 2, size), np.uint8)
+    def __init__(self, size: InputSize, capacity: int, features: int) -> None:
+        self._step = max(_STEP, size.height // _PAIRS)
+        self._pairs = size.height // self._step
+        self.lines = np.empty((capacity, self._pairs, 2, size.width), np.uint8)
         self.features = np.empty((capacity if features else 0, features), np.float32)
         self.labels: list[int] = []
         self.confidences: list[float] = []
@@ -135,7 +136,8 @@ class Batch:
         """Add a photo."""
         place, output = len(self.labels), observed.output
         pixels = observed.pixels[: self._pairs * self._step]
-        self.lines[place] = pixels.reshape(self._pairs, self._step, -1, 3)[:, :2, :, 1]
+        channels = pixels.shape[2]
+        self.lines[place] = pixels.reshape(self._pairs, self._step, -1, channels)[:, :2, :, channels // 2]
         if len(self.features) and output.features is not None:
             self.features[place] = output.features
         label = int(output.probabilities.argmax())
@@ -148,7 +150,7 @@ class Batch:
 
 
 def light_and_sharpness(lines: Pixels) -> tuple[Floats, Floats]:
-    """Return the mean of the green pixels, 0 to 255, and their sharpness, float64 [photos] each.
+    """Return the mean of the green or grey pixels, 0 to 255, and their sharpness, float64 [photos] each.
 
     Sharpness is the mean difference of neighbours, along a line and across, divided by the standard deviation: light
     and contrast do not change it.

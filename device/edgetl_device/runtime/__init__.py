@@ -54,7 +54,7 @@ def open_runtime(
     """Load a model and return it ready to run.
 
     Args:
-        model: The bytes of the file. For ``null``: ``{"size": S, "classes": N}`` as JSON.
+        model: The bytes of the file. For ``null``: ``{"shape": [H, W, C], "classes": N}`` as JSON.
         format: ``tflite``, ``onnx`` or ``null``.
         threads: CPU threads, 1 to 256.
         prefer: For ``tflite``, require ``ai-edge-litert`` or ``tflite-runtime``; by default the first that is

@@ -53,7 +53,7 @@ def predict(
 
     Args:
         run: Runs one batch, as :func:`run_batch` does.
-        photos: uint8 RGB [S, S, 3] each; at least one.
+        photos: uint8 [H, W, C] each; at least one.
         batch: Photos per inference; the last batch may be smaller.
         advance: Called with the number of photos after each inference.
     """

@@ -12,7 +12,7 @@ from .spec import Features, Pixels, Probabilities, Runtime, TensorSpec, check_cl
 
 
 def open_null(model: bytes, threads: int) -> Runtime:
-    """Load ``{"size": S, "classes": N}``; see :func:`edgetl_device.runtime.open_runtime`."""
+    """Load ``{"shape": [H, W, C], "classes": N}``; see :func:`edgetl_device.runtime.open_runtime`."""
     return _NullRuntime(model, threads)
 
 
@@ -26,10 +26,10 @@ class _NullRuntime:
         self.share: Share | None = None
         try:
             fields = json.loads(model)
-            size, classes = int(fields["size"]), int(fields["classes"])
+            shape, classes = [int(side) for side in fields["shape"]], int(fields["classes"])
         except (ValueError, KeyError, TypeError):
-            raise not_a_model("null", 'expected {"size": S, "classes": N}') from None
-        self.input = TensorSpec("uint8", (1, size, size, 3), 1.0, 0)
+            raise not_a_model("null", 'expected {"shape": [H, W, C], "classes": N}') from None
+        self.input = TensorSpec("uint8", (1, *shape), 1.0, 0)
         self.output = TensorSpec("float32", (1, classes), None, None)
         self.features: tuple[TensorSpec, ...] = ()
         check_classifier(self.input, self.output)

@@ -73,7 +73,7 @@ class Runtime(Protocol):
     share: Share | None
 
     def set_input(self, pixels: Pixels, row: int = 0) -> None:
-        """Copy one photo (uint8 RGB 0..255, [S, S, 3]) to a row of the batch; rows count from 0.
+        """Copy one photo (uint8 0..255, [H, W, C]) to a row of the batch; rows count from 0.
 
         Float models get the same values as float32.
         """
@@ -137,10 +137,11 @@ def features_in(specs: Sequence[TensorSpec]) -> int:
 def check_classifier(
     input: TensorSpec, output: TensorSpec, batch: int = 1, *, features: Sequence[TensorSpec] = ()
 ) -> None:
-    """Refuse a model whose input is not square RGB photos, or whose outputs are not a row of readable numbers each."""
-    shape, photos = input.shape, "one square RGB photo" if batch == 1 else f"{batch} square RGB photos"
-    if len(shape) != 4 or shape[0] != batch or shape[1] != shape[2] or shape[3] != 3:
-        raise InputError(f"the model's input has shape {list(shape)}", why=f"expected [{batch}, S, S, 3]: {photos}")
+    """Refuse a model whose input is not RGB or grey photos, or whose outputs are not a row of readable numbers each."""
+    shape, photos = input.shape, "one RGB or grey photo" if batch == 1 else f"{batch} RGB or grey photos"
+    if len(shape) != 4 or shape[0] != batch or shape[3] not in (1, 3):
+        expected = f"expected [{batch}, H, W, 3] or [{batch}, H, W, 1]: {photos}"
+        raise InputError(f"the model's input has shape {list(shape)}", why=expected)
     if len(output.shape) != 2 or output.shape[0] != batch:
         raise InputError(f"the model's output has shape {list(output.shape)}", why=f"expected [{batch}, classes]")
     for spec in features:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from edgetl._lib.extras import keras, tensorflow
 from edgetl._lib.interrupts import uninterrupted
+from edgetl_device.input_size import InputSize
+from edgetl_device.preprocess import LUMA
 
 from .geometry import MOVES, compose_moves
 from .presets import MIXING, PRESETS, Step, check_preset, mixes
@@ -40,7 +42,7 @@ _SEEDLESS = frozenset({"AutoContrast", "Equalization"})
 
 
 @uninterrupted()
-def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels]:
+def augmenter(preset: str, *, size: InputSize, seed: int) -> Callable[[Pixels], Pixels]:
     """Return a function that draws one view of each photo of a batch.
 
     The views depend on the seed and on the number of photos drawn before, so the same photos in the same batches give
@@ -48,36 +50,42 @@ def augmenter(preset: str, *, size: int, seed: int) -> Callable[[Pixels], Pixels
 
     Args:
         preset: A name in :data:`PRESETS`.
-        size: Height and width of the photos in pixels.
+        size: Height, width and channels of the photos.
         seed: Seed of the random numbers.
 
     Returns:
-        A function from uint8 [n, size, size, 3] to the same type and shape.
+        A function from uint8 [n, H, W, C] to the same type and shape.
     """
     check_preset(preset)
     tf = tensorflow()
     steps = _steps(preset, size, seed)
     mix = _mixer(preset, seed)
+    luma = tf.reshape(tf.constant(LUMA, tf.float32), (3, 1))
 
-    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, size, size, 3), tf.uint8)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, *size.shape), tf.uint8)])
     def draw(photos: Any) -> Any:
         pictures = tf.cast(photos, tf.float32)
+        if size.channels == 1:
+            # Layers that change colours take RGB only.
+            pictures = tf.repeat(pictures, 3, axis=-1)
         for step in steps:
             pictures = step(pictures)
         pictures, _ = mix(pictures, tf.zeros((tf.shape(photos)[0], 1)))
+        if size.channels == 1:
+            pictures = tf.tensordot(pictures, luma, 1)
         return tf.cast(tf.round(tf.clip_by_value(pictures, 0.0, 255.0)), tf.uint8)
 
     return lambda photos: np.asarray(draw(tf.constant(photos)))
 
 
-def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shares]:
+def share_mixer(preset: str, *, size: InputSize, seed: int) -> Callable[[Shares], Shares]:
     """Return a function that mixes labels as :func:`augmenter` with the same arguments mixes pixels.
 
     Call it for the same batches in the same order; it draws no images.
 
     Args:
         preset: A name in :data:`PRESETS`; a preset that does not mix photos leaves shares unchanged.
-        size: Height and width of the photos in pixels.
+        size: Height, width and channels of the photos.
         seed: Seed of the random numbers.
 
     Returns:
@@ -92,7 +100,7 @@ def share_mixer(preset: str, *, size: int, seed: int) -> Callable[[Shares], Shar
     # Keras draws the same numbers for photos of the same shape, whatever their content.
     @tf.function(autograph=False, input_signature=[tf.TensorSpec((None, None), tf.float32)])
     def draw(shares: Any) -> Any:
-        return mix(tf.zeros((tf.shape(shares)[0], size, size, 3)), shares)[1]
+        return mix(tf.zeros((tf.shape(shares)[0], size.height, size.width, 3)), shares)[1]
 
     return lambda shares: np.asarray(draw(tf.constant(shares)))
 
@@ -101,7 +109,7 @@ def _seed(seed: int, index: int) -> int:
     return (seed * 100 + index) % 2**31
 
 
-def _steps(preset: str, size: int, seed: int) -> list[Callable[[Any], Any]]:
+def _steps(preset: str, size: InputSize, seed: int) -> list[Callable[[Any], Any]]:
     """Return the functions that a preset applies to a batch, in order; consecutive geometric layers are one of them."""
     numbered = [(step, _seed(seed, index)) for index, step in enumerate(PRESETS[preset]) if step[0] not in MIXING]
     found: list[Callable[[Any], Any]] = []

@@ -14,6 +14,7 @@ from edgetl._lib import extras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl.importing.plain import check_feature_maps
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import InputSize
 
 from . import convolutions, elementwise, shapes
 from .values import NHWC, Array, Graph, Keras, Node, Refused, Tensor, Value, refusal, standard
@@ -89,20 +90,20 @@ class OnnxNetwork:
     """An ONNX graph in Keras.
 
     Attributes:
-        network: Flat functional keras.Model, float32 [None, size, size, 3] to the output of the original.
+        network: Flat functional keras.Model, float32 [None, H, W, C] to the output of the original.
     """
 
     network: Keras
 
 
 @uninterrupted()
-def network_of(simplified: bytes, *, nchw: bool, size: int, shown: str) -> OnnxNetwork:
+def network_of(simplified: bytes, *, nchw: bool, size: InputSize, shown: str) -> OnnxNetwork:
     """Turn a simplified ONNX graph (:mod:`edgetl.importing.scan`) into a flat Keras graph.
 
     Args:
         simplified: The graph for a batch of 1, with static shapes.
-        nchw: Whether its input is [1, 3, size, size], else [1, size, size, 3].
-        size: Height and width of the input.
+        nchw: Whether its input is [1, C, H, W], else [1, H, W, C].
+        size: Height, width and channels of the input.
         shown: Name of the file in messages.
 
     Raises:
@@ -119,7 +120,7 @@ def network_of(simplified: bytes, *, nchw: bool, size: int, shown: str) -> OnnxN
     for tensor in model.graph.initializer:
         graph.values[tensor.name] = onnx.numpy_helper.to_array(tensor)
     (pixels_name,) = (one.name for one in model.graph.input if one.name not in graph.values)
-    pixels = graph.layers.Input((size, size, 3), name="input")
+    pixels = graph.layers.Input(size.shape, name="input")
     graph.values[pixels_name] = Value(pixels, NHWC if nchw else (0, 1, 2, 3))
     for node in nodes:
         try:

@@ -51,7 +51,7 @@ _FIELDS = {
 _ENUMS = {"content_properties_type", "options_type", "color_space", "type"}
 _FEATURE_PROPERTIES, _IMAGE_PROPERTIES = 1, 2
 _NORMALIZATION_OPTIONS = 1
-_COLOR_SPACE_RGB = 1
+_COLOR_SPACE_RGB, _COLOR_SPACE_GREY = 1, 2
 _TENSOR_AXIS_LABELS = 2
 
 # The earliest date of a zip entry. A fixed date makes the files of equal models equal.
@@ -77,12 +77,12 @@ class Metadata:
 def with_metadata(model: bytes, *, name: str, labels: Sequence[str], description: str = "") -> bytes:
     """Return a TFLite image classifier with metadata and labels, replacing any that it had.
 
-    The input is described as an unnormalized RGB image (mean 0, standard deviation 1), the output as one score per
-    label. Operators, tensors and weights do not change; each buffer is aligned to 16 bytes. Data after the model, such
-    as the zip of earlier metadata, is dropped.
+    The input is described as an unnormalized RGB or grey image (mean 0, standard deviation 1), the output as one score
+    per label. Operators, tensors and weights do not change; each buffer is aligned to 16 bytes. Data after the model,
+    such as the zip of earlier metadata, is dropped.
 
     Args:
-        model: A TFLite file with one input, uint8 or float32 [1, S, S, 3] of raw RGB 0..255, and one output
+        model: A TFLite file with one input, uint8 or float32 [1, H, W, C] of raw RGB or grey 0..255, and one output
             [1, classes] of probabilities. Outputs of features after it are described, too.
         name: The model's name.
         labels: One per class, in the order of the output.
@@ -216,10 +216,11 @@ def _metadata(input: Tensor, output: Tensor, *, name: str, description: str, fea
 
     normalization = table("NormalizationOptions", mean=vector(0.0), std=vector(1.0))
     unit = table("ProcessUnit", options_type=_NORMALIZATION_OPTIONS, options=normalization)
-    image = table("ImageProperties", color_space=_COLOR_SPACE_RGB)
+    grey = input.shape[3] == 1
+    image = table("ImageProperties", color_space=_COLOR_SPACE_GREY if grey else _COLOR_SPACE_RGB)
     inputs = tensor(
         "image",
-        f"RGB, {input.shape[2]} x {input.shape[1]} pixels, values 0 to 255",
+        f"{'grey' if grey else 'RGB'}, {input.shape[2]} x {input.shape[1]} pixels, values 0 to 255",
         255.0,
         content=table("Content", content_properties_type=_IMAGE_PROPERTIES, content_properties=image),
         process_units=vector(unit),
@@ -265,8 +266,9 @@ def _check_classifier(model: TFLiteModel, *, classes: int) -> None:
         if len(tensors) != 1 or tensors[0].dtype not in ("uint8", "float32"):
             found = ", ".join(f"{tensor.dtype} {list(tensor.shape)}" for tensor in tensors)
             raise InputError(f"the {side} of the model is {found}", why="an image classifier has one, uint8 or float32")
-    if len(inputs[0].shape) != 4 or inputs[0].shape[3] != 3:
-        raise InputError(f"the input of the model is {list(inputs[0].shape)}", why="an RGB image is [1, S, S, 3]")
+    if len(inputs[0].shape) != 4 or inputs[0].shape[3] not in (1, 3):
+        why = "an RGB image is [1, H, W, 3], a grey one [1, H, W, 1]"
+        raise InputError(f"the input of the model is {list(inputs[0].shape)}", why=why)
     if outputs[0].shape[-1:] != (classes,):
         raise InputError(f"{classes} labels", why=f"the output of the model is {list(outputs[0].shape)}")
 

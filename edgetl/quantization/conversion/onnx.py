@@ -39,14 +39,14 @@ def int8_onnx(
 ) -> bytes:
     """Return ``model`` as int8 ONNX, opset 17, opened and checked by :func:`check_quantized`.
 
-    The input ``pixels`` is uint8 [1, S, S, 3]: its QuantizeLinear has scale 1 and zero point 0 and is removed. The
+    The input ``pixels`` is uint8 [1, H, W, C]: its QuantizeLinear has scale 1 and zero point 0 and is removed. The
     output ``probabilities`` is float32 [1, classes].
 
     Args:
         model: A flat functional model that takes raw RGB 0..255.
-        pixels: Calibration photos, uint8 [n, S, S, 3]. Their minimum and maximum set the range of each
+        pixels: Calibration photos, uint8 [n, H, W, C]. Their minimum and maximum set the range of each
             activation.
-        layout: ``nchw`` makes the input [1, 3, S, S].
+        layout: ``nchw`` makes the input [1, C, H, W].
         ranges: Fixed range (min, max) of some layers' outputs, instead of the calibrated one.
 
     Raises:

@@ -38,12 +38,12 @@ def int8_tflite(
 ) -> bytes:
     """Return ``model`` as int8 TFLite, opened and checked by :func:`check_integer_only`.
 
-    The input is uint8 [1, S, S, 3] with scale 1 and zero point 0, so that the pixels of a photo are the tensor; the
+    The input is uint8 [1, H, W, C] with scale 1 and zero point 0, so that the pixels of a photo are the tensor; the
     output is uint8 [1, classes] with scale 1/256. Weights are symmetric int8, one scale per output channel.
 
     Args:
         model: A flat functional model that takes raw RGB 0..255.
-        pixels: Calibration photos, uint8 [n, S, S, 3]. Their minimum and maximum set the range of each
+        pixels: Calibration photos, uint8 [n, H, W, C]. Their minimum and maximum set the range of each
             activation.
         dtype: Type of input and output. ``int8``, for microcontroller kernels, has the same scales and zero point -128.
         per_tensor_dense: One scale for all weights of a Dense layer, for hardware without per-channel Dense. Finished
@@ -123,7 +123,7 @@ def _quantized(calibrated: bytes, *, dtype: str, per_tensor_dense: bool, keep_fl
 
 
 def calibration_inputs(pixels: npt.NDArray[np.uint8]) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield each photo as float32 [1, S, S, 3], with 0 and 255 in two opposite corner pixels.
+    """Yield each photo as float32 [1, H, W, C], with 0 and 255 in two opposite corner pixels.
 
     The corners make the input range exactly 0..255 whatever the photos show, so that its scale is 1.
     """

@@ -43,7 +43,7 @@ FILES = ("layers.png", "costs_most.png", "repaired.png", "flips.png", "channels.
 
 @dataclass(frozen=True, eq=False)
 class Plain:
-    """A Keras model with BatchNorm folded but not repaired, and its calibration photos, uint8 [n, S, S, 3]."""
+    """A Keras model with BatchNorm folded but not repaired, and its calibration photos, uint8 [n, H, W, C]."""
 
     folded: Any
     calibration: npt.NDArray[np.uint8]

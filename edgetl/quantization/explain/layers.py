@@ -43,7 +43,7 @@ def explain(float_tflite: bytes, int8_tflite: bytes, pixels: Pixels) -> Explanat
         float_tflite: The float32 file of the same model, not repaired, but equalized if the int8 file is: activations
             are compared without rescaling.
         int8_tflite: The int8 file, repaired or not. Layers in it that stayed float are not measured.
-        pixels: uint8 [n, S, S, 3]; up to 32 photos, evenly spaced, are used, fewer if activations are large.
+        pixels: uint8 [n, H, W, C]; up to 32 photos, evenly spaced, are used, fewer if activations are large.
 
     Raises:
         InputError: A file is damaged or of the wrong type, the files are of different models, or the photos do not

@@ -15,6 +15,7 @@ from edgetl._lib.extras import plain_figures, require
 from edgetl.reports.plots import whole_numbers
 from edgetl.reports.text import drawn
 from edgetl.runs.explain_report import Flip
+from edgetl_device.preprocess import image_of
 
 from .result import Explanation, Layer
 
@@ -114,7 +115,7 @@ def flipped_photos(flips: Sequence[Flip], pixels: Sequence[npt.NDArray[np.uint8]
 
     Args:
         flips: At least one.
-        pixels: uint8 [S, S, 3] of each.
+        pixels: uint8 [H, W, C] of each.
         target: The PNG to write.
     """
     shown = min(len(flips), _MAX_FLIPS)
@@ -127,7 +128,7 @@ def flipped_photos(flips: Sequence[Flip], pixels: Sequence[npt.NDArray[np.uint8]
     for axes in panels:
         axes.set_axis_off()
     for axes, flip, picture in zip(panels, flips, pixels, strict=False):
-        axes.imshow(picture)
+        axes.imshow(image_of(picture).convert("RGB"))
         axes.set_title(
             f"{drawn(flip.label)}\nfloat: {drawn(flip.float_answer)} {flip.float_probability:.2f}\n"
             f"int8: {drawn(flip.int8_answer)} {flip.int8_probability:.2f}{' (tie)' if flip.tied else ''}",

@@ -42,8 +42,8 @@ def correct_weights(
     same grid from the result and round nothing more.
 
     Args:
-        folded: A flat functional model without BatchNormalization, input [n, S, S, 3] in 0..255.
-        pixels: Calibration photos, uint8 [n, S, S, 3]; at most 64, evenly spaced, are used.
+        folded: A flat functional model without BatchNormalization, input [n, H, W, C] in 0..255.
+        pixels: Calibration photos, uint8 [n, H, W, C]; at most 64, evenly spaced, are used.
         per_tensor_dense: Quantize Dense weights per tensor.
         keep_float: Names of layers whose kernel is not rounded.
 

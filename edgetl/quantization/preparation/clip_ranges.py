@@ -31,7 +31,7 @@ def clip_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]
 
     Args:
         model: A flat functional model without BatchNormalization.
-        pixels: Calibration photos, uint8 [n, S, S, 3].
+        pixels: Calibration photos, uint8 [n, H, W, C].
     """
     names = {name for stream in linear_streams(model) for name in stream.names}
     ranges = dict.fromkeys(names, (0.0, 0.0))

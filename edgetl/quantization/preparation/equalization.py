@@ -47,7 +47,7 @@ def equalize_cross_layer(folded: Keras, pixels: npt.NDArray[np.uint8]) -> Keras:
 
     Args:
         folded: A flat functional model without BatchNormalization.
-        pixels: Calibration photos, uint8 [n, S, S, 3]; at most 64, evenly spaced, are used.
+        pixels: Calibration photos, uint8 [n, H, W, C]; at most 64, evenly spaced, are used.
     """
     streams = tuple(linear_streams(folded))
     ranges = _ranges(folded, pixels, {name for stream in streams for name in stream.names})

@@ -9,17 +9,17 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 _Random = np.random.Generator
-# float32 [S, S, 3] to float32 [S, S, 3], both of 0..255.
+# float32 [H, W, C] to float32 [H, W, C], both of 0..255.
 _Draw = Callable[[npt.NDArray[np.float32], _Random], npt.NDArray[np.float32]]
 
 
 def _covered(photo: npt.NDArray[np.float32], random: _Random) -> npt.NDArray[np.float32]:
     """Draw a finger or a cap on the lens: a dark colour with a soft gradient, noise, and 3% of the light."""
-    side = np.linspace(-1, 1, len(photo), dtype=np.float32)
+    down, across = (np.linspace(-1, 1, side, dtype=np.float32) for side in photo.shape[:2])
     slope = random.normal(0, 8, 2)
-    gradient = slope[0] * side[:, None, None] + slope[1] * side[None, :, None]
+    gradient = slope[0] * down[:, None, None] + slope[1] * across[None, :, None]
     noise = random.normal(0, 4, photo.shape)
-    return np.asarray(random.uniform(2, 40, 3) + gradient + noise + 0.03 * photo, np.float32)
+    return np.asarray(random.uniform(2, 40, photo.shape[-1]) + gradient + noise + 0.03 * photo, np.float32)
 
 
 def _moved(photo: npt.NDArray[np.float32], _: _Random) -> npt.NDArray[np.float32]:
@@ -50,7 +50,7 @@ DISTORTIONS: dict[str, _Draw] = {
 
 
 def drawn(name: str, pixels: Pixels) -> Pixels:
-    """Return photos, uint8 [n, S, S, 3], with the distortion of this name drawn into them; the same each time."""
+    """Return photos, uint8 [n, H, W, C], with the distortion of this name drawn into them; the same each time."""
     found = np.empty_like(pixels)
     for place, photo in enumerate(pixels):
         distorted = DISTORTIONS[name](photo.astype(np.float32), np.random.default_rng(place))

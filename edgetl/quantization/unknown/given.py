@@ -10,14 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from edgetl._lib.progress import note
 from edgetl.data.pixels import PhotoFacts, decode_files, hash_files
 from edgetl.runs.directory import Run
 from edgetl_device._lib.folders import PHOTO_SUFFIXES, files_below
 from edgetl_device.errors import InputError
-from edgetl_device.preprocess import Preprocess, preprocess
+from edgetl_device.preprocess import Preprocess, image_of, preprocess
 
 # More take longer and hardly narrow the interval: 1,000 photos measure a rate of 10% within 2 points.
 MOST = 1000
@@ -31,9 +30,9 @@ class UnknownGiven:
     """Photos of things that the model was not taught.
 
     Attributes:
-        pixels: uint8 [n, S, S, 3], every photo.
+        pixels: uint8 [n, H, W, C], every photo.
         files: Some of them as JPEG files of the model's size, without metadata.
-        file_pixels: uint8 [files, S, S, 3], what a device makes of these files.
+        file_pixels: uint8 [files, H, W, C], what a device makes of these files.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -95,5 +94,5 @@ def read_unknown(folder: Path, spec: Preprocess, taught: Mapping[str, str]) -> U
 
 def _jpeg(pixels: npt.NDArray[np.uint8]) -> bytes:
     stream = io.BytesIO()
-    Image.fromarray(pixels).save(stream, "JPEG", quality=_QUALITY, subsampling=0)
+    image_of(pixels).save(stream, "JPEG", quality=_QUALITY, subsampling=0)
     return stream.getvalue()

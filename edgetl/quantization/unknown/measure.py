@@ -33,7 +33,7 @@ _BANK_PHOTOS, _VALIDATION_PHOTOS, _DISTORTED_PHOTOS = 2000, 1000, 100
 
 @dataclass(frozen=True, eq=False)
 class UnknownPixels:
-    """The photos that thresholds are chosen and measured with, each uint8 [n, S, S, 3].
+    """The photos that thresholds are chosen and measured with, each uint8 [n, H, W, C].
 
     Attributes:
         train: Training photos, for the bank.

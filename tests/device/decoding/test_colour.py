@@ -13,10 +13,11 @@ from profiles import ADOBE_RGB, DISPLAY_P3, SRGB, cmyk_profile, grey_profile, rg
 from edgetl_device import preprocess as module
 from edgetl_device.decoding import colour, png_chunks
 from edgetl_device.errors import Unavailable
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess, decode, preprocess
 
-SPEC = Preprocess(size=32)
-AS_STORED = Preprocess(size=32, colours="as-stored")
+SPEC = Preprocess(size=square(32))
+AS_STORED = Preprocess(size=square(32), colours="as-stored")
 # sRGB's orange (200, 100, 50) in Display P3, by the matrices of IEC 61966-2-1 and SMPTE EG 432-1.
 ORANGE, ORANGE_P3 = (200, 100, 50), (186, 106, 61)
 
@@ -42,7 +43,7 @@ def middle(data: bytes | Image.Image, spec: Preprocess = SPEC) -> np.ndarray:
 @pytest.mark.parametrize("fit", ["stretch", "crop", "pad"])
 def test_a_photo_in_display_p3_becomes_srgb(format: str, options: dict, fit: str) -> None:
     data = saved(flat(ORANGE_P3), format, icc_profile=rgb_profile(DISPLAY_P3), **options)
-    assert np.abs(middle(data, Preprocess(size=32, fit=fit)) - ORANGE).max() <= 2
+    assert np.abs(middle(data, Preprocess(size=square(32), fit=fit)) - ORANGE).max() <= 2
     assert np.abs(middle(data, AS_STORED) - ORANGE_P3).max() <= 2
 
 
@@ -151,10 +152,10 @@ def test_documents_from_before_ignore_profiles_and_later_ones_say_what_they_do()
 def test_a_depth_range_becomes_black_to_white(format: str) -> None:
     ramp = np.repeat(np.linspace(0, 4095, 64).round().astype(np.uint16)[None], 64, axis=0)
     data = saved(Image.fromarray(ramp), format)
-    assert preprocess(data, Preprocess(size=64)).max() == 15
-    pixels = preprocess(data, Preprocess(size=64, depth_range=(0, 4095)))
+    assert preprocess(data, Preprocess(size=square(64))).max() == 15
+    pixels = preprocess(data, Preprocess(size=square(64), depth_range=(0, 4095)))
     assert np.abs(pixels[0, :, 1] - np.linspace(0, 255, 64)).max() <= 1
-    clipped = preprocess(data, Preprocess(size=64, depth_range=(1000, 2000)))[0, :, 0]
+    clipped = preprocess(data, Preprocess(size=square(64), depth_range=(1000, 2000)))[0, :, 0]
     assert (clipped[0], clipped[-1]) == (0, 255)
 
 
@@ -162,7 +163,7 @@ def test_a_depth_range_becomes_black_to_white(format: str) -> None:
 def test_a_depth_range_is_two_values_in_order(limits: object) -> None:
     with pytest.raises(module.InputError, match="depth_range"):
         Preprocess.from_json(SPEC.to_json() | {"depth_range": limits})
-    spec = Preprocess(size=32, depth_range=(0, 4095))
+    spec = Preprocess(size=square(32), depth_range=(0, 4095))
     assert Preprocess.from_json(spec.to_json()) == spec
 
 

@@ -22,10 +22,11 @@ from edgetl_device.bench import photoset
 from edgetl_device.bundle import Bundle
 from edgetl_device.decoding import heif
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.live.watch import new_photos
 from edgetl_device.preprocess import PhotoError, Preprocess, decode, preprocess
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 # The start of a file: its type with the brands of what follows.
 HEIC_HEAD = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
 # A file that names only in its second place what it is, as libheif writes it.
@@ -115,7 +116,7 @@ def test_large_photos_are_averaged_by_a_power_of_two(format: str) -> None:
     small = decode(data, SPEC)
     assert small.size == (76, 65)
     assert np.abs(corners(preprocess(data, SPEC)) - EXPECTED).max() <= 12
-    assert decode(data, Preprocess(size=160)).size == (608, 520)
+    assert decode(data, Preprocess(size=square(160))).size == (608, 520)
 
 
 @both
@@ -150,9 +151,10 @@ def test_the_bound_on_memory_holds(kind: str, tmp_path: Path, monkeypatch: pytes
     code = (
         "import sys\n"
         "from edgetl_device.bench.memory import own_peak_bytes\n"
+        "from edgetl_device.input_size import square\n"
         "from edgetl_device.preprocess import Preprocess, preprocess\n"
         "for path in sys.argv[1:]:\n"
-        "    preprocess(path, Preprocess(size=32))\n"
+        "    preprocess(path, Preprocess(size=square(32)))\n"
         "    print(own_peak_bytes())\n"
     )
     command = [sys.executable, "-c", code, str(tmp_path / "small.heic"), str(tmp_path / "a.heic")]
@@ -179,10 +181,10 @@ def test_a_picture_larger_than_its_file_states_is_refused_before_it_takes_memory
         "import sys\n"
         "from edgetl_device.bench.memory import own_peak_bytes\n"
         "from edgetl_device.preprocess import PhotoError, Preprocess, preprocess\n"
-        "preprocess(sys.argv[1], Preprocess(size=32))\n"
+        "preprocess(sys.argv[1], Preprocess(size=square(32)))\n"
         "before = own_peak_bytes()\n"
         "try:\n"
-        "    preprocess(sys.argv[2], Preprocess(size=32))\n"
+        "    preprocess(sys.argv[2], Preprocess(size=square(32)))\n"
         "except PhotoError as error:\n"
         "    print(error.kind, own_peak_bytes() - before)\n"
     )

@@ -17,11 +17,12 @@ from edgetl_device import Bundle, Classifier
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.monitor import Monitor, read_records
 from edgetl_device.monitor.collection import Candidate, Collection, CollectionDocument, Reason
 from edgetl_device.preprocess import Preprocess, decode
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 EXIF = Image.Exif()
 EXIF[0x8825] = {1: "N", 2: (52.0, 31.0, 12.0)}
 EXIF[0xA431] = "serial number 12345"

@@ -15,7 +15,7 @@ from edgetl_device.errors import InputError, Unavailable
 from edgetl_device.preprocess import preprocess
 from edgetl_device.runtime import integer_grid, open_runtime, predict, run_batch
 
-NULL = b'{"size": 32, "classes": 4}'
+NULL = b'{"shape": [32, 32, 3], "classes": 4}'
 
 
 def test_each_variant_gives_the_references_probabilities(tiny: Bundle, variant: str) -> None:
@@ -134,7 +134,7 @@ def test_null_runtime_finds_all_classes_equal() -> None:
     assert runtime.probabilities().tolist() == [0.25] * 4
 
 
-@pytest.mark.parametrize("model", [b"", b"{}", b"[]", b'{"size": 32, "classes": "many"}'])
+@pytest.mark.parametrize("model", [b"", b"{}", b"[]", b'{"shape": [32, 32, 3], "classes": "many"}'])
 def test_what_the_null_runtime_cannot_read(model: bytes) -> None:
     with pytest.raises(InputError, match="not a model in the null format"):
         open_runtime(model, "null")

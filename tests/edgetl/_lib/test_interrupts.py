@@ -14,6 +14,7 @@ from edgetl._lib.extras import keras
 from edgetl._lib.interrupts import uninterrupted
 from edgetl._lib.progress import step, track
 from edgetl.features.augment import augmenter
+from edgetl_device.input_size import square
 
 
 def press_ctrl_c() -> None:
@@ -125,7 +126,7 @@ def _ctrl_c_in(monkeypatch: pytest.MonkeyPatch, layer: type, method: str, done: 
 
 def test_it_comes_where_a_bar_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[str] = []
-    draw = augmenter("standard", size=32, seed=0)
+    draw = augmenter("standard", size=square(32), seed=0)
     _ctrl_c_in(monkeypatch, keras().layers.RandomContrast, "call", done)
 
     def work() -> None:

@@ -28,6 +28,7 @@ from edgetl.training import train
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 SIZE = 64
@@ -35,7 +36,7 @@ SIZE = 64
 
 @pytest.fixture(scope="module")
 def dataset(tiny_photos: Path) -> Dataset:
-    return load_dataset(tiny_photos, Preprocess(size=SIZE))
+    return load_dataset(tiny_photos, Preprocess(size=square(SIZE)))
 
 
 # Probes
@@ -93,7 +94,7 @@ def test_a_sample_keeps_the_shares_of_the_classes() -> None:
 
 def test_one_pass_gives_the_pooled_features_of_every_depth(dataset: Dataset) -> None:
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
-    base = build_base("mobilenet_v2", size=SIZE, width=1.0, weights=weights)
+    base = build_base("mobilenet_v2", size=square(SIZE), width=1.0, weights=weights)
     depths = depths_of("mobilenet_v2", base, classes=3)
     assert [depth.block for depth in depths] == [*(f"block_{number}" for number in range(17)), None]
     rows = np.array([5, 2, 7])
@@ -107,7 +108,7 @@ def test_one_pass_gives_the_pooled_features_of_every_depth(dataset: Dataset) -> 
 
 
 def test_the_end_of_a_base_is_listed_once() -> None:
-    base = build_base("mobilenet_v1", size=SIZE, width=0.25, weights=NONE)
+    base = build_base("mobilenet_v1", size=square(SIZE), width=0.25, weights=NONE)
     depths = depths_of("mobilenet_v1", base, classes=3)
     assert [depth.block for depth in depths] == [*(f"block_{number}" for number in range(1, 13)), None]
     assert depths[-1].blocks == 13
@@ -127,7 +128,7 @@ def probed(*shares: float, photos: int = 1000) -> list[Probed]:
 
 
 def about(fewest: int = MANY_A_CLASS - 1, **changes: int) -> Photos:
-    return Photos(**({"count": 1000, "fewest": fewest, "classes": 10, "side": 500, "size": 160} | changes))
+    return Photos(**({"count": 1000, "fewest": fewest, "classes": 10, "side": 500, "size": square(160)} | changes))
 
 
 def advised(probes: list[Probed], photos: Photos, *, pretrained: bool = True) -> Recommendation:
@@ -213,7 +214,7 @@ def test_advice_on_photos(dataset: Dataset) -> None:
 
 def test_only_training_photos_are_looked_at(tiny_run: Run, tmp_path: Path) -> None:
     folder = small.split_in_folders(tiny_run, tmp_path / "photos")
-    spec = Preprocess(size=SIZE)
+    spec = Preprocess(size=square(SIZE))
     before = to_json(advise(load_dataset(folder, spec), backbones=["mobilenet_v2"]).document)
     for seed, split in ((8, "val"), (9, "test")):
         shutil.rmtree(folder / split)

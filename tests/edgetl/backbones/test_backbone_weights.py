@@ -16,6 +16,7 @@ from edgetl.backbones.arrays import load_into, match
 from edgetl.backbones.formats import read_arrays
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 pytestmark = pytest.mark.no_cover
 
@@ -50,7 +51,7 @@ def test_a_file_with_or_without_top_sets_every_variable(trained, kind: str, endi
 def test_a_file_of_another_width_names_the_layer_and_the_shapes(trained) -> None:
     weights = resolve_weights("mobilenet_v2", width=0.5, request=str(trained[1] / "plain.keras"))
     with pytest.raises(InputError, match=r"layer \w+: \w+ has shape \(.*\), expected \(.*\) \(and \d+ more layers\)"):
-        build_base("mobilenet_v2", size=32, width=0.5, weights=weights)
+        build_base("mobilenet_v2", size=square(32), width=0.5, weights=weights)
 
 
 def test_a_file_of_another_backbone_names_the_missing_layers(trained) -> None:

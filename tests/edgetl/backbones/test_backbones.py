@@ -15,6 +15,7 @@ from bases import MOBILE, NONE, SIZE, narrow, photo, untouched
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, backbone, blocks, build_base, resolve_weights
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 pytestmark = pytest.mark.no_cover
 
@@ -45,7 +46,7 @@ def test_wrong_width_and_size_are_refused(name: str) -> None:
     with pytest.raises(InputError, match=re.escape("no width 0.6")):
         resolve_weights(name, width=0.6, request="none")
     with pytest.raises(InputError, match="input size 16 is too small"):
-        build_base(name, size=16, width=1.0, weights=NONE)
+        build_base(name, size=square(16), width=1.0, weights=NONE)
 
 
 @EVERY
@@ -85,7 +86,7 @@ def test_the_graph_is_flat_from_raw_pixels_to_a_feature_map(name: str) -> None:
 )
 def test_the_narrowest_and_the_widest_are_the_ones_of_keras(name: str, width: float) -> None:
     theirs = keras_models.build(name, size=SIZE, width=width)
-    ours = build_base(name, size=SIZE, width=width, weights=NONE)
+    ours = build_base(name, size=square(SIZE), width=width, weights=NONE)
     assert [tuple(v.shape) for v in ours.weights] == [tuple(v.shape) for v in theirs.weights]
     # The same weights on scaled pixels give the same features, so only the scaling was added.
     ours.set_weights(theirs.get_weights())

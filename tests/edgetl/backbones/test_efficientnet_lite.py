@@ -8,6 +8,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from edgetl.backbones import build_base, resolve_weights
+from edgetl_device.input_size import square
 
 # efficientnet_lite_builder.py of TensorFlow's TPU models: repeats, kernel, stride, expansion, filters in and out.
 _STAGES = (
@@ -74,5 +75,5 @@ def test_the_graph_computes_what_the_reference_computes() -> None:
         pixels = np.random.default_rng(size).integers(0, 256, (size, size, 3)).astype(np.float32)
         expected = reference.features(pixels)
         assert expected.max() > 1
-        base = build_base("efficientnet_lite0", size=size, width=1.0, weights=weights)
+        base = build_base("efficientnet_lite0", size=square(size), width=1.0, weights=weights)
         np.testing.assert_allclose(np.asarray(base(pixels[None]))[0], expected, atol=1e-4)

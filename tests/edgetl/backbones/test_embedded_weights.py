@@ -19,6 +19,7 @@ from edgetl.backbones.weights import models_dir
 from edgetl_device._lib.files import sha256_file
 from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 pytestmark = pytest.mark.no_cover
 
@@ -82,7 +83,7 @@ def test_auto_takes_them_at_every_size_and_uses_every_array_once(name: str) -> N
     weights = resolve_weights(name, width=1.0)
     assert (weights.source, weights.sha256) == ("embedded", card(name)["sha256"])
     for size in (32, 96):
-        base = build_base(name, size=size, width=1.0, weights=weights)
+        base = build_base(name, size=square(size), width=1.0, weights=weights)
         with np.load(folder(name) / "weights.npz", allow_pickle=False) as file:
             # Keras' paths have the same names; equal sets mean that each array went to one variable, and none is left.
             assert sorted(variable.path for variable in base.weights) == sorted(file.files)
@@ -94,7 +95,7 @@ def test_two_builds_give_the_same_features() -> None:
     weights = resolve_weights("mobilenet_v2", width=1.0)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3)).astype(np.float32)
     first, second = (
-        np.asarray(build_base("mobilenet_v2", size=64, width=1.0, weights=weights)(pixels)) for _ in range(2)
+        np.asarray(build_base("mobilenet_v2", size=square(64), width=1.0, weights=weights)(pixels)) for _ in range(2)
     )
     np.testing.assert_array_equal(first, second)
     assert first.std() > 0.1
@@ -122,7 +123,7 @@ def test_the_linear_probe_gives_what_the_card_says(name: str) -> None:
     if not flowers.is_dir():
         pytest.skip(f"needs real photos: no {flowers} (set EDGETL_SHARED_DATA)")
     size, measured = PROBE[name]
-    base = build_base(name, size=size, width=1.0, weights=resolve_weights(name, width=1.0))
+    base = build_base(name, size=square(size), width=1.0, weights=resolve_weights(name, width=1.0))
     correct, total = linear_probe.probe(base, flowers)
     assert total == 200
     assert abs(correct - measured) <= 3
@@ -246,7 +247,9 @@ def test_missing_and_left_over_arrays_of_the_source_are_refused() -> None:
     with pytest.raises(InputError, match=r"no array _bn0\.weight"):
         script.to_keras({"_conv_stem.weight": np.zeros((32, 3, 3, 3), np.float32)})
     row = BACKBONES["efficientnet_lite0"]
-    arrays = theirs(script, build_base(row.name, size=32, width=1.0, weights=resolve_weights(row.name, width=1.0)))
+    arrays = theirs(
+        script, build_base(row.name, size=square(32), width=1.0, weights=resolve_weights(row.name, width=1.0))
+    )
     assert len(script.to_keras(arrays | {"_fc.weight": np.zeros(1)})) == script.EXPECTED_ARRAYS
     with pytest.raises(InputError, match=r"1 left over: _blocks\.16\.x"):
         script.to_keras(arrays | {"_blocks.16.x": np.zeros(1)})

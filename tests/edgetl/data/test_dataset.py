@@ -22,9 +22,10 @@ from edgetl.quantization.findings import CALIBRATION
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 Make = Callable[..., Path]
 
 
@@ -299,7 +300,7 @@ def test_the_split_does_not_depend_on_the_size(photo_folder: Make) -> None:
     for path in root.rglob("*.png"):
         Image.open(path).resize((700, 700)).save(path.with_suffix(".jpg"))
         path.unlink()
-    assert len({str(sides(load_dataset(root, Preprocess(size=size)))) for size in (96, 160, 224)}) == 1
+    assert len({str(sides(load_dataset(root, Preprocess(size=square(size))))) for size in (96, 160, 224)}) == 1
 
 
 def test_the_seed_changes_the_split_and_nothing_else(photo_folder: Make) -> None:
@@ -381,8 +382,9 @@ def test_samples_point_at_their_files(photo_folder: Make) -> None:
 
 def test_loading_imports_no_tensorflow(photo_folder: Make) -> None:
     code = (
-        "import sys\nfrom edgetl.data import load_dataset\nfrom edgetl_device.preprocess import Preprocess\n"
-        "load_dataset(sys.argv[1], Preprocess(size=32))\n"
+        "import sys\nfrom edgetl.data import load_dataset\n"
+        "from edgetl_device.input_size import square\nfrom edgetl_device.preprocess import Preprocess\n"
+        "load_dataset(sys.argv[1], Preprocess(size=square(32)))\n"
         "sys.exit(any(name.split('.')[0] in ('tensorflow', 'keras') for name in sys.modules))\n"
     )
     root = photo_folder({"a": 3, "b": 3})
@@ -420,7 +422,7 @@ def test_the_shared_flowers_are_clean(shared_data: Path) -> None:
 def test_a_class_with_a_line_break_in_its_name_is_refused(photo_folder: Callable[..., Path]) -> None:
     root = photo_folder({"cat": 5, "dog\nhouse": 5})
     with pytest.raises(InputError, match="line break"):
-        load_dataset(root, Preprocess(size=32))
+        load_dataset(root, Preprocess(size=square(32)))
 
 
 def test_files_that_are_too_large_are_left_out_unread(photo_folder: Make) -> None:

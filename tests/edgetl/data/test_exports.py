@@ -17,6 +17,7 @@ from small import edgetl, refused
 from edgetl.data import list_photos, load_dataset, photos_folder
 from edgetl.data.readers import exports, listed
 from edgetl_device.errors import EdgetlError, InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 LABELS = ("ant", "bee")
@@ -519,7 +520,7 @@ def test_data_check_reads_an_export_and_ends_with_2_where_it_is_wrong(photos: Pa
 def test_the_split_of_the_export_is_used(photos: Path) -> None:
     files = [impulse(f"{number}.jpg", "testing" if number > 3 else "training") for number in range(6)]
     write(photos / "info.labels", {"version": 1, "files": files})
-    dataset = load_dataset(photos, Preprocess(size=32), val=0)
+    dataset = load_dataset(photos, Preprocess(size=square(32)), val=0)
     assert {one.path for one in dataset.of("test")} == {"4.jpg", "5.jpg"}
     assert {one.path for one in dataset.of("train")} == {f"{number}.jpg" for number in range(4)}
 

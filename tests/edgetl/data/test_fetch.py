@@ -26,6 +26,7 @@ from edgetl.data import load_dataset
 from edgetl.data.fetch import download, fetch
 from edgetl.data.public_sets import DATASETS, PublicDataset, RemoteFile
 from edgetl_device.errors import InputError, Unavailable
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 # Random bytes do not compress: sizes on the wire are sizes.
@@ -205,7 +206,7 @@ def test_an_archive_becomes_a_folder_that_trains(server: Server, tmp_path: Path)
         "tulip",
         "tulip/2tulip.png",
     }
-    assert load_dataset(to, Preprocess(size=32)).labels == ("rose", "tulip")
+    assert load_dataset(to, Preprocess(size=square(32))).labels == ("rose", "tulip")
     assert list(tmp_path.iterdir()) == [to]
 
 
@@ -224,7 +225,7 @@ def test_single_files_come_with_their_class_names(server: Server, tmp_path: Path
     arrays = [pictures(30, channels=0), classes(30, of=10), pictures(10, channels=0, seed=1), classes(10, of=10)]
     files = {name: gzip.compress(idx(array.astype("uint8"))) for name, array in zip(names, arrays, strict=True)}
     to = fetch(served(server, "fashion_mnist", files), tmp_path / "fashion", base_url=f"{server.url}/")
-    dataset = load_dataset(to, Preprocess(size=32))
+    dataset = load_dataset(to, Preprocess(size=square(32)))
     assert dataset.labels == DATASETS["fashion_mnist"].class_names
     assert len(dataset.of("test")) == 10
 

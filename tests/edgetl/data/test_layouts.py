@@ -17,6 +17,7 @@ from edgetl.data.readers.split_names import split_of
 from edgetl_device.bench.photoset import of_folder
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.text import normal_names
 
@@ -25,7 +26,7 @@ GOLDEN = Path(__file__).parents[2] / "golden" / "tiny.edgetl"
 
 
 def load(root: Path) -> Dataset:
-    return check_dataset(root, Preprocess(size=32))
+    return check_dataset(root, Preprocess(size=square(32)))
 
 
 def found(dataset: Dataset) -> dict[str, tuple[str, ...]]:

@@ -18,10 +18,11 @@ from edgetl.data import check_dataset, load_dataset
 from edgetl.training.pipeline import say_formats
 from edgetl_device.decoding import heif
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.photo_metadata import without_metadata
 from edgetl_device.preprocess import Preprocess, decode, fit
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 Make = Callable[..., Path]
 # Enough of a file to be known by.
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"
@@ -158,7 +159,7 @@ def test_installing_a_decoder_is_enough(heic_folder: Path, monkeypatch: pytest.M
 
 def test_the_split_does_not_depend_on_the_size(heic_folder: Path) -> None:
     draw_photo(300, 700, 660).save(heic_folder / "b" / "large.heic", quality=80)
-    splits = [load_dataset(heic_folder, Preprocess(size=size)) for size in (32, 160)]
+    splits = [load_dataset(heic_folder, Preprocess(size=square(size))) for size in (32, 160)]
     assert splits[0].samples == splits[1].samples
 
 

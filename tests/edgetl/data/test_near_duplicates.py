@@ -18,9 +18,10 @@ from edgetl.data import Dataset, Finding, check_dataset
 from edgetl.data.near_duplicates import MOST_COPIES, SIDE, connected, find_pairs, near_duplicates
 from edgetl.data.split import assign, position
 from edgetl.data.types import FoundPhoto
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 
 
 @cache

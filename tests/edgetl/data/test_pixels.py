@@ -16,9 +16,10 @@ from PIL import Image
 from edgetl.data.pixels import PhotoFacts, PixelCache, Unreadable, decode_files, hash_files
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess, preprocess
 
-SPEC = Preprocess(size=32)
+SPEC = Preprocess(size=square(32))
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +64,8 @@ def test_found_again_without_decoding(files: dict[str, Path], capfd: pytest.Capt
 
 def test_the_key_follows_files_spec_and_pillow(files: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     keys = [decode_files(files, SPEC).key, decode_files(dict(list(files.items())[1:]), SPEC).key]
-    keys += [decode_files(files, Preprocess(size=32, fit=fit)).key for fit in ("crop", "pad")]
-    keys += [decode_files(files, Preprocess(size=33)).key]
+    keys += [decode_files(files, Preprocess(size=square(32), fit=fit)).key for fit in ("crop", "pad")]
+    keys += [decode_files(files, Preprocess(size=square(33))).key]
     monkeypatch.setattr("PIL.__version__", "0.0.1")
     keys += [decode_files(files, SPEC).key]
     assert len(set(keys)) == len(keys)
@@ -137,7 +138,10 @@ def test_one_digest_for_one_picture_in_two_formats_and_at_any_size(tmp_path: Pat
     image.resize((64, 48)).save(tmp_path / "same.bmp")
     files = by_hash(tmp_path)
     digests = [
-        {files[sha256].name: fact.digest for sha256, fact in decode_files(files, Preprocess(size=size)).facts.items()}
+        {
+            files[sha256].name: fact.digest
+            for sha256, fact in decode_files(files, Preprocess(size=square(size))).facts.items()
+        }
         for size in (32, 96, 160, 224, 512)
     ]
     assert all(digest == digests[0] for digest in digests)
@@ -183,9 +187,10 @@ def test_memory_does_not_grow_with_the_number_of_photos(photo_folder: Callable[.
     few, many = photo_folder({"a": 20}, "few"), photo_folder({"a": 220}, "many", first_seed=1000)
     code = (
         "import sys, resource\nfrom pathlib import Path\n"
-        "from edgetl.data.pixels import decode_files, hash_files\nfrom edgetl_device.preprocess import Preprocess\n"
+        "from edgetl.data.pixels import decode_files, hash_files\n"
+        "from edgetl_device.input_size import square\nfrom edgetl_device.preprocess import Preprocess\n"
         "paths = sorted(Path(sys.argv[1]).rglob('*.png'))\n"
-        "pixels = decode_files(dict(zip(hash_files(paths), paths)), Preprocess(size=320))\n"
+        "pixels = decode_files(dict(zip(hash_files(paths), paths)), Preprocess(size=square(320)))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024, pixels.array.nbytes // 2**20)\n"
     )
     peaks = []

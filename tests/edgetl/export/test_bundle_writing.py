@@ -17,6 +17,7 @@ from edgetl.export.bundle import PhotoFile, VariantFile, write_bundle
 from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.bundle import Bundle, ReferenceArrays
 from edgetl_device.errors import EdgetlError, InputError
+from edgetl_device.input_size import square
 from edgetl_device.packing import pack
 from edgetl_device.preprocess import Preprocess, preprocess
 from edgetl_device.verify import verify
@@ -144,7 +145,7 @@ def test_labels_and_names_that_file_systems_dislike(parts: dict[str, Any], tmp_p
         {"variants": [VariantFile("../int8", "tflite", "int8", b"text")]},
         {"evalset": []},
         {"reference": ReferenceArrays(np.zeros((11, 3), np.float32), np.zeros((11, 3), np.float32))},
-        {"preprocess": Preprocess(size=48)},
+        {"preprocess": Preprocess(size=square(48))},
     ],
 )
 def test_parts_that_do_not_fit_are_refused(parts: dict[str, Any], tmp_path: Path, change: dict[str, Any]) -> None:
@@ -188,7 +189,7 @@ def test_photos_of_other_colours_and_depths_are_proved_on_the_device(parts: dict
             else:
                 Image.fromarray(np.asarray(image.convert("L"), np.uint16) * 16).save(path)
         evalset[row] = replace(evalset[row], path=path, sha256=sha256_file(path))
-    parts["preprocess"] = Preprocess(size=32, depth_range=(0, 4095))
+    parts["preprocess"] = Preprocess(size=square(32), depth_range=(0, 4095))
     written = write_bundle(tmp_path / "bundle", **parts)
     document = json.loads((written.path / "bundle.json").read_text())
     assert document["preprocess"]["colours"] == "srgb"
@@ -196,7 +197,7 @@ def test_photos_of_other_colours_and_depths_are_proved_on_the_device(parts: dict
     packed = Bundle.open(pack(written.path, tmp_path / "x.edgetl"))
     golden = next(check for check in verify(packed).checks if check.name == "golden pixels")
     assert golden.status == "ok", golden
-    before = Preprocess(size=32, colours="as-stored")
+    before = Preprocess(size=square(32), colours="as-stored")
     for row in range(3):
         pixels = preprocess(packed.read(packed.photos()[row].file), packed.preprocess)
         assert np.array_equal(pixels, preprocess(evalset[row].path, packed.preprocess))

@@ -10,6 +10,7 @@ from edgetl._lib.extras import keras
 from edgetl.features.augment import PRESETS, augmenter, mixes, share_mixer
 from edgetl.features.augment.geometry import compose_moves
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import InputSize, square
 
 SIZE = 64
 PHOTOS = np.stack([np.asarray(draw_photo(seed, SIZE, SIZE)) for seed in range(8)])
@@ -17,7 +18,7 @@ DRAWN = pytest.mark.parametrize("preset", [name for name in PRESETS if name != "
 
 
 def views(preset: str, seed: int = 0, photos: np.ndarray = PHOTOS) -> np.ndarray:
-    return augmenter(preset, size=SIZE, seed=seed)(photos)
+    return augmenter(preset, size=square(SIZE), seed=seed)(photos)
 
 
 def test_none_leaves_photos_as_they_are() -> None:
@@ -37,7 +38,7 @@ def test_type_shape_and_seed(preset: str) -> None:
 
 @DRAWN
 def test_every_draw_is_another_view_and_the_sequence_repeats(preset: str) -> None:
-    one, other = augmenter(preset, size=SIZE, seed=3), augmenter(preset, size=SIZE, seed=3)
+    one, other = augmenter(preset, size=square(SIZE), seed=3), augmenter(preset, size=square(SIZE), seed=3)
     first, second = one(PHOTOS), one(PHOTOS)
     assert (first != second).any()
     np.testing.assert_array_equal(other(PHOTOS), first)
@@ -120,7 +121,7 @@ def test_mixed_views_show_what_the_shares_say(preset: str, monkeypatch: pytest.M
     monkeypatch.setitem(PRESETS, preset, PRESETS[preset][-1:])
     greys = np.linspace(0, 255, 16).round()
     photos = np.broadcast_to(greys[:, None, None, None], (16, SIZE, SIZE, 3)).astype(np.uint8)
-    draw, mix = augmenter(preset, size=SIZE, seed=3), share_mixer(preset, size=SIZE, seed=3)
+    draw, mix = augmenter(preset, size=square(SIZE), seed=3), share_mixer(preset, size=square(SIZE), seed=3)
     mixed = 0
     for _ in range(3):
         found, shares = draw(photos), mix(np.eye(16, dtype=np.float32))
@@ -134,13 +135,13 @@ def test_mixed_views_show_what_the_shares_say(preset: str, monkeypatch: pytest.M
 @DRAWN
 def test_only_mixing_presets_change_the_shares(preset: str) -> None:
     shares = np.eye(8, dtype=np.float32)
-    found = share_mixer(preset, size=SIZE, seed=0)(shares)
+    found = share_mixer(preset, size=square(SIZE), seed=0)(shares)
     assert (found == shares).all() != mixes(preset)
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:
     with pytest.raises(InputError, match="none, light, standard, strong"):
-        augmenter("wild", size=SIZE, seed=0)
+        augmenter("wild", size=square(SIZE), seed=0)
 
 
 SMOOTH = np.stack([np.asarray(draw_photo(seed, 8, 8).resize((SIZE, SIZE)), np.float32) for seed in range(8)])
@@ -154,12 +155,14 @@ MOVE_LAYERS = [
 ]
 
 
+@pytest.mark.parametrize("width", [SIZE, 2 * SIZE // 3], ids=["square", "high"])
 @pytest.mark.parametrize(("name", "arguments"), MOVE_LAYERS)
-def test_a_move_is_what_the_layer_does(name: str, arguments: dict[str, object]) -> None:
+def test_a_move_is_what_the_layer_does(name: str, arguments: dict[str, object], width: int) -> None:
     layer, same = (getattr(keras().layers, name)(**arguments, seed=5) for _ in range(2))
-    moved = compose_moves([layer], size=SIZE)(SMOOTH).numpy()
-    np.testing.assert_allclose(moved, same(SMOOTH, training=True).numpy(), atol=0.05)
-    assert np.abs(moved - SMOOTH).mean() > 1
+    photos = np.ascontiguousarray(SMOOTH[:, :, :width])
+    moved = compose_moves([layer], size=InputSize(SIZE, width))(photos).numpy()
+    np.testing.assert_allclose(moved, same(photos, training=True).numpy(), atol=0.05)
+    assert np.abs(moved - photos).mean() > 1
 
 
 @pytest.mark.parametrize(
@@ -172,7 +175,7 @@ def test_a_move_is_what_the_layer_does(name: str, arguments: dict[str, object]) 
 )
 def test_a_move_that_would_be_done_otherwise_is_refused(name: str, arguments: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        compose_moves([getattr(keras().layers, name)(**arguments)], size=SIZE)
+        compose_moves([getattr(keras().layers, name)(**arguments)], size=square(SIZE))
 
 
 def test_moves_in_a_row_are_the_layers_one_after_the_other() -> None:
@@ -182,5 +185,5 @@ def test_moves_in_a_row_are_the_layers_one_after_the_other() -> None:
     for layer in same:
         wanted = layer(wanted, training=True).numpy()
     inside = np.s_[:, SIZE // 3 : -SIZE // 3, SIZE // 3 : -SIZE // 3]
-    difference = np.abs(compose_moves(layers, size=SIZE)(SMOOTH).numpy() - wanted)[inside]
+    difference = np.abs(compose_moves(layers, size=square(SIZE))(SMOOTH).numpy() - wanted)[inside]
     assert np.median(difference) < 2

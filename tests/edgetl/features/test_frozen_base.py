@@ -19,6 +19,7 @@ from edgetl.data.pixels import PixelCache, decode_files, hash_files
 from edgetl.features import frozen_base
 from edgetl.features.augment import PRESETS
 from edgetl.training.network import cut_layer
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 pytestmark = pytest.mark.no_cover
@@ -27,7 +28,7 @@ pytestmark = pytest.mark.no_cover
 @cache
 def base() -> Any:
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
-    whole = build_base("mobilenet_v2", size=small.SIZE, width=1.0, weights=weights)
+    whole = build_base("mobilenet_v2", size=square(small.SIZE), width=1.0, weights=weights)
     # Only its first blocks, which convert in a third of the time.
     return truncate("mobilenet_v2", whole, "8")
 
@@ -42,7 +43,7 @@ def cut(count: int = 4) -> str:
 def pixels(tiny_photos: Path) -> PixelCache:
     paths = sorted(tiny_photos.rglob("*.jpg"))
     hashes = [str(sha256) for sha256 in hash_files(paths)]
-    return decode_files(dict(zip(hashes, paths, strict=True)), Preprocess(size=small.SIZE))
+    return decode_files(dict(zip(hashes, paths, strict=True)), Preprocess(size=square(small.SIZE)))
 
 
 def in_keras(pictures: np.ndarray, layer: str) -> tuple[np.ndarray, np.ndarray]:
@@ -114,7 +115,7 @@ def test_mixed_views_mix_classes_and_their_targets_say_how(
     rows = np.arange(120)
     options: dict[str, Any] = {"preset": preset, "seed": 5, "count": 2}
     views = frozen_base.view_pixels(plain, rows, **options)
-    shown = frozen_base.view_targets(targets, classes=3, size=32, **options)
+    shown = frozen_base.view_targets(targets, classes=3, size=square(32), **options)
     assert shown is not None
     assert (shown[0] != shown[1]).any()
     for view, shares in zip(views, shown, strict=True):
@@ -123,7 +124,7 @@ def test_mixed_views_mix_classes_and_their_targets_say_how(
         assert ((shares > 0.05) & (shares < 0.95)).any(axis=1).mean() > 0.2
         own = shares[rows, targets]
         assert 0.4 < own.mean() < 0.9
-    assert frozen_base.view_targets(targets, classes=3, size=32, preset="standard", seed=5, count=2) is None
+    assert frozen_base.view_targets(targets, classes=3, size=square(32), preset="standard", seed=5, count=2) is None
 
 
 @pytest.mark.usefixtures("fresh_cache")
@@ -164,7 +165,7 @@ def test_activations_are_found_again_only_for_the_same_photos_views_and_base(
     frozen, other_base = frozen_base.freeze(base(), cut()), frozen_base.freeze(base(), None)
     # Two sets of as many photos.
     one, two = (
-        decode_files({str(hash_files([path])[0]): path}, Preprocess(size=small.SIZE))
+        decode_files({str(hash_files([path])[0]): path}, Preprocess(size=square(small.SIZE)))
         for path in sorted(tiny_photos.rglob("*.jpg"))[:2]
     )
     rows = np.arange(3)

@@ -14,12 +14,13 @@ from edgetl.data import Dataset, load_dataset
 from edgetl.features import frozen_base
 from edgetl.features.preview import grid, preview
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 
 @pytest.fixture(scope="module")
 def dataset(tiny_photos: Path) -> Dataset:
-    return load_dataset(tiny_photos, Preprocess(size=48))
+    return load_dataset(tiny_photos, Preprocess(size=square(48)))
 
 
 @pytest.mark.parametrize("preset", ["standard", "cutmix"])
@@ -48,7 +49,7 @@ def test_captions_say_what_mixed_views_show(dataset: Dataset) -> None:
     samples = dataset.of("train")
     targets = np.array([dataset.labels.index(sample.label) for sample in samples])
     options = {"preset": "mixup", "seed": 0, "count": 4}
-    shown = frozen_base.view_targets(targets, classes=3, size=48, **options)  # type: ignore[arg-type]
+    shown = frozen_base.view_targets(targets, classes=3, size=square(48), **options)  # type: ignore[arg-type]
     assert shown is not None
     said = [row.captions[1:] for row in preview(dataset, preset="mixup", seed=0, photos=100, views=4)]
     mixed = 0

@@ -23,6 +23,7 @@ from edgetl.inspection.tflite.metadata import with_metadata
 from edgetl.runs.directory import Run
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 SHAPE = (foreign.SIZE, foreign.SIZE, 3)
 Build = Callable[[Any, Any], Any]
@@ -117,7 +118,7 @@ def _half() -> Any:
 def _original(data: bytes, inputs: Any) -> Any:
     from edgetl.importing.original import TFLiteOriginal
 
-    return TFLiteOriginal(data, size=foreign.SIZE).outputs(inputs)
+    return TFLiteOriginal(data, size=square(foreign.SIZE)).outputs(inputs)
 
 
 def test_a_quantized_file_is_refused(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from edgetl.cli import app
 from edgetl.data import Dataset, load_dataset
 from edgetl.labels.check import features_of, rank
 from edgetl.labels.leave_one_out import PENALTY, estimates
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 ANGLES = {"falling": 45, "level": 90, "upright": 0}
@@ -41,7 +42,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def dataset(photos: Path) -> Dataset:
-    return load_dataset(photos, Preprocess(size=64))
+    return load_dataset(photos, Preprocess(size=square(64)))
 
 
 # Estimates
@@ -113,7 +114,7 @@ def test_copies_of_a_photo_do_not_vouch_for_its_label(photos: Path, tmp_path: Pa
         for quality in (95, 85, 75, 65, 55):
             photo.save(data / "upright" / f"copy_{quality}.jpg", quality=quality)
     (data / "falling" / "00.png").unlink()
-    copied = load_dataset(data, Preprocess(size=64))
+    copied = load_dataset(data, Preprocess(size=square(64)))
     found = rank(copied, features_of(copied)).suspects
     first = [one.path for one in found[:5]]
     assert sorted(first) == [f"upright/copy_{quality}.jpg" for quality in (55, 65, 75, 85, 95)]

@@ -258,7 +258,7 @@ def _labels(run: Run) -> bytes:
 
 REFUSED: list[tuple[Callable[[Run], bytes], str]] = [
     (_classes, "it has 4 outputs\nthe run's model tells 3 classes apart: bolt, gear, washer"),
-    (_size, "it takes photos of 48 x 48 pixels\nthe run's model takes 32 x 32"),
+    (_size, "it takes photos of 48 x 48 pixels\nthe run's model takes 32 px"),
     (_float, "it is a float file"),
     (_dynamic, "it is a float file"),
     (_int16, "it is not int8\nits activations are int16"),

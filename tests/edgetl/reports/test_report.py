@@ -20,6 +20,7 @@ from edgetl.reports.gallery import MOST, flipped
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess, preprocess
 
 Document = dict[str, Any]
@@ -62,7 +63,7 @@ def test_changed_photos_are_shown_with_their_picture(tmp_path: Path) -> None:
         assert max(shown.size) == 224
         assert shown.width / shown.height == pytest.approx(original.width / original.height, abs=0.02)
         small_ones = [
-            preprocess(picture, Preprocess(size=32)).astype(int) for picture in (shown, original.convert("RGB"))
+            preprocess(picture, Preprocess(size=square(32))).astype(int) for picture in (shown, original.convert("RGB"))
         ]
         assert np.abs(small_ones[0] - small_ones[1]).mean() < 12
     without = Page(render([file]))

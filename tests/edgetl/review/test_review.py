@@ -22,6 +22,7 @@ from edgetl.data import load_dataset
 from edgetl.review.decisions import Review, document_of
 from edgetl.runs.directory import Run
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 ARTIFACTS = Path(os.environ.get("EDGETL_TEST_ARTIFACTS") or Path(tempfile.gettempdir()) / "edgetl-pages")
@@ -112,7 +113,7 @@ def test_photos_are_labelled_with_the_keyboard(field: Path, tiny_run: Run, tmp_p
         assert process.wait(timeout=60) == 0
         assert process.stdout is not None
         assert "labelled  3 of 5 photos; 2 left out, 0 not decided about" in process.stdout.read()
-    found = load_dataset(out, Preprocess(size=32), val=0.0, test=0.0)
+    found = load_dataset(out, Preprocess(size=square(32)), val=0.0, test=0.0)
     assert {one.label for one in found.samples} <= {*small.LABELS, "s2"}
     assert len(found.samples) == 3
     assert shown in {Path(one.path).name for one in found.samples}

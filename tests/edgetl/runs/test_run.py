@@ -20,6 +20,7 @@ from edgetl.runs.directory import Run
 from edgetl.runs.history import Epoch, HeadFit, read_history, write_history
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess, preprocess
 
 
@@ -32,7 +33,7 @@ def test_run_json_says_what_was_done(tiny_run: Run, tiny_photos: Path) -> None:
     document = json.loads((tiny_run.folder / "run.json").read_text())
     assert document["schema"] == "edgetl.run/2"
     assert document["labels"] == list(small.LABELS)
-    assert document["preprocess"] == Preprocess(size=small.SIZE).to_json()
+    assert document["preprocess"] == Preprocess(size=square(small.SIZE)).to_json()
     # Options are resolved: a reader need not know any default.
     resolved = small.plan(
         photos=len(tiny_run.of("train")),

@@ -13,6 +13,7 @@ from edgetl.runs import float_model
 from edgetl.runs.temperature import fit_temperature
 from edgetl.training.stages import rows_of
 from edgetl.training.temperature import calibrate
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import Preprocess
 
 
@@ -34,7 +35,9 @@ def logits_of(made: object, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_kernel_and_bias_are_divided_by_the_best_temperature(photo_folder: Callable[..., Path]) -> None:
-    dataset = load_dataset(photo_folder({"train/a": 2, "train/b": 2, "val/a": 15, "val/b": 15}), Preprocess(size=32))
+    dataset = load_dataset(
+        photo_folder({"train/a": 2, "train/b": 2, "val/a": 15, "val/b": 15}), Preprocess(size=square(32))
+    )
     made = network(2)
     before, targets = logits_of(made, dataset)
     fitted = calibrate(made, dataset)
@@ -45,7 +48,7 @@ def test_kernel_and_bias_are_divided_by_the_best_temperature(photo_folder: Calla
 
 
 def test_without_validation_photos_the_model_stays_as_it_is(photo_folder: Callable[..., Path]) -> None:
-    dataset = load_dataset(photo_folder({"train/a": 3, "train/b": 3}), Preprocess(size=32), val=0.0, test=0.0)
+    dataset = load_dataset(photo_folder({"train/a": 3, "train/b": 3}), Preprocess(size=square(32)), val=0.0, test=0.0)
     made = network(2)
     weights = made.get_weights()
     fitted = calibrate(made, dataset)

@@ -26,6 +26,7 @@ from edgetl.synthetic import draw_dataset
 from edgetl.training import TrainOptions, train
 from edgetl.training.tail import kept_epoch, outcome
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.preprocess import preprocess
 
 pytestmark = pytest.mark.no_cover
@@ -52,7 +53,7 @@ def few_photos(tiny_photos: Path, tmp_path_factory: pytest.TempPathFactory) -> P
 
 def base(size: int = QUICK_SIZE) -> Any:
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
-    whole = build_base("mobilenet_v2", size=size, width=1.0, weights=weights)
+    whole = build_base("mobilenet_v2", size=square(size), width=1.0, weights=weights)
     return truncate("mobilenet_v2", whole, str(QUICK_BLOCKS))
 
 

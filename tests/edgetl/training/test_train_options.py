@@ -21,6 +21,7 @@ from edgetl.synthetic import draw_dataset
 from edgetl.training import TrainOptions, train
 from edgetl.training.teacher import teacher_targets
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 pytestmark = pytest.mark.no_cover
 
@@ -88,7 +89,7 @@ def test_a_constant_rate_stays_at_its_peak(tiny_photos: Path, tmp_path: Path) ->
 
 def test_the_third_stage_moves_early_layers_and_is_kept_only_when_it_helps(tiny_photos: Path, tmp_path: Path) -> None:
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
-    first = build_base("mobilenet_v2", size=32, width=1.0, weights=weights).get_layer("Conv1").get_weights()[0]
+    first = build_base("mobilenet_v2", size=square(32), width=1.0, weights=weights).get_layer("Conv1").get_weights()[0]
     moved = train(tiny_photos, tmp_path / "moved", quick(val=0.0, finetune_epochs=1))
     assert not np.array_equal(moved.load_model().get_layer("Conv1").get_weights()[0], first)
     assert [row["epoch"] for row in rows(moved, "finetune")] == ["0", "1"]
@@ -105,7 +106,7 @@ def test_a_student_learns_from_a_teacher_of_another_size(tiny_photos: Path, tiny
     student = train(tiny_photos, tmp_path / "student", quick(teacher=str(tiny_run.folder), teacher_weight=1.0))
     alone = train(tiny_photos, tmp_path / "alone", quick())
     assert student.document.teacher.sha256 == tiny_run.document.model.sha256
-    assert student.document.teacher.size == small.SIZE
+    assert student.document.teacher.size == square(small.SIZE)
     assert rows(student, "blocks")[1]["loss"] != rows(alone, "blocks")[1]["loss"]
 
 
@@ -113,7 +114,7 @@ def test_a_teacher_sees_photos_and_views_in_its_own_size(tiny_photos: Path, tiny
     from edgetl.data import load_dataset
     from edgetl_device.preprocess import Preprocess
 
-    dataset = load_dataset(tiny_photos, Preprocess(size=32))
+    dataset = load_dataset(tiny_photos, Preprocess(size=square(32)))
     targets = teacher_targets(tiny_run, dataset, quick(views=2, teacher_temperature=1.0), views=2)
     samples = dataset.of("train")
     # Its own model on its own pixels, by Keras.
@@ -137,7 +138,7 @@ def test_views_at_two_sizes_are_the_same_views(tiny_photos: Path) -> None:
     drawn = {}
     for size in (48, 96):
         batch = np.stack([np.asarray(photo.resize((size, size), Image.Resampling.BOX)) for photo in photos])
-        drawn[size] = augmenter("standard", size=size, seed=5)(batch)
+        drawn[size] = augmenter("standard", size=square(size), seed=5)(batch)
     for one, other in zip(drawn[96], drawn[48], strict=True):
         shrunk = np.asarray(Image.fromarray(one).resize((48, 48), Image.Resampling.BOX), np.float32)
         assert np.corrcoef(shrunk.ravel(), other.astype(np.float32).ravel())[0, 1] > 0.95
