@@ -7,7 +7,6 @@ import time
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -153,7 +152,7 @@ def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, o
     if options.temperature:
         with timer.stage("temperature"):
             fitted = calibrate(made.model, dataset, choosing, names)
-    with atomic_path(out, directory=True, replaceable=partial(_check_replaceable, out)) as folder:
+    with atomic_path(out, directory=True, replaceable=check_run_replaceable) as folder:
         _write(folder, loaded, made, dataset, names, options, choice, order, compared, fitted, timer, started)
     return Run.open(out)
 
@@ -298,10 +297,6 @@ def _compared(
     found = agreement.agreement(made, loaded.original, choice.scaling, pixels)
     agreement.gate(found, shown=str(loaded.source.path), runtime=loaded.original.runtime)
     return found
-
-
-def _check_replaceable(out: Path) -> None:
-    check_run_replaceable(out)
 
 
 def _name(path: Path) -> str:

@@ -217,3 +217,19 @@ def test_a_model_without_a_dense_end_gets_no_temperature(some_swapped: Path, tmp
     assert "--temperature: the model does not end in a dense layer" in said
     assert "GlobalAveragePooling2D" in said
     assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_replaced_only_when_asked_and_nothing_else_ever(
+    imported: Run, theirs: Path, labels: Path, tiny_photos: Path, tmp_path: Path
+) -> None:
+    out = Path(shutil.copytree(imported.folder, tmp_path / "run"))
+    asked = {"labels": str(labels), "input": "raw", "fit": "stretch"}
+    with pytest.raises(InputError, match="exists"):
+        edgetl.import_model(theirs, tiny_photos, out=out, **asked)
+    replaced = edgetl.import_model(theirs, tiny_photos, out=out, overwrite=True, **asked)
+    assert replaced.preprocess.fit == "stretch"
+    assert replaced.document.created != imported.document.created
+    (out / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match=r"notes\.txt"):
+        edgetl.import_model(theirs, tiny_photos, out=out, overwrite=True, **asked)
+    assert (out / "notes.txt").read_text() == "mine"
