@@ -30,6 +30,7 @@ from edgetl.data.readers.tables import scan_table
 from edgetl.data.split_table import read_split
 from edgetl.importing.keras_config import check_config, prepared
 from edgetl.importing.labels import read_labels
+from edgetl.importing.onnx_labels import labels_in
 from edgetl.importing.options import ImportOptions
 from edgetl.importing.source import open_source
 from edgetl.inspection.contents import inspect_path
@@ -397,6 +398,9 @@ def _arrays() -> list[bytes]:
     ]  # fmt: skip
 
 
+_ONNX_LABELS = [b"{0: 'cat', 1: \"dog\"}", b'["cat", "dog"]', b"cat,dog", b"cat\ndog\n", b"('cat', 'dog')"]
+
+
 def _read_class_names(data: bytes) -> None:
     class_labels.read_class_names(file(class_labels.NAME_FILES[0], data).parent)
 
@@ -646,6 +650,7 @@ def targets() -> Iterator[Target]:
     yield Target("export-zip", _read_archive, lambda: [_archive()], 4000, mutate_zip)
     yield Target("class-names", _read_class_names, lambda: [b"cat\ndog\n"], 200)
     yield Target("labels", lambda data: read_labels(file("labels.txt", data)), lambda: [b"cat\ndog\n"], 200)
+    yield Target("onnx-labels", lambda data: labels_in({"names": _text(data)}), lambda: _ONNX_LABELS, 2000)
     yield Target("keras-architectures", _read_architecture, lambda: [_ARCHITECTURE], 4000, mutate_json)
     yield Target("model-files", lambda data: open_source(file("x.keras", data)), _model_files, 2000)
     yield Target("board", _read_board, lambda: [_BOARD], 2000)
