@@ -23,6 +23,8 @@ _NO_MEMORY = (
     "failed to map segment",
     "annot allocate memory",
     "failed to create XNNPACK runtime",
+    # Of Python's import, where there is no memory for the exception itself.
+    "returned NULL without setting an exception",
 )
 
 _REFERENCE = re.compile(r"\{(?P<name>[a-z]\w*)(?P<value>=?)\}")

@@ -166,14 +166,16 @@ def test_of_a_profile_only_the_colours_are_kept(mode: str, format: str, profile:
     assert b"\x07\xe8\0\x05\0\x11" not in stripped, "the profile's date"
     assert np.array_equal(preprocess(stripped, SPEC), preprocess(data, SPEC))
     if mode != "L":
-        assert not np.array_equal(preprocess(stripped, SPEC), preprocess(data, Preprocess(64, colours="as-stored")))
+        assert not np.array_equal(
+            preprocess(stripped, SPEC), preprocess(data, Preprocess(square(64), colours="as-stored"))
+        )
 
 
 def test_a_profile_that_changes_nothing_is_not_kept() -> None:
     for spec, profile in (
         (SPEC, rgb_profile(SRGB)),
         (SPEC, b"broken"),
-        (Preprocess(64, colours="as-stored"), rgb_profile(ADOBE_RGB, 2.2)),
+        (Preprocess(square(64), colours="as-stored"), rgb_profile(ADOBE_RGB, 2.2)),
     ):
         stripped, _ = without_metadata(saved(noise(), "PNG", icc_profile=profile), spec, name="photo")
         assert b"iCCP" not in stripped

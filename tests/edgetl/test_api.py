@@ -11,6 +11,7 @@ import small
 
 import edgetl
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 from edgetl_device.options import options_of
 
 QUICK = {"calibration": 12}
@@ -33,7 +34,7 @@ def test_training_takes_options_as_keywords(tiny_photos: Path, tmp_path: Path) -
     run = edgetl.train(str(tiny_photos), out=str(tmp_path / "run"), size=64, strategy="head", seed=3)
     assert isinstance(run, edgetl.Run)
     assert run.folder == tmp_path / "run"
-    assert run.preprocess.size == 64
+    assert run.preprocess.size == square(64)
     assert (run.folder / "report.html").is_file()
 
 

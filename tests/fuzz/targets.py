@@ -42,12 +42,15 @@ from edgetl.remote.agent import HELLO, About, Ended
 from edgetl.remote.connection import Connection
 from edgetl.remote.deploy_options import DeployOptions
 from edgetl.remote.fleet import from_hosts, read_fleet
+from edgetl.remote.pull_options import PullOptions
+from edgetl.review.options import ReviewOptions
 from edgetl.runs.history import read_history
 from edgetl.runs.predictions import read_predictions
 from edgetl.training.options import TrainOptions
 from edgetl_device import signature
 from edgetl_device._lib import documents, jsonfile
 from edgetl_device.adapt.dense_layer import change_row, read_dense
+from edgetl_device.adapt.options import AdaptOptions
 from edgetl_device.bench import latency, result
 from edgetl_device.bench.options import BenchOptions
 from edgetl_device.bench.run import run_bench
@@ -323,6 +326,9 @@ def _options() -> dict[str, Any]:
         "quantize": QuantizeOptions,
         "bench": BenchOptions,
         "deploy": DeployOptions,
+        "adapt": AdaptOptions,
+        "pull": PullOptions,
+        "review": ReviewOptions,
     }
 
 

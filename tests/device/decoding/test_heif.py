@@ -180,6 +180,7 @@ def test_a_picture_larger_than_its_file_states_is_refused_before_it_takes_memory
     code = (
         "import sys\n"
         "from edgetl_device.bench.memory import own_peak_bytes\n"
+        "from edgetl_device.input_size import square\n"
         "from edgetl_device.preprocess import PhotoError, Preprocess, preprocess\n"
         "preprocess(sys.argv[1], Preprocess(size=square(32)))\n"
         "before = own_peak_bytes()\n"

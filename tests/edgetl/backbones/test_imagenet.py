@@ -87,7 +87,7 @@ def check_files(name: str, monkeypatch: pytest.MonkeyPatch, *, widths: int = 9) 
         alpha = {"alpha": width} if scalable else {}
         with pytest.raises(FileNotFoundError):
             getattr(keras_models.module(name), function)(**alpha, **options)
-        ours = row.keras_file(row.top_size, width, top=True)
+        ours = row.keras_file(square(row.top_size), width, top=True)
         assert (ours.name, ours.url, ours.md5) == asked[-1]
 
 

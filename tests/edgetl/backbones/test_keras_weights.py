@@ -61,7 +61,7 @@ def test_file_names_are_the_ones_keras_asks_for(name: str, monkeypatch: pytest.M
     for size, width in [*((160, width) for width in widths), (96, widths[0]), (200, widths[0])]:
         with pytest.raises(FileNotFoundError):
             keras_models.build(name, size=size, width=width, weights="imagenet")
-        ours = BACKBONES[name].keras_file(size, width)
+        ours = BACKBONES[name].keras_file(square(size), width)
         assert (ours.name, ours.url, ours.md5) == asked[-1]
 
 

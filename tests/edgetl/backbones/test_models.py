@@ -18,6 +18,7 @@ from edgetl.cli import app
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError
+from edgetl_device.input_size import square
 
 ROWS = read_json(facts.FACTS_FILE, facts.SCHEMA)["rows"]
 
@@ -86,7 +87,7 @@ def test_where_weights_would_come_from(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     assert facts.weights_here("mobilenet_v2", 1.0) == facts.WeightsHere("embedded", "weights.npz")
     assert facts.weights_here("simple_cnn", 1.0) == facts.WeightsHere("none", None)
-    name = BACKBONES["mobilenet_v2"].keras_file(160, 0.5).name
+    name = BACKBONES["mobilenet_v2"].keras_file(square(160), 0.5).name
     assert facts.weights_here("mobilenet_v2", 0.5) == facts.WeightsHere("keras-download", name)
     (tmp_path / "models").mkdir()
     (tmp_path / "models" / name).write_bytes(b"")

@@ -28,6 +28,7 @@ from edgetl_device._lib import documents
 from edgetl_device._lib.documents import to_json
 from edgetl_device._lib.files import sha256_bytes, sha256_file
 from edgetl_device.bundle import Bundle, ReferenceArrays
+from edgetl_device.input_size import square
 from edgetl_device.packing import pack
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.verify import verify
@@ -76,7 +77,7 @@ def bundle(shared_data: Path, tmp_path: Path) -> Path:
     write_bundle(
         tmp_path / "run" / "bundle",
         labels=[f"class {index}" for index in range(CLASSES)],
-        preprocess=Preprocess(128),
+        preprocess=Preprocess(square(128)),
         variants=[VariantFile("int8", "tflite", "int8", model)],
         evalset=[PhotoFile(photo, "class 0", sha256_file(photo))],
         reference=ReferenceArrays(uniform, uniform),

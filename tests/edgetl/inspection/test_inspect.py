@@ -19,6 +19,7 @@ from edgetl.inspection.contents import inspect_path
 from edgetl.inspection.tflite.file import TFLiteModel, describe
 from edgetl.quantization.conversion.tflite import int8_tflite
 from edgetl_device.errors import EdgetlError, InputError
+from edgetl_device.input_size import square
 
 
 @cache
@@ -144,7 +145,7 @@ def test_a_bundle_shows_labels_and_variants(tmp_path: Path) -> None:
     write_bundle(
         tmp_path / "bundle",
         labels=labels,
-        preprocess=Preprocess(lively.SIZE),
+        preprocess=Preprocess(square(lively.SIZE)),
         variants=[
             VariantFile("int8", "tflite", "int8", _int8()),
             VariantFile("float32-onnx", "onnx", "float32", _float_onnx()),
