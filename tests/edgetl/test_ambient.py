@@ -123,6 +123,7 @@ def test_the_environment_changes_nothing_that_is_printed(photos: Path, command: 
     assert output(given, env | {"EDGETL_CACHE": cache}) == wanted
 
 
+@pytest.mark.slow
 def test_a_run_trained_under_another_locale_has_the_same_weights(
     tiny_run: Run, tiny_photos: Path, tmp_path: Path
 ) -> None:

@@ -48,6 +48,7 @@ def on_board(lab: Lab, board: SshBoard, command: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_a_class_that_was_missing_comes_home_and_goes_back(short_run: Run, lab: Lab, tmp_path: Path) -> None:
     board = lab.board("shelf")
     run = Path(shutil.copytree(short_run.folder, tmp_path / "parts"))

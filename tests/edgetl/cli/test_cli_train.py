@@ -202,6 +202,7 @@ def test_a_full_disk_during_training(tiny_photos: Path, tmp_path: Path, file: st
         assert small.left_over(folder) == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_during_quantizing(short_run: Run, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(short_run.folder, tmp_path / "run"))
 

@@ -120,6 +120,7 @@ def test_a_script_without_trust_or_that_is_not_there_is_refused(folder: Path, tm
         load(folder / "theirs.keras", _options(tmp_path))
 
 
+@pytest.mark.slow
 def test_it_becomes_a_run_that_says_so(folder: Path, tmp_path: Path, tiny_photos: Path) -> None:
     asked = ("import", folder / "theirs.keras", "--data", tiny_photos, "--input", "raw", "--fit", "stretch")
     done = small.edgetl(*asked, "--trust-code", "--code", folder / "layers.py", "--out", tmp_path / "run")

@@ -75,6 +75,7 @@ def test_the_plain_files_are_taken_where_they_pass(copy: Run) -> None:
         assert variant.accuracy.photos == len(copy.of("test")) != candidate["accuracy"]["photos"]
 
 
+@pytest.mark.slow
 def test_a_bound_that_few_photos_cannot_tell_is_kept_with_a_warning(copy: Run) -> None:
     report = quantize(copy, replace(FEASIBLE, max_drop=None))
     assert report.warnings == ()

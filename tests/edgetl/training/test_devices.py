@@ -99,6 +99,7 @@ def test_training_goes_on_with_fewer_devices(steps: Any) -> None:
     np.testing.assert_array_equal(steps["resumed-elsewhere/loss"][:2], steps["whole/loss"][:2])
 
 
+@pytest.mark.slow
 def test_a_whole_run_on_two_devices(tiny_photos: Path, tmp_path: Path) -> None:
     settings = {"size": 32, "trainable_blocks": 1, "epochs": 2, "finetune_epochs": 1, "batch_size": 7}
     settings |= {"optimizer": "sgd", "dropout": 0.0, "val": 0.0, "views": 1, "truncate": "block_1"}

@@ -150,6 +150,7 @@ def test_the_seed_is_also_that_of_training(few_photos: Path, tmp_path: Path) -> 
     assert not equal_models(one, other)
 
 
+@pytest.mark.slow
 def test_weights_that_training_made_worse_are_not_kept(tiny_photos: Path, tmp_path: Path) -> None:
     run = train(tiny_photos, tmp_path / "run", quick(lr=1.0, patience=1, epochs=2))
     assert run.document.model.best_epoch == 0

@@ -87,6 +87,7 @@ def test_a_constant_rate_stays_at_its_peak(tiny_photos: Path, tmp_path: Path) ->
     assert [float(row["lr"]) for row in rows(run, "blocks")[1:]] == pytest.approx([0.002] * 3)
 
 
+@pytest.mark.slow
 def test_the_third_stage_moves_early_layers_and_is_kept_only_when_it_helps(tiny_photos: Path, tmp_path: Path) -> None:
     weights = resolve_weights("mobilenet_v2", width=1.0, request="auto")
     first = build_base("mobilenet_v2", size=square(32), width=1.0, weights=weights).get_layer("Conv1").get_weights()[0]
