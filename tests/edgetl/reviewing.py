@@ -5,10 +5,11 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -31,7 +32,13 @@ def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
                 pytest.fail("".join(lines))
             yield found[1], process
         finally:
-            process.kill()
+            # It ends as users end it, and is measured to its end.
+            with suppress(ProcessLookupError):
+                process.send_signal(signal.SIGINT)
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()
 
 
 def client(address: str, **changes: Any) -> Callable[..., Any]:
