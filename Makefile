@@ -66,7 +66,7 @@ test-device: $(DEVICE)/.installed
 
 # And what depends on runtimes with the oldest: LiteRT's predecessor, which boards with 32-bit Arm run, and the lowest ONNX Runtime.
 # The former's last wheels are for Python 3.11 on Linux. All of it: make test-tflite TFLITE_TESTS=tests/device.
-TFLITE_TESTS ?= tests/device/bench tests/device/delegates tests/device/runtime $(wildcard tests/device/test_*.py)
+TFLITE_TESTS ?= tests/device/adapt tests/device/bench tests/device/delegates tests/device/runtime $(wildcard tests/device/test_*.py)
 test-tflite:
 	@if $(PYTHON) -c 'import sys; sys.exit(sys.platform != "linux" or sys.version_info[:2] > (3, 11))'; then \
 	  $(MAKE) --no-print-directory $(TFLITE)/.installed && $(TFLITE)/bin/pytest $(TFLITE_TESTS) $(TWO); \

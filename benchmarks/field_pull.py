@@ -81,6 +81,7 @@ def main() -> None:
             check=True,
             capture_output=True,
             text=True,
+            encoding="utf-8",
             env=environment,
         )
         wall_s = time.monotonic() - started
@@ -94,7 +95,12 @@ def main() -> None:
         one_board = [*command, "--on", cut.name, "--folder", str(cut.folder / "field"), "--out", str(folder / "cut")]
         for _ in range(arguments.cuts):
             with subprocess.Popen(
-                one_board, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment
+                one_board,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                env=environment,
             ) as process:
                 assert process.stderr is not None
                 for line in process.stderr:
