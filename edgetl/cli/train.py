@@ -109,7 +109,7 @@ def _table_with(add: Path, data: Path | None, out: Path, from_run: str | None, *
             hint=f"edgetl train --from RUN --add {word(add)}",
         )
     check_new_run(out, overwrite=overwrite)
-    return with_more_photos(Run.open(Path(from_run)), add, out.with_name(f"{out.name}.csv"), overwrite=overwrite)
+    return with_more_photos(Run.open(Path(from_run)), add, out.with_name(f"{out.name}.csv"))
 
 
 def _check_gates(run: Run, wanted: Sequence[AnyGate], summary: Path | None) -> None:

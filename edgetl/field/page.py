@@ -8,7 +8,7 @@ from datetime import date
 from itertools import chain, zip_longest
 from pathlib import Path
 
-from edgetl.reports.charts import Scale, Tick, apart, line_path
+from edgetl.reports.charts import Plot, Scale, Tick, apart, lines_of
 from edgetl.reports.html import fill
 from edgetl.reports.pictures import data_uri, thumbnail
 from edgetl_device._lib import documents
@@ -24,28 +24,6 @@ _MOST_LINES = 4
 # At about 8 KB a picture, the page can still be sent by e-mail.
 _MOST_PHOTOS = 60
 _REASONS = ("unknown", "uncertain", "random")
-
-
-@dataclass(frozen=True)
-class Line:
-    """A board's values over the days."""
-
-    name: str
-    colour: int
-    path: str
-    last: float
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A measure over the days."""
-
-    name: str
-    lines: tuple[Line, ...]
-    x: Scale
-    y: Scale
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
 
 
 @dataclass(frozen=True)
@@ -114,34 +92,28 @@ def _to_draw(boards: Sequence[BoardInField]) -> list[BoardInField]:
 
 
 def _plot(name: str, boards: Sequence[BoardInField]) -> Plot | None:
+    factor = 100 if name == "unknown share" else 1
     series = {
         one.name: [
-            (date.fromisoformat(day.date).toordinal(), day.measures[name]) for day in one.days if name in day.measures
+            (float(date.fromisoformat(day.date).toordinal()), factor * day.measures[name])
+            for day in one.days
+            if name in day.measures
         ]
         for one in boards
     }
-    series = {name: points for name, points in series.items() if points}
+    series = {board: points for board, points in series.items() if points}
     days = sorted({day for points in series.values() for day, _ in points})
     # A day alone is no course.
     if len(days) < 2:
         return None
-    factor = 100 if name == "unknown share" else 1
     x = Scale(days[0], days[-1])
-    y = Scale.around([factor * value for points in series.values() for _, value in points], log=False)
+    y = Scale.around([value for points in series.values() for _, value in points], log=False)
     whole = [tick for tick in Scale(days[0] - 0.02, days[-1] + 0.02).ticks() if tick.value.is_integer()]
     x_ticks = apart(
         [Tick(x.at(tick.value), f"{date.fromordinal(int(tick.value)):%m-%d}", tick.value) for tick in whole]
     )
-    lines = tuple(
-        Line(
-            board,
-            place,
-            line_path([(float(day), factor * value) for day, value in points], x, y),
-            factor * points[-1][1],
-        )
-        for place, (board, points) in enumerate(series.items())
-    )
-    return Plot("unknown photos, %" if factor == 100 else name, lines, x, y, x_ticks, y.ticks(about=5))
+    shown = "unknown photos, %" if factor == 100 else name
+    return Plot(shown, lines_of(series, x, y), x, y, x_ticks, y.ticks(about=5))
 
 
 def _photos(folder: Path) -> tuple[list[Photo], int]:

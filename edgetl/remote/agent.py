@@ -409,9 +409,13 @@ def _field(link: Link, root: Path, request: dict[str, Any], lock: Any) -> list[d
     for path in (*sorted(folder.iterdir()), *sorted(folder.glob("photos/*"))):
         name = path.relative_to(folder).as_posix()
         if MONITOR_FILE.fullmatch(name):
-            path = _field_file(folder, name)
-            # Being written, or replaced: its size is that of what was hashed.
-            data = path.read_bytes()
+            try:
+                # It may grow meanwhile: the size is that of what was hashed.
+                data = _field_file(folder, name).read_bytes()
+            except OSError:
+                if os.path.lexists(path):
+                    raise
+                continue  # the monitor has replaced it
             found.append(asdict(FieldFile(name, len(data), hashlib.sha256(data).hexdigest())))
             link.fill(0)
     return found

@@ -152,7 +152,8 @@ def _pull_board(link: Connection, board: Board, here: Path, options: PullOptions
         stay = {one.name for one in days[-1:]} | {_INDEX}
         removed = link.forget(folder, {name: sha256 for name, sha256 in here_too.items() if name not in stay})
     for part in (here / _PARTS).iterdir():
-        remove_file(part)
+        if _SHA256.fullmatch(part.name):
+            remove_file(part)
     came = here_too.keys() & {one.name for one in coming}
     return PulledBoard(
         board.name,

@@ -7,7 +7,7 @@ phone and on paper.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -189,6 +189,36 @@ def course(samples: Values, scale: Scale) -> Course:
 def line_path(points: Sequence[tuple[float, float]], x: Scale, y: Scale) -> str:
     """Return a line through points as an SVG path in a box of 100 x 100."""
     return "M" + " L".join(f"{x.at(one):.2f},{100 - y.at(other):.2f}" for one, other in points)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of a plot; ``colour`` is an index from 0, ``last`` is its last value."""
+
+    name: str
+    colour: int
+    path: str
+    last: float
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines over a common axis; ``mark_percent`` is the position of a mark on it, None without one."""
+
+    name: str
+    lines: tuple[Line, ...]
+    x: Scale
+    y: Scale
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    mark_percent: float | None = None
+
+
+def lines_of(series: Mapping[str, Sequence[tuple[float, float]]], x: Scale, y: Scale) -> tuple[Line, ...]:
+    """Return the lines through points, by name; each has at least one."""
+    return tuple(
+        Line(name, place, line_path(points, x, y), points[-1][1]) for place, (name, points) in enumerate(series.items())
+    )
 
 
 def frontier(points: Sequence[tuple[float, float]]) -> list[int]:

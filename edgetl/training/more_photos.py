@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from edgetl._lib.csv import write_table
+from edgetl._lib.csv import table_text
 from edgetl._lib.progress import note
 from edgetl.data import list_photos, photos_folder
 from edgetl.runs.directory import Run
-from edgetl_device._lib.files import check_writable
+from edgetl_device._lib.files import check_writable, write_text
 from edgetl_device.errors import InputError
 
 
-def with_more_photos(run: Run, more: Path, table: Path, *, overwrite: bool = False) -> Path:
+def with_more_photos(run: Run, more: Path, table: Path) -> Path:
     """Write a table that lists a run's photos and others, which is a data set like any other.
 
     Photos of the run keep their splits where training starts from it; the others get theirs by their content, whatever
@@ -23,22 +23,27 @@ def with_more_photos(run: Run, more: Path, table: Path, *, overwrite: bool = Fal
         run: The run.
         more: More photos, in any form that training takes.
         table: The ``.csv`` to write. Its paths are relative to its folder.
-        overwrite: Replace it.
 
     Returns:
         The table.
 
     Raises:
-        InputError: Photos of the run are not where they were, ``more`` is no data set, or the table exists.
+        InputError: Photos of the run are not where they were, ``more`` is no data set, or there is another table.
     """
-    if table.exists() and not overwrite:
-        raise InputError(f"{table}: exists", hint="Move it away, or add --overwrite.")
     check_writable(table)
     folder, found = photos_folder(run.data_root), list_photos(more)
     rows = {_place(folder / one.path, table): one.label for one in run.samples}
     mine = len(rows)
     rows |= {_place(found.folder / one.path, table): one.label for one in found.files}
-    write_table(table, ("path", "label"), rows.items(), verbatim=True)
+    text = table_text(("path", "label"), rows.items(), verbatim=True)
+    # The same is there already if training was tried before.
+    if table.exists() and table.read_bytes() != text.encode():
+        raise InputError(
+            f"{table}: exists, and lists other photos",
+            why="a run may have been trained on them",
+            hint="Move it away, or choose another place: --out RUN.",
+        )
+    write_text(table, text)
     note(f"{len(rows):,} photos in {table}: {mine:,} of {run.folder.name}, {len(rows) - mine:,} more")
     return table
 

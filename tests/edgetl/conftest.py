@@ -5,11 +5,12 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import small
+from sshd import Lab, SshBoard
 
 from edgetl.runs.directory import Run
 
@@ -103,3 +104,16 @@ def fresh_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "fresh-cache"
     monkeypatch.setenv("EDGETL_CACHE", str(folder))
     return folder
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """Boards of this module, and the ssh configuration that lists them."""
+    with Lab(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def good(lab: Lab) -> SshBoard:
+    """A board on which everything works."""
+    return lab.board("good")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,12 +21,6 @@ from edgetl_device.slots import CURRENT, Slots
 from edgetl_device.verify import verify
 
 pytestmark = [pytest.mark.needs_program("ssh", "sshd", "ps"), pytest.mark.no_cover]
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab")) as lab:
-        yield lab
 
 
 def edgetl(*arguments: object, lab: Lab) -> str:

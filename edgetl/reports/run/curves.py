@@ -3,36 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from edgetl.reports.charts import Scale, Tick, apart, line_path
+from edgetl.reports.charts import Plot, Scale, Tick, apart, lines_of
 from edgetl.runs.history import Epoch, HeadFit, HistoryRow, points_of
-
-
-@dataclass(frozen=True)
-class Line:
-    """One curve; ``colour`` is an index from 0, ``last`` is its last value."""
-
-    name: str
-    colour: int
-    path: str
-    last: float
-
-
-@dataclass(frozen=True)
-class Plot:
-    """A chart over the epochs; ``kept_percent`` is the position of the kept epoch, None without one.
-
-    ``from_before`` says whether it begins with the state before the first epoch."""
-
-    name: str
-    lines: tuple[Line, ...]
-    x: Scale
-    y: Scale
-    x_ticks: list[Tick]
-    y_ticks: list[Tick]
-    kept_percent: float | None
-    from_before: bool
 
 
 def fits(rows: Sequence[HistoryRow]) -> tuple[HeadFit, ...]:
@@ -54,21 +27,21 @@ def plots(rows: Sequence[HistoryRow], *, kept_epoch: int) -> tuple[Plot, ...]:
     x = Scale(0, last)
     whole = [tick for tick in Scale(-0.02 * last, 1.02 * last).ticks() if tick.value.is_integer()]
     x_ticks = apart([Tick(x.at(tick.value), f"{tick.value:.0f}", tick.value) for tick in whole])
-    before = any(row.epoch == 0 for row in epochs)
     found = []
     for name, key, factor in (("Loss, nats", "loss", 1.0), ("Accuracy, %", "accuracy", 100.0)):
         series = {
-            which: [(epoch, factor * value) for epoch, value in points_of(epochs, column)]
+            which: [(float(epoch), factor * value) for epoch, value in points_of(epochs, column)]
             for which, column in (("training", key), ("validation", f"val_{key}"))
         }
         drawn = {which: points for which, points in series.items() if points}
         if drawn:
             y = Scale.around([value for points in drawn.values() for _, value in points], log=False)
-            lines = tuple(
-                Line(which, place, line_path([(float(epoch), value) for epoch, value in points], x, y), points[-1][1])
-                for place, (which, points) in enumerate(drawn.items())
-            )
             y_ticks = [tick for tick in y.ticks(about=5) if factor == 1.0 or tick.value <= 100]
             kept = x.at(kept_epoch) if "validation" in drawn else None
-            found.append(Plot(name, lines, x, y, x_ticks, y_ticks, kept, before))
+            found.append(Plot(name, lines_of(drawn, x, y), x, y, x_ticks, y_ticks, kept))
     return tuple(found)
+
+
+def begins_before(rows: Sequence[HistoryRow]) -> bool:
+    """Return whether the second stage lists the state before its first epoch."""
+    return any(isinstance(row, Epoch) and row.stage == "blocks" and row.epoch == 0 for row in rows)

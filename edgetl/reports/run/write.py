@@ -26,7 +26,7 @@ from edgetl_device.text import LISTED
 from . import facts, page
 from .boards import read_boards
 from .card import write_card
-from .curves import fits, plots
+from .curves import begins_before, fits, plots
 from .int8 import read_int8
 from .photos import MISTAKES, Album, findings, mistakes
 from .reliability import reliability_chart, temperature_note, uncalibrated_chart
@@ -112,6 +112,7 @@ def render_run(
         findings=found,
         fits=fits(history),
         plots=plots(history, kept_epoch=document.model.best_epoch),
+        begins_before=begins_before(history),
         harder=facts.harder(document),
         stages=facts.stages(document),
         configuration=facts.configuration(document),

@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -39,12 +38,6 @@ TINY = Path(__file__).resolve().parents[2] / "golden" / "tiny.edgetl"
 MINE, OTHER = Signer(), Signer(bytes(32))
 
 pytestmark = pytest.mark.needs_program("ssh", "sshd", "ps")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab")) as lab:
-        yield lab
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,17 +32,6 @@ TINY = Path(__file__).resolve().parents[2] / "golden" / "tiny.edgetl"
 PHOTOS = sorted((TINY.parent / "photos").glob("*.jpg"))
 
 pytestmark = pytest.mark.needs_program("ssh", "sshd", "ps")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab")) as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def good(lab: Lab) -> SshBoard:
-    return lab.board("good")
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,17 +31,6 @@ QUICK = ("--variants", "int8", "--quick", "--duration", "0.2")
 LONG = ("--variants", "int8", "--duration", "40")
 
 pytestmark = pytest.mark.needs_program("ssh", "sshd", "ps")
-
-
-@pytest.fixture(scope="module")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with Lab(tmp_path_factory.mktemp("lab")) as lab:
-        yield lab
-
-
-@pytest.fixture(scope="module")
-def good(lab: Lab) -> SshBoard:
-    return lab.board("good")
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ from edgetl.runs.directory import EARLIER, Run
 from edgetl.runs.document import RunDocument
 from edgetl.synthetic import draw_dataset
 from edgetl.training import TrainOptions, resume, train
+from edgetl.training.more_photos import with_more_photos
 from edgetl.training.network import build_network, without_head
 from edgetl_device._lib import documents
 from edgetl_device.errors import InputError
@@ -389,8 +390,13 @@ def test_more_photos_are_added_to_those_of_the_run(short_run: Run, tmp_path: Pat
     # The table stays beside the run, which later commands read the photos through.
     assert run.data_root == out.with_name("grown.csv").resolve()
     assert ".." in out.with_name("grown.csv").read_text()
-    refused = small.edgetl(*asked)
-    assert "exists" in small.refused(refused)
+    assert "exists" in small.refused(small.edgetl(*asked))
+    # A table of somebody is never replaced, also with leave to replace the run; the same one may be there.
+    table = out.with_name("grown.csv")
+    assert with_more_photos(short_run, field, table) == table
+    table.write_text("mine\n")
+    assert "lists other photos" in small.refused(small.edgetl(*asked, "--overwrite"))
+    assert table.read_text() == "mine\n"
 
 
 @pytest.mark.parametrize(
