@@ -35,6 +35,8 @@ BANK_SHARE = 0.25
 # With a single shot nothing says what is best for all classes: at most this share may be lost.
 _OF_ONE_SHOT = 0.02
 _FOLDS = 5
+# Of other photos: one for each fold.
+FEWEST_ROWS = _FOLDS
 _STEPS = 30
 _ENOUGH = 1e-6
 _TINY = 1e-12

@@ -49,15 +49,26 @@ class AdaptOptions(Options):
         help="With --add-class: the accuracy drop of the other classes to aim at, in percentage points. More gives more"
         " photos to the new class, up to what is best for all classes alike.",
     )
+    mirror: bool = option(
+        True, help="Learn from the mirror image of each photo, too; not where left and right make the difference."
+    )
     threads: int = option(1, low=1, high=256, help="CPU threads for the models.")
 
     def check_together(self) -> None:
-        """Refuse two classes."""
+        """Refuse two classes, and an option without effect."""
         if self.add_class is not None and self.more_shots is not None:
             raise OptionError(
                 "{add_class=} with {more_shots=}",
                 why="exactly one class is taught at a time",
                 hint=HOW,
                 add_class=self.add_class,
+                more_shots=self.more_shots,
+            )
+        if self.more_shots is not None and "aim" in self.changed():
+            raise OptionError(
+                "{aim=} with {more_shots=}",
+                why="a class that is there is fitted to its photos, whatever the others lose",
+                hint="Leave out {aim}.",
+                aim=self.aim,
                 more_shots=self.more_shots,
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,11 +28,13 @@ class Shot:
     Attributes:
         path: Its file.
         sha256: SHA-256 of the file.
-        pixels: uint8 [S, S, 3].
+        digest: SHA-256 of the pixels, as :func:`digest_of`.
+        pixels: uint8 [H, W, C].
     """
 
     path: Path
     sha256: str
+    digest: str
     pixels: Pixels
 
 
@@ -63,6 +65,7 @@ def read_given(
     spec: Preprocess,
     label: str,
     held_out: Mapping[str, str],
+    learned: Collection[str],
     *,
     shots: int | None,
     say: Callable[[str], None],
@@ -74,6 +77,7 @@ def read_given(
         spec: Preprocessing of the bundle.
         label: The class.
         held_out: Label of each held-out photo of the bundle, by :func:`digest_of`.
+        learned: Digests of the photos that the bundle was taught with before: none of them is held out.
         shots: Number of photos to learn from; None for all but those that have to be held out.
         say: Called with a line for each photo that is set aside.
 
@@ -92,16 +96,15 @@ def read_given(
         why = ""
         try:
             shot = _read(photo.source, photo.name, spec)
-            digest = digest_of(shot.pixels)
-            known = held_out.get(digest)
+            known = held_out.get(shot.digest)
             if known is not None and known != label:
                 raise _Contradiction(photo.name, known, label)
             if known is not None:
                 why = "it is one of the bundle's held-out photos, which nothing may learn from"
-            elif digest in found:
-                why = f"it shows the same as {found[digest].path.name}"
+            elif shot.digest in found:
+                why = f"it shows the same as {found[shot.digest].path.name}"
             else:
-                found[digest] = shot
+                found[shot.digest] = shot
         except _Contradiction:
             raise
         except (PhotoError, OSError) as error:
@@ -112,7 +115,7 @@ def read_given(
         if why:
             aside.append(SetAside(name, why))
             say(f"set aside: {name}: {why}")
-    return _divided(place, files, found, tuple(aside), shots)
+    return _divided(place, files, found, learned, aside, shots, say)
 
 
 class _Contradiction(InputError):
@@ -130,25 +133,43 @@ def _read(source: str | bytes | EdgetlError, name: str, spec: Preprocess) -> Sho
     if isinstance(source, bytes):
         raise InputError("photos from standard input", why="one photo teaches nothing", hint="Give a folder of photos.")
     data = read_photo(source)
-    return Shot(Path(name), sha256_bytes(data), preprocess(data, spec))
+    pixels = preprocess(data, spec)
+    return Shot(Path(name), sha256_bytes(data), digest_of(pixels), pixels)
 
 
 def _divided(
-    place: str, files: int, found: Mapping[str, Shot], aside: tuple[SetAside, ...], shots: int | None
+    place: str,
+    files: int,
+    found: Mapping[str, Shot],
+    learned: Collection[str],
+    aside: list[SetAside],
+    shots: int | None,
+    say: Callable[[str], None],
 ) -> Given:
-    count = len(found)
-    least = max(1, math.ceil(HELD_OUT * count))
-    wanted = count - least if shots is None else shots
-    if count < 2 or wanted > count - least:
-        needed = 2 if count < 2 else math.ceil(wanted / (1 - HELD_OUT))
-        raise InputError(
-            f"{place}: {count} usable {'photo' if count == 1 else 'photos'} of {files}",
-            why="one is needed to learn from and another to check with"
-            if count < 2
-            else f"{wanted} shots leave fewer than a fifth to check with",
-            hint=f"Give at least {needed}." + (f" Set aside: {aside[0].photo}: {aside[0].why}." if aside else ""),
-        )
     # By a hash of the hash: the order has nothing to do with names, and the same photos divide the same way.
     order = sorted(found, key=lambda digest: hashlib.sha256(f"adapt {digest}".encode()).digest())
-    photos = [found[digest] for digest in order]
-    return Given(files, tuple(photos[:wanted]), tuple(photos[wanted:]), aside)
+    before, new = ([found[digest] for digest in order if (digest in learned) is known] for known in (True, False))
+    count, usable = len(found), [*before, *new]
+    least = max(1, math.ceil(HELD_OUT * count))
+    # Where most are known from before, all new ones are held out.
+    wanted = max(count - least, len(before)) if shots is None else shots
+    if not new or count < 2 or (shots is not None and wanted > count - least):
+        raise _too_few(place, files, count, wanted, aside, new=bool(new))
+    for shot in before[wanted:]:
+        why = "the bundle has learned from it before, so it proves nothing"
+        aside.append(SetAside(shot.path.name, why))
+        say(f"set aside: {shot.path.name}: {why}")
+    held_out = [shot for shot in usable[wanted:] if shot.digest not in learned]
+    return Given(files, tuple(usable[:wanted]), tuple(held_out), tuple(aside))
+
+
+def _too_few(place: str, files: int, count: int, wanted: int, aside: list[SetAside], *, new: bool) -> InputError:
+    needed = 2 if count < 2 else math.ceil(wanted / (1 - HELD_OUT))
+    why, hint = f"{wanted} shots leave fewer than a fifth to check with", f"Give at least {needed}."
+    if count < 2:
+        why = "one is needed to learn from and another to check with"
+    elif not new:
+        why, hint = "the bundle has learned from each before, and none is left to check with", "Give new ones, too."
+    if aside:
+        hint += f" Set aside: {aside[0].photo}: {aside[0].why}."
+    return InputError(f"{place}: {count} usable {'photo' if count == 1 else 'photos'} of {files}", why=why, hint=hint)

@@ -140,7 +140,7 @@ class Teaching:
         label: The class.
         kind: ``added``, or ``more shots``.
         shots: Number of photos that were learned from.
-        shots_sha256: SHA-256 of their files.
+        shots_pixels_sha256: SHA-256 of their pixels, by which they are known again: none of them may become proof.
         reference: The variant whose features the float reference is computed from.
         dropped: Variants of the bundle before that this one does not have.
     """
@@ -151,7 +151,7 @@ class Teaching:
     label: Text
     kind: Kind
     shots: Positive
-    shots_sha256: tuple[Sha256, ...]
+    shots_pixels_sha256: tuple[Sha256, ...]
     reference: Text
     dropped: tuple[Dropped, ...]
 
@@ -170,7 +170,7 @@ class Adapted:
         kind: ``added``, or ``more shots`` for a class that the bundle had.
         photos: The photos that were given.
         max_drop_pp: The largest drop that was allowed, percentage points.
-        aim_pp: The drop that was aimed at, percentage points.
+        aim_pp: The drop that was aimed at, percentage points; null for more shots.
         why: What was refused; null otherwise.
         reference: The variant whose features the new float reference is computed from.
         variants: What each variant gained and lost.
@@ -191,7 +191,7 @@ class Adapted:
     kind: Kind
     photos: PhotosUsed
     max_drop_pp: Annotated[float, Is(low=0, high=100)]
-    aim_pp: Annotated[float, Is(low=0, high=100)]
+    aim_pp: Annotated[float, Is(low=0, high=100)] | None
     why: Text | None
     reference: Text
     variants: Annotated[tuple[AdaptedVariant, ...], Is(items=1)]

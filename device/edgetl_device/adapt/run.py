@@ -26,12 +26,13 @@ from edgetl_device.preprocess import Pixels, preprocess
 from edgetl_device.runtime import Runtime, TensorSpec, check_probabilities, open_runtime
 from edgetl_device.runtime.trial_run import check_model
 from edgetl_device.scores import Accuracy
+from edgetl_device.storage import damaged
 from edgetl_device.text import is_steering, is_utf8, normal, shown
 from edgetl_device.unknown import Accepted, FeatureBank, UnknownVariant
 
 from .bank import directions, grown
 from .dense_layer import Dense, change_row, read_dense
-from .head import Examples, changed_row, new_row
+from .head import FEWEST_ROWS, Examples, changed_row, new_row
 from .options import HOW, AdaptOptions
 from .photos import Given, digest_of, read_given
 from .result import Adapted, AdaptedUnknown, AdaptedVariant, BeforeAfter, Dropped, PhotosUsed, Teaching
@@ -43,8 +44,6 @@ Say = Callable[[str], None]
 
 _LONGEST_LABEL = 200
 _FORMAT, _PRECISIONS = "tflite", ("float32", "int8")
-# A photo and its mirror image.
-_VIEWS = 2
 # The highest logit of the class that an int8 file can hold, as a multiple of the highest seen.
 _HEADROOM = 1.2
 # Photos on which a new float32 file is held against NumPy, and how close its probabilities must come.
@@ -109,7 +108,7 @@ class _Proof:
     """The held-out photos.
 
     Attributes:
-        pixels: uint8 [S, S, 3] each: the photos of the bundle, then those of the class.
+        pixels: uint8 [H, W, C] each: the photos of the bundle, then those of the class.
         truth: int64 [n], the index of each photo's class.
         old: Number of the photos of the bundle.
     """
@@ -162,11 +161,11 @@ def adapt(
         before.old,
     )
     taught = [
-        _outputs(source, variant, proof, given if place == 0 else None, options.threads, prefer)
+        _outputs(source, variant, proof, given if place == 0 else None, options.threads, prefer, mirror=options.mirror)
         for place, variant in enumerate(kept)
     ]
     first, bank = taught[0], _bank(source)
-    row = _fitted(first, index, bank, options.aim)
+    row = _fitted(first, index, bank, options.aim, views=2 if options.mirror else 1)
     labels = (*source.labels, label) if index == len(source.labels) else source.labels
     say(f"learned {label} from {len(given.shots)} photos, {len(given.held_out)} held out")
     logits = _reference(source, first, row)
@@ -183,7 +182,7 @@ def adapt(
         label=label,
         kind="added" if index == len(source.labels) else "more shots",
         shots=len(given.shots),
-        shots_sha256=tuple(shot.sha256 for shot in given.shots),
+        shots_pixels_sha256=tuple(shot.digest for shot in given.shots),
         reference=first.variant.name,
         dropped=dropped,
     )
@@ -212,7 +211,7 @@ def adapt(
         kind=teaching.kind,
         photos=PhotosUsed(given.files, len(given.shots), len(given.held_out), given.set_aside),
         max_drop_pp=options.max_drop,
-        aim_pp=options.aim,
+        aim_pp=options.aim if teaching.kind == "added" else None,
         why=why,
         reference=teaching.reference,
         variants=measured,
@@ -306,26 +305,51 @@ def _read(bundle: Bundle, photos: str, label: str, shots: int | None, say: Say) 
     held_out = bundle.photos()
     pixels = [preprocess(bundle.read(photo.file), bundle.preprocess) for photo in held_out]
     labels = {digest_of(one): bundle.labels[photo.index] for one, photo in zip(pixels, held_out, strict=True)}
-    given = read_given(photos, bundle.preprocess, label, labels, shots=shots, say=say)
+    given = read_given(photos, bundle.preprocess, label, labels, _learned(bundle), shots=shots, say=say)
     return _Proof(pixels, np.array([photo.index for photo in held_out], np.int64), len(held_out)), given
 
 
+def _learned(bundle: Bundle) -> set[str]:
+    """Return the digests of all photos that a bundle was taught with; what is no list of digests has none."""
+    earlier = bundle.provenance.get("adapted")
+    found: set[str] = set()
+    for one in earlier if isinstance(earlier, list) else ():
+        digests = one.get("shots_pixels_sha256") if isinstance(one, dict) else None
+        found |= {str(digest) for digest in digests} if isinstance(digests, list) else set()
+    return found
+
+
 def _outputs(
-    bundle: Bundle, variant: Variant, proof: _Proof, given: Given | None, threads: int, prefer: str | None
+    bundle: Bundle,
+    variant: Variant,
+    proof: _Proof,
+    given: Given | None,
+    threads: int,
+    prefer: str | None,
+    *,
+    mirror: bool,
 ) -> _Taught:
     model = bundle.read(variant.file)
     # The mirror image of a photo shows the class, too, for one more run.
-    views = [view for shot in (given.shots if given else ()) for view in (shot.pixels, shot.pixels[:, ::-1])]
+    shots = [shot.pixels for shot in (given.shots if given else ())]
+    views = [view for pixels in shots for view in ((pixels, pixels[:, ::-1]) if mirror else (pixels,))]
     files = bundle.unknown.photos if bundle.unknown else ()
     with _opened(model, variant, threads, prefer) as runtime:
-        if not runtime.features or runtime.features[0].shape[-1] != read_dense(model).weights.shape[1]:
+        dense = read_dense(model)
+        if not runtime.features or runtime.features[0].shape[-1] != dense.weights.shape[1]:
             raise InputError(f"{bundle.path}: {variant.file}: its second output is not the input of its last layer")
+        held_out = _run(runtime, proof.pixels)
+        found = len(dense.bias), held_out.pooled.shape[1]
+        declared = len(bundle.labels), bundle.unknown.features if bundle.unknown else 0
+        if found != declared:
+            why = "it has {} classes and {} features".format(*found) + ", the manifest {} and {}".format(*declared)
+            raise damaged(f"{bundle.path}: {variant.file}", why)
         return _Taught(
             variant=variant,
             model=model,
-            dense=read_dense(model),
+            dense=dense,
             shots=_run(runtime, views),
-            held_out=_run(runtime, proof.pixels),
+            held_out=held_out,
             unknown=_run(runtime, [preprocess(bundle.read(file), bundle.preprocess) for file in files]),
         )
 
@@ -361,17 +385,23 @@ def _rows(rows: Sequence[Floats]) -> Floats:
 def _bank(bundle: Bundle) -> FeatureBank:
     for variant in bundle.unknown.variants if bundle.unknown else ():
         scorer = bundle.unknown_scorer(variant.name)
-        if scorer is not None:
-            return scorer.bank
+        if scorer is None:
+            continue
+        if len(scorer.bank.rows) < FEWEST_ROWS:
+            raise InputError(
+                f"{bundle.path}: its feature bank has {len(scorer.bank.rows)} training photos",
+                why=f"what other classes look like is learned from at least {FEWEST_ROWS}",
+            )
+        return scorer.bank
     raise InputError(f"{bundle.path}: it has no feature bank")
 
 
-def _fitted(first: _Taught, index: int, bank: FeatureBank, aim: float) -> _Row:
+def _fitted(first: _Taught, index: int, bank: FeatureBank, aim: float, *, views: int) -> _Row:
     shots = first.shots.inputs
     width = shots.shape[1]
     others = directions(bank, width) * np.float32(np.linalg.norm(shots, axis=1).mean())
     span = np.concatenate([bank.mean[None, :width], bank.components[:, :width], shots])
-    examples = Examples(shots, np.arange(len(shots)) // _VIEWS, others, span)
+    examples = Examples(shots, np.arange(len(shots)) // views, others, span)
     if index == len(first.dense.bias):
         weights, bias = new_row(first.dense, examples, aim=aim / 100)
     else:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import to_json
-from edgetl_device._lib.files import atomic_path, sha256_bytes
+from edgetl_device._lib.files import atomic_path, new_files, sha256_bytes
 from edgetl_device.bundle import (
     BANK,
     EVALSET,
@@ -105,7 +105,8 @@ def write(target: Path, new: NewBundle) -> str:
         folder = Path(scratch) / "bundle"
         folder.mkdir()
         _fill(folder, new)
-        pack(folder, target, card=_card(new))
+        with new_files(target) as (temporary,):
+            pack(folder, temporary, card=_card(new))
     return Bundle.open(target).digest
 
 

@@ -20,8 +20,9 @@ from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Count, Positive, Sha256, Share, Text, Time
 from edgetl_device._lib.files import remove_file, sha256_file, sweep, write_bytes
 from edgetl_device.classifier import PhotoLike
+from edgetl_device.errors import InputError
 from edgetl_device.photo_metadata import without_metadata
-from edgetl_device.preprocess import Preprocess, decode, read_photo
+from edgetl_device.preprocess import Pixels, Preprocess, decode, image_of, preprocess, read_photo
 
 from .record import Collected
 
@@ -53,7 +54,7 @@ class Kept:
         label: The likeliest class.
         confidence: Its probability.
         unknown_score: Above 1, it is unknown; None if the bundle cannot tell.
-        place: Where it is among photos, for the distance to others.
+        place: Coordinates by which its likeness to other photos is measured.
     """
 
     file: Text
@@ -73,7 +74,7 @@ class CollectionDocument:
     """The photos that a monitor has kept.
 
     Attributes:
-        seen: Photos among which the random ones were drawn.
+        seen: Photos among which the random ones were drawn, since somebody took some of them away.
         photos: The photos.
     """
 
@@ -89,10 +90,12 @@ class Candidate:
 
     Attributes:
         photo: The photo as it was classified.
+        pixels: What of it was classified, uint8 [H, W, C]: its file may have another photo by now.
         spec: Preprocessing of the bundle.
     """
 
     photo: PhotoLike
+    pixels: Pixels
     reason: Reason
     hour: str
     bundle: str
@@ -106,32 +109,43 @@ class Candidate:
 class Collection:
     """The photos in a folder, a third of them for each reason.
 
-    A random photo is drawn uniformly from all photos that were ever seen. Where one reason has its third, a photo takes
-    the place of one of the two that are most alike, if it is farther from all others than these from each other.
+    A random photo is drawn uniformly from all photos that were seen since random ones were last taken away. Where one
+    reason has its third, a photo takes the place of one of the two that are most alike, if it is farther from all
+    others than these from each other.
 
     Args:
         folder: The folder of the monitor.
         most: Photos to keep at most, 1 or more.
         max_bytes: Size of their files at most.
 
+    Attributes:
+        removed: Photos that were removed because fewer are asked for than before.
+
     Raises:
-        InputError: The list of photos is damaged.
+        InputError: The list of photos is damaged, or missing while there are photos.
         OSError: The folder cannot be read or written to.
     """
 
     def __init__(self, folder: Path, most: int, max_bytes: int) -> None:
         self._folder, self._most, self._max_bytes = folder, most, max_bytes
         self._random = random.Random()
-        self._seen, self._photos = 0, dict[str, Kept]()
+        self._seen, self._photos, self.removed = 0, dict[str, Kept](), 0
+        (folder / PHOTOS).mkdir(exist_ok=True)
         if (folder / _INDEX).exists():
             found = documents.read(CollectionDocument, folder / _INDEX, max_bytes=_MAX_INDEX_BYTES)
-            self._seen = found.seen
-            # Somebody may have taken photos away, which is what they are for.
-            self._photos = {one.file: one for one in found.photos if self._is_there(one)}
-        self._sweep()
-        # Fewer may be asked for than before.
+            self._seen, self._photos = found.seen, {one.file: one for one in found.photos}
+            self._look()
+            self._sweep()
+        elif any(_NAME.fullmatch(path.name) for path in (folder / PHOTOS).iterdir()):
+            raise InputError(
+                f"{folder}: has photos, and no {_INDEX} that lists them", hint=f"Move {PHOTOS} away, or {_INDEX} back."
+            )
+        else:
+            # From now on, a photo that is not listed is what a kill left.
+            self.save()
         while self._photos and (len(self._photos) > most or self._bytes() > max_bytes):
-            self._remove(self._of(self._commonest())[-1])
+            self._remove(self._random.choice(self._of(self._commonest())))
+            self.removed += 1
 
     def drawn(self) -> bool:
         """Count a photo, and return whether it is one of the random ones."""
@@ -145,7 +159,7 @@ class Collection:
             EdgetlError: The photo cannot be read again, or its metadata not be removed.
             OSError: It cannot be read or written.
         """
-        self._photos = {name: one for name, one in self._photos.items() if self._is_there(one)}
+        self._look()
         of_reason, replaced = self._of(candidate.reason), list[Kept]()
         if self._is_full(candidate.reason):
             # Another reason may have used places that this one did not need so far.
@@ -195,6 +209,14 @@ class Collection:
         """Return the numbers of photos."""
         counts = Counter(one.reason for one in self._photos.values())
         return Collected({reason: counts[reason] for reason in REASONS}, self._bytes())
+
+    def _look(self) -> None:
+        """Forget photos that somebody took away, which is what they are for."""
+        there = {name: one for name, one in self._photos.items() if self._is_there(one)}
+        if any(one.reason == "random" for name, one in self._photos.items() if name not in there):
+            # What is left says nothing of the photos before.
+            self._seen = sum(one.reason == "random" for one in there.values())
+        self._photos = there
 
     def _quota(self, reason: Reason) -> int:
         """Return the number of photos for a reason; the random ones get what a third leaves over."""
@@ -250,7 +272,6 @@ class Collection:
     def _sweep(self) -> None:
         """Remove photos that were written but not listed, when the process was killed in between."""
         place = self._folder / PHOTOS
-        place.mkdir(exist_ok=True)
         sweep(place)
         for path in place.iterdir():
             found = _NAME.fullmatch(path.name)
@@ -272,7 +293,7 @@ def _bytes_of(candidate: Candidate) -> bytes:
     """Return a photo as a file without metadata: its own bytes if it has any."""
     photo = candidate.photo
     if isinstance(photo, np.ndarray):
-        photo = Image.fromarray(photo)
+        photo = image_of(photo)
     if isinstance(photo, Image.Image):
         stream = io.BytesIO()
         upright = decode(photo, candidate.spec)
@@ -280,6 +301,8 @@ def _bytes_of(candidate: Candidate) -> bytes:
         upright.save(stream, "JPEG", quality=_QUALITY, subsampling=0, exif=b"", icc_profile=profile)
         photo = stream.getvalue()
     data = photo if isinstance(photo, bytes) else read_photo(photo)
+    if not isinstance(photo, bytes) and not np.array_equal(preprocess(data, candidate.spec), candidate.pixels):
+        raise InputError("the photo", why="its file has another one by now")
     return without_metadata(data, candidate.spec, name="the photo")[0]
 
 

@@ -143,8 +143,8 @@ def reason(error: OSError | EdgetlError) -> str:
     return known.what + (f" ({known.why})" if known.why else "")
 
 
-def recorded_reason(error: OSError | EdgetlError) -> str:
+def recorded_reason(error: Exception) -> str:
     """Return an error for a record, which travels: it names no path."""
-    if isinstance(error, OSError):
-        return error.strerror or type(error).__name__
+    if not isinstance(error, EdgetlError):
+        return getattr(error, "strerror", None) or type(error).__name__
     return "this machine lacks something" if isinstance(error, Unavailable) else "the folder or the photo is wrong"

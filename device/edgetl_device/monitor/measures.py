@@ -284,7 +284,9 @@ def _kept(path: Path, classifier: Classifier, measures: Measures) -> ReferenceDo
     wanted = (classifier.bundle.digest, classifier.variant.name, Named(runtime.name, runtime.version), runtime.delegate)
     if (found.bundle, found.variant, found.runtime, found.delegate) != wanted or found.names != measures.names:
         return None
-    width = len(measures.names)
+    width, labels = len(measures.names), len(classifier.bundle.labels)
+    if len(found.rows) > MAX_REFERENCE or any(one >= labels for one in found.classes):
+        return None
     if len(found.rows) != len(found.classes) or any(len(row) != width for row in found.rows):
         return None
     return found

@@ -258,6 +258,7 @@ def _record_or_error(line: bytes, place: str) -> MonitorRecord | EdgetlError:
 
 def _lines(folder: Path) -> Iterator[tuple[str, bytes | EdgetlError]]:
     """Yield each line with its place, or why a file cannot be read."""
+    left = _MAX_LINES
     for path in day_files(folder)[-MAX_DAYS:]:
         try:
             check_regular(path)
@@ -273,9 +274,13 @@ def _lines(folder: Path) -> Iterator[tuple[str, bytes | EdgetlError]]:
             yield str(path), InputError(f"{path}: is larger than {MAX_DAY_BYTES} bytes")
             continue
         for number, line in enumerate(data.splitlines(keepends=True), 1):
-            if number > _MAX_LINES:
-                yield str(path), InputError(f"{path}: has more than {_MAX_LINES} lines")
-                break
+            if not left:
+                yield (
+                    str(path),
+                    InputError(f"{folder}: has more than {_MAX_LINES} lines", why="later ones are left out"),
+                )
+                return
+            left -= 1
             place = f"{path}: line {number}"
             if not line.endswith(b"\n"):
                 yield place, InputError(f"{place}: is not complete", why="it is being written, or the power failed")

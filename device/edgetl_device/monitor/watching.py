@@ -27,7 +27,6 @@ from edgetl_device.bundle import Bundle, BundleName
 from edgetl_device.classifier import Answer, AnyClassifier, Classifier, Observed, PhotoLike
 from edgetl_device.errors import EdgetlError
 from edgetl_device.machine.environment import temperature_c
-from edgetl_device.preprocess import Pixels
 from edgetl_device.runtime import Features
 from edgetl_device.unknown import finite, is_unknown
 
@@ -79,6 +78,8 @@ class _Watched:
     test: StreamTest | None = None
     uncertain: float = _UNCERTAIN
     why: str = "the held-out photos are being classified"
+    # Whether the reference was made, or could not be.
+    tried: bool = False
     # The photos of the next window.
     rows: list[Floats] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)
@@ -144,11 +145,10 @@ class _Suggested:
     watched: _Watched
     candidate: Candidate
     features: Features | None
-    pixels: Pixels
 
 
 # None ends the thread.
-_Job = _Photos | _Hour | _Watched | _Suggested | None
+_Job = _Photos | _Hour | _Suggested | None
 
 
 class Monitor:
@@ -190,7 +190,7 @@ class Monitor:
         self._random, self._orders = random.Random(), np.random.default_rng()
         self._lock = threading.Lock()
         self._jobs: queue.Queue[_Job] = queue.Queue(_WAITING)
-        self._said, self._why_lost = "", ""
+        self._said, self._why_lost = set[str](), ""
         self._lost: Counter[str] = Counter()
         self._closed = False
         self._folder: Folder | None = None
@@ -200,7 +200,7 @@ class Monitor:
         try:
             self._open_folder()
         except OSError as error:
-            self._tell(f"nothing can be recorded: {reason(error)}")
+            self._tell("folder", f"nothing can be recorded: {reason(error)}")
         try:
             with classifier.hold() as one:
                 self._watched = _Watched(one.bundle, one.variant.name, Measures(one.bundle, one.variant.name))
@@ -223,7 +223,7 @@ class Monitor:
         try:
             self._answered(observed)
         except Exception as error:
-            self._tell(f"a photo was not watched: {_in_one_line(error)}")
+            self._tell("photos", f"a photo was not watched: {_in_one_line(error)}")
 
     def failed(self) -> None:
         """Count a photo that could not be classified."""
@@ -249,7 +249,7 @@ class Monitor:
                 self._jobs.put(job, timeout=max(0.0, ends - time.monotonic()))
         self._thread.join(max(0.0, ends - time.monotonic()))
         if self._thread.is_alive():
-            self._tell(f"the last records are lost: {self._path} has not answered for {_CLOSE_S:g} s")
+            self._tell("records", f"the last records are lost: {self._path} has not answered for {_CLOSE_S:g} s")
 
     def __enter__(self) -> Monitor:
         """Return itself."""
@@ -296,7 +296,6 @@ class Monitor:
                 self._end_hour("bundle")
                 self._watched = self._hour.watched = watched
                 self._batch = watched.measures.batch()
-                self._put(watched)
             return self._watched
 
     def _worth_keeping(
@@ -318,6 +317,7 @@ class Monitor:
         label = int(output.probabilities.argmax())
         candidate = Candidate(
             photo=frozen(observed.photo),
+            pixels=observed.pixels,
             reason=why,
             hour=_iso(self._clock() // _HOUR_S * _HOUR_S),
             bundle=watched.bundle.digest,
@@ -328,7 +328,7 @@ class Monitor:
             place=(),
         )
         with suppress(queue.Full):
-            self._jobs.put_nowait(_Suggested(watched, candidate, output.features, observed.pixels))
+            self._jobs.put_nowait(_Suggested(watched, candidate, output.features))
 
     # Call these with the lock held.
 
@@ -383,15 +383,12 @@ class Monitor:
                     self._write(job)
                 elif isinstance(job, _Suggested):
                     self._keep(job)
-                elif isinstance(job, _Watched):
-                    with self._classifier.hold() as one:
-                        self._refer(one, job)
                 else:
                     with self._lock:
                         if not self._closed:
                             self._end_hour_if_over()
             except Exception as error:
-                self._tell(f"watching failed: {_in_one_line(error)}")
+                self._tell("watching", f"watching failed: {_in_one_line(error)}")
         if self._collection is not None:
             with suppress(OSError):
                 self._collection.save()
@@ -418,6 +415,9 @@ class Monitor:
         hour.not_finite += int((~finite_rows).sum())
         if watched.measures.bank:
             hour.unknown += sum(bool(is_unknown(score)) for score in batch.scores)
+        if not watched.tried:
+            with self._classifier.hold() as one:
+                self._refer(one, watched)
         if watched.test is None:
             return
         for place in np.flatnonzero(finite_rows & np.array(batch.counted)):
@@ -449,11 +449,12 @@ class Monitor:
         """Give a bundle its reference, which is kept in the folder."""
         if classifier.bundle.digest != watched.bundle.digest:
             return
+        watched.tried = True
         try:
             reference, document = reference_of(classifier, watched.measures, self._path / REFERENCE)
         except (EdgetlError, OSError) as error:
             watched.why = "the held-out photos could not be classified"
-            self._tell(f"{watched.why}: {reason(error)}")
+            self._tell("reference", f"{watched.why}: {reason(error)}")
             return
         if len(reference.rows) < MIN_REFERENCE:
             watched.why = f"the bundle has {len(reference.rows)} held-out photos, fewer than {MIN_REFERENCE}"
@@ -465,16 +466,16 @@ class Monitor:
             try:
                 documents.write(self._path / REFERENCE, document)
             except OSError as error:
-                self._tell(f"the reference is not kept: {reason(error)}")
+                self._tell("reference", f"the reference is not kept: {reason(error)}")
 
     def _keep(self, suggested: _Suggested) -> None:
         started = time.monotonic()
         try:
             if self._collection is not None:
-                place = suggested.watched.measures.place(suggested.features, suggested.pixels)
+                place = suggested.watched.measures.place(suggested.features, suggested.candidate.pixels)
                 self._collection.add(replace(suggested.candidate, place=place))
-        except (EdgetlError, OSError) as error:
-            self._lose("unkept", f"a photo worth labelling is not kept: {reason(error)}", error)
+        except Exception as error:  # an image of any kind, from any source
+            self._lose("unkept", f"a photo worth labelling is not kept: {_in_one_line(error)}", error)
         finally:
             self._collecting_s += time.monotonic() - started
 
@@ -487,9 +488,11 @@ class Monitor:
         try:
             if self._folder is None:
                 self._open_folder()
+            elif self._collect and self._collection is None:
+                self._open_collection()
             if self._folder is not None:
                 self._folder.append(_iso(hour.start)[:10], line_of(self._record(hour, lost, why)))
-            self._said = ""
+            self._said.clear()
         except (EdgetlError, OSError) as error:
             with self._lock:
                 self._lost.update(lost)
@@ -558,26 +561,32 @@ class Monitor:
         """Open the folder, and the photos in it; raises as :meth:`Folder.open`."""
         self._folder = Folder.open(self._path)
         if self._collect:
-            try:
-                self._collection = Collection(self._path, self._collect, self._collect_bytes)
-            except (EdgetlError, OSError) as error:
-                self._tell(f"no photos are kept: {reason(error)}")
+            self._open_collection()
+
+    def _open_collection(self) -> None:
+        try:
+            self._collection = Collection(self._path, self._collect, self._collect_bytes)
+        except (EdgetlError, OSError) as error:
+            self._tell("collection", f"no photos are kept: {reason(error)}")
+            return
+        if self._collection.removed:
+            self._tell("fewer", f"{self._collection.removed} photos were removed: fewer are to be kept than before")
 
     def _close_folder(self) -> None:
         if self._folder is not None:
             self._folder.close()
             self._folder = None
 
-    def _lose(self, what: str, said: str, error: EdgetlError | OSError) -> None:
+    def _lose(self, what: str, said: str, error: Exception) -> None:
         with self._lock:
             self._lost[what] += 1
             self._why_lost = recorded_reason(error)
-        self._tell(said)
+        self._tell(what, said)
 
-    def _tell(self, text: str) -> None:
-        """Say something once, until a record could be written again."""
-        if text != self._said:
-            self._said = text
+    def _tell(self, kind: str, text: str) -> None:
+        """Say something of a kind once, until a record could be written again."""
+        if kind not in self._said:
+            self._said.add(kind)
             # Standard error may be on the full disk, too.
             with suppress(OSError, ValueError):
                 self._say(f"monitor: {text}")

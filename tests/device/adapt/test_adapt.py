@@ -21,6 +21,7 @@ from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.adapt.dense_layer import Dense, change_row, read_dense
 from edgetl_device.adapt.head import Examples, changed_row, new_row
 from edgetl_device.adapt.options import AdaptOptions
+from edgetl_device.adapt.photos import digest_of
 from edgetl_device.adapt.result import Adapted, raise_refused
 from edgetl_device.adapt.run import adapt
 from edgetl_device.bundle import Bundle, Manifest
@@ -107,13 +108,13 @@ def test_the_proof_has_the_new_photos_without_their_position(taught: tuple[Adapt
     assert [(photo.file, photo.sha256) for photo in new[: len(old)]] == [(photo.file, photo.sha256) for photo in old]
     held_out = new[len(old) :]
     assert [photo.index for photo in held_out] == [2] * result.photos.held_out
-    shots = {shot for record in bundle.provenance["adapted"] for shot in record["shots_sha256"]}
-    pixels = {preprocess(path, bundle.preprocess).tobytes(): path.read_bytes() for path in sorted(triangles.iterdir())}
+    shots = {shot for record in bundle.provenance["adapted"] for shot in record["shots_pixels_sha256"]}
+    given = {digest_of(preprocess(path, bundle.preprocess)) for path in triangles.iterdir()}
+    assert len(shots) == 12
     for photo in held_out:
         data = bundle.read(photo.file)
         assert b"Exif" not in data
-        original = pixels[preprocess(data, bundle.preprocess).tobytes()]
-        assert sha256_bytes(original) not in shots
+        assert digest_of(preprocess(data, bundle.preprocess)) in given - shots
     reference = bundle.reference()
     assert reference.logits.shape == (len(new), 3)
     np.testing.assert_array_equal(reference.logits[: len(old), :2], source.reference().logits)
@@ -204,6 +205,68 @@ def test_classes_are_added_one_after_the_other(taught: tuple[Adapted, Bundle], t
     assert (result.photos.shots, result.photos.held_out) == (5, 3)
     assert [record["label"] for record in again.provenance["adapted"]] == ["triangle", "green"]
     assert verify(again).ok
+
+
+def test_what_was_learned_from_never_becomes_proof(
+    taught: tuple[Adapted, Bundle], triangles: Path, tmp_path: Path
+) -> None:
+    _, bundle = taught
+    shots = set(bundle.provenance["adapted"][0]["shots_pixels_sha256"])
+    more = drawn(tmp_path / "more", "triangle", 6, first=5000)
+    for path in triangles.iterdir():
+        shutil.copy(path, more / f"old-{path.name}")
+    options = AdaptOptions(more_shots="triangle", max_drop=100)
+    result = adapt(bundle, more, tmp_path / "again.edgetl", options)
+    again = Bundle.open(tmp_path / "again.edgetl")
+    proof = {digest_of(preprocess(again.read(photo.file), again.preprocess)) for photo in again.photos()}
+    assert proof & shots == set()
+    # Three of the old ones are held out in the bundle; the twelve are shots again.
+    assert (result.photos.shots, result.photos.held_out, len(result.photos.set_aside)) == (14, 4, 3)
+    few = replace(options, shots=5)
+    result = adapt(bundle, more, tmp_path / "few.edgetl", few)
+    assert sum("learned from it before" in one.why for one in result.photos.set_aside) == 7
+    with pytest.raises(InputError, match=r"(15|12) usable") as refused:
+        adapt(bundle, triangles, tmp_path / "none.edgetl", options)
+    assert "none is left to check with" in str(refused.value)
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(triangles: Path, tmp_path: Path) -> None:
+    out = tmp_path / "new.edgetl"
+    with pytest.raises(FileExistsError):
+        adapt(SOURCE, triangles, out, TRIANGLE, say=lambda line: out.write_text("mine") if "learned" in line else None)
+    assert out.read_text() == "mine"
+
+
+def test_without_mirror_images_each_photo_counts_once(triangles: Path, tmp_path: Path) -> None:
+    plain = adapt(SOURCE, triangles, tmp_path / "plain.edgetl", replace(TRIANGLE, mirror=False))
+    assert plain.outcome == "written"
+    one, other = (
+        read_dense(Bundle.open(file).read("models/float32.tflite"))
+        for file in (tmp_path / "plain.edgetl", adapt_to(tmp_path / "both.edgetl", triangles))
+    )
+    assert not np.array_equal(one.weights[-1], other.weights[-1])
+
+
+def adapt_to(out: Path, photos: Path) -> Path:
+    adapt(SOURCE, photos, out, TRIANGLE)
+    return out
+
+
+def test_a_manifest_that_does_not_fit_its_models_is_refused(triangles: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "damaged"
+    with zipfile.ZipFile(SOURCE) as archive:
+        archive.extractall(folder)
+    manifest = documents.read(Manifest, folder / "bundle.json")
+    labels = (*manifest.labels, "ghost")
+    (folder / "labels.txt").write_text("".join(f"{label}\n" for label in labels))
+    data = (folder / "labels.txt").read_bytes()
+    files = {
+        **manifest.files,
+        "labels.txt": replace(manifest.files["labels.txt"], sha256=sha256_bytes(data), bytes=len(data)),
+    }
+    documents.write(folder / "bundle.json", documents.sealed(replace(manifest, labels=labels, files=files)))
+    with pytest.raises(InputError):
+        adapt(folder, triangles, tmp_path / "new.edgetl", TRIANGLE)
 
 
 def test_a_bundle_that_loses_too_much_is_refused(

@@ -20,7 +20,7 @@ from edgetl_device.errors import InputError
 from edgetl_device.input_size import square
 from edgetl_device.monitor import Monitor, read_records
 from edgetl_device.monitor.collection import Candidate, Collection, CollectionDocument, Reason
-from edgetl_device.preprocess import Preprocess, decode
+from edgetl_device.preprocess import Preprocess, decode, preprocess
 
 SPEC = Preprocess(size=square(32))
 EXIF = Image.Exif()
@@ -41,8 +41,10 @@ def jpeg(seed: int, size: int = 48) -> bytes:
 
 
 def candidate(seed: int, reason: Reason, place: tuple[float, ...] = (0.0,), photo: object = None) -> Candidate:
+    file = isinstance(photo, str | Path)
     return Candidate(
         photo=jpeg(seed) if photo is None else photo,  # type: ignore[arg-type]
+        pixels=preprocess(photo, SPEC) if file else np.zeros(SPEC.size.shape, np.uint8),  # type: ignore[arg-type]
         reason=reason,
         hour="2027-01-15T08:00:00+00:00",
         bundle="0" * 64,
@@ -66,7 +68,9 @@ def test_it_is_bounded_in_number(tmp_path: Path) -> None:
         collection.add(candidate(seed, ("unknown", "uncertain", "random")[seed % 3], (float(seed),)))
     assert Counter(one.reason for one in listed(tmp_path).photos) == {"unknown": 3, "uncertain": 3, "random": 3}
     # Fewer are asked for at the next start.
-    Collection(tmp_path, 4, 10**9).save()
+    fewer = Collection(tmp_path, 4, 10**9)
+    fewer.save()
+    assert fewer.removed == 5
     assert len(listed(tmp_path).photos) == 4
 
 
@@ -156,11 +160,60 @@ def test_only_own_photos_are_removed(tmp_path: Path) -> None:
 
 
 def test_photos_that_a_kill_left_unlisted_are_removed(tmp_path: Path) -> None:
-    collection = Collection(tmp_path, 3, 10**9)
-    collection.add(candidate(1, "random"))
-    (tmp_path / "photos.json").unlink()
+    before = Collection(tmp_path, 3, 10**9)
+    list_of_none = (tmp_path / "photos.json").read_bytes()
+    before.add(candidate(1, "random"))
+    (tmp_path / "photos.json").write_bytes(list_of_none)
     Collection(tmp_path, 3, 10**9)
     assert list((tmp_path / "photos").iterdir()) == []
+
+
+def test_without_their_list_photos_stay(classifier: Classifier, tmp_path: Path) -> None:
+    with Monitor(tmp_path, classifier, collect=6) as monitor:
+        monitor.classify(draw_photo(1))
+    kept = sorted((tmp_path / "photos").iterdir())
+    assert kept
+    (tmp_path / "photos.json").unlink()
+    with pytest.raises(InputError, match=r"no photos\.json"):
+        Collection(tmp_path, 6, 10**9)
+    said: list[str] = []
+    with Monitor(tmp_path, classifier, collect=6, say=said.append) as monitor:
+        monitor.classify(draw_photo(2))
+    assert "no photos are kept" in said[0]
+    assert sorted((tmp_path / "photos").iterdir()) == kept
+
+
+def test_random_photos_are_drawn_anew_when_some_were_taken_away(tmp_path: Path) -> None:
+    collection = Collection(tmp_path, 3, 10**9)
+    for seed in range(200):
+        if collection.drawn():
+            collection.add(candidate(seed, "random", photo=jpeg(seed, 8 + seed % 40)))
+    (photo,) = (tmp_path / "photos").iterdir()
+    photo.unlink()
+    # As after a pull: what comes next has the chances of a first photo.
+    collection.add(candidate(999, "uncertain"))
+    assert listed(tmp_path).seen == 0
+    assert collection.drawn()
+
+
+def test_a_file_that_has_another_photo_by_now_is_not_kept(tmp_path: Path) -> None:
+    file = tmp_path / "frame.jpg"
+    file.write_bytes(jpeg(1))
+    collection = Collection(tmp_path, 6, 10**9)
+    seen = candidate(1, "unknown", photo=file)
+    file.write_bytes(jpeg(2))
+    with pytest.raises(InputError, match="another one by now"):
+        collection.add(seen)
+    assert listed(tmp_path).photos == ()
+
+
+def test_grey_arrays_are_kept(tmp_path: Path) -> None:
+    grey = np.asarray(draw_photo(1).convert("L"))[..., None]
+    collection = Collection(tmp_path, 6, 10**9)
+    assert collection.add(candidate(1, "unknown", photo=grey))
+    (photo,) = (tmp_path / "photos").iterdir()
+    with Image.open(photo) as image:
+        assert image.size == grey.shape[1::-1]
 
 
 def test_photos_that_were_taken_away_make_place(tmp_path: Path) -> None:

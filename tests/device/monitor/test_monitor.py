@@ -342,7 +342,8 @@ def test_what_goes_wrong_in_watching_is_said_and_not_raised(classifier: Classifi
         for odd in (None, np.zeros(0)):
             monitor.answered(Observed(classifier, PHOTOS[0], odd, output, 1.0))  # type: ignore[arg-type]
         monitor.classify(PHOTOS[0])
-    assert len(said) == 2
+    # Each kind of fault is one line, until a record could be written.
+    assert len(said) == 1
     assert "a photo was not watched" in said[0]
     assert only(tmp_path).photos == 1
 
