@@ -95,7 +95,7 @@ class Observed:
     Attributes:
         classifier: The classifier that answered.
         photo: The photo as it was given.
-        pixels: The model's input, uint8 [S, S, 3].
+        pixels: The model's input, uint8 [H, W, C].
         output: The model's output.
         latency_ms: From the photo's file, or the frame, to the answer.
     """
@@ -289,7 +289,7 @@ class Classifier:
         return self.run_batch([pixels])[0]
 
     def run_observed(self, pixels: Pixels) -> Output:
-        """Return the whole output of the model for preprocessed pixels, uint8 [S, S, 3].
+        """Return the whole output of the model for preprocessed pixels, uint8 [H, W, C].
 
         Raises:
             InputError: The model's output is not probabilities.

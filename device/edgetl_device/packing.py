@@ -19,11 +19,9 @@ import numpy.typing as npt
 
 from ._lib import documents
 from ._lib.files import atomic_path
+from ._lib.zips import add_member
 from .bundle import CARD, INDEX_COLUMNS, SIGNATURES, Bundle
 from .signature import Signatures
-
-# Earliest date a zip can hold. A fixed date makes equal bundles byte-identical.
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def pack(
@@ -59,9 +57,9 @@ def pack(
     with atomic_path(file) as temporary, zipfile.ZipFile(temporary, "w", zipfile.ZIP_STORED) as archive:
         # Manifest first, so that the start of the file identifies it.
         for name, data in first.items():
-            _add(archive, name, data)
+            add_member(archive, name, data)
         for name in sorted(opened.files):
-            _add(archive, name, opened.read(name))
+            add_member(archive, name, opened.read(name))
     return Path(file)
 
 
@@ -96,11 +94,5 @@ def npz(**arrays: npt.NDArray[Any]) -> bytes:
         for name, array in arrays.items():
             data = io.BytesIO()
             np.lib.format.write_array(data, array, allow_pickle=False)
-            _add(archive, f"{name}.npy", data.getvalue())
+            add_member(archive, f"{name}.npy", data.getvalue())
     return stream.getvalue()
-
-
-def _add(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    member = zipfile.ZipInfo(name, _ZIP_EPOCH)
-    member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on any system
-    archive.writestr(member, data)

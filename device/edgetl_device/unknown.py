@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,11 @@ from ._lib.documents import Count, Interval, Is, Positive, Share, Text, optional
 MAX_FEATURES = 20_000
 # Of a feature vector of zeros, which has no direction.
 _TINY = 1e-12
+
+
+def unit_rows(rows: npt.NDArray[np.floating[Any]]) -> npt.NDArray[np.float32]:
+    """Return rows at unit length, float32 [n, features]; rows of zeros stay so."""
+    return np.asarray(rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), _TINY), np.float32)
 
 
 @dataclass(frozen=True)

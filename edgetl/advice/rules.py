@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.runs.metrics import accuracy_of
-from edgetl_device.bench.accuracy import PairedDrop, paired_drop, wilson95
+from edgetl_device.bench.accuracy import PairedDrop, accuracy_of, paired_drop, wilson95
 from edgetl_device.input_size import InputSize
 
 from .depths import Depth

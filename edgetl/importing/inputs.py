@@ -13,8 +13,7 @@ from edgetl._lib.extras import require
 from edgetl._lib.progress import track
 from edgetl.backbones.spec import CAFFE, TF, TORCH, Scaling
 from edgetl.runs.import_record import Fit, InputRecord, TriedInput
-from edgetl.runs.metrics import accuracy_of
-from edgetl_device.bench.accuracy import mcnemar_exact
+from edgetl_device.bench.accuracy import accuracy_of, mcnemar_exact
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.scores import Accuracy
 

@@ -71,7 +71,7 @@ def _answer(data: bytes) -> bytes:
         copy.write_bytes(data)
         model = keras.saving.load_model(copy, custom_objects=custom, compile=False, safe_mode=False)
         if len(getattr(model, "inputs", None) or ()) != 1:
-            raise ValueError("it does not say the shape of one input: begin the model with keras.Input((S, S, 3))")
+            raise ValueError("it does not say the shape of one input: begin the model with keras.Input((H, W, C))")
         model.export(saved, verbose=False)
         return zip_of(saved)
 

@@ -354,6 +354,7 @@ def _provenance(run: Run, options: QuantizeOptions, kept: Kept) -> dict[str, Any
             "backbone": document.config.backbone,
             "width": document.config.width,
             "size": document.config.size,
+            "grey": document.preprocess.size.channels == 1,
         },
         "weights": vars(document.weights),
         "versions": document.versions,

@@ -18,11 +18,10 @@ from pathlib import Path
 
 import edgetl_device
 from edgetl._lib.extras import install
+from edgetl_device._lib.zips import add_member
 from edgetl_device.errors import Unavailable
 
 _WHEEL = "Wheel-Version: 1.0\nGenerator: edgetl\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-# Earliest date a zip can hold. A fixed date makes equal packages byte-identical.
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 @dataclass(frozen=True)
@@ -74,9 +73,7 @@ def device_wheel() -> Wheel:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, data in contents.items():
-            member = zipfile.ZipInfo(name, _ZIP_EPOCH)
-            member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on any system
-            archive.writestr(member, data, zipfile.ZIP_DEFLATED)
+            add_member(archive, name, data)
     digest = hashlib.sha256(contents[record]).hexdigest()
     return Wheel(f"{stem}-py3-none-any.whl", packed.getvalue(), tuple(about.requires or ()), digest, files)
 

@@ -16,6 +16,7 @@ from edgetl.runs import float_model
 from edgetl.runs.directory import Run
 from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import EdgetlError
+from edgetl_device.unknown import unit_rows
 
 NEIGHBOURS = 4
 # Photos compared with all training photos at a time.
@@ -95,7 +96,7 @@ def _training(run: Run) -> tuple[tuple[Sample, ...], Path]:
 
 def _nearest(features: npt.NDArray[np.float32], known: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
     """Return the rows of ``known`` with the highest cosine similarity, highest first, int64 [n, count]."""
-    one, other = (part / np.maximum(np.linalg.norm(part, axis=1, keepdims=True), 1e-12) for part in (features, known))
+    one, other = unit_rows(features), unit_rows(known)
     found = []
     for start in range(0, len(one), _ROWS):
         similar = one[start : start + _ROWS] @ other.T

@@ -259,6 +259,8 @@ class RunDocument:
             raise InputError("labels", why="must be two or more, all different")
         if size_value(self.preprocess.size) != self.config.size:
             raise InputError("config.size and preprocess.size", why="must be equal")
+        if bool(self.config.others.get("grey")) != (self.preprocess.size.channels == 1):
+            raise InputError("config.grey and preprocess.size", why="must say the same of the channels")
         for split, metrics in self.metrics.items():
             if len(metrics.per_class) != len(self.labels):
                 raise InputError(f"metrics.{split}.per_class", why=f"must have {len(self.labels)} classes, as labels")

@@ -10,16 +10,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl_device._lib.documents import Count, Interval, Share, Unknown, optional
-from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.bench.accuracy import accuracy_of, wilson95
 from edgetl_device.errors import InputError
 from edgetl_device.scores import Accuracy
 
 from .calibration_error import CalibrationError, calibration_error
-
-
-def accuracy_of(correct: int, photos: int) -> Accuracy:
-    """Return the accuracy for ``correct`` of ``photos`` predictions; ``photos`` is at least 1."""
-    return Accuracy(photos, correct, correct / photos, wilson95(correct, photos))
 
 
 @dataclass(frozen=True)

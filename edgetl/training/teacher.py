@@ -67,8 +67,9 @@ def teacher_targets(teacher: Run, dataset: Dataset, options: TrainOptions, *, vi
     """Return the teacher's softened probabilities on the training photos and on their views.
 
     The teacher gets each photo fitted to its own input size, and the same views at that size: rotations, shifts and
-    zooms are relative to the image size, and Keras draws the same ones for every size. LiteRT runs the teacher, and its
-    logits are cached.
+    zooms are relative to the image size, and Keras draws the same ones for every size. Where the ratio of the sides is
+    another, a rotation is that of the fitted photo, so that the two see slightly different ones. LiteRT runs the
+    teacher, and its logits are cached.
 
     Args:
         teacher: A run that :func:`check_teacher` accepted.

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.unknown import FeatureBank, int8_rows
+from edgetl_device.unknown import FeatureBank, int8_rows, unit_rows
 
 Floats = npt.NDArray[np.float32]
 
 # Components added, at most: those of the shots' features that the others have nothing of.
 _MORE_COMPONENTS = 16
-_TINY = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,7 +35,7 @@ def directions(bank: FeatureBank, inputs: int) -> Floats:
     They are the first of a photo's features, as far as the components express them.
     """
     features = (bank.mean + bank.rows @ bank.components)[:, :inputs]
-    return np.asarray(features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), _TINY), np.float32)
+    return unit_rows(features)
 
 
 def grown(bank: FeatureBank, shots: Floats, *, classes: int) -> GrownBank:
@@ -51,7 +50,7 @@ def grown(bank: FeatureBank, shots: Floats, *, classes: int) -> GrownBank:
         shots: Pooled features of the shots, float32 [n, features].
         classes: Number of classes of the bank.
     """
-    unit = shots / np.maximum(np.linalg.norm(shots, axis=1, keepdims=True), _TINY) - bank.mean
+    unit = unit_rows(shots) - bank.mean
     rest = unit - (unit @ bank.components.T) @ bank.components
     _, sizes, basis = np.linalg.svd(rest, full_matrices=False)
     basis = basis[: min(_MORE_COMPONENTS, int((sizes > 1e-3).sum()))]

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from edgetl_device._lib.zips import add_member
 from edgetl_device.errors import InputError
 
 from .flatbuffer import Buffer, Table, damaged
@@ -40,8 +41,6 @@ _DATA, _OUTSIDE = 0, 1
 
 _LABELS = "labels.txt"
 _MAX_LABELS_BYTES = 4 << 20
-# The earliest date of a zip entry; a fixed one makes equal files equal.
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _INT8_LEVELS = 255
 
 
@@ -322,9 +321,7 @@ def _with_labels(found: _File, labels: Sequence[str]) -> bytes:
     stream = io.BytesIO(model)
     # Mode "a" appends a zip to other data, with offsets from the start of the file.
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
-        member = zipfile.ZipInfo(_LABELS, _ZIP_EPOCH)
-        member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on every system
-        archive.writestr(member, "".join(f"{label}\n" for label in labels).encode())
+        add_member(archive, _LABELS, "".join(f"{label}\n" for label in labels).encode())
     return stream.getvalue()
 
 

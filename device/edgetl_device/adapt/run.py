@@ -19,7 +19,7 @@ from edgetl_device import __version__
 from edgetl_device._lib.documents import Named, Unknown
 from edgetl_device._lib.files import check_writable, sha256_bytes
 from edgetl_device._lib.times import created
-from edgetl_device.bench.accuracy import TOP, paired_drop, score, top5, wilson95
+from edgetl_device.bench.accuracy import TOP, accepted_of, accuracy_of, paired_drop, score, top5
 from edgetl_device.bundle import Bundle, BundleName, Variant
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.preprocess import Pixels, preprocess
@@ -486,8 +486,7 @@ def _new_predictions(
 
 
 def _accuracy(right: Bools) -> Accuracy:
-    correct = int(right.sum())
-    return Accuracy(len(right), correct, correct / len(right), wilson95(correct, len(right)))
+    return accuracy_of(int(right.sum()), len(right))
 
 
 def _unknown_again(bundle: Bundle, one: _Taught, bank: FeatureBank, old: int) -> tuple[UnknownVariant, AdaptedUnknown]:
@@ -500,8 +499,7 @@ def _unknown_again(bundle: Bundle, one: _Taught, bank: FeatureBank, old: int) ->
     before = next(found for found in bundle.unknown.variants if found.name == one.variant.name)
 
     def accepted(pooled: Floats) -> Accepted:
-        count = sum(bank.distance(row) <= before.threshold for row in pooled)
-        return Accepted(len(pooled), count, count / len(pooled), wilson95(count, len(pooled)))
+        return accepted_of(sum(bank.distance(row) <= before.threshold for row in pooled), len(pooled))
 
     held_out = accepted(one.held_out.pooled)
     in_bundle = accepted(one.unknown.pooled) if len(one.unknown.pooled) else None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgetl_device._lib.documents import Unknown
 from edgetl_device.scores import Accuracy, Agreement, AmongAccepted, ClassScore, Coverage, Scores, Top5
-from edgetl_device.unknown import is_unknown
+from edgetl_device.unknown import Accepted, is_unknown
 
 Floats = npt.NDArray[np.floating[Any]]
 Bools = npt.NDArray[np.bool_]
@@ -53,6 +53,16 @@ def wilson95(correct: int, n: int) -> tuple[float, float]:
     half = _Z95 * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
     # At 0 of n and n of n the bound is exactly 0 or 1; rounding must not exclude the proportion.
     return (0.0 if correct == 0 else centre - half, 1.0 if correct == n else centre + half)
+
+
+def accuracy_of(correct: int, photos: int) -> Accuracy:
+    """Return the accuracy for ``correct`` of ``photos`` predictions; ``photos`` is at least 1."""
+    return Accuracy(photos, correct, correct / photos, wilson95(correct, photos))
+
+
+def accepted_of(accepted: int, photos: int) -> Accepted:
+    """Return what ``accepted`` of ``photos`` say; ``photos`` is at least 1."""
+    return Accepted(photos, accepted, accepted / photos, wilson95(accepted, photos))
 
 
 def paired_drop(reference_correct: Bools, correct: Bools) -> PairedDrop:
@@ -114,7 +124,7 @@ def score(
     right = predicted == labels
     correct = int(right.sum())
     return Scores(
-        Accuracy(n, correct, correct / n, wilson95(correct, n)),
+        accuracy_of(correct, n),
         _agreement(probabilities, labels, reference_probabilities),
         tuple(_class_row(index, predicted, labels, names) for index in range(classes)),
     )
@@ -138,9 +148,7 @@ def among_accepted(unknown_scores: npt.NDArray[np.float64], right: Bools) -> Amo
         photos=n,
         share=count / n,
         share_ci95=wilson95(count, n),
-        accuracy=Accuracy(count, correct, correct / count, wilson95(correct, count))
-        if count
-        else Unknown("no photo is accepted"),
+        accuracy=accuracy_of(correct, count) if count else Unknown("no photo is accepted"),
         by_coverage=tuple(Coverage(share, part, float(nearest[:part].mean())) for share, part in parts),
     )
 

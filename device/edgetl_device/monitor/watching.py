@@ -387,6 +387,7 @@ class Monitor:
                     with self._lock:
                         if not self._closed:
                             self._end_hour_if_over()
+                self._refer_new()
             except Exception as error:
                 self._tell("watching", f"watching failed: {_in_one_line(error)}")
         if self._collection is not None:
@@ -415,9 +416,7 @@ class Monitor:
         hour.not_finite += int((~finite_rows).sum())
         if watched.measures.bank:
             hour.unknown += sum(bool(is_unknown(score)) for score in batch.scores)
-        if not watched.tried:
-            with self._classifier.hold() as one:
-                self._refer(one, watched)
+        self._refer_new()
         if watched.test is None:
             return
         for place in np.flatnonzero(finite_rows & np.array(batch.counted)):
@@ -444,6 +443,14 @@ class Monitor:
             hour.same_classes_p = test.same_groups_p(
                 tested[:, shift.feature], shift.feature, watched.reference.classes, classes, self._orders
             )
+
+    def _refer_new(self) -> None:
+        """Give a bundle that has been installed meanwhile its reference."""
+        with self._lock:
+            watched = self._watched
+        if not watched.tried:
+            with self._classifier.hold() as one:
+                self._refer(one, watched)
 
     def _refer(self, classifier: Classifier, watched: _Watched) -> None:
         """Give a bundle its reference, which is kept in the folder."""

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgetl._lib import extras
+from edgetl_device._lib.zips import add_member
 from edgetl_device.errors import InputError
 
 from .file import Tensor, TFLiteModel, check_magic, damaged, describe, reading
@@ -54,8 +55,6 @@ _NORMALIZATION_OPTIONS = 1
 _COLOR_SPACE_RGB, _COLOR_SPACE_GREY = 1, 2
 _TENSOR_AXIS_LABELS = 2
 
-# The earliest date of a zip entry. A fixed date makes the files of equal models equal.
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 _LABELS_MAX_BYTES = 4 << 20
 # Names and descriptions of outputs after the first, in classifiers that tell unknown photos.
 _FEATURES = (
@@ -299,9 +298,7 @@ def _with_file(model: bytes, name: str, data: bytes) -> bytes:
     stream = io.BytesIO(model)
     # Mode "a" appends a zip to other data, with offsets from the start of the file.
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
-        member = zipfile.ZipInfo(name, _ZIP_EPOCH)
-        member.create_system, member.external_attr = 3, 0o644 << 16  # Unix, on every system
-        archive.writestr(member, data)
+        add_member(archive, name, data)
     return stream.getvalue()
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgetl_device.unknown import FeatureBank, int8_rows
+from edgetl_device.unknown import FeatureBank, int8_rows, unit_rows
 
 BANK_BYTES = 300_000
 # Chosen on one set, flowers, among 16 to 128 components and 1 to 10 neighbours (benchmarks/unknown.py).
@@ -40,7 +40,7 @@ def feature_bank(features: npt.NDArray[np.float32]) -> Bank:
     Args:
         features: float32 [n, features]; of more photos than fit, a part is drawn.
     """
-    unit = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+    unit = unit_rows(features)
     width = features.shape[1]
     count = max(1, min(COMPONENTS, len(unit) - 1, width, _COMPONENTS_BYTES // width))
     mean = unit.mean(axis=0)

@@ -16,7 +16,7 @@ from edgetl.data import stratified_sample
 from edgetl.export.bundle import UnknownFiles, VariantFile
 from edgetl.runs.directory import Run
 from edgetl.runs.held_out import Photos, find_photos
-from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.bench.accuracy import accepted_of
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.runtime import features_in, open_runtime
 from edgetl_device.unknown import Accepted, FeatureBank, UnknownVariant
@@ -108,8 +108,7 @@ def _measured(variant: VariantFile, bank: FeatureBank, pixels: UnknownPixels) ->
     limit = threshold(validation, KEPT)
 
     def accepted(distances: npt.NDArray[np.float64]) -> Accepted:
-        count = int((distances <= limit).sum())
-        return Accepted(len(distances), count, count / len(distances), wilson95(count, len(distances)))
+        return accepted_of(int((distances <= limit).sum()), len(distances))
 
     some = pixels.held_out[:: max(1, len(pixels.held_out) // _DISTORTED_PHOTOS)][:_DISTORTED_PHOTOS]
     given = pixels.given
