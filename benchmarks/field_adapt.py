@@ -2,8 +2,9 @@
 
 For each class of a set: train without it, quantize with `--unknown`, and add it with `edgetl_device.adapt` from photos
 of its training split, drawn anew for each seed. The new bundle then classifies the test photos of the class, which no
-step has seen. Against it stands a run with all classes and all their training photos. Prints a Markdown table, and
-writes one JSON with every round.
+step has seen. Against it stands a run with all classes and all their training photos, and, with `--again-shots`, runs
+with as few photos of the class as the bundle learns from. Prints a Markdown table, and writes one JSON with every
+round.
 
 Example: python benchmarks/field_adapt.py --data ../shared/data/flowers --classes tulips roses --work work --out .
 """
@@ -35,6 +36,9 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a set with train and test folders")
     parser.add_argument("--classes", nargs="+", default=[], metavar="NAME", help="left out in turn; default: each")
     parser.add_argument("--seeds", type=int, default=3, metavar="N", help="draws of the photos")
+    parser.add_argument(
+        "--again-shots", type=int, nargs="*", default=[], metavar="N", help="train again with so many of the class, too"
+    )
     parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--size", type=int, default=160)
     parser.add_argument("--backbone", default="mobilenet_v2")
@@ -43,37 +47,56 @@ def main() -> None:
     arguments = parser.parse_args()
     options = {"seed": 0, "epochs": arguments.epochs, "size": arguments.size, "backbone": arguments.backbone}
     classes = arguments.classes or sorted(path.name for path in (arguments.data / "train").iterdir())
-    again = retrained(arguments.data, arguments.work, options)
+    again = retrained(run_without(arguments.data, arguments.work, None, options))
+    few = [
+        {"label": label, "shots": shots, "seed": seed}
+        | retrained(run_without(arguments.data, arguments.work, label, options, shots=shots, draw=seed))[label]
+        for label in classes
+        for shots in arguments.again_shots
+        for seed in range(arguments.seeds)
+    ]
     rows = [row for label in classes for row in taught(arguments.data, arguments.work, label, options, arguments.seeds)]
-    print(table(rows, again, classes))
+    print(table(rows, again, few, classes))
     if arguments.out is not None:
-        print(f"written: {written(arguments.out, arguments.data.name, options, again, rows)}")
+        print(f"written: {written(arguments.out, arguments.data.name, options, again, few, rows)}")
 
 
-def run_without(data: Path, work: Path, label: str | None, options: dict[str, Any]) -> Any:
-    """Return the run on a set without one class, trained unless it is there already."""
+def run_without(
+    data: Path, work: Path, label: str | None, options: dict[str, Any], *, shots: int = 0, draw: int = 0
+) -> Any:
+    """Return the run on a set without one class, trained unless it is there already.
+
+    With ``shots``, so many of the class's training photos are in it, those of :func:`drawn`, and its photos of the
+    other splits.
+    """
     import edgetl
     from edgetl.data import load_dataset
     from edgetl.runs.directory import Run
     from edgetl_device.preprocess import Preprocess
 
-    place = work / f"{data.name}-{label or 'all'}"
+    place = work / (f"{data.name}-{label or 'all'}" + (f"-{shots}-{draw}" if shots else ""))
     if (place / "run" / "run.json").exists():
         return Run.open(place / "run")
     dataset = load_dataset(data, Preprocess(), on_conflict="drop")
+    few = {path.name for path in drawn(data, label, shots, draw)} if shots and label is not None else set()
     for one in dataset.samples:
-        if one.label != label:
+        if one.label != label or (shots and (one.split != "train" or Path(one.path).name in few)):
             link = place / "photos" / one.split / one.label / Path(one.path).name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to((dataset.folder / one.path).resolve())
     return edgetl.train(place / "photos", out=place / "run", on_conflict="drop", **options)
 
 
-def retrained(data: Path, work: Path, options: dict[str, Any]) -> dict[str, dict[str, float]]:
+def drawn(data: Path, label: str, shots: int, seed: int) -> list[Path]:
+    """Return so many of a class's training photos."""
+    train = sorted((data / "train" / label).iterdir())
+    return [train[place] for place in np.random.default_rng(seed).permutation(len(train))[:shots]]
+
+
+def retrained(run: Any) -> dict[str, dict[str, float]]:
     """Return what training with all classes gives: for each, its accuracy, and that of the others, on test photos."""
     from edgetl_device.preprocess import preprocess
 
-    run = run_without(data, work, None, options)
     model, samples = run.load_model(), run.of("test")
     pixels = np.stack([preprocess(run.data_root / one.path, run.preprocess) for one in samples])
     predicted = [run.labels[i] for i in model.predict(pixels.astype(np.float32), verbose=0).argmax(axis=1)]
@@ -100,15 +123,15 @@ def taught(data: Path, work: Path, label: str, options: dict[str, Any], seeds: i
     run = run_without(data, work, label, options)
     if not (run.folder / "bundle").exists():
         edgetl.quantize(run.folder, unknown=True, max_drop=100)
-    train, test = (sorted((data / split / label).iterdir()) for split in ("train", "test"))
+    test = sorted((data / "test" / label).iterdir())
     rows = []
     for shots, seed, aim in ((shots, seed, aim) for shots in SHOTS for seed in range(seeds) for aim in AIMS):
         with tempfile.TemporaryDirectory() as scratch:
             photos = Path(scratch) / "photos"
             photos.mkdir()
             # A fifth is held out.
-            for place in np.random.default_rng(seed).permutation(len(train))[: given(shots)]:
-                (photos / train[place].name).symlink_to(train[place].resolve())
+            for photo in drawn(data, label, given(shots), seed):
+                (photos / photo.name).symlink_to(photo.resolve())
             asked = AdaptOptions(add_class=label, shots=shots, max_drop=100, aim=aim)
             started = time.perf_counter()
             result = adapt(run.folder / "bundle", photos, Path(scratch) / "new", asked)
@@ -132,7 +155,12 @@ def given(shots: int) -> int:
     return next(count for count in range(2, 1000) if count - max(1, -(-count // 5)) >= shots)
 
 
-def table(rows: Sequence[dict[str, Any]], again: dict[str, dict[str, float]], classes: Sequence[str]) -> str:
+def table(
+    rows: Sequence[dict[str, Any]],
+    again: dict[str, dict[str, float]],
+    few: Sequence[dict[str, Any]],
+    classes: Sequence[str],
+) -> str:
     """Return the means over classes and seeds as Markdown."""
     lines = [
         "| shots | aim, pp | new class, int8 | float32 | old classes lose, int8, pp | float32 | known | seconds |",
@@ -157,11 +185,21 @@ def table(rows: Sequence[dict[str, Any]], again: dict[str, dict[str, float]], cl
     of_class = statistics.mean(again[label]["class"] for label in classes)
     lost = statistics.mean(100 * (before[label] - again[label]["others"]) for label in classes)
     lines.append(f"| training again | | | {of_class:.3f} | | {lost:.1f} | | |")
+    for shots in sorted({row["shots"] for row in few}):
+        of = [row for row in few if row["shots"] == shots]
+        of_class = statistics.mean(row["class"] for row in of)
+        lost = statistics.mean(100 * (before[row["label"]] - row["others"]) for row in of)
+        lines.append(f"| {shots}, training again | | | {of_class:.3f} | | {lost:.1f} | | |")
     return "\n".join(lines)
 
 
 def written(
-    folder: Path, name: str, options: dict[str, Any], again: dict[str, dict[str, float]], rows: Sequence[dict[str, Any]]
+    folder: Path,
+    name: str,
+    options: dict[str, Any],
+    again: dict[str, dict[str, float]],
+    few: Sequence[dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
 ) -> Path:
     """Write everything that was measured, and return the file."""
     from results import machine_name
@@ -179,6 +217,7 @@ def written(
         "options": options,
         "environment": described,
         "training_again": again,
+        "training_again_with_few": list(few),
         "rows": list(rows),
     }
     write_json(file, document)
