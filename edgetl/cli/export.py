@@ -34,7 +34,7 @@ def export(
         None, metavar="PHOTOS", help="Path of the run's photos, if they have moved.", show_default=False
     ),
 ) -> None:
-    """Write a single model file: from the run's bundle if it is there, else made now and not measured.
+    """Write a single model file: from the run's bundle if that has it with one output, else made now and not measured.
 
     Example: edgetl export runs/photos --variant int8 --target mcu --c-array -o firmware/photos.c
     """
