@@ -402,13 +402,13 @@ def _field_file(folder: Path, name: str) -> Path:
 
 
 def _field(link: Link, root: Path, request: dict[str, Any], lock: Any) -> list[dict[str, Any]]:
-    """List what a monitor wrote, records first."""
+    """List what a monitor wrote, records first, or one of these files."""
     del root, lock
     folder = _monitored(request)
     found = []
     for path in (*sorted(folder.iterdir()), *sorted(folder.glob("photos/*"))):
         name = path.relative_to(folder).as_posix()
-        if MONITOR_FILE.fullmatch(name):
+        if MONITOR_FILE.fullmatch(name) and request["only"] in ("", name):
             try:
                 # It may grow meanwhile: the size is that of what was hashed.
                 data = _field_file(folder, name).read_bytes()

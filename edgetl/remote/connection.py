@@ -52,6 +52,8 @@ _HELLO_S = 60.0
 _SSH_FAILED = 255
 # Limit of a reply, which may hold a benchmark result with raw samples; a board could print without end.
 _MOST_BYTES = 1 << 30
+# Limits of what a board reports before it replies: an hour's benchmark reports a line a second for each variant.
+_MOST_LINES, _MOST_CHARACTERS = 100_000, 500
 
 
 class Children:
@@ -177,9 +179,9 @@ class Connection:
         """Run a program and wait for it; with ``tell``, report its stderr as progress."""
         return self._read(Ended, self._ask("run", command=list(command), tell=tell))
 
-    def field(self, folder: str) -> tuple[FieldFile, ...]:
-        """List what a monitor wrote to its folder, records first."""
-        return self._read(tuple[FieldFile, ...], self._ask("field", folder=folder))
+    def field(self, folder: str, only: str = "") -> tuple[FieldFile, ...]:
+        """List what a monitor wrote to its folder, records first, or the one file ``only`` if it is there."""
+        return self._read(tuple[FieldFile, ...], self._ask("field", folder=folder, only=only))
 
     def fetch(self, folder: str, name: str, start: int) -> bytes:
         """Return a part of such a file from a byte on; nothing at its end."""
@@ -243,9 +245,13 @@ class Connection:
 
     def _answer(self) -> Json:
         assert self._process.stdout is not None
-        while line := self._process.stdout.readline(_MOST_BYTES + 1):
-            if not line.endswith(b"\n") and len(line) <= _MOST_BYTES:
+        lines, left = 0, _MOST_BYTES
+        while line := self._process.stdout.readline(left + 1):
+            if not line.endswith(b"\n") and len(line) <= left:
                 break  # truncated line
+            lines, left = lines + 1, left - len(line)
+            if left < 0 or lines > _MOST_LINES:
+                raise Unavailable("the board's reply has no end", why=f"{lines:,} lines came", hint=_DAMAGED)
             try:
                 answer = json.loads(line)
             except (ValueError, RecursionError):
@@ -256,8 +262,8 @@ class Connection:
             if kind == "done":
                 return content
             if kind == "error":
-                raise Unavailable(str(content))
-            self._say(str(content))
+                raise Unavailable(str(content)[:_MOST_CHARACTERS])
+            self._say(str(content)[:_MOST_CHARACTERS])
         raise self._ended()
 
     def _ended(self) -> BaseException:

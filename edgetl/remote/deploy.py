@@ -74,7 +74,7 @@ def deploy(
 
         versions = [one.version for one in bundle.signatures()]
         empty = _empty(BundleName(upload.name, bundle.digest), max(versions, default=None))
-        return _in_waves(_waves(boards, options), work, empty, options.stop_after, say, changed)
+        return _in_waves(_waves(boards, options), work, empty, options.parallel, options.stop_after, say, changed)
 
 
 def roll_back(
@@ -121,8 +121,7 @@ def _everywhere(
             printed = run_device(link, python, ["slots", places[board.name].slots, *flags])
             return documents.parse(kind, printed, name=PRINTED)
 
-    waves = [boards[at : at + options.parallel] for at in range(0, len(boards), options.parallel)]
-    return _in_waves(waves, work, _empty(None, None), len(boards) + 1, say, changed)
+    return _in_waves([boards], work, _empty(None, None), options.parallel, len(boards) + 1, say, changed)
 
 
 def _deploy_board(
@@ -163,14 +162,14 @@ def _places(board: Board, options: DeployOptions) -> DeployOptions:
 
 def _waves(boards: Sequence[Board], options: DeployOptions) -> list[Sequence[Board]]:
     first = math.ceil(options.canary * len(boards))
-    parts = (boards[:first], boards[first:])
-    return [part[at : at + options.parallel] for part in parts for at in range(0, len(part), options.parallel)]
+    return [part for part in (boards[:first], boards[first:]) if part]
 
 
 def _in_waves(
     waves: Sequence[Sequence[Board]],
     work: Work[T],
     empty: Deployment,
+    parallel: int,
     stop_after: int,
     say: Tell,
     changed: Changed,
@@ -182,19 +181,25 @@ def _in_waves(
         for board in wave
     }
 
-    def so_far(*, stopped: bool = False) -> Deployment:
+    stopped = False
+
+    def so_far() -> Deployment:
         return replace(empty, boards=tuple(rows.values()), stopped=stopped)
+
+    def starting(board: Board) -> bool:
+        nonlocal stopped
+        stopped = sum(row.failed for row in rows.values()) >= stop_after
+        if not stopped:
+            rows[board.name] = replace(rows[board.name], outcome="unknown", why="no answer yet")
+        return not stopped
 
     def finished(outcome: Outcome[T]) -> None:
         rows[outcome.board.name] = _row(rows[outcome.board.name], outcome)
         changed(rows[outcome.board.name], so_far())
 
     for wave in waves:
-        if sum(row.failed for row in rows.values()) >= stop_after:
-            return so_far(stopped=True)
-        for board in wave:
-            rows[board.name] = replace(rows[board.name], outcome="unknown", why="no answer yet")
-        on_boards(wave, work, say=say, finished=finished)
+        if not stopped:
+            on_boards(wave, work, say=say, finished=finished, parallel=parallel, starting=starting)
     return so_far()
 
 

@@ -24,7 +24,7 @@ class BoardOutcome:
 
     Attributes:
         name: Name of the board.
-        wave: 0 for the canaries; each later wave started after the one before had succeeded.
+        wave: 0 for the canaries, 1 for the others, which started after the canaries had succeeded.
         outcome: ``installed``, ``unchanged`` (it was running already), ``rolled back``, ``read`` (status only),
             ``refused`` (a check before the switch failed), ``undone`` (a check after it failed), ``unreachable``,
             ``unknown`` (interrupted), or ``not started``.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -32,14 +33,18 @@ def on_boards(
     *,
     say: Callable[[Board, str], None],
     finished: Callable[[Outcome[T]], None],
+    parallel: int | None = None,
+    starting: Callable[[Board], bool] | None = None,
 ) -> list[Outcome[T]]:
-    """Run ``work`` on all boards in parallel and return the outcomes in the order of ``boards``.
+    """Run ``work`` on boards in parallel and return the outcomes in the order of ``boards``.
 
     Args:
         boards: The boards, one thread each.
         work: Raises an EdgetlError for a board that fails; the others continue.
         say: Called with a board and a line of progress, from several threads.
         finished: Called with each outcome as soon as it is known, from the calling thread.
+        parallel: Boards at a time, all when None; whenever one is done, the next begins.
+        starting: Called just before a board begins, from the calling thread; False begins no more boards.
 
     Raises:
         KeyboardInterrupt: After all programs, local and on the boards, have been terminated.
@@ -65,12 +70,20 @@ def on_boards(
             )
         return Outcome(board, document, failed, time.monotonic() - started)
 
-    with ThreadPoolExecutor(max_workers=len(boards)) as pool:
-        futures: list[Future[Outcome[T]]] = [pool.submit(one, board) for board in boards]
+    most = max(1, min(parallel or len(boards), len(boards)))
+    waiting, futures, running = deque(boards), list[Future[Outcome[T]]](), set[Future[Outcome[T]]]()
+    with ThreadPoolExecutor(max_workers=most) as pool:
         try:
-            left = set(futures)
-            while left:
-                done, left = wait(left, return_when=FIRST_COMPLETED)
+            while True:
+                while waiting and len(running) < most:
+                    if starting is not None and not starting(waiting[0]):
+                        waiting.clear()
+                        break
+                    futures.append(pool.submit(one, waiting.popleft()))
+                    running.add(futures[-1])
+                if not running:
+                    break
+                done, running = wait(running, return_when=FIRST_COMPLETED)
                 for future in done:
                     finished(future.result())
         except BaseException:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,15 +19,20 @@ from edgetl.remote.parallel import Outcome, on_boards
 from edgetl.remote.pull_options import PullOptions
 from edgetl_device._lib import documents
 from edgetl_device._lib.documents import Count, Named, Seconds, Text, Time, optional
-from edgetl_device._lib.files import check_writable, remove_file, sha256_file, sweep, write_bytes
+from edgetl_device._lib.files import check_folder, remove_file, sha256_file, sweep, write_bytes
 from edgetl_device._lib.times import created
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
-from edgetl_device.monitor.collection import CollectionDocument
-from edgetl_device.monitor.record import MAX_DAY_BYTES, MAX_DAYS
+from edgetl_device.monitor.collection import CollectionDocument, Kept
+from edgetl_device.monitor.record import DAY_FILE, MAX_DAY_BYTES, MAX_DAYS
 
-# What a board may have: a year of records, and as many photos as a monitor keeps.
+# What a board may have: a year of records, and as many photos as a monitor keeps, of the size that it may be told.
 _MOST_FILES = MAX_DAYS + 4_000
 _MOST_PHOTO_BYTES = 64 << 20
+_MOST_BYTES = 100_000_000_000 + MAX_DAYS * MAX_DAY_BYTES
+# What a board leaves free on the disk here.
+_SPARE_BYTES = 1 << 30
+# A monitor writes while it is read: how often a file is listed until what comes is what was listed.
+_TRIES = 5
 _INDEX, _PHOTOS, _PARTS = "photos.json", "photos/", ".parts"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 Tell = Callable[[Board, str], None]
@@ -81,8 +87,8 @@ def pull(
 ) -> Pull:
     """Bring records and photos from boards to ``out/BOARD``.
 
-    A file is removed on its board only after the same bytes are on the disk here: photos, and records of days before
-    the newest. What was cut goes on where it ended, and nothing comes twice.
+    A file is removed on its board only after the same bytes are on the disk here: photos that the list here names, and
+    records of days before the newest. What was cut goes on where it ended, and nothing comes twice.
 
     Args:
         boards: The boards.
@@ -98,8 +104,7 @@ def pull(
         InputError: ``out`` cannot be written, or another pull has it.
         KeyboardInterrupt: What came until then is kept.
     """
-    check_writable(out / "x")
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
     rows: dict[str, PulledBoard] = {}
 
     def work(board: Board, children: Children, told: Say) -> PulledBoard:
@@ -111,8 +116,7 @@ def pull(
         finished(row)
 
     with locked(out / ".pull.lock", what=f"{out}: is being written", hint="Wait for it, or give another folder."):
-        for start in range(0, len(boards), options.parallel):
-            on_boards(boards[start : start + options.parallel], work, say=say, finished=done)
+        on_boards(boards, work, say=say, finished=done, parallel=options.parallel)
     return Pull(Named("edgetl", __version__), created(), tuple(rows[board.name] for board in boards))
 
 
@@ -128,54 +132,84 @@ def _row(outcome: Outcome[PulledBoard]) -> PulledBoard:
 def _pull_board(link: Connection, board: Board, here: Path, options: PullOptions, say: Say) -> PulledBoard:
     folder = board.field or options.folder
     say("listing")
-    found = link.field(folder)
-    _check(found)
+    found = _listed(link, folder)
+    here_too = {one.name: one.sha256 for one in found if _is_here(here / one.name, one)}
+    coming = [one for one in found if one.name not in here_too]
+    _check_room(here.parent, sum(one.bytes for one in coming))
     for place in (here / _PHOTOS, here / _PARTS):
         place.mkdir(parents=True, exist_ok=True)
         sweep(place)
-    days = [one for one in found if one.name.endswith(".jsonl")]
-    photos = [one for one in found if one.name.startswith(_PHOTOS)]
-    here_too = {one.name: one.sha256 for one in (*days, *photos) if _is_here(here / one.name, one)}
-    coming = [one for one in found if one.name not in here_too]
-    size = 0
+    came: list[FieldFile] = []
+
+    def take(one: FieldFile) -> None:
+        brought = _brought(link, folder, one, here / _PARTS)
+        if brought is not None:
+            one, data = brought
+            _keep(here / one.name, one, data)
+            here_too[one.name] = one.sha256
+            came.append(one)
+
     for number, one in enumerate(coming, 1):
         say(f"{number} of {len(coming)}: {one.name}")
-        data = _fetched(link, folder, one, here / _PARTS)
-        if data is None:
-            continue
-        _keep(here / one.name, one, data)
-        here_too[one.name] = one.sha256
-        size += len(data)
+        take(one)
+    # A photo may have been kept after the list of photos came, and be replaced before the next pull.
+    for one in _listed(link, folder, _INDEX):
+        if here_too.get(_INDEX) != one.sha256:
+            take(one)
     removed: tuple[str, ...] = ()
     if not options.keep:
         # The newest day may be written to at any time, and the list of photos is the monitor's.
-        stay = {one.name for one in days[-1:]} | {_INDEX}
-        removed = link.forget(folder, {name: sha256 for name, sha256 in here_too.items() if name not in stay})
+        newest = max((one.name for one in found if _is_day(one)), default="")
+        known = {_PHOTOS + photo.file: photo.sha256 for photo in _photos_here(here / _INDEX)}
+        removed = link.forget(
+            folder,
+            {
+                name: sha256
+                for name, sha256 in here_too.items()
+                # What a photo was taken for is said in the list only.
+                if (known.get(name) == sha256 if name.startswith(_PHOTOS) else name not in (newest, _INDEX))
+            },
+        )
     for part in (here / _PARTS).iterdir():
         if _SHA256.fullmatch(part.name):
             remove_file(part)
-    came = here_too.keys() & {one.name for one in coming}
     return PulledBoard(
         board.name,
         "pulled",
-        days=len(came & {one.name for one in days}),
-        photos=len(came & {one.name for one in photos}),
-        bytes=size,
+        days=sum(map(_is_day, came)),
+        photos=sum(one.name.startswith(_PHOTOS) for one in came),
+        bytes=sum(one.bytes for one in came),
         removed=len(removed),
     )
+
+
+def _is_day(one: FieldFile) -> bool:
+    return DAY_FILE.fullmatch(one.name) is not None
+
+
+def _photos_here(index: Path) -> tuple[Kept, ...]:
+    return documents.read(CollectionDocument, index).photos if index.exists() else ()
 
 
 def _keep(target: Path, one: FieldFile, data: bytes) -> None:
     """Write a file of a board so that nothing of earlier pulls is lost."""
     if one.name == _INDEX:
         theirs = documents.parse(CollectionDocument, data, name="photos.json of the board")
-        mine = documents.read(CollectionDocument, target).photos if target.exists() else ()
-        photos = {photo.file: photo for photo in (*mine, *theirs.photos)}
+        photos = {photo.file: photo for photo in (*_photos_here(target), *theirs.photos)}
         documents.write(target, CollectionDocument(theirs.seen, tuple(photos.values())))
     elif one.name.startswith(_PHOTOS):
         write_bytes(target, data)
     else:
         write_bytes(target, _joined(target.read_bytes() if target.exists() else b"", data))
+
+
+def _listed(link: Connection, folder: str, only: str = "") -> tuple[FieldFile, ...]:
+    """List the files of the board, or one of them."""
+    found = link.field(folder, only)
+    _check(found)
+    if only and {one.name for one in found} - {only}:
+        raise Unavailable("the board lists another file than it was asked for", why=repr(found[0].name))
+    return found
 
 
 def _check(found: Sequence[FieldFile]) -> None:
@@ -195,10 +229,40 @@ def _is_here(target: Path, one: FieldFile) -> bool:
     return target.is_file() and sha256_file(target) == one.sha256
 
 
+def _check_room(out: Path, coming: int) -> None:
+    """Refuse more than a monitor keeps, or than the disk here has room for, before anything is fetched."""
+    if coming > _MOST_BYTES:
+        raise Unavailable(f"the board lists {coming:,} bytes", why=f"at most {_MOST_BYTES:,} are fetched")
+    free = shutil.disk_usage(out).free
+    if coming and coming > free - _SPARE_BYTES:
+        raise Unavailable(
+            f"{out}: has no room for the {coming:,} bytes of the board",
+            why=f"{free:,} bytes are free, of which {_SPARE_BYTES:,} are left",
+            hint="Free some space, or give another folder.",
+        )
+
+
+def _brought(link: Connection, folder: str, one: FieldFile, parts: Path) -> tuple[FieldFile, bytes] | None:
+    """Return a file of the board with its content, as it is by now; None if it is gone: a monitor replaces photos."""
+    for _ in range(_TRIES):
+        data = _fetched(link, folder, one, parts)
+        if data is not None:
+            return one, data
+        again = _listed(link, folder, one.name)
+        if not again:
+            return None
+        (one,) = again
+    raise Unavailable(
+        f"{one.name}: other bytes came than the board listed",
+        why=f"{_TRIES} times: it changes all the time, or is damaged on the way",
+        hint="Run it again.",
+    )
+
+
 def _fetched(link: Connection, folder: str, one: FieldFile, parts: Path) -> bytes | None:
     """Return a file of the board, of which a part may have come before a connection was cut.
 
-    None if it is gone: a monitor replaces photos.
+    None if it is not what was listed.
     """
     part = parts / one.sha256
     with open(part, "ab") as stream:
@@ -212,21 +276,20 @@ def _fetched(link: Connection, folder: str, one: FieldFile, parts: Path) -> byte
                 break
     data = part.read_bytes()
     remove_file(part)
-    if hashlib.sha256(data).hexdigest() == one.sha256:
-        return data
-    if len(data) < one.bytes or one.name == _INDEX:
-        return None
-    raise Unavailable(
-        f"{one.name}: other bytes came than the board listed", why="they were damaged on the way", hint="Run it again."
-    )
+    return data if hashlib.sha256(data).hexdigest() == one.sha256 else None
 
 
 def _joined(mine: bytes, theirs: bytes) -> bytes:
-    """Return the lines of a day that are here with those of the board that are not: a board may have begun anew."""
-    if theirs.startswith(mine):
+    """Return the lines of a day that are here with those of the board that are not: a board may have begun anew.
+
+    Either may end within a line: it was listed while the line was written, or the power failed. Such an end stays the
+    end of the file, so that all bytes of the board are here; before other lines follow it is cut, as the monitor does.
+    """
+    whole = mine[: mine.rfind(b"\n") + 1]
+    if theirs.startswith(whole):
         return theirs
-    known = set(mine.splitlines(keepends=True))
-    return mine + b"".join(line for line in theirs.splitlines(keepends=True) if line not in known)
+    known = set(whole.splitlines(keepends=True))
+    return whole + b"".join(line for line in theirs.splitlines(keepends=True) if line not in known)
 
 
 def raise_failures(found: Pull) -> None:

@@ -100,9 +100,9 @@ MUTANTS = (
     ),
     Mutant(
         "packing the same bundle twice gives two files",
-        "device/edgetl_device/packing.py",
-        "member = zipfile.ZipInfo(name, _ZIP_EPOCH)",
-        "member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, os.getpid() % 60))\n    os.getpid = lambda n=os.getpid: n() + 2",
+        "device/edgetl_device/_lib/zips.py",
+        "member = zipfile.ZipInfo(name, _EPOCH)",
+        "import os\n    member = zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, os.getpid() % 60))\n    os.getpid = lambda n=os.getpid: n() + 2",
         (_EXPORT + "test_bundle_writing.py::test_packing_is_deterministic_stored_and_the_same_bundle",),
     ),
     Mutant(

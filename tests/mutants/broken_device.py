@@ -266,8 +266,8 @@ MUTANTS = (
     Mutant(
         "a defect of the monitor reaches who classifies",
         "device/edgetl_device/monitor/watching.py",
-        '        except Exception as error:\n            self._tell(f"a photo was not watched',
-        '        except EdgetlError as error:\n            self._tell(f"a photo was not watched',
+        '        except Exception as error:\n            self._tell("photos", f"a photo was not watched',
+        '        except EdgetlError as error:\n            self._tell("photos", f"a photo was not watched',
         ("tests/device/monitor/test_monitor.py::test_what_goes_wrong_in_watching_is_said_and_not_raised",),
     ),
     Mutant(

@@ -119,6 +119,24 @@ def check_writable(target: str | os.PathLike[str]) -> None:
         pass
 
 
+def check_folder(folder: str | os.PathLike[str]) -> None:
+    """Create a folder, and check that files can be written to it, before the work begins; parents are created.
+
+    Raises:
+        InputError: ``folder`` is not a folder.
+        OSError: It cannot be created, or nothing can be written there.
+    """
+    folder = Path(folder)
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(f"{folder}: exists and is not a folder", hint="Choose another place.")
+    try:
+        with _temporary_folder(folder / "file"):
+            pass
+    except OSError as error:
+        error.filename = os.fspath(folder)  # the user has asked for no file
+        raise
+
+
 def sweep(folder: str | os.PathLike[str]) -> None:
     """Clean up a folder after killed processes: restore folders that were being replaced, remove temporary ones.
 

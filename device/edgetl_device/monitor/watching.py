@@ -476,7 +476,7 @@ class Monitor:
                 self._tell("reference", f"the reference is not kept: {reason(error)}")
 
     def _keep(self, suggested: _Suggested) -> None:
-        started = time.monotonic()
+        started_s = time.thread_time()
         try:
             if self._collection is not None:
                 place = suggested.watched.measures.place(suggested.features, suggested.candidate.pixels)
@@ -484,7 +484,7 @@ class Monitor:
         except Exception as error:  # an image of any kind, from any source
             self._lose("unkept", f"a photo worth labelling is not kept: {_in_one_line(error)}", error)
         finally:
-            self._collecting_s += time.monotonic() - started
+            self._collecting_s += time.thread_time() - started_s
 
     def _write(self, hour: _Hour) -> None:
         if hour.ended != "hour" and not hour.photos and not hour.failed:

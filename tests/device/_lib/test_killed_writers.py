@@ -13,7 +13,16 @@ from pathlib import Path
 import pytest
 
 from edgetl_device._lib import files
-from edgetl_device._lib.files import atomic_path, check_writable, heal, new_files, sweep, write_link, write_text
+from edgetl_device._lib.files import (
+    atomic_path,
+    check_folder,
+    check_writable,
+    heal,
+    new_files,
+    sweep,
+    write_link,
+    write_text,
+)
 from edgetl_device.errors import InputError
 
 OLD, NEW = {"a": "old", "sub/b": "old"}, {"a": "new", "sub/c": "new"}
@@ -287,3 +296,16 @@ def test_a_place_is_tried_before_the_work(tmp_path: Path) -> None:
         check_writable("/dev/null")
     with pytest.raises(OSError, match=r"proc/result\.json"):
         check_writable("/proc/result.json")
+
+
+def test_a_folder_is_tried_before_the_work(tmp_path: Path) -> None:
+    check_folder(tmp_path / "new" / "inner")
+    check_folder(tmp_path / "new")
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "inner"]
+    (tmp_path / "file").write_text("kept")
+    (tmp_path / "link").symlink_to(tmp_path / "gone")
+    for name in ("file", "link"):
+        with pytest.raises(InputError, match=f"{name}: exists and is not a folder"):
+            check_folder(tmp_path / name)
+    with pytest.raises(OSError, match="'/proc'"):
+        check_folder("/proc")

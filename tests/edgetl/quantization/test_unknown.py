@@ -550,7 +550,7 @@ def test_a_monitor_watches_unknown_photos_and_features(telling: Path, strange: P
         unknown = 0
         for photo in photos:
             unknown += bool(monitor.classify(photo).unknown)
-            time.sleep(0.05)  # for the thread that keeps photos; the first is a random one
+            time.sleep(0.1)  # for the thread that keeps photos; the first is a random one
         pixels = classifier.pixels(photos[0])
         output = classifier.run_observed(pixels)
         assert output.features is not None
