@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ._lib.folders import PHOTO_SUFFIXES, files_below
+from ._lib.folders import PHOTO_SUFFIXES, photos_below
 from .errors import EdgetlError, InputError, from_os_error
 from .preprocess import MAX_BYTES, PhotoError
 
@@ -56,16 +56,12 @@ def _photos_of(name: str) -> Iterator[NamedPhoto]:
     if name == STDIN:
         yield NamedPhoto(name, _stdin())
     elif Path(name).is_dir():
-        yield from _some(_photos_below(name), f"{name}: contains no photos")
+        yield from _some(map(str, photos_below(Path(name))), f"{name}: contains no photos")
     elif _PATTERN.search(name) and not os.path.lexists(name):
         found = sorted(glob.glob(name, recursive=True))  # noqa: PTH207 -- Path.glob takes no absolute patterns
         yield from _some((one for one in found if not Path(one).is_dir()), f"{name}: no file matches this pattern")
     else:
         yield NamedPhoto(name, name)
-
-
-def _photos_below(folder: str) -> Iterator[str]:
-    return (str(path) for path in files_below(Path(folder)) if path.name.lower().endswith(PHOTO_SUFFIXES))
 
 
 def _some(paths: Iterator[str], otherwise: str) -> Iterator[NamedPhoto]:

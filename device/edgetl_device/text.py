@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 GUIDES = "https://github.com/edgetl/edgetl/blob/main/docs/guides"
 # Maximum number of classes in sentences and tables.
 LISTED = 20
+# Longest name that a user may give a class, in characters.
+_LONGEST_LABEL = 200
 # Control characters, which a terminal obeys; lone surrogates, by which Python represents bytes that are not UTF-8; line
 # and paragraph separators.
 _CATEGORIES = ("Cc", "Cs", "Zl", "Zp")
@@ -31,6 +33,15 @@ def normal_names(names: Sequence[str]) -> tuple[str, ...]:
     """Apply :func:`normal` to a model's labels; leave all unchanged if two would become equal."""
     changed = tuple(map(normal, names))
     return changed if len(set(changed)) == len(changed) else tuple(names)
+
+
+def why_no_label(name: str) -> str:
+    """Return why a user cannot give a class this name, which is :func:`normal`; "" if it is a good one."""
+    if not name.strip():
+        return "it is empty"
+    if len(name) > _LONGEST_LABEL:
+        return f"it has over {_LONGEST_LABEL} characters"
+    return "it has characters that are not shown" if any(map(is_steering, name)) or not is_utf8(name) else ""
 
 
 def closest(name: str, known: Iterable[str], otherwise: str = "") -> str:

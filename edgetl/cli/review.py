@@ -39,6 +39,8 @@ def review(
 
     done = run_review(folder, asked.options, ready=ready)
     echo(f"labelled  {done.labelled} of {done.total} photos; {done.rejected} left out, {done.left} not decided about")
+    if done.absent:
+        echo(f"absent    {done.absent} more that were decided about; the decisions are kept")
     if done.labelled:
         echo(f"table     {done.out}")
         echo(f"next      edgetl data check {word(done.out)}")

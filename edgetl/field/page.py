@@ -15,7 +15,7 @@ from edgetl_device._lib import documents
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.errors import EdgetlError
 from edgetl_device.monitor.collection import CollectionDocument, Kept
-from edgetl_device.preprocess import PhotoError
+from edgetl_device.preprocess import read_photo
 
 from .summary import MEASURES, BoardInField, FieldSummary, folders
 
@@ -137,7 +137,7 @@ def _kept(place: Path) -> list[Kept]:
 
 def _photo(place: Path, one: Kept) -> Photo:
     try:
-        picture = data_uri(thumbnail((place / "photos" / Path(one.file).name).read_bytes()))
-    except (PhotoError, OSError):
+        picture = data_uri(thumbnail(read_photo(place / "photos" / Path(one.file).name)))
+    except (EdgetlError, OSError):
         return Photo(one.file, place.name, one, "", "cannot be read")
     return Photo(one.file, place.name, one, picture)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hmac
 import io
+import secrets
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +15,8 @@ import numpy as np
 from edgetl._lib import extras
 from edgetl.reports.pictures import thumbnail
 from edgetl_device._lib.documents import Json
-from edgetl_device.errors import EdgetlError
-from edgetl_device.preprocess import PhotoError
+from edgetl_device.errors import EdgetlError, from_os_error
+from edgetl_device.preprocess import read_photo
 
 from .decisions import Review
 from .suggestions import Suggestions
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 HOST = "127.0.0.1"
 _PAGE = Path(__file__).parent / "page"
 _FILES = {"review.css": "text/css", "review.js": "text/javascript"}
-_COOKIE = "edgetl-review"
 _SIDE, _SMALL_SIDE = 640, 160
 _MOST_SUGGESTED = 3
 _MOST_BYTES = 4096
@@ -65,7 +66,11 @@ def application(
         extras.require("starlette.routing"),
     )
     responses, hosts = extras.require("starlette.responses"), extras.require("starlette.middleware.trustedhost")
-    middleware = extras.require("starlette.middleware")
+    middleware, threads = extras.require("starlette.middleware"), extras.require("starlette.concurrency")
+    # Browsers send a cookie to every port of a machine: each review has its own.
+    cookie = f"edgetl-review-{secrets.token_hex(4)}"
+    # One decision after the other, each written by a thread, while the page still gets its photos.
+    lock = threading.Lock()
     places = {path: place for place, path in enumerate(photos)}
 
     def answer(content: Json | str | bytes, kind: str = "application/json", code: int = 200) -> Response:
@@ -79,7 +84,7 @@ def application(
         """Let requests without the cookie, and those that other pages send, get nowhere."""
 
         async def guarded(request: Request) -> Response:
-            if not hmac.compare_digest(request.cookies.get(_COOKIE, ""), token):
+            if not hmac.compare_digest(request.cookies.get(cookie, ""), token):
                 return answer("Open the address that edgetl review has printed.\n", "text/plain", 403)
             if request.method == "POST" and request.headers.get("content-type") != "application/json":
                 return answer({"error": "not JSON"}, code=415)
@@ -92,7 +97,7 @@ def application(
         if hmac.compare_digest(request.query_params.get("token", ""), token):
             # The address with the token does not stay in the history.
             moved: Response = responses.RedirectResponse("/", 303, headers=_HEADERS)
-            moved.set_cookie(_COOKIE, token, httponly=True, samesite="strict", path="/")
+            moved.set_cookie(cookie, token, httponly=True, samesite="strict", path="/")
             return moved
         found: Response = await index(request)
         return found
@@ -121,15 +126,14 @@ def application(
         return await picture(suggestions.folder / suggestions.training[place].path, _SMALL_SIDE)
 
     async def picture(path: Path, side: int) -> Response:
-        run_in_threadpool = extras.require("starlette.concurrency").run_in_threadpool
         try:
-            data = await run_in_threadpool(_jpeg, path, side)
-        except (PhotoError, OSError):
+            data = await threads.run_in_threadpool(_jpeg, path, side)
+        except (EdgetlError, OSError):
             return answer("it cannot be read\n", "text/plain", 404)
         return answer(data, "image/jpeg")
 
     async def state(_: Request) -> Response:
-        return answer(_state(review, places, suggestions))
+        return await _after(lambda: None)
 
     async def decide(request: Request) -> Response:
         body = await request.body()
@@ -143,19 +147,24 @@ def application(
             )
         except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
             return answer({"error": "not a decision"}, code=400)
-        return _after(action)
+        return await _after(action)
 
     async def undo(_: Request) -> Response:
-        return _after(review.undo)
+        return await _after(review.undo)
 
-    def _after(action: Callable[[], None]) -> Response:
+    async def _after(action: Callable[[], None]) -> Response:
+        def state_after() -> Json:
+            with lock:
+                action()
+                return _state(review, places, suggestions)
+
         try:
-            action()
+            found = await threads.run_in_threadpool(state_after)
         except EdgetlError as error:
-            return answer({"error": ": ".join(filter(None, (error.what, error.why)))}, code=409)
+            return answer({"error": _said(error)}, code=409)
         except OSError as error:
-            return answer({"error": f"the decision was not written: {error.strerror}"}, code=507)
-        return answer(_state(review, places, suggestions))
+            return answer({"error": f"nothing was changed: {_said(from_os_error(error))}"}, code=507)
+        return answer(found)
 
     async def finish(_: Request) -> Response:
         done()
@@ -181,8 +190,12 @@ def application(
 
 def _jpeg(path: Path, side: int) -> bytes:
     data = io.BytesIO()
-    thumbnail(path.read_bytes(), side=side).save(data, "JPEG", quality=85)
+    thumbnail(read_photo(path), side=side).save(data, "JPEG", quality=85)
     return data.getvalue()
+
+
+def _said(error: EdgetlError) -> str:
+    return ". ".join(filter(None, (": ".join(filter(None, (error.what, error.why))), error.hint)))
 
 
 def _state(review: Review, places: dict[str, int], suggestions: Suggestions | None) -> Json:

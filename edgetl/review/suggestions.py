@@ -11,10 +11,9 @@ import numpy.typing as npt
 
 from edgetl._lib.progress import note
 from edgetl.data import Sample, photos_folder
-from edgetl.data.pixels import decode_files
+from edgetl.data.pixels import PixelCache, decode_files, hash_files
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
-from edgetl_device._lib.files import sha256_file
 from edgetl_device.errors import EdgetlError
 from edgetl_device.unknown import unit_rows
 
@@ -59,24 +58,31 @@ def suggest(run: Run, folder: Path, photos: Sequence[str]) -> Suggestions:
     Raises:
         Unavailable: TensorFlow is not installed.
     """
-    hashes = [sha256_file(folder / path) for path in photos]
-    pixels = decode_files({sha256: folder / path for sha256, path in zip(hashes, photos, strict=True)}, run.preprocess)
-    readable = [place for place, sha256 in enumerate(hashes) if sha256 in pixels.row]
-    rows = np.array([pixels.row[hashes[place]] for place in readable], np.int64)
+    hashes = hash_files([folder / path for path in photos])
+    files = {sha256: folder / path for sha256, path in zip(hashes, photos, strict=True) if isinstance(sha256, str)}
+    pixels = decode_files(files, run.preprocess) if files else None
+    rows = {
+        place: pixels.row[one]
+        for place, one in enumerate(hashes)
+        if pixels and isinstance(one, str) and one in pixels.row
+    }
+    readable = list(rows)
     probabilities = np.full((len(photos), len(run.labels)), np.nan, np.float32)
     training, place_of_training = _training(run)
     nearest = np.zeros((len(photos), min(NEIGHBOURS, len(training))), np.int64)
-    if len(readable):
+    if pixels and rows:
         model = run.load_model()
-        features, logits = float_model.features_and_logits(model, pixels.array, rows, description="Suggesting labels")
+        features, logits = float_model.features_and_logits(
+            model, pixels.array, np.array(list(rows.values()), np.int64), description="Suggesting labels"
+        )
         probabilities[readable] = float_model.softmax(logits)
-        if training:
-            cache = decode_files({one.sha256: place_of_training / one.path for one in training}, run.preprocess)
-            training = tuple(one for one in training if one.sha256 in cache.row)
+        cache = _decoded(training, place_of_training, run)
+        training = tuple(one for one in training if cache and one.sha256 in cache.row)
+        nearest = nearest[:, : len(training)]
+        if cache and training:
             known, _ = float_model.features_and_logits(
                 model, cache.array, cache.rows(training), description="Reading training photos"
             )
-            nearest = np.zeros((len(photos), min(NEIGHBOURS, len(training))), np.int64)
             nearest[readable] = _nearest(features, known, nearest.shape[1])
     return Suggestions(run.labels, probabilities, nearest, training, place_of_training)
 
@@ -92,6 +98,15 @@ def _training(run: Run) -> tuple[tuple[Sample, ...], Path]:
     if not found:
         note(f"no training photos beside the suggestions: {run.data_root} does not have them")
     return found, folder
+
+
+def _decoded(training: Sequence[Sample], folder: Path, run: Run) -> PixelCache | None:
+    """Decode training photos; None if there are none, or one was changed since."""
+    try:
+        return decode_files({one.sha256: folder / one.path for one in training}, run.preprocess) if training else None
+    except EdgetlError as error:
+        note(f"no training photos beside the suggestions: {error.what}")
+        return None
 
 
 def _nearest(features: npt.NDArray[np.float32], known: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:

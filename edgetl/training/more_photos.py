@@ -11,6 +11,7 @@ from edgetl.data import list_photos, photos_folder
 from edgetl.runs.directory import Run
 from edgetl_device._lib.files import check_writable, write_text
 from edgetl_device.errors import InputError
+from edgetl_device.text import shown
 
 
 def with_more_photos(run: Run, more: Path, table: Path) -> Path:
@@ -28,13 +29,23 @@ def with_more_photos(run: Run, more: Path, table: Path) -> Path:
         The table.
 
     Raises:
-        InputError: Photos of the run are not where they were, ``more`` is no data set, or there is another table.
+        InputError: Photos of the run are not where they were, ``more`` is no data set or says otherwise of a photo of
+            the run, or there is another table.
     """
     check_writable(table)
     folder, found = photos_folder(run.data_root), list_photos(more)
+    _check_there(run, folder)
     rows = {_place(folder / one.path, table): one.label for one in run.samples}
     mine = len(rows)
-    rows |= {_place(found.folder / one.path, table): one.label for one in found.files}
+    for one in found.files:
+        place = _place(found.folder / one.path, table)
+        if rows.setdefault(place, one.label) != one.label:
+            raise InputError(
+                f"{shown(one.path)}: is {shown(rows[place])} and {shown(one.label)}",
+                why=f"{more} says the latter, but a photo has one class",
+                hint=f"Correct {more}. If {run.folder} was wrong: edgetl train PHOTOS --from {run.folder}, with all "
+                "photos as they should be.",
+            )
     text = table_text(("path", "label"), rows.items(), verbatim=True)
     # The same is there already if training was tried before.
     if table.exists() and table.read_bytes() != text.encode():
@@ -46,6 +57,16 @@ def with_more_photos(run: Run, more: Path, table: Path) -> Path:
     write_text(table, text)
     note(f"{len(rows):,} photos in {table}: {mine:,} of {run.folder.name}, {len(rows) - mine:,} more")
     return table
+
+
+def _check_there(run: Run, folder: Path) -> None:
+    missing = [one.path for one in run.samples if not (folder / one.path).is_file()]
+    if missing:
+        raise InputError(
+            f"{folder}: {len(missing):,} of the {len(run.samples):,} photos of {run.folder} are missing",
+            why=f"such as {shown(missing[0])}",
+            hint="Put them back: what was learned from them would be lost.",
+        )
 
 
 def _place(photo: Path, table: Path) -> str:

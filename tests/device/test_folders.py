@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from edgetl_device._lib.folders import files_below
+from edgetl_device._lib.folders import files_below, photos_below
 from edgetl_device.errors import InputError
 
 
@@ -55,3 +55,10 @@ def test_the_order_is_that_of_a_listing_and_links_to_parents_are_left_out(tmp_pa
     (tmp_path / "d/other").symlink_to(tmp_path / "b")
     found = [path.relative_to(tmp_path).as_posix() for path in files_below(tmp_path)]
     assert found == ["1.jpg", "b/2.jpg", "b/c/3.jpg", "d/4.jpg", "d/other/2.jpg", "d/other/c/3.jpg"]
+
+
+def test_photos_are_known_by_their_names(tmp_path: Path) -> None:
+    for name in ("b/2.JPG", "a.txt", "c.heic", ".hidden.png", "b/thumbs.db"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert list(photos_below(tmp_path)) == [tmp_path / "c.heic", tmp_path / "b/2.JPG"]

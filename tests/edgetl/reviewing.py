@@ -17,13 +17,13 @@ import pytest
 
 
 @contextmanager
-def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """Run ``edgetl review`` and yield the address that it prints."""
+def serving(*arguments: object, said: list[str] | None = None) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+    """Run ``edgetl review`` and yield the address that it prints; ``said`` gets the lines until then."""
     command = [sys.executable, "-m", "edgetl", "review", *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None
-            lines = []
+            lines = [] if said is None else said
             for line in process.stderr:
                 lines.append(line)
                 if found := re.search(r"open (http://127\.0\.0\.1:\d+/\?token=\S+)", line):
@@ -41,8 +41,8 @@ def serving(*arguments: object) -> Iterator[tuple[str, subprocess.Popen[str]]]:
                 process.kill()
 
 
-def client(address: str, **changes: Any) -> Callable[..., Any]:
-    """Open a page and return a function that asks it, and gives the answer's JSON, or its code if that is not 200."""
+def let_in(address: str) -> tuple[http.client.HTTPConnection, str]:
+    """Open a page, and return the connection and the cookie."""
     parts = urlsplit(address)
     assert parts.hostname is not None
     connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=60)
@@ -53,7 +53,13 @@ def client(address: str, **changes: Any) -> Callable[..., Any]:
     cookie = answer.headers["set-cookie"]
     assert "HttpOnly" in cookie
     assert "SameSite=strict" in cookie
-    usual = {"Cookie": cookie.partition(";")[0], "Content-Type": "application/json"}
+    return connection, cookie.partition(";")[0]
+
+
+def client(address: str, **changes: Any) -> Callable[..., Any]:
+    """Open a page and return a function that asks it, and gives the answer's JSON, or its code if that is not 200."""
+    connection, cookie = let_in(address)
+    usual = {"Cookie": cookie, "Content-Type": "application/json"}
 
     def ask(method: str, path: str, body: Any = None, **headers: str) -> Any:
         sent = body if isinstance(body, bytes) else None if body is None else json.dumps(body)

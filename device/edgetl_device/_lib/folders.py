@@ -128,6 +128,11 @@ def files_below(folder: Path) -> Iterator[Path]:
         waiting.extend((here / name, depth + 1) for name in reversed(found.folders))
 
 
+def photos_below(folder: Path) -> Iterator[Path]:
+    """Yield the photos among :func:`files_below`, by their names, in its order; raises like it."""
+    return (path for path in files_below(folder) if path.name.lower().endswith(PHOTO_SUFFIXES))
+
+
 def _holds_output(folder: Path, depth: int = 3) -> bool:
     """Whether a folder is edgetl's output, or holds only such folders, like ``runs``."""
     if is_output(folder):

@@ -27,7 +27,7 @@ from edgetl_device.runtime import Runtime, TensorSpec, check_probabilities, open
 from edgetl_device.runtime.trial_run import check_model
 from edgetl_device.scores import Accuracy
 from edgetl_device.storage import damaged
-from edgetl_device.text import is_steering, is_utf8, normal, shown
+from edgetl_device.text import normal, shown, why_no_label
 from edgetl_device.unknown import Accepted, FeatureBank, UnknownVariant
 
 from .bank import directions, grown
@@ -42,7 +42,6 @@ Floats = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Say = Callable[[str], None]
 
-_LONGEST_LABEL = 200
 _FORMAT, _PRECISIONS = "tflite", ("float32", "int8")
 # The highest logit of the class that an int8 file can hold, as a multiple of the highest seen.
 _HEADROOM = 1.2
@@ -251,14 +250,15 @@ def _class_of(bundle: Bundle, options: AdaptOptions) -> tuple[int, str]:
                 more_shots=options.more_shots,
             )
         return by_normal[label], bundle.labels[by_normal[label]]
+    if why := why_no_label(label):
+        raise OptionError(
+            "{add_class=}: a class cannot have this name", why=why, hint="Choose another.", add_class=options.add_class
+        )
     wrong = "is in the bundle already" if label in by_normal else ""
-    hint = "Give more photos of it with {more_shots}, or choose another name."
     if not wrong and label.casefold() in {one.casefold() for one in by_normal}:
         wrong = "differs from a class of the bundle in upper and lower case only"
-    if any(map(is_steering, label)) or not is_utf8(label) or not label.strip() or len(label) > _LONGEST_LABEL:
-        wrong = f"is not one line of at most {_LONGEST_LABEL} printable characters"
-        hint = "Choose another name."
     if wrong:
+        hint = "Give more photos of it with {more_shots}, or choose another name."
         raise OptionError(f"{{add_class=}}: {wrong}", hint=hint, add_class=options.add_class)
     return len(bundle.labels), label
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgetl._lib.progress import note
 from edgetl.data.pixels import PhotoFacts, decode_files, hash_files
 from edgetl.runs.directory import Run
-from edgetl_device._lib.folders import PHOTO_SUFFIXES, files_below
+from edgetl_device._lib.folders import PHOTO_SUFFIXES, photos_below
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess, image_of, preprocess
 
@@ -64,7 +64,7 @@ def read_unknown(folder: Path, spec: Preprocess, taught: Mapping[str, str]) -> U
     if not folder.is_dir():
         what = "is a file, not a folder of photos" if folder.exists() else "no such folder"
         raise InputError(f"{folder}: {what}", hint="Give a folder of photos of things that the model was not taught.")
-    paths = sorted(path for path in files_below(folder) if path.name.lower().endswith(PHOTO_SUFFIXES))
+    paths = sorted(photos_below(folder))
     if not paths:
         raise InputError(f"{folder}: contains no photos", hint=f"Photos end in {', '.join(PHOTO_SUFFIXES)}.")
     known = {sha256: path for path, sha256 in zip(paths, hash_files(paths), strict=True) if isinstance(sha256, str)}

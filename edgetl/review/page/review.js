@@ -2,6 +2,8 @@
 
 const byId = (id) => document.getElementById(id);
 const KEYS = 9;
+const ENDED = "edgetl review no longer runs. What was decided is kept; start it again to go on.";
+const NOT_LET_IN = "Open the address that edgetl review has printed again.";
 let state = null;
 let busy = false;
 
@@ -12,21 +14,28 @@ function element(kind, text, ...children) {
   return made;
 }
 
+// Return what is answered; null if it is an error, which is shown.
+async function answered(address, body) {
+  const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  try {
+    const answer = await fetch(address, body ? post : {});
+    // It runs, but the cookie is gone, or of an earlier start.
+    const found = answer.status === 403 ? { error: NOT_LET_IN } : await answer.json();
+    byId("error").textContent = found.error || "";
+    return answer.ok ? found : null;
+  } catch {
+    byId("error").textContent = ENDED;
+    return null;
+  }
+}
+
 async function ask(address, body) {
   // One decision at a time: a key that is held down decides about one photo.
   if (busy) return;
   busy = true;
-  try {
-    const post = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-    const answer = await fetch(address, body ? post : {});
-    const found = await answer.json();
-    byId("error").textContent = found.error || "";
-    if (answer.ok) show(found);
-  } catch {
-    byId("error").textContent = "edgetl review no longer runs. What was decided is kept; start it again to go on.";
-  } finally {
-    busy = false;
-  }
+  const found = await answered(address, body);
+  busy = false;
+  if (found) show(found);
 }
 
 function decide(what, label) {
@@ -118,7 +127,7 @@ byId("skip").addEventListener("click", () => decide("skip"));
 byId("reject").addEventListener("click", () => decide("reject"));
 byId("undo").addEventListener("click", undo);
 byId("done").addEventListener("click", async () => {
-  await fetch("/done", { method: "POST", headers: { "Content-Type": "application/json" }, body: "{}" }).catch(() => {});
+  if (!(await answered("/done", {}))) return;
   document.querySelector("main").hidden = true;
   byId("end").hidden = false;
   byId("done").hidden = true;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import fleet_records
@@ -95,6 +96,16 @@ def test_photos_are_shown_unknown_ones_first(fleet: Path) -> None:
     page = render(summarize(fleet), fleet)
     assert page.count('src="data:image/jpeg') == 3
     assert page.index("unknown, on shelf-5") < page.index("uncertain, on shelf-5") < page.index("random, on shelf-5")
+
+
+def test_a_kept_photo_that_is_none_any_more_is_said(fleet: Path, tmp_path: Path) -> None:
+    here = Path(shutil.copytree(fleet, tmp_path / "field"))
+    photo = min((here / "shelf-5" / "photos").iterdir())
+    with open(photo, "r+b") as stream:
+        stream.truncate(200 << 30)
+    page = render(summarize(here), here)
+    assert page.count('src="data:image/jpeg') == 2
+    assert "cannot be read" in page
 
 
 def test_the_command_writes_the_page_and_names_who_drifts(fleet: Path, tmp_path: Path) -> None:
