@@ -95,7 +95,8 @@ def words(name: str, instruction: str) -> list[str]:
     return list(json.loads(value))
 
 
-@pytest.mark.parametrize("name", ["board.Dockerfile", pytest.param("workstation.Dockerfile", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["board.Dockerfile", "workstation.Dockerfile"])
 def test_its_steps_make_a_command_that_works(name: str, tmp_path: Path) -> None:
     """COPY, RUN, ENV and ENTRYPOINT, with a virtual environment for the image's Python and a folder for its root."""
     clean = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}

@@ -259,6 +259,7 @@ def test_what_cannot_be_advised_is_refused(tiny_photos: Path, flags: tuple[Any, 
     assert said in small.refused(small.edgetl("advise", tiny_photos, *flags))
 
 
+@pytest.mark.slow
 def test_auto_trains_what_is_recommended_beside_a_baseline(
     tiny_photos: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

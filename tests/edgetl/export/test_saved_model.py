@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import small
 
 from edgetl._lib.extras import tensorflow
@@ -12,6 +13,7 @@ from edgetl.runs import float_model
 from edgetl.runs.directory import Run
 
 
+@pytest.mark.slow
 def test_tensorflow_gives_the_same_predictions(short_run: Run, tmp_path: Path) -> None:
     out = tmp_path / "saved"
     done = small.edgetl("export", short_run.folder, "--to-saved-model", "-o", out)

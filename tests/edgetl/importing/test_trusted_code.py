@@ -75,7 +75,7 @@ def test_without_a_word_of_trust_nothing_runs(folder: Path) -> None:
     assert not (folder / "ran").exists()
 
 
-@pytest.mark.parametrize("name", ["theirs.keras", "theirs.h5"])
+@pytest.mark.parametrize("name", ["theirs.keras", pytest.param("theirs.h5", marks=pytest.mark.slow)])
 def test_what_comes_out_has_no_code_and_equal_outputs(folder: Path, name: str) -> None:
     loaded = load(folder / name, _options(folder))
     pixels = foreign.pixels().astype(np.float32)

@@ -69,7 +69,9 @@ def _constant_of(data: bytes, layer: str, input: int) -> tuple[int, Tensor]:
     return found.inputs[input], model.tensors[found.inputs[input]]
 
 
-@pytest.mark.parametrize("name", ["mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small"])
+@pytest.mark.parametrize(
+    "name", ["mobilenet_v1", "mobilenet_v2", pytest.param("mobilenet_v3_small", marks=pytest.mark.slow)]
+)
 def test_every_activation_is_found_in_the_float_file(name: str) -> None:
     explanation = explain(_float(name), _int8(name), PHOTOS[:2])
     assert explanation.unmatched == ()

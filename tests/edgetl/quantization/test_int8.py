@@ -92,7 +92,7 @@ def test_int8_runs_and_stays_near_float(name: str, format: str) -> None:
     assert np.abs(found - expected).mean() < bound
 
 
-@pytest.mark.parametrize("format", ["tflite", "onnx"])
+@pytest.mark.parametrize("format", ["tflite", pytest.param("onnx", marks=pytest.mark.slow)])
 def test_repair_lowers_the_error_on_real_weights(format: str) -> None:
     model = lively.pretrained()
     calibration, photos = lively.photos(24, first_seed=500), lively.photos(40)

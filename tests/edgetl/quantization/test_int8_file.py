@@ -350,6 +350,7 @@ def test_what_would_change_or_explain_the_file_is_refused(other: dict[str, Any])
         edgetl.QuantizeOptions(int8_file="theirs.tflite", **other)
 
 
+@pytest.mark.slow
 def test_a_run_that_edgetl_trained_takes_a_file_for_raw_pixels(tiny_bundle: Path, tmp_path: Path) -> None:
     """edgetl's own file of the same model, for microcontrollers: int8 in and out."""
     run = Run.open(Path(shutil.copytree(tiny_bundle.parent, tmp_path / "run")))

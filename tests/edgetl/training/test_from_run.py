@@ -263,6 +263,7 @@ def test_what_was_in_two_splits_counts_as_trained_on(short_run: Run, tiny_photos
     assert (split[first.sha256], split[second.sha256]) == ("train", "test")
 
 
+@pytest.mark.slow
 def test_an_imported_model_is_trained_further(
     imported: Run, tiny_photos: Path, other_photos: Path, tmp_path: Path
 ) -> None:

@@ -98,6 +98,7 @@ def copy_of(killed: Path, folder: Path) -> Path:
     return folder / "run"
 
 
+@pytest.mark.slow
 def test_killed_again_and_again_it_ends_in_the_same_run(unbroken: Run, killed: Path, tmp_path: Path) -> None:
     out = copy_of(killed, tmp_path)
     kill_after_a_checkpoint(start("--resume", out), out, delay_s=0.0)
