@@ -120,13 +120,14 @@ def resume(
 
 @_takes(ImportOptions)
 def import_model(
-    model: AnyPath, data: AnyPath, *, out: AnyPath | None = None, overwrite: bool = False, **options: Any
+    model: AnyPath, data: AnyPath | None = None, *, out: AnyPath | None = None, overwrite: bool = False, **options: Any
 ) -> Run:
     """Import a model that edgetl did not train, and write a run directory like that of :func:`train`.
 
     Args:
         model: A ``.keras``, ``.h5``, ``.onnx`` or ``.tflite`` file, or the folder of a SavedModel.
-        data: Labelled photos, in any form that training takes.
+        data: Labelled photos, in any form that training takes. None: the conversion is proved on drawn pictures, and
+            accuracy is not known.
         out: The run directory; ``runs/<name of model>`` when None.
         overwrite: Replace an existing run.
         **options: Fields of :class:`~edgetl.ImportOptions`.
@@ -140,7 +141,8 @@ def import_model(
     from edgetl.reports.run import written_page
 
     asked, path = ImportOptions.of(**options), Path(model)
-    run = run_import(path, Path(data), Path(out) if out else Path("runs") / path.stem, asked, overwrite=overwrite)
+    photos = None if data is None else Path(data)
+    run = run_import(path, photos, Path(out) if out else Path("runs") / path.stem, asked, overwrite=overwrite)
     written_page(run)
     return run
 

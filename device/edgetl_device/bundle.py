@@ -30,6 +30,7 @@ from .scores import Accuracy, Agreement
 from .signature import Checked, PublicKey, Signature, Signatures, check
 from .storage import MAX_FILE_BYTES, NPY_DAMAGE, Entry, Storage, damaged
 from .text import closest
+from .truth import Truth
 from .unknown import FeatureBank, UnknownScorer, UnknownTest
 
 MANIFEST = "bundle.json"
@@ -151,12 +152,18 @@ class Manifest:
         provenance: Origin of the model.
         files: Size and SHA-256 of every file, by path in the bundle.
         unknown: How variants tell photos of nothing they were taught, if they can.
+        truth: What its photos are held against: their ``labels``, or, for pictures that edgetl drew, the answers of the
+            original ``model``. Then nothing that is called accuracy here is one: it is agreement with the original.
         digest: SHA-256 of this document's canonical form without this field; it identifies the bundle.
     """
 
-    SCHEMA: ClassVar[str] = "edgetl.bundle/2"
-    # Version 1 has square RGB inputs only. Those are still written as that, for devices with an earlier edgetl.
-    OLDER: ClassVar[Mapping[str, Callable[[Json], Json]]] = {"edgetl.bundle/1": lambda document: document}
+    SCHEMA: ClassVar[str] = "edgetl.bundle/3"
+    # Version 1 has square RGB inputs only, and version 2 has labelled photos only. Those are still written as that, for
+    # devices with an earlier edgetl, which would take agreement for accuracy.
+    OLDER: ClassVar[Mapping[str, Callable[[Json], Json]]] = {
+        "edgetl.bundle/1": lambda document: document,
+        "edgetl.bundle/2": lambda document: document,
+    }
     SEALED: ClassVar[bool] = True
 
     producer: Named
@@ -168,11 +175,14 @@ class Manifest:
     provenance: dict[str, Json]
     files: dict[str, Entry]
     unknown: UnknownTest | None = optional()
+    truth: Truth = optional("labels")
     digest: Sha256 = documents.stated("0" * 64)
 
     def written_as(self) -> str:
-        """Return the first schema that has such inputs."""
-        return self.SCHEMA if self.preprocess.size.brief() is None else "edgetl.bundle/1"
+        """Return the first schema that has such inputs and such photos."""
+        if self.truth != "labels":
+            return self.SCHEMA
+        return "edgetl.bundle/2" if self.preprocess.size.brief() is None else "edgetl.bundle/1"
 
 
 @dataclass(frozen=True)
@@ -241,6 +251,7 @@ class Bundle:
         files: Size and SHA-256 of every file, by path in the bundle.
         provenance: Origin of the model.
         unknown: How variants tell unknown photos, if they can.
+        truth: What its photos are held against, as in the manifest.
         digest: SHA-256 of the canonical ``bundle.json``, which identifies the bundle.
     """
 
@@ -251,6 +262,7 @@ class Bundle:
     files: Mapping[str, Entry]
     provenance: dict[str, Json]
     unknown: UnknownTest | None
+    truth: Truth
     digest: str
     _storage: Storage
 
@@ -279,6 +291,7 @@ class Bundle:
             files=manifest.files,
             provenance=manifest.provenance,
             unknown=manifest.unknown,
+            truth=manifest.truth,
             digest=manifest.digest,
             _storage=store,
         )

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ._lib.documents import Unknown
 from .text import shown
+from .truth import NOT_KNOWN, SAME, Truth, share_called
 
 if TYPE_CHECKING:
     from .adapt.result import Adapted
@@ -17,7 +18,11 @@ if TYPE_CHECKING:
     from .update.run import UpdateReport
     from .verify import Check, Verification
 
-_COLUMNS = ("variant", "thr.", "p50 ms", "p95 ms", "photo ms", "top-1", "drop pp", "RAM MB", "verdict")
+
+_LEGENDS: dict[Truth, str] = {
+    "labels": "drop pp: accuracy lost, percentage points",
+    "model": f"as original: {SAME}; agree: with that of the float model; {NOT_KNOWN}",
+}
 
 
 def verification_lines(report: Verification) -> list[str]:
@@ -56,10 +61,11 @@ def _ranked(predictions: Iterable[Prediction]) -> str:
 
 def result_lines(result: Result) -> list[str]:
     """Return a table with one row per run, its legend, reasons of the verdicts, and the machine."""
-    lines = table([_COLUMNS, *(_row(run) for run in result.runs)])
-    lines.append(
-        "p50, p95: of the model alone; photo: from file to label, p50; drop pp: accuracy lost, percentage points"
-    )
+    truth = result.evalset.truth
+    scores = (share_called(truth), "drop pp" if truth == "labels" else "agree")
+    columns = ("variant", "thr.", "p50 ms", "p95 ms", "photo ms", *scores, "RAM MB", "verdict")
+    lines = table([columns, *(_row(run, truth) for run in result.runs)])
+    lines.append(f"p50, p95: of the model alone; photo: from file to label, p50; {_LEGENDS[truth]}")
     reasons: dict[str, list[str]] = {}
     for run in result.runs:
         for reason in run.verdict.reasons:
@@ -139,8 +145,12 @@ def table(rows: Sequence[Sequence[str]]) -> list[str]:
     ]
 
 
-def _row(run: ResultRun) -> tuple[str, ...]:
+def _row(run: ResultRun, truth: Truth) -> tuple[str, ...]:
     agreement = run.agreement
+    if isinstance(agreement, Unknown):
+        paired = "-"
+    else:
+        paired = f"{agreement.drop_pp:+.2f}" if truth == "labels" else f"{agreement.top1:.3f}"
     return (
         run.variant,
         str(run.threads),
@@ -148,7 +158,7 @@ def _row(run: ResultRun) -> tuple[str, ...]:
         _ms(run.latency_ms.invoke.p95_ms),
         _ms(run.latency_ms.total.p50_ms),
         f"{run.accuracy.top1:.3f}",
-        "-" if isinstance(agreement, Unknown) else f"{agreement.drop_pp:+.2f}",
+        paired,
         "-" if isinstance(run.peak_rss_bytes, Unknown) else f"{run.peak_rss_bytes / 1e6:.0f}",
         run.verdict.status,
     )

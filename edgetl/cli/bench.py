@@ -106,7 +106,7 @@ def _bench_here(
     summary: Path | None,
 ) -> None:
     """Bench on this machine, write the result, print it, and check the gates."""
-    from edgetl.cli.console.bench import photos_text, print_result, records, short_table, verdict_lines
+    from edgetl.cli.console.bench import measured_on, print_result, records, short_table, verdict_lines
     from edgetl.comparison import gates
     from edgetl.comparison.results import gate_subjects
     from edgetl_device.bench.run import run_bench
@@ -118,7 +118,7 @@ def _bench_here(
     outcomes = gates.judge(wanted, gate_subjects(result))
     gate_lines = gates.outcome_lines(outcomes)
     table = short_table("On this machine", {"": result})
-    about = [*verdict_lines(result), f"accuracy on {photos_text(result)}"]
+    about = [*verdict_lines(result), measured_on(result)]
     if printed or form is Format.csv:
         if not printed:
             print_csv(records(result))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from edgetl.cli.console.formats import Format, print_csv, print_report
 from edgetl.cli.console.output import note, print_json
 from edgetl_device.errors import EdgetlError, InputError, Unavailable
+from edgetl_device.truth import NOT_KNOWN
 
 from .boards import BoardView, reason
 from .gating import write_summary
@@ -197,4 +198,6 @@ def _about(outcomes: Sequence[Outcome[Result]]) -> list[str]:
         why = {f"{name}: {run.verdict.status}: {text}" for run in outcome.document.runs for text in run.verdict.reasons}
         lines += sorted(why)
         lines += [f"{name}: left out: {left}: {left.why}" for left in outcome.document.skipped]
+    if any(outcome.document is not None and outcome.document.evalset.truth == "model" for outcome in outcomes):
+        lines.append(NOT_KNOWN)
     return lines

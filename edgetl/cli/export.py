@@ -83,7 +83,7 @@ def export(
     if measured is None:
         echo(f"measured  no; edgetl quantize {word(run)} measures what it writes")
     else:
-        scores = f", {accuracy_text(made.accuracy)}" if made.accuracy else ""
+        scores = f", {accuracy_text(made.accuracy, opened.truth)}" if made.accuracy else ""
         echo(f"measured  {opened.folder / 'bundle'}: {variant}{scores}")
 
 

@@ -12,6 +12,7 @@ from edgetl.cli.console.output import echo, print_json, print_table, word
 from edgetl.importing.options import ImportOptions
 from edgetl_device.options import BASICS
 from edgetl_device.text import listed
+from edgetl_device.truth import NOT_KNOWN, photos_called
 
 from .evaluate import print_classes
 from .json_output import JSON
@@ -32,10 +33,10 @@ def import_model(
     model: Path = typer.Argument(
         ..., help="A .keras, .h5, .onnx or .tflite file, or a SavedModel.", readable=False, show_default=False
     ),
-    data: Path = typer.Option(
-        ...,
+    data: Path | None = typer.Option(
+        None,
         metavar="PHOTOS",
-        help="Labelled photos, in any form that train accepts.",
+        help="Labelled photos, in any form that train accepts; without them, accuracy is not known.",
         show_default=False,
         rich_help_panel=BASICS,
     ),
@@ -47,10 +48,13 @@ def import_model(
 ) -> None:
     """Import a model that edgetl did not train: the result is a run like any other.
 
-    The scaling of pixels and the fit of photos are found on one part of the photos and reported on the other. Nothing
-    in the file runs, unless --trust-code says so.
+    The scaling of pixels and the fit of photos are found on one part of the photos and reported on the other. Without
+    photos, --input says what the model takes, and the conversion is proved on drawn pictures. Nothing in the file runs,
+    unless --trust-code says so.
 
     Example: edgetl import theirs.onnx --data photos/ --labels labels.txt --out runs/theirs
+
+    Example: edgetl import theirs.onnx --input imagenet
     """
     from edgetl.importing.pipeline import import_model as run_import
     from edgetl.reports.run import written_page
@@ -65,6 +69,8 @@ def import_model(
 
 
 def _summary(run: Run, page: str) -> None:
+    from edgetl.runs.directory import DRAWN
+
     document = run.document
     record = document.imported
     assert record is not None
@@ -72,8 +78,9 @@ def _summary(run: Run, page: str) -> None:
         if finding.severity != "info":
             note(f"{finding.severity}: {finding.message}")
     _print_tried(record)
-    for split, metrics in document.metrics.items():
-        print_classes(split, metrics)
+    if run.truth == "labels":
+        for split, metrics in document.metrics.items():
+            print_classes(split, metrics)
     _print_warnings(record)
     shown = f"{record.format} by {record.producer}" if record.producer else record.format
     opset = f", opset {record.opset}" if record.opset else ""
@@ -82,13 +89,22 @@ def _summary(run: Run, page: str) -> None:
         echo(f"code      run in a process of its own, and left out of {record.file}")
     echo(f"input     {_input_text(record)}")
     same = record.agreement
+    pictures = photos_called(run.truth, "photos")
     echo(
-        f"same as   {record.runtime}: {same.agree} of {same.photos} photos with the same label, outputs differ by "
+        f"same as   {record.runtime}: {same.agree} of {same.photos} {pictures} with the same label, outputs differ by "
         f"{same.max_abs:.1e} at most"
     )
+    if run.truth == "model":
+        classes = len(document.dataset.labels)
+        answers = f"{classes} different answers to them" if classes > 1 else "the same answer to all of them"
+        echo(f"pictures  {run.folder / DRAWN}: the original has {answers}")
+        echo(f"accuracy  {NOT_KNOWN.removeprefix('accuracy is ')}")
     echo(f"run       {run.folder}")
     echo(f"report    {page}")
-    echo(f"next      edgetl quantize {word(run.folder)}")
+    if run.truth == "model":
+        echo(f"next      edgetl quantize {word(run.folder)} --calibration-photos DIR")
+    else:
+        echo(f"next      edgetl quantize {word(run.folder)}")
 
 
 def _print_tried(record: ImportRecord) -> None:
@@ -114,13 +130,13 @@ def _print_warnings(record: ImportRecord) -> None:
             f"warning: these photos cannot tell {found.name}, {found.fit} from {', '.join(found.undecided)}: "
             "use more photos, or name the right one with --input and --fit"
         )
-    if order.permuted:
+    if order is not None and order.permuted:
         note(
             f"warning: the labels look permuted: {order.accuracy:.1%} of {order.photos} photos are right, and "
             f"{order.assigned_accuracy:.1%} in the order {listed(order.order)}; nothing was reordered: "
             "if that order is right, which run.json has whole, give it with --labels FILE"
         )
-    if record.held_out == "unknown":
+    if record.held_out == "unknown" and order is not None:
         note(
             "note: edgetl cannot know whether these photos were used to train the model; "
             "if they were not, state it with --held-out"

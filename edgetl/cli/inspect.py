@@ -82,19 +82,24 @@ def _compare(first: Path, second: Path, *, json: bool, out: Path | None, tensors
 def _print_bundle(bundle: BundleContents) -> None:
     from edgetl.cli.console.output import accuracy_text, agreement_interval
     from edgetl_device.scores import Agreement
+    from edgetl_device.truth import NOT_KNOWN
 
     echo(f"{bundle.path}: bundle {bundle.digest[:12]}")
     echo(f"{len(bundle.labels)} labels: {listed(bundle.labels)}")
     echo("preprocess: " + bundle.preprocess.described())
+    if bundle.truth == "model":
+        echo(NOT_KNOWN)
     for variant in bundle.variants:
         echo()
         echo(f"{variant.name} ({variant.model.format})")
         _print_model(variant.model)
         if variant.accuracy:
-            echo(f"  accuracy    {accuracy_text(variant.accuracy)}")
+            name = "accuracy" if bundle.truth == "labels" else "original"
+            echo(f"  {name}    {accuracy_text(variant.accuracy, bundle.truth)}")
         if isinstance(found := variant.agreement, Agreement):
             same = f"{found.top1:.1%} (95% CI {agreement_interval(found)})"
-            echo(f"  agreement   {same} top-1 with the float reference, mean probability error {found.mae:.4f}")
+            what = "top-1 with" if bundle.truth == "labels" else "of the answers like those of"
+            echo(f"  agreement   {same} {what} the float reference, mean probability error {found.mae:.4f}")
 
 
 def _print_model(model: TFLiteDescription | ONNXDescription) -> None:

@@ -10,6 +10,7 @@ import typer
 from edgetl.cli.console.formats import Table
 from edgetl.cli.console.output import (
     LEGEND,
+    LEGEND_OF_PICTURES,
     accuracy_text,
     agreement_interval,
     echo,
@@ -19,6 +20,7 @@ from edgetl.cli.console.output import (
     word,
 )
 from edgetl.quantization.options import QuantizeOptions
+from edgetl_device.truth import NOT_KNOWN
 
 from .gating import FAIL_IF, SUMMARY, print_outcomes, write_summary
 from .json_output import JSON, check_out
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from edgetl_device.unknown import Accepted, UnknownVariant
 
 _ACCURACY_COLUMNS = ("top-1 (95% CI)", "drop pp (95% CI)", "agree (95% CI)", "MB", "MAE")
+_MODEL_COLUMNS = ("as original (95% CI)", "agree (95% CI)", "MB", "MAE")
 
 
 def register(app: typer.Typer) -> None:
@@ -79,7 +82,8 @@ def quantize(
     else:
         _print(report, asked.options, run)
     print_outcomes(outcomes)
-    write_summary(summary, f"edgetl quantize {opened.folder.name}", outcomes, [variants_table(report)], [LEGEND])
+    lines = legend_lines(report)
+    write_summary(summary, f"edgetl quantize {opened.folder.name}", outcomes, [variants_table(report)], lines)
     gates.raise_failed(outcomes)
 
 
@@ -107,16 +111,28 @@ def print_report(report: QuantizeReport) -> None:
         _print_candidates(report.candidates)
     table = variants_table(report)
     print_table(table.columns, table.rows, title=table.title)
-    echo(LEGEND)
+    for line in legend_lines(report):
+        echo(line)
     if report.unknown:
         _print_unknown(report.unknown)
 
 
 def variants_table(report: QuantizeReport) -> Table:
-    """Return one row per variant: size, accuracy, drop against float."""
+    """Return one row per variant: size, accuracy, drop against float; without photos, agreement with the original."""
+    if report.truth == "model":
+        title = f"float model: {accuracy_text(report.reference, report.truth)}"
+        cells = [
+            (one.name, *_model_cells(one.accuracy, one.agreement, size_bytes=one.bytes)) for one in report.variants
+        ]
+        return Table(title, ("variant", *_MODEL_COLUMNS), cells)
     title = f"held-out photos ({report.held_out.split}); float model: {accuracy_text(report.reference)}"
     rows = [(one.name, *_accuracy_cells(one.accuracy, one.agreement, size_bytes=one.bytes)) for one in report.variants]
     return Table(title, ("variant", *_ACCURACY_COLUMNS), rows)
+
+
+def legend_lines(report: QuantizeReport) -> list[str]:
+    """Return what the columns of the table mean, and what is not known."""
+    return [LEGEND] if report.truth == "labels" else [LEGEND_OF_PICTURES, NOT_KNOWN]
 
 
 def _print_unknown(variants: tuple[UnknownVariant, ...]) -> None:
@@ -156,6 +172,11 @@ def _print_candidates(candidates: Candidates) -> None:
     for candidate in candidates.tried:
         if candidate.float_layers:
             echo(f"kept in float by {candidate.name!r}: {', '.join(candidate.float_layers)}")
+
+
+def _model_cells(original: Accuracy, agreement: Agreement, *, size_bytes: int) -> tuple[str, ...]:
+    share, _, *others = _accuracy_cells(original, agreement, size_bytes=size_bytes)
+    return (share, *others)
 
 
 def _accuracy_cells(accuracy: Accuracy, agreement: Agreement, *, size_bytes: int) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from edgetl_device.bundle import BundleName
 from edgetl_device.options import Value
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.reasons import Code
+from edgetl_device.truth import Truth
 
 from .gates import Judged
 from .paired import NoDifference, PairedAgreement
@@ -150,6 +151,8 @@ class ResultSource:
         bundle: The bundle that was measured.
         photos: Number of photos behind the accuracy.
         folder: Folder of the photos, if they are not the bundle's own.
+        truth: What the photos are held against: their ``labels``, or, for pictures that edgetl drew, the answers of the
+            original ``model``.
         board: The board.
         cpu: The CPU.
         governor: The CPU frequency governor.
@@ -162,6 +165,7 @@ class ResultSource:
     bundle: BundleName
     photos: Positive
     folder: str | None = optional()
+    truth: Truth = optional("labels")
     board: str | Unknown
     cpu: str | Unknown
     governor: str | Unknown
@@ -180,6 +184,7 @@ class TrainedSource:
         config: Settings of the run.
         preprocess: Preprocessing of photos.
         weights: Weights that training started from.
+        truth: What the photos are held against, likewise.
     """
 
     name: str
@@ -190,6 +195,7 @@ class TrainedSource:
     config: dict[str, Value]
     preprocess: Preprocess
     weights: Json
+    truth: Truth = optional("labels")
 
 
 @dataclass(frozen=True)

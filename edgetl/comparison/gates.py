@@ -18,6 +18,7 @@ from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.errors import GateFailed, InputError
 from edgetl_device.reasons import VERDICT, Reason
 from edgetl_device.text import closest, listed
+from edgetl_device.truth import NOT_KNOWN, Truth
 
 if TYPE_CHECKING:
     from edgetl.runs.metrics import ClassMetrics, Metrics
@@ -41,6 +42,7 @@ class Metric:
         interval: Names of the metrics for the ends of its 95% interval, or None.
         paired: Whether it compares with another model's predictions for the same photos.
         of_class: Whether it is of one class, so that a gate names it: ``recall_pct[tulips]``.
+        labelled: Whether it takes photos with labels, so that it is unknown of pictures that edgetl drew.
     """
 
     name: str
@@ -50,6 +52,7 @@ class Metric:
     interval: tuple[str, str] | None = None
     paired: bool = False
     of_class: bool = False
+    labelled: bool = False
 
 
 _OLD = Unknown("written by an earlier edgetl, which did not measure it")
@@ -83,14 +86,20 @@ def _percentiles(prefix: str, stage: str, what: str) -> tuple[Metric, ...]:
 
 
 def _bounded(
-    name: str, meaning: str, value: Reader, *ends: Reader, timed: bool = False, paired: bool = False
+    name: str,
+    meaning: str,
+    value: Reader,
+    *ends: Reader,
+    timed: bool = False,
+    paired: bool = False,
+    labelled: bool = False,
 ) -> tuple[Metric, ...]:
     """Return a metric and both ends of its 95% interval; the braces in ``name`` mark where their names differ."""
     low, high = (name.format(end) for end in ("_low", "_high"))
     return (
-        Metric(name.format(""), meaning, value, timed, (low, high), paired),
-        Metric(low, "low end of its 95% interval", ends[0], timed, paired=paired),
-        Metric(high, "high end of its 95% interval", ends[1], timed, paired=paired),
+        Metric(name.format(""), meaning, value, timed, (low, high), paired, labelled=labelled),
+        Metric(low, "low end of its 95% interval", ends[0], timed, paired=paired, labelled=labelled),
+        Metric(high, "high end of its 95% interval", ends[1], timed, paired=paired, labelled=labelled),
     )
 
 
@@ -118,6 +127,7 @@ _ACCURACY = (
         "top-1 on the held-out photos",
         _path("accuracy", "top1", times=100),
         *_ends("accuracy", "ci95", times=100),
+        labelled=True,
     ),
     *_bounded(
         "accuracy_drop{}_pp",
@@ -125,8 +135,9 @@ _ACCURACY = (
         _path("agreement", "drop_pp"),
         *_ends("agreement", "drop_ci95_pp"),
         paired=True,
+        labelled=True,
     ),
-    Metric("mcnemar_p", "exact McNemar test of that loss", _path("agreement", "mcnemar_p"), paired=True),
+    Metric("mcnemar_p", "exact McNemar test of that loss", _path("agreement", "mcnemar_p"), paired=True, labelled=True),
     *_bounded(
         "agreement{}_pct",
         "photos with the same top-1",
@@ -147,12 +158,17 @@ _COST = (
 )
 
 _CALIBRATION = (
-    Metric("ece", "expected calibration error, 0 to 1", _path("calibration_error", "ece")),
-    Metric("ece_by_chance", "the error that chance alone would show", _path("calibration_error", "ece_by_chance")),
+    Metric("ece", "expected calibration error, 0 to 1", _path("calibration_error", "ece"), labelled=True),
+    Metric(
+        "ece_by_chance",
+        "the error that chance alone would show",
+        _path("calibration_error", "ece_by_chance"),
+        labelled=True,
+    ),
 )
 # Of one class; rows are edgetl.runs.metrics.ClassMetrics.
 CLASS_METRICS = tuple(
-    replace(metric, of_class=True)
+    replace(metric, of_class=True, labelled=True)
     for metric in (
         *_bounded(
             "recall{}_pct",
@@ -202,14 +218,21 @@ TRAINED_BASELINE_METRICS = (_SIZE, _ACCURACY[0])
 TRAINED_METRICS = (_SIZE, *_ACCURACY)
 
 
-def values(metrics: Iterable[Metric], row: Row) -> dict[str, Value]:
-    """Return every metric of a row by its name."""
-    return {metric.name: metric.value(row) for metric in metrics if not metric.of_class}
+_NO_LABELS = Unknown(NOT_KNOWN)
 
 
-def class_values(rows: Iterable[ClassMetrics]) -> dict[str, Value]:
+def values(metrics: Iterable[Metric], row: Row, truth: Truth = "labels") -> dict[str, Value]:
+    """Return every metric of a row by its name; those of accuracy are unknown without labelled photos."""
+    return {metric.name: _value(metric, row, truth) for metric in metrics if not metric.of_class}
+
+
+def class_values(rows: Iterable[ClassMetrics], truth: Truth = "labels") -> dict[str, Value]:
     """Return the metrics of each class by their names, such as ``recall_pct[tulips]``."""
-    return {_of(metric.name, row.label): metric.value(row) for row in rows for metric in CLASS_METRICS}
+    return {_of(metric.name, row.label): _value(metric, row, truth) for row in rows for metric in CLASS_METRICS}
+
+
+def _value(metric: Metric, row: Row, truth: Truth) -> Value:
+    return _NO_LABELS if metric.labelled and truth == "model" else metric.value(row)
 
 
 def _of(name: str, label: str) -> str:
@@ -464,7 +487,7 @@ def quantized_subjects(report: QuantizeReport) -> list[Subject]:
     """Return the files of a bundle as subjects."""
     # Under the names that the metrics read.
     rows = [SimpleNamespace(**vars(one), calibration_error=one.calibration) for one in report.variants]
-    return [Subject(row.name, row.name, values(QUANTIZED_METRICS, row)) for row in rows]
+    return [Subject(row.name, row.name, values(QUANTIZED_METRICS, row, report.truth)) for row in rows]
 
 
 def outcome_lines(outcomes: Iterable[Outcome]) -> list[str]:

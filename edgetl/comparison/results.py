@@ -1,4 +1,4 @@
-"""Compare bench results (``edgetl.result/1``) across variants, boards and dates."""
+"""Compare bench results (``edgetl.result/2``) across variants, boards and dates."""
 
 from __future__ import annotations
 
@@ -163,6 +163,7 @@ def _describe(source: Source) -> ResultSource:
         bundle=BundleName(found.bundle.name, found.bundle.digest),
         photos=len(found.evalset.photos),
         folder=found.evalset.name if found.evalset.source == "folder" else None,
+        truth=found.evalset.truth,
         board=environment.board,
         cpu=environment.cpu,
         governor=environment.governor,
@@ -182,6 +183,7 @@ def _compare(old: _Measured, new: _Measured, *, several: bool) -> Compared:
     )
     # Drop and agreement of a comparison are against its baseline, not the reference of the photos.
     row = SimpleNamespace(**vars(run) | {"agreement": agreement, "ratios": ratios})
+    truth = new.source.result.evalset.truth
     return Compared(
         baseline=_side(old),
         other=_side(new),
@@ -189,8 +191,8 @@ def _compare(old: _Measured, new: _Measured, *, several: bool) -> Compared:
         agreement=agreement,
         warnings=tuple(warnings),
         codes=run.verdict.codes,
-        baseline_metrics=values(BASELINE_METRICS, old.run),
-        metrics=values(COMPARISON_METRICS, row),
+        baseline_metrics=values(BASELINE_METRICS, old.run, truth),
+        metrics=values(COMPARISON_METRICS, row, truth),
     )
 
 
@@ -224,8 +226,8 @@ def gate_subjects(benched: Result) -> list[Subject]:
     found = []
     for run in benched.runs:
         invalid = "; ".join(run.verdict.reasons) if run.verdict.status == "invalid" else ""
-        numbers = values(BENCH_METRICS, SimpleNamespace(**vars(run), calibration_error=_calibration(benched, run)))
-        numbers |= class_values(class_metrics(benched, run))
+        row, truth = SimpleNamespace(**vars(run), calibration_error=_calibration(benched, run)), benched.evalset.truth
+        numbers = values(BENCH_METRICS, row, truth) | class_values(class_metrics(benched, run), truth)
         codes = codes_of(run.verdict.codes)
         found.append(Subject(run_name(run), run.variant, numbers, invalid, codes))
     measured = {run.variant for run in benched.runs}

@@ -107,6 +107,7 @@ def _describe(one: _Tested) -> TrainedSource:
         config=document.config.by_name(),
         preprocess=one.run.preprocess,
         weights=document.weights,
+        truth=one.run.truth,
     )
 
 
@@ -117,8 +118,8 @@ def _compare(old: _Tested, new: _Tested) -> Compared:
         other=TrainedSide(new.name),
         agreement=agreement,
         warnings=tuple(_warnings(old, new)),
-        baseline_metrics=values(TRAINED_BASELINE_METRICS, SimpleNamespace(**_scores(old))),
-        metrics=values(TRAINED_METRICS, SimpleNamespace(**_scores(new), agreement=agreement)),
+        baseline_metrics=values(TRAINED_BASELINE_METRICS, SimpleNamespace(**_scores(old)), old.run.truth),
+        metrics=values(TRAINED_METRICS, SimpleNamespace(**_scores(new), agreement=agreement), new.run.truth),
     )
 
 

@@ -10,6 +10,7 @@ from edgetl._lib.csv import Record
 from edgetl.comparison.gates import Subject, Value
 from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.accuracy import wilson95
+from edgetl_device.truth import NOT_KNOWN, photos_called
 
 from .document import Compared, Comparison, ResultSource, RunSide, TimeRatio, TrainedSource
 from .paired import NO_DIFFERENCE
@@ -62,6 +63,8 @@ def conclusion_lines(document: Comparison) -> list[str]:
             lines.append(f"{name}: {_conclusion(one)}")
             if classes := _classes(one):
                 lines.append(f"{name}: photos right by class: {classes}")
+    if any(source.truth == "model" for source in document.sources):
+        lines.append(NOT_KNOWN)
     lines += caution_lines(document)
     return [*lines, *warning_lines(document), *(f"no counterpart: {name}" for name in document.unpaired)]
 
@@ -80,7 +83,7 @@ def source_lines(document: Comparison) -> list[str]:
     configs = [one.config for one in document.sources if isinstance(one, TrainedSource)]
     lines = []
     for source in document.sources:
-        photos = f"{source.photos} held-out photos"
+        photos = f"{source.photos} {photos_called(source.truth)}"
         if isinstance(source, ResultSource):
             parts = [f"bundle {source.bundle.name} {source.bundle.digest[:8]}"]
             where = (source.board, source.cpu, source.governor)
@@ -111,7 +114,7 @@ def records(document: Comparison) -> list[Record]:
         {f"baseline_{key}": value for key, value in vars(one.baseline).items()}
         | vars(one.other)
         | {f"{what}_verdict": ratio.verdict for what, ratio in _times(one).items()}
-        | {"accuracy_verdict": one.agreement.verdict}
+        | ({"accuracy_verdict": one.agreement.verdict} if _has_accuracy(one) else {})
         | one.metrics
         | {f"baseline_{key}": value for key, value in one.baseline_metrics.items()}
         | {"warnings": "; ".join(f"{found.text} ({found.about})" for found in one.warnings)}
@@ -154,17 +157,25 @@ def _cells(comparison: Compared) -> dict[str, str]:
             "photo p95, ms": change("photo_p95_ms"),
             "peak memory, MB": change("peak_rss_mb"),
         }
+    if _has_accuracy(comparison):
+        cells |= {
+            "top-1, %": f"{old['accuracy_pct']:.1f} -> {new['accuracy_pct']:.1f}",
+            "  95% intervals": " -> ".join(
+                _interval(right, agreement.photos) for right in (agreement.baseline_correct, agreement.correct)
+            ),
+            "  drop, pp": f"{agreement.drop_pp:+.2f} ({low:+.1f}..{high:+.1f})",
+            "  lost, gained": f"{agreement.lost}, {agreement.gained}",
+            "  McNemar p": f"{agreement.mcnemar_p:.2g}",
+        }
     return cells | {
-        "top-1, %": f"{old['accuracy_pct']:.1f} -> {new['accuracy_pct']:.1f}",
-        "  95% intervals": " -> ".join(
-            _interval(right, agreement.photos) for right in (agreement.baseline_correct, agreement.correct)
-        ),
-        "  drop, pp": f"{agreement.drop_pp:+.2f} ({low:+.1f}..{high:+.1f})",
-        "  lost, gained": f"{agreement.lost}, {agreement.gained}",
-        "  McNemar p": f"{agreement.mcnemar_p:.2g}",
         "agreement": f"{new['agreement_pct']:.1f}%",
         "  95% interval": _interval(agreement.agree, agreement.photos) + "%",
     }
+
+
+def _has_accuracy(comparison: Compared) -> bool:
+    """Return whether accuracy is known: it takes labelled photos."""
+    return not isinstance(comparison.baseline_metrics["accuracy_pct"], Unknown)
 
 
 def _interval(photos: int, of: int) -> str:
@@ -186,7 +197,8 @@ def _ratio(ratio: TimeRatio) -> str:
 
 def _conclusion(comparison: Compared) -> str:
     found: dict[str, str] = {what: ratio.verdict for what, ratio in _times(comparison).items()}
-    found["accuracy"] = comparison.agreement.verdict
+    if _has_accuracy(comparison):
+        found["accuracy"] = comparison.agreement.verdict
     doubt = " (degraded)" if any(one.kind == "degraded" for one in comparison.warnings) else ""
     parts = [
         f"{what} {verdict}{doubt if what in _TIMES else ''}"
@@ -195,7 +207,7 @@ def _conclusion(comparison: Compared) -> str:
     ]
     if same := [_ASPECTS[what] for what, verdict in found.items() if verdict == NO_DIFFERENCE]:
         parts.append(f"{NO_DIFFERENCE} in {', '.join(same)}")
-    return "; ".join(parts)
+    return "; ".join(parts) or f"{comparison.agreement.agree} of {comparison.agreement.photos} answers the same"
 
 
 def caution_lines(document: Comparison) -> list[str]:
@@ -212,6 +224,8 @@ def caution_lines(document: Comparison) -> list[str]:
 
 
 def _classes(comparison: Compared) -> str:
+    if not _has_accuracy(comparison):
+        return ""
     rows = [row for row in comparison.agreement.per_class if row.correct != row.baseline_correct]
     rows.sort(key=lambda row: -abs(row.drop_pp))
     shown = [f"{row.label} {row.baseline_correct} -> {row.correct} of {row.photos}" for row in rows]

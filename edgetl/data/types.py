@@ -18,6 +18,7 @@ from edgetl.data.pixels import PixelCache
 from edgetl_device._lib.documents import Count, Is, Positive, Sha256, Text, optional
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.reasons import Code, Severity
+from edgetl_device.truth import Truth
 
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = get_args(Split)
@@ -148,6 +149,8 @@ class DatasetDescription:
         findings: Findings of the audit, errors first.
         fingerprint: Hash of every photo's path, label, split and content.
         label_check: Photos whose label is probably wrong; null if that was not asked for.
+        truth: What their labels are: ``labels`` that people gave, or, of pictures that edgetl drew because a model was
+            imported without photos, the answers of that ``model``.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.data/1"
@@ -160,6 +163,7 @@ class DatasetDescription:
     findings: tuple[Finding, ...]
     fingerprint: Sha256
     label_check: LabelCheck | None = optional()
+    truth: Truth = optional("labels")
 
 
 @dataclass(frozen=True)
@@ -176,6 +180,7 @@ class Dataset:
         findings: Findings of the audit, errors first.
         pixels: The decoded photos; ``pixels.array[pixels.rows(dataset.of("train"))]``.
         spec: Preprocessing that photos were decoded with.
+        truth: What their labels are.
     """
 
     root: Path
@@ -185,6 +190,7 @@ class Dataset:
     findings: tuple[Finding, ...]
     pixels: PixelCache
     spec: Preprocess
+    truth: Truth = "labels"
 
     def of(self, split: Split) -> tuple[Sample, ...]:
         """Return the samples of one split; empty if it has none."""
@@ -211,4 +217,5 @@ class Dataset:
             preprocess=self.spec,
             findings=self.findings,
             fingerprint=self.fingerprint,
+            truth=self.truth,
         )

@@ -42,6 +42,7 @@ from edgetl_device.preprocess import Preprocess, preprocess, read_photo
 from edgetl_device.runtime import open_runtime
 from edgetl_device.scores import Accuracy, Agreement
 from edgetl_device.storage import Entry
+from edgetl_device.truth import Truth
 from edgetl_device.unknown import UnknownTest, UnknownVariant
 
 GOLDEN_PHOTOS = 4
@@ -111,11 +112,12 @@ def write_bundle(
     reference: ReferenceArrays,
     provenance: dict[str, Json],
     unknown: UnknownFiles | None = None,
+    truth: Truth = "labels",
 ) -> Bundle:
     """Write a bundle to ``folder``, replacing any previous bundle, and return it opened.
 
     Each model is loaded once to record its actual input and output. Golden pixels are taken from the first photo of up
-    to four labels.
+    to four labels, or from four of the drawn pictures.
 
     Args:
         folder: The bundle's folder; replaced only when everything is written.
@@ -126,6 +128,7 @@ def write_bundle(
         reference: The float model's predictions, in the order of ``evalset``.
         provenance: Origin of the model, as JSON values.
         unknown: What variants tell unknown photos by, if they can.
+        truth: What the photos are held against: their labels, or the answers of the original model.
 
     Raises:
         InputError: The arguments are inconsistent, a photo does not match its hash, or ``folder`` is not a bundle or
@@ -151,7 +154,7 @@ def write_bundle(
             files[EVALSET + name] = _put(temporary, EVALSET + name, data)
             index.append((name, photo.label, sha256_bytes(data)))
         files[INDEX] = _put(temporary, INDEX, index_csv(index))
-        golden = _golden_rows(evalset)
+        golden = _golden_rows(evalset, truth)
         arrays = npz(
             probabilities=np.ascontiguousarray(reference.probabilities, np.float32),
             logits=np.ascontiguousarray(reference.logits, np.float32),
@@ -170,6 +173,7 @@ def write_bundle(
             provenance=provenance,
             files=dict(sorted(files.items())),
             unknown=test,
+            truth=truth,
         )
         documents.write(temporary / MANIFEST, documents.sealed(manifest))
         Bundle.open(temporary).reference()  # read back what was written
@@ -248,7 +252,9 @@ def _put_unknown(folder: Path, unknown: UnknownFiles, files: dict[str, Entry]) -
     )
 
 
-def _golden_rows(evalset: Sequence[PhotoFile]) -> list[int]:
+def _golden_rows(evalset: Sequence[PhotoFile], truth: Truth) -> list[int]:
+    if truth == "model":  # all drawn pictures may have the same answer
+        return [row * len(evalset) // GOLDEN_PHOTOS for row in range(min(GOLDEN_PHOTOS, len(evalset)))]
     first: dict[str, int] = {}
     for row, photo in enumerate(evalset):
         first.setdefault(photo.label, row)

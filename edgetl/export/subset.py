@@ -26,6 +26,7 @@ from edgetl_device.bundle import (
 from edgetl_device.packing import index_csv, npz
 from edgetl_device.storage import Entry
 from edgetl_device.text import shown
+from edgetl_device.truth import NOT_KNOWN, photos_called, share_called
 
 README = "README.txt"
 _LABELS = 20
@@ -104,11 +105,15 @@ def _rows(golden: Sequence[int], classes: Sequence[int], most: int) -> list[int]
 def _readme(bundle: Bundle, variants: Sequence[Variant], *, photos: int, of: int) -> str:
     names = ", ".join(shown(label) for label in bundle.labels[:_LABELS])
     more = f", and {len(bundle.labels) - _LABELS} more" if len(bundle.labels) > _LABELS else ""
+    share, called = share_called(bundle.truth), photos_called(bundle.truth)
+    pictures = photos_called(bundle.truth, "photos")
     rows = [
         f"  {one.name:<16}{one.format:<8}{one.bytes / 1e6:6.2f} MB   "
-        + (f"top-1 {one.accuracy.top1:.3f} on {one.accuracy.photos} photos" if one.accuracy else "not measured")
+        + (f"{share} {one.accuracy.top1:.3f} on {one.accuracy.photos} {pictures}" if one.accuracy else "not measured")
         for one in variants
     ]
+    if bundle.truth == "model":
+        rows += ["", NOT_KNOWN.capitalize() + ".", "As original: the pictures with the answer of the original model."]
     return "\n".join(
         [
             "An image classifier, packed by edgetl",
@@ -118,7 +123,7 @@ def _readme(bundle: Bundle, variants: Sequence[Variant], *, photos: int, of: int
             "Variants, as measured when they were made:",
             *rows,
             "",
-            f"evalset/ contains {photos} of {of} held-out photos, reference.npz the float model's predictions on them.",
+            f"evalset/ contains {photos} of {of} {called}, reference.npz the float model's predictions on them.",
             "A board compares its own pixels and predictions with these. On the board, with edgetl-device installed:",
             "",
             "  edgetl-device verify FILE.edgetl",

@@ -1,4 +1,4 @@
-"""The imported model against the original, on photos: the gate of an import."""
+"""The imported model against the original, on photos or drawn pictures: the gate of an import."""
 
 from __future__ import annotations
 

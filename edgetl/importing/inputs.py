@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -184,7 +184,7 @@ def try_inputs(
                 if finite:
                     raw.append(outputs)
     usable = [scores for _, _, scores in found if scores is not None]
-    _check_outputs(raw, ends_in, tried=len(found))
+    check_outputs(raw, ends_in, tried=len(found))
     permuted = max(
         (best_order(scores.argmax(axis=1), targets, scores.shape[1]) for scores in usable),
         key=lambda order: order.correct,
@@ -194,8 +194,12 @@ def try_inputs(
     return sorted((_tried(name, fit, scores, judged) for name, fit, scores in found), key=lambda one: one.rank)
 
 
-def _check_outputs(outputs: Sequence[npt.NDArray[np.float32]], ends_in: End, *, tried: int) -> None:
-    """Refuse a model by its finite outputs in each way that it was fed."""
+def check_outputs(outputs: Sequence[npt.NDArray[np.float32]], ends_in: End, *, tried: int) -> None:
+    """Refuse a model by its finite outputs in each way that it was fed.
+
+    Raises:
+        InputError: There are none, or they are probabilities that no end of the graph explains.
+    """
     if not outputs:
         raise OptionError(
             "the model puts out NaN or infinite scores",
@@ -242,18 +246,56 @@ def chosen(
     others = {one.name: one for one in reversed(usable) if one.name != best.name}
     fits = {one.fit: one for one in reversed(usable) if one.name == best.name and one.fit != best.fit}
     undecided = [name for name, one in (*others.items(), *fits.items()) if not _is_better(best, one)]
-    scaling = scalings[best.name]
-    by_user = best.name == CUSTOM or options.input != AUTO
-    record = InputRecord(
-        name=best.name,
-        factor=scaling.factor,
-        offset=scaling.offset,
-        channels="BGR" if scaling.channels == "BGR" else "RGB",
-        fit=best.fit,
-        chosen_by="user" if by_user else "model" if by_model else "photos",
+    choice = _choice(best.name, scalings[best.name], best.fit, options, by_model=by_model)
+    record = replace(
+        choice.record,
         photos=len(best.loss) if len(tried) > 1 else 0,
         tried=tuple(one.described for one in tried),
         undecided=tuple(sorted(undecided)),
+    )
+    return replace(choice, record=record)
+
+
+def stated(options: ImportOptions, *, scales_pixels: str, fit: str, channels: Literal[1, 3] = 3) -> Choice:
+    """Return the input that the user or the model states, where there are no photos to find it on.
+
+    Photos are stretched if neither says how they are fitted.
+
+    Args:
+        options: The user's options.
+        scales_pixels: The layer of the model that scales raw pixels; empty without one.
+        fit: The fit that the model itself did; empty if it did none.
+        channels: Channels of the model's input.
+
+    Raises:
+        OptionError: Neither states the scaling, or it is not for so many channels.
+    """
+    if options.input == AUTO and not options.mean and not scales_pixels:
+        raise OptionError(
+            "{input=} without photos",
+            why="which numbers the model takes for pixels is found by trying, on labelled photos",
+            hint="Say what it was trained with: {input} raw, 0..1, -1..1, imagenet or caffe, or {mean} and {std}. Or "
+            "give photos: {data}.",
+            input=AUTO,
+        )
+    scalings, fits = candidates(options, scales_pixels=scales_pixels, fit=fit, channels=channels)
+    ((name, scaling),) = scalings.items()
+    return _choice(name, scaling, fits[0], options, by_model=bool(scales_pixels))
+
+
+def _choice(name: str, scaling: Scaling, fit: Fit, options: ImportOptions, *, by_model: bool) -> Choice:
+    """Return a choice that nothing was tried for."""
+    by_user = name == CUSTOM or options.input != AUTO
+    record = InputRecord(
+        name=name,
+        factor=scaling.factor,
+        offset=scaling.offset,
+        channels="BGR" if scaling.channels == "BGR" else "RGB",
+        fit=fit,
+        chosen_by="user" if by_user else "model" if by_model else "photos",
+        photos=0,
+        tried=(),
+        undecided=(),
     )
     return Choice(scaling, record)
 

@@ -72,17 +72,17 @@ def resolved(
     of_model: Sequence[str] = (),
     outputs: int,
     shown: str,
-    data: Path,
+    data: Path | None,
 ) -> tuple[str, ...]:
     """Return the labels of a model's outputs.
 
     Args:
-        file: The user's file of labels; without it they are those of the model, or else of the photos.
+        file: The user's file of labels; without it they are those of the model, or else of the photos, or else numbers.
         of_photos: Classes of the photos, sorted by name.
         of_model: The labels in the model's metadata; empty if it has none.
         outputs: Number of classes that the model tells apart.
         shown: Name of the model in messages.
-        data: The photos, for messages.
+        data: The photos; None without any.
 
     Raises:
         InputError: They are not as many as outputs, or photos have a class that is not among them.
@@ -91,6 +91,8 @@ def resolved(
         labels, source = read_labels(Path(file)), f"{file} has"
     elif of_model:
         labels, source = _checked(of_model, f"{shown}: its labels"), "its metadata has"
+    elif data is None:
+        return tuple(map(str, range(outputs)))
     else:
         labels, source = tuple(of_photos), f"the photos in {data} have"
     if len(labels) != outputs:

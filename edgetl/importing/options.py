@@ -28,7 +28,7 @@ class ImportOptions(Options):
     labels: str | None = option(
         None,
         metavar="FILE",
-        unset="the labels in the model's metadata, else the classes of the photos, sorted by name",
+        unset="the labels in the model's metadata, else the classes of the photos, sorted by name, else numbers",
         help="Text file with a label a line, in the order of the model's outputs.",
     )
     input: str = option(
@@ -101,6 +101,21 @@ class ImportOptions(Options):
         help="Python file with the custom layers and functions of a Keras file, run with {trust_code}.",
     )
     seed: int = option(0, group=_PHOTOS, low=0, high=2**31 - 1, help="Seed of the split.")
+
+    def check_without_photos(self) -> None:
+        """Refuse options about photos where there are none.
+
+        Raises:
+            OptionError: One of them was given.
+        """
+        for name in ("temperature", "held_out", "val", "test", "on_conflict", "seed"):
+            if name in self.changed():
+                raise OptionError(
+                    f"{{{name}=}} without photos",
+                    why="it is about the photos",
+                    hint=f"Leave out {{{name}}}, or give photos: {{data}}.",
+                    **{name: getattr(self, name)},
+                )
 
     def check_together(self) -> None:
         """Refuse a scaling that is given twice or in part."""

@@ -1,7 +1,8 @@
-"""A model file and photos to a run directory: scan, convert, find the input, compare, write."""
+"""A model file, and photos if there are any, to a run directory: scan, convert, find the input, compare, write."""
 
 from __future__ import annotations
 
+import shutil
 import tempfile
 import time
 import zipfile
@@ -9,14 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl import __version__
 from edgetl._lib.extras import check_installed, require
-from edgetl._lib.progress import step
+from edgetl._lib.progress import note, step, track
 from edgetl.backbones.weights import WeightsRecord
 from edgetl.data import (
     SPLITS,
@@ -29,13 +30,13 @@ from edgetl.data import (
     targets_of,
     write_split,
 )
-from edgetl.data.pixels import decode_files
+from edgetl.data.pixels import PhotoFacts, decode_files, hash_files
 from edgetl.reports import plots
 from edgetl.reports.text import top1_text
 from edgetl.runs import float_model
 from edgetl.runs.confusion import FILE as CONFUSION
 from edgetl.runs.confusion import Confusion, confusion_of, write_confusion
-from edgetl.runs.directory import DOCUMENT, Run, check_new_run, check_run_replaceable, write_data_root
+from edgetl.runs.directory import DOCUMENT, DRAWN, Run, check_new_run, check_run_replaceable, write_data_root
 from edgetl.runs.document import RunDocument, TrainedModel, TrainedSettings
 from edgetl.runs.history import write_history
 from edgetl.runs.import_record import Fit, ImportAgreement, ImportRecord, LabelOrder
@@ -53,8 +54,9 @@ from edgetl_device.options import Value, command_text
 from edgetl_device.preprocess import Preprocess
 
 from . import agreement, inputs, keras_config, keras_graph, labels, saved_model_file
+from .drawn import PICTURES, draw_pictures
 from .onnx_graph import network_of
-from .options import ImportOptions
+from .options import AUTO, ImportOptions
 from .original import KerasOriginal, OnnxOriginal, Original, SavedModelOriginal, TFLiteOriginal
 from .plain import End, Finished, Keras, Names, class_scores, ends_in, finished
 from .scan import Scanned, scanned
@@ -103,15 +105,35 @@ class Loaded:
         return max(2, int(np.prod(self.network.outputs[0].shape[1:])))
 
 
-def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, overwrite: bool = False) -> Run:
+@dataclass(frozen=True, eq=False)
+class Proof:
+    """The photos that an import is proved on, and what they or the user say of the model.
+
+    Attributes:
+        dataset: The photos, or drawn pictures, in the fit of the model.
+        names: Labels in the order of the outputs.
+        choosing: Photos that no result is reported on; none of drawn pictures.
+        choice: The input.
+        order: Whether the labels look permuted; None for drawn pictures.
+    """
+
+    dataset: Dataset
+    names: tuple[str, ...]
+    choosing: tuple[Sample, ...]
+    choice: inputs.Choice
+    order: LabelOrder | None
+
+
+def import_model(path: Path, data: Path | None, out: Path, options: ImportOptions, *, overwrite: bool = False) -> Run:
     """Import a model file or SavedModel and write a run directory, which appears once it is complete.
 
     The input of the model is chosen on the training and validation photos, and results are reported on the test photos
-    (on the validation photos if there are none).
+    (on the validation photos if there are none). Without photos the user or the model states it, and the conversion is
+    proved on drawn pictures.
 
     Args:
         path: The model file, or the folder of a SavedModel.
-        data: The data set, in any form that training takes.
+        data: The data set, in any form that training takes; None without photos.
         out: The run directory to write.
         options: Options of the import.
         overwrite: Replace an existing run.
@@ -122,39 +144,86 @@ def import_model(path: Path, data: Path, out: Path, options: ImportOptions, *, o
         Unavailable: A package is missing.
     """
     started = time.perf_counter()
-    refuse_inside(data, out)
+    if data is None:
+        options.check_without_photos()
+    else:
+        refuse_inside(data, out)
     check_new_run(out, overwrite=overwrite)
     check_installed("tensorflow")
     timer = StageTimer()
     with timer.stage("model"):
         loaded = load(path, options)
+    with tempfile.TemporaryDirectory(prefix="edgetl-") as scratch:
+        if data is None:
+            proof = _drawn(loaded, options, Path(scratch) / DRAWN, timer)
+        else:
+            proof = _on_photos(loaded, data, options, timer)
+        with timer.stage("conversion"), step("Converting"):
+            scaling = None if proof.choice.scaling == inputs.RAW else proof.choice.scaling
+            made = finished(loaded.network, scaling, size=loaded.size, name=_name(path))
+            if options.temperature:
+                check_last_layer(made.model)
+            compared = _compared(made, loaded, proof, options)
+        fitted = None
+        if options.temperature:
+            with timer.stage("temperature"):
+                fitted = calibrate(made.model, proof.dataset, proof.choosing, proof.names)
+        with atomic_path(out, directory=True, replaceable=check_run_replaceable) as folder:
+            _write(folder, loaded, made, proof, options, compared, fitted, timer, started)
+    return Run.open(out)
+
+
+def _on_photos(loaded: Loaded, data: Path, options: ImportOptions, timer: StageTimer) -> Proof:
     with timer.stage("data"):
         dataset = _dataset(data, loaded, options, fit="stretch")
-        names = labels.resolved(
-            options.labels,
-            dataset.labels,
-            of_model=loaded.scanned.scan.labels,
-            outputs=loaded.classes,
-            shown=str(path),
-            data=data,
-        )
+        names = _labels(loaded, options, dataset.labels, data)
         choosing = _choosing(dataset, options)
     with timer.stage("input"):
         choice, order = _choose(loaded, dataset, choosing, names, options)
         dataset = _dataset(data, loaded, options, fit=choice.record.fit)
-    with timer.stage("conversion"), step("Converting"):
-        scaling = None if choice.scaling == inputs.RAW else choice.scaling
-        made = finished(loaded.network, scaling, size=loaded.size, name=_name(path))
-        if options.temperature:
-            check_last_layer(made.model)
-        compared = _compared(made, loaded, choice, dataset, options)
-    fitted = None
-    if options.temperature:
-        with timer.stage("temperature"):
-            fitted = calibrate(made.model, dataset, choosing, names)
-    with atomic_path(out, directory=True, replaceable=check_run_replaceable) as folder:
-        _write(folder, loaded, made, dataset, names, options, choice, order, compared, fitted, timer, started)
-    return Run.open(out)
+    return Proof(dataset, names, choosing, choice, order)
+
+
+def _drawn(loaded: Loaded, options: ImportOptions, folder: Path, timer: StageTimer) -> Proof:
+    """Draw pictures into a folder, and take the answers of the original for their classes."""
+    with timer.stage("input"):
+        choice = inputs.stated(
+            options, scales_pixels=loaded.scales_pixels, fit=loaded.fit, channels=loaded.size.channels
+        )
+        names = _labels(loaded, options, (), None)
+    if options.fit == AUTO and not loaded.fit:
+        note("note: photos will be stretched to the input; if the model was trained on cropped ones, give --fit crop")
+    if not options.labels and not loaded.scanned.scan.labels:
+        note(f"note: the labels are the numbers of the outputs, 0 to {len(names) - 1}; --labels FILE names them")
+    with timer.stage("data"):
+        with track("Drawing pictures", PICTURES) as advance:
+            paths = draw_pictures(folder, advance)
+        spec = Preprocess(size=loaded.size, fit=choice.record.fit)
+        hashes = [one for one in hash_files(paths) if isinstance(one, str)]
+        cache = decode_files(dict(zip(hashes, paths, strict=True)), spec)
+        rows = np.array([cache.row[one] for one in hashes], np.int64)
+        outputs = loaded.original.outputs(inputs.feed(np.asarray(cache.array[rows]), choice.scaling))
+        inputs.check_outputs([outputs] if np.isfinite(outputs).all() else [], loaded.ends_in, tried=1)
+        answers = class_scores(outputs, loaded.ends_in).argmax(axis=1)
+    facts = [one for one in (cache.facts[sha256] for sha256 in hashes) if isinstance(one, PhotoFacts)]
+    samples = tuple(
+        Sample(path.name, names[answer], "test", sha256, fact.digest)
+        for path, answer, sha256, fact in zip(paths, answers, hashes, facts, strict=True)
+    )
+    present = {one.label for one in samples}
+    kinds = tuple(name for name in names if name in present)
+    return Proof(Dataset(folder, folder, kinds, samples, (), cache, spec, "model"), names, (), choice, None)
+
+
+def _labels(loaded: Loaded, options: ImportOptions, of_photos: Sequence[str], data: Path | None) -> tuple[str, ...]:
+    return labels.resolved(
+        options.labels,
+        of_photos,
+        of_model=loaded.scanned.scan.labels,
+        outputs=loaded.classes,
+        shown=str(loaded.source.path),
+        data=data,
+    )
 
 
 def load(path: Path, options: ImportOptions) -> Loaded:
@@ -289,12 +358,12 @@ def pixels_of(dataset: Dataset, samples: Sequence[Sample], fit: Fit) -> npt.NDAr
     return np.asarray(cache.array[cache.rows(samples)])
 
 
-def _compared(
-    made: Finished, loaded: Loaded, choice: inputs.Choice, dataset: Dataset, options: ImportOptions
-) -> ImportAgreement:
-    photos = stratified_sample(dataset.of(_reported(dataset)), count=agreement.PHOTOS, seed=options.seed)
-    pixels = pixels_of(dataset, photos, choice.record.fit)
-    found = agreement.agreement(made, loaded.original, choice.scaling, pixels)
+def _compared(made: Finished, loaded: Loaded, proof: Proof, options: ImportOptions) -> ImportAgreement:
+    dataset = proof.dataset
+    most = agreement.PHOTOS if dataset.truth == "labels" else PICTURES
+    photos = stratified_sample(dataset.of(_reported(dataset)), count=most, seed=options.seed)
+    pixels = pixels_of(dataset, photos, proof.choice.record.fit)
+    found = agreement.agreement(made, loaded.original, proof.choice.scaling, pixels)
     agreement.gate(found, shown=str(loaded.source.path), runtime=loaded.original.runtime)
     return found
 
@@ -307,24 +376,26 @@ def _write(
     folder: Path,
     loaded: Loaded,
     made: Finished,
-    dataset: Dataset,
-    names: tuple[str, ...],
+    proof: Proof,
     options: ImportOptions,
-    choice: inputs.Choice,
-    order: LabelOrder,
     compared: ImportAgreement,
     fitted: FittedTemperature | None,
     timer: StageTimer,
     started: float,
 ) -> None:
     source, scan = loaded.source, loaded.scanned.scan
+    dataset, names, choice = proof.dataset, proof.names, proof.choice
+    without_photos = dataset.truth == "model"
     write_model(made.model, folder / _MODEL)
     seconds_to_model = time.perf_counter() - started
     original = folder / f"{_ORIGINAL}{source.suffix}"
     original.write_bytes(loaded.kept)
     write_history(folder / "history.csv", ())
     write_split(folder / "split.csv", dataset.samples)
-    write_data_root(folder, dataset.root)
+    if without_photos:
+        shutil.copytree(dataset.folder, folder / DRAWN)
+    else:
+        write_data_root(folder, dataset.root)
     with timer.stage("report"):
         metrics, scores = _report(made.model, dataset, names, folder)
     targets = {split: targets_of(dataset.of(split), names) for split in scores}
@@ -360,7 +431,9 @@ def _write(
         seconds_to_model=round(seconds_to_model, 3),
         seconds=round(time.perf_counter() - started, 3),
         versions=library_versions(*_LIBRARIES),
-        command=command_text(["edgetl", "import", str(source.path), "--data", str(dataset.root)], options),
+        command=command_text(
+            ["edgetl", "import", str(source.path), *([] if without_photos else ["--data", str(dataset.root)])], options
+        ),
         imported=ImportRecord(
             name=source.path.name,
             format=source.format,
@@ -372,14 +445,24 @@ def _write(
             opset=scan.opset,
             layout="nchw" if scan.layout == "nchw" else "nhwc",
             ends_in=made.ends_in,
-            labels_from="file" if options.labels else "metadata" if scan.labels else "photos",
+            labels_from=_labels_from(loaded, proof, options),
             held_out="user" if options.held_out else "unknown",
             input=choice.record,
-            label_order=order,
+            label_order=proof.order,
             agreement=compared,
         ),
     )
     documents.write(folder / DOCUMENT, document)
+
+
+def _labels_from(
+    loaded: Loaded, proof: Proof, options: ImportOptions
+) -> Literal["file", "metadata", "photos", "numbers"]:
+    if options.labels:
+        return "file"
+    if loaded.scanned.scan.labels:
+        return "metadata"
+    return "photos" if proof.dataset.truth == "labels" else "numbers"
 
 
 def _report(
@@ -404,6 +487,8 @@ def _report(
         confusion[split] = confusion_of(((one.label, one.predicted) for one in found), names)
     write_predictions(folder / FILE, predictions)
     write_confusion(folder / CONFUSION, confusion)
+    if dataset.truth == "model":  # no classes that could be confused
+        return metrics, logits
     (folder / "plots").mkdir()
     with step("Drawing plots"):
         for split, report in metrics.items():

@@ -8,12 +8,13 @@ from typing import ClassVar
 
 from edgetl.inspection.tflite.file import MAGIC, Tensor, describe
 from edgetl.inspection.tflite.metadata import read_metadata
-from edgetl_device._lib.documents import Unknown
+from edgetl_device._lib.documents import Unknown, optional
 from edgetl_device._lib.files import check_regular
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
 from edgetl_device.scores import Accuracy, Agreement
+from edgetl_device.truth import Truth
 
 from . import onnx_file
 from .description import Grid, ONNXDescription, TensorDescription, TFLiteDescription, counted
@@ -61,6 +62,8 @@ class BundleContents:
         labels: Class names, in the order of the models' output.
         preprocess: Preprocessing of photos.
         variants: The variants.
+        truth: What its photos are held against: their ``labels``, or, for pictures that edgetl drew, the answers of the
+            original ``model``. Then accuracy is agreement with the original.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.inspection.bundle/1"
@@ -70,6 +73,7 @@ class BundleContents:
     labels: tuple[str, ...]
     preprocess: Preprocess
     variants: tuple[VariantContents, ...]
+    truth: Truth = optional("labels")
 
 
 def inspect_path(path: Path, *, tensors: bool = False) -> FileContents | BundleContents:
@@ -120,7 +124,9 @@ def _bundle(path: Path, tensors: bool) -> BundleContents:
         name = f"{bundle.path}: {variant.file}"
         model = _model(bundle.read(variant.file), variant.format, name=name, tensors=tensors)
         variants.append(VariantContents(variant.name, model, variant.accuracy, variant.agreement))
-    return BundleContents(str(bundle.path), bundle.digest, bundle.labels, bundle.preprocess, tuple(variants))
+    return BundleContents(
+        str(bundle.path), bundle.digest, bundle.labels, bundle.preprocess, tuple(variants), bundle.truth
+    )
 
 
 def _tflite(data: bytes, tensors: bool) -> TFLiteDescription:

@@ -24,6 +24,7 @@ from edgetl_device.text import listed
 
 from .findings import CALIBRATION
 from .own_photos import OwnPhoto, own_photos
+from .without_photos import needs_calibration_photos
 
 # With min-max ranges, 10 photos gave the same error as 500; bias correction needs more for its means.
 FEW_PHOTOS = 10
@@ -130,8 +131,10 @@ def calibration_photos(
     Raises:
         InputError: ``count`` is below 1, the training split is empty or its photos changed, or ``folder`` is missing
             or empty, has a class unknown to the run, or contains a validation or test photo (same file or same
-            decoded pixels).
+            decoded pixels), or the run was imported without photos and no folder is given.
     """
+    if folder is None and run.truth == "model":
+        raise needs_calibration_photos(run)
     if folder is None:
         chosen = choose_calibration(run.samples, count=count, seed=seed)
         found = find_photos(run, chosen, data=data)

@@ -53,6 +53,7 @@ from .variants import (
     repaired,
     with_features_output,
 )
+from .without_photos import check_without_photos
 
 # A float export differs only in the order of operations; a larger difference means a conversion error.
 FLOAT_TOLERANCE = 1e-4
@@ -85,6 +86,7 @@ def quantize(
     """
     if run.document.config.unknown:
         options = _telling(options)
+    check_without_photos(run, options)
     # Fail early: check output paths, then the user's photos.
     check_writable(run.folder / DOCUMENT)
     check_bundle(run.folder / "bundle")
@@ -158,6 +160,7 @@ def _quantize(run: Run, options: QuantizeOptions, data: Path | None, *, overwrit
             reference=ReferenceArrays(probabilities=against.probabilities, logits=against.logits),
             provenance=_provenance(run, options, kept),
             unknown=unknown,
+            truth=run.truth,
         )
     if kept.signed:
         note("note: the new bundle is not signed, as the one before was: sign it again")
@@ -336,6 +339,7 @@ def _report(
         candidates=candidates,
         warnings=warnings,
         command=command_text(["edgetl", "quantize", str(run.folder)], options),
+        truth=run.truth,
     )
 
 

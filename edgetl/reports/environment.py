@@ -11,6 +11,7 @@ from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import BenchEnvironment, Result, Settings
 from edgetl_device.delegates.share import External
 from edgetl_device.machine.cores import Cluster
+from edgetl_device.truth import photos_called
 
 from .charts import Scale, line_path
 
@@ -101,7 +102,7 @@ def _batches(settings: Settings) -> list[tuple[str, str]]:
 
 def _photos(evalset: Evalset) -> list[tuple[str, str | float | Unknown]]:
     if evalset.source == "bundle":
-        return [("Held-out photos", len(evalset.photos))]
+        return [(photos_called(evalset.truth).capitalize(), len(evalset.photos))]
     folder = f"{len(evalset.photos)}, content {evalset.digest[:12]}"
     reference = evalset.reference
     against = reference if isinstance(reference, Unknown) else evalset.reference_name or FLOAT_MODEL

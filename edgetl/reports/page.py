@@ -13,6 +13,7 @@ from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.bundle import Bundle
+from edgetl_device.truth import NOT_KNOWN
 
 from .charts import (
     Counts,
@@ -29,7 +30,7 @@ from .charts import (
 )
 from .environment import Gauge, facts, gauges
 from .gallery import Gallery, flipped, one_per_variant
-from .text import Figure, Warned, drop_text, interval_text
+from .text import Figure, Warned, agreement_text, drop_text, interval_text
 
 COLOURS = 8
 SHORT_FLOAT_MODEL = "the float model"
@@ -142,6 +143,7 @@ class Bench:
     gallery: Gallery
     has_bundle: bool
     of_folder: bool
+    labelled: bool
     against: str
 
 
@@ -172,6 +174,7 @@ def bench(name: str, result: Result, *, first_number: int, with_way: bool, bundl
         gallery=flipped(result, bundle),
         has_bundle=bundle is not None,
         of_folder=evalset.source == "folder",
+        labelled=evalset.truth == "labels",
         against="" if unpaired else _reference(result),
     )
 
@@ -204,10 +207,16 @@ def figures(rows: Sequence[Row]) -> tuple[Figure, ...]:
     percent, ms = next(iter(known.items()), (50, _median_ms(run.samples_ns.invoke)))
     per = "photo" if run.batch == 1 else f"{run.batch} photos"
     doubt = run.verdict.status == "degraded"
-    found = [
-        Figure(f"{row.name}, model, p{percent}", f"{ms:.2f} ms", f"per {per}, on {board}", doubtful=doubt),
-        Figure("Top-1 accuracy", f"{run.accuracy.top1:.1%}", interval_text(run.accuracy)),
-    ]
+    found = [Figure(f"{row.name}, model, p{percent}", f"{ms:.2f} ms", f"per {per}, on {board}", doubtful=doubt)]
+    if row.benched.evalset.truth == "model":
+        found.append(
+            Figure("Answers of the original", f"{run.accuracy.top1:.1%}", interval_text(run.accuracy, "drawn pictures"))
+        )
+        if not isinstance(run.agreement, Unknown):
+            name = f"Agreement with {_reference(row.benched)}"
+            found.append(Figure(name, *agreement_text(run.agreement, "drawn pictures")))
+        return (*found, Figure("Size", f"{run.bytes / 1e6:.2f} MB", run.precision))
+    found.append(Figure("Top-1 accuracy", f"{run.accuracy.top1:.1%}", interval_text(run.accuracy)))
     if not isinstance(run.agreement, Unknown):
         found.append(Figure(f"Drop against {_reference(row.benched)}", *drop_text(run.agreement)))
     return (*found, Figure("Size", f"{run.bytes / 1e6:.2f} MB", run.precision))
@@ -218,6 +227,7 @@ def warnings(benches: Sequence[Bench], compared: Sequence[str]) -> tuple[Warned,
     found = []
     for one in benches:
         place = f" ({one.name})" if len(benches) > 1 else ""
+        found += [] if one.labelled else [Warned(NOT_KNOWN.capitalize() + "." + place, "runs")]
         found += [Warned(reason + place, "measurement") for reason in one.reasons]
         found += [Warned(f"{left.variant} was not measured: {left.why}{place}", "runs") for left in one.result.skipped]
     return (*found, *(Warned(text, "comparison") for text in compared))

@@ -19,6 +19,7 @@ from edgetl_device.bench.percentiles import percentile
 from edgetl_device.bench.result import Result, ResultRun
 from edgetl_device.preprocess import image_of
 from edgetl_device.text import LISTED
+from edgetl_device.truth import share_called
 
 from .text import drawn
 
@@ -154,13 +155,14 @@ def side_by_side(result: Result, photos: Sequence[ClassifiedPhoto], *, title: st
         axes.set_axis_off()
     threads = result.runs[0].threads
     runs = [run for run in result.runs if run.threads == threads]
+    shares = [100 * run.accuracy.top1 for run in runs]
     panels = (
         (
             f"model, ms a photo, {threads} thread{'s' if threads > 1 else ''}\np50, whisker to p95",
             [_median_ms(run) for run in runs],
         ),
         ("size of the file, MB", [run.bytes / 1e6 for run in runs]),
-        ("top-1 accuracy, %\nwith its 95% interval", [100 * run.accuracy.top1 for run in runs]),
+        (f"{share_called(result.evalset.truth, 'top-1 accuracy')}, %\nwith its 95% interval", shares),
     )
     whiskers = (
         [(0.0, _above_median(run)) for run in runs],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.scores import Accuracy, Agreement
 from edgetl_device.text import shown
 
@@ -49,6 +50,13 @@ def drop_text(agreement: Agreement) -> tuple[str, str]:
     """Return the loss of accuracy against the reference, and its interval; a negative drop is a gain."""
     low, high = agreement.drop_ci95_pp
     return f"{agreement.drop_pp:+.2f} pp", f"95% interval {low:+.1f} to {high:+.1f} pp, {agreement.photos:,} photos"
+
+
+def agreement_text(agreement: Agreement, photos: str = "photos") -> tuple[str, str]:
+    """Return the share of photos with the same answer as the reference's, and its interval."""
+    low, high = wilson95(agreement.agree, agreement.photos)
+    interval = f"95% interval {100 * low:.1f} to {high:.1%}, {agreement.agree:,} of {agreement.photos:,} {photos}"
+    return f"{agreement.top1:.1%}", interval
 
 
 def drawn(name: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl._lib.progress import note
-from edgetl.data import Sample, photos_folder
+from edgetl.data import Sample
 from edgetl.data.pixels import PixelCache, decode_files, hash_files
 from edgetl.runs import float_model
 from edgetl.runs.directory import Run
@@ -89,8 +89,11 @@ def suggest(run: Run, folder: Path, photos: Sequence[str]) -> Suggestions:
 
 def _training(run: Run) -> tuple[tuple[Sample, ...], Path]:
     """Return the training photos that are as they were, and their folder."""
+    if run.truth == "model":
+        note(f"no training photos beside the suggestions: {run.folder.name} was imported without photos")
+        return (), run.data_root
     try:
-        folder = photos_folder(run.data_root)
+        folder = run.photos_folder()
     except EdgetlError as error:
         note(f"no training photos beside the suggestions: {error.what}")
         return (), run.data_root

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from edgetl._lib.owned import Kind, bundle_files, check_replaceable
-from edgetl.data import Sample, Split, read_split
+from edgetl.data import Sample, Split, photos_folder, read_split
 from edgetl_device._lib import documents
 from edgetl_device._lib.files import heal, sha256_file
 from edgetl_device._lib.given import advice
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import Preprocess
+from edgetl_device.truth import Truth
 
 from . import confusion, model_card, predictions
 from .confusion import Confusion
@@ -28,6 +29,9 @@ DOCUMENT = "run.json"
 # Location of the photos on this machine. Leave it out when you share a run.
 DATA_ROOT = "data_root.txt"
 
+# Pictures that edgetl drew for a model that was imported without photos.
+DRAWN = "drawn"
+
 # Photos of the runs before one that training started from, as in split.csv; only those that are not in it.
 EARLIER = "earlier.csv"
 
@@ -38,6 +42,7 @@ _FILES = (
     "original.*",
     "split.csv",
     DATA_ROOT,
+    f"{DRAWN}/*.png",
     EARLIER,
     "history.csv",
     "predictions.csv",
@@ -109,10 +114,40 @@ class Run:
         return self.document.preprocess
 
     @property
+    def truth(self) -> Truth:
+        """What the labels of its photos are: those that people gave, or the answers of the original model."""
+        return self.document.dataset.truth
+
+    @property
     def data_root(self) -> Path:
-        """Path of the data set, folder or file; photo paths are relative to :func:`edgetl.data.photos_folder`."""
+        """Path of the data set, folder or file; photo paths are relative to :meth:`photos_folder`."""
+        if self.truth == "model":
+            return self.folder / DRAWN
         place = self.folder / DATA_ROOT
         return Path(os.fsdecode(place.read_bytes()) if place.is_file() else self.document.dataset.root)
+
+    def photos_folder(self, data: Path | None = None) -> Path:
+        """Return the folder that the photos' paths are relative to.
+
+        Args:
+            data: The data set, folder or file, if it has moved since training.
+
+        Raises:
+            InputError: The data set no longer exists, or the run was imported without photos.
+        """
+        if self.truth == "labels":
+            return photos_folder(data or self.data_root)
+        if data is not None:
+            raise InputError(
+                f"--data {data}: {self.folder.name} was imported without photos, so there are none to find",
+                hint="Leave out --data, or import the model again with it.",
+            )
+        return self.data_root
+
+    @property
+    def labelled(self) -> tuple[Sample, ...]:
+        """Its photos, with the labels that people gave them; none of a model that was imported without photos."""
+        return self.samples if self.truth == "labels" else ()
 
     @property
     def earlier(self) -> tuple[Sample, ...]:

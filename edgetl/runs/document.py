@@ -143,7 +143,7 @@ class TeacherRecord:
         backbone: Backbone of the teacher.
         width: Width multiplier of the backbone.
         size: Height, width and channels of its input.
-        metrics: Accuracy of the teacher on its own held-out photos, by split.
+        metrics: Accuracy of the teacher on its own held-out photos, by split; empty if it was imported without photos.
     """
 
     sha256: Sha256

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from edgetl.data import Sample, photos_folder
+from edgetl.data import Sample
 from edgetl.data.pixels import PixelCache, decode_files
 from edgetl.data.readers.folders import find_file
 from edgetl.runs.directory import Run
@@ -46,7 +46,7 @@ def find_photos(run: Run, samples: Sequence[Sample], *, data: Path | None = None
     Raises:
         InputError: The data set or a photo is missing or changed since training.
     """
-    root = photos_folder(data or run.data_root)
+    root = run.photos_folder(data)
     # Copying to another system may have changed the Unicode normalization of names.
     paths = tuple(find_file(root, sample.path) or root / sample.path for sample in samples)
     for path, sample in zip(paths, samples, strict=True):

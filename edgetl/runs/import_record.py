@@ -109,12 +109,12 @@ class ImportRecord:
         opset: Opset of ONNX.
         layout: Layout of its input.
         ends_in: What the original puts out.
-        labels_from: Source of the labels: the user's ``file``, the ``metadata`` of the model, or the ``photos`` (their
-            classes, sorted by name).
+        labels_from: Source of the labels: the user's ``file``, the ``metadata`` of the model, the ``photos`` (their
+            classes, sorted by name), or, without any of them, the ``numbers`` of the outputs.
         held_out: Whether the test photos were kept from the training of the model: ``user`` if the user says so, else
             ``unknown``. edgetl cannot know it.
         input: How photos become what the model takes.
-        label_order: Whether the order of the labels looks right.
+        label_order: Whether the order of the labels looks right; null if there were no photos to tell it by.
         agreement: Agreement of the imported model with the original.
     """
 
@@ -128,8 +128,8 @@ class ImportRecord:
     opset: Positive | None = optional()
     layout: Literal["nhwc", "nchw"]
     ends_in: Literal["softmax", "log-softmax", "sigmoids", "one sigmoid", "logits", "one logit"]
-    labels_from: Literal["file", "metadata", "photos"]
+    labels_from: Literal["file", "metadata", "photos", "numbers"]
     held_out: Literal["user", "unknown"]
     input: InputRecord
-    label_order: LabelOrder
+    label_order: LabelOrder | None
     agreement: ImportAgreement

@@ -10,6 +10,7 @@ from edgetl.data import Finding, Split
 from edgetl_device._lib.documents import Count, Json, Milliseconds, Positive, Seconds, Sha256, Text, Unknown, optional
 from edgetl_device.options import Value
 from edgetl_device.scores import Accuracy, Agreement
+from edgetl_device.truth import Truth
 from edgetl_device.unknown import UnknownVariant
 
 from .calibration_error import CalibrationError
@@ -233,6 +234,8 @@ class QuantizeReport:
         warnings: Bounds that are uncertain with so few photos, or missed on the held-out photos.
         command: The command that wrote it, of each path the last part; absent in reports of earlier versions.
         unknown: How the variants tell unknown photos, of those that can.
+        truth: What the photos are held against: their ``labels``, or, for pictures that edgetl drew, the answers of the
+            original ``model``. Then nothing that is called accuracy here is one: it is agreement with the original.
     """
 
     SCHEMA: ClassVar[str] = "edgetl.quantize/2"
@@ -249,3 +252,4 @@ class QuantizeReport:
     warnings: tuple[BoundWarning, ...] = optional(())
     command: str | None = optional()
     unknown: tuple[UnknownVariant, ...] = optional(())
+    truth: Truth = optional("labels")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from edgetl._lib.csv import table_text
 from edgetl._lib.progress import note
-from edgetl.data import list_photos, photos_folder
+from edgetl.data import list_photos
 from edgetl.runs.directory import Run
 from edgetl_device._lib.files import check_writable, write_text
 from edgetl_device.errors import InputError
@@ -33,7 +33,12 @@ def with_more_photos(run: Run, more: Path, table: Path) -> Path:
             the run, or there is another table.
     """
     check_writable(table)
-    folder, found = photos_folder(run.data_root), list_photos(more)
+    if run.truth == "model":
+        raise InputError(
+            f"{run.folder}: was imported without photos, so there are none to add to",
+            hint=f"Train on yours alone: edgetl train {more} --from {run.folder}",
+        )
+    folder, found = run.photos_folder(), list_photos(more)
     _check_there(run, folder)
     rows = {_place(folder / one.path, table): one.label for one in run.samples}
     mine = len(rows)

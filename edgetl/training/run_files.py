@@ -134,5 +134,5 @@ def _describe_teacher(teacher: Run) -> TeacherRecord:
         backbone=config.backbone,
         width=config.width,
         size=teacher.preprocess.size,
-        metrics={split: one.accuracy for split, one in metrics.items()},
+        metrics={split: one.accuracy for split, one in metrics.items()} if teacher.truth == "labels" else {},
     )

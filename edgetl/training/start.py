@@ -62,7 +62,7 @@ def start_of(options: TrainOptions) -> Start:
     run = Run.open(Path(options.from_run))
     _check_options(options, run)
     config = run.document.config
-    return Start(config.backbone, config.width, run.preprocess, run, kept_splits((*run.samples, *run.earlier)))
+    return Start(config.backbone, config.width, run.preprocess, run, kept_splits((*run.labelled, *run.earlier)))
 
 
 def _check_options(options: TrainOptions, run: Run) -> None:
@@ -120,7 +120,7 @@ def earlier_photos(start: Start, dataset: Dataset) -> tuple[Sample, ...]:
     if start.run is None:
         return ()
     here = {key for one in dataset.samples for key in (one.sha256, one.group)}
-    everything = (*start.run.samples, *start.run.earlier)
+    everything = (*start.run.labelled, *start.run.earlier)
     return tuple(one for one in everything if one.sha256 not in here and one.group not in here)
 
 

@@ -98,7 +98,7 @@ def test_edited_manifest(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ("edgetl.bundle/3", r"Update edgetl: edgetl 0\.1\.0 wrote it"),
+        ("edgetl.bundle/4", r"Update edgetl: edgetl 0\.1\.0 wrote it"),
         ("edgetl.run/1", "expected"),
         ("other", "expected"),
     ],

@@ -116,6 +116,9 @@ def test_only_bundles_that_need_it_have_the_new_schema(tiny: Bundle) -> None:
         )
         assert documents.to_json(changed)["schema"] == "edgetl.bundle/2"
         assert read_manifest(documents.dumps(changed).encode(), name="it") == changed
+    drawn = documents.sealed(documents.of_json(Manifest, before | {"truth": "model"}, name="it"))
+    assert documents.to_json(drawn)["schema"] == "edgetl.bundle/3"
+    assert read_manifest(documents.dumps(drawn).encode(), name="it") == drawn
 
 
 def test_stretch_fills_a_rectangle() -> None:

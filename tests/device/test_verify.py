@@ -52,6 +52,12 @@ def test_a_whole_bundle(tiny: Bundle) -> None:
     assert "on average" in golden.detail
 
 
+def test_a_bundle_without_photos_proves_no_accuracy(reseal: Reseal) -> None:
+    report = verify(Bundle.open(reseal(lambda document: document.update(schema="edgetl.bundle/3", truth="model"))))
+    assert report.ok
+    assert (status(report)["accuracy"], status(report)["reference, float32"]) == ("skipped", "ok")
+
+
 def test_every_damaged_file_is_named(folder: Path) -> None:
     for name in ("models/int8.tflite", "evalset/00_circle.jpg"):
         data = bytearray((folder / name).read_bytes())

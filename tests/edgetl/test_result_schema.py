@@ -70,7 +70,7 @@ def test_every_field_of_a_bench_of_a_folder_in_batches_is_described(tmp_path: Pa
     "change",
     [
         lambda d: d.pop("evalset"),
-        lambda d: d.update(schema="edgetl.result/2"),
+        lambda d: d.update(schema="edgetl.result/3"),
         lambda d: d["environment"].update(governor=None),
         lambda d: d["environment"]["after"].update(temperature_c={"unknown": ""}),
         lambda d: d["environment"].pop("during"),

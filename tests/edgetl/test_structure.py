@@ -40,7 +40,7 @@ DEVICE_LAYERS = (
     {"photo_metadata", "runtime"},
     {"delegates", "preprocess", "storage"},
     {"machine"},
-    {"decoding", "reasons", "scores", "signature", "unknown"},
+    {"decoding", "reasons", "scores", "signature", "truth", "unknown"},
     {"input_size", "options"},
     {"_lib"},
     {"errors"},

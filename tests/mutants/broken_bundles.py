@@ -10,8 +10,15 @@ MUTANTS = (
     Mutant(
         "a bundle for a rectangle has the schema of squares",
         "device/edgetl_device/bundle.py",
-        'return self.SCHEMA if self.preprocess.size.brief() is None else "edgetl.bundle/1"',
+        'return "edgetl.bundle/2" if self.preprocess.size.brief() is None else "edgetl.bundle/1"',
         'return "edgetl.bundle/1" if self.preprocess else self.SCHEMA',
+        (_DEVICE + "test_input_size.py::test_only_bundles_that_need_it_have_the_new_schema",),
+    ),
+    Mutant(
+        "a bundle of drawn pictures has the schema of photos",
+        "device/edgetl_device/bundle.py",
+        'if self.truth != "labels":',
+        "if not self.truth:",
         (_DEVICE + "test_input_size.py::test_only_bundles_that_need_it_have_the_new_schema",),
     ),
     Mutant(

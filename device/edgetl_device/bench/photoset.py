@@ -16,6 +16,7 @@ from edgetl_device.bundle import EVALSET, Bundle, EvalPhoto
 from edgetl_device.errors import InputError
 from edgetl_device.preprocess import PhotoError, Preprocess, preprocess, read_photo
 from edgetl_device.text import is_utf8, listed, normal, normal_names
+from edgetl_device.truth import Truth
 
 # Timed photos stay in memory: as many as fit, but at least one.
 TIMED_BYTES = 64 << 20
@@ -33,6 +34,7 @@ class PhotoSet:
         name: Name of the bundle or the folder.
         labels: Class names, in the order of the model's output.
         photos: At least one.
+        truth: What they are held against: their labels, or the answers of the original model.
     """
 
     source: Literal["bundle", "folder"]
@@ -41,6 +43,7 @@ class PhotoSet:
     photos: tuple[EvalPhoto, ...]
     _bytes_of: Callable[[str], bytes]
     _size_bytes: int
+    truth: Truth = "labels"
 
     @property
     def digest(self) -> str:
@@ -88,7 +91,13 @@ def of_bundle(bundle: Bundle) -> PhotoSet:
     photos = tuple(replace(photo, file=photo.file.removeprefix(EVALSET)) for photo in bundle.photos())
     size_bytes = sum(bundle.files[photo.file].bytes for photo in bundle.photos())
     return PhotoSet(
-        "bundle", bundle.path.name, bundle.labels, photos, lambda file: bundle.read(EVALSET + file), size_bytes
+        "bundle",
+        bundle.path.name,
+        bundle.labels,
+        photos,
+        lambda file: bundle.read(EVALSET + file),
+        size_bytes,
+        bundle.truth,
     )
 
 

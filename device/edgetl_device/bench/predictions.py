@@ -12,6 +12,7 @@ from edgetl_device._lib.documents import Count, Is, Sha256, Share, Unknown, opti
 from edgetl_device.bundle import EvalPhoto
 from edgetl_device.classifier import Classifier
 from edgetl_device.runtime import Predicted
+from edgetl_device.truth import Truth
 
 from .photoset import PhotoSet
 
@@ -30,6 +31,8 @@ class Evalset:
         photos: The photos, in the order of the set.
         reference: Class index predicted by the reference for each photo.
         reference_name: The reference: the float model that the bundle was made from, or a variant on this device.
+        truth: What the photos are held against: their ``labels``, or, for pictures that edgetl drew, the answers of the
+            original ``model``. Then nothing that is called accuracy here is one: it is agreement with the original.
     """
 
     source: Literal["bundle", "folder"] = "bundle"
@@ -38,6 +41,7 @@ class Evalset:
     photos: Annotated[tuple[EvalPhoto, ...], Is(items=1)]
     reference: tuple[Count, ...] | Unknown
     reference_name: str | None = optional()
+    truth: Truth = optional("labels")
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,7 @@ def evalset(photos: PhotoSet, reference: tuple[int, ...] | Unknown, reference_na
         photos=photos.photos,
         reference=reference,
         reference_name=None if isinstance(reference, Unknown) else reference_name,
+        truth=photos.truth,
     )
 
 

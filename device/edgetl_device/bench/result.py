@@ -1,8 +1,9 @@
-"""The document of a bench (``edgetl.result/1``), with the checks on reading it."""
+"""The document of a bench (``edgetl.result/2``), with the checks on reading it."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Annotated, ClassVar, Literal
@@ -235,7 +236,9 @@ class Result:
         digest: SHA-256 of this document's canonical form without this field.
     """
 
-    SCHEMA: ClassVar[str] = "edgetl.result/1"
+    SCHEMA: ClassVar[str] = "edgetl.result/2"
+    # Version 1 has labelled photos only. It is still written for them: its readers would take agreement for accuracy.
+    OLDER: ClassVar[Mapping[str, Callable[[Json], Json]]] = {"edgetl.result/1": lambda document: document}
     SEALED: ClassVar[bool] = True
 
     producer: Named
@@ -248,6 +251,10 @@ class Result:
     runs: Annotated[tuple[ResultRun, ...], Is(items=1)]
     skipped: tuple[Skipped, ...]
     digest: Sha256 = documents.stated("0" * 64)
+
+    def written_as(self) -> str:
+        """Return the first schema that has such photos."""
+        return "edgetl.result/1" if self.evalset.truth == "labels" else self.SCHEMA
 
     def variant(self, name: str, *, threads: int | None = None, batch: int | None = None) -> ResultRun:
         """Return the first run of a variant, optionally with a number of threads or a batch size.

@@ -232,7 +232,7 @@ def score(
 ) -> ResultRun:
     """Return a run of the result: times and their verdict, accuracy, agreement, memory, and optional measurements."""
     setup, options = measurement.setup, plan.options
-    say(f"accuracy and memory of {setup}")
+    say(f"{'accuracy' if photos.truth == 'labels' else 'agreement'} and memory of {setup}")
     meter = measured.energy
     return row(
         measurement,

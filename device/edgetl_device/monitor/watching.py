@@ -457,6 +457,9 @@ class Monitor:
         if classifier.bundle.digest != watched.bundle.digest:
             return
         watched.tried = True
+        if watched.bundle.truth == "model":
+            watched.why = "the bundle has no photos: drawn pictures are not like those of the field"
+            return
         try:
             reference, document = reference_of(classifier, watched.measures, self._path / REFERENCE)
         except (EdgetlError, OSError) as error:

@@ -15,10 +15,12 @@ from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import BenchEnvironment, Result, ResultRun, Settings
 from edgetl_device.machine.environment import State
 from edgetl_device.scores import Accuracy, Agreement
+from edgetl_device.truth import NOT_KNOWN, SAME, Truth, photos_called, share_called
 
 from .formats import Format, Table, print_report
 
 T = TypeVar("T")
+_KINDS: dict[Truth, str] = {"labels": "held-out", "model": "drawn"}
 
 
 def print_result(result: Result, form: Format = Format.table, more: Sequence[str] = ()) -> None:
@@ -27,7 +29,11 @@ def print_result(result: Result, form: Format = Format.table, more: Sequence[str
     for run in result.runs:
         groups.setdefault(group_name(run, result.settings), []).append(run)
     tables = [
-        Table(f"{result.bundle.name}, {name}", ["", *(run.variant for run in runs)], table_rows(runs))
+        Table(
+            f"{result.bundle.name}, {name}",
+            ["", *(run.variant for run in runs)],
+            table_rows(runs, result.evalset.truth),
+        )
         for name, runs in groups.items()
     ]
     tables += overviews(groups)
@@ -43,7 +49,9 @@ def short_table(title: str, results: Mapping[str, Result | None], *, by: str = "
         results: Results by name; None for one that is missing.
         by: What the results are of, such as ``board``.
     """
-    numbers = ["model p50", "model p95", "photo p95", "top-1 (95%)", "drop, pp (95%)", "memory"]
+    pictures = any(result and result.evalset.truth == "model" for result in results.values())
+    scores = ["as original (95%)", "agreement (95%)"] if pictures else ["top-1 (95%)", "drop, pp (95%)"]
+    numbers = ["model p50", "model p95", "photo p95", *scores, "memory"]
     columns = [*([by] if by else []), "variant", "threads", *numbers, "verdict"]
     rows = []
     for name, result in results.items():
@@ -60,7 +68,7 @@ def short_table(title: str, results: Mapping[str, Result | None], *, by: str = "
                 milliseconds(run.latency.p95_ms),
                 milliseconds(run.latency_ms.total.p95_ms),
                 "{:.1%} ({:.1f}..{:.1f})".format(run.accuracy.top1, *(100 * bound for bound in run.accuracy.ci95)),
-                drop_with_interval(run),
+                agreement_with_interval(run) if pictures else drop_with_interval(run),
                 megabytes(run.peak_rss_bytes),
                 run.verdict.status,
             ]
@@ -84,17 +92,18 @@ def records(result: Result) -> list[Record]:
             "threads": run.threads,
             "delegate": run.delegate,
             "batch": run.batch,
-            "photos": evalset.name if evalset.source == "folder" else "held-out",
+            "photos": evalset.name if evalset.source == "folder" else _KINDS[evalset.truth],
             "samples": len(run.samples_ns.invoke),
             "verdict": run.verdict.status,
-            **values(RUN_METRICS, run),
+            **values(RUN_METRICS, run, evalset.truth),
         }
         for run in result.runs
     ]
 
 
-def table_rows(runs: list[ResultRun]) -> list[list[str]]:
+def table_rows(runs: list[ResultRun], truth: Truth = "labels") -> list[list[str]]:
     """Return the rows of the table for runs of one group: a name, then one cell for each run."""
+    labelled = truth == "labels"
     batch = runs[0].batch
     photo = "photo" if batch == 1 else f"{batch} photos"
     cells: list[tuple[str, Callable[[ResultRun], str]]] = [
@@ -112,16 +121,19 @@ def table_rows(runs: list[ResultRun]) -> list[list[str]]:
         (f"{photo} p50", lambda run: milliseconds(run.latency_ms.total.p50_ms)),
         (f"{photo} p95", lambda run: milliseconds(run.latency_ms.total.p95_ms)),
         ("photos a second", lambda run: f"{run.throughput_per_s:.0f}"),
-        ("top-1", lambda run: f"{run.accuracy.top1:.1%}"),
+        (share_called(truth), lambda run: f"{run.accuracy.top1:.1%}"),
         ("  95% interval", lambda run: _interval(run.accuracy.ci95, scale=100, form=".1f", unit="%")),
-        *([("top-5", _top5), ("  95% interval", _of_top5)] if any(run.accuracy.top5 for run in runs) else []),
+        *(
+            [("top-5", _top5), ("  95% interval", _of_top5)]
+            if labelled and any(run.accuracy.top5 for run in runs)
+            else []
+        ),
         *(
             [("not unknown", _accepted), ("  top-1 among them", _among_accepted)]
             if any(run.among_accepted for run in runs)
             else []
         ),
-        ("drop, pp", lambda run: _paired(run, lambda it: f"{it.drop_pp:.2f}")),
-        ("  95% interval", lambda run: _paired(run, lambda it: _interval(it.drop_ci95_pp, scale=1, form="+.2f"))),
+        *([("drop, pp", _drop), ("  95% interval", _of_drop)] if labelled else []),
         ("agreement", lambda run: _paired(run, lambda it: f"{it.top1:.1%}")),
         ("  95% interval", lambda run: _paired(run, _of_agreement)),
         ("peak memory", lambda run: megabytes(run.peak_rss_bytes)),
@@ -168,26 +180,34 @@ def environment_lines(result: Result) -> list[str]:
         ", ".join(part for part in line if part and not isinstance(part, Unknown)) for line in (where, state, system)
     ]
     lines += [cores_line(environment), throttle_line(after), delegate_line(result), overhead_line(result)]
-    return [*filter(None, lines), f"accuracy on {photos_text(result)}"]
+    return [*filter(None, lines), measured_on(result)]
+
+
+def measured_on(result: Result) -> str:
+    """Return what accuracy was measured on, or that it is not known."""
+    if result.evalset.truth == "labels":
+        return f"accuracy on {photos_text(result)}"
+    return f"as original: {SAME}, {len(result.evalset.photos)} of them; {NOT_KNOWN}"
 
 
 def photos_text(result: Result) -> str:
     """Return the photos of a result: ``200 held-out photos``, or those of a folder with the start of their digest."""
     found = result.evalset
     if found.source == "bundle":
-        return f"{len(found.photos)} held-out photos"
+        return f"{len(found.photos)} {photos_called(found.truth)}"
     return f"{len(found.photos)} photos of the folder {found.name} (content {found.digest[:8]})"
 
 
 def about_lines(result: Result) -> list[str]:
     """Return the legend of the tables."""
     found = result.evalset
+    paired = "drop and agreement" if found.truth == "labels" else "agreement"
     lines = ["model: pixels in, probabilities out; photo: from a file's bytes to a label; percentiles: nearest rank"]
     if any(run.batch > 1 for run in result.runs):
         lines.append("with a batch, times are per inference: all its photos together")
     if isinstance(found.reference, Unknown):
-        return [*lines, f"drop and agreement: unknown: {found.reference.unknown}"]
-    return [*lines, f"drop and agreement: against {found.reference_name or FLOAT_MODEL}"]
+        return [*lines, f"{paired}: unknown: {found.reference.unknown}"]
+    return [*lines, f"{paired}: against {found.reference_name or FLOAT_MODEL}"]
 
 
 def delegate_line(result: Result) -> str:
@@ -259,6 +279,19 @@ def group_name(run: ResultRun, settings: Settings) -> str:
 def drop_with_interval(run: ResultRun) -> str:
     """Return the drop in percentage points, or ``-`` without a reference."""
     return _paired(run, lambda it: f"{it.drop_pp:.2f} ({_interval(it.drop_ci95_pp, scale=1, form='+.1f')})")
+
+
+def agreement_with_interval(run: ResultRun) -> str:
+    """Return the share of answers like the reference's, or ``-`` without one."""
+    return _paired(run, lambda it: f"{it.top1:.1%} ({_of_agreement(it)})")
+
+
+def _drop(run: ResultRun) -> str:
+    return _paired(run, lambda it: f"{it.drop_pp:.2f}")
+
+
+def _of_drop(run: ResultRun) -> str:
+    return _paired(run, lambda it: _interval(it.drop_ci95_pp, scale=1, form="+.2f"))
 
 
 def _of_agreement(agreement: Agreement) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from edgetl_device.scores import Accuracy, Agreement, AmongAccepted
+    from edgetl_device.truth import Truth
 
 _PIPE_COLUMNS = 10_000
 # Verdicts are coloured in these rows and columns only: a class may be called "valid" or "no".
@@ -26,6 +27,10 @@ DATA_FORMS = "FOLDER/<class>/photos, FOLDER/{train,val,test}/<class>/photos, a .
 LEGEND = (
     "drop pp: accuracy of the float model minus that of the file, in percentage points; agree: photos with the same"
     " prediction; MAE: mean absolute difference of a probability"
+)
+LEGEND_OF_PICTURES = (
+    "as original: pictures that edgetl drew, with the answer of the original model; agree: with that of the float"
+    " model; MAE: mean absolute difference of a probability"
 )
 
 
@@ -102,13 +107,14 @@ def _style(cell: str, headings: set[str]) -> str:
     return _COLOURS.get(cell, "") if headings & _VERDICTS else ""
 
 
-def accuracy_text(accuracy: Accuracy) -> str:
-    """Return an accuracy as text, always with its number of photos and its interval."""
+def accuracy_text(accuracy: Accuracy, truth: Truth = "labels") -> str:
+    """Return an accuracy as text, or agreement with the original, always with its number of photos and its interval."""
     low, high = accuracy.ci95
-    return (
-        f"{accuracy.correct} of {accuracy.photos} photos right, "
-        f"top-1 {accuracy.top1:.3f} (95% CI {low:.3f} .. {high:.3f})"
-    )
+    counted = f"{accuracy.correct} of {accuracy.photos}"
+    interval = f"{accuracy.top1:.3f} (95% CI {low:.3f} .. {high:.3f})"
+    if truth == "model":
+        return f"{counted} drawn pictures as the original, {interval}"
+    return f"{counted} photos right, top-1 {interval}"
 
 
 def accepted_text(found: AmongAccepted) -> str:

@@ -20,6 +20,7 @@ from edgetl_device._lib.documents import Unknown
 from edgetl_device._lib.files import write_text
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.text import LISTED, shown
+from edgetl_device.truth import NOT_KNOWN
 from edgetl_device.unknown import Accepted
 
 from . import page
@@ -138,7 +139,7 @@ def _metadata(name: str, document: RunDocument, split: Split | None, words: Word
         "library_name: keras",
         "pipeline_tag: image-classification",
         f"tags: {json.dumps(['image-classification', 'edgetl', document.config.backbone])}",
-        "metrics: [accuracy, f1]",
+        *([] if document.dataset.truth == "model" else ["metrics: [accuracy, f1]"]),
     ]
     if split is not None:
         metrics = document.metrics[split]
@@ -174,6 +175,8 @@ def _details(document: RunDocument) -> Iterator[str]:
 
 
 def _photos(document: RunDocument) -> str:
+    if without := page.pictures(document):
+        return without
     photos = document.dataset.photos
     return (
         f"{photos.all:,} photos of the data set {escaped(document.dataset.root)} "
@@ -191,6 +194,14 @@ def _procedure(document: RunDocument) -> Iterator[str]:
 
 
 def _evaluation(document: RunDocument, split: Split | None) -> Iterator[str]:
+    if split is None and document.imported is not None and document.dataset.truth == "model":
+        same = document.imported.agreement
+        yield page.doubts(document, split)[0]
+        yield (
+            f"- {same.agree} of {same.photos} drawn pictures have the answer of the original in "
+            f"{escaped(document.imported.runtime)}; outputs differ by {same.max_abs:.1e} at most"
+        )
+        return
     if split is None:
         yield "No photos were held out, so the accuracy of this model is unknown."
         return
@@ -225,6 +236,9 @@ def _int8(int8: Int8 | None) -> Iterator[str]:
     if int8 is None:
         yield "The model was not quantized yet."
         return
+    if int8.truth == "model":
+        yield from _against_original(int8)
+        return
     yield f"On {int8.photos:,} {_SPLITS[int8.split]} photos, against the float model. {escaped(int8.bundle)}"
     yield "| variant | size, MB | top-1 | 95% interval | drop, pp | 95% interval | agreement | SHA-256 |"
     yield "| --- | ---: | ---: | ---: | ---: | ---: | ---: | --- |"
@@ -238,6 +252,25 @@ def _int8(int8: Int8 | None) -> Iterator[str]:
             f"{100 * low:.1f} to {high:.1%}",
             f"{row.agreement.drop_pp:+.2f}",
             f"{least:+.1f} to {most:+.1f}",
+            f"{row.agreement.top1:.1%} ({100 * agree[0]:.1f} to {agree[1]:.1%})",
+            f"`{row.sha256[:12]}`" if row.sha256 else "-",
+        )
+        yield f"| {' | '.join(cells)} |"
+    for warning in int8.warnings:
+        yield f"- {escaped(warning)}"
+
+
+def _against_original(int8: Int8) -> Iterator[str]:
+    """Yield the table of a model without photos: its files against the original and the float model."""
+    yield f"On {int8.photos:,} drawn pictures, with 95% intervals; {NOT_KNOWN}. {escaped(int8.bundle)}"
+    yield "| variant | size, MB | as the original | as the float model | SHA-256 |"
+    yield "| --- | ---: | ---: | ---: | --- |"
+    for row in int8.variants:
+        (low, high), agree = row.accuracy.ci95, wilson95(row.agreement.agree, row.agreement.photos)
+        cells = (
+            escaped(row.name),
+            f"{row.bytes / 1e6:.2f}",
+            f"{row.accuracy.top1:.1%} ({100 * low:.1f} to {high:.1%})",
             f"{row.agreement.top1:.1%} ({100 * agree[0]:.1f} to {agree[1]:.1%})",
             f"`{row.sha256[:12]}`" if row.sha256 else "-",
         )

@@ -7,8 +7,11 @@ from pathlib import PurePath
 from typing import Any
 
 from edgetl.runs.document import RunDocument
+from edgetl_device.truth import photos_called
 
 Pairs = tuple[tuple[str, str], ...]
+_NOT_OF_IMPORTS = ("backbone", "width", "augment")
+_OF_PHOTOS = ("temperature", "held_out", "val", "test", "on_conflict", "seed")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,9 @@ def stages(document: RunDocument) -> tuple[Stage, ...]:
 
 def configuration(document: RunDocument) -> Pairs:
     """Return the settings as resolved, without those that are not used."""
-    unused = ("backbone", "width", "augment") if document.imported else ()
+    unused = {*(_NOT_OF_IMPORTS if document.imported else ())}
+    if document.dataset.truth == "model":
+        unused |= {*_OF_PHOTOS}
     settings = document.config.by_name().items()
     return tuple(
         (name.replace("_", " "), _text(value)) for name, value in settings if value is not None and name not in unused
@@ -49,7 +54,7 @@ def provenance(document: RunDocument) -> Pairs:
         ("Model", f"{model.file}, {model.bytes / 1e6:.2f} MB, {model.parameters:,} parameters"),
         ("SHA-256 of the model", model.sha256),
         *_origin(document),
-        ("Photos", _text(dataset.root)),
+        ("Photos", _text(dataset.root) if dataset.truth == "labels" else "none; pictures drawn by edgetl"),
         ("Fingerprint of the data set", dataset.fingerprint),
         ("Input", document.preprocess.described()),
         *_imported(document),
@@ -100,13 +105,18 @@ def _imported(document: RunDocument) -> Pairs:
         return ()
     found, same = record.input, record.agreement
     how = {"user": "given by the user", "model": "the model scales pixels itself", "photos": "found on photos"}
+    alike = f"{same.agree} of {same.photos} {photos_called(document.dataset.truth, 'photos')}"
+    held_out = "the user says so" if record.held_out == "user" else "not known"
     undecided = f"; these photos cannot tell it from {', '.join(found.undecided)}" if found.undecided else ""
     return (
         ("Imported from", f"{record.name} ({record.format}{f', {record.producer}' if record.producer else ''})"),
         ("Input of the original", f"{found.name}, {found.fit}: {how[found.chosen_by]}{undecided}"),
         ("SHA-256 of the original", record.sha256),
-        ("Against the original", f"{same.agree} of {same.photos} photos alike, outputs differ by {same.max_abs:.1e}"),
-        ("Held out of its training", "the user says so" if record.held_out == "user" else "not known"),
+        (
+            "Against the original",
+            f"{alike} alike, outputs differ by {same.max_abs:.1e}",
+        ),
+        *(() if record.label_order is None else (("Held out of its training", held_out),)),
     )
 
 

@@ -13,6 +13,7 @@ from edgetl.runs.explain_report import ExplainReport
 from edgetl.runs.quantize_report import Candidate, QuantizeReport, VariantScores
 from edgetl_device._lib import documents
 from edgetl_device.bundle import Bundle
+from edgetl_device.truth import Truth
 from edgetl_device.unknown import UnknownVariant
 
 _LAYERS = 8
@@ -58,6 +59,7 @@ class Int8:
         warnings: What readers must know before they use these numbers.
         command: The command that quantized the run; None in reports of earlier versions.
         unknown: How the variants tell unknown photos, of those that can.
+        truth: What the photos are held against: their labels, or the answers of the original model.
     """
 
     photos: int
@@ -74,6 +76,7 @@ class Int8:
     warnings: tuple[str, ...]
     command: str | None
     unknown: tuple[UnknownVariant, ...]
+    truth: Truth
 
     @property
     def int8(self) -> VariantScores | None:
@@ -113,6 +116,7 @@ def read_int8(run: Path, page: Path) -> Int8 | None:
         warnings=_warnings(report, in_bundle, explained),
         command=report.command,
         unknown=report.unknown,
+        truth=report.truth,
     )
 
 

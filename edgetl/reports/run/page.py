@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from edgetl.data import Split, SplitCounts
-from edgetl.reports.text import Figure, Warned, drop_text, interval_text
+from edgetl.reports.text import Figure, Warned, agreement_text, drop_text, interval_text
 from edgetl.runs.confusion import Confusion, as_matrix
 from edgetl.runs.document import RunDocument
 from edgetl.runs.import_record import ImportRecord
@@ -14,6 +14,7 @@ from edgetl.runs.metrics import ClassMetrics, Metrics, weakest
 from edgetl_device._lib.documents import Unknown
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.text import LISTED
+from edgetl_device.truth import NOT_KNOWN
 
 from .int8 import Int8
 from .photos import Album, Found
@@ -53,11 +54,22 @@ class Pair:
     photos: int
 
 
-def figures(document: RunDocument, split: Split, int8: Int8 | None) -> tuple[Figure, ...]:
-    """Return accuracy, int8 accuracy and size, each with its interval or origin."""
-    accuracy, doubtful = document.metrics[split].accuracy, bool(doubts(document, split))
-    kind = {"test": "test photos", "val": "validation photos", "train": "training photos"}[split]
-    found = [Figure("Top-1 accuracy", f"{accuracy.top1:.1%}", interval_text(accuracy, kind), doubtful)]
+def figures(document: RunDocument, split: Split | None, int8: Int8 | None) -> tuple[Figure, ...]:
+    """Return accuracy, int8 accuracy and size, each with its interval or origin; without photos, agreement.
+
+    Nothing if no photos were held out.
+    """
+    doubtful = bool(doubts(document, split))
+    if split is not None:
+        accuracy = document.metrics[split].accuracy
+        kind = {"test": "test photos", "val": "validation photos", "train": "training photos"}[split]
+        found = [Figure("Top-1 accuracy", f"{accuracy.top1:.1%}", interval_text(accuracy, kind), doubtful)]
+    elif document.imported is not None and document.dataset.truth == "model":
+        same = document.imported.agreement
+        detail = f"drawn pictures; outputs differ by {same.max_abs:.1e} at most"
+        found = [Figure("Answers of the original", f"{same.agree} of {same.photos}", detail)]
+    else:
+        return ()
     model = document.model
     whole = f"{model.file}: {model.bytes / 1e6:.2f} MB, {model.parameters:,} parameters"
     if int8 is None:
@@ -68,10 +80,15 @@ def figures(document: RunDocument, split: Split, int8: Int8 | None) -> tuple[Fig
         why = int8.refused or "the last quantize made float files only"
         made = Figure("int8", "refused" if int8.refused else "not made", why, doubtful=True)
         return (*found, made, Figure("Size", f"{model.bytes / 1e6:.2f} MB", f"{model.parameters:,} parameters"))
-    drop, interval = drop_text(row.agreement)
+    if int8.truth == "model":
+        lost = Figure(f"{row.name}: agreement with float", *agreement_text(row.agreement, "drawn pictures"))
+    else:
+        drop, interval = drop_text(row.agreement)
+        right = f"{interval}; {row.accuracy.top1:.1%} right"
+        lost = Figure(f"{row.name}: drop against float", drop, right, doubtful)
     return (
         *found,
-        Figure(f"{row.name}: drop against float", drop, f"{interval}; {row.accuracy.top1:.1%} right", doubtful),
+        lost,
         Figure(f"{row.name}: size", f"{row.bytes / 1e6:.2f} MB", whole),
     )
 
@@ -141,8 +158,22 @@ def limits(document: RunDocument, split: Split | None, *, tells_unknown: bool) -
     return tuple(found)
 
 
+def pictures(document: RunDocument) -> str:
+    """Return what was there instead of photos; empty if there were photos."""
+    if document.dataset.truth == "labels":
+        return ""
+    count, answers = document.dataset.photos.all, len(document.dataset.labels)
+    answered = f"{answers} different answers to them" if answers > 1 else "the same answer to all of them"
+    return (
+        f"The model was imported without photos. edgetl drew {count} pictures, which are in the run; the original has "
+        f"{answered}. They prove that the files compute what it computes, and nothing about photos."
+    )
+
+
 def _doubts_of_import(record: ImportRecord) -> list[str]:
     found, chosen, order = [], record.input, record.label_order
+    if order is None:
+        return [f"{NOT_KNOWN.capitalize()}. Nor was it measured whether its input and its labels are correct."]
     if record.held_out == "unknown":
         found.append("Whether the model was trained on these photos is not known: if it was, this is optimistic.")
     if chosen.undecided:

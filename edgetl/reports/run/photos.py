@@ -11,7 +11,6 @@ from pathlib import Path
 
 import numpy as np
 
-from edgetl.data import photos_folder
 from edgetl.reports.grad_cam import grad_cam
 from edgetl.reports.pictures import data_uri, heat_over, thumbnail
 from edgetl.runs.directory import Run
@@ -45,7 +44,7 @@ class Album:
         """
         place = data or run.data_root
         try:
-            return cls(photos_folder(place))
+            return cls(run.photos_folder(data))
         except InputError as error:
             if data is not None:
                 raise

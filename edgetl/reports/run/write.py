@@ -123,7 +123,8 @@ def render_run(
         warnings=warnings,
         bins=BINS,
         doubts=page.doubts(document, split),
-        figures=() if split is None else page.figures(document, split, int8),
+        figures=page.figures(document, split, int8),
+        pictures=page.pictures(document),
         boards=read_boards(run, results),
         limits=page.limits(document, split, tells_unknown=bool(int8 and int8.unknown)),
         licences=facts.licences(document),
@@ -135,6 +136,8 @@ def render_run(
 
 def _reported(run: Run) -> Split | None:
     """Return the split that results are reported on; None if no photos were held out."""
+    if run.truth == "model":
+        return None
     return next((name for name in page.SIDES if name in run.document.metrics), None)
 
 

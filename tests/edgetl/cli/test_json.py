@@ -126,10 +126,16 @@ def refused(*words: object) -> str:
     return str(done.exception)
 
 
+def versions_of(schema: dict[str, Any]) -> list[str]:
+    """Return the schemas that a document of this JSON Schema may name: the oldest that its content fits is written."""
+    stated = schema["properties"]["schema"]
+    return stated["enum"] if "enum" in stated else [stated["const"]]
+
+
 def schema_of(text: str) -> dict[str, Any]:
     """Return the JSON Schema for a document, by the name in it."""
     found: dict[str, Any] = json.loads(text)
-    (schema,) = (one for name in documents.NAMES if (one := documents.schema(name))["title"] == found["schema"])
+    (schema,) = (one for name in documents.NAMES if found["schema"] in versions_of(one := documents.schema(name)))
     return schema
 
 
