@@ -28,6 +28,15 @@ from edgetl_device.input_size import square
 CLASSES = 5
 
 
+def imagenet_multiply_adds(name: str, width: float) -> int | None:
+    """Return the multiply-adds at the size that the ImageNet classifier was trained at; None where there is none."""
+    size = BACKBONES[name].top_size
+    if size is None:
+        return None
+    weights = resolve_weights(name, width=width, request="none")
+    return multiply_adds(build_base(name, size=square(size), width=width, weights=weights))
+
+
 def facts_of(name: str, width: float, *, size: int | None = None) -> Facts:
     """Return one row of the table, by default at the backbone's default size."""
     size = size or BACKBONES[name].default_size
@@ -53,6 +62,7 @@ def facts_of(name: str, width: float, *, size: int | None = None) -> Facts:
         size=size,
         parameters=int(base.count_params()),
         multiply_adds=multiply_adds(base),
+        imagenet_multiply_adds=imagenet_multiply_adds(name, width),
         blocks=len(blocks(name, base)),
         features=int(base.output.shape[-1]),
         int8_bytes=len(int8),

@@ -154,7 +154,7 @@ def advise_on(
 def _request(name: str, weights: str) -> str:
     # A backbone without published weights is probed with random ones; the advice is then to train all of it.
     row = BACKBONES.get(name)
-    return "none" if row and weights == "auto" and row.keras_file is None and not row.embedded else weights
+    return "none" if row and weights == "auto" and not row.pretrained else weights
 
 
 def _about(dataset: Dataset, training: Sequence[Sample]) -> Photos:

@@ -13,7 +13,7 @@ from edgetl_device._lib.files import sha256_bytes
 from edgetl_device.errors import InputError
 
 from .blocks import blocks
-from .formats import Arrays, canonical, read_arrays
+from .formats import Arrays, canonical, read_arrays, read_places
 from .registry import backbone
 from .spec import NUMBERED, SCALE_LAYER
 from .weights import ResolvedWeights
@@ -104,7 +104,7 @@ def _match(base: Any, weights: ResolvedWeights) -> tuple[Matching, dict[str, lis
     data = weights.path.read_bytes()
     if sha256_bytes(data) != weights.sha256:
         raise InputError(f"{name}: changed while edgetl was reading it", hint="Run the command again.")
-    arrays = read_arrays(data, name)
+    arrays = read_places(data, weights.places) if weights.places else read_arrays(data, name)
     # The registry decides the scaling; the file's is ignored.
     wanted = {canonical(layer.name): layer for layer in base.layers if layer.weights and layer.name != SCALE_LAYER}
     arrays.pop(SCALE_LAYER, None)

@@ -21,11 +21,13 @@ class BackboneDescription:
         width: Width multiplier.
         widths: All available width multipliers.
         size: Input height and width in pixels, for the numbers that depend on it.
+        imagenet_size: Input height and width in pixels that its ImageNet classifier was trained at; null for none.
         min_size: Smallest input height and width in pixels.
         blocks: Number of blocks that can be trained or frozen.
         features: Channels of the last feature map.
         parameters: Number of weights, including BatchNorm statistics.
         multiply_adds: Multiply-adds per photo.
+        imagenet_multiply_adds: Multiply-adds per photo of ``imagenet_size``; null for none.
         int8_bytes_estimate: Estimated size of an int8 TFLite file with a head for 5 classes.
         edgetpu: Predicted Edge TPU mapping of that file.
         weights_here: Where ``--weights auto`` would get the weights on this machine now.
@@ -38,11 +40,13 @@ class BackboneDescription:
     width: float
     widths: tuple[float, ...]
     size: Positive
+    imagenet_size: Positive | None
     min_size: Positive
     blocks: Count
     features: Positive
     parameters: Positive
     multiply_adds: Positive
+    imagenet_multiply_adds: Positive | None
     int8_bytes_estimate: Positive
     edgetpu: EdgeTpuFacts
     weights_here: WeightsHere
@@ -83,11 +87,13 @@ def _described(facts: Facts) -> BackboneDescription:
         width=facts.width,
         widths=tuple(row.widths),
         size=facts.size,
+        imagenet_size=row.top_size,
         min_size=row.min_size,
         blocks=facts.blocks,
         features=facts.features,
         parameters=facts.parameters,
         multiply_adds=facts.multiply_adds,
+        imagenet_multiply_adds=facts.imagenet_multiply_adds,
         int8_bytes_estimate=facts.int8_bytes,
         edgetpu=facts.edgetpu,
         weights_here=table.weights_here(facts.name, facts.width),

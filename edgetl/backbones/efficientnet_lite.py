@@ -1,15 +1,18 @@
-"""EfficientNet-Lite0, missing from ``keras.applications``, with the layer names of Keras' EfficientNet.
+"""EfficientNet-Lite0 to Lite2, missing from ``keras.applications``, with the layer names of Keras' EfficientNet.
 
 After Tan & Le 2019, EfficientNet (arXiv:1905.11946), as changed in TensorFlow's TPU models (``efficientnet/lite``)
-for 8-bit devices: no squeeze-and-excite, ReLU6 instead of swish. Lite1 to Lite4 are left out, because edgetl has no
-weights for them.
+for 8-bit devices: no squeeze-and-excite, ReLU6 instead of swish; stem and top have the same width, and the first and
+the last stage the same depth, in all of them.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-# From efficientnet_lite_builder.py: blocks, kernel size, stride of the first, expansion, filters.
+from .spec import Builder
+
+# From efficientnet_lite_builder.py: blocks, kernel size, stride of the first, expansion, filters of Lite0.
 _STAGES = ((1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80), (3, 5, 1, 6, 112), (4, 5, 2, 6, 192),
            (1, 3, 1, 6, 320))  # fmt: skip
 _STEM_FILTERS, _TOP_FILTERS = 32, 1280
@@ -19,12 +22,27 @@ _BATCH_NORM = {"epsilon": 1e-3, "momentum": 0.99}
 _INITIALIZER = {"class_name": "VarianceScaling", "config": {"scale": 2.0, "mode": "fan_out"}}
 
 
-def build_lite0(scaled: Any, _width: float, *, top: bool = False) -> Any:
-    """Build the model from a scaled input tensor [None, H, W, C], with random weights.
+def lite(widen: float, deepen: float) -> Builder:
+    """Return the builder of an EfficientNet-Lite, from the multipliers of Lite0's filters and blocks.
 
     With ``top``, average pooling and a softmax over ImageNet's 1000 classes follow. Padding is TensorFlow's SAME, so
     the padding of strided layers depends on the size. The only width is 1.0.
     """
+
+    def build(scaled: Any, _width: float, *, top: bool = False) -> Any:
+        return _build(scaled, widen, deepen, top=top)
+
+    return build
+
+
+def _filters(count: int, widen: float) -> int:
+    """Return a widened number of filters: the nearest multiple of 8 that is at least 90% of it."""
+    wanted = count * widen
+    rounded = max(8, int(wanted + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * wanted else rounded + 8
+
+
+def _build(scaled: Any, widen: float, deepen: float, *, top: bool) -> Any:
     from edgetl._lib.extras import keras
 
     layers = keras().layers
@@ -57,9 +75,10 @@ def build_lite0(scaled: Any, _width: float, *, top: bool = False) -> Any:
     x = convolution(scaled, "stem_conv", _STEM_FILTERS, 3, 2)
     x = relu6(norm(x, "stem_bn"), "stem_activation")
     for number, (count, kernel, stride, expansion, filters) in enumerate(_STAGES, 1):
-        for index in range(count):
-            name = f"block{number}{'abcd'[index]}"
-            x = block(x, name, kernel, stride if index == 0 else 1, expansion, filters)
+        blocks = count if number in (1, len(_STAGES)) else math.ceil(count * deepen)
+        for index in range(blocks):
+            name = f"block{number}{'abcde'[index]}"
+            x = block(x, name, kernel, stride if index == 0 else 1, expansion, _filters(filters, widen))
     x = relu6(norm(convolution(x, "top_conv", _TOP_FILTERS), "top_bn"), "top_activation")
     if top:
         x = layers.GlobalAveragePooling2D(name="avg_pool")(x)

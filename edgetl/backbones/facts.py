@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from edgetl_device._lib.documents import Count, Positive, of_json
+from edgetl_device._lib.documents import Count, Positive, of_json, optional
 from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.input_size import square
 
 from .registry import BACKBONES
-from .weights import keras_cache_dir, models_dir, read_card
+from .weights import keras_cache_dir, models_dir, package_file, read_card
 
 SCHEMA = "edgetl.backbone-facts/1"
 FACTS_FILE = Path(__file__).with_name("facts.json")
@@ -57,6 +57,7 @@ class Facts:
         size: Input height and width in pixels, for the numbers that depend on it.
         parameters: Number of weights, including BatchNorm statistics.
         multiply_adds: Multiply-adds per photo.
+        imagenet_multiply_adds: Those at the size that its ImageNet classifier was trained at; None where there is none.
         blocks: Number of blocks that can be frozen.
         features: Channels of the last feature map.
         int8_bytes: Size of an int8 TFLite file with random weights and a head for 5 classes: an estimate for others.
@@ -68,6 +69,7 @@ class Facts:
     size: Positive
     parameters: Positive
     multiply_adds: Positive
+    imagenet_multiply_adds: Positive | None
     blocks: Count
     features: Positive
     int8_bytes: Positive
@@ -84,12 +86,15 @@ class WeightsHere:
     """The source of ``--weights auto`` on this machine at present.
 
     Attributes:
-        source: ``embedded``, ``keras-cache``, ``keras-download``, or ``none`` if no weights are published.
+        source: ``embedded``, ``package`` (installed), ``package-absent``, ``keras-cache``, ``keras-download``, or
+            ``none`` if no weights are published.
         file: Name of the file; None for ``none``.
+        install: For ``package-absent``: the package, as pip takes it.
     """
 
     source: str
     file: str | None
+    install: str | None = optional()
 
 
 @cache
@@ -115,11 +120,17 @@ def weights_here(name: str, width: float) -> WeightsHere:
     row = BACKBONES[name]
     if row.embedded and (card := read_card(models_dir() / row.embedded)).width == width:
         return WeightsHere("embedded", card.file)
+    if row.package:
+        card = read_card(models_dir() / row.package)
+        assert card.package is not None
+        if (file := package_file(card)) is None:
+            return WeightsHere("package-absent", Path(card.file).name, card.package.requirement)
+        return WeightsHere("package", file.name)
     if row.keras_file is None:
         return WeightsHere("none", None)
-    file = row.keras_file(square(row.default_size), width)
-    cached = (keras_cache_dir() / file.name).is_file()
-    return WeightsHere("keras-cache" if cached else "keras-download", file.name)
+    published = row.keras_file(square(row.default_size), width)
+    cached = (keras_cache_dir() / published.name).is_file()
+    return WeightsHere("keras-cache" if cached else "keras-download", published.name)
 
 
 def concerns(facts: Facts) -> Iterator[str]:
@@ -151,8 +162,7 @@ def concerns(facts: Facts) -> Iterator[str]:
         yield f"{over} of weights do not fit an Edge TPU's 8 MiB and are sent again for every photo"
     if facts.blocks == 1:
         yield "no block boundary with a single tensor: fine-tuning trains the head or everything"
-    row = BACKBONES[facts.name]
-    if row.keras_file is None and not row.embedded:
+    if not BACKBONES[facts.name].pretrained:
         yield "no pretrained weights: it trains from scratch only, which takes far more photos"
 
 

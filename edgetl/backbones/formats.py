@@ -1,13 +1,18 @@
-"""Read the arrays of a weights file (.npz, .h5, .weights.h5, .keras), and write them as .npz. Nothing is unpickled."""
+"""Read the arrays of a weights file (.npz, .h5, .weights.h5, .keras), and write them as .npz. Nothing is unpickled.
+
+Of a known file in another format, :func:`read_places` copies the arrays from where a table says that they lie.
+"""
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import lzma
 import math
 import zipfile
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,6 +64,38 @@ def read_arrays(data: bytes, name: str) -> Arrays:
         ) from None
     if not arrays:
         raise InputError(f"{name}: has no arrays with layer names", hint="Save the model again with Keras 3.")
+    return arrays
+
+
+def write_places(places: dict[str, tuple[int, tuple[int, ...]]]) -> str:
+    """Return the table that :func:`read_places` reads.
+
+    Args:
+        places: ``layer/variable`` -> the byte where its float32 values begin in the file, and its shape.
+    """
+    rows = (f"{name},{offset},{'x'.join(map(str, shape))}" for name, (offset, shape) in places.items())
+    return "\n".join(("array,offset,shape", *rows)) + "\n"
+
+
+def read_places(data: bytes, table: Path) -> Arrays:
+    """Return the arrays of a file whose content is known, from a table of their places in it. The file is not parsed.
+
+    Raises:
+        InputError: The table is damaged, or of another file.
+    """
+    arrays: Arrays = {}
+    try:
+        for row in csv.DictReader(table.read_text("utf-8").splitlines()):
+            layer, _, variable = row["array"].rpartition("/")
+            shape = tuple(map(int, row["shape"].split("x")))
+            values = np.frombuffer(data, "<f4", math.prod(shape), int(row["offset"]))
+            _put(arrays, layer, variable, values.reshape(shape))
+        if not arrays:
+            raise ValueError("it is empty")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(
+            f"{table}: not a table of the arrays in that file", why=str(error), hint="Reinstall edgetl."
+        ) from None
     return arrays
 
 

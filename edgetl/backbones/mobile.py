@@ -6,8 +6,8 @@ import re
 
 from edgetl_device.input_size import InputSize
 
-from .efficientnet_lite import build_lite0
-from .spec import KERAS_WEIGHTS, Backbone, KerasFile, KerasFiles, Scaling, scalable
+from .efficientnet_lite import lite
+from .spec import KERAS_WEIGHTS, Backbone, Builder, KerasFile, KerasFiles, Scaling, scalable
 
 _TENSORFLOW_MODELS_LICENCE = "Apache-2.0 (Keras applications, from TensorFlow models)"
 _V3_PAPER = "Howard et al. 2019, Searching for MobileNetV3, arXiv:1905.02244"
@@ -41,6 +41,31 @@ def _v3_file(model: str, md5: dict[float, tuple[str, str]]) -> KerasFiles:
         return KerasFile(name, f"{KERAS_WEIGHTS}/mobilenet_v3/{name}", md5[width][0 if top else 1])
 
     return keras_file
+
+
+def _lite(
+    name: str,
+    build: Builder,
+    *,
+    block_count: int,
+    top_size: int,
+    embedded: str | None = None,
+    package: str | None = None,
+) -> Backbone:
+    return Backbone(
+        name=name,
+        paper="Tan & Le 2019, EfficientNet, arXiv:1905.11946; Lite: TensorFlow TPU models, efficientnet/lite",
+        licence="Apache-2.0 (TensorFlow TPU models; EfficientNet-Lite-PyTorch)",
+        block_count=block_count,
+        # block1a_dwconv, block1a_bn ... block7a_project_bn
+        block_pattern=re.compile(r"(block\d[a-z])_"),
+        build=build,
+        keras_file=None,
+        scale=Scaling((1 / 128,), (-127 / 128,)),
+        embedded=embedded,
+        package=package,
+        top_size=top_size,
+    )
 
 
 ROWS = (
@@ -122,16 +147,7 @@ ROWS = (
             "large_minimalistic", {1.0: ("675e7b876c45c57e9e63e6d90a36599c", "ec5221f64a2f6d1ef965a614bdae7973")}
         ),
     ),
-    Backbone(
-        name="efficientnet_lite0",
-        paper="Tan & Le 2019, EfficientNet, arXiv:1905.11946; Lite: TensorFlow TPU models, efficientnet/lite",
-        licence="Apache-2.0 (TensorFlow TPU models; EfficientNet-Lite-PyTorch)",
-        block_count=16,
-        # block1a_dwconv, block1a_bn ... block7a_project_bn
-        block_pattern=re.compile(r"(block\d[a-z])_"),
-        build=build_lite0,
-        keras_file=None,
-        scale=Scaling((1 / 128,), (-127 / 128,)),
-        embedded="efficientnet_lite0",
-    ),
+    _lite("efficientnet_lite0", lite(1.0, 1.0), block_count=16, top_size=224, embedded="efficientnet_lite0"),
+    _lite("efficientnet_lite1", lite(1.0, 1.1), block_count=21, top_size=240, embedded="efficientnet_lite1"),
+    _lite("efficientnet_lite2", lite(1.1, 1.2), block_count=21, top_size=260, package="efficientnet_lite2"),
 )

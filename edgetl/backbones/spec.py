@@ -104,6 +104,7 @@ class Backbone:
             has none.
         scale: Scaling of raw pixels to the range that the weights expect.
         embedded: Folder in ``models/`` with weights that ship with edgetl, or None.
+        package: Folder in ``models/`` with the card of weights in a Python package that an extra installs, or None.
         min_size: Smallest input height and width in pixels.
         default_size: Default input height and width in pixels.
         top_size: Input height and width that the ImageNet classifier was trained at; None where there is none.
@@ -119,9 +120,15 @@ class Backbone:
     widths: tuple[float, ...] = (1.0,)
     scale: Scaling = TF
     embedded: str | None = None
+    package: str | None = None
     min_size: int = 32
     default_size: int = 160
     top_size: int | None = 224
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether there are ImageNet weights."""
+        return bool(self.keras_file or self.embedded or self.package)
 
     def check(self, *, width: float, size: InputSize | None = None) -> None:
         """Refuse a width or an input size that this backbone does not have.

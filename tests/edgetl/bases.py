@@ -24,7 +24,16 @@ from edgetl_device.input_size import square
 NONE = ResolvedWeights("none", None, None, "none")
 SIZE = lively.SMALL
 # Each takes a second or more to build, and several to convert.
-LARGE = ("resnet50", "densenet121", "vgg16", "vgg19", "inception_v3", "nasnet_mobile")
+LARGE = (
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "resnet50",
+    "densenet121",
+    "vgg16",
+    "vgg19",
+    "inception_v3",
+    "nasnet_mobile",
+)
 MOBILE = tuple(name for name in BACKBONES if name not in LARGE)
 
 

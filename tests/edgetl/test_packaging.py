@@ -121,8 +121,10 @@ def test_a_wheel_made_from_the_source_is_the_same(
 
 def test_the_embedded_weights_ship_with_card_and_licence(wheels: dict[str, Path]) -> None:
     with zipfile.ZipFile(wheels["edgetl"]) as archive:
-        for folder in ("mobilenet_v2", "efficientnet_lite0"):
-            for name in ("weights.npz", "card.json", "CARD.md", "LICENSE"):
+        for folder in ("mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1", "efficientnet_lite2"):
+            # Those of Lite2 are in another package.
+            weights = "places.csv" if folder == "efficientnet_lite2" else "weights.npz"
+            for name in (weights, "card.json", "CARD.md", "LICENSE"):
                 here = (REPO / "models" / folder / name).read_bytes()
                 assert archive.read(f"edgetl/_models/{folder}/{name}") == here
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names(wheels["edgetl"]))
@@ -150,7 +152,7 @@ def test_every_module_ships_and_nothing_else(wheels: dict[str, Path]) -> None:
             assert name.startswith((f"{package}/", f"{package}-")), name
             assert "__pycache__" not in name
             assert "test" not in name.lower()
-        assert wheels[wheel].stat().st_size < 14_000_000
+        assert wheels[wheel].stat().st_size < 22_000_000
 
 
 def test_what_the_wheels_ask_for(wheels: dict[str, Path]) -> None:

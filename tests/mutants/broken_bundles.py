@@ -115,8 +115,8 @@ MUTANTS = (
     Mutant(
         "a damaged bundle is packed",
         "device/edgetl_device/packing.py",
-        "            _add(archive, name, opened.read(name))",
-        "            _add(archive, name, opened._storage.read(name, limit_bytes=1 << 30))",
+        "            add_member(archive, name, opened.read(name))",
+        "            add_member(archive, name, opened._storage.read(name, limit_bytes=1 << 30))",
         (_EXPORT + "test_bundle_writing.py::test_a_damaged_bundle_is_not_packed",),
     ),
     Mutant(

@@ -287,9 +287,16 @@ MUTANTS = (
     Mutant(
         "a class learns from photos that are held out",
         "device/edgetl_device/adapt/photos.py",
-        "return Given(files, tuple(photos[:wanted]), tuple(photos[wanted:]), aside)",
-        "return Given(files, tuple(photos), tuple(photos[wanted:]), aside)",
+        "return Given(files, tuple(usable[:wanted]), tuple(held_out), tuple(aside))",
+        "return Given(files, tuple(usable), tuple(held_out), tuple(aside))",
         (_ADAPT + "test_the_proof_has_the_new_photos_without_their_position",),
+    ),
+    Mutant(
+        "what a class was learned from before becomes proof",
+        "device/edgetl_device/adapt/photos.py",
+        "count, usable = len(found), [*before, *new]",
+        "count, usable, learned = len(found), [found[digest] for digest in order], ()",
+        (_ADAPT + "test_what_was_learned_from_never_becomes_proof",),
     ),
     Mutant(
         "a taught bundle is written whatever the old classes lost",

@@ -251,6 +251,13 @@ MUTANTS = (
         ("tests/edgetl/backbones/test_embedded_weights.py::test_a_damaged_or_missing_file_is_refused",),
     ),
     Mutant(
+        "the weights in a package are not checked",
+        "edgetl/backbones/weights.py",
+        "if path.stat().st_size != card.bytes or sha256_file(path) != card.sha256:",
+        "if path.stat().st_size != card.bytes:",
+        ("tests/edgetl/backbones/test_packaged_weights.py::test_another_file_in_the_package_is_refused",),
+    ),
+    Mutant(
         "calibration takes photos of every split",
         "edgetl/quantization/calibration_photos.py",
         'training = [sample for sample in samples if sample.split == "train"]',

@@ -356,8 +356,8 @@ MUTANTS = (
     Mutant(
         "a fleet goes on after its canaries failed",
         "edgetl/remote/deploy.py",
-        "        if sum(row.failed for row in rows.values()) >= stop_after:\n",
-        "        if sum(row.failed for row in rows.values()) > len(rows):\n",
+        "        stopped = sum(row.failed for row in rows.values()) >= stop_after\n",
+        "        stopped = sum(row.failed for row in rows.values()) > len(rows)\n",
         ("tests/edgetl/remote/test_deploy.py::test_a_board_that_is_off_and_the_bound_of_failures",),
     ),
     Mutant(

@@ -200,7 +200,7 @@ def test_a_costlier_backbone_has_to_be_surely_better() -> None:
 
 def test_advice_on_photos(dataset: Dataset) -> None:
     advice = to_json(advise(dataset, backbones=embedded_backbones()).document)
-    assert [one["name"] for one in advice["backbones"]] == ["mobilenet_v2", "efficientnet_lite0"]
+    assert [one["name"] for one in advice["backbones"]] == ["mobilenet_v2", "efficientnet_lite0", "efficientnet_lite1"]
     assert advice["photos"]["count"] == advice["photos"]["probed"] == len(dataset.of("train"))
     assert advice["recommendation"]["strategy"] == "blocks"
     for one in advice["backbones"]:

@@ -97,7 +97,7 @@ def test_the_narrowest_and_the_widest_are_the_ones_of_keras(name: str, width: fl
 def test_the_scaling_in_the_graph_is_what_the_weights_were_trained_with(name: str) -> None:
     values = np.random.default_rng(4).integers(0, 256, (4, 5, 5, 3)).astype(np.float32)
     values[0, 0, 0], values[0, 0, 1] = 0, 255
-    if name == "efficientnet_lite0":
+    if name.startswith("efficientnet_lite"):
         expected = (values - 127) / 128
     elif name == "simple_cnn":
         expected = values / 127.5 - 1
@@ -131,10 +131,12 @@ def test_layers_without_a_name_of_their_own_are_counted_within_the_model(name: s
         assert numbers == set(range(1, len(numbers) + 1))
 
 
-def test_efficientnet_lite0_has_the_size_that_its_authors_state() -> None:
-    # TensorFlow's TPU models, efficientnet/lite: 4.7 M, with a classifier of 1280 x 1000 weights and 1000 biases.
-    trainable = sum(variable.shape.num_elements() for variable in untouched("efficientnet_lite0").trainable_variables)
-    assert round((trainable + 1_281_000) / 1e6, 1) == 4.7
+@pytest.mark.parametrize(("name", "millions"), [("lite0", 4.7), ("lite1", 5.4), ("lite2", 6.1)])
+def test_efficientnet_lite_has_the_size_that_its_authors_state(name: str, millions: float) -> None:
+    # TensorFlow's TPU models, efficientnet/lite, with a classifier of 1280 x 1000 weights and 1000 biases.
+    base = untouched(f"efficientnet_{name}")
+    trainable = sum(variable.shape.num_elements() for variable in base.trainable_variables)
+    assert round((trainable + 1_281_000) / 1e6, 1) == millions
 
 
 # Blocks
@@ -207,7 +209,19 @@ def test_block_names_and_ends_are_stable() -> None:
 
 @pytest.mark.slow
 def test_block_ends_of_large_backbones_are_stable() -> None:
-    ends = ends_of("resnet50", "densenet121", "vgg16", "vgg19", "inception_v3", "nasnet_mobile")
+    ends = ends_of(
+        "efficientnet_lite1",
+        "efficientnet_lite2",
+        "resnet50",
+        "densenet121",
+        "vgg16",
+        "vgg19",
+        "inception_v3",
+        "nasnet_mobile",
+    )
+    for name in ("efficientnet_lite1", "efficientnet_lite2"):
+        assert ends[name][:4] == ["block1a_project_bn", "block2a_project_bn", "block2b_add", "block2c_add"]
+        assert ends[name][-3:] == ["block6d_add", "block6e_add", "block7a_project_bn"]
     assert ends["resnet50"][0] == "conv2_block1_out"
     assert ends["densenet121"][5:8] == ["conv2_block6_concat", "pool2_pool", "conv3_block1_concat"]
     for name in ("vgg16", "vgg19"):

@@ -55,6 +55,12 @@ def test_multiply_adds_are_those_of_the_papers() -> None:
     for name, published in (("mobilenet_v1", 569), ("mobilenet_v2", 300), ("vgg16", 15_347)):
         at_224 = facts.facts_of(name).multiply_adds * (224 / 160) ** 2 / 1e6
         assert at_224 == pytest.approx(published, rel=0.01)
+        assert facts.facts_of(name).imagenet_multiply_adds == pytest.approx(published * 1e6, rel=0.01)
+    # At 224, 240 and 260 px, with the classifier's 1.28 M: d-li14/efficientnet-lite.pytorch, a reproduction.
+    for name, published in (("lite0", 385), ("lite1", 600), ("lite2", 860)):
+        at_its_own = facts.facts_of(f"efficientnet_{name}").imagenet_multiply_adds
+        assert at_its_own is not None
+        assert at_its_own + 1_280_000 == pytest.approx(published * 1e6, rel=0.002)
 
 
 def test_one_layer_of_each_kind_is_counted() -> None:
@@ -74,7 +80,7 @@ def test_one_layer_of_each_kind_is_counted() -> None:
 
 def test_concerns_are_words_with_numbers() -> None:
     said = {name: " / ".join(facts.concerns(facts.facts_of(name))) for name in BACKBONES}
-    assert said["mobilenet_v2"] == said["efficientnet_lite0"] == ""
+    assert said["mobilenet_v2"] == said["efficientnet_lite0"] == said["efficientnet_lite1"] == ""
     assert "51 times the multiply-adds of mobilenet_v2 (7,830 M, not 153 M)" in said["vgg16"]
     assert "do not fit an Edge TPU's 8 MiB" in said["resnet50"]
     assert "runs 4 of its 110 operators" in said["mobilenet_v3_small"]
