@@ -1,4 +1,4 @@
-"""The coverage report of ``make test``, and when it fails."""
+"""The coverage report of ``make coverage``, and when it fails."""
 
 from __future__ import annotations
 

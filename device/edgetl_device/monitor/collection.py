@@ -159,6 +159,10 @@ class Collection:
             EdgetlError: The photo cannot be read again, or its metadata not be removed.
             OSError: It cannot be read or written.
         """
+        if not np.isfinite(candidate.place).all():
+            raise InputError(
+                "the photo", why="its features are not finite, so that its likeness to others is not known"
+            )
         self._look()
         of_reason, replaced = self._of(candidate.reason), list[Kept]()
         if self._is_full(candidate.reason):

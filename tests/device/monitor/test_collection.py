@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -205,6 +206,15 @@ def test_a_file_that_has_another_photo_by_now_is_not_kept(tmp_path: Path) -> Non
     with pytest.raises(InputError, match="another one by now"):
         collection.add(seen)
     assert listed(tmp_path).photos == ()
+
+
+def test_a_photo_whose_features_are_not_finite_is_not_kept(tmp_path: Path) -> None:
+    collection = Collection(tmp_path, 6, 10**9)
+    collection.add(candidate(1, "unknown", (1.0,)))
+    with pytest.raises(InputError, match="not finite"):
+        collection.add(candidate(2, "random", (math.nan,)))
+    collection.save()
+    assert len(listed(tmp_path).photos) == 1
 
 
 def test_grey_arrays_are_kept(tmp_path: Path) -> None:

@@ -184,7 +184,7 @@ def test_a_file_that_changes_after_it_was_recorded_is_refused(trained, tmp_path:
 
 
 @pytest.mark.parametrize("name", ["inception_v3", pytest.param("nasnet_mobile", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("ending", ["h5", "weights.h5"])
+@pytest.mark.parametrize("ending", ["h5", pytest.param("weights.h5", marks=pytest.mark.slow)])
 def test_layers_that_keras_counted_in_another_process_are_found(name: str, ending: str, tmp_path: Path) -> None:
     """Their names in the file start at arbitrary numbers: conv2d_94, activation_188."""
     size = max(SIZE, BACKBONES[name].min_size)

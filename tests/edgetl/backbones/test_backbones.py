@@ -120,7 +120,9 @@ def test_layer_names_do_not_depend_on_what_was_built_before_and_survive_saving(n
     np.testing.assert_array_equal(again(photo()), base(photo()))
 
 
-@pytest.mark.parametrize("name", ["densenet121", "inception_v3", "nasnet_mobile"])
+@pytest.mark.parametrize(
+    "name", ["inception_v3", *(pytest.param(name, marks=pytest.mark.slow) for name in ("densenet121", "nasnet_mobile"))]
+)
 def test_layers_without_a_name_of_their_own_are_counted_within_the_model(name: str) -> None:
     base = untouched(name)
     keras().layers.Conv2D(1, 1), keras().layers.Activation("relu"), keras().layers.ZeroPadding2D()

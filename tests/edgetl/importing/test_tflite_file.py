@@ -165,6 +165,7 @@ def test_an_operator_without_equivalent_is_named_by_the_child_process(tmp_path: 
     assert "RELU_0_TO_1" in refused.value.why
 
 
+@pytest.mark.slow
 def test_it_becomes_a_run_with_the_labels_of_its_metadata(tmp_path: Path, tiny_photos: Path) -> None:
     path = _converted(_model(), tmp_path / "theirs.tflite")
     path.write_bytes(with_metadata(path.read_bytes(), name="theirs", labels=small.LABELS[::-1]))
