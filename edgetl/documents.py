@@ -20,6 +20,8 @@ _CLASSES = {
     "signature": "edgetl_device.signature:Signatures",
     "result": "edgetl_device.bench.result:Result",
     "comparison": "edgetl.comparison.document:Comparison",
+    "stored": "edgetl.store.document:StoredRows",
+    "queued": "edgetl.store.document:Queued",
     "evaluation": "edgetl.runs.evaluation:Evaluation",
     "data": "edgetl.data:DatasetDescription",
     "advice": "edgetl.advice.document:AdviceDocument",

@@ -57,6 +57,7 @@ _COMMANDS = (
     "deploy",
     "compare",
     "report",
+    "results",
     "classify",
     "field",
     "review",

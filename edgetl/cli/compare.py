@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from edgetl.cli.console.formats import Format
 
 from .json_output import JSON, OUT, check_out, deliver
+
+if TYPE_CHECKING:
+    from edgetl.comparison.document import Comparison
+    from edgetl.comparison.gates import AnyGate
 
 _Paths = typer.Argument(
     ..., help="Results of edgetl bench --out, or run folders of edgetl train.", readable=False, show_default=False
@@ -40,10 +46,9 @@ def compare(
 
     Example: edgetl compare before.json after.json --fail-if "accuracy_drop_pp>0.5"
     """
-    from edgetl.cli.console.formats import Table, print_csv, print_report, require_one_output
-    from edgetl.cli.console.output import note
+    from edgetl.cli.console.formats import require_one_output
     from edgetl.comparison import compare as run
-    from edgetl.comparison import gates, text
+    from edgetl.comparison import gates
     from edgetl_device.reasons import VERDICT
 
     require_one_output(form, json=json)
@@ -52,6 +57,19 @@ def compare(
     trained = metrics is gates.TRAINED_METRICS
     wanted = gates.parse_gates(fail_if, metrics, {} if trained else VERDICT)
     document = run(paths, baseline=baseline)
+    present(document, wanted, form, json=json, out=out)
+
+
+def present(document: Comparison, wanted: Sequence[AnyGate], form: Format, *, json: bool, out: Path | None) -> None:
+    """Print a comparison and what the gates say of it, and write it as asked.
+
+    Raises:
+        GateFailed: A gate fails.
+    """
+    from edgetl.cli.console.formats import Table, print_csv, print_report
+    from edgetl.cli.console.output import note
+    from edgetl.comparison import gates, text
+
     outcomes = gates.judge(wanted, text.subjects(document))
     document = replace(document, gates=tuple(outcome.judged() for outcome in outcomes))
     gate_lines = gates.outcome_lines(outcomes)

@@ -145,7 +145,7 @@ class ResultSource:
 
     Attributes:
         name: Name in the comparison.
-        path: Path of the result file.
+        path: Path of the result file; of a result in a store, its digest.
         created: Time of the measurement.
         digest: Digest of the result.
         bundle: The bundle that was measured.

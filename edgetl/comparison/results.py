@@ -30,7 +30,7 @@ _OLD = Unknown("measured by an earlier edgetl, whose verdict has no codes")
 
 @dataclass(frozen=True)
 class Source:
-    """A result and its name in the comparison."""
+    """A result, its name in the comparison, and its file, or its digest in a store."""
 
     name: str
     path: Path
@@ -84,7 +84,11 @@ def compare_results(paths: Sequence[Path], *, baseline: str | None = None) -> Co
     Raises:
         InputError: The results are not comparable, a run in use is invalid, or nothing can be paired.
     """
-    sources = _read(paths)
+    return compare_sources(_read(paths), baseline=baseline)
+
+
+def compare_sources(sources: Sequence[Source], *, baseline: str | None = None) -> Comparison:
+    """Compare results that are read already, as :func:`compare_results`."""
     first = sources[0]
     for other in sources[1:]:
         require_alike(first.result, first.name, other.result, other.name)

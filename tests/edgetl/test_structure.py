@@ -24,7 +24,7 @@ LAYERS = (
     {"_api", "cli"},
     {"documents"},
     {"doctor", "field", "importing", "labels", "quantization", "remote", "review", "training"},
-    {"advice", "reports"},
+    {"advice", "reports", "store"},
     {"comparison", "features"},
     {"export", "runs"},
     {"backbones", "data", "inspection", "synthetic"},

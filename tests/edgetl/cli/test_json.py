@@ -89,6 +89,11 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str],
             draw_photo(seed).save(tmp_path / "more" / f"{seed}.png")
         return tmp_path / "more"
 
+    def stored() -> tuple[Path, str]:
+        result, store = benched.save(tmp_path / "result.json"), tmp_path / "results.db"
+        assert CliRunner().invoke(app, ["results", "add", str(result), "--store", str(store)]).exit_code == 0
+        return store, json.loads(result.read_text())["digest"]
+
     def copied() -> Path:
         return shutil.copytree(made("tiny_run").folder, tmp_path / "run")
 
@@ -111,6 +116,8 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str],
         "field pull": lambda: ("--on", "nobody@127.0.0.1", "--out", tmp_path / "field"),
         "field report": lambda: (fleet_records.write_fleet(tmp_path / "fleet", 1),),
         "compare": lambda: (benched.save(tmp_path / "result.json"),),
+        "results list": lambda: ("--store", stored()[0]),
+        "results compare": lambda: (stored()[1], "--store", stored()[0]),
         "classify": lambda: (benched.TINY, PHOTO),
         "verify": lambda: (benched.TINY,),
         "inspect": lambda: (benched.TINY,),

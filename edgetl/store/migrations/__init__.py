@@ -1,0 +1,1 @@
+"""Scripts that bring the tables of a store up to date, for Alembic."""
