@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import small
+from small import Once
 from sshd import Lab, SshBoard
 
 from edgetl.runs.directory import Run
-
-Once = Callable[[str, Callable[[Path], object]], Path]
 
 
 @pytest.fixture(scope="session")

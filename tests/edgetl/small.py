@@ -12,6 +12,8 @@ from typing import Any
 
 from branches import UNMEASURED
 
+# A function that makes a folder once: the fixture ``once``.
+Once = Callable[[str, Callable[[Path], object]], Path]
 LABELS = ("bolt", "gear", "washer")
 PER_CLASS = 14
 SIZE = 96

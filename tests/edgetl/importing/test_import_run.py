@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import small
-from conftest import Once
+from small import Once
 
 import edgetl
 from edgetl._lib import extras

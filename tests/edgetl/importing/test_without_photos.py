@@ -15,8 +15,8 @@ import numpy as np
 import onnx
 import pytest
 import small
-from conftest import Once
 from PIL import Image
+from small import Once
 from typer.testing import CliRunner
 
 import edgetl

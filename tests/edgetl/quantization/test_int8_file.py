@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 import small
-from conftest import Once
 from foreign import randomized
+from small import Once
 from tflite_graph import Graph
 
 import edgetl

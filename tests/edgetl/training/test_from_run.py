@@ -17,8 +17,8 @@ import foreign
 import numpy as np
 import pytest
 import small
-from conftest import Once
 from PIL import Image
+from small import Once
 
 import edgetl
 from edgetl._lib.extras import keras
