@@ -13,7 +13,8 @@ from edgetl._lib.extras import require
 from edgetl._lib.progress import track
 from edgetl.backbones.spec import CAFFE, TF, TORCH, Scaling
 from edgetl.runs.import_record import Fit, InputRecord, TriedInput
-from edgetl_device.bench.accuracy import accuracy_of, mcnemar_exact
+from edgetl.runs.temperature import best_inverse
+from edgetl_device.bench.accuracy import accuracy_of
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.scores import Accuracy
 
@@ -32,8 +33,11 @@ CONVENTIONS: Mapping[str, Scaling] = {
 }
 CUSTOM = "custom"
 FITS: tuple[Fit, ...] = get_args(Fit)
-# With several alternatives, one in twenty would often look better by chance.
-_ALPHA = 0.01
+# Levels of the test between two scalings, and between two fits: photos cropped may suit a model no worse than the fit
+# that it was made for.
+_ALPHA, _ALPHA_OF_FITS = 0.05, 0.01
+# Of the inverse temperature: 2e-5.
+_BISECTIONS = 20
 _BATCH = 64
 
 
@@ -49,6 +53,7 @@ class Tried:
         correct: bool [n].
         loss: Cross-entropy of each photo, nats, float64 [n].
         brier: Brier score of each photo, 0..2, float64 [n].
+        calibrated: The same at the temperature that fits these photos best, 0..2, float64 [n].
     """
 
     name: str
@@ -58,6 +63,7 @@ class Tried:
     correct: npt.NDArray[np.bool_]
     loss: npt.NDArray[np.float64]
     brier: npt.NDArray[np.float64]
+    calibrated: npt.NDArray[np.float64]
 
     @property
     def accuracy(self) -> Accuracy:
@@ -223,16 +229,24 @@ def check_outputs(outputs: Sequence[npt.NDArray[np.float32]], ends_in: End, *, t
 
 
 def _tried(name: str, fit: Fit, scores: npt.NDArray[np.float64] | None, targets: npt.NDArray[np.int64]) -> Tried:
-    rows = np.arange(len(targets))
     if scores is None:
         never = np.full(len(targets), np.inf)
-        return Tried(name, fit, False, never[:, None], np.zeros(len(targets), bool), never, never)
+        return Tried(name, fit, False, never[:, None], np.zeros(len(targets), bool), never, never, never)
+    loss, brier = _losses(scores, targets)
+    _, calibrated = _losses(scores * best_inverse(scores, targets, bisections=_BISECTIONS), targets)
+    return Tried(name, fit, True, scores, scores.argmax(axis=1) == targets, loss, brier, calibrated)
+
+
+def _losses(
+    scores: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Return cross-entropy and Brier score of each photo."""
+    rows = np.arange(len(targets))
     wide = scores - scores.max(axis=1, keepdims=True)
     logarithms = wide - np.log(np.exp(wide).sum(axis=1, keepdims=True))
     probabilities = np.exp(logarithms)
-    of_target = probabilities[rows, targets]
-    brier = (probabilities**2).sum(axis=1) + 1 - 2 * of_target
-    return Tried(name, fit, True, scores, scores.argmax(axis=1) == targets, -logarithms[rows, targets], brier)
+    brier = (probabilities**2).sum(axis=1) + 1 - 2 * probabilities[rows, targets]
+    return -logarithms[rows, targets], brier
 
 
 def chosen(
@@ -247,9 +261,14 @@ def chosen(
         by_model: Whether the model itself says what it takes.
     """
     best, usable = tried[0], [one for one in tried if one.finite]
-    others = {one.name: one for one in reversed(usable) if one.name != best.name}
-    fits = {one.fit: one for one in reversed(usable) if one.name == best.name and one.fit != best.fit}
-    undecided = [name for name, one in (*others.items(), *fits.items()) if not _is_better(best, one)]
+    fits = {one.fit: one.calibrated for one in usable if one.name == best.name}
+    named = {name: [one.calibrated for one in usable if one.name == name] for name in {one.name for one in usable}}
+    # Over all fits, because a scaling is right or wrong in each: chance has less to say.
+    means = {name: np.mean(scores, axis=0) for name, scores in named.items()}
+    own = means.pop(best.name)
+    undecided = [name for name, scores in means.items() if not _is_better(own, scores, _ALPHA)]
+    del fits[best.fit]
+    undecided += [fit for fit, scores in fits.items() if not _is_better(best.calibrated, scores, _ALPHA_OF_FITS)]
     choice = _choice(best.name, scalings[best.name], best.fit, options, by_model=by_model)
     record = replace(
         choice.record,
@@ -304,17 +323,18 @@ def _choice(name: str, scaling: Scaling, fit: Fit, options: ImportOptions, *, by
     return Choice(scaling, record)
 
 
-def _is_better(best: Tried, other: Tried) -> bool:
-    """Return whether one input is better than another by more than chance, on the same photos.
+def _is_better(best: npt.NDArray[np.float64], other: npt.NDArray[np.float64], alpha: float) -> bool:
+    """Return whether one input is better than another by more than chance, on the same photos: a paired t-test.
 
-    It is if it has more photos right (exact McNemar test), or not fewer and a lower Brier score (paired t-test), each
-    at the 1% level. Not the cross-entropy: inputs of a wrong scale make a model too sure of itself, and a few photos
-    would decide.
+    Of the Brier scores at each input's own temperature: a wrong scale also makes a model surer, or less sure, of all
+    that it says, and then a few photos would decide. Not of the cross-entropy, for the same reason.
+
+    Args:
+        best: Brier score of each photo, calibrated, float64 [n].
+        other: The same of the other.
+        alpha: Level of the one-sided test.
     """
-    lost, gained = (int((one.correct & ~two.correct).sum()) for one, two in ((other, best), (best, other)))
-    if gained > lost and mcnemar_exact(lost, gained) < _ALPHA:
-        return True
-    difference = other.brier - best.brier
-    if gained < lost or not np.ptp(difference) > 1e-6:
+    difference = other - best
+    if not np.ptp(difference) > 1e-6:
         return False
-    return bool(require("scipy.stats").ttest_1samp(difference, 0.0, alternative="greater").pvalue < _ALPHA)
+    return bool(require("scipy.stats").ttest_1samp(difference, 0.0, alternative="greater").pvalue < alpha)

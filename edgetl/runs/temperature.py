@@ -121,7 +121,7 @@ def fit_temperature(logits: npt.NDArray[np.float32], targets: npt.NDArray[np.int
         why = f"a temperature needs {FEWEST_MISTAKES} mistakes among validation photos, and there are {mistakes}"
         return FittedTemperature(1.0, photos, mistakes, why)
     wide = logits.astype(np.float64)
-    inverse = _best_inverse(wide, targets)
+    inverse = best_inverse(wide, targets)
     if min(abs(inverse / bound - 1) for bound in _INVERSE) < _AT_BOUND:
         low, high = (1 / bound for bound in reversed(_INVERSE))
         why = f"the loss of {photos} validation photos has no minimum between {low:g} and {high:g}"
@@ -140,6 +140,33 @@ def left_at_1(photos: int) -> FittedTemperature:
     """Return the temperature of a model with too few validation photos."""
     why = f"a temperature needs {FEWEST_PHOTOS} validation photos, and there are {photos}"
     return FittedTemperature(1.0, photos, None, why)
+
+
+def best_inverse(
+    logits: npt.NDArray[np.float64], targets: npt.NDArray[np.int64], *, bisections: int = _BISECTIONS
+) -> float:
+    """Return the inverse temperature with the least negative log-likelihood, by bisection of its slope.
+
+    The likelihood is concave in the inverse, so the slope changes its sign once.
+
+    Args:
+        logits: float64 [n, classes].
+        targets: Class indices, int64 [n].
+        bisections: How often the range, 0.05 to 20, is halved.
+    """
+    own = logits[np.arange(len(targets)), targets].mean()
+
+    def slope(inverse: float) -> float:
+        scaled = logits * inverse
+        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
+        weights /= weights.sum(axis=1, keepdims=True)
+        return float((weights * logits).sum(axis=1).mean() - own)
+
+    low, high = _INVERSE
+    for _ in range(bisections):
+        middle = (low + high) / 2
+        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
+    return (low + high) / 2
 
 
 def reliability(probabilities: npt.NDArray[np.float32], targets: npt.NDArray[np.int64]) -> Reliability:
@@ -173,23 +200,3 @@ def _loss(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> fl
     largest = logits.max(axis=1, keepdims=True)
     scaled = logits - largest
     return float((np.log(np.exp(scaled).sum(axis=1)) - scaled[np.arange(len(targets)), targets]).sum())
-
-
-def _best_inverse(logits: npt.NDArray[np.float64], targets: npt.NDArray[np.int64]) -> float:
-    """Return the inverse temperature with the least negative log-likelihood, by bisection of its slope.
-
-    The likelihood is concave in the inverse, so the slope changes its sign once.
-    """
-    own = logits[np.arange(len(targets)), targets].mean()
-
-    def slope(inverse: float) -> float:
-        scaled = logits * inverse
-        weights = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-        weights /= weights.sum(axis=1, keepdims=True)
-        return float((weights * logits).sum(axis=1).mean() - own)
-
-    low, high = _INVERSE
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (middle, high) if slope(middle) < 0 else (low, middle)
-    return (low + high) / 2

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.no_cover
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 URL = "https://github.com/edgetl/edgetl"
-TRIED, WORKSTATION, BOARD, TEXT = "tried", "workstation", "board", "text"
+TRIED, WORKSTATION, PYTORCH, BOARD, TEXT = "tried", "workstation", "pytorch", "board", "text"
 # Where each block is followed, in order, by its first words. The clone is where the workstation begins, too.
 BLOCKS = (
     (f"git clone {URL}", TRIED),
@@ -32,6 +32,7 @@ BLOCKS = (
     ("$ edgetl train", WORKSTATION),
     ("$ edgetl quantize", WORKSTATION),
     ("edgetl bench", WORKSTATION),
+    ("torch.onnx.export(", PYTORCH),
     ("$ edgetl import theirs.onnx", WORKSTATION),
     ("$ edgetl import person.h5", WORKSTATION),
     ("$ edgetl pack", WORKSTATION),
@@ -50,7 +51,15 @@ INSTEAD = {
     "pi@raspberrypi.local": "raspberrypi.local",
 }
 # Of the reader: made before the command that begins with these words.
-BEFORE = {"edgetl import theirs.onnx": "cp runs/flowers/bundle/models/float32-onnx.onnx theirs.onnx"}
+BEFORE = {"edgetl import theirs.onnx": "KERAS_BACKEND=torch ../pytorch/bin/python ../export.py"}
+# Their model: the one that the README trains, with its weights in timm's.
+MODEL = """import sys
+from pathlib import Path
+sys.path.insert(0, "benchmarks")
+from carried_over import pytorch_model
+import torch
+model = pytorch_model(Path("runs/flowers"))
+"""
 NUMBER = re.compile(r"[+-]?\b\d+(?:[.,]\d+)*(?:e[+-]\d+)?%?")
 MARK = "next command of the README:"
 
@@ -169,6 +178,15 @@ def own_files(folder: Path) -> bool:
     return False
 
 
+def with_pytorch(folder: Path, env: dict[str, str]) -> None:
+    """Make the environment of somebody who trains with PyTorch, and a script that ends as the README says."""
+    packages = "torch timm onnx onnxscript keras"
+    for line in ("python3 -m venv pytorch", f"pytorch/bin/pip install --quiet {packages}"):
+        subprocess.run(line.split(), cwd=folder, env=env, check=True, stdin=subprocess.DEVNULL)
+    (export,) = (block for block, (_, where) in zip(blocks(), BLOCKS, strict=True) if where == PYTORCH)
+    (folder / "export.py").write_text(MODEL + export, "utf-8")
+
+
 def test_every_block_has_its_place() -> None:
     assert [block[: len(first)] for block, (first, _) in zip(blocks(), BLOCKS, strict=True)] == [
         first for first, _ in BLOCKS
@@ -201,6 +219,7 @@ def test_a_workstation_and_a_board_follow_the_readme(clean: dict[str, str], tmp_
     board.mkdir()
     follow([clone], ["bash"], tmp_path, clean)
     as_shown = own_files(tmp_path / "edgetl")
+    with_pytorch(tmp_path, clean)
     photo = min((tmp_path / "edgetl" / "flowers").rglob("*.[jp][pn]g"))
     shutil.copy(photo, board / "photo.jpg")
     asked = of(WORKSTATION)
