@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 _Paths = typer.Argument(
     ..., help="Results of edgetl bench --out, or run folders of edgetl train.", readable=False, show_default=False
 )
+BASELINE: str | None = typer.Option(
+    None, help="Compare everything with this variant of the first result.", show_default=False
+)
+FAIL_IF: list[str] = typer.Option(
+    [], metavar="EXPR", help='Exit with 3 if true: "p50_ratio_low>1.05". May be repeated.', show_default=False
+)
 
 
 def register(app: typer.Typer) -> None:
@@ -29,12 +35,8 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     paths: list[Path] = _Paths,
-    baseline: str | None = typer.Option(
-        None, help="Compare everything with this variant of the first result.", show_default=False
-    ),
-    fail_if: list[str] = typer.Option(
-        [], metavar="EXPR", help='Exit with 3 if true: "p50_ratio_low>1.05". May be repeated.', show_default=False
-    ),
+    baseline: str | None = BASELINE,
+    fail_if: list[str] = FAIL_IF,
     form: Format = typer.Option(Format.table, "--format", help="How to print the report."),
     json: bool = JSON,
     out: Path | None = OUT,

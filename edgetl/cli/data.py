@@ -11,7 +11,7 @@ import typer
 
 from edgetl.cli import data_fetch, data_preview
 from edgetl.cli.console.output import DATA_FORMS, echo, note, print_json, print_table
-from edgetl.cli.groups import CommandGroup
+from edgetl.cli.groups import command_group
 from edgetl.cli.input_options import GREY, SIZE
 from edgetl.cli.json_output import JSON, OUT, check_out, deliver
 from edgetl_device.text import LISTED, listed
@@ -56,12 +56,7 @@ _Link = typer.Option(
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the command line."""
-    group = typer.Typer(
-        cls=CommandGroup,
-        help="Check, split and fetch data sets of photos.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
+    group = command_group("Check, split and fetch data sets of photos.")
     group.command("check")(check)
     group.command("split")(split)
     data_fetch.register(group)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.output import echo, print_json, print_table, word
-from edgetl.cli.groups import CommandGroup
+from edgetl.cli.groups import command_group
 from edgetl.remote.pull_options import PullOptions
 from edgetl_device.errors import InputError
 
@@ -24,12 +24,7 @@ _BOARDS = "Boards"
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    group = typer.Typer(
-        cls=CommandGroup,
-        help="Bring home what monitors wrote on boards, and show it.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
+    group = command_group("Bring home what monitors wrote on boards, and show it.")
     add_command(group, "pull", PullOptions, pull)
     group.command("report")(report)
     app.add_typer(group, name="field")

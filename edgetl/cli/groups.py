@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import typer
 from typer.core import TyperGroup
 
 # Longer than any first sentence.
@@ -19,3 +20,8 @@ class CommandGroup(TyperGroup):
         rows = [(str(one.name), one.get_short_help_str(_WHOLE)) for one in commands if not one.hidden]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
+
+
+def command_group(help: str) -> typer.Typer:
+    """Return an empty group of commands; without one of them it prints its help."""
+    return typer.Typer(cls=CommandGroup, help=help, no_args_is_help=True, rich_markup_mode=None)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from edgetl.cli.compare import BASELINE, FAIL_IF, present
 from edgetl.cli.console.formats import Format
 from edgetl.cli.console.output import echo, note, print_table, word
-from edgetl.cli.groups import CommandGroup
+from edgetl.cli.groups import command_group
 from edgetl_device.errors import InputError
 
 from .json_output import JSON, OUT, check_out, deliver
@@ -49,12 +50,7 @@ class _Export(str, Enum):
 
 def register(app: typer.Typer) -> None:
     """Add the command group to the application."""
-    group = typer.Typer(
-        cls=CommandGroup,
-        help="Keep runs, benches and records of the field in a store that a team can query.",
-        no_args_is_help=True,
-        rich_markup_mode=None,
-    )
+    group = command_group("Keep runs, benches and records of the field in a store that a team can query.")
     for command in (add, push, list_, show, export, compare):
         group.command(command.__name__.rstrip("_"))(command)
     app.add_typer(group, name="results")
@@ -221,12 +217,8 @@ def compare(
         ..., metavar="DIGEST...", help="Bench results: their digests, or the beginnings of them.", show_default=False
     ),
     store: str = _STORE,
-    baseline: str | None = typer.Option(
-        None, help="Compare everything with this variant of the first result.", show_default=False
-    ),
-    fail_if: list[str] = typer.Option(
-        [], metavar="EXPR", help='Exit with 3 if true: "p50_ratio_low>1.05". May be repeated.', show_default=False
-    ),
+    baseline: str | None = BASELINE,
+    fail_if: list[str] = FAIL_IF,
     form: Format = typer.Option(Format.table, "--format", help="How to print the report."),
     json: bool = JSON,
     out: Path | None = OUT,
@@ -237,7 +229,6 @@ def compare(
 
     Example: edgetl results compare 1f0c5a7be2d4 88a1c09d3b7e --store results.db --fail-if "accuracy_drop_pp>0.5"
     """
-    from edgetl.cli.compare import present
     from edgetl.cli.console.formats import require_one_output
     from edgetl.comparison import gates
     from edgetl_device.reasons import VERDICT
