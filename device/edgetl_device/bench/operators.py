@@ -40,8 +40,8 @@ class OperatorTime:
 
 @dataclass(frozen=True)
 class OperatorTimes:
-    """Times of operators, by LiteRT's own profiler of compiled models, which have the kernels of the interpreter that the
-    other times are of. XNNPACK may have fused operators of the file, or added some.
+    """Times of operators, by LiteRT's profiler of compiled models. These have the kernels of the interpreter that the
+    other times are of; XNNPACK may have fused operators of the file, or added some.
 
     Attributes:
         operators: In the order in which they run.
