@@ -36,14 +36,14 @@ def fit_here(
     """
     library()
     wanted = list(spread(tuple(backbone(name).name for name in dict.fromkeys(backbones))))
-    with track("Building architectures", len(wanted)) as advance:
+    with track("Building architectures", len(wanted), unit="models") as advance:
         models = {}
         for one in wanted:
             models[one] = int8_model(one)
             advance(1)
     best: dict[Architecture, Profiled] = {}
     failed: dict[Architecture, str] = {}
-    with track("Timing architectures", _ROUNDS * len(wanted)) as advance:
+    with track("Timing architectures", _ROUNDS * len(wanted), unit="models") as advance:
         for _ in range(_ROUNDS):
             for one, model in models.items():
                 found = profiled(str(one), one.backbone, model, threads=threads)

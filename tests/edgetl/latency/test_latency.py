@@ -14,16 +14,17 @@ from latencies import COSTS
 from small import Once
 
 from edgetl import latency
+from edgetl.comparison.results import compare_results
 from edgetl.export.conversion import float32_tflite
 from edgetl.inspection.tflite.file import describe
 from edgetl.latency.architectures import Architecture, int8_model, spread
-from edgetl.latency.document import LatencyModel
 from edgetl.latency.features import CONVOLUTION, MATMUL, work_of
 from edgetl.latency.fit import Profiled, fit, profiled
 from edgetl.latency.measure import fit_here
 from edgetl.runs.directory import Run
-from edgetl_device._lib import documents
+from edgetl_device._lib import documents, jsonfile
 from edgetl_device._lib.documents import Unknown
+from edgetl_device.bench import result
 from edgetl_device.bench.operators import OperatorTime
 from edgetl_device.errors import InputError, Unavailable
 
@@ -124,6 +125,14 @@ def test_a_prediction_says_that_it_is_one(document: Path, tiny_int8: Path) -> No
     assert by_architecture.model == "simple_cnn 32 px"
 
 
+def test_a_prediction_is_no_result(document: Path, tiny_int8: Path, tmp_path: Path) -> None:
+    documents.write(tmp_path / "predicted.json", latency.predict(latency.load(document), tiny_int8))
+    with pytest.raises(InputError, match=r"edgetl\.predicted-latency/1"):
+        result.read(tmp_path / "predicted.json")
+    with pytest.raises(InputError):
+        compare_results([tmp_path / "predicted.json", tmp_path / "predicted.json"])
+
+
 def test_larger_inputs_take_longer(document: Path) -> None:
     model = latency.load(document)
     assert latency.predict(model, Architecture("simple_cnn", 64)).p50_ms > 2 * (
@@ -137,16 +146,18 @@ def test_larger_inputs_take_longer(document: Path) -> None:
         ("factor", 0, "factor"),
         ("low", 9.0, "low is above high"),
         ("kinds", [], "kinds"),
+        ("ms", [1.0], r"kinds\[0\] has"),
+        ("ms", [-1.0], r"kinds\[0\]\.ms"),
         ("threads", "many", "threads"),
         ("schema", "edgetl.latency-model/9", "edgetl.latency-model/9"),
     ],
 )
 def test_damaged_models_are_refused(document: Path, tmp_path: Path, field: str, value: Any, why: str) -> None:
     changed = json.loads(document.read_text()) | {field: value}
-    if field == "low":
-        changed = json.loads(
-            documents.dumps(documents.sealed(replace(documents.read(LatencyModel, document), low=value)))
-        )
+    if field == "ms":
+        changed["kinds"][0]["ms"] = value
+    # As somebody would who edits it on purpose.
+    changed["digest"] = jsonfile.digest(changed)
     (tmp_path / "damaged.json").write_text(json.dumps(changed))
     with pytest.raises(InputError, match=why):
         latency.load(tmp_path / "damaged.json")
