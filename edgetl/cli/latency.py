@@ -9,7 +9,6 @@ import typer
 
 from edgetl.cli.console.output import echo, note, print_table
 from edgetl.cli.groups import CommandGroup
-from edgetl.comparison.results import thread_count
 from edgetl_device._lib.documents import Unknown
 
 from .json_output import JSON, check_out, deliver
@@ -98,6 +97,8 @@ def predict(
 
 
 def _where(found: LatencyModel) -> str:
+    from edgetl.comparison.results import thread_count
+
     named = [one for one in (found.board, found.cpu) if not isinstance(one, Unknown)]
     place = named[0] if named else "a board without a name"
     return f"{place}, {thread_count(found.threads)}, {found.runtime.name} {found.runtime.version}"

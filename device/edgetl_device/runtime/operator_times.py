@@ -13,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -209,7 +210,22 @@ def _interpreter(model: bytes, threads: int, *, xnnpack: bool) -> Callable[[], N
     return run
 
 
-def measure(model: bytes, threads: int, seconds: float, *, xnnpack: bool) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Measured:
+    """Times of operators and of whole inferences, measured in turns.
+
+    Attributes:
+        operators: Names and mean milliseconds, in the middle half of the inferences by their total.
+        inferences: Number of profiled inferences.
+        interpreter_ms: The median of inferences by the interpreter, which has no profiler.
+    """
+
+    operators: tuple[tuple[str, float], ...]
+    inferences: int
+    interpreter_ms: float
+
+
+def measure(model: bytes, threads: int, seconds: float, *, xnnpack: bool) -> Measured:
     """Time operators and whole inferences in turns.
 
     Args:
@@ -218,9 +234,8 @@ def measure(model: bytes, threads: int, seconds: float, *, xnnpack: bool) -> dic
         seconds: How long to measure, after warming up.
         xnnpack: Use XNNPACK's kernels where it has some, else LiteRT's own.
 
-    Returns:
-        ``operators``, names and mean milliseconds in the middle half of the inferences by their total; ``inferences``;
-        ``interpreter_ms``, the median of inferences by the interpreter, which has no profiler.
+    Raises:
+        OSError: A call of LiteRT failed, or its profiler contradicts itself.
     """
     compiled = _Compiled(model, threads, xnnpack=xnnpack)
     invoke = _interpreter(model, threads, xnnpack=xnnpack)
@@ -243,16 +258,13 @@ def measure(model: bytes, threads: int, seconds: float, *, xnnpack: bool) -> dic
     runs.sort(key=lambda one: sum(us for _, us in one))
     middle = runs[len(runs) // 4 : -(len(runs) // 4)]
     means = [sum(one[place][1] for one in middle) / len(middle) / 1000 for place in range(len(names))]
-    return {
-        "operators": [[name, ms] for name, ms in zip(names, means, strict=True)],
-        "inferences": len(runs),
-        "interpreter_ms": sorted(whole_ns)[len(whole_ns) // 2] / 1e6,
-    }
+    operators = tuple(zip(names, means, strict=True))
+    return Measured(operators, len(runs), sorted(whole_ns)[len(whole_ns) // 2] / 1e6)
 
 
 def _main(threads: str, seconds: str, delegate: str) -> None:
     found = measure(sys.stdin.buffer.read(), int(threads), float(seconds), xnnpack=delegate != "none")
-    print(json.dumps(found))
+    print(json.dumps(asdict(found)))
 
 
 if __name__ == "__main__":
