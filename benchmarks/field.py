@@ -30,8 +30,8 @@ from edgetl_device.classifier import Observed, Output
 from edgetl_device.machine import environment
 from edgetl_device.monitor import Monitor, read_records
 from edgetl_device.monitor.drift import Shift, StreamTest
+from edgetl_device.monitor.hour import FALSE_ALARM_RATE, WINDOW
 from edgetl_device.monitor.measures import Measures, reference_of
-from edgetl_device.monitor.watching import FALSE_ALARM_RATE, WINDOW
 from edgetl_device.preprocess import decode
 
 Rows = npt.NDArray[np.float64]

@@ -19,6 +19,8 @@ _CLASSES = {
     "bundle": "edgetl_device.bundle:Manifest",
     "signature": "edgetl_device.signature:Signatures",
     "result": "edgetl_device.bench.result:Result",
+    "latency-model": "edgetl.latency.document:LatencyModel",
+    "predicted-latency": "edgetl.latency.document:PredictedLatency",
     "comparison": "edgetl.comparison.document:Comparison",
     "stored": "edgetl.store.document:StoredRows",
     "queued": "edgetl.store.document:Queued",

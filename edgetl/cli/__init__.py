@@ -54,6 +54,7 @@ _COMMANDS = (
     "sign",
     "adapt",
     "bench",
+    "latency",
     "deploy",
     "compare",
     "report",

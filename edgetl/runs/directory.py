@@ -42,6 +42,7 @@ _FILES = (
     "original.*",
     "split.csv",
     DATA_ROOT,
+    f"{DRAWN}/*.jpg",
     f"{DRAWN}/*.png",
     EARLIER,
     "history.csv",

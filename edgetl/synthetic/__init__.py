@@ -1,6 +1,6 @@
 """A small synthetic data set of machine parts, rendered with numpy and Pillow, for the demo, tests and benchmarks.
 
-Accuracy on it does not carry over to real photos; the JPEG comment of every file marks it as synthetic.
+Accuracy on it does not carry over to real photos; the comment of every file marks it as synthetic.
 """
 
 from __future__ import annotations
@@ -72,6 +72,16 @@ def draw_photo(name: str, index: int, *, size: int = 240, seed: int = 0) -> byte
     from .scene import photo_jpeg
 
     return photo_jpeg(name, index, size=size, seed=seed, comment=COMMENT)
+
+
+def draw_noise(index: int, *, size: int = 240, seed: int = 0) -> bytes:
+    """Return picture ``index`` of noise, ``size`` pixels high and wide, as PNG bytes.
+
+    It shows nothing: smooth blotches of random colours, of a grain that depends on ``index``.
+    """
+    from .noise import noise_png
+
+    return noise_png(index, size=size, seed=seed, comment=COMMENT)
 
 
 def _check(target: Path, *, per_class: int, classes: Sequence[str], size: int, seed: int) -> None:

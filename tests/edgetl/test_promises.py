@@ -54,8 +54,6 @@ ALLOWED = {
     "edgetl/data/pixels.py": {"Image.open", "reference.resize"},
     # Reads the orientation in the header; the stripped file is compared using edgetl_device.preprocess.
     "device/edgetl_device/photo_metadata.py": {"Image.open"},
-    # Draws pictures and saves them; they are read again as photos are.
-    "edgetl/importing/drawn.py": {"Image.open", "?.resize"},
     # Overlays heat maps on photos for display; the photos come from edgetl_device.preprocess.
     "edgetl/reports/pictures.py": {"?.resize"},
 }

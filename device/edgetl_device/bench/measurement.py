@@ -17,6 +17,7 @@ from edgetl_device.scores import AmongAccepted, Scores
 from . import accuracy, latency, percentiles, predictions
 from .latency import StageSamples, Stopwatch
 from .loadgen import LoadgenRun
+from .operators import OperatorTimes
 from .photoset import PhotoSet
 from .reference import BenchReference
 from .result import ResultRun, Warmup, Window
@@ -101,7 +102,7 @@ def row(
     *,
     peak_rss_bytes: int | Unknown,
     energy: energy.Energy | Unknown | None = None,
-    operators: Unknown | None = None,
+    operators: OperatorTimes | Unknown | None = None,
     loadgen: LoadgenRun | None = None,
 ) -> ResultRun:
     """Return a setup's measurements as a run of the result; None for what was not requested."""

@@ -69,7 +69,7 @@ class BenchOptions(Options):
         metavar="MINUTES",
         help="One long run, with latency and temperature for every second.",
     )
-    profile: bool = option(False, group=_MORE, help="Time of each operator, if the runtime provides it.")
+    profile: bool = option(False, group=_MORE, help="Time of each operator, by LiteRT's profiler. TFLite only.")
     scenario: str | None = option(None, group=_MORE, choices=SCENARIOS, help="Also measure with MLPerf's LoadGen.")
     energy: bool = option(False, group=_MORE, help="Joules per photo, if the board has a sensor.")
 

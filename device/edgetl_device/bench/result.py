@@ -35,6 +35,7 @@ from edgetl_device.text import closest
 from . import photoset
 from .latency import STAGES, LatencyIntervals, StageLatency, StageSamples
 from .loadgen import LoadgenRun
+from .operators import OperatorTimes
 from .overhead import Overhead
 from .percentiles import PERCENTILES, Percentiles, percentile, too_few
 from .predictions import Evalset, Predictions
@@ -179,7 +180,7 @@ class ResultRun:
         answers: Prediction of the variant for each photo.
         peak_rss_bytes: Peak memory of a fresh process that loads only this variant.
         energy: Energy, if requested.
-        operators: Time of each operator, if requested; no runtime provides it yet.
+        operators: Time of each operator, if requested.
         loadgen: LoadGen's result, if requested.
         verdict: Whether the times are valid.
     """
@@ -208,7 +209,7 @@ class ResultRun:
     answers: Predictions
     peak_rss_bytes: Positive | Unknown
     energy: Energy | Unknown | None = optional()
-    operators: Unknown | None = optional()
+    operators: OperatorTimes | Unknown | None = optional()
     loadgen: LoadgenRun | None = optional()
     verdict: Verdict
 

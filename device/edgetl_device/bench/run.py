@@ -22,6 +22,7 @@ from edgetl_device.runtime.trial_run import trial_run
 from . import (
     loadgen,
     memory,
+    operators,
     overhead,
     percentiles,
     photoset,
@@ -48,10 +49,6 @@ QUICK_INFERENCES = percentiles.least_samples(95)
 
 # A sustained run is cut into windows of a second, or longer ones if there would be more than this many.
 _WINDOWS = 300
-
-# In ai-edge-litert 2.3.0, Interpreter can switch on profiling of delegated nodes but not read the profile; libLiteRt.so
-# has a profiler for compiled models, which no Python module exposes.
-NO_PROFILER = Unknown("the Python interfaces of LiteRT 2.3 and tflite-runtime 2.14 expose no profiler")
 
 Say = Callable[[str], None]
 
@@ -115,13 +112,16 @@ def run_bench(
 
     Raises:
         InputError: A variant, the bundle or the folder is wrong.
-        Unavailable: A named variant, all variants, or a delegate cannot run here; or LoadGen is missing.
+        Unavailable: A named variant, all variants, or a delegate cannot run here; LoadGen is missing; or operators were
+            to be timed, and those of no setup can be.
     """
     say = say or _silent
     options = options or BenchOptions()
     plan = plan_bench(bundle, options, prefer=prefer)
     if options.scenario is not None:
         _check_loadgen(options.scenario, log)
+    if options.profile:
+        _check_profiler(plan)
     _try_out(plan, say)
     photos, reference = _photos(plan, say)
     described, cost = environment.describe(root), overhead.cost(bundle, photos.timed())
@@ -247,8 +247,21 @@ def score(
             delegate=setup.delegate,
         ),
         energy=meter.summary(measurement.usage) if isinstance(meter, energy.Meter) else meter,
-        operators=NO_PROFILER if options.profile else None,
+        operators=_operators(plan, measurement, say) if options.profile else None,
     )
+
+
+def _operators(plan: Plan, measurement: Measurement, say: Say) -> operators.OperatorTimes | Unknown:
+    setup = measurement.setup
+    say(f"times of operators of {setup}")
+    return operators.operator_times(plan.bundle.read(setup.variant.file), setup, prefer=plan.prefer)
+
+
+def _check_profiler(plan: Plan) -> None:
+    """Refuse a profile that no setup can have."""
+    why = [operators.why_not(setup, prefer=plan.prefer) for setup in plan.sweep.setups]
+    if None not in why and why:
+        raise why[0]  # type: ignore[misc]  # not None
 
 
 def _check_loadgen(scenario: str, log: Path | None) -> None:

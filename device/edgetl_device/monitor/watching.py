@@ -12,8 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timezone
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -22,8 +21,6 @@ import numpy as np
 import numpy.typing as npt
 
 from edgetl_device._lib import documents
-from edgetl_device._lib.documents import Unknown
-from edgetl_device.bundle import Bundle, BundleName
 from edgetl_device.classifier import Answer, AnyClassifier, Classifier, Observed, PhotoLike
 from edgetl_device.errors import EdgetlError
 from edgetl_device.machine.environment import temperature_c
@@ -31,110 +28,29 @@ from edgetl_device.runtime import Features
 from edgetl_device.unknown import finite, is_unknown
 
 from .collection import Candidate, Collection, Reason, frozen
-from .drift import Shift, StreamTest
 from .folder import REFERENCE, Folder, reason, recorded_reason
-from .measures import (
-    BRIGHTNESS,
-    CONFIDENCE,
-    MIN_REFERENCE,
-    SHARPNESS,
-    Batch,
-    Floats,
-    Measures,
-    Reference,
-    reference_of,
-)
+from .hour import FALSE_ALARM_RATE, WINDOW, Ended, Hour, Watched, iso
+from .measures import CONFIDENCE, MIN_REFERENCE, Batch, Floats, Measures, reference_of
 from .options import MonitorOptions
-from .record import Drift, FeatureShift, Lost, MonitorRecord, Spread, Temperature, UnknownPhotos, line_of
+from .record import Lost, line_of
 
-# Photos in a window, and false alarms per window.
-WINDOW, FALSE_ALARM_RATE = 100, 0.001
-# A random part of an hour's photos, of which percentiles are taken.
-_SAMPLE = 512
 _HOUR_S, _TICK_S = 3600, 60.0
 # Batches, photos and records that wait for the thread; more are lost.
 _WAITING, _WAITING_PHOTOS = 16, 2
-# The clock of a board may be set once it has a network; smaller differences are drift of its crystal.
-_CLOCK_MOVED_S = 60.0
 # Collecting waits while it has taken more than this share of the time.
 _COLLECTING_SHARE, _COLLECTING_FIRST_S = 0.001, 0.1
-# Without a reference, a photo with a lower probability is uncertain; else one like the lowest tenth of the reference.
-_UNCERTAIN, _UNCERTAIN_SHARE = 0.5, 0.1
+# With a reference, a photo with a probability like the lowest tenth of it is uncertain.
+_UNCERTAIN_SHARE = 0.1
 _CLOSE_S = 10.0
 # Seconds between photos of a camera or video in which drift is looked for.
 FRAMES_EVERY_S = 10.0
-
-Ended = Literal["hour", "stop", "bundle"]
-
-
-@dataclass(eq=False)
-class _Watched:
-    """The bundle that is watched. There is a test as soon as there is a reference; ``why`` says why there is none."""
-
-    bundle: Bundle
-    variant: str
-    measures: Measures
-    reference: Reference | None = None
-    test: StreamTest | None = None
-    uncertain: float = _UNCERTAIN
-    why: str = "the held-out photos are being classified"
-    # Whether the reference was made, or could not be.
-    tried: bool = False
-    # The photos of the next window.
-    rows: list[Floats] = field(default_factory=list)
-    classes: list[int] = field(default_factory=list)
-
-
-@dataclass(eq=False)
-class _Hour:
-    """What is counted for one record: of the photos confidence, brightness, sharpness and latency."""
-
-    watched: _Watched
-    start: float
-    since: float
-    photos: int = 0
-    failed: int = 0
-    unknown: int = 0
-    not_finite: int = 0
-    classes: Counter[int] = field(default_factory=Counter)
-    sample: Floats = field(default_factory=lambda: np.empty((_SAMPLE, 4)))
-    sums: Floats = field(default_factory=lambda: np.zeros(4))
-    temperatures: int = 0
-    temperature_sum: float = 0.0
-    temperature_max: float = -math.inf
-    no_temperature: str = "it was not read"
-    windows: int = 0
-    alarms: int = 0
-    smallest: Shift | None = None
-    same_classes_p: float | None = None
-    ended: Ended = "hour"
-    end: float = 0.0
-    until: float = 0.0
-
-    def add(self, values: Floats, random: random.Random) -> None:
-        """Count the values of photos, float64 [photos, 4]."""
-        self.sums += values.sum(axis=0)
-        for row in values:
-            # Algorithm R (Vitter 1985): each photo is in the sample with equal probability.
-            place = self.photos if self.photos < _SAMPLE else random.randrange(self.photos + 1)
-            if place < _SAMPLE:
-                self.sample[place] = row
-            self.photos += 1
-
-    def spreads(self) -> list[Spread | None]:
-        """Return the spread of each value; None without photos."""
-        if self.photos == 0:
-            return [None] * len(self.sums)
-        percentiles = np.percentile(self.sample[: self.photos], (5, 50, 95), axis=0).T
-        rows = zip(self.sums / self.photos, percentiles, strict=True)
-        return [Spread(*(round(float(value), 4) for value in (mean, *row))) for mean, row in rows]
 
 
 @dataclass(frozen=True, eq=False)
 class _Photos:
     """Photos of an hour, to be measured."""
 
-    hour: _Hour
+    hour: Hour
     batch: Batch
 
 
@@ -142,13 +58,13 @@ class _Photos:
 class _Suggested:
     """A photo that may be kept, and what says where it is among others."""
 
-    watched: _Watched
+    watched: Watched
     candidate: Candidate
     features: Features | None
 
 
 # None ends the thread.
-_Job = _Photos | _Hour | _Suggested | None
+_Job = _Photos | Hour | _Suggested | None
 
 
 class Monitor:
@@ -203,7 +119,7 @@ class Monitor:
             self._tell("folder", f"nothing can be recorded: {reason(error)}")
         try:
             with classifier.hold() as one:
-                self._watched = _Watched(one.bundle, one.variant.name, Measures(one.bundle, one.variant.name))
+                self._watched = Watched(one.bundle, one.variant.name, Measures(one.bundle, one.variant.name))
                 self._refer(one, self._watched)
         except BaseException:
             self._close_folder()
@@ -283,14 +199,14 @@ class Monitor:
         if why is not None:
             self._suggest(watched, observed, why)
 
-    def _watched_by(self, classifier: Classifier) -> _Watched | None:
+    def _watched_by(self, classifier: Classifier) -> Watched | None:
         """Return what is watched, after a change of the bundle the new one; None for a late photo of the old one."""
         if classifier.bundle is self._watched.bundle or classifier.bundle.digest == self._watched.bundle.digest:
             return self._watched
         if classifier.bundle.digest != self._classifier.bundle.digest:
             return None
         variant = classifier.variant.name
-        watched = _Watched(classifier.bundle, variant, Measures(classifier.bundle, variant))
+        watched = Watched(classifier.bundle, variant, Measures(classifier.bundle, variant))
         with self._lock:
             if classifier.bundle.digest != self._watched.bundle.digest:
                 self._end_hour("bundle")
@@ -299,7 +215,7 @@ class Monitor:
             return self._watched
 
     def _worth_keeping(
-        self, collection: Collection, watched: _Watched, confidence: float, unknown: bool
+        self, collection: Collection, watched: Watched, confidence: float, unknown: bool
     ) -> Reason | None:
         """Return why a photo is worth keeping, if it is. Call with the lock held."""
         if collection.drawn():
@@ -308,7 +224,7 @@ class Monitor:
             return "unknown"
         return "uncertain" if confidence < watched.uncertain else None
 
-    def _suggest(self, watched: _Watched, observed: Observed, why: Reason) -> None:
+    def _suggest(self, watched: Watched, observed: Observed, why: Reason) -> None:
         """Let the thread decide whether to keep a photo, unless it is busy or has taken too much time already."""
         allowed_s = _COLLECTING_FIRST_S + _COLLECTING_SHARE * (time.monotonic() - self._began)
         if self._collecting_s > allowed_s or self._jobs.qsize() >= _WAITING_PHOTOS:
@@ -319,7 +235,7 @@ class Monitor:
             photo=frozen(observed.photo),
             pixels=observed.pixels,
             reason=why,
-            hour=_iso(self._clock() // _HOUR_S * _HOUR_S),
+            hour=iso(self._clock() // _HOUR_S * _HOUR_S),
             bundle=watched.bundle.digest,
             spec=watched.bundle.preprocess,
             label=watched.bundle.labels[label],
@@ -337,8 +253,8 @@ class Monitor:
         if batch.labels and not self._put(_Photos(self._hour, batch)):
             self._lost["photos"] += len(batch.labels)
 
-    def _new_hour(self) -> _Hour:
-        return _Hour(self._watched, self._clock(), time.monotonic())
+    def _new_hour(self) -> Hour:
+        return Hour(self._watched, self._clock(), time.monotonic())
 
     def _end_hour_if_over(self) -> None:
         hour = self._hour
@@ -379,7 +295,7 @@ class Monitor:
                     break
                 if isinstance(job, _Photos):
                     self._measure(job.hour, job.batch)
-                elif isinstance(job, _Hour):
+                elif isinstance(job, Hour):
                     self._write(job)
                 elif isinstance(job, _Suggested):
                     self._keep(job)
@@ -398,25 +314,13 @@ class Monitor:
     def _read_temperature(self) -> None:
         found = temperature_c()
         with self._lock:
-            hour = self._hour
-            if isinstance(found, Unknown):
-                hour.no_temperature = found.unknown
-            else:
-                hour.temperatures += 1
-                hour.temperature_sum += found
-                hour.temperature_max = max(hour.temperature_max, found)
+            self._hour.add_temperature(found)
 
-    def _measure(self, hour: _Hour, batch: Batch) -> None:
+    def _measure(self, hour: Hour, batch: Batch) -> None:
         watched = hour.watched
         rows = watched.measures.rows(batch)
-        finite_rows = np.isfinite(rows).all(axis=1)
-        latencies = np.array(batch.latencies)[:, None]
-        hour.add(np.hstack([rows[:, [CONFIDENCE, BRIGHTNESS, SHARPNESS]], latencies]), self._random)
-        hour.classes.update(batch.labels)
-        hour.not_finite += int((~finite_rows).sum())
-        if watched.measures.bank:
-            hour.unknown += sum(bool(is_unknown(score)) for score in batch.scores)
-        self._refer_new()
+        finite_rows = np.asarray(np.isfinite(rows).all(axis=1))
+        hour.count(batch, rows, finite_rows, self._random)
         if watched.test is None:
             return
         for place in np.flatnonzero(finite_rows & np.array(batch.counted)):
@@ -426,7 +330,7 @@ class Monitor:
                 self._test(hour, watched, np.array(watched.rows), np.array(watched.classes))
                 watched.rows, watched.classes = [], []
 
-    def _test(self, hour: _Hour, watched: _Watched, rows: Floats, classes: npt.NDArray[np.int64]) -> None:
+    def _test(self, hour: Hour, watched: Watched, rows: Floats, classes: npt.NDArray[np.int64]) -> None:
         if watched.test is None or watched.reference is None:
             return
         test, tested = watched.test.next(rows)
@@ -452,7 +356,7 @@ class Monitor:
             with self._classifier.hold() as one:
                 self._refer(one, watched)
 
-    def _refer(self, classifier: Classifier, watched: _Watched) -> None:
+    def _refer(self, classifier: Classifier, watched: Watched) -> None:
         """Give a bundle its reference, which is kept in the folder."""
         if classifier.bundle.digest != watched.bundle.digest:
             return
@@ -489,83 +393,26 @@ class Monitor:
         finally:
             self._collecting_s += time.thread_time() - started_s
 
-    def _write(self, hour: _Hour) -> None:
+    def _write(self, hour: Hour) -> None:
         if hour.ended != "hour" and not hour.photos and not hour.failed:
             return
         with self._lock:
             lost, why = Counter(self._lost), self._why_lost
             self._lost.clear()
+        not_written = Lost(lost["records"], lost["photos"], lost["unkept"], why) if lost.total() else None
         try:
             if self._folder is None:
                 self._open_folder()
             elif self._collect and self._collection is None:
                 self._open_collection()
             if self._folder is not None:
-                self._folder.append(_iso(hour.start)[:10], line_of(self._record(hour, lost, why)))
+                collected = self._collection.summary() if self._collection else None
+                self._folder.append(iso(hour.start)[:10], line_of(hour.record(collected, not_written)))
             self._said.clear()
         except (EdgetlError, OSError) as error:
             with self._lock:
                 self._lost.update(lost)
             self._lose("records", f"a record is lost: {reason(error)}", error)
-
-    def _record(self, hour: _Hour, lost: Counter[str], why: str) -> MonitorRecord:
-        watched = hour.watched
-        confidence, brightness, sharpness, latency_ms = hour.spreads()
-        seconds = hour.until - hour.since
-        moved_s = hour.end - hour.start - seconds
-        unknown: UnknownPhotos | Unknown = Unknown("the bundle cannot tell")
-        if watched.measures.bank:
-            unknown = UnknownPhotos(hour.unknown, round(hour.unknown / max(hour.photos, 1), 6))
-        temperature: Temperature | Unknown = Unknown(hour.no_temperature)
-        if hour.temperatures:
-            mean_c = hour.temperature_sum / hour.temperatures
-            temperature = Temperature(round(mean_c, 1), round(hour.temperature_max, 1))
-        return MonitorRecord(
-            start=_iso(hour.start),
-            seconds=round(seconds, 1),
-            ended=hour.ended,
-            clock_moved_s=round(moved_s) if abs(moved_s) > _CLOCK_MOVED_S else None,
-            bundle=BundleName(watched.bundle.path.name, watched.bundle.digest),
-            variant=watched.variant,
-            photos=hour.photos,
-            failed=hour.failed,
-            classes={watched.bundle.labels[index]: count for index, count in sorted(hour.classes.items())},
-            confidence=confidence,
-            unknown=unknown,
-            brightness=brightness,
-            sharpness=sharpness,
-            latency_ms=latency_ms,
-            not_finite=hour.not_finite,
-            temperature_c=temperature,
-            drift=self._drift(hour),
-            collected=self._collection.summary() if self._collection else None,
-            lost=Lost(lost["records"], lost["photos"], lost["unkept"], why) if lost.total() else None,
-        )
-
-    def _drift(self, hour: _Hour) -> Drift | Unknown:
-        watched, shift = hour.watched, hour.smallest
-        if watched.reference is None or watched.test is None:
-            return Unknown(watched.why)
-        return Drift(
-            bank=watched.measures.bank,
-            features=watched.measures.tested,
-            reference=len(watched.reference.rows),
-            window=WINDOW,
-            false_alarm_rate=FALSE_ALARM_RATE,
-            windows=hour.windows,
-            alarms=hour.alarms,
-            p=None if shift is None else shift.p,
-            shift=None
-            if shift is None or shift.p == 1
-            else FeatureShift(
-                feature=watched.measures.tested[shift.feature],
-                direction="above" if shift.above else "below",
-                limit=round(shift.value, 5),
-                in_window=shift.in_window,
-                in_reference=shift.in_reference,
-                same_classes_p=hour.same_classes_p,
-            ),
-        )
 
     def _open_folder(self) -> None:
         """Open the folder, and the photos in it; raises as :meth:`Folder.open`."""
@@ -631,10 +478,6 @@ def monitored(
             yield monitor
     finally:
         signal.signal(signal.SIGTERM, before)
-
-
-def _iso(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).isoformat(timespec="seconds")
 
 
 def _in_one_line(error: Exception) -> str:

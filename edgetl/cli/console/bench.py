@@ -11,6 +11,7 @@ from edgetl.comparison.results import run_name, thread_count
 from edgetl_device._lib.documents import Interval, Unknown
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.bench.loadgen import LoadgenRun
+from edgetl_device.bench.operators import OperatorTimes
 from edgetl_device.bench.reference import FLOAT_MODEL
 from edgetl_device.bench.result import BenchEnvironment, Result, ResultRun, Settings
 from edgetl_device.machine.environment import State
@@ -19,6 +20,8 @@ from edgetl_device.truth import NOT_KNOWN, SAME, Truth, photos_called, share_cal
 
 from .formats import Format, Table, print_report
 
+# Operators of a run that are printed; all are in the document.
+_OPERATORS = 20
 T = TypeVar("T")
 _KINDS: dict[Truth, str] = {"labels": "held-out", "model": "drawn"}
 
@@ -37,8 +40,22 @@ def print_result(result: Result, form: Format = Format.table, more: Sequence[str
         for name, runs in groups.items()
     ]
     tables += overviews(groups)
+    tables += [operators_table(run) for run in result.runs if isinstance(run.operators, OperatorTimes)]
     lines = [*about_lines(result), *verdict_lines(result), *environment_lines(result)]
     print_report(form, tables, [*lines, *more])
+
+
+def operators_table(run: ResultRun) -> Table:
+    """Return the operators of a run that take the most time, and what all others take."""
+    assert isinstance(run.operators, OperatorTimes)
+    found, total_ms = run.operators.operators, run.operators.total_ms
+    order = sorted(range(len(found)), key=lambda place: -found[place].ms)
+    rows = [(str(place + 1), found[place].name, found[place].ms) for place in order[:_OPERATORS]]
+    if rest := order[_OPERATORS:]:
+        rows.append(("", f"{len(rest)} others", sum(found[place].ms for place in rest)))
+    rows.append(("", f"all {len(found)}", total_ms))
+    cells = [[place, name, f"{ms:.4f}", f"{ms / total_ms:.1%}" if total_ms else "-"] for place, name, ms in rows]
+    return Table(f"operators of {run_name(run)}", ["place", "operator", "ms", "share"], cells)
 
 
 def short_table(title: str, results: Mapping[str, Result | None], *, by: str = "") -> Table:
@@ -156,8 +173,14 @@ def verdict_lines(result: Result) -> list[str]:
     ]
     lines += [f"advice: {text}" for text in dict.fromkeys(text for run in result.runs for text in run.verdict.advice)]
     lines += [_loadgen_line(run_name(run), run.loadgen) for run in result.runs if run.loadgen]
-    unprofiled = {run.operators.unknown for run in result.runs if run.operators}
-    lines += [f"time of each operator: unknown: {why}" for why in unprofiled]
+    unprofiled = [run.operators.unknown for run in result.runs if isinstance(run.operators, Unknown)]
+    lines += [f"time of each operator: unknown: {why}" for why in dict.fromkeys(unprofiled)]
+    lines += [
+        f"operators of {run_name(run)}: their sum is {run.operators.total_ms:.3f} ms, but an inference takes "
+        f"{run.operators.interpreter_ms:.3f} ms: take their times as shares only"
+        for run in result.runs
+        if isinstance(run.operators, OperatorTimes) and not run.operators.consistent
+    ]
     unmeasured = [run.energy.unknown for run in result.runs if isinstance(run.energy, Unknown)]
     lines += [f"energy: unknown: {why}" for why in dict.fromkeys(unmeasured)]
     return lines + [f"left out: {left}: {left.why}" for left in result.skipped]

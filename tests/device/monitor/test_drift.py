@@ -9,7 +9,7 @@ import pytest
 
 from edgetl_device.bench.accuracy import wilson95
 from edgetl_device.monitor.drift import StreamTest, WindowTest, distribution
-from edgetl_device.monitor.watching import FALSE_ALARM_RATE, WINDOW
+from edgetl_device.monitor.hour import FALSE_ALARM_RATE, WINDOW
 
 # Photos of the reference. Of 60, not one may be like the new class by chance, so that it takes more to notice it.
 PHOTOS, MANY = 60, 200

@@ -26,9 +26,10 @@ from edgetl_device.classifier import Observed, Output
 from edgetl_device.errors import InputError
 from edgetl_device.live.stream import classify_frames, classify_photos
 from edgetl_device.monitor import Drift, Monitor, MonitorRecord, read_records
+from edgetl_device.monitor.hour import FALSE_ALARM_RATE, WINDOW
 from edgetl_device.monitor.options import MonitorOptions
 from edgetl_device.monitor.record import MAX_DAYS, line_of
-from edgetl_device.monitor.watching import FALSE_ALARM_RATE, WINDOW, monitored
+from edgetl_device.monitor.watching import monitored
 
 GOLDEN = Path(__file__).parents[2] / "golden"
 PHOTOS = sorted((GOLDEN / "photos").glob("*.jpg"))

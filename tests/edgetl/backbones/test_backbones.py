@@ -10,7 +10,7 @@ from pathlib import Path
 import keras_models
 import numpy as np
 import pytest
-from bases import MOBILE, NONE, SIZE, narrow, photo, untouched
+from bases import LARGE, MOBILE, NONE, SIZE, narrow, photo, untouched
 
 from edgetl._lib.extras import keras
 from edgetl.backbones import BACKBONES, backbone, blocks, build_base, resolve_weights
@@ -211,16 +211,7 @@ def test_block_names_and_ends_are_stable() -> None:
 
 @pytest.mark.slow
 def test_block_ends_of_large_backbones_are_stable() -> None:
-    ends = ends_of(
-        "efficientnet_lite1",
-        "efficientnet_lite2",
-        "resnet50",
-        "densenet121",
-        "vgg16",
-        "vgg19",
-        "inception_v3",
-        "nasnet_mobile",
-    )
+    ends = ends_of(*LARGE)
     for name in ("efficientnet_lite1", "efficientnet_lite2"):
         assert ends[name][:4] == ["block1a_project_bn", "block2a_project_bn", "block2b_add", "block2c_add"]
         assert ends[name][-3:] == ["block6d_add", "block6e_add", "block7a_project_bn"]

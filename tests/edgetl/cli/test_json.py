@@ -10,6 +10,7 @@ from typing import Any
 
 import benched
 import fleet_records
+import latencies
 import pytest
 import small
 import typer
@@ -94,6 +95,10 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str],
         assert CliRunner().invoke(app, ["results", "add", str(result), "--store", str(store)]).exit_code == 0
         return store, json.loads(result.read_text())["digest"]
 
+    def predicted() -> tuple[Path, Path]:
+        (tmp_path / "int8.tflite").write_bytes(Bundle.open(benched.TINY).read("models/int8.tflite"))
+        return latencies.write_model(tmp_path / "latency.json"), tmp_path / "int8.tflite"
+
     def copied() -> Path:
         return shutil.copytree(made("tiny_run").folder, tmp_path / "run")
 
@@ -112,6 +117,7 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str],
         "sign": signed,
         "adapt": lambda: (TEACHABLE, more(), "--more-shots", "circle", "--max-drop", 100, "--out", tmp_path / "new"),
         "bench": lambda: (benched.TINY, *QUICK),
+        "latency predict": lambda: predicted(),
         "deploy": lambda: ("--status", "--on", "nobody@127.0.0.1"),
         "field pull": lambda: ("--on", "nobody@127.0.0.1", "--out", tmp_path / "field"),
         "field report": lambda: (fleet_records.write_fleet(tmp_path / "fleet", 1),),

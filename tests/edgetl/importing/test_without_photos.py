@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import re
 import shutil
@@ -15,6 +14,7 @@ import numpy as np
 import onnx
 import pytest
 import small
+from claims import claims, words_of
 from PIL import Image
 from small import Once
 from typer.testing import CliRunner
@@ -44,22 +44,6 @@ from edgetl_device.truth import NOT_KNOWN
 from edgetl_device.verify import raise_failures
 
 CLASSES = 4
-# Words for results on labelled photos.
-CLAIMS = re.compile(
-    r"accura|top-[15]\b|recall|precision|misclassified|held[- ]out|\bF1\b|\bphotos (are )?right\b", re.IGNORECASE
-)
-
-
-def claims(text: str) -> list[str]:
-    """Return what a text claims of labelled photos, but for the sentence that says that nothing is known."""
-    rest = re.sub(re.escape(NOT_KNOWN), "", re.sub(r"\s+", " ", text), flags=re.IGNORECASE)
-    return [rest[max(0, at.start() - 40) : at.end() + 40] for at in CLAIMS.finditer(rest)]
-
-
-def words_of(page: Path) -> str:
-    """Return the text of a page."""
-    text = re.sub(r"<(style|script)\b.*?</\1>", "", page.read_text(), flags=re.DOTALL)
-    return html.unescape(re.sub(r"<[^>]+>|data:image/\S+", " ", text))
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +121,12 @@ def test_the_run_says_what_it_is_proved_on(imported: Run) -> None:
 
 def test_the_run_has_its_pictures(imported: Run, tmp_path: Path) -> None:
     copy = Path(shutil.copytree(imported.folder, tmp_path / "elsewhere"))
+    assert {Path(sample.path).suffix for sample in imported.samples} == {".jpg", ".png"}
     assert not (copy / "data_root.txt").exists()
     for sample in Run.open(copy).samples:
         with Image.open(Run.open(copy).photos_folder() / sample.path) as picture:
-            assert picture.info["Comment"] == COMMENT
+            comment = picture.info["Comment"] if sample.path.endswith(".png") else picture.info["comment"].decode()
+            assert comment == COMMENT
     check_run_replaceable(copy)
 
 
@@ -279,7 +265,7 @@ def test_the_bundle_is_verified_and_says_what_is_not_known(quantized: Run) -> No
     assert [(one.status, one.detail) for one in report.checks if one.name == "accuracy"] == [("skipped", NOT_KNOWN)]
     assert len(Bundle.open(quantized.folder).reference().golden_rows) == 4
     with Classifier(quantized.folder / "bundle", "int8") as classifier:
-        assert len(classifier.classify(quantized.photos_folder() / "00.png", top=2)) == 2
+        assert len(classifier.classify(quantized.photos_folder() / "00.jpg", top=2)) == 2
 
 
 def test_the_table_of_quantize_shows_agreement(quantized: Run) -> None:

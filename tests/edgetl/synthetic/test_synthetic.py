@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from edgetl.synthetic import CLASSES, COMMENT, draw_dataset, draw_photo
+from edgetl.synthetic import CLASSES, COMMENT, draw_dataset, draw_noise, draw_photo
 from edgetl_device.errors import InputError
 
 
@@ -52,6 +52,20 @@ def test_more_photos_change_none_of_the_first_ones(tmp_path: Path) -> None:
 
     assert few.items() <= many.items()
     assert len(set(many.values())) == len(many), "no two photos may be alike"
+
+
+def test_noise_is_marked_the_same_every_time_and_of_many_grains() -> None:
+    files = [draw_noise(index, size=80) for index in range(12)]
+    assert files == [draw_noise(index, size=80) for index in range(12)]
+    assert len(set(files)) == 12
+    assert draw_noise(0, size=80, seed=1) != files[0]
+    pictures = [_opened(data) for data in files]
+    for picture in pictures:
+        assert (picture.format, picture.size, picture.mode) == ("PNG", (80, 80), "RGB")
+        assert picture.info["Comment"] == COMMENT
+    # Neighbouring pixels differ by more where the grain is finer.
+    steps = [float(np.abs(np.diff(np.asarray(picture, np.float32), axis=1)).mean()) for picture in pictures[:6]]
+    assert steps[5] > 4 * steps[0]
 
 
 @pytest.mark.parametrize("name", CLASSES)
