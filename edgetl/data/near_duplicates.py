@@ -36,8 +36,8 @@ _NEAREST_ORIENTED = 4
 _LEAST_WHOLE = 0.9
 _LEAST_DETAIL = 0.75
 _LEAST_OVERLAP = 0.75
-# Correlation of large shapes alone: 99 of 100 found copies of the same sets are over 0.97; of unlike candidates half are
-# under 0.95, of drawn ones 90%.
+# Correlation of large shapes alone: of copies of the same sets that are found, 99 of 100 are over 0.97; of unlike
+# candidates half are under 0.95, of drawn ones nine in ten.
 _LEAST_SHAPES = 0.95
 # Where pixels fit so well that registration could not improve them, and details do not: the same scene, another photo.
 _IN_PLACE = 0.97

@@ -172,7 +172,8 @@ def test_photos_of_one_signature_are_in_cells_of_a_bounded_size() -> None:
     signatures = np.zeros((40_000, 35), np.float32)
     seen = np.zeros(40_000, int)
     for rows, columns in module._neighbourhoods(signatures):
-        assert len(rows) <= 1024 and len(columns) <= 32 * 1024
+        assert len(rows) <= 1024
+        assert len(columns) <= 32 * 1024
         assert set(rows) <= set(columns)
         seen[rows] += 1
     assert (seen == 1).all()
