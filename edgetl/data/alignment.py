@@ -6,6 +6,7 @@ for scale and offset along each axis, with brightness and contrast free, and for
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -76,10 +77,23 @@ def correlation(first: Array, second: Array, mask: Array) -> Array:
     return result
 
 
-def _register(first: Array, second: Array) -> Array:
+def agreement_of_shapes(first: Array, second: Array) -> Array:
+    """Return the correlation of large shapes alone after coarse registration, float32 [pairs]; a fast first look.
+
+    Args:
+        first: As for :func:`agreement`.
+        second: As for :func:`agreement`.
+    """
+    pixels, blurs, _ = _SCHEDULE[0]
+    target, source = _blur(_reduced(first, pixels), blurs), _blur(_reduced(second, pixels), blurs)
+    warped, shown = _warp(source, _register(first, second, _SCHEDULE[:1]))
+    return correlation(target, warped, shown.astype(np.float32))
+
+
+def _register(first: Array, second: Array, schedule: Sequence[tuple[int, int, int]] = _SCHEDULE) -> Array:
     """Return scale x, offset x, scale y, offset y of each pair, float32 [pairs, 4], in coordinates of -1..1."""
     found = _unchanged(len(first))
-    for pixels, blurs, steps in _SCHEDULE:
+    for pixels, blurs, steps in schedule:
         target, source = _blur(_reduced(first, pixels), blurs), _blur(_reduced(second, pixels), blurs)
         for _ in range(steps):
             found += _step(target, source, found)

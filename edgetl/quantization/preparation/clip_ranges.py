@@ -6,13 +6,14 @@ fourteen standard deviations from the mean, and a min-max range wastes resolutio
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from edgetl.quantization.preparation.equalization import linear_streams
-from edgetl.quantization.preparation.graph import Keras, walk
+from edgetl.quantization.preparation.graph import Keras, steps, walk
 
 Range = tuple[float, float]
 
@@ -20,6 +21,7 @@ _SHARES = np.arange(1.0, 0.45, -0.05)
 _BINS = 4096
 _BATCH = 16
 _STEPS = 255
+_KEPT_BYTES = 512 << 20
 
 
 def clip_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]:
@@ -44,16 +46,26 @@ def clip_ranges(model: Keras, pixels: npt.NDArray[np.uint8]) -> dict[str, Range]
     def count(name: str, values: npt.NDArray[np.float32]) -> None:
         counts[name] += np.histogram(values, _BINS, ranges[name])[0]
 
-    for look in (widen, count):
+    # Running the model takes most of the time: once, if what is to be counted fits into memory.
+    kept: list[tuple[str, npt.NDArray[np.float32]]] = []
+    bytes_each = sum(4 * math.prod(node.outputs[0].shape[1:]) for node in steps(model) if node.operation.name in names)
+    keep = bytes_each * len(pixels) <= _KEPT_BYTES
+
+    for look in (widen,) if keep else (widen, count):
 
         def compute(operation: Keras, args: tuple[Any, ...], kwargs: dict[str, Any], look: Any = look) -> Any:
             output = operation(*args, **kwargs)
             if operation.name in names:
-                look(operation.name, np.asarray(output))
+                values = np.asarray(output)
+                look(operation.name, values)
+                if keep:
+                    kept.append((operation.name, values))
             return output
 
         for start in range(0, len(pixels) if names else 0, _BATCH):
             walk(model, pixels[start : start + _BATCH].astype(np.float32), compute)
+    for name, values in kept:
+        count(name, values)
     return {name: _least_error(ranges[name], counts[name]) for name in sorted(names)}
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -15,6 +15,7 @@ from drawing import draw_photo
 from PIL import Image
 
 from edgetl.data import Dataset, Finding, check_dataset
+from edgetl.data import near_duplicates as module
 from edgetl.data.near_duplicates import MOST_COPIES, SIDE, connected, find_pairs, near_duplicates
 from edgetl.data.split import assign, position
 from edgetl.data.types import FoundPhoto
@@ -120,6 +121,62 @@ def test_many_that_look_alike_across_folders_are_said_to_be(tmp_path: Path) -> N
 def test_only_the_rows_asked_for_are_compared() -> None:
     images = thumbnails([photo(0), photo(0), photo(1), photo(0)])
     assert find_pairs(images, np.array([2, 3, 0])) == [(1, 2)]
+
+
+# Work
+
+
+def drawn(count: int) -> np.ndarray:
+    """Draw thumbnails with the spectrum of photos, uint8 [count, 32, 32]."""
+    random = np.random.default_rng(0)
+    squared = np.fft.fftfreq(SIDE)[:, None] ** 2 + np.fft.rfftfreq(SIDE)[None] ** 2
+    squared[0, 0] = 1
+    white = np.fft.rfft2(random.standard_normal((count, SIDE, SIDE)))
+    pictures = np.fft.irfft2(white * squared**-0.75, s=(SIDE, SIDE))
+    return np.clip(128 + 50 * pictures / pictures.std((1, 2), keepdims=True), 0, 255).astype(np.uint8)
+
+
+def compared(images: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> tuple[float, float, list[tuple[int, int]]]:
+    """Return signatures compared and pairs registered per photo, and the pairs found."""
+    looked, registered = [0], [0]
+    neighbourhoods, shapes = module._neighbourhoods, module.agreement_of_shapes
+
+    def counted(signatures: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for rows, columns in neighbourhoods(signatures):
+            looked[0] += len(rows) * len(columns)
+            yield rows, columns
+
+    def counted_pairs(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        registered[0] += len(first)
+        return shapes(first, second)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_neighbourhoods", counted)
+        patch.setattr(module, "agreement_of_shapes", counted_pairs)
+        found = find_pairs(images, np.arange(len(images)))
+    return looked[0] / len(images), registered[0] / len(images), found
+
+
+def test_the_work_grows_with_the_photos_and_not_with_their_square(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, _, _ = compared(drawn(2_000), monkeypatch)
+    assert few == 2_000  # all with all
+    images = drawn(20_000)
+    images[-100:] = np.rot90(images[:100], axes=(1, 2))
+    many, registered, found = compared(images, monkeypatch)
+    assert many < 12_000
+    assert registered <= 4
+    assert {(index, 19_900 + index) for index in range(100)} <= set(found)
+
+
+def test_photos_of_one_signature_are_in_cells_of_a_bounded_size() -> None:
+    signatures = np.zeros((40_000, 35), np.float32)
+    seen = np.zeros(40_000, int)
+    for rows, columns in module._neighbourhoods(signatures):
+        assert len(rows) <= 1024
+        assert len(columns) <= 32 * 1024
+        assert set(rows) <= set(columns)
+        seen[rows] += 1
+    assert (seen == 1).all()
 
 
 # Data sets

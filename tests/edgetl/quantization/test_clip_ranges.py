@@ -17,9 +17,10 @@ from edgetl.inspection.tflite.file import describe
 from edgetl.quantization.conversion.onnx import int8_onnx
 from edgetl.quantization.conversion.tflite import int8_tflite, of_layer
 from edgetl.quantization.options import QuantizeOptions
+from edgetl.quantization.preparation import clip_ranges as module
 from edgetl.quantization.preparation.clip_ranges import clip_ranges
 from edgetl.quantization.preparation.folding import fold_batch_norm
-from edgetl.quantization.preparation.graph import rebuild
+from edgetl.quantization.preparation.graph import rebuild, walk
 from edgetl.quantization.targets import TARGETS
 from edgetl.quantization.variants import ModelForms, calibration_of, int8_variants, plain, repaired
 from edgetl.runs.directory import Run
@@ -152,3 +153,21 @@ def test_repair_narrows_both_files_and_plain_conversion_neither(short_run: Run) 
 def test_a_layer_that_is_not_there_is_refused(convert: Any) -> None:
     with pytest.raises(InputError, match="'block_99_add': cannot be given a range"):
         convert(_folded(), PHOTOS[:2], ranges=RANGES | {"block_99_add": (0.0, 1.0)})
+
+
+def test_the_model_runs_once_if_the_streams_fit_into_memory_and_the_ranges_are_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = []
+
+    def counted(*args: Any) -> Any:
+        runs.append(len(args[1]))
+        return walk(*args)
+
+    monkeypatch.setattr(module, "walk", counted)
+    once = clip_ranges(_folded(), PHOTOS)
+    assert sum(runs) == len(PHOTOS)
+    runs.clear()
+    monkeypatch.setattr(module, "_KEPT_BYTES", 1000)
+    assert clip_ranges(_folded(), PHOTOS) == once
+    assert sum(runs) == 2 * len(PHOTOS)
