@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from .preprocess import TRIAL_DAMAGED, TRIAL_NO_MEMORY, open_photo
@@ -14,10 +15,12 @@ _ROOM_BYTES = 64 << 20
 
 def main(limit_bytes: int) -> None:
     """Decode the photo on standard input; the exit code says why that failed, or took over ``limit_bytes``."""
-    from PIL import AvifImagePlugin  # not in every Pillow
+    # Not in every Pillow; without it no AVIF is decoded.
+    with suppress(ImportError):
+        from PIL import AvifImagePlugin
 
-    # Each thread would reserve memory of its own.
-    AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+        # Each thread would reserve memory of its own.
+        AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     data = sys.stdin.buffer.read()
     used_bytes = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * resource.getpagesize()
     most = used_bytes + limit_bytes + _ROOM_BYTES

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from PIL import __version__ as pillow_version
 
 from edgetl_device.input_size import InputSize, square
 from edgetl_device.preprocess import Preprocess, preprocess
@@ -31,8 +32,10 @@ def golden() -> Iterator[dict[str, npt.NDArray[np.uint8]]]:
 @pytest.mark.parametrize("kind", SPECS)
 @pytest.mark.parametrize("name", PHOTOS)
 def test_pixels_are_golden(golden: dict[str, npt.NDArray[np.uint8]], name: str, kind: str) -> None:
-    found = preprocess(FOLDER / name, SPECS[kind])
-    np.testing.assert_array_equal(found, golden[f"{name} {kind}"])
+    found, wanted = preprocess(FOLDER / name, SPECS[kind]), golden[f"{name} {kind}"]
+    # Pillow 13 rounds some resized greys otherwise than those before.
+    older = kind == "wide grey crop" and int(pillow_version.partition(".")[0]) < 13
+    assert np.abs(found.astype(int) - wanted).max() <= older
 
 
 def test_each_kind_of_photo_is_there(golden: dict[str, npt.NDArray[np.uint8]]) -> None:

@@ -40,6 +40,20 @@ def _int8() -> bytes:
     return int8_tflite(fold_batch_norm(lively.build("mobilenet_v1")), lively.photos(2))
 
 
+def _constants_have_names() -> bool:
+    """Whether TensorFlow's converter names constants after layers; 2.18's numbers them."""
+    model = describe(_int8())
+    dense = next(operator for operator in model.operators if operator.name == "FULLY_CONNECTED")
+    return "logits" in model.tensors[dense.inputs[1]].name
+
+
+@pytest.fixture
+def named() -> None:
+    """Tensors of two files are paired by their names."""
+    if not _constants_have_names():
+        pytest.skip("this TensorFlow's converter numbers constants instead of naming them")
+
+
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
@@ -71,7 +85,7 @@ def test_a_file_equals_itself(files: Path) -> None:
     assert difference.operators == OperatorDifference((), ())
 
 
-def test_one_edited_weight_is_the_one_difference(files: Path) -> None:
+def test_one_edited_weight_is_the_one_difference(named: None, files: Path) -> None:
     difference = compare_files(files / "int8.tflite", files / "edited.tflite")
     (row,) = difference.tensors.changed
     assert "logits" in row.name
@@ -84,7 +98,7 @@ def test_one_edited_weight_is_the_one_difference(files: Path) -> None:
     assert row.difference.max_abs == pytest.approx(3 * scale, rel=1e-5)
 
 
-def test_float_against_int8(files: Path) -> None:
+def test_float_against_int8(named: None, files: Path) -> None:
     difference = compare_files(files / "float.tflite", files / "int8.tflite")
     assert difference.operators.counts == (OperatorCount("QUANTIZE", 0, 2),)
     assert [change.second.operators for change in difference.operators.changes] == [("QUANTIZE",)] * 2
@@ -108,7 +122,7 @@ def test_float_against_int8(files: Path) -> None:
     assert row.differs == ("dtype", "quantization", "values")
 
 
-def test_files_with_batch_norm_folded_by_whom_is_no_matter(files: Path) -> None:
+def test_files_with_batch_norm_folded_by_whom_is_no_matter(named: None, files: Path) -> None:
     difference = compare_files(files / "unfolded.tflite", files / "float.tflite")
     assert difference.tensors.only_first == difference.tensors.only_second == ()
     assert difference.operators == OperatorDifference((), ())
@@ -125,7 +139,7 @@ def test_files_of_two_models_share_little(files: Path) -> None:
     assert OperatorCount("ADD", 1, 11) in difference.operators.counts
 
 
-def test_the_command(files: Path) -> None:
+def test_the_command(named: None, files: Path) -> None:
     run: Any = CliRunner().invoke(app, ["inspect", str(files / "int8.tflite"), str(files / "edited.tflite")])
     assert run.exit_code == 0, run.output
     assert "the same, in the same order" in run.output
