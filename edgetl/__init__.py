@@ -65,7 +65,7 @@ _HOMES = {
     "QuantizeOptions": "edgetl.quantization.options",
     "Result": "edgetl_device.bench.result",
     "Run": "edgetl.runs.directory",
-    "SearchOptions": "edgetl.search.options",
+    "SearchOptions": "edgetl.searching.options",
     "TrainOptions": "edgetl.training.options",
 }
 

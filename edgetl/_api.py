@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import QuantizeOptions
-from edgetl.search.options import SearchOptions
+from edgetl.searching.options import SearchOptions
 from edgetl.training.options import TrainOptions
 from edgetl_device.adapt.options import AdaptOptions
 from edgetl_device.bench.options import BenchOptions
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from edgetl.advice import Advice
     from edgetl.runs.directory import Run
     from edgetl.runs.evaluation import Evaluation
-    from edgetl.search.document import SearchDocument
+    from edgetl.searching.document import SearchDocument
     from edgetl.training.trackers import AnyTracker
     from edgetl_device.adapt.result import Adapted
     from edgetl_device.bench.result import Result
@@ -265,8 +265,8 @@ def search(data: AnyPath, *, out: AnyPath | None = None, on: str | None = None, 
         Unavailable: A package, the board or disk space is missing.
     """
     from edgetl.remote.fleet import from_hosts
-    from edgetl.search.run import default_place
-    from edgetl.search.run import search as run_search
+    from edgetl.searching.run import default_place
+    from edgetl.searching.run import search as run_search
 
     asked = SearchOptions.of(**options)
     (board,) = from_hosts([on]) if on else (None,)

@@ -25,7 +25,7 @@ _CLASSES = {
     "evaluation": "edgetl.runs.evaluation:Evaluation",
     "data": "edgetl.data:DatasetDescription",
     "advice": "edgetl.advice.document:AdviceDocument",
-    "search": "edgetl.search.document:SearchDocument",
+    "search": "edgetl.searching.document:SearchDocument",
     "models": "edgetl.backbones.document:ModelsDocument",
     "predictions": "edgetl_device.classifier:Predictions",
     "live-prediction": "edgetl_device.live.session:LivePrediction",

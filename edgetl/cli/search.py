@@ -1,4 +1,4 @@
-"""``edgetl search``: parse, call :func:`edgetl.search.run.search`, print the winner and what the budget cost."""
+"""``edgetl search``: parse, call :func:`edgetl.searching.run.search`, print the winner and what the budget cost."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import typer
 
 from edgetl.cli.console.output import DATA_FORMS, accuracy_text, echo, print_json, print_table
-from edgetl.search.options import SearchOptions
+from edgetl.searching.options import SearchOptions
 from edgetl_device.options import BASICS
 
 from .json_output import JSON
 from .options import Asked, add_command
 
 if TYPE_CHECKING:
-    from edgetl.search.document import Cost, FinalModel, SearchDocument
+    from edgetl.searching.document import Cost, FinalModel, SearchDocument
 
 _BOARD = "Board"
 
@@ -46,15 +46,15 @@ def search(
     """Find the best int8 model for these photos under a budget: backbone, input size, depth and training.
 
     Networks are measured with random weights first, and those over the budget never trained; of the others, linear
-    probes on frozen features choose a few. Trials of these are trained, and bad ones ended early. The winner's bundle is
-    DIR/bundle; search.html shows all trials. The same command continues a search that was ended, and several may work
-    on one at a time.
+    probes on frozen features choose a few. Trials of these are trained, and bad ones ended early. The winner's bundle
+    is DIR/bundle; search.html shows all trials. The same command continues a search that was ended, and several may
+    work on one at a time.
 
     Example: edgetl search photos/ --budget "p95_ms<8, mb<3, drop_pp<0.5" --on pi@host
     """
     from edgetl.remote.fleet import from_hosts
-    from edgetl.search.run import PAGE, default_place
-    from edgetl.search.run import search as run_search
+    from edgetl.searching.run import PAGE, default_place
+    from edgetl.searching.run import search as run_search
 
     place = out or default_place(data)
     (board,) = from_hosts([on]) if on else (None,)

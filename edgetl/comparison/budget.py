@@ -72,7 +72,7 @@ def broken(budget: Sequence[Gate], name: str, row: Any, *, invalid: str = "") ->
 
 
 def excess(budget: Sequence[Gate], row: Any) -> float:
-    """Return how far a row is over a budget: the largest ratio of a cost to its bound, infinite where one is unknown."""
+    """Return the largest ratio of a cost to its bound, over 1 where a budget is broken; infinite if one is unknown."""
     costs = values(COST_METRICS, row)
     ratios = [_ratio(costs[gate.metric.name], gate.bound) for gate in budget if gate.metric is not DROP_METRIC]
     return max(ratios, default=0.0)

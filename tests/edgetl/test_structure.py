@@ -23,7 +23,7 @@ LAYERS = (
     {"__main__"},
     {"_api", "cli"},
     {"documents"},
-    {"search"},
+    {"searching"},
     {"doctor", "field", "importing", "labels", "quantization", "remote", "review", "training"},
     {"advice", "reports", "store"},
     {"comparison", "features"},

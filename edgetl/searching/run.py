@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgetl import __version__
 from edgetl._lib.extras import check_installed
@@ -33,6 +34,9 @@ from .ending import BASELINE, BUNDLE, FINAL, RESULT, end
 from .options import SearchOptions
 from .planning import Plan, plan
 from .space import Architecture, architectures, networks_at_hand
+
+if TYPE_CHECKING:
+    from optuna import Study
 
 DOCUMENT, PAGE = "search.json", "search.html"
 _LOCK = "search.lock"
@@ -131,7 +135,7 @@ class _State:
         places = {one.name: place for place, one in enumerate(self.plan.architectures)}
         return trials.recorded(self.shared, self.study(), places)
 
-    def study(self) -> trials.Study:
+    def study(self) -> Study:
         """Return the store."""
         assert self.shared is not None
         return trials.open_store(self.out, self.options, trials.epochs_of(self.shared))

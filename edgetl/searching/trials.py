@@ -1,4 +1,4 @@
-"""Trials: configurations that Optuna samples, each trained by ``edgetl.training``, bad ones ended by successive halving.
+"""Trials: configurations that Optuna samples; ``edgetl.training`` trains each, successive halving ends bad ones.
 
 The store is a file of SQLite, so that several processes share it and a kill at any moment leaves it whole. A trial of a
 process that was killed goes on from its last epoch.
@@ -143,7 +143,7 @@ def epochs_of(search: Search) -> int:
     return default_epochs(photos, from_scratch=False)
 
 
-def run_trials(search: Search, *, ends_s: float | None, told: Callable[[], None]) -> None:
+def run_trials(search: Search, *, ends_s: float | None, told: Callable[[], object]) -> None:
     """Train trials until there are as many as asked for, together with other processes of the same search.
 
     Args:

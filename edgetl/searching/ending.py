@@ -1,4 +1,4 @@
-"""The end of a search: the best trial whose int8 model keeps the budget is trained with all photos, bundled and benched.
+"""The end of a search: the best trial whose int8 model keeps the budget is bundled, benched and scored.
 
 Validation photos decide. The test photos are scored once, for the winner and for the baseline.
 """

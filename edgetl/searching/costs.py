@@ -98,7 +98,7 @@ class Machine:
                     board, upload, options, offline=self._offline, children=children, say=say
                 ),
                 say=_silent,
-                finished=lambda outcome: None,
+                finished=lambda _: None,
             )
         if outcome.document is not None:
             return outcome.document

@@ -100,13 +100,11 @@ def plan(space: Sequence[Architecture], costs: Costs, budget: Sequence[Gate], ph
         f"{len(space)} networks: {len(space) - len(fitting)} over budget, {len(largest)} probed, "
         f"{len(trained)} to train: {', '.join(one.name for one in trained)}"
     )
-    records = []
+    found = []
     for one in space:
         outcome = "trained" if one in trained else "probe" if one in largest else "larger input"
-        records.append(
-            _record(one, outcome if one in fitting and not over.is_over(one) else "over budget", over, rights)
-        )
-    return Plan(tuple(space), tuple(records), _price(space, trained, rights))
+        found.append(_record(one, outcome if one in fitting and not over.is_over(one) else "over budget", over, rights))
+    return Plan(tuple(space), tuple(found), _price(space, trained, rights))
 
 
 class Over:
@@ -207,7 +205,7 @@ def _probed(group: list[Architecture], dataset: Dataset, sampled: Sampled, seed:
             if depth.block is not None or any(one.truncate is None for one in group)
         ]
         probed = probe_depths(f"{first.backbone} at {first.size} px", base, depths, dataset, sampled)
-        np.savez(folder / "right.npz", **{one.depth.block or "whole": one.right for one in probed})
+        np.savez(folder / "right.npz", **{one.depth.block or "whole": one.right for one in probed})  # type: ignore[arg-type]  # names of arrays
 
     key = key_of(
         backbone=first.backbone,
