@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 FINAL, BASELINE, BUNDLE, RESULT = "final", "baseline", "bundle", "result.json"
 _TRIES = 3
+# At least; a bench takes 1,024 samples however long that is.
+_BENCH_S = 2.0
 
 
 @dataclass(frozen=True)
@@ -210,7 +212,9 @@ def _check_costs(budget: Sequence[Gate], run: Run, machine: Machine, *, energy: 
 
 
 def _benched(run: Run, machine: Machine, *, energy: bool = False) -> Result:
-    return machine.bench(Bundle.open(run.folder / BUNDLE), BenchOptions(variants=("int8",), energy=energy))
+    return machine.bench(
+        Bundle.open(run.folder / BUNDLE), BenchOptions(variants=("int8",), duration=_BENCH_S, energy=energy)
+    )
 
 
 def _final_model(name: str, trial: int | None, flags: str, result: Result, drop_pp: float | None) -> FinalModel:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,17 +87,17 @@ def search(
     started = time.monotonic()
     costs = Costs(Machine(board, offline=offline), classes=len(first.labels))
     state = _State(out, request, options, budget)
-    with trials.waited(out / _LOCK):
+    with trials.waited(out / _LOCK, what=f"{out}: networks are being measured and probed"):
         planned = _planned(state, costs, photos, networks, _before(out, request))
     if not any(one.outcome == "trained" for one in planned.networks):
         raise _impossible(state, planned, costs)
     chosen = _by_probe(planned)
     shared = trials.Search(out, data, options, chosen, photos)
-    state.shared = shared
+    state.shared, state.study = shared, trials.open_store(out, options, trials.epochs_of(shared))
     try:
         ends_s = None if options.minutes is None else started + 60 * options.minutes
-        trials.run_trials(shared, ends_s=ends_s, told=partial(state.write, "training"))
-        with trials.waited(out / _LOCK), trials.store_errors(out):
+        trials.run_trials(shared, state.study, ends_s=ends_s, told=partial(state.write, "training"))
+        with trials.waited(out / _LOCK, what=f"{out}: the winner is being made"), trials.store_errors(out):
             finished = _before(out, request)
             if finished is not None and finished.state == "finished" and len(finished.trials) >= _count(state):
                 return finished  # another process of this search came first
@@ -126,19 +126,14 @@ class _State:
     machine: str = ""
     plan: Plan | None = None
     shared: trials.Search | None = None
-    written: SearchDocument | None = field(default=None)
+    study: Study | None = None
 
     def trials(self) -> tuple[Trial, ...]:
         """Return all trials that have begun."""
-        if self.shared is None or self.plan is None:
+        if self.shared is None or self.plan is None or self.study is None:
             return ()
         places = {one.name: place for place, one in enumerate(self.plan.architectures)}
-        return trials.recorded(self.shared, self.study(), places)
-
-    def study(self) -> Study:
-        """Return the store."""
-        assert self.shared is not None
-        return trials.open_store(self.out, self.options, trials.epochs_of(self.shared))
+        return trials.recorded(self.shared, self.study, places)
 
     def write(self, state: State, **more: object) -> SearchDocument:
         """Write the document and the page."""
@@ -151,11 +146,10 @@ class _State:
             trials=self.trials(),
             price=self.plan.price if self.plan else None,
             **({"winner": None, "baseline": None, "against_baseline": None, "conclusion": ""} | more),  # type: ignore[arg-type]
-            seconds=trials.seconds_of(self.study()) if self.shared else 0.0,
+            seconds=trials.seconds_of(self.study) if self.study else 0.0,
         )
         documents.write(self.out / DOCUMENT, found)
         write_text(self.out / PAGE, page.render(found))
-        self.written = found
         return found
 
 
@@ -209,6 +203,9 @@ def _request(data: Path, dataset: Dataset, options: SearchOptions, *, on_board: 
 
 
 def _check_folder(out: Path) -> None:
+    # A process that was killed at its beginning leaves nothing but a lock.
+    if out.is_dir() and {path.suffix for path in out.iterdir()} <= {".lock"}:
+        return
     check_replaceable(out, _KIND, hint="Choose another folder with --out.")
 
 
@@ -245,7 +242,7 @@ def _planned(
     before: SearchDocument | None,
 ) -> Plan:
     """Return the plan, that of an earlier process if it had one; write it."""
-    if before is not None and before.networks and before.state != "no model fits":
+    if before is not None and any(one.outcome == "trained" for one in before.networks):
         found = tuple(_architecture(one) for one in before.networks)
         state.plan, state.machine = Plan(found, before.networks, before.price), before.machine
         return state.plan
@@ -293,6 +290,7 @@ def _count(state: _State) -> int:
 def _end(state: _State, costs: Costs) -> SearchDocument:
     assert state.shared is not None
     assert state.plan is not None
+    assert state.study is not None
     every = state.plan.architectures
 
     def p95_ms(trial: Trial) -> float:
@@ -301,21 +299,21 @@ def _end(state: _State, costs: Costs) -> SearchDocument:
 
     ranked = trials.best_first(state.trials(), p95_ms)
     if not ranked:
-        state.write("training")
+        state.write("no model fits")
         raise GateFailed(
             "no trial was trained to its end", why="all diverged", hint="Run it with more {trials}.", options={}
         )
     try:
         found = end(
             state.shared,
-            state.study(),
+            state.study,
             ranked,
             [every[one.network].name for one in ranked],
             state.budget,
             costs.machine,
         )
     except GateFailed:
-        state.write("training")
+        state.write("no model fits")
         raise
     conclusion = _conclusion(state.plan)
     return state.write(

@@ -114,9 +114,19 @@ def without_test(dataset: Dataset) -> Dataset:
 
 
 def open_store(folder: Path, options: SearchOptions, epochs: int) -> Study:
-    """Open or create the store of a search."""
+    """Open or create the store of a search.
+
+    Args:
+        folder: The folder of the search.
+        options: Its options.
+        epochs: From :func:`epochs_of`.
+
+    Raises:
+        InputError: The file is no store.
+        Unavailable: It cannot be written.
+    """
     optuna = _optuna()
-    with store_errors(folder), _waited(folder / f"{STORE}.lock"):
+    with store_errors(folder), _quiet(), waited(folder / f"{STORE}.lock"):
         storage = optuna.storages.RDBStorage(
             f"sqlite:///{(folder / STORE).absolute()}", engine_kwargs={"connect_args": {"timeout": _BUSY_S}}
         )
@@ -143,23 +153,23 @@ def epochs_of(search: Search) -> int:
     return default_epochs(photos, from_scratch=False)
 
 
-def run_trials(search: Search, *, ends_s: float | None, told: Callable[[], object]) -> None:
+def run_trials(search: Search, study: Study, *, ends_s: float | None, told: Callable[[], object]) -> None:
     """Train trials until there are as many as asked for, together with other processes of the same search.
 
     Args:
         search: The search.
-        ends_s: Begin none after this moment of :func:`time.monotonic`; None for no limit.
+        study: Its store.
+        ends_s: Begin none after this moment of :func:`time.monotonic`, if there is one already; None for no limit.
         told: Called after each trial.
 
     Raises:
         KeyboardInterrupt: The trial that was running can be continued.
         Unavailable: The disk is full, or the store cannot be written.
     """
-    study = open_store(search.folder, search.options, epochs_of(search))
-    with store_errors(search.folder):
+    with store_errors(search.folder), _quiet():
         _enqueue(study, search)
         (search.folder / FOLDER).mkdir(exist_ok=True)
-        while ends_s is None or time.monotonic() < ends_s:
+        while ends_s is None or time.monotonic() < ends_s or not _any_trained(study):
             with ExitStack() as held:
                 trial = _next(study, search, held)
                 if trial is None:
@@ -173,7 +183,7 @@ def run_trials(search: Search, *, ends_s: float | None, told: Callable[[], objec
 
 def _enqueue(study: Study, search: Search) -> None:
     """Begin with each network as ``edgetl train`` would train it, those with the best probes first."""
-    with _waited(search.folder / f"{STORE}.lock"):
+    with waited(search.folder / f"{STORE}.lock"):
         for one in search.networks:
             study.enqueue_trial({_NETWORK: one.name, **_USUAL}, skip_if_exists=True)
 
@@ -181,7 +191,7 @@ def _enqueue(study: Study, search: Search) -> None:
 def _next(study: Study, search: Search, held: ExitStack) -> Any | None:
     """Return a trial to train: one that a killed process left, else a new one; None if all are taken."""
     optuna = _optuna()
-    with _waited(search.folder / f"{STORE}.lock"):
+    with waited(search.folder / f"{STORE}.lock"):
         for left in _running(study):
             if _taken(search, left.number, held):
                 note(f"trial {left.number} is continued")
@@ -192,6 +202,10 @@ def _next(study: Study, search: Search, held: ExitStack) -> Any | None:
         if not _taken(search, trial.number, held):
             raise InputError(f"trial {trial.number} is being trained by a process that lost the store")
         return trial
+
+
+def _any_trained(study: Study) -> bool:
+    return any(one.state.name == "COMPLETE" for one in study.get_trials(deepcopy=False))
 
 
 def _running(study: Study) -> list[FrozenTrial]:
@@ -272,7 +286,7 @@ def recorded(search: Search, study: Study, places: dict[str, int]) -> tuple[Tria
     """Return all trials that have begun, for the document; ``places`` are those of networks by their names."""
     by_name = {one.name: one for one in search.networks}
     states = {"COMPLETE": "trained", "PRUNED": "ended", "FAIL": "failed", "RUNNING": "running"}
-    found = []
+    rejected, found = study.user_attrs, []
     for one in study.get_trials(deepcopy=False):
         if one.state.name not in states or {_NETWORK, _BLOCKS, _AUGMENT, _LR} - one.params.keys():
             continue
@@ -292,7 +306,7 @@ def recorded(search: Search, study: Study, places: dict[str, int]) -> tuple[Tria
                 val_loss=min(losses.values(), default=None),
                 val=accuracy_of(attrs[_CORRECT], attrs[_PHOTOS]) if _CORRECT in attrs else None,
                 flags=flags_of(options),
-                rejected=attrs.get(_REJECTED, ""),
+                rejected=rejected.get(f"{_REJECTED}-{one.number}", ""),
             )
         )
     return tuple(found)
@@ -305,7 +319,8 @@ def seconds_of(study: Study) -> float:
 
 def reject(study: Study, number: int, why: str) -> None:
     """Record why a trained trial is not the winner."""
-    study._storage.set_trial_user_attr(study.trials[number]._trial_id, _REJECTED, why)
+    # Of the study, because a finished trial takes no more attributes.
+    study.set_user_attr(f"{_REJECTED}-{number}", why)
 
 
 def best_first(trials: Sequence[Trial], p95_ms: Callable[[Trial], float]) -> list[Trial]:
@@ -320,19 +335,28 @@ def _correct(trial: Trial) -> int:
 
 
 @contextmanager
-def _waited(file: Path) -> Iterator[None]:
-    """Hold a lock while the block runs; wait for another process to release it."""
+def waited(file: Path, *, what: str = "") -> Iterator[None]:
+    """Hold a lock while the block runs; wait for another process to release it, and say ``what`` it does meanwhile."""
     with ExitStack() as held:
         while True:
             try:
-                held.enter_context(lock.locked(file, what="the store is in use", hint=""))
+                held.enter_context(lock.locked(file, what=what, hint=""))
                 break
-            except InputError:
+            except InputError as error:
+                if what:
+                    note(error.what)
+                    what = ""
                 time.sleep(0.05)
         yield
 
 
-waited = _waited
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep Optuna from telling what is told here in other words, and that some of it is experimental."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"optuna\.")
+        warnings.filterwarnings("ignore", category=_optuna().exceptions.ExperimentalWarning)
+        yield
 
 
 @contextmanager
@@ -356,6 +380,4 @@ def store_errors(folder: Path) -> Iterator[None]:
 def _optuna() -> Any:
     optuna = require("optuna", extra="search")
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    warnings.filterwarnings("ignore", module=r"optuna\.")
-    warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
     return optuna
