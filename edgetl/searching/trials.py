@@ -194,7 +194,7 @@ def _next(study: Study, search: Search, held: ExitStack) -> Any | None:
     with waited(search.folder / f"{STORE}.lock"):
         for left in _running(study):
             if _taken(search, left.number, held):
-                note(f"trial {left.number} is continued")
+                note(f"trial {left.number + 1} is continued")
                 return optuna.trial.Trial(study, left._trial_id)
         if len([one for one in study.trials if one.state.name != "WAITING"]) >= search.options.trials:
             return None

@@ -46,9 +46,11 @@ def program(folder: Path, photos: Path, *, trials: int, epochs: int = 6, first: 
     here = Path(small.__file__).parent
     lines = [
         f"import sys; sys.path[:0] = [{str(here)!r}, {str(here.parent)!r}]",
-        "import searched; from pathlib import Path; from edgetl_device.errors import EdgetlError",
+        "import searched; from pathlib import Path; from edgetl_device.errors import EdgetlError, from_os_error",
         first,
         f"try: searched.run(Path({str(folder)!r}), Path({str(photos)!r}), trials={trials}, epochs={epochs})",
-        "except EdgetlError as error: print('error:', error); sys.exit(error.exit_code)",
+        "except (EdgetlError, OSError) as error:",
+        "    error = from_os_error(error) if isinstance(error, OSError) else error",
+        "    print('error:', error); sys.exit(error.exit_code)",
     ]
     return [sys.executable, "-c", "\n".join(lines)]

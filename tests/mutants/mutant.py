@@ -62,6 +62,7 @@ def by_area() -> dict[str, tuple[Mutant, ...]]:
     import broken_device
     import broken_measurements
     import broken_pipeline
+    import broken_search
     import broken_security
 
     return {
@@ -69,6 +70,7 @@ def by_area() -> dict[str, tuple[Mutant, ...]]:
         "Bundles, files and the cache": broken_bundles.MUTANTS,
         "Photos and models on the device": broken_device.MUTANTS,
         "Measurements and comparisons": broken_measurements.MUTANTS,
+        "Searches": broken_search.MUTANTS,
         "Hostile input, signatures and updates": broken_security.MUTANTS,
     }
 

@@ -73,7 +73,7 @@ def test_what_is_known_to_be_over_is_not_measured() -> None:
     assert times.asked == [network(14, 96)]
     assert over(network(10, 96, megabytes=3.2))
     assert len(times.asked) == 2
-    assert not over(network(10, 96))
+    assert not over(network(9, 96))
 
 
 def test_only_networks_that_may_be_the_best_are_trained() -> None:

@@ -39,11 +39,11 @@ def test_a_trial_that_was_killed_goes_on_from_its_last_epoch(
     tiny_photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "search"
-    process = start(searched.program(folder, tiny_photos, trials=1, epochs=60))
+    process = start(searched.program(folder, tiny_photos, trials=1, epochs=20))
     wait_for(lambda: any((folder / "trials").glob("0000.unfinished/checkpoint*")), process)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    made, study = searched.run(folder, tiny_photos, trials=2, epochs=60)
+    made, study = searched.run(folder, tiny_photos, trials=2, epochs=20)
     said = capsys.readouterr().err
     assert "trial 1 is continued" in said
     assert "resumed after epoch" in said
@@ -60,7 +60,7 @@ def test_a_trial_that_was_killed_goes_on_from_its_last_epoch(
     assert not run.of("test")
     # Nothing is left to do, and nothing is trained again.
     written = (folder / "trials" / "0000" / "run.json").stat().st_mtime_ns
-    _, again = searched.run(folder, tiny_photos, trials=2, epochs=60)
+    _, again = searched.run(folder, tiny_photos, trials=2, epochs=20)
     assert states(again) == states(study)
     assert (folder / "trials" / "0000" / "run.json").stat().st_mtime_ns == written
 
@@ -81,12 +81,13 @@ def test_two_processes_share_the_trials(tiny_photos: Path, tmp_path: Path) -> No
     assert len(begun) == len(set(begun)) == 4
 
 
-def test_a_full_disk_damages_nothing(tiny_photos: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("share", [1.0, 0.5], ids=["in training", "in the store"])
+def test_a_full_disk_damages_nothing(tiny_photos: Path, tmp_path: Path, share: float, fresh_cache: Path) -> None:
     folder = tmp_path / "search"
     limits = "import resource; from edgetl.searching import trials as t; opened = t.open_store"
-    # From then on nothing can be added to the file of the store.
+    # From then on no file can be larger than a share of the store.
     full = (
-        "size = lambda folder: (folder / 'search.db').stat().st_size\n"
+        f"size = lambda folder: int({share} * (folder / 'search.db').stat().st_size)\n"
         "def opening(folder, *more):\n"
         "    study = opened(folder, *more)\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size(folder), size(folder)))\n"
@@ -98,6 +99,7 @@ def test_a_full_disk_damages_nothing(tiny_photos: Path, tmp_path: Path) -> None:
     assert done.returncode == 4, done.stderr
     assert "could not be written" in done.stdout
     assert "Free some space" in done.stdout
+    assert ("search.db" in done.stdout) == (share < 1)
     _, study = searched.run(folder, tiny_photos, trials=1, epochs=2)
     assert states(study) == ["COMPLETE"]
 
