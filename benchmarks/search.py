@@ -74,7 +74,9 @@ class Configuration:
 def main() -> None:
     arguments = _parse()
     arguments.work.mkdir(parents=True, exist_ok=True)
-    lines = ["| data | budget | grid, fitting | grid's best, % | search, % | behind, pp (95% CI) | time, grid and search, s |"]
+    lines = [
+        "| data | budget | grid, fitting | grid's best, % | search, % | behind, pp (95% CI) | grid and search, s |"
+    ]
     lines += ["|---" * 7 + "|"]
     for name in arguments.sets:
         lines += compare(arguments.data / name, arguments.work / name, arguments)
@@ -159,9 +161,7 @@ def _trained(data: Path, out: Path, one: Configuration, epochs: int | None) -> d
     return row
 
 
-def _searched(
-    data: Path, out: Path, budget: str, arguments: argparse.Namespace
-) -> tuple[SearchDocument | None, float]:
+def _searched(data: Path, out: Path, budget: str, arguments: argparse.Namespace) -> tuple[SearchDocument | None, float]:
     """Search, or return the finished search of an earlier start of this script, and its time."""
     took = out.with_suffix(".seconds")
     options = SearchOptions(

@@ -46,7 +46,7 @@ _PICTURES, _SIDE = 8, 160
 _RESULT, _MODEL = "result.json", "model.tflite"
 _TRIES = 3
 # Codes of verdicts by which a quick bench is repeated.
-_DISTURBED = frozenset({"noisy-latency", "busy-cores", "drifting-latency"})
+_DISTURBED = frozenset({"noisy-latency", "drifting-latency"})
 
 
 @dataclass(frozen=True)

@@ -142,7 +142,7 @@ def test_a_disturbed_measurement_is_repeated(fresh_cache: Path, monkeypatch: pyt
     from dataclasses import replace
 
     (one,) = architectures([("mobilenet_v2", 1.0)], (32,), depths=0, classes=3)
-    bench, said = Machine.bench, [("noisy-latency",), ("busy-cores",), ()]
+    bench, said = Machine.bench, [("noisy-latency",), ("busy-cores", "drifting-latency"), ("quick-run",)]
 
     def disturbed(machine: Machine, bundle: Any, options: BenchOptions) -> Any:
         found = bench(machine, bundle, options)

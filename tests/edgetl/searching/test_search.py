@@ -142,7 +142,7 @@ def test_a_finished_search_is_not_repeated(
 
 
 def test_another_search_is_not_mixed_with_it(folder: Path, tiny_photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="another search: budget was p95_ms<1000, mb<2.2, drop_pp<100"):
+    with pytest.raises(InputError, match=r"another search: budget was p95_ms<1000, mb<2\.2, drop_pp<100"):
         edgetl.search(tiny_photos, out=folder, budget=["mb<2"], trials=2, **SPACE)
     fewer = Path(shutil.copytree(tiny_photos, tmp_path / tiny_photos.name))
     next(fewer.rglob("*.jpg")).unlink()
