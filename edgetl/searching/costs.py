@@ -108,8 +108,8 @@ class Machine:
         assert error is not None
         if error.exit_code == EdgetlError.exit_code:
             raise error
-        again = "Nothing that was done is lost: run the same command again once the board can be reached."
-        raise Unavailable(f"{self.name}: {error.what}", why=error.why, hint=error.hint or again)
+        again = "What was done is kept: run the same command again once the board answers."
+        raise Unavailable(f"{self.name}: {error.what}", why=error.why, hint=f"{error.hint} {again}".strip())
 
 
 class Costs:

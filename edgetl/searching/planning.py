@@ -5,7 +5,7 @@ Nothing is trained here. Costs are measured with random weights, and features of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -49,7 +49,7 @@ class Plan:
         architectures: All of the space.
         networks: The same for the document; those with the outcome ``trained`` are for trials.
         price: What the budget costs.
-        nearest: If no network fits, the one that is least over the budget.
+        nearest: Of the measured networks that which is least over the budget, if any was measured.
     """
 
     architectures: tuple[Architecture, ...]
@@ -87,15 +87,12 @@ def plan(space: Sequence[Architecture], costs: Costs, budget: Sequence[Gate], ph
     over = Over(costs, budget)
     fitting = fits(space, over)
     if not fitting:
-        nearest = min(over.measured, key=lambda one: excess(budget, costs.run_of(one)), default=None)
         records = tuple(_record(one, "over budget", over, {}) for one in space)
-        return Plan(tuple(space), records, None, nearest)
+        return Plan(tuple(space), records, None, over.nearest())
     largest = _largest_inputs(fitting)
     best_of_all = _largest_inputs([one for one in space if one.truncate is None], count=1)
     rights = probe(dict.fromkeys([*largest, *best_of_all]), photos, seed=seed)
-    # Presumed to fit until here: a network of which a larger one fits.
-    candidates = [one for one in sorted(largest, key=lambda one: -rights[one].mean()) if not over(one)]
-    trained = _survivors(candidates, rights)
+    trained = survivors(largest, rights, over)
     note(
         f"{len(space)} networks: {len(space) - len(fitting)} over budget, {len(largest)} probed, "
         f"{len(trained)} to train: {', '.join(one.name for one in trained)}"
@@ -104,7 +101,7 @@ def plan(space: Sequence[Architecture], costs: Costs, budget: Sequence[Gate], ph
     for one in space:
         outcome = "trained" if one in trained else "probe" if one in largest else "larger input"
         found.append(_record(one, outcome if one in fitting and not over.is_over(one) else "over budget", over, rights))
-    return Plan(tuple(space), tuple(found), _price(space, trained, rights))
+    return Plan(tuple(space), tuple(found), _price(space, trained, rights), over.nearest())
 
 
 class Over:
@@ -130,6 +127,10 @@ class Over:
     def too_large(self, one: Architecture) -> bool:
         """Whether the estimated size of its file is far over the bound."""
         return bool(broken([gate for gate in self._budget if gate.metric.name == "size_mb"], one.name, _estimated(one)))
+
+    def nearest(self) -> Architecture | None:
+        """Return the measured network that is least over the budget; None if none was measured."""
+        return min(self.measured, key=lambda one: excess(self._budget, self._costs.run_of(one)), default=None)
 
     def cost(self, one: Architecture) -> Cost | None:
         """Return its cost if it was measured."""
@@ -222,13 +223,19 @@ def _probed(group: list[Architecture], dataset: Dataset, sampled: Sampled, seed:
         return {one: rights[one.truncate or "whole"] for one in group}
 
 
-def _survivors(candidates: Sequence[Architecture], rights: dict[Architecture, Bools]) -> list[Architecture]:
-    """Return the networks to train: the best by their probes, none that is significantly worse than the best."""
-    if not candidates:
-        return []
-    best = rights[candidates[0]]
-    near = [one for one in candidates if paired_drop(best, rights[one]).ci95_pp[0] <= 0]
-    return near[:_MOST_TRAINED]
+def survivors(
+    networks: Sequence[Architecture], rights: Mapping[Architecture, Bools], over: Callable[[Architecture], bool]
+) -> list[Architecture]:
+    """Return the networks to train: the best by their probes, none that is significantly worse than the best.
+
+    Networks of which a larger one fits were not measured yet; those that may be trained are.
+    """
+    found: list[Architecture] = []
+    for one in sorted(networks, key=lambda one: -rights[one].mean()):
+        worse = bool(found) and paired_drop(rights[found[0]], rights[one]).ci95_pp[0] > 0
+        if not worse and len(found) < _MOST_TRAINED and not over(one):
+            found.append(one)
+    return found
 
 
 def _price(

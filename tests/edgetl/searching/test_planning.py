@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import small
+from sshd import Lab, SshBoard
 
 from edgetl.comparison.budget import parse_budget
 from edgetl.searching import costs, planning
@@ -82,8 +84,17 @@ def test_only_networks_that_may_be_the_best_are_trained() -> None:
         network(14, 96): np.arange(200) < 176,
         network(11, 96): np.arange(200) < 120,
     }
-    assert planning._survivors(list(rights), rights) == [network(17, 96), network(14, 96)]
-    assert planning._survivors([], {}) == []
+    asked: list[Architecture] = []
+
+    def over(one: Architecture) -> bool:
+        asked.append(one)
+        return one == network(17, 96)
+
+    assert planning.survivors(list(rights), rights, lambda _: False) == [network(17, 96), network(14, 96)]
+    assert planning.survivors(list(rights), rights, over) == [network(14, 96)]
+    # What is surely worse is not measured.
+    assert asked == [network(17, 96), network(14, 96)]
+    assert planning.survivors([], {}, over) == []
 
 
 def test_the_price_is_the_lead_of_the_best_network() -> None:
@@ -136,6 +147,27 @@ def test_a_network_is_measured_once_whoever_asks(fresh_cache: Path, monkeypatch:
     monkeypatch.setattr(Machine, "key", property(lambda _: ["board", "elsewhere", ""]))
     with pytest.raises(AssertionError, match="measured again"):
         Costs(Machine(), classes=3).run_of(one)
+
+
+@pytest.mark.slow
+@pytest.mark.needs_program("ssh", "sshd", "ps")
+def test_a_network_is_measured_on_a_board(lab: Lab, good: SshBoard) -> None:
+    script = f"""
+from edgetl.remote.fleet import from_hosts
+from edgetl.searching.costs import Costs, Machine
+from edgetl.searching.space import architectures
+(board,) = from_hosts([{good.name!r}])
+(one,) = architectures([("mobilenet_v2", 1.0)], (32,), depths=0, classes=3)
+there = Costs(Machine(board), classes=3)
+print(there.latency_of(one).p95_ms, there.run_of(one).bytes, there.run_of(one).runtime.name)
+"""
+    done = small.python(script, env=lab.environment)
+    assert done.returncode == 0, done.stderr
+    p95_ms, size, _ = done.stdout.split(maxsplit=2)
+    assert float(p95_ms) > 0
+    assert int(size) > 2_000_000
+    assert f"Measuring mobilenet_v2 at 32 px on {good.name}" in done.stderr
+    assert good.wait_quiet() == []
 
 
 def test_a_disturbed_measurement_is_repeated(fresh_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
