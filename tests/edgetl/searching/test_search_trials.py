@@ -81,7 +81,9 @@ def test_two_processes_share_the_trials(tiny_photos: Path, tmp_path: Path) -> No
     assert len(begun) == len(set(begun)) == 4
 
 
-@pytest.mark.parametrize("share", [1.0, 0.5], ids=["in training", "in the store"])
+@pytest.mark.parametrize(
+    "share", [pytest.param(1.0, id="in training", marks=pytest.mark.slow), pytest.param(0.5, id="in the store")]
+)
 def test_a_full_disk_damages_nothing(tiny_photos: Path, tmp_path: Path, share: float, fresh_cache: Path) -> None:
     folder = tmp_path / "search"
     limits = "import resource; from edgetl.searching import trials as t; opened = t.open_store"
