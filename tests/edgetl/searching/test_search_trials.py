@@ -12,6 +12,7 @@ import pytest
 import searched
 
 from edgetl.runs.directory import Run
+from edgetl.runs.history import Epoch
 from edgetl.searching import trials
 from edgetl.searching.document import Trial
 from edgetl.searching.options import SearchOptions
@@ -125,6 +126,13 @@ def test_halving_ends_what_is_worse_than_others_by_then(tmp_path: Path) -> None:
         # The second is worse than the first at the first rung, after a quarter of its epochs.
         assert ended == ([4] if number == 1 else [])
         study.tell(trial, loss)
+
+
+def test_what_may_be_worse_by_chance_goes_on() -> None:
+    row = Epoch(stage="blocks", epoch=4, val_loss=0.60, val_loss_se=0.08)
+    assert not trials.surely_worse(row, [0.55, 0.60, 0.90])
+    assert trials.surely_worse(row, [0.50, 0.60])
+    assert not trials.surely_worse(row, [0.60])
 
 
 def test_the_most_accurate_comes_first_then_the_surest_then_the_fastest() -> None:
