@@ -271,7 +271,7 @@ def _train(study: Study, trial: Any, search: Search) -> None:
 def surely_worse(row: Epoch, losses: Sequence[float]) -> bool:
     """Whether a trial is more than a standard error worse than the best one after as many epochs.
 
-    Of few trials the worse half may differ by chance only: on 48 validation photos the loss has a standard error of 0.1.
+    The worse half may differ by chance only: on 48 validation photos of flowers the loss had a standard error of 0.17.
 
     Args:
         row: Its last epoch.
