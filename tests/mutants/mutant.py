@@ -66,11 +66,10 @@ def by_area() -> dict[str, tuple[Mutant, ...]]:
     import broken_security
 
     return {
-        "From photos to models": broken_pipeline.MUTANTS,
+        "From photos to models": (*broken_pipeline.MUTANTS, *broken_search.MUTANTS),
         "Bundles, files and the cache": broken_bundles.MUTANTS,
         "Photos and models on the device": broken_device.MUTANTS,
         "Measurements and comparisons": broken_measurements.MUTANTS,
-        "Searches": broken_search.MUTANTS,
         "Hostile input, signatures and updates": broken_security.MUTANTS,
     }
 

@@ -123,7 +123,7 @@ def test_halving_ends_what_is_worse_than_others_by_then(tmp_path: Path) -> None:
             if trial.should_prune():
                 ended.append(epoch)
                 break
-        # The second is worse than the first at the first rung, after a quarter of its epochs.
+        # The second is worse than the first after a quarter of its epochs.
         assert ended == ([4] if number == 1 else [])
         study.tell(trial, loss)
 
