@@ -80,8 +80,8 @@ def test_random_weights_cost_what_trained_ones_do(found: SearchDocument) -> None
     assert short.cost is not None
     assert found.winner is not None
     assert short.cost.source == "measured with random weights"
-    # The finished file has the names of the classes, too.
-    assert 0 <= found.winner.cost.bytes - short.cost.bytes < 0.02 * short.cost.bytes
+    # The finished file has the names of the classes, too, and tensors of other names.
+    assert abs(found.winner.cost.bytes - short.cost.bytes) < 0.01 * short.cost.bytes
 
 
 def test_validation_photos_choose_and_no_trial_sees_the_test_photos(folder: Path, found: SearchDocument) -> None:
