@@ -144,7 +144,7 @@ def _trained(data: Path, out: Path, one: Configuration, epochs: int | None) -> d
     """Train a configuration, unless an earlier start of this script has, and return its row."""
     file, about = out.with_suffix(".json"), json.loads(json.dumps(asdict(one))) | {"epochs": epochs}
     if file.is_file():
-        row: dict[str, Any] = json.loads(file.read_text())
+        row: dict[str, Any] = json.loads(file.read_text("utf-8"))
         if row["configuration"] != about:
             raise SystemExit(f"{file}: is of another grid; give another folder with --work")
         return row
@@ -174,7 +174,7 @@ def _searched(data: Path, out: Path, budget: str, arguments: argparse.Namespace)
         epochs=arguments.epochs,
     )
     if took.is_file():
-        return read(SearchDocument, out / "search.json"), float(took.read_text())
+        return read(SearchDocument, out / "search.json"), float(took.read_text("utf-8"))
     started, found = time.perf_counter(), None
     try:
         found = search(data, out, options)

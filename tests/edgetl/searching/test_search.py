@@ -15,46 +15,33 @@ from pathlib import Path
 import pytest
 import small
 from jsonschema import Draft202012Validator
-from small import Once
+from searched import BUDGET, FLAGS, SPACE
 
 import edgetl
 from edgetl import documents
 from edgetl.runs.directory import Run
 from edgetl.searching import run as searching
 from edgetl.searching.document import SearchDocument
-from edgetl.searching.options import SearchOptions
 from edgetl_device._lib.documents import Unknown, read
 from edgetl_device.bench import result
 from edgetl_device.bundle import Bundle
 from edgetl_device.errors import InputError, OptionError
 from edgetl_device.verify import verify
 
-# The whole network has about 2.7 MB, the one that ends after 13 blocks 0.8.
-BUDGET = ("p95_ms<1000", "mb<2.2", "drop_pp<100")
-SPACE = {"backbones": ("mobilenet_v2",), "sizes": (48,), "depths": 1, "epochs": 2}
-FLAGS = ("--backbones", "mobilenet_v2", "--sizes", 48, "--depths", 1, "--epochs", 2)
-
 
 @pytest.fixture(scope="module")
-def folder(tiny_photos: Path, once: Once) -> Path:
-    """A finished search of two trials: do not write to it."""
-    options = SearchOptions(budget=BUDGET, trials=2, **SPACE)  # type: ignore[arg-type]
-    return once("search", lambda place: searching.search(tiny_photos, place, options))
+def found(tiny_search: Path) -> SearchDocument:
+    return read(SearchDocument, tiny_search / "search.json")
 
 
-@pytest.fixture(scope="module")
-def found(folder: Path) -> SearchDocument:
-    return read(SearchDocument, folder / "search.json")
-
-
-def test_the_winner_is_a_bundle_that_keeps_the_budget(folder: Path, found: SearchDocument) -> None:
+def test_the_winner_is_a_bundle_that_keeps_the_budget(tiny_search: Path, found: SearchDocument) -> None:
     assert found.state == "finished"
     winner, baseline = found.winner, found.baseline
     assert winner is not None
     assert baseline is not None
-    assert verify(Bundle.open(folder / "bundle")).ok
-    measured = result.read(folder / "result.json")
-    assert measured.bundle.digest == Bundle.open(folder / "bundle").digest
+    assert verify(Bundle.open(tiny_search / "bundle")).ok
+    measured = result.read(tiny_search / "result.json")
+    assert measured.bundle.digest == Bundle.open(tiny_search / "bundle").digest
     (run,) = measured.runs
     assert (run.variant, run.bytes) == ("int8", winner.cost.bytes)
     assert winner.cost.bytes < 2.2e6 < baseline.cost.bytes
@@ -84,28 +71,28 @@ def test_random_weights_cost_what_trained_ones_do(found: SearchDocument) -> None
     assert abs(found.winner.cost.bytes - short.cost.bytes) < 0.01 * short.cost.bytes
 
 
-def test_validation_photos_choose_and_no_trial_sees_the_test_photos(folder: Path, found: SearchDocument) -> None:
+def test_validation_photos_choose_and_no_trial_sees_the_test_photos(tiny_search: Path, found: SearchDocument) -> None:
     assert found.winner is not None
     trained = [one for one in found.trials if one.val is not None]
     best = next(one for one in trained if one.number == found.winner.trial)
     assert best.val is not None
     assert all(one.val.correct <= best.val.correct for one in trained if one.val)
-    final = Run.open(folder / "final" / f"{best.number:04d}")
+    final = Run.open(tiny_search / "final" / f"{best.number:04d}")
     test = {one.sha256 for one in final.of("test")}
     assert test
-    assert test == {one.sha256 for one in Run.open(folder / "baseline").of("test")}
-    for place in (folder / "trials").glob("*/run.json"):
+    assert test == {one.sha256 for one in Run.open(tiny_search / "baseline").of("test")}
+    for place in (tiny_search / "trials").glob("*/run.json"):
         run = Run.open(place.parent)
         assert test.isdisjoint(one.sha256 for one in run.samples)
         assert {one.sha256 for one in run.of("val")} == {one.sha256 for one in final.of("val")}
     # The same photos, options and seed give the same weights.
-    trial = Run.open(folder / "trials" / f"{best.number:04d}")
+    trial = Run.open(tiny_search / "trials" / f"{best.number:04d}")
     assert final.metrics("val").accuracy == trial.metrics("val").accuracy
     assert found.winner.test.photos == len(test)
 
 
-def test_the_document_fits_its_schema_and_says_what_the_budget_costs(folder: Path, found: SearchDocument) -> None:
-    document = json.loads((folder / "search.json").read_text())
+def test_the_document_fits_its_schema_and_says_what_the_budget_costs(tiny_search: Path, found: SearchDocument) -> None:
+    document = json.loads((tiny_search / "search.json").read_text())
     errors = Draft202012Validator(documents.schema("search")).iter_errors(document)
     assert [f"{error.json_path}: {error.message}" for error in errors] == []
     assert found.conclusion.startswith("The budget costs ")
@@ -115,11 +102,11 @@ def test_the_document_fits_its_schema_and_says_what_the_budget_costs(folder: Pat
     gained = 100 * (found.winner.test.top1 - found.baseline.test.top1)  # type: ignore[union-attr]
     assert found.against_baseline.difference_pp == pytest.approx(gained)
     home = str(Path(small.__file__).parents[2])
-    assert home not in (folder / "search.json").read_text()
+    assert home not in (tiny_search / "search.json").read_text()
 
 
-def test_every_point_of_the_page_opens_its_trial(folder: Path, found: SearchDocument) -> None:
-    html = (folder / "search.html").read_text("utf-8")
+def test_every_point_of_the_page_opens_its_trial(tiny_search: Path, found: SearchDocument) -> None:
+    html = (tiny_search / "search.html").read_text("utf-8")
     trained = [one.number + 1 for one in found.trials if one.val is not None]
     for number in trained:
         # One in the chart of latency, one in that of size.
@@ -130,24 +117,24 @@ def test_every_point_of_the_page_opens_its_trial(folder: Path, found: SearchDocu
 
 
 def test_a_finished_search_is_not_repeated(
-    folder: Path, found: SearchDocument, tiny_photos: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_search: Path, found: SearchDocument, tiny_photos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def not_again(*_: object, **__: object) -> None:
         raise AssertionError("trained again")
 
     monkeypatch.setattr(searching.trials, "run_trials", not_again)
-    assert edgetl.search(tiny_photos, out=folder, budget=BUDGET, trials=2, **SPACE) == found
+    assert edgetl.search(tiny_photos, out=tiny_search, budget=BUDGET, trials=2, **SPACE) == found
     with pytest.raises(AssertionError, match="trained again"):
-        edgetl.search(tiny_photos, out=folder, budget=BUDGET, trials=3, **SPACE)
+        edgetl.search(tiny_photos, out=tiny_search, budget=BUDGET, trials=3, **SPACE)
 
 
-def test_another_search_is_not_mixed_with_it(folder: Path, tiny_photos: Path, tmp_path: Path) -> None:
+def test_another_search_is_not_mixed_with_it(tiny_search: Path, tiny_photos: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"another search: budget was p95_ms<1000, mb<2\.2, drop_pp<100"):
-        edgetl.search(tiny_photos, out=folder, budget=["mb<2"], trials=2, **SPACE)
+        edgetl.search(tiny_photos, out=tiny_search, budget=["mb<2"], trials=2, **SPACE)
     fewer = Path(shutil.copytree(tiny_photos, tmp_path / tiny_photos.name))
     next(fewer.rglob("*.jpg")).unlink()
     with pytest.raises(InputError, match="the photos have changed"):
-        edgetl.search(fewer, out=folder, budget=BUDGET, trials=2, **SPACE)
+        edgetl.search(fewer, out=tiny_search, budget=BUDGET, trials=2, **SPACE)
     mine = tmp_path / "mine"
     mine.mkdir()
     (mine / "thesis.txt").write_text("")
