@@ -193,6 +193,7 @@ def options() -> str:
     from edgetl.remote.deploy_options import DeployOptions
     from edgetl.remote.pull_options import PullOptions
     from edgetl.review.options import ReviewOptions
+    from edgetl.searching.options import SearchOptions
     from edgetl.training.options import TrainOptions
     from edgetl_device.adapt.options import AdaptOptions
     from edgetl_device.bench.options import BenchOptions
@@ -200,6 +201,7 @@ def options() -> str:
 
     verbs = (
         ("train", TrainOptions),
+        ("search", SearchOptions),
         ("import", ImportOptions),
         ("quantize", QuantizeOptions),
         ("adapt", AdaptOptions),

@@ -22,10 +22,11 @@ if TYPE_CHECKING:
     from edgetl_device.bench.result import Result
     from edgetl_device.bundle import Bundle
 
-    from ._api import adapt, advise, bench, evaluate, import_model, quantize, resume, sign, train, verify
+    from ._api import adapt, advise, bench, evaluate, import_model, quantize, resume, search, sign, train, verify
     from .importing.options import ImportOptions
     from .quantization.options import QuantizeOptions
     from .runs.directory import Run
+    from .search.options import SearchOptions
     from .training.options import TrainOptions
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ __all__ = [
     "QuantizeOptions",
     "Result",
     "Run",
+    "SearchOptions",
     "TrainOptions",
     "__version__",
     "adapt",
@@ -48,6 +50,7 @@ __all__ = [
     "import_model",
     "quantize",
     "resume",
+    "search",
     "sign",
     "train",
     "verify",
@@ -62,6 +65,7 @@ _HOMES = {
     "QuantizeOptions": "edgetl.quantization.options",
     "Result": "edgetl_device.bench.result",
     "Run": "edgetl.runs.directory",
+    "SearchOptions": "edgetl.searching.options",
     "TrainOptions": "edgetl.training.options",
 }
 

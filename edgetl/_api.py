@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from edgetl.importing.options import ImportOptions
 from edgetl.quantization.options import QuantizeOptions
+from edgetl.searching.options import SearchOptions
 from edgetl.training.options import TrainOptions
 from edgetl_device.adapt.options import AdaptOptions
 from edgetl_device.bench.options import BenchOptions
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from edgetl.advice import Advice
     from edgetl.runs.directory import Run
     from edgetl.runs.evaluation import Evaluation
+    from edgetl.searching.document import SearchDocument
     from edgetl.training.trackers import AnyTracker
     from edgetl_device.adapt.result import Adapted
     from edgetl_device.bench.result import Result
@@ -242,6 +244,33 @@ def advise(
         on_conflict=on_conflict,
         seed=seed,
     )
+
+
+@_takes(SearchOptions)
+def search(data: AnyPath, *, out: AnyPath | None = None, on: str | None = None, **options: Any) -> SearchDocument:
+    """Find the best int8 model for some photos under a budget; the same call continues a search that was ended.
+
+    Args:
+        data: As for :func:`train`.
+        out: Folder of the search; ``runs/<name of data>-search`` when None. The winner's bundle is ``bundle`` in it.
+        on: Board that models are measured on, over SSH: ``pi@host``; None for this machine.
+        **options: Fields of :class:`~edgetl.SearchOptions`.
+
+    Returns:
+        All networks and trials, the winner, and what the budget cost.
+
+    Raises:
+        InputError: The budget, the options or the photos are invalid, or ``out`` has something else.
+        GateFailed: No network, or no trained model, keeps the budget.
+        Unavailable: A package, the board or disk space is missing.
+    """
+    from edgetl.remote.fleet import from_hosts
+    from edgetl.searching.run import default_place
+    from edgetl.searching.run import search as run_search
+
+    asked = SearchOptions.of(**options)
+    (board,) = from_hosts([on]) if on else (None,)
+    return run_search(Path(data), Path(out) if out else default_place(Path(data)), asked, board=board)
 
 
 @_takes(BenchOptions)

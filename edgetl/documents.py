@@ -27,6 +27,7 @@ _CLASSES = {
     "evaluation": "edgetl.runs.evaluation:Evaluation",
     "data": "edgetl.data:DatasetDescription",
     "advice": "edgetl.advice.document:AdviceDocument",
+    "search": "edgetl.searching.document:SearchDocument",
     "models": "edgetl.backbones.document:ModelsDocument",
     "predictions": "edgetl_device.classifier:Predictions",
     "live-prediction": "edgetl_device.live.session:LivePrediction",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +34,15 @@ class Depth:
     int8_bytes: int
 
 
-def depths_of(name: str, base: Any, *, classes: int) -> tuple[Depth, ...]:
-    """Return all depths at which a base can be truncated, from input to output; the last is the whole base."""
+def depths_of(name: str, base: Any, *, classes: int, kept: Collection[int] | None = None) -> tuple[Depth, ...]:
+    """Return all depths at which a base can be truncated, from input to output; the last is the whole base.
+
+    Args:
+        name: Name of the backbone.
+        base: From :func:`~edgetl.backbones.build_base`.
+        classes: Number of classes of the head.
+        kept: Only truncations that keep so many blocks, and the whole base; None for all.
+    """
     found = blocks(name, base)
     ends: list[tuple[str | None, int, str]] = [(one.name, place, one.last_layer) for place, one in enumerate(found, 1)]
     last = base.output._keras_history.operation.name
@@ -42,7 +50,11 @@ def depths_of(name: str, base: Any, *, classes: int) -> tuple[Depth, ...]:
     if ends and ends[-1][2] == last:
         ends.pop()
     ends.append((None, len(found), last))
-    return tuple(_depth(base, block, kept, layer, classes) for block, kept, layer in ends)
+    return tuple(
+        _depth(base, block, count, layer, classes)
+        for block, count, layer in ends
+        if block is None or kept is None or count in kept
+    )
 
 
 def _depth(base: Any, block: str | None, kept: int, layer: str, classes: int) -> Depth:

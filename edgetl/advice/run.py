@@ -7,8 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from edgetl._lib.extras import check_installed
 from edgetl.backbones import BACKBONES, ResolvedWeights, backbone, build_base, resolve_weights
@@ -19,9 +21,9 @@ from edgetl_device.errors import OptionError
 from edgetl_device.input_size import InputSize
 from edgetl_device.preprocess import Preprocess
 
-from .depths import depths_of
+from .depths import Depth, depths_of
 from .document import AdviceDocument, AdvisedBackbone, AdvisedPhotos
-from .probes import folds_of, probe_all
+from .probes import Fold, folds_of, probe_all
 from .rules import Photos, Probed, Recommendation, choose, recommend
 
 # Enough for intervals of less than +-2 pp; more photos only take longer.
@@ -99,28 +101,66 @@ def advise(
         InputError: Unknown backbone, width or weights; or no class has two training photos.
         Unavailable: Weights have to be downloaded, and the download fails.
     """
-    training = dataset.of("train")
-    every = targets_of(training, dataset.labels)
-    taken = stratified_rows(every, MAX_PHOTOS, seed=seed)
-    samples, targets = [training[place] for place in taken], every[taken]
-    folds = folds_of(targets, [sample.group for sample in samples], seed=seed)
-    photos = _about(dataset, training)
-    rows = dataset.pixels.rows(samples)
+    sampled = sample_training(dataset, seed=seed)
+    photos = _about(dataset, dataset.of("train"))
 
     found = []
     for name in backbones:
         resolved = resolve_weights(name, width=width, request=_request(name, weights), size=dataset.spec.size)
         base = build_base(name, size=dataset.spec.size, width=width, weights=resolved)
-        depths = depths_of(name, base, classes=len(dataset.labels))
-        frozen = frozen_base.freeze_depths(base, [depth.layer for depth in depths])
-        pooled = np.asarray(frozen_base.row_activations(frozen, dataset.pixels, rows).pooled)
-        ends = np.cumsum([depth.channels for depth in depths])[:-1]
-        rights = probe_all(np.split(pooled, ends, axis=1), targets, folds, name=name)
-        probed = tuple(Probed(depth, right) for depth, right in zip(depths, rights, strict=True))
+        probed = probe_depths(name, base, depths_of(name, base, classes=len(dataset.labels)), dataset, sampled)
         advised = recommend(name, probed, photos, pretrained=resolved.source != "none")
         found.append(BackboneAdvice(name, resolved, probed, advised))
     chosen = choose([(one.recommendation, one.probed) for one in found])
-    return Advice(photos, len(samples), len(folds), tuple(found), chosen)
+    return Advice(photos, len(sampled.targets), len(sampled.folds), tuple(found), chosen)
+
+
+@dataclass(frozen=True, eq=False)
+class Sampled:
+    """The training photos that probes use, the same at every input size.
+
+    Attributes:
+        targets: int64 [n], classes.
+        folds: Folds of the cross-validation.
+        rows: int64 [n], rows in the pixel cache.
+    """
+
+    targets: npt.NDArray[np.int64]
+    folds: tuple[Fold, ...]
+    rows: npt.NDArray[np.int64]
+
+
+def sample_training(dataset: Dataset, *, seed: int) -> Sampled:
+    """Return a stratified sample of at most :data:`MAX_PHOTOS` training photos, and its folds.
+
+    Raises:
+        InputError: No class has two training photos.
+    """
+    training = dataset.of("train")
+    every = targets_of(training, dataset.labels)
+    taken = stratified_rows(every, MAX_PHOTOS, seed=seed)
+    samples, targets = [training[place] for place in taken], every[taken]
+    folds = folds_of(targets, [sample.group for sample in samples], seed=seed)
+    return Sampled(targets, tuple(folds), dataset.pixels.rows(samples))
+
+
+def probe_depths(
+    name: str, base: Any, depths: Sequence[Depth], dataset: Dataset, sampled: Sampled
+) -> tuple[Probed, ...]:
+    """Probe a base at some of its depths, in one pass over the photos.
+
+    Args:
+        name: Name of the backbone, for the progress bar.
+        base: From :func:`~edgetl.backbones.build_base`, of the input size of ``dataset``.
+        depths: Some of :func:`~edgetl.advice.depths.depths_of`, at least one.
+        dataset: The photos.
+        sampled: From :func:`sample_training`.
+    """
+    frozen = frozen_base.freeze_depths(base, [depth.layer for depth in depths])
+    pooled = np.asarray(frozen_base.row_activations(frozen, dataset.pixels, sampled.rows).pooled)
+    ends = np.cumsum([depth.channels for depth in depths])[:-1]
+    rights = probe_all(np.split(pooled, ends, axis=1), sampled.targets, sampled.folds, name=name)
+    return tuple(Probed(depth, right) for depth, right in zip(depths, rights, strict=True))
 
 
 def advise_on(

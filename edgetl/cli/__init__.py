@@ -45,6 +45,7 @@ _COMMANDS = (
     "advise",
     "train",
     "import_model",
+    "search",
     "evaluate",
     "quantize",
     "export",

@@ -360,25 +360,33 @@ def parse_gates(
         InputError: A gate is malformed, or names an unknown metric or code; the message lists the known ones.
     """
     by_name = {metric.name: metric for metric in metrics}
-    return tuple(_parse(text, by_name, codes) for text in texts)
+    return tuple(parse_gate(text, by_name, codes) for text in texts)
 
 
-def _parse(text: str, metrics: Mapping[str, Metric], codes: Mapping[str, Reason]) -> AnyGate:
+def parse_gate(
+    text: str,
+    metrics: Mapping[str, Metric],
+    codes: Mapping[str, Reason],
+    *,
+    flag: str = "--fail-if",
+    example: str = _EXAMPLE,
+) -> AnyGate:
+    """Parse one gate, as :func:`parse_gates`; ``flag`` and ``example`` are for messages."""
     coded = _CODE.fullmatch(text)
     if coded is not None and codes:
         if coded["code"] in codes:
             return CodeGate(text.strip(), coded["variant"], coded["code"])
         raise InputError(
-            f"--fail-if {text!r}: neither a bound nor a code of a verdict",
+            f"{flag} {text!r}: neither a bound nor a code of a verdict",
             why=f"the codes are {', '.join(codes)}",
-            hint=closest(coded["code"], codes, _EXAMPLE),
+            hint=closest(coded["code"], codes, example),
         )
     match = _GATE.fullmatch(text)
     if match is None:
-        raise InputError(f"--fail-if {text!r}: not a name, a sign of > >= < <= and a number", hint=_EXAMPLE)
+        raise InputError(f"{flag} {text!r}: not a name, a sign of > >= < <= and a number", hint=example)
     if match["name"] not in metrics:
         raise InputError(
-            f"--fail-if {text!r}: no metric is called {match['name']}",
+            f"{flag} {text!r}: no metric is called {match['name']}",
             why=f"there are {', '.join(metrics)}",
             hint=closest(match["name"], metrics),
         )
@@ -386,13 +394,13 @@ def _parse(text: str, metrics: Mapping[str, Metric], codes: Mapping[str, Reason]
     if metric.of_class != (match["label"] is not None):
         why = "is of one class" if metric.of_class else "is of all classes together"
         hint = f"Name a class, or each: {metric.name}[*]." if metric.of_class else f"Leave [{match['label']}] out."
-        raise InputError(f"--fail-if {text!r}", why=f"{metric.name} {why}", hint=hint)
+        raise InputError(f"{flag} {text!r}", why=f"{metric.name} {why}", hint=hint)
     try:
         bound = float(match["bound"])
     except ValueError:
         bound = math.nan
     if not math.isfinite(bound):
-        raise InputError(f"--fail-if {text!r}: {match['bound']} is not a number", hint=_EXAMPLE)
+        raise InputError(f"{flag} {text!r}: {match['bound']} is not a number", hint=example)
     return Gate(text.strip(), match["variant"], metric, match["sign"], bound, match["label"])
 
 

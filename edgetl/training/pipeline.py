@@ -63,6 +63,7 @@ def train(
     overwrite: bool = False,
     check_labels: CheckLabels | None = None,
     trackers: Sequence[AnyTracker] = (),
+    dataset: Dataset | None = None,
 ) -> Run:
     """Train a classifier and write its run directory.
 
@@ -77,6 +78,7 @@ def train(
         overwrite: Replace an existing run, finished or not.
         check_labels: Called with the classes once the photos are read; what it raises ends the run before training.
         trackers: What follows the run; a function is called with each row of the history.
+        dataset: The photos of ``root``, or some of them, if they have been read with the same settings.
 
     Raises:
         InputError: The options or the data are invalid, there is an unfinished run, or the folder to replace contains
@@ -89,7 +91,7 @@ def train(
     if not overwrite:
         refuse_leftover(out)
     request = Request.new(root, out, options, overwrite=overwrite)
-    return _run(request, anew=True, check_labels=check_labels, trackers=trackers)
+    return _run(request, anew=True, loaded=dataset, check_labels=check_labels, trackers=trackers)
 
 
 def resume(
@@ -100,6 +102,7 @@ def resume(
     overwrite: bool = False,
     check_labels: CheckLabels | None = None,
     trackers: Sequence[AnyTracker] = (),
+    dataset: Dataset | None = None,
 ) -> Run:
     """Resume a run from its last epoch; the weights are the same as without the interruption.
 
@@ -112,6 +115,7 @@ def resume(
         overwrite: Replace another run at the same path, or a bundle made of the interrupted run.
         check_labels: As for :func:`train`.
         trackers: As for :func:`train`.
+        dataset: As for :func:`train`.
 
     Raises:
         InputError: There is nothing to resume, or settings, photos or network have changed.
@@ -123,7 +127,7 @@ def resume(
         return Run.open(out)
     if out.exists():
         _check_replaceable(request, out)
-    return _run(request, anew=False, check_labels=check_labels, trackers=trackers)
+    return _run(request, anew=False, loaded=dataset, check_labels=check_labels, trackers=trackers)
 
 
 def _check_tells(dataset: Dataset) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import searched
 import small
 from small import Once
 from sshd import Lab, SshBoard
@@ -95,6 +96,16 @@ def tiny_explained(tiny_run: Run, tiny_bundle: Path, once: Once) -> Path:
         explain_export(run, folded, int8, find_photos(run, run.of("test")), expected, plain=Plain(folded, calibration))
 
     return once("explained", make)
+
+
+@pytest.fixture(scope="session")
+def tiny_search(tiny_photos: Path, once: Once) -> Path:
+    """The folder of a finished search of two trials on ``tiny_photos``: do not write to it."""
+    from edgetl.searching.options import SearchOptions
+    from edgetl.searching.run import search
+
+    options = SearchOptions(budget=searched.BUDGET, trials=2, **searched.SPACE)
+    return once("search", lambda folder: search(tiny_photos, folder, options))
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ BLOCKS = (
     ("$ edgetl train", WORKSTATION),
     ("$ edgetl quantize", WORKSTATION),
     ("edgetl bench", WORKSTATION),
+    ("pip install ./device '.[search]'", WORKSTATION),
     ("torch.onnx.export(", PYTORCH),
     ("$ edgetl import theirs.onnx", WORKSTATION),
     ("$ edgetl import person.h5", WORKSTATION),

@@ -23,6 +23,7 @@ LAYERS = (
     {"__main__"},
     {"_api", "cli"},
     {"documents"},
+    {"searching"},
     {"latency"},
     {"doctor", "field", "importing", "labels", "quantization", "remote", "review", "training"},
     {"advice", "reports", "store"},

@@ -62,10 +62,11 @@ def by_area() -> dict[str, tuple[Mutant, ...]]:
     import broken_device
     import broken_measurements
     import broken_pipeline
+    import broken_search
     import broken_security
 
     return {
-        "From photos to models": broken_pipeline.MUTANTS,
+        "From photos to models": (*broken_pipeline.MUTANTS, *broken_search.MUTANTS),
         "Bundles, files and the cache": broken_bundles.MUTANTS,
         "Photos and models on the device": broken_device.MUTANTS,
         "Measurements and comparisons": broken_measurements.MUTANTS,

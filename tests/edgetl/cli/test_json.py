@@ -12,6 +12,7 @@ import benched
 import fleet_records
 import latencies
 import pytest
+import searched
 import small
 import typer
 from drawing import draw_photo
@@ -107,6 +108,10 @@ def arguments(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str],
         "data split": lambda: (made("tiny_photos"), tmp_path / "split"),
         "models": lambda: ("mobilenet_v2",),
         "advise": lambda: (made("tiny_photos"), "--size", small.SIZE),
+        "search": lambda: (
+            made("tiny_photos"),
+            *("--out", made("tiny_search"), "--budget", ",".join(searched.BUDGET), "--trials", 2, *searched.FLAGS),
+        ),
         "train": lambda: (made("tiny_photos"), *small.FLAGS, "--epochs", 0, "--out", tmp_path / "trained"),
         "import": lambda: (
             made("tiny_run").folder / "model.keras", "--data", made("tiny_photos"), "--out", tmp_path / "imported",
